@@ -1,0 +1,46 @@
+//! What the CPU runtime tells beyond the vendor's C API: a versioned private table.
+//!
+//! A library that exports [`SYMBOL`] is the CPU runtime. The vendor's library has no such symbol, so
+//! what this table answers is unknown there.
+
+use std::ffi::{c_char, c_int};
+
+use super::shared::LLMHandle;
+
+/// The exported function that returns the table.
+pub const SYMBOL: &str = "rkllm_rs_cpu_table";
+
+/// Text in the file of every CPU runtime, so that it is known before it is loaded.
+pub const MARKER: &str = "rkllm_rs CPU runtime";
+
+/// The version of [`CpuTable`] that this crate speaks.
+pub const VERSION: u32 = 1;
+
+/// Returns the table, or NULL when it cannot serve `version`.
+pub type GetTable = unsafe extern "C" fn(version: u32) -> *const CpuTable;
+
+/// The table. New members are added at the end; `size` tells how many bytes are there.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct CpuTable {
+    /// `VERSION` of the library.
+    pub version: u32,
+    /// `sizeof` the table in the library.
+    pub size: u32,
+    /// Tokens that a text prompt of `len` bytes takes, the chat template with `role` around it
+    /// included when the model would apply it; negative on error. `role` may be NULL.
+    pub count_tokens: unsafe extern "C" fn(
+        h: LLMHandle,
+        text: *const c_char,
+        len: usize,
+        role: *const c_char,
+    ) -> c_int,
+    /// Size of the vocabulary.
+    pub vocab_size: unsafe extern "C" fn(h: LLMHandle) -> c_int,
+    /// Width of embeddings and hidden states.
+    pub embd_size: unsafe extern "C" fn(h: LLMHandle) -> c_int,
+    /// Longest context that the model was trained for, in tokens.
+    pub context_limit: unsafe extern "C" fn(h: LLMHandle) -> c_int,
+    /// Seed for sampling of the runs that follow; 0 with `has_seed` 0 means a random one.
+    pub set_seed: unsafe extern "C" fn(h: LLMHandle, has_seed: c_int, seed: u64) -> c_int,
+}

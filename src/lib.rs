@@ -1,0 +1,3 @@
+//! Safe bindings to Rockchip's RKLLM runtime (`librkllmrt.so`).
+
+pub mod ffi;

@@ -1,0 +1,1 @@
+//! The fake with the ABI of v1_2_1.
