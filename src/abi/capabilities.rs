@@ -1,0 +1,248 @@
+//! What a loaded library can do.
+
+use std::fmt;
+
+use super::{Exports, Generation, Identity, Version};
+use crate::error::Error;
+
+/// A feature, the release that brings it and the functions it needs.
+struct Row {
+    name: &'static str,
+    since: &'static str,
+    functions: &'static [&'static str],
+}
+
+const fn row(name: &'static str, since: &'static str, functions: &'static [&'static str]) -> Row {
+    Row { name, since, functions }
+}
+
+/// Ordered by release. `cpu` stands for what the CPU runtime alone can tell.
+const FEATURES: &[Row] = &[
+    row("abort", "1.0.1", &["rkllm_abort"]),
+    row("token_input", "1.1.0", &[]),
+    row("embedding_input", "1.1.0", &[]),
+    row("multimodal_input", "1.1.0", &[]),
+    row("hidden_states", "1.1.0", &[]),
+    row("lora", "1.1.0", &["rkllm_load_lora"]),
+    row("prompt_cache", "1.1.0", &["rkllm_load_prompt_cache", "rkllm_release_prompt_cache"]),
+    row("is_running", "1.1.0", &["rkllm_is_running"]),
+    row("logits", "1.2.0", &[]),
+    row("keep_history", "1.2.0", &[]),
+    row("n_keep", "1.2.0", &[]),
+    row("chat_template", "1.2.0", &["rkllm_set_chat_template"]),
+    row("clear_kv_cache", "1.2.0", &["rkllm_clear_kv_cache"]),
+    row("cpu_mask", "1.2.0", &[]),
+    row("embed_flash", "1.2.0", &[]),
+    row("multi_image", "1.2.1b1", &[]),
+    row("role", "1.2.1", &[]),
+    row("thinking", "1.2.1", &[]),
+    row("function_tools", "1.2.1", &["rkllm_set_function_tools"]),
+    row("pause", "1.2.1", &[]),
+    row("perf", "1.2.1", &[]),
+    row("batch", "1.2.1", &[]),
+    row("cross_attention", "1.2.1", &["rkllm_set_cross_attn_params"]),
+    row("kv_cache_size", "1.2.1", &["rkllm_get_kv_cache_size"]),
+    row("kv_cache_range", "1.2.1", &["rkllm_clear_kv_cache"]),
+    row("multi_instance", "1.2.2", &[]),
+    row("embedding_prefix_reuse", "1.2.3", &[]),
+    row("per_run_sampling", "1.3.0", &[]),
+    row("per_run_max_new_tokens", "1.3.0", &[]),
+    row("ignore_eos", "1.3.0", &[]),
+    row("tokenizer_callback", "1.3.0", &[]),
+    row("embedding_callback", "1.3.0", &[]),
+    row("video", "1.3.0", &[]),
+    row("per_run_image_markers", "1.3.0", &[]),
+    row("release_output", "1.3.0", &[]),
+    row("count_tokens", "cpu", &[]),
+    row("model_info", "cpu", &[]),
+    row("seed", "cpu", &[]),
+];
+
+/// What a loaded library can do: its release, less the functions that it lacks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Capabilities {
+    generation: Generation,
+    version: Option<String>,
+    names: Vec<&'static str>,
+}
+
+impl Capabilities {
+    /// Derives them from what was found out.
+    #[must_use]
+    pub fn new(identity: &Identity, exports: &Exports) -> Self {
+        let release = identity.version.as_deref().and_then(Version::parse);
+        let able = |row: &&Row| {
+            let there = if row.since == "cpu" {
+                identity.cpu_runtime
+            } else {
+                reached(row.since, identity.generation, release.as_ref())
+            };
+            there && row.functions.iter().all(|name| exports.has(name))
+        };
+        Self {
+            generation: identity.generation,
+            version: identity.version.clone(),
+            names: FEATURES.iter().filter(able).map(|row| row.name).collect(),
+        }
+    }
+
+    /// The names of what it can do, ordered by the release that brought them.
+    #[must_use]
+    pub fn names(&self) -> &[&'static str] {
+        &self.names
+    }
+
+    /// Every feature with the release that brings it, `cpu` for those of the CPU runtime alone.
+    pub fn all() -> impl Iterator<Item = (&'static str, &'static str)> {
+        FEATURES.iter().map(|row| (row.name, row.since))
+    }
+
+    /// Whether it can do `feature`; false for unknown names.
+    #[must_use]
+    pub fn has(&self, feature: &str) -> bool {
+        self.names.contains(&feature)
+    }
+
+    /// Demands `feature`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::UnsupportedFeature`] naming the release that can, or the function that lacks;
+    /// [`Error::InvalidArgument`] for a name that is no feature.
+    pub fn require(&self, feature: &str) -> Result<(), Error> {
+        if self.has(feature) {
+            return Ok(());
+        }
+        let row = FEATURES
+            .iter()
+            .find(|row| row.name == feature)
+            .ok_or_else(|| Error::invalid("feature", format!("{feature:?} is no known feature")))?;
+        let release = self.version.as_deref().and_then(Version::parse);
+        let needs = match row.since {
+            "cpu" => "the CPU runtime (backend=\"cpu\")".to_owned(),
+            since if reached(since, self.generation, release.as_ref()) => {
+                format!("a library that exports {}", row.functions.join(" and "))
+            }
+            since => format!("RKLLM {since} or later"),
+        };
+        Err(Error::lacks(row.name, needs, self.generation, self.version.as_deref()))
+    }
+}
+
+impl fmt::Display for Capabilities {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.names.join(", "))
+    }
+}
+
+/// Whether a library of `generation`, of `release` where that is known, has what came with `since`.
+///
+/// Inside a generation only a known release can tell; without one, the oldest is assumed.
+fn reached(since: &str, generation: Generation, release: Option<&Version>) -> bool {
+    let oldest = match generation {
+        Generation::V1_1_0 => ([1, 1, 0], ""),
+        Generation::V1_2_0 => ([1, 2, 0], ""),
+        Generation::V1_2_1 => ([1, 2, 1], ""),
+        Generation::V1_3_0 => ([1, 3, 0], ""),
+    };
+    let Some(since) = Version::parse(since) else {
+        return false;
+    };
+    let since = order(since.numbers(), since.suffix());
+    let by_release = release.is_some_and(|have| order(have.numbers(), have.suffix()) >= since);
+    // A release admitted by abi= may call itself anything: its generation bounds what we may use.
+    let newest = match generation {
+        Generation::V1_1_0 => [1, 1, u32::MAX],
+        Generation::V1_2_0 => [1, 2, 1],
+        Generation::V1_2_1 => [1, 2, u32::MAX],
+        Generation::V1_3_0 => [u32::MAX; 3],
+    };
+    let bound = match generation {
+        Generation::V1_2_0 => order(newest, "b1"),
+        _ => order(newest, ""),
+    };
+    since <= bound && (order(oldest.0, oldest.1) >= since || by_release)
+}
+
+/// A suffix marks a preview, which comes before the release of the same number.
+fn order(numbers: [u32; 3], suffix: &str) -> ([u32; 3], bool) {
+    (numbers, suffix.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::symbols::tests::official;
+    use super::*;
+
+    fn capabilities(generation: Generation, version: Option<&str>, level: usize, cpu: bool) -> Capabilities {
+        let identity = Identity {
+            generation,
+            version: version.map(str::to_owned),
+            evidence: Vec::new(),
+            cpu_runtime: cpu,
+        };
+        Capabilities::new(&identity, &official(level))
+    }
+
+    #[test]
+    fn each_generation_has_its_features() {
+        for (generation, level, last, first_absent) in [
+            (Generation::V1_1_0, 2, "is_running", "logits"),
+            (Generation::V1_2_0, 3, "embed_flash", "role"),
+            (Generation::V1_2_1, 4, "kv_cache_range", "per_run_sampling"),
+            (Generation::V1_3_0, 4, "release_output", "seed"),
+        ] {
+            let all = capabilities(generation, None, level, false);
+            assert_eq!(all.names().last(), Some(&last), "{generation}");
+            assert!(!all.has(first_absent), "{generation}");
+            let error = all.require(first_absent).unwrap_err();
+            assert!(matches!(error, Error::UnsupportedFeature { .. }));
+        }
+    }
+
+    #[test]
+    fn inside_a_generation_the_release_decides() {
+        assert!(!capabilities(Generation::V1_2_0, None, 3, false).has("multi_image"));
+        assert!(!capabilities(Generation::V1_2_0, Some("1.2.0"), 3, false).has("multi_image"));
+        assert!(capabilities(Generation::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
+        assert!(!capabilities(Generation::V1_2_1, Some("1.2.1"), 4, false).has("multi_instance"));
+        assert!(capabilities(Generation::V1_2_1, Some("1.2.2"), 4, false).has("multi_instance"));
+        assert!(capabilities(Generation::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse"));
+        assert!(capabilities(Generation::V1_3_0, None, 4, false).has("multi_instance"));
+    }
+
+    #[test]
+    fn an_admitted_newer_release_is_bound_by_its_generation() {
+        let all = capabilities(Generation::V1_2_1, Some("1.4.0"), 4, false);
+        assert!(!all.has("per_run_sampling"));
+        assert!(all.has("role"));
+    }
+
+    #[test]
+    fn the_message_names_the_release() {
+        let all = capabilities(Generation::V1_1_0, Some("1.1.4"), 2, false);
+        let error = all.require("function_tools").unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "function_tools needs RKLLM 1.2.1 or later; the loaded library is RKLLM 1.1.4 (v1_1_0)"
+        );
+        assert!(error.hint().is_some());
+    }
+
+    #[test]
+    fn a_missing_function_takes_its_feature() {
+        let identity = Identity {
+            generation: Generation::V1_3_0,
+            version: None,
+            evidence: Vec::new(),
+            cpu_runtime: true,
+        };
+        let exports = Exports::collect(|name| name != "rkllm_load_lora");
+        let all = Capabilities::new(&identity, &exports);
+        assert!(!all.has("lora"));
+        assert!(all.has("seed"));
+        let error = all.require("lora").unwrap_err().to_string();
+        assert!(error.contains("a library that exports rkllm_load_lora"), "{error}");
+        assert!(matches!(all.require("flying"), Err(Error::InvalidArgument { .. })));
+    }
+}

@@ -1,0 +1,23 @@
+//! Which release of the library is loaded, how that is found out, and what it can do.
+//!
+//! The C API has no version function, and a wrong guess crashes inside `rkllm_run`. So four kinds of
+//! evidence are weighed: the file's fingerprint, the banner in it, the functions it exports and the
+//! default parameters it returns. [`decide`] accepts what they agree on and refuses the rest.
+
+mod capabilities;
+mod decide;
+mod evidence;
+mod generation;
+mod known;
+mod refusal;
+mod symbols;
+mod version;
+
+pub use capabilities::Capabilities;
+pub use decide::{decide, precheck};
+pub use evidence::{Evidence, EvidenceKind, EvidenceLine, Identity, Probe};
+pub use generation::{Generation, Layouts};
+pub use known::{KnownLibrary, known_library};
+pub use refusal::{Refusal, RefusalReason};
+pub use symbols::{Exports, Level};
+pub use version::{NEWEST, Release, Version};

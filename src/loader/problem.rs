@@ -1,0 +1,189 @@
+//! Why a file was not loaded, and where it was looked for.
+
+use std::fmt;
+use std::path::PathBuf;
+
+use crate::abi::Refusal;
+
+/// Where a candidate comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Origin {
+    /// The `library` argument.
+    Argument,
+    /// An environment variable, by name.
+    Variable(&'static str),
+    /// The package's own folder `libs/rkllm`.
+    Package,
+    /// The user's folder of runtimes.
+    Runtimes,
+    /// `./libs/rkllm` of the working folder.
+    WorkingFolder,
+    /// Beside the model.
+    BesideModel,
+    /// An entry of `LD_LIBRARY_PATH`.
+    LdLibraryPath,
+    /// `/etc/ld.so.cache`.
+    LdCache,
+    /// A folder of the system.
+    System,
+    /// The installed CPU runtime package.
+    CpuPackage,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Argument => "library argument",
+            Self::Variable(name) => name,
+            Self::Package => "package folder",
+            Self::Runtimes => "runtimes folder",
+            Self::WorkingFolder => "working folder",
+            Self::BesideModel => "beside the model",
+            Self::LdLibraryPath => "LD_LIBRARY_PATH",
+            Self::LdCache => "ld.so.cache",
+            Self::System => "system folder",
+            Self::CpuPackage => "CPU runtime package",
+        })
+    }
+}
+
+/// A place that was looked at, and why no library came of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tried {
+    /// The path.
+    pub path: PathBuf,
+    /// Who named it.
+    pub origin: Origin,
+    /// What was wrong.
+    pub problem: LoadProblem,
+}
+
+/// What is wrong with a file that should be a library.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum LoadProblem {
+    /// Nothing there.
+    #[error("no such file")]
+    Missing,
+    /// A symbolic link that leads nowhere.
+    #[error("a symbolic link to {}, which does not exist", .0.display())]
+    DanglingLink(PathBuf),
+    /// A folder without a library in it.
+    #[error("a folder without {0} in it")]
+    Directory(&'static str),
+    /// A device, a pipe or a socket.
+    #[error("not a regular file")]
+    NotRegular,
+    /// The system refuses to open or read it.
+    #[error("cannot be read: {0}")]
+    Unreadable(String),
+    /// No bytes.
+    #[error("the file is empty")]
+    Empty,
+    /// The text that Git keeps in place of a large file.
+    #[error("a Git LFS pointer, not the library itself")]
+    LfsPointer,
+    /// A web page saved under the library's name.
+    #[error("a web page, not a library")]
+    Html,
+    /// No ELF file.
+    #[error("not an ELF file")]
+    NotElf,
+    /// 32-bit in a 64-bit process, or the other way round.
+    #[error("a {file} library, but this process is {process}")]
+    WrongClass {
+        /// The file's class and machine.
+        file: String,
+        /// The process's.
+        process: String,
+    },
+    /// Big-endian where little-endian is needed, or the other way round.
+    #[error("a {0}-endian library, unlike this process")]
+    WrongByteOrder(&'static str),
+    /// Another processor.
+    #[error("built for {file}, but this process is {process}")]
+    WrongMachine {
+        /// The file's machine.
+        file: String,
+        /// The process's.
+        process: String,
+    },
+    /// ELF of another type.
+    #[error("{0}, not a shared library")]
+    NotShared(&'static str),
+    /// Bytes are missing at the end.
+    #[error("truncated: {what} would end at byte {needed}, and the file has {size}")]
+    Truncated {
+        /// What does not fit.
+        what: &'static str,
+        /// Where it would end.
+        needed: u64,
+        /// Where the file ends.
+        size: u64,
+    },
+    /// ELF headers that contradict themselves.
+    #[error("damaged ELF headers: {0}")]
+    Damaged(&'static str),
+    /// Others than root and the user could replace it.
+    #[error("not trusted: {} {why}", .path.display())]
+    Untrusted {
+        /// The file or folder in question.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A place from which only official releases are taken.
+    #[error("not loaded, since only the file of an official release is taken from there")]
+    NotOfficial,
+    /// The dynamic linker refuses.
+    #[error("the dynamic linker refuses it: {0}")]
+    Dlopen(String),
+    /// Functions that every release has are not exported.
+    #[error("not an RKLLM library: it does not export {}", .0.join(", "))]
+    MissingSymbols(Vec<&'static str>),
+    /// The dynamic linker took another file than the one examined.
+    #[error("the dynamic linker took {} in its place", .0.display())]
+    OtherFile(PathBuf),
+    /// The file changed while it was being loaded.
+    #[error("the file changed while it was being loaded")]
+    Changed,
+    /// A library, though not one that can be used.
+    #[error("{0}")]
+    Refused(Box<Refusal>),
+}
+
+impl LoadProblem {
+    /// What to do about it, where that differs from getting a library at all.
+    #[must_use]
+    pub fn hint(&self) -> Option<String> {
+        let text = match self {
+            Self::LfsPointer => {
+                "Fetch the file itself: run `git lfs pull` in its repository, or download it with \
+                 the \"raw\" link."
+            }
+            Self::Html => "Download the file again, with the \"raw\" link in place of the page's.",
+            Self::Empty | Self::Truncated { .. } | Self::Damaged(_) | Self::Changed => {
+                "Copy or download the file again, to its end."
+            }
+            Self::WrongClass { .. } | Self::WrongMachine { .. } => {
+                "Take the file of the process's own architecture: aarch64 for 64-bit, armhf for \
+                 32-bit ARM; for other machines there is the CPU runtime: pip install 'rkllm_rs[cpu]'."
+            }
+            Self::Unreadable(_) => "Give this user the right to read the file and its folders.",
+            Self::Untrusted { .. } => {
+                "Let the file and every folder above it belong to root or to you, writable by \
+                 nobody else; or name the file with library= or RKLLM_RS_LIB."
+            }
+            Self::NotOfficial => {
+                "If you trust this file, name it with library= or RKLLM_RS_LIB."
+            }
+            Self::Dlopen(text) => return super::open::dlopen_hint(text),
+            Self::MissingSymbols(_) => {
+                "Give the path of librkllmrt.so; librknnrt.so and others are different libraries."
+            }
+            Self::Refused(refusal) => return Some(refusal.hint()),
+            _ => return None,
+        };
+        Some(text.to_owned())
+    }
+}

@@ -1,0 +1,158 @@
+//! The functions of a loaded library.
+
+#![allow(unsafe_code, reason = "addresses from the dynamic linker become functions here")]
+
+use std::ffi::{CString, c_void};
+use std::ptr::NonNull;
+
+use crate::abi::Exports;
+use crate::ffi::cpu_table::{self, CpuTable, GetTable};
+use crate::ffi::shared::functions::{
+    ClearKvCache, GetKvCacheSize, LoadLora, LoadPromptCache, OnHandle, SetCrossAttnParams,
+    SetThreeStrings,
+};
+
+/// The functions of one library, which stays loaded to the end of the process.
+///
+/// Those whose shape depends on the generation are plain addresses.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Symbols {
+    /// `rkllm_createDefaultParam`.
+    pub(crate) create_default_param: NonNull<c_void>,
+    /// `rkllm_init`.
+    pub(crate) init: NonNull<c_void>,
+    /// `rkllm_run`.
+    pub(crate) run: NonNull<c_void>,
+    /// `rkllm_destroy`.
+    pub(crate) destroy: OnHandle,
+    /// `rkllm_abort`.
+    pub(crate) abort: Option<OnHandle>,
+    /// `rkllm_is_running`.
+    pub(crate) is_running: Option<OnHandle>,
+    /// `rkllm_load_lora`.
+    pub(crate) load_lora: Option<LoadLora>,
+    /// `rkllm_load_prompt_cache`.
+    pub(crate) load_prompt_cache: Option<LoadPromptCache>,
+    /// `rkllm_release_prompt_cache`.
+    pub(crate) release_prompt_cache: Option<OnHandle>,
+    /// `rkllm_clear_kv_cache`.
+    pub(crate) clear_kv_cache: Option<ClearKvCache>,
+    /// `rkllm_set_chat_template`.
+    pub(crate) set_chat_template: Option<SetThreeStrings>,
+    /// `rkllm_get_kv_cache_size`.
+    pub(crate) get_kv_cache_size: Option<GetKvCacheSize>,
+    /// `rkllm_set_function_tools`.
+    pub(crate) set_function_tools: Option<SetThreeStrings>,
+    /// `rkllm_set_cross_attn_params`.
+    pub(crate) set_cross_attn_params: Option<SetCrossAttnParams>,
+    /// What the CPU runtime tells beyond the C API.
+    pub(crate) cpu_table: Option<&'static CpuTable>,
+}
+
+// SAFETY: the fields are addresses of code and constants in a library that is never unloaded; the
+// addresses themselves may be used from any thread. What may be called when is the callers' business.
+unsafe impl Send for Symbols {}
+// SAFETY: as above; nothing in it changes.
+unsafe impl Sync for Symbols {}
+
+/// A library that the dynamic linker has loaded for good.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Handle(NonNull<c_void>);
+
+// SAFETY: dlsym may be called with a handle from any thread, and this one is never closed.
+unsafe impl Send for Handle {}
+
+impl Handle {
+    /// Wraps what `dlopen` returned; the caller never closes it.
+    pub(super) fn new(raw: NonNull<c_void>) -> Self {
+        Self(raw)
+    }
+
+    /// The address of an exported symbol.
+    pub(super) fn address(self, name: &str) -> Option<NonNull<c_void>> {
+        let name = CString::new(name).ok()?;
+        // SAFETY: the handle came from dlopen and is never closed; the name ends with NUL and
+        // outlives the call.
+        NonNull::new(unsafe { libc::dlsym(self.0.as_ptr(), name.as_ptr()) })
+    }
+
+    /// Which documented functions are exported.
+    pub(super) fn exports(self) -> Exports {
+        Exports::collect(|name| self.address(name).is_some())
+    }
+
+    /// Whether the CPU runtime's table is exported.
+    pub(super) fn has_cpu_table(self) -> bool {
+        self.address(cpu_table::SYMBOL).is_some()
+    }
+}
+
+/// The function at `name`, as the type that the place of use asks for.
+///
+/// # Safety
+///
+/// `F` must be a function pointer type of that function's C shape.
+unsafe fn function<F: Copy>(handle: Handle, name: &str) -> Option<F> {
+    const { assert!(size_of::<F>() == size_of::<*mut c_void>()) };
+    let address = handle.address(name)?;
+    // SAFETY: both are one pointer wide (asserted above), the address is not null, and the caller
+    // vouches for the shape.
+    Some(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&address) })
+}
+
+/// Collects the functions; the error lists the required ones that are missing.
+///
+/// The types of [`crate::ffi::shared::functions`] hold for every generation that
+/// [`crate::abi::decide`] accepts: call this after it.
+pub(super) fn collect(handle: Handle) -> Result<Symbols, Vec<&'static str>> {
+    let required = [
+        "rkllm_createDefaultParam",
+        "rkllm_init",
+        "rkllm_run",
+        "rkllm_destroy",
+    ];
+    let missing = || -> Vec<&'static str> {
+        required.into_iter().filter(|name| handle.address(name).is_none()).collect()
+    };
+    let address = |name| handle.address(name).ok_or_else(missing);
+    // SAFETY: each name is asked for with the type that the vendor's headers give it, which
+    // `ffi::shared::functions` states and which all supported generations share.
+    unsafe {
+        Ok(Symbols {
+            create_default_param: address("rkllm_createDefaultParam")?,
+            init: address("rkllm_init")?,
+            run: address("rkllm_run")?,
+            destroy: function(handle, "rkllm_destroy").ok_or_else(missing)?,
+            abort: function(handle, "rkllm_abort"),
+            is_running: function(handle, "rkllm_is_running"),
+            load_lora: function(handle, "rkllm_load_lora"),
+            load_prompt_cache: function(handle, "rkllm_load_prompt_cache"),
+            release_prompt_cache: function(handle, "rkllm_release_prompt_cache"),
+            clear_kv_cache: function(handle, "rkllm_clear_kv_cache"),
+            set_chat_template: function(handle, "rkllm_set_chat_template"),
+            get_kv_cache_size: function(handle, "rkllm_get_kv_cache_size"),
+            set_function_tools: function(handle, "rkllm_set_function_tools"),
+            set_cross_attn_params: function(handle, "rkllm_set_cross_attn_params"),
+            cpu_table: table(handle),
+        })
+    }
+}
+
+/// The CPU runtime's table, when it serves our version in full.
+pub(super) fn table(handle: Handle) -> Option<&'static CpuTable> {
+    // SAFETY: the symbol bears this project's name and has this type in every version.
+    let get: GetTable = unsafe { function(handle, cpu_table::SYMBOL) }?;
+    // SAFETY: the function takes any version and answers NULL to those it cannot serve.
+    let table = unsafe { get(cpu_table::VERSION) };
+    if table.is_null() || !table.is_aligned() {
+        return None;
+    }
+    // SAFETY: a table that is not NULL is a constant of the library, which is never unloaded, and
+    // begins with two u32; they are read alone first, since an older table may be shorter.
+    let [version, size] = unsafe { table.cast::<[u32; 2]>().read() };
+    if version != cpu_table::VERSION || (size as usize) < size_of::<CpuTable>() {
+        return None;
+    }
+    // SAFETY: it has our version and at least our size, as just read.
+    Some(unsafe { &*table })
+}
