@@ -1,0 +1,237 @@
+//! `rkllm_init`, `rkllm_destroy`, and the calls that may come from any thread.
+
+use std::ffi::{c_int, c_void};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread::sleep;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::decode::View;
+use crate::ffi::shared::LLMHandle;
+use crate::ffi::v1_3_0;
+use crate::instance::{self, Instance, lock};
+use crate::output::{self, Stream};
+use crate::record::Recorder;
+use crate::script::Script;
+use crate::{Generation, config};
+
+pub use crate::instance::Callback;
+pub use crate::run::{run, run_async};
+
+/// What init is given to call back.
+#[derive(Debug, Clone, Copy)]
+pub struct Callbacks {
+    result: Option<Callback>,
+    user: *mut c_void,
+    /// The struct of 1.3.0, for the record.
+    raw: *const v1_3_0::RKLLMCallback,
+}
+
+impl From<Option<Callback>> for Callbacks {
+    fn from(result: Option<Callback>) -> Self {
+        Self {
+            result,
+            user: std::ptr::null_mut(),
+            raw: std::ptr::null(),
+        }
+    }
+}
+
+impl Callbacks {
+    /// Reads the struct of 1.3.0.
+    ///
+    /// # Safety
+    ///
+    /// `raw` is NULL or points to a valid struct.
+    #[must_use]
+    pub unsafe fn from_struct(raw: *const v1_3_0::RKLLMCallback) -> Self {
+        // SAFETY: by the caller's promise.
+        let Some(callbacks) = (unsafe { raw.as_ref() }) else {
+            return None.into();
+        };
+        Self {
+            result: callbacks.result_callback.map(Callback::V121),
+            user: callbacks.result_userdata,
+            raw,
+        }
+    }
+}
+
+/// `rkllm_init`.
+///
+/// # Safety
+///
+/// The contract of the vendor's function: `out` is writable, `param` is NULL or a filled struct of
+/// this generation, the callback stays valid until destroy.
+pub unsafe fn init(
+    generation: &'static Generation,
+    out: *mut LLMHandle,
+    param: *const u8,
+    callbacks: Callbacks,
+) -> c_int {
+    // SAFETY: by the caller's promise.
+    let view = unsafe { View::new(generation, "RKLLMParam", param) };
+    let path = view.and_then(|view| view.text("model_path"));
+    let script = path.as_deref().map(load);
+    let record = match &script {
+        Some(Ok(script)) => script.record.clone(),
+        _ => None,
+    };
+    let recorder = Recorder::new([config::config().record.clone(), record]);
+    recorder.write("rkllm_init", |fields| {
+        fields.insert("generation".to_owned(), generation.name.into());
+        fields.insert(
+            "param".to_owned(),
+            view.map_or(Value::Null, |view| view.json(true)),
+        );
+        // SAFETY: by the caller's promise; NULL where the generation has no such struct.
+        let shown = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
+        let bare = callbacks.result.is_some().into();
+        fields.insert(
+            "callback".to_owned(),
+            shown.map_or(bare, |view| view.json(false)),
+        );
+    });
+    let quiet = config::config().quiet || matches!(&script, Some(Ok(script)) if script.quiet);
+    if !quiet {
+        let release = config::release(generation);
+        let text = format!(
+            "I rkllm: rkllm-runtime version: {release}, rknpu driver version: 0.9.8, platform: FAKE"
+        );
+        output::line(Stream::Stderr, &text);
+    }
+    let script = match script {
+        Some(Ok(script)) => script,
+        Some(Err(reason)) => return refuse(&reason),
+        None => return refuse("param or model_path is NULL"),
+    };
+    let (Some(view), Some(callback)) = (view, callbacks.result) else {
+        return refuse("the result callback is NULL");
+    };
+    if let Err(reason) = validate(view, &recorder) {
+        return refuse(&reason);
+    }
+    output::lines(&script.init.log);
+    sleep(Duration::from_millis(script.init.delay_ms));
+    script.init.death().happen();
+    let (returns, null_handle) = (script.init.returns, script.init.null_handle);
+    if returns != 0 {
+        return returns;
+    }
+    let mut instance = Instance::new(generation, script, callback);
+    instance.fallback_user = callbacks.user.expose_provenance();
+    instance.n_batch = batch(view).unwrap_or(1);
+    instance.max_new_tokens = view.int("max_new_tokens").unwrap_or(-1);
+    let handle = if null_handle {
+        std::ptr::null_mut()
+    } else {
+        instance::register(Arc::new(instance))
+    };
+    if !out.is_null() {
+        // SAFETY: by the caller's promise.
+        unsafe { out.write(handle) };
+    }
+    0
+}
+
+fn refuse(reason: &str) -> c_int {
+    output::error(reason);
+    -1
+}
+
+fn load(path: &[u8]) -> Result<Script, String> {
+    let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+    let text = std::fs::read(&path)
+        .map_err(|error| format!("failed to open model {}: {error}", path.display()))?;
+    serde_json::from_slice(&text).map_err(|error| format!("invalid rkllm model: {error}"))
+}
+
+/// `n_batch`, where the generation has it.
+fn batch(view: View<'_>) -> Option<usize> {
+    view.inside("extend_param")?
+        .byte("n_batch")
+        .map(usize::from)
+}
+
+/// The checks whose failure is known from the vendor's library.
+fn validate(view: View<'_>, recorder: &Recorder) -> Result<(), String> {
+    if ["img_start", "img_end", "img_content"]
+        .iter()
+        .any(|marker| view.is_null(marker))
+    {
+        recorder.event("null_marker", "rkllm_init");
+        output::error("basic_string: construction from null is not valid");
+        output::abort();
+    }
+    match batch(view) {
+        Some(count) if !(1..=100).contains(&count) => Err(format!(
+            "n_batch must be between 1 and 100, but got {count}"
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// `rkllm_destroy`.
+pub fn destroy(handle: LLMHandle) -> c_int {
+    let Some(instance) = instance::find(handle, "rkllm_destroy") else {
+        return -1;
+    };
+    instance
+        .recorder
+        .write("rkllm_destroy", |fields| note_handle(fields, handle));
+    if instance.running.load(Ordering::SeqCst) {
+        instance
+            .recorder
+            .event("destroy_during_run", "rkllm_destroy");
+        output::error("destroyed during a run");
+        output::abort();
+    }
+    let _entered = instance.enter("rkllm_destroy");
+    let call = &instance.script.destroy;
+    output::lines(&call.log);
+    sleep(Duration::from_millis(call.delay_ms));
+    let returns = call.returns.unwrap_or(0);
+    if returns == 0 {
+        // Waits for a late callback that is under way; later ones are not made.
+        *lock(&instance.destroyed) = true;
+        instance::forget(handle, instance.recorder.clone());
+    }
+    returns
+}
+
+/// `rkllm_abort`.
+pub fn abort(handle: LLMHandle) -> c_int {
+    let Some(instance) = instance::find(handle, "rkllm_abort") else {
+        return -1;
+    };
+    instance
+        .recorder
+        .write("rkllm_abort", |fields| note_handle(fields, handle));
+    let call = &instance.script.abort;
+    output::lines(&call.log);
+    sleep(Duration::from_millis(call.delay_ms));
+    match call.returns {
+        Some(returns) if returns != 0 => returns,
+        _ if instance.ask_abort() => 0,
+        _ => -1,
+    }
+}
+
+/// `rkllm_is_running`: 1 while running, in all generations, whatever their headers say.
+pub fn is_running(handle: LLMHandle) -> c_int {
+    let Some(instance) = instance::find(handle, "rkllm_is_running") else {
+        return -1;
+    };
+    instance
+        .recorder
+        .write("rkllm_is_running", |fields| note_handle(fields, handle));
+    c_int::from(instance.running.load(Ordering::SeqCst))
+}
+
+/// Adds the handle to a record.
+pub(crate) fn note_handle(fields: &mut serde_json::Map<String, Value>, handle: LLMHandle) {
+    fields.insert("handle".to_owned(), handle.addr().into());
+}

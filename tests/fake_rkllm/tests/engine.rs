@@ -1,0 +1,219 @@
+//! The engine by itself, without a dynamic loader: defaults, runs, and what a token costs.
+
+#![allow(
+    unsafe_code,
+    reason = "the tests speak the C ABI from the caller's side"
+)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may fail and tell"
+)]
+
+use std::ffi::{CString, c_int, c_void};
+use std::path::PathBuf;
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use fake_rkllm::engine::{self, Callback, Callbacks};
+use fake_rkllm::ffi::shared::{LLMHandle, RKLLMResult, input_type};
+use fake_rkllm::ffi::v1_3_0::{RKLLMInferParam, RKLLMInput, RKLLMParam};
+use fake_rkllm::ffi::{v1_1_0, v1_2_0};
+use fake_rkllm::{GENERATIONS, V1_1_0, V1_2_0, V1_3_0, defaults, guard};
+
+static COUNTED: AtomicU64 = AtomicU64::new(0);
+
+unsafe extern "C" fn count(_: *mut RKLLMResult, user: *mut c_void, _: c_int) -> c_int {
+    // SAFETY: the tests pass a counter as userdata.
+    let counter = unsafe { user.cast::<AtomicU64>().as_ref() };
+    counter.unwrap_or(&COUNTED).fetch_add(1, Ordering::Relaxed);
+    0
+}
+
+unsafe extern "C" fn read_1_1_0(result: *mut v1_1_0::RKLLMResult, user: *mut c_void, state: c_int) {
+    // SAFETY: the fake passes a result of this generation, and the test a list as userdata.
+    let (result, seen) = unsafe { (result.as_ref(), user.cast::<Vec<(i32, c_int)>>().as_mut()) };
+    if let (Some(result), Some(seen)) = (result, seen) {
+        seen.push((result.token_id, state));
+    }
+}
+
+unsafe extern "C" fn read_1_2_0(result: *mut v1_2_0::RKLLMResult, user: *mut c_void, state: c_int) {
+    // SAFETY: as above.
+    let (result, seen) = unsafe { (result.as_ref(), user.cast::<Vec<(i32, c_int)>>().as_mut()) };
+    if let (Some(result), Some(seen)) = (result, seen) {
+        seen.push((result.logits.num_tokens, state));
+    }
+}
+
+fn model(name: &str, script: &str) -> CString {
+    let folder = PathBuf::from(env!("CARGO_TARGET_TMPDIR"));
+    let path = folder.join(format!("{name}.rkllm"));
+    std::fs::write(&path, script).unwrap();
+    CString::new(path.to_str().unwrap()).unwrap()
+}
+
+/// Room for the parameters of any generation, aligned as they are.
+#[repr(C, align(16))]
+struct Room([u8; 1024]);
+
+fn open(
+    generation: &'static fake_rkllm::Generation,
+    path: &CString,
+    callbacks: Callbacks,
+) -> (LLMHandle, c_int) {
+    let mut room = Room([0; 1024]);
+    let mut handle = null_mut();
+    // SAFETY: the room is larger than any struct, and `model_path` comes first in all of them.
+    let returned = unsafe {
+        defaults::create(generation, room.0.as_mut_ptr());
+        (&raw mut room)
+            .cast::<*const std::ffi::c_char>()
+            .write(path.as_ptr());
+        engine::init(generation, &raw mut handle, room.0.as_ptr(), callbacks)
+    };
+    (handle, returned)
+}
+
+fn newest() -> Callbacks {
+    Some(Callback::V121(count)).into()
+}
+
+/// Runs a text.
+fn run_1_3_0(handle: LLMHandle, user: *mut c_void) -> c_int {
+    // SAFETY: zeros are valid in both structs.
+    let (mut input, infer) = unsafe {
+        (
+            std::mem::zeroed::<RKLLMInput>(),
+            std::mem::zeroed::<RKLLMInferParam>(),
+        )
+    };
+    input.input_type = input_type::PROMPT;
+    input.input.prompt_input = c"hello".as_ptr();
+    // SAFETY: both structs are filled; the counter outlives the run.
+    unsafe {
+        engine::run(
+            handle,
+            (&raw const input).cast(),
+            (&raw const infer).cast(),
+            user,
+        )
+    }
+}
+
+#[test]
+fn defaults_are_written_into_the_struct_and_nowhere_else() {
+    for generation in GENERATIONS {
+        let size = generation.layout("RKLLMParam").unwrap().size;
+        let mut room = Room([0xA5; 1024]);
+        // SAFETY: the room is larger than any struct.
+        unsafe { defaults::create(generation, room.0.as_mut_ptr()) };
+        assert!(
+            room.0[size..].iter().all(|byte| *byte == 0xA5),
+            "{}",
+            generation.name
+        );
+    }
+    let mut param = std::mem::MaybeUninit::<RKLLMParam>::zeroed();
+    // SAFETY: the struct is that of the generation, and zeros are valid where nothing is written.
+    let param = unsafe {
+        defaults::create(&V1_3_0, param.as_mut_ptr().cast());
+        param.assume_init()
+    };
+    assert!((param.temperature - 0.8).abs() < f32::EPSILON);
+    assert_eq!(
+        (param.max_context_len, param.max_new_tokens, param.top_k),
+        (512, -1, 40)
+    );
+    assert_eq!(
+        (
+            param.extend_param.enabled_cpus_num,
+            param.extend_param.n_batch
+        ),
+        (4, 1)
+    );
+}
+
+#[test]
+fn a_token_costs_next_to_nothing() {
+    let path = model(
+        "bench",
+        r#"{"quiet": true, "runs": [{"steps": ["x"], "repeat": 1000000}]}"#,
+    );
+    let (handle, returned) = open(&V1_3_0, &path, newest());
+    assert_eq!(returned, 0);
+    let counter = AtomicU64::new(0);
+    let begun = Instant::now();
+    assert_eq!(run_1_3_0(handle, (&raw const counter).cast_mut().cast()), 0);
+    let nanoseconds = begun.elapsed().as_nanos() / 1_000_000;
+    println!("{nanoseconds} ns for each token");
+    assert_eq!(counter.load(Ordering::Relaxed), 1_000_001);
+    // Generous, since this also runs without optimisation and on loaded machines.
+    assert!(nanoseconds < 2000);
+    assert_eq!(engine::destroy(handle), 0);
+}
+
+#[test]
+fn older_results_have_their_own_layouts() {
+    let path = model(
+        "old",
+        r#"{"quiet": true, "hidden": {"rows": 1, "width": 2}, "logits": {"rows": 3, "width": 2},
+        "runs": [{"steps": ["a", "b"]}]}"#,
+    );
+    let mut seen: Vec<(i32, c_int)> = Vec::new();
+    let user: *mut c_void = (&raw mut seen).cast();
+    let text = c"hello".as_ptr();
+
+    let (handle, returned) = open(&V1_1_0, &path, Some(Callback::V110(read_1_1_0)).into());
+    assert_eq!(returned, 0);
+    // SAFETY: zeros are valid in the structs, and the filled member is the one that is named.
+    unsafe {
+        let mut input: v1_1_0::RKLLMInput = std::mem::zeroed();
+        input.input.prompt_input = text;
+        let mut infer: v1_1_0::RKLLMInferParam = std::mem::zeroed();
+        let arguments = ((&raw const input).cast(), (&raw const infer).cast());
+        assert_eq!(engine::run(handle, arguments.0, arguments.1, user), 0);
+        infer.mode = 1;
+        assert_eq!(
+            engine::run(handle, arguments.0, (&raw const infer).cast(), user),
+            0
+        );
+    }
+    assert_eq!(seen, [(1, 0), (2, 0), (0, 2), (0, 4), (0, 2)]);
+
+    seen.clear();
+    let user: *mut c_void = (&raw mut seen).cast();
+    let (handle, returned) = open(&V1_2_0, &path, Some(Callback::V120(read_1_2_0)).into());
+    assert_eq!(returned, 0);
+    // SAFETY: as above.
+    unsafe {
+        let mut input: v1_2_0::RKLLMInput = std::mem::zeroed();
+        input.input.prompt_input = text;
+        let mut infer: v1_2_0::RKLLMInferParam = std::mem::zeroed();
+        infer.mode = 2;
+        let arguments = ((&raw const input).cast(), (&raw const infer).cast());
+        assert_eq!(engine::run(handle, arguments.0, arguments.1, user), 0);
+    }
+    assert_eq!(seen, [(3, 0), (0, 2)]);
+}
+
+#[test]
+fn a_misspelt_key_is_an_error() {
+    let path = model("misspelt", r#"{"quiet": true, "runs": [{"step": ["a"]}]}"#);
+    assert_eq!(open(&V1_3_0, &path, newest()).1, -1);
+    let (handle, returned) = open(&V1_3_0, &model("none", "{}"), None.into());
+    assert_eq!((handle.is_null(), returned), (true, -1));
+}
+
+#[test]
+fn calls_without_a_handle_fail() {
+    assert_eq!(engine::abort(null_mut()), -1);
+    assert_eq!(engine::destroy(null_mut()), -1);
+    assert_eq!(run_1_3_0(null_mut(), null_mut()), -1);
+}
+
+#[test]
+fn a_panic_becomes_a_failure() {
+    assert_eq!(guard("rkllm_run", || panic!("on purpose")), -1);
+}
