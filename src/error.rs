@@ -301,10 +301,15 @@ impl Error {
         }
     }
 
-    pub(crate) fn refused(path: &Path, refusal: Refusal) -> Self {
-        Self::UnsupportedRuntime {
-            path: path.to_owned(),
-            refusal,
+    /// This error, when it is that of a second search, with the places of the first one before its own.
+    pub(crate) fn after(self, mut first: Vec<Tried>, fix: &str) -> Self {
+        match self {
+            Self::LibraryNotFound { tried, hint } => {
+                first.extend(tried);
+                let hint = if hint == fix { hint } else { format!("{fix} {hint}") };
+                Self::LibraryNotFound { tried: first, hint }
+            }
+            other => other,
         }
     }
 

@@ -187,3 +187,12 @@ impl LoadProblem {
         Some(text.to_owned())
     }
 }
+
+/// The system's words without the number that Rust adds.
+pub(crate) fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

@@ -100,20 +100,24 @@ unsafe fn function<F: Copy>(handle: Handle, name: &str) -> Option<F> {
     Some(unsafe { std::mem::transmute_copy::<NonNull<c_void>, F>(&address) })
 }
 
+const REQUIRED: [&str; 4] = [
+    "rkllm_createDefaultParam",
+    "rkllm_init",
+    "rkllm_run",
+    "rkllm_destroy",
+];
+
+/// The functions of every release that this library does not export.
+pub(super) fn missing(handle: Handle) -> Vec<&'static str> {
+    REQUIRED.into_iter().filter(|name| handle.address(name).is_none()).collect()
+}
+
 /// Collects the functions; the error lists the required ones that are missing.
 ///
 /// The types of [`crate::ffi::shared::functions`] hold for every generation that
 /// [`crate::abi::decide`] accepts: call this after it.
 pub(super) fn collect(handle: Handle) -> Result<Symbols, Vec<&'static str>> {
-    let required = [
-        "rkllm_createDefaultParam",
-        "rkllm_init",
-        "rkllm_run",
-        "rkllm_destroy",
-    ];
-    let missing = || -> Vec<&'static str> {
-        required.into_iter().filter(|name| handle.address(name).is_none()).collect()
-    };
+    let missing = || missing(handle);
     let address = |name| handle.address(name).ok_or_else(missing);
     // SAFETY: each name is asked for with the type that the vendor's headers give it, which
     // `ffi::shared::functions` states and which all supported generations share.
