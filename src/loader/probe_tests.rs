@@ -168,8 +168,8 @@ fn markers_lie_where_the_layouts_say() {
 }
 
 extern "C" fn fill(target: *mut ParamBuffer) -> *mut c_void {
-    // SAFETY: the probe hands over its own buffer.
-    unsafe { (*target).0[..208].fill(7) };
+    // SAFETY: the probe hands over its own buffer, of more than 208 bytes.
+    unsafe { target.cast::<u8>().write_bytes(7, 208) };
     target.cast()
 }
 
