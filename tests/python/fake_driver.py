@@ -8,9 +8,11 @@ import os
 import platform
 import struct
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ABI = Path(__file__).parents[1] / "abi"
 WIDE = ctypes.sizeof(ctypes.c_void_p) == 8

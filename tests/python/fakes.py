@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import struct
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 GENERATIONS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0")
 
@@ -45,14 +47,17 @@ def built_library(generation: str) -> Path:
         FileNotFoundError: ``RKLLM_RS_FAKES`` is not set, or has no such file.
     """
     if generation not in BANNERS:
-        raise ValueError(f"no fake of generation {generation!r}; there are {', '.join(BANNERS)}")
+        message = f"no fake of generation {generation!r}; there are {', '.join(BANNERS)}"
+        raise ValueError(message)
     advice = f"build the fakes with `{BUILD_COMMAND}` and set RKLLM_RS_FAKES to target/release"
     folder = os.environ.get("RKLLM_RS_FAKES")
     if not folder:
-        raise FileNotFoundError(f"RKLLM_RS_FAKES is not set: {advice}")
+        message = f"RKLLM_RS_FAKES is not set: {advice}"
+        raise FileNotFoundError(message)
     path = Path(folder) / f"libfake_rkllm_{generation}.so"
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: {advice}")
+        message = f"{path} does not exist: {advice}"
+        raise FileNotFoundError(message)
     return path
 
 
@@ -152,11 +157,13 @@ def _text(path: Path | str | None) -> str | None:
 def _write_config(image: bytearray, config: Mapping[str, Any]) -> None:
     """Overwrites the configuration inside a library's file."""
     if image.count(_TAG) != 1:
-        raise ValueError("the library has no configuration blob; is it a fake?")
+        message = "the library has no configuration blob; is it a fake?"
+        raise ValueError(message)
     # Raw, not escaped: the banner must stand in the file as it is.
     blob = _TAG + json.dumps(config, ensure_ascii=False, separators=(",", ":")).encode()
     if len(blob) >= _BLOB_LEN:
-        raise ValueError(f"the configuration takes {len(blob)} bytes of {_BLOB_LEN}")
+        message = f"the configuration takes {len(blob)} bytes of {_BLOB_LEN}"
+        raise ValueError(message)
     start = image.index(_TAG)
     image[start : start + _BLOB_LEN] = blob.ljust(_BLOB_LEN, b"\0")
 
@@ -167,7 +174,8 @@ def _rename_symbol(image: bytearray, symbol: str) -> None:
     old = b"\0" + symbol.encode() + b"\0"
     at = image.find(old, offset, offset + size)
     if at < 0 or not symbol.startswith("rkllm_"):
-        raise ValueError(f"the library does not export {symbol}")
+        message = f"the library does not export {symbol}"
+        raise ValueError(message)
     image[at + 1 : at + 6] = b"rkllx"
 
 
@@ -183,4 +191,5 @@ def _section(image: bytearray, name: str) -> tuple[int, int]:
         start = strings + header[0]
         if image[start : image.index(0, start)] == name.encode():
             return header[4], header[5]
-    raise ValueError(f"the library has no section {name}")
+    message = f"the library has no section {name}"
+    raise ValueError(message)

@@ -73,6 +73,19 @@ pub unsafe fn create(own: &'static Generation, out: *mut u8) {
     }
 }
 
+/// [`create`], as the exported functions call it.
+///
+/// # Safety
+///
+/// As for [`create`].
+pub unsafe fn create_guarded(own: &'static Generation, out: *mut u8) {
+    crate::guard("rkllm_createDefaultParam", || {
+        // SAFETY: passed on to the caller.
+        unsafe { create(own, out) };
+        0
+    });
+}
+
 fn extend_offset(shape: &Generation) -> usize {
     shape
         .layout("RKLLMParam")

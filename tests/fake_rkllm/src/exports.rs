@@ -27,7 +27,7 @@ macro_rules! export_config {
 /// `rkllm_createDefaultParam`.
 #[macro_export]
 macro_rules! export_defaults {
-    ($generation:expr, $param:ty) => {
+    ($generation:expr) => {
         /// The hidden pointer to the returned struct is an ordinary first argument here, so that
         /// bytes which are not written stay as the caller had them.
         ///
@@ -37,26 +37,33 @@ macro_rules! export_defaults {
         #[cfg(any(target_arch = "x86_64", target_arch = "arm"))]
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn rkllm_createDefaultParam(out: *mut u8) -> *mut u8 {
-            $crate::guard("rkllm_createDefaultParam", || {
-                // SAFETY: by the caller's promise.
-                unsafe { $crate::defaults::create(&$generation, out) };
-                0
-            });
+            // SAFETY: by the caller's promise.
+            unsafe { $crate::defaults::create_guarded(&$generation, out) };
             out
         }
 
-        /// Returns the struct without touching the bytes that the vendor leaves unwritten; in builds
-        /// without optimisation they are copied from the stack.
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "arm")))]
+        /// The hidden pointer comes in x8 here, which no argument of Rust names. Reading it is all that
+        /// this function does before the call, so that nothing can have used the register.
+        ///
+        /// # Safety
+        ///
+        /// x8 points to room for the struct, as C's callers see to.
+        #[cfg(target_arch = "aarch64")]
         #[unsafe(no_mangle)]
-        pub extern "C" fn rkllm_createDefaultParam() -> std::mem::MaybeUninit<$param> {
-            let mut out = std::mem::MaybeUninit::<$param>::uninit();
-            $crate::guard("rkllm_createDefaultParam", || {
-                // SAFETY: the room is that of the struct.
-                unsafe { $crate::defaults::create(&$generation, out.as_mut_ptr().cast()) };
-                0
-            });
-            out
+        pub unsafe extern "C" fn rkllm_createDefaultParam() {
+            #[inline(never)]
+            unsafe extern "C" fn create_at(out: *mut u8) {
+                // SAFETY: by the caller's promise.
+                unsafe { $crate::defaults::create_guarded(&$generation, out) };
+            }
+
+            let out: *mut u8;
+            // SAFETY: the instruction copies a register.
+            unsafe {
+                std::arch::asm!("mov {}, x8", out(reg) out, options(nomem, nostack, preserves_flags));
+            }
+            // SAFETY: by the caller's promise.
+            unsafe { create_at(out) };
         }
     };
 }
@@ -69,7 +76,7 @@ macro_rules! export_common {
         use $crate::ffi::shared::{LLMHandle, RKLLMLoraAdapter};
         use $crate::ffi::$module::{RKLLMInferParam, RKLLMInput, RKLLMParam};
 
-        $crate::export_defaults!($generation, RKLLMParam);
+        $crate::export_defaults!($generation);
 
         /// # Safety
         ///

@@ -9,7 +9,7 @@ use fake_rkllm::ffi::shared::LLMHandle;
 use fake_rkllm::v1_0_1::{RKLLMParam, ResultCallback, refuse};
 
 fake_rkllm::export_config!("{}");
-fake_rkllm::export_defaults!(fake_rkllm::V1_0_1, RKLLMParam);
+fake_rkllm::export_defaults!(fake_rkllm::V1_0_1);
 
 /// Fails; the struct comes by value in this generation.
 #[unsafe(no_mangle)]
