@@ -250,9 +250,9 @@ impl Error {
                     .to_owned(),
             ),
             Self::Timeout { .. } => Some("Raise timeout, or lower max_new_tokens.".to_owned()),
-            Self::ContextLength { .. } => {
-                Some("Shorten the input, or open the model with a larger max_context_len.".to_owned())
-            }
+            Self::ContextLength { .. } => Some(
+                "Shorten the input, or open the model with a larger max_context_len.".to_owned(),
+            ),
             Self::Busy => Some("Make the call after the callback has returned.".to_owned()),
             Self::Closed => Some("Open the model again.".to_owned()),
             Self::Forked => Some(
@@ -306,7 +306,11 @@ impl Error {
         match self {
             Self::LibraryNotFound { tried, hint } => {
                 first.extend(tried);
-                let hint = if hint == fix { hint } else { format!("{fix} {hint}") };
+                let hint = if hint == fix {
+                    hint
+                } else {
+                    format!("{fix} {hint}")
+                };
                 Self::LibraryNotFound { tried: first, hint }
             }
             other => other,

@@ -1,8 +1,41 @@
-//! Safe bindings to Rockchip's RKLLM runtime (`librkllmrt.so`).
+//! Safe bindings to Rockchip's RKLLM runtime (`librkllmrt.so`), every ABI generation of it, opened at
+//! run time.
+//!
+//! [`Runtime::load`] finds and identifies the library, [`Model::open`] opens a model with it, and
+//! [`Model::stream`] gives its tokens as they come. The same calls run on the project's CPU runtime,
+//! which has the same C ABI.
+//!
+//! The floors, each using only those below it: [`model`] and [`stream`]; the actor, one thread for
+//! each model; the callbacks; [`runtime`], [`abi`] and [`loader`]; [`ffi`]. Unsafe code lives in the
+//! last four only.
 
 pub mod abi;
+mod actor;
 pub mod backend;
+mod callback;
+pub mod config;
+mod delivery;
+mod diagnose;
 pub mod error;
 pub mod ffi;
+pub mod input;
 pub mod loader;
+pub mod model;
+pub mod output;
+#[cfg(feature = "python")]
+mod py;
 pub mod runtime;
+pub mod sampling;
+pub mod stream;
+pub mod utf8;
+
+pub use abi::Generation;
+pub use actor::registry::shut_down;
+pub use config::ModelConfig;
+pub use error::{Error, ErrorKind};
+pub use input::Input;
+pub use model::{GenerateOptions, Model};
+pub use output::{Chunk, FinishReason, PerfStats};
+pub use runtime::{BackendChoice, LoadOptions, Runtime};
+pub use sampling::SamplingParams;
+pub use stream::TokenStream;

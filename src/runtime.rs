@@ -1,23 +1,22 @@
 //! A loaded library, shared by all that use the same file.
 
-use std::collections::HashMap;
+mod search;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
-use parking_lot::Mutex;
-
-use crate::abi::{
-    Capabilities, Evidence, Generation, Identity, Refusal, RefusalReason, precheck,
-};
+use crate::abi::{Capabilities, Generation, Identity};
 use crate::backend::BackendKind;
 use crate::error::{Error, Result};
 use crate::ffi::ParamBuffer;
 use crate::loader::{
-    self, CPU_NAME, Candidate, Environment, FileEvidence, LoadProblem, NPU_NAME, Opened, Places,
-    Rule, Symbols, Tried, Trusted, host,
+    self, CPU_NAME, Environment, FileEvidence, NPU_NAME, Opened, Places, Rule, Symbols, host,
 };
+
+pub(crate) use search::is_cpu_runtime;
+use search::{Search, places};
 
 /// The variable that stands in for an automatic choice of backend.
 pub(crate) const BACKEND_VARIABLE: &str = "RKLLM_RS_BACKEND";
@@ -38,9 +37,7 @@ impl BackendChoice {
     /// The choice, with `RKLLM_RS_BACKEND` in place of [`BackendChoice::Auto`].
     pub(crate) fn or_variable(self, env: &Environment) -> Result<Self> {
         match (self, env.var(BACKEND_VARIABLE)) {
-            (Self::Auto, Some(value)) => {
-                Self::parse(&value.to_string_lossy(), BACKEND_VARIABLE)
-            }
+            (Self::Auto, Some(value)) => Self::parse(&value.to_string_lossy(), BACKEND_VARIABLE),
             _ => Ok(self),
         }
     }
@@ -126,9 +123,6 @@ impl fmt::Debug for Runtime {
     }
 }
 
-/// All that were ever loaded, by device and inode. The lock is held while one is being loaded.
-static LOADED: LazyLock<Mutex<HashMap<(u64, u64), Arc<Runtime>>>> = LazyLock::new(Mutex::default);
-
 impl Runtime {
     /// Finds, checks, opens and identifies a library.
     ///
@@ -150,35 +144,57 @@ impl Runtime {
     ///
     /// As [`Runtime::load`].
     pub fn load_in(options: &LoadOptions, env: &Environment) -> Result<Arc<Self>> {
-        match options.backend.or_variable(env)?.only() {
-            Some(kind) => Self::load_kind(options, env, kind),
-            None => {
-                let candidates = loader::npu_places(&options.places(), env);
-                let search = Search { options, env, want: None, names: &[NPU_NAME, CPU_NAME] };
-                match search.first(&candidates) {
-                    Err(Error::LibraryNotFound { tried, hint })
-                        if candidates.iter().all(|one| one.rule != Rule::Obeyed) =>
-                    {
-                        Self::load_kind(options, env, BackendKind::Cpu)
-                            .map_err(|error| error.after(tried, &hint))
-                    }
-                    result => result,
-                }
+        if let Some(kind) = options.backend.or_variable(env)?.only() {
+            return Self::load_kind(options, env, kind);
+        }
+        let candidates = loader::npu_places(&options.places(), env);
+        let obeyed = candidates.iter().any(|one| one.rule == Rule::Obeyed);
+        let search = Search {
+            options,
+            env,
+            want: None,
+            names: &[NPU_NAME, CPU_NAME],
+        };
+        match search.first(&candidates) {
+            Err(Error::LibraryNotFound { tried, hint }) if !obeyed => {
+                Self::load_kind(options, env, BackendKind::Cpu)
+                    .map_err(|error| error.after(tried, &hint))
             }
+            result => result,
         }
     }
 
     /// Loads a library of that kind and no other.
-    pub(crate) fn load_kind(options: &LoadOptions, env: &Environment, kind: BackendKind) -> Result<Arc<Self>> {
+    pub(crate) fn load_kind(
+        options: &LoadOptions,
+        env: &Environment,
+        kind: BackendKind,
+    ) -> Result<Arc<Self>> {
         let (candidates, names) = places(options, env, kind);
-        Search { options, env, want: Some(kind), names }.first(&candidates)
+        Search {
+            options,
+            env,
+            want: Some(kind),
+            names,
+        }
+        .first(&candidates)
     }
 
     /// The library that [`Runtime::load_kind`] would try first, examined but not loaded, and what its
     /// file says.
-    pub(crate) fn find_kind(options: &LoadOptions, env: &Environment, kind: BackendKind) -> Result<(PathBuf, String)> {
+    pub(crate) fn find_kind(
+        options: &LoadOptions,
+        env: &Environment,
+        kind: BackendKind,
+    ) -> Result<(PathBuf, String)> {
         let (candidates, names) = places(options, env, kind);
-        Search { options, env, want: Some(kind), names }.examined(&candidates)
+        Search {
+            options,
+            env,
+            want: Some(kind),
+            names,
+        }
+        .examined(&candidates)
     }
 
     /// The file, links resolved.
@@ -202,7 +218,11 @@ impl Runtime {
     /// What runs models with it.
     #[must_use]
     pub fn backend(&self) -> BackendKind {
-        if self.opened.identity.cpu_runtime { BackendKind::Cpu } else { BackendKind::Npu }
+        if self.opened.identity.cpu_runtime {
+            BackendKind::Cpu
+        } else {
+            BackendKind::Npu
+        }
     }
 
     /// What the file said before it was loaded.
@@ -223,190 +243,70 @@ impl Runtime {
 
     /// Refuses in a forked child of the process that loaded it.
     pub(crate) fn check_process(&self) -> Result<()> {
-        if host::fork::generation() == self.forks { Ok(()) } else { Err(Error::Forked) }
-    }
-}
-
-/// The candidates for a kind, and the file names looked for in a folder that the user named.
-fn places(
-    options: &LoadOptions,
-    env: &Environment,
-    kind: BackendKind,
-) -> (Vec<Candidate>, &'static [&'static str]) {
-    let places = options.places();
-    match kind {
-        BackendKind::Npu => (loader::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
-        BackendKind::Cpu => (loader::cpu_places(&places, env, is_cpu_runtime), &[CPU_NAME, NPU_NAME]),
-    }
-}
-
-/// Whether the file that would be loaded for `path` bears the CPU runtime's mark.
-pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
-    let candidate = Candidate { path: path.to_owned(), origin: loader::Origin::Argument, rule: Rule::Obeyed };
-    let root = Path::new("/");
-    let found = loader::locate(&candidate, &[CPU_NAME, NPU_NAME], root, &Trusted::this_process(root));
-    let file = found.and_then(|located| loader::examine(&located, Rule::Obeyed));
-    file.is_ok_and(|file| file.cpu_marker)
-}
-
-/// A walk through candidates.
-struct Search<'a> {
-    options: &'a LoadOptions,
-    env: &'a Environment,
-    want: Option<BackendKind>,
-    names: &'a [&'static str],
-}
-
-impl Search<'_> {
-    /// Loads the first candidate that can be used.
-    fn first(&self, candidates: &[Candidate]) -> Result<Arc<Runtime>> {
-        if host::fork::generation() != 0 {
-            return Err(Error::Forked);
+        if host::fork::generation() == self.forks {
+            Ok(())
+        } else {
+            Err(Error::Forked)
         }
-        self.walk(candidates, |candidate, who| self.one(candidate, who))
-    }
-
-    /// The first candidate whose file gives no reason against it.
-    fn examined(&self, candidates: &[Candidate]) -> Result<(PathBuf, String)> {
-        self.walk(candidates, |candidate, who| {
-            let located = loader::locate(candidate, self.names, &self.env.root, who)?;
-            let file = loader::examine(&located, candidate.rule)?;
-            self.suits(file.cpu_marker)?;
-            let evidence = Evidence { explicit: self.options.abi, ..file.evidence() };
-            precheck(&evidence).map_err(|refusal| LoadProblem::Refused(Box::new(refusal)))?;
-            let told = match (file.cpu_marker, file.known, file.banners.first()) {
-                (true, ..) => "CPU runtime".to_owned(),
-                (_, Some(known), _) => format!("official library {}", known.release),
-                (_, None, Some(banner)) => format!("library with the banner of {banner}"),
-                (_, None, None) => "library of unknown release".to_owned(),
-            };
-            Ok((located.path, told))
-        })
-    }
-
-    fn walk<T>(
-        &self,
-        candidates: &[Candidate],
-        mut visit: impl FnMut(&Candidate, &Trusted) -> Result<T, LoadProblem>,
-    ) -> Result<T> {
-        let who = Trusted::this_process(&self.env.root);
-        let mut tried = Vec::new();
-        for candidate in candidates {
-            match visit(candidate, &who) {
-                Ok(found) => return Ok(found),
-                Err(problem) => tried.push(Tried {
-                    path: candidate.path.clone(),
-                    origin: candidate.origin,
-                    problem,
-                }),
-            }
-        }
-        Err(failure(tried, self.want))
-    }
-
-    fn one(&self, candidate: &Candidate, who: &Trusted) -> Result<Arc<Runtime>, LoadProblem> {
-        let located = loader::locate(candidate, self.names, &self.env.root, who)?;
-        let mut loaded = LOADED.lock();
-        if let Some(runtime) = loaded.get(&located.id.key()) {
-            return self.again(runtime, candidate.rule);
-        }
-        let file = loader::examine(&located, candidate.rule)?;
-        self.suits(file.cpu_marker)?;
-        let (path, rule, abi) = (located.path.clone(), candidate.rule, self.options.abi);
-        let opened = host::run(move || loader::open(path, file, rule, abi))?;
-        // The dynamic linker may have led to a file that is loaded already.
-        let key = opened.file.id.key();
-        let runtime = match loaded.get(&key) {
-            Some(runtime) => self.again(runtime, rule)?,
-            None => Arc::new(Runtime { opened, forks: host::fork::generation() }),
-        };
-        loaded.insert(key, Arc::clone(&runtime));
-        loaded.insert(located.id.key(), Arc::clone(&runtime));
-        Ok(runtime)
-    }
-
-    /// Whether a library that is loaded already is what was asked for.
-    fn again(&self, runtime: &Arc<Runtime>, rule: Rule) -> Result<Arc<Runtime>, LoadProblem> {
-        if rule == Rule::Official && runtime.opened.file.known.is_none() {
-            return Err(LoadProblem::NotOfficial);
-        }
-        self.suits(runtime.opened.identity.cpu_runtime)?;
-        let loaded = runtime.opened.identity.generation;
-        match self.options.abi {
-            Some(asked) if asked != loaded => {
-                let evidence = runtime.opened.identity.evidence.clone();
-                let reason = RefusalReason::AlreadyLoaded { asked, loaded };
-                Err(LoadProblem::Refused(Box::new(Refusal { reason, evidence })))
-            }
-            _ => Ok(Arc::clone(runtime)),
-        }
-    }
-
-    fn suits(&self, cpu: bool) -> Result<(), LoadProblem> {
-        let kind = if cpu { BackendKind::Cpu } else { BackendKind::Npu };
-        match self.want {
-            Some(want) if want != kind => {
-                let reason = RefusalReason::WrongBackend { cpu_needed: want == BackendKind::Cpu };
-                Err(LoadProblem::Refused(Box::new(Refusal { reason, evidence: Vec::new() })))
-            }
-            _ => Ok(()),
-        }
-    }
-}
-
-/// The error of a walk that found nothing: the first refusal, since that was a library at least.
-fn failure(mut tried: Vec<Tried>, want: Option<BackendKind>) -> Error {
-    let refused = tried.iter().position(|one| matches!(one.problem, LoadProblem::Refused(_)));
-    if let Some(index) = refused {
-        let Tried { path, problem, .. } = tried.swap_remove(index);
-        if let LoadProblem::Refused(refusal) = problem {
-            return Error::UnsupportedRuntime { path, refusal: *refusal };
-        }
-    }
-    let hint = hint(&tried, want);
-    Error::LibraryNotFound { tried, hint }
-}
-
-fn hint(tried: &[Tried], want: Option<BackendKind>) -> String {
-    let mut hints: Vec<String> = Vec::new();
-    for hint in tried.iter().filter_map(|one| one.problem.hint()) {
-        if !hints.contains(&hint) {
-            hints.push(hint);
-        }
-    }
-    if hints.is_empty() || tried.len() > 1 {
-        hints.push(fix(want));
-    }
-    hints.join(" ")
-}
-
-/// How to get a library.
-fn fix(want: Option<BackendKind>) -> String {
-    const CPU: &str = "pip install 'rkllm_rs[cpu]'";
-    let folder = if cfg!(target_arch = "aarch64") {
-        "aarch64"
-    } else if cfg!(target_arch = "arm") {
-        "armhf"
-    } else {
-        return match want {
-            Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
-            _ => format!(
-                "The vendor has no library for {}: use a .gguf model with the CPU runtime \
-                 ({CPU}), or name a stand-in with library= or RKLLM_RS_LIB.",
-                std::env::consts::ARCH
-            ),
-        };
-    };
-    match want {
-        Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
-        _ => format!(
-            "Copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of the vendor's \
-             repository (airockchip/rknn-llm), in a release not older than the model's toolkit, to \
-             /usr/lib, or name it with library= or RKLLM_RS_LIB."
-        ),
     }
 }
 
 #[cfg(test)]
-#[path = "runtime_tests.rs"]
-mod tests;
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read_in_any_case() {
+        for (text, choice) in [
+            ("auto", BackendChoice::Auto),
+            (" NPU ", BackendChoice::Npu),
+            ("Cpu", BackendChoice::Cpu),
+        ] {
+            assert_eq!(text.parse::<BackendChoice>().unwrap(), choice);
+        }
+        let error = "gpu".parse::<BackendChoice>().unwrap_err();
+        assert_eq!(error.to_string(), "backend: \"gpu\" is no backend");
+    }
+
+    #[test]
+    fn the_variable_stands_in_for_auto_alone() {
+        let mut env = Environment::rooted("/nowhere".into());
+        assert_eq!(
+            BackendChoice::Auto.or_variable(&env).unwrap(),
+            BackendChoice::Auto
+        );
+        env.set(BACKEND_VARIABLE, "cpu");
+        assert_eq!(
+            BackendChoice::Auto.or_variable(&env).unwrap(),
+            BackendChoice::Cpu
+        );
+        assert_eq!(
+            BackendChoice::Npu.or_variable(&env).unwrap(),
+            BackendChoice::Npu
+        );
+        env.set(BACKEND_VARIABLE, "tpu");
+        let error = BackendChoice::Auto.or_variable(&env).unwrap_err();
+        assert!(error.to_string().starts_with(BACKEND_VARIABLE));
+        assert!(BackendChoice::Cpu.or_variable(&env).is_ok());
+    }
+
+    #[test]
+    fn a_machine_without_libraries_lists_its_places() {
+        let root = tempfile::tempdir().unwrap();
+        let env = Environment::rooted(root.path().to_owned());
+        let error = Runtime::load_in(&LoadOptions::default(), &env).unwrap_err();
+        let text = error.to_string();
+        assert!(
+            text.starts_with("Could not load RKLLM library from any location:\n"),
+            "{text}"
+        );
+        for name in ["usr/lib/librkllmrt.so", "usr/lib/librkllmrt_cpu.so"] {
+            let path = root.path().join(name);
+            assert!(
+                text.contains(&format!("{} (system folder): no such file", path.display())),
+                "{text}"
+            );
+        }
+        assert!(error.hint().unwrap().contains("rkllm_rs[cpu]"));
+    }
+}

@@ -13,7 +13,11 @@ struct Row {
 }
 
 const fn row(name: &'static str, since: &'static str, functions: &'static [&'static str]) -> Row {
-    Row { name, since, functions }
+    Row {
+        name,
+        since,
+        functions,
+    }
 }
 
 /// Ordered by release. `cpu` stands for what the CPU runtime alone can tell.
@@ -24,7 +28,11 @@ const FEATURES: &[Row] = &[
     row("multimodal_input", "1.1.0", &[]),
     row("hidden_states", "1.1.0", &[]),
     row("lora", "1.1.0", &["rkllm_load_lora"]),
-    row("prompt_cache", "1.1.0", &["rkllm_load_prompt_cache", "rkllm_release_prompt_cache"]),
+    row(
+        "prompt_cache",
+        "1.1.0",
+        &["rkllm_load_prompt_cache", "rkllm_release_prompt_cache"],
+    ),
     row("is_running", "1.1.0", &["rkllm_is_running"]),
     row("logits", "1.2.0", &[]),
     row("keep_history", "1.2.0", &[]),
@@ -125,7 +133,12 @@ impl Capabilities {
             }
             since => format!("RKLLM {since} or later"),
         };
-        Err(Error::lacks(row.name, needs, self.generation, self.version.as_deref()))
+        Err(Error::lacks(
+            row.name,
+            needs,
+            self.generation,
+            self.version.as_deref(),
+        ))
     }
 }
 
@@ -174,7 +187,12 @@ mod tests {
     use super::super::symbols::tests::official;
     use super::*;
 
-    fn capabilities(generation: Generation, version: Option<&str>, level: usize, cpu: bool) -> Capabilities {
+    fn capabilities(
+        generation: Generation,
+        version: Option<&str>,
+        level: usize,
+        cpu: bool,
+    ) -> Capabilities {
         let identity = Identity {
             generation,
             version: version.map(str::to_owned),
@@ -207,7 +225,9 @@ mod tests {
         assert!(capabilities(Generation::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
         assert!(!capabilities(Generation::V1_2_1, Some("1.2.1"), 4, false).has("multi_instance"));
         assert!(capabilities(Generation::V1_2_1, Some("1.2.2"), 4, false).has("multi_instance"));
-        assert!(capabilities(Generation::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse"));
+        assert!(
+            capabilities(Generation::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse")
+        );
         assert!(capabilities(Generation::V1_3_0, None, 4, false).has("multi_instance"));
     }
 
@@ -242,7 +262,13 @@ mod tests {
         assert!(!all.has("lora"));
         assert!(all.has("seed"));
         let error = all.require("lora").unwrap_err().to_string();
-        assert!(error.contains("a library that exports rkllm_load_lora"), "{error}");
-        assert!(matches!(all.require("flying"), Err(Error::InvalidArgument { .. })));
+        assert!(
+            error.contains("a library that exports rkllm_load_lora"),
+            "{error}"
+        );
+        assert!(matches!(
+            all.require("flying"),
+            Err(Error::InvalidArgument { .. })
+        ));
     }
 }

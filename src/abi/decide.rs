@@ -22,7 +22,10 @@ pub fn decide(evidence: &Evidence) -> Result<Identity, Refusal> {
             cpu_runtime: evidence.marker && evidence.cpu_table,
             evidence: lines,
         }),
-        Err(reason) => Err(Refusal { reason, evidence: lines }),
+        Err(reason) => Err(Refusal {
+            reason,
+            evidence: lines,
+        }),
     }
 }
 
@@ -37,7 +40,10 @@ pub fn precheck(evidence: &Evidence) -> Result<(), Refusal> {
     let lines = lines(evidence);
     weigh(evidence, &lines, false)
         .map(|_| ())
-        .map_err(|reason| Refusal { reason, evidence: lines })
+        .map_err(|reason| Refusal {
+            reason,
+            evidence: lines,
+        })
 }
 
 fn version(evidence: &Evidence) -> Option<String> {
@@ -48,7 +54,11 @@ fn version(evidence: &Evidence) -> Option<String> {
 }
 
 /// Weighs the evidence; without `complete`, an undecided case gives any generation still possible.
-fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<Generation, RefusalReason> {
+fn weigh(
+    evidence: &Evidence,
+    lines: &[EvidenceLine],
+    complete: bool,
+) -> Result<Generation, RefusalReason> {
     let found = |line: &&EvidenceLine| line.kind != EvidenceKind::Explicit;
     let possible = lines
         .iter()
@@ -64,7 +74,11 @@ fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<
         let named = |kind| kind == EvidenceKind::Fingerprint || kind == EvidenceKind::Banner;
         let all_old = lines.iter().any(|line| named(line.kind))
             && lines.iter().filter(|line| named(line.kind)).all(old);
-        return Err(if all_old { RefusalReason::TooOld } else { RefusalReason::Disagreement });
+        return Err(if all_old {
+            RefusalReason::TooOld
+        } else {
+            RefusalReason::Disagreement
+        });
     }
     if possible.within(Layouts::V1_0) {
         return Err(RefusalReason::TooOld);
@@ -85,7 +99,11 @@ fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<
                 Release::Known(_) | Release::TooOld => {}
             }
         }
-    } else if let Some(newer) = evidence.banners.iter().find(|one| one.release() == Release::Newer) {
+    } else if let Some(newer) = evidence
+        .banners
+        .iter()
+        .find(|one| one.release() == Release::Newer)
+    {
         return Err(RefusalReason::Newer(newer.clone()));
     }
     let cpu_runtime = evidence.marker && evidence.cpu_table;
@@ -95,7 +113,9 @@ fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<
             return Err(RefusalReason::Incomplete(level.missing.clone()));
         }
     }
-    let any = Generation::ALL.into_iter().rfind(|one| possible.contains(*one));
+    let any = Generation::ALL
+        .into_iter()
+        .rfind(|one| possible.contains(*one));
     if !complete {
         return any.ok_or(RefusalReason::Disagreement);
     }
@@ -104,7 +124,10 @@ fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<
     let separable = level.is_some_and(|level| level.allows.len() == 1);
     let probed = !matches!(evidence.probe, Probe::NotRun | Probe::Unclear);
     if evidence.fingerprint.is_none() && !cpu_runtime && !separable && !probed {
-        let functions = evidence.exports.as_ref().map_or(Layouts::ANY, |all| all.level().allows);
+        let functions = evidence
+            .exports
+            .as_ref()
+            .map_or(Layouts::ANY, |all| all.level().allows);
         return Err(RefusalReason::TooLittle(functions));
     }
     possible.only().ok_or(RefusalReason::TooLittle(possible))
@@ -113,13 +136,26 @@ fn weigh(evidence: &Evidence, lines: &[EvidenceLine], complete: bool) -> Result<
 /// Puts the evidence into words.
 fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
     let mut lines = Vec::new();
-    let mut add = |kind, finding, allows| lines.push(EvidenceLine { kind, finding, allows });
+    let mut add = |kind, finding, allows| {
+        lines.push(EvidenceLine {
+            kind,
+            finding,
+            allows,
+        })
+    };
     if evidence.marker {
         let finding = "bears the mark of the CPU runtime".to_owned();
-        add(EvidenceKind::Marker, finding, Layouts::of(Generation::V1_3_0));
+        add(
+            EvidenceKind::Marker,
+            finding,
+            Layouts::of(Generation::V1_3_0),
+        );
     }
     if let Some(known) = evidence.fingerprint {
-        let finding = format!("official release {} for {} {}", known.release, known.os, known.arch);
+        let finding = format!(
+            "official release {} for {} {}",
+            known.release, known.os, known.arch
+        );
         add(EvidenceKind::Fingerprint, finding, known.layouts());
     }
     for banner in &evidence.banners {
@@ -142,10 +178,18 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
         Probe::V1_3 => Some("default parameters as in 1.3.0"),
     };
     if let Some(finding) = finding {
-        add(EvidenceKind::Defaults, finding.to_owned(), evidence.probe.allows());
+        add(
+            EvidenceKind::Defaults,
+            finding.to_owned(),
+            evidence.probe.allows(),
+        );
     }
     if let Some(asked) = evidence.explicit {
-        add(EvidenceKind::Explicit, format!("abi=\"{asked}\""), Layouts::of(asked));
+        add(
+            EvidenceKind::Explicit,
+            format!("abi=\"{asked}\""),
+            Layouts::of(asked),
+        );
     }
     lines
 }
@@ -154,7 +198,10 @@ fn told(banner: &Version) -> (String, Layouts) {
     match banner.release() {
         Release::Known(layouts) => (format!("release {banner}"), layouts),
         Release::TooOld => (format!("release {banner}"), Layouts::V1_0),
-        Release::Newer => (format!("release {banner}, newer than any known"), Layouts::ANY),
+        Release::Newer => (
+            format!("release {banner}, newer than any known"),
+            Layouts::ANY,
+        ),
         Release::Unknown => (format!("release {banner}, not a known one"), Layouts::ANY),
     }
 }

@@ -18,7 +18,11 @@ fn banner(text: &str) -> Vec<Version> {
 
 /// A library without A and B, with the functions of a level and an answer of the probe.
 fn library(level: usize, probe: Probe) -> Evidence {
-    Evidence { exports: Some(official(level)), probe, ..Evidence::default() }
+    Evidence {
+        exports: Some(official(level)),
+        probe,
+        ..Evidence::default()
+    }
 }
 
 /// What is expected: a generation, or a reason by its name.
@@ -76,7 +80,10 @@ fn fingerprints() {
         (FILE_1_3_0, 4, Unclear, G13),
         (FILE_1_3_0, 4, V1_2, Err("disagree")),
     ] {
-        let evidence = Evidence { fingerprint: file(id), ..library(level, probe) };
+        let evidence = Evidence {
+            fingerprint: file(id),
+            ..library(level, probe)
+        };
         assert_eq!(verdict(&evidence), expected, "{evidence:?}");
     }
 }
@@ -107,7 +114,10 @@ fn banners() {
         ("1.3.1", 4, V1_3, Err("newer")),
         ("2.0.0", 4, V1_3, Err("newer")),
     ] {
-        let evidence = Evidence { banners: banner(text), ..library(level, probe) };
+        let evidence = Evidence {
+            banners: banner(text),
+            ..library(level, probe)
+        };
         assert_eq!(verdict(&evidence), expected, "{evidence:?}");
     }
 }
@@ -130,7 +140,11 @@ fn functions_and_defaults_alone() {
         (4, Unclear, Err("little")),
         (4, V1_1, Err("disagree")),
     ] {
-        assert_eq!(verdict(&library(level, probe)), expected, "{level} {probe:?}");
+        assert_eq!(
+            verdict(&library(level, probe)),
+            expected,
+            "{level} {probe:?}"
+        );
     }
 }
 
@@ -221,22 +235,57 @@ fn the_cpu_runtime_is_itself() {
     assert_eq!(identity.evidence[0].kind, EvidenceKind::Marker);
     // Its own word is enough, and a function may be missing; a contradiction is one all the same.
     let exports = Exports::collect(|name| name != "rkllm_set_cross_attn_params");
-    let bare = Evidence { exports: Some(exports), banners: Vec::new(), probe: Probe::Unclear, ..whole.clone() };
+    let bare = Evidence {
+        exports: Some(exports),
+        banners: Vec::new(),
+        probe: Probe::Unclear,
+        ..whole.clone()
+    };
     assert_eq!(verdict(&bare), G13);
-    assert_eq!(verdict(&Evidence { probe: Probe::V1_2, ..whole.clone() }), Err("disagree"));
-    let asked = Evidence { explicit: Some(Generation::V1_2_1), ..whole.clone() };
+    assert_eq!(
+        verdict(&Evidence {
+            probe: Probe::V1_2,
+            ..whole.clone()
+        }),
+        Err("disagree")
+    );
+    let asked = Evidence {
+        explicit: Some(Generation::V1_2_1),
+        ..whole.clone()
+    };
     assert_eq!(verdict(&asked), Err("contradicted"));
     // Half of one is neither the CPU runtime nor the vendor's library.
-    assert_eq!(verdict(&Evidence { cpu_table: false, ..whole.clone() }), Err("broken"));
-    assert_eq!(verdict(&Evidence { marker: false, ..whole }), Err("broken"));
+    assert_eq!(
+        verdict(&Evidence {
+            cpu_table: false,
+            ..whole.clone()
+        }),
+        Err("broken")
+    );
+    assert_eq!(
+        verdict(&Evidence {
+            marker: false,
+            ..whole
+        }),
+        Err("broken")
+    );
     let vendor = decide(&library(4, Probe::V1_3)).unwrap();
     assert!(!vendor.cpu_runtime);
 }
 
 #[test]
 fn the_file_alone_refuses_early_and_accepts_nothing() {
-    for (text, refused) in [("1.0.1", true), ("1.4.0", true), ("1.2.9", true), ("1.2.3", false), ("1.3.0", false)] {
-        let evidence = Evidence { banners: banner(text), ..Evidence::default() };
+    for (text, refused) in [
+        ("1.0.1", true),
+        ("1.4.0", true),
+        ("1.2.9", true),
+        ("1.2.3", false),
+        ("1.3.0", false),
+    ] {
+        let evidence = Evidence {
+            banners: banner(text),
+            ..Evidence::default()
+        };
         assert_eq!(precheck(&evidence).is_err(), refused, "{text}");
         assert!(decide(&evidence).is_err(), "{text}");
     }
@@ -249,7 +298,13 @@ fn the_file_alone_refuses_early_and_accepts_nothing() {
     };
     assert!(precheck(&admitted).is_ok());
     // The CPU runtime's table can only be asked for once the library is loaded.
-    assert!(precheck(&Evidence { marker: true, ..Evidence::default() }).is_ok());
+    assert!(
+        precheck(&Evidence {
+            marker: true,
+            ..Evidence::default()
+        })
+        .is_ok()
+    );
 }
 
 #[test]
@@ -271,28 +326,65 @@ fn the_evidence_is_told() {
             "explicit: abi=\"v1_2_1\" (v1_2_1)",
         ]
     );
-    let refusal = decide(&Evidence { probe: Probe::V1_3, ..evidence }).unwrap_err();
-    assert!(refusal.to_string().starts_with("the evidence on its release disagrees; evidence: banner: release 1.2.3"));
+    let refusal = decide(&Evidence {
+        probe: Probe::V1_3,
+        ..evidence
+    })
+    .unwrap_err();
+    assert!(
+        refusal
+            .to_string()
+            .starts_with("the evidence on its release disagrees; evidence: banner: release 1.2.3")
+    );
 }
 
 #[test]
 fn an_accepted_library_is_never_one_that_evidence_excludes() {
-    let files = [None, file(FILE_1_0_1), file(FILE_1_1_4), file(FILE_1_2_1B1), file(FILE_1_2_3), file(FILE_1_3_0)];
-    let banners = ["", "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.1", "1.2.4", "1.3.0", "1.3.1"];
-    let probes = [Probe::NotRun, Probe::Unclear, Probe::V1_1, Probe::V1_2, Probe::V1_3];
+    let files = [
+        None,
+        file(FILE_1_0_1),
+        file(FILE_1_1_4),
+        file(FILE_1_2_1B1),
+        file(FILE_1_2_3),
+        file(FILE_1_3_0),
+    ];
+    let banners = [
+        "", "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.1", "1.2.4", "1.3.0", "1.3.1",
+    ];
+    let probes = [
+        Probe::NotRun,
+        Probe::Unclear,
+        Probe::V1_1,
+        Probe::V1_2,
+        Probe::V1_3,
+    ];
     let asked = [None].into_iter().chain(Generation::ALL.map(Some));
     for explicit in asked {
         for fingerprint in files {
             for text in banners {
                 for level in 0..5 {
                     for probe in probes {
-                        let banners = if text.is_empty() { Vec::new() } else { banner(text) };
-                        let evidence = Evidence { fingerprint, banners, explicit, ..library(level, probe) };
+                        let banners = if text.is_empty() {
+                            Vec::new()
+                        } else {
+                            banner(text)
+                        };
+                        let evidence = Evidence {
+                            fingerprint,
+                            banners,
+                            explicit,
+                            ..library(level, probe)
+                        };
                         let Ok(identity) = decide(&evidence) else {
                             continue;
                         };
                         let generation = identity.generation;
-                        assert!(identity.evidence.iter().all(|line| line.allows.contains(generation)));
+                        assert!(
+                            identity
+                                .evidence
+                                .iter()
+                                .all(|line| line.allows.contains(generation))
+                        );
                         assert!(explicit.is_none_or(|asked| asked == generation));
                         assert!(precheck(&evidence).is_ok());
                     }

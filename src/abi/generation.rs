@@ -7,7 +7,10 @@ use crate::error::Error;
 
 /// A generation of C layouts and function shapes that this crate speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-#[allow(non_camel_case_types, reason = "the underscores stand for the dots of a release")]
+#[allow(
+    non_camel_case_types,
+    reason = "the underscores stand for the dots of a release"
+)]
 pub enum Generation {
     /// Releases 1.1.0 to 1.1.4.
     V1_1_0,
@@ -146,7 +149,9 @@ impl Layouts {
     /// The generation, when exactly one is left and we speak it.
     #[must_use]
     pub fn only(self) -> Option<Generation> {
-        Generation::ALL.into_iter().find(|one| Self::of(*one) == self)
+        Generation::ALL
+            .into_iter()
+            .find(|one| Self::of(*one) == self)
     }
 
     /// The names, oldest first.
@@ -181,11 +186,20 @@ mod tests {
     #[test]
     fn names_round_trip() {
         for generation in Generation::ALL {
-            assert_eq!(generation.as_str().parse::<Generation>().unwrap(), generation);
-            assert_eq!(Layouts::named(generation.as_str()), Some(Layouts::of(generation)));
+            assert_eq!(
+                generation.as_str().parse::<Generation>().unwrap(),
+                generation
+            );
+            assert_eq!(
+                Layouts::named(generation.as_str()),
+                Some(Layouts::of(generation))
+            );
             assert_eq!(Layouts::of(generation).only(), Some(generation));
         }
-        assert_eq!(Layouts::named("v1_2_1b1"), Some(Layouts::of(Generation::V1_2_0)));
+        assert_eq!(
+            Layouts::named("v1_2_1b1"),
+            Some(Layouts::of(Generation::V1_2_0))
+        );
         assert_eq!(Layouts::V1_0.only(), None);
         assert_eq!(Layouts::V1_0_0.only(), None);
     }
@@ -206,7 +220,13 @@ mod tests {
     fn unknown_names_list_the_known_ones() {
         for text in ["v2", "1.0.1", "v1_0_0", "1.4.0", ""] {
             let error = text.parse::<Generation>().unwrap_err();
-            assert!(error.hint().unwrap().contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0"), "{error}");
+            assert!(
+                error
+                    .hint()
+                    .unwrap()
+                    .contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0"),
+                "{error}"
+            );
         }
     }
 }

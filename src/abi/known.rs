@@ -55,7 +55,10 @@ mod tests {
 
     #[test]
     fn others_are_unknown() {
-        assert_eq!(known_library("0000000000000000000000000000000000000000"), None);
+        assert_eq!(
+            known_library("0000000000000000000000000000000000000000"),
+            None
+        );
         assert_eq!(known_library(""), None);
     }
 }

@@ -110,19 +110,32 @@ impl fmt::Display for RefusalReason {
             Self::TooOld => f.write_str("it is of release 1.0.x, whose ABI is not supported"),
             Self::Disagreement => f.write_str("the evidence on its release disagrees"),
             Self::Contradicted { asked, possible } => {
-                write!(f, "abi=\"{asked}\" was given, but the evidence says {possible}")
+                write!(
+                    f,
+                    "abi=\"{asked}\" was given, but the evidence says {possible}"
+                )
             }
             Self::AlreadyLoaded { asked, loaded } => {
-                write!(f, "abi=\"{asked}\" was given, but this process has loaded it as {loaded}")
+                write!(
+                    f,
+                    "abi=\"{asked}\" was given, but this process has loaded it as {loaded}"
+                )
             }
             Self::Newer(version) => {
-                write!(f, "its banner names release {version}, newer than {NEWEST}, the last one known")
+                write!(
+                    f,
+                    "its banner names release {version}, newer than {NEWEST}, the last one known"
+                )
             }
             Self::UnknownRelease(version) => {
                 write!(f, "its banner names release {version}, which is not known")
             }
             Self::Incomplete(missing) => {
-                write!(f, "it lacks functions of its release: {}", missing.join(", "))
+                write!(
+                    f,
+                    "it lacks functions of its release: {}",
+                    missing.join(", ")
+                )
             }
             Self::TooLittle(possible) => {
                 write!(f, "the evidence does not say whether it is {possible}")

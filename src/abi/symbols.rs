@@ -4,7 +4,12 @@ use super::{Generation, Layouts};
 
 /// Functions grouped by the release that brought them, oldest first.
 const GROUPS: [&[&str]; 5] = [
-    &["rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy"],
+    &[
+        "rkllm_createDefaultParam",
+        "rkllm_init",
+        "rkllm_run",
+        "rkllm_destroy",
+    ],
     &["rkllm_abort"],
     &[
         "rkllm_load_lora",
@@ -65,13 +70,21 @@ impl Exports {
     /// Reads the level off the newest function present; older ones that lack are `missing`.
     #[must_use]
     pub fn level(&self) -> Level {
-        let newest = GROUPS.iter().rposition(|group| group.iter().any(|name| self.has(name)));
+        let newest = GROUPS
+            .iter()
+            .rposition(|group| group.iter().any(|name| self.has(name)));
         let Some(newest) = newest else {
-            return Level { allows: Layouts::NONE, missing: GROUPS[0].to_vec() };
+            return Level {
+                allows: Layouts::NONE,
+                missing: GROUPS[0].to_vec(),
+            };
         };
         let expected = GROUPS[..=newest].iter().copied().flatten();
         let missing = expected.copied().filter(|name| !self.has(name)).collect();
-        Level { allows: LEVELS[newest], missing }
+        Level {
+            allows: LEVELS[newest],
+            missing,
+        }
     }
 }
 
@@ -81,7 +94,12 @@ pub(super) mod tests {
 
     /// What an official library of that level exports.
     pub(crate) fn official(level: usize) -> Exports {
-        let names: Vec<&str> = GROUPS[..=level].iter().copied().flatten().copied().collect();
+        let names: Vec<&str> = GROUPS[..=level]
+            .iter()
+            .copied()
+            .flatten()
+            .copied()
+            .collect();
         Exports::collect(|name| names.contains(&name))
     }
 
@@ -89,7 +107,13 @@ pub(super) mod tests {
     fn official_sets_are_exact() {
         for (index, allows) in LEVELS.into_iter().enumerate() {
             let level = official(index).level();
-            assert_eq!(level, Level { allows, missing: Vec::new() });
+            assert_eq!(
+                level,
+                Level {
+                    allows,
+                    missing: Vec::new()
+                }
+            );
         }
     }
 
@@ -105,7 +129,8 @@ pub(super) mod tests {
 
     #[test]
     fn undocumented_functions_say_nothing() {
-        let exports = Exports::collect(|name| !GROUPS[4].contains(&name) || name == "rkllm_print_timings");
+        let exports =
+            Exports::collect(|name| !GROUPS[4].contains(&name) || name == "rkllm_print_timings");
         assert_eq!(exports.level().allows, Layouts::of(Generation::V1_2_0));
     }
 }

@@ -45,13 +45,25 @@ impl Version {
                 (bytes.get(at) == Some(&b'.')).then_some(())?;
                 at += 1;
             }
-            let digits = bytes[at..].iter().take_while(|byte| byte.is_ascii_digit()).count();
-            *number = std::str::from_utf8(&bytes[at..at + digits]).ok()?.parse().ok()?;
+            let digits = bytes[at..]
+                .iter()
+                .take_while(|byte| byte.is_ascii_digit())
+                .count();
+            *number = std::str::from_utf8(&bytes[at..at + digits])
+                .ok()?
+                .parse()
+                .ok()?;
             at += digits;
         }
-        let suffix = bytes[at..].iter().take_while(|byte| byte.is_ascii_alphanumeric()).count();
+        let suffix = bytes[at..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_alphanumeric())
+            .count();
         let text = std::str::from_utf8(&bytes[at..at + suffix]).ok()?;
-        let version = Self { numbers, suffix: text.to_owned() };
+        let version = Self {
+            numbers,
+            suffix: text.to_owned(),
+        };
         Some((version, at + suffix))
     }
 
@@ -137,7 +149,18 @@ mod tests {
 
     #[test]
     fn other_texts_are_no_versions() {
-        for text in ["", "1", "1.2", "1.2.", ".1.2.3", "1.2.3 ", "1.2.3-b1", "a1.2.3", "1..3", "1.2.99999999999"] {
+        for text in [
+            "",
+            "1",
+            "1.2",
+            "1.2.",
+            ".1.2.3",
+            "1.2.3 ",
+            "1.2.3-b1",
+            "a1.2.3",
+            "1..3",
+            "1.2.99999999999",
+        ] {
             assert_eq!(Version::parse(text), None, "{text}");
         }
     }

@@ -21,7 +21,8 @@ pub(super) fn npu(env: &Environment) -> Result<PathBuf, String> {
         nodes.extend(drm.into_iter().filter(|path| driven(path, env)));
     }
     let present: Vec<PathBuf> = nodes.into_iter().filter(|path| path.exists()).collect();
-    let usable = |path: &&PathBuf| rustix::fs::access(*path, Access::READ_OK | Access::WRITE_OK).is_ok();
+    let usable =
+        |path: &&PathBuf| rustix::fs::access(*path, Access::READ_OK | Access::WRITE_OK).is_ok();
     match (present.iter().find(usable), present.first()) {
         (Some(path), _) => Ok(path.clone()),
         (None, Some(path)) => Err(format!(
@@ -33,7 +34,9 @@ pub(super) fn npu(env: &Environment) -> Result<PathBuf, String> {
 }
 
 fn named(path: &Path, prefix: &str) -> bool {
-    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with(prefix))
+    path.file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with(prefix))
 }
 
 /// Whether the DRM node belongs to the driver "RKNPU", by what the kernel tells all users.
@@ -46,12 +49,17 @@ fn driven(node: &Path, env: &Environment) -> bool {
     };
     let device = env.at("/sys/class/drm").join(name).join("device");
     let link = fs::read_link(device.join("driver")).ok();
-    let by_link = link.as_deref().and_then(Path::file_name).and_then(|name| name.to_str());
+    let by_link = link
+        .as_deref()
+        .and_then(Path::file_name)
+        .and_then(|name| name.to_str());
     if by_link.is_some_and(|name| name.eq_ignore_ascii_case("rknpu")) {
         return true;
     }
     let event = fs::read_to_string(device.join("uevent")).unwrap_or_default();
-    event.lines().any(|line| line.eq_ignore_ascii_case("DRIVER=RKNPU"))
+    event
+        .lines()
+        .any(|line| line.eq_ignore_ascii_case("DRIVER=RKNPU"))
 }
 
 #[cfg(test)]
@@ -85,14 +93,27 @@ pub(super) mod tests {
         let root = tempfile::tempdir().unwrap();
         let env = Environment::rooted(root.path().to_owned());
         fs::create_dir_all(root.path().join("dev/dri/by-path")).unwrap();
-        for (name, driver) in [("card0", "panfrost"), ("renderD128", "panfrost"), ("card1", "RKNPU"), ("renderD129", "RKNPU")] {
+        for (name, driver) in [
+            ("card0", "panfrost"),
+            ("renderD128", "panfrost"),
+            ("card1", "RKNPU"),
+            ("renderD129", "RKNPU"),
+        ] {
             fs::write(root.path().join("dev/dri").join(name), "").unwrap();
             let device = root.path().join("sys/class/drm").join(name).join("device");
             fs::create_dir_all(&device).unwrap();
             if name == "card1" {
-                fs::write(device.join("uevent"), format!("OF_NAME=npu\nDRIVER={driver}\n")).unwrap();
+                fs::write(
+                    device.join("uevent"),
+                    format!("OF_NAME=npu\nDRIVER={driver}\n"),
+                )
+                .unwrap();
             } else {
-                std::os::unix::fs::symlink(Path::new("/sys/bus/platform/drivers").join(driver), device.join("driver")).unwrap();
+                std::os::unix::fs::symlink(
+                    Path::new("/sys/bus/platform/drivers").join(driver),
+                    device.join("driver"),
+                )
+                .unwrap();
             }
         }
         assert_eq!(npu(&env), Ok(root.path().join("dev/dri/renderD129")));

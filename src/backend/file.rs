@@ -73,9 +73,11 @@ impl ModelProblem {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::NoPath => ErrorKind::InvalidArgument,
-            Self::Missing | Self::DanglingLink(_) | Self::Unreadable(_) | Self::NoModelInside | Self::Several(..) => {
-                ErrorKind::Model
-            }
+            Self::Missing
+            | Self::DanglingLink(_)
+            | Self::Unreadable(_)
+            | Self::NoModelInside
+            | Self::Several(..) => ErrorKind::Model,
             _ => ErrorKind::ModelFormat,
         }
     }
@@ -87,7 +89,9 @@ impl ModelProblem {
             Self::Missing | Self::DanglingLink(_) => {
                 "Check the path; a relative one counts from the working folder."
             }
-            Self::Directory | Self::NotRegular | Self::Several(..) | Self::NoPath => "Give the path of one file.",
+            Self::Directory | Self::NotRegular | Self::Several(..) | Self::NoPath => {
+                "Give the path of one file."
+            }
             Self::NoModelInside | Self::UnknownKind => {
                 "Give a .rkllm model (for the NPU) or a .gguf model (for the CPU)."
             }
@@ -99,7 +103,9 @@ impl ModelProblem {
             Self::Html => "Download the model again, with the \"raw\" link in place of the page's.",
             Self::Empty | Self::TooSmall(_) => "Copy or download the model again, to its end.",
             Self::Text => "Give the model file itself, as the vendor's toolkit wrote it.",
-            Self::IsGguf => "Rename it to .gguf to run it on the CPU; the NPU needs a converted .rkllm model.",
+            Self::IsGguf => {
+                "Rename it to .gguf to run it on the CPU; the NPU needs a converted .rkllm model."
+            }
             Self::NotGguf => "Download it again; a .rkllm model keeps its own suffix.",
         };
         Some(text.to_owned())
@@ -138,28 +144,42 @@ pub(super) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
     let unreadable = |error: io::Error| ModelProblem::Unreadable(reason(&error));
     let mut file = File::open(path).map_err(unreadable)?;
     let mut head = Vec::new();
-    file.by_ref().take(4096).read_to_end(&mut head).map_err(unreadable)?;
+    file.by_ref()
+        .take(4096)
+        .read_to_end(&mut head)
+        .map_err(unreadable)?;
     match known_text(&head) {
         Some(LoadProblem::LfsPointer) => return Err(ModelProblem::LfsPointer),
         Some(_) => return Err(ModelProblem::Html),
         None => {}
     }
     let gguf = head.starts_with(b"GGUF");
-    match kind {
-        ModelKind::Gguf if !gguf => Err(ModelProblem::NotGguf),
+    if kind == ModelKind::Gguf {
         // Magic, version and two counts.
-        ModelKind::Gguf if data.len() < 24 => Err(ModelProblem::TooSmall(data.len())),
-        ModelKind::Gguf => Ok(()),
-        ModelKind::Rkllm if gguf => Err(ModelProblem::IsGguf),
-        ModelKind::Rkllm if is_text(&head) => {
-            // Stand-ins for the vendor's library, ours and other people's, take their scripts as
-            // JSON in the model's place; a closed binary format is never that.
-            file.rewind().map_err(unreadable)?;
-            if is_script(file, &head, data.len()) { Ok(()) } else { Err(ModelProblem::Text) }
-        }
-        ModelKind::Rkllm if data.len() < SMALLEST => Err(ModelProblem::TooSmall(data.len())),
-        ModelKind::Rkllm => Ok(()),
+        return match (gguf, data.len()) {
+            (false, _) => Err(ModelProblem::NotGguf),
+            (true, size @ ..24) => Err(ModelProblem::TooSmall(size)),
+            (true, _) => Ok(()),
+        };
     }
+    if gguf {
+        return Err(ModelProblem::IsGguf);
+    }
+    if is_text(&head) {
+        // Stand-ins for the vendor's library, ours and other people's, take their scripts as JSON in
+        // the model's place; the closed binary format never looks like that.
+        file.rewind().map_err(unreadable)?;
+        let script = is_script(file, &head, data.len());
+        return if script {
+            Ok(())
+        } else {
+            Err(ModelProblem::Text)
+        };
+    }
+    if data.len() < SMALLEST {
+        return Err(ModelProblem::TooSmall(data.len()));
+    }
+    Ok(())
 }
 
 /// Whether the start of a file reads as text; a character cut off at its end may be.
@@ -171,7 +191,10 @@ fn is_text(head: &[u8]) -> bool {
         }
         Err(_) => return false,
     };
-    !text.is_empty() && text.chars().all(|one| !one.is_control() || one.is_ascii_whitespace())
+    !text.is_empty()
+        && text
+            .chars()
+            .all(|one| !one.is_control() || one.is_ascii_whitespace())
 }
 
 fn is_script(file: File, head: &[u8], size: u64) -> bool {
@@ -199,7 +222,10 @@ mod tests {
         for kind in [ModelKind::Rkllm, ModelKind::Gguf] {
             assert_eq!(verdict(b"", kind), Err(ModelProblem::Empty));
             assert_eq!(verdict(lfs, kind), Err(ModelProblem::LfsPointer));
-            assert_eq!(verdict(b"<!doctype html><p>", kind), Err(ModelProblem::Html));
+            assert_eq!(
+                verdict(b"<!doctype html><p>", kind),
+                Err(ModelProblem::Html)
+            );
         }
         let big = |lead: &[u8]| [lead, &[0xe5; 4096]].concat();
         for (content, expected) in [
@@ -229,10 +255,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         std::os::unix::fs::symlink("gone", path("link")).unwrap();
-        assert_eq!(check(&path("none"), ModelKind::Rkllm), Err(ModelProblem::Missing));
-        assert_eq!(check(&path("link"), ModelKind::Rkllm), Err(ModelProblem::DanglingLink("gone".into())));
-        assert_eq!(check(folder.path(), ModelKind::Rkllm), Err(ModelProblem::Directory));
-        assert_eq!(check(Path::new("/dev/null"), ModelKind::Rkllm), Err(ModelProblem::NotRegular));
+        assert_eq!(
+            check(&path("none"), ModelKind::Rkllm),
+            Err(ModelProblem::Missing)
+        );
+        assert_eq!(
+            check(&path("link"), ModelKind::Rkllm),
+            Err(ModelProblem::DanglingLink("gone".into()))
+        );
+        assert_eq!(
+            check(folder.path(), ModelKind::Rkllm),
+            Err(ModelProblem::Directory)
+        );
+        assert_eq!(
+            check(Path::new("/dev/null"), ModelKind::Rkllm),
+            Err(ModelProblem::NotRegular)
+        );
     }
 
     proptest! {

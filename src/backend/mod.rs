@@ -55,7 +55,9 @@ impl ModelKind {
     #[must_use]
     pub fn of(path: &Path) -> Option<Self> {
         let suffix = path.extension()?;
-        Self::ALL.into_iter().find(|kind| suffix.eq_ignore_ascii_case(&kind.extension()[1..]))
+        Self::ALL
+            .into_iter()
+            .find(|kind| suffix.eq_ignore_ascii_case(&kind.extension()[1..]))
     }
 
     /// The suffix, with its dot.

@@ -72,34 +72,55 @@ pub fn resolve_in(spec: &[PathBuf], options: &LoadOptions, env: &Environment) ->
             Ok(found) => candidates.extend(found),
             // Later paths may stand in for a model that is not on this machine.
             Err(missing) if missing.is_missing() && spec.len() > 1 => {
-                passed.add(path, missing.to_string(), problem(path, missing));
+                passed.add(path, &missing.to_string(), problem(path, missing.clone()));
             }
             Err(other) => return Err(problem(path, other)),
         }
     }
     for (path, kind) in candidates {
-        if let Some(required) = choice.required.filter(|required| *required != kind.backend()) {
-            let error = Error::BackendMismatch { path: path.clone(), model_kind: kind, backend: required };
+        if let Some(required) = choice
+            .required
+            .filter(|required| *required != kind.backend())
+        {
+            let error = Error::BackendMismatch {
+                path: path.clone(),
+                model_kind: kind,
+                backend: required,
+            };
             passed.skip(error);
             continue;
         }
         match choice.load(&path, kind, options, env) {
             Ok((runtime, warnings)) => {
-                return Ok(Resolved { model: path, kind, runtime, warnings, fallback: passed.reason() });
+                return Ok(Resolved {
+                    model: path,
+                    kind,
+                    runtime,
+                    warnings,
+                    fallback: passed.reason(),
+                });
             }
             Err(Refused::Final(error)) => return Err(error),
-            Err(Refused::Passed(reason, error)) => passed.add(&path, reason, error),
+            Err(Refused::Passed(reason, error)) => passed.add(&path, &reason, error),
         }
     }
-    Err(passed.error().unwrap_or_else(|| problem(first, ModelProblem::Missing)))
+    Err(passed
+        .error()
+        .unwrap_or_else(|| problem(first, ModelProblem::Missing)))
 }
 
 fn problem(path: &Path, problem: ModelProblem) -> Error {
-    Error::ModelFile { path: path.to_owned(), problem }
+    Error::ModelFile {
+        path: path.to_owned(),
+        problem,
+    }
 }
 
 /// The models that one path stands for, in order.
-fn expand(path: &Path, required: Option<BackendKind>) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
+fn expand(
+    path: &Path,
+    required: Option<BackendKind>,
+) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
     match file::present(path) {
         Ok(data) if data.is_dir() && ModelKind::of(path).is_some() => Err(ModelProblem::Directory),
         Ok(data) if data.is_dir() => inside(path, required),
@@ -114,8 +135,15 @@ fn expand(path: &Path, required: Option<BackendKind>) -> Result<Vec<(PathBuf, Mo
                 (PathBuf::from(name), kind)
             };
             let named = ModelKind::ALL.map(with);
-            let there: Vec<_> = named.into_iter().filter(|(path, _)| path.exists()).collect();
-            if there.is_empty() { Err(missing) } else { Ok(there) }
+            let there: Vec<_> = named
+                .into_iter()
+                .filter(|(path, _)| path.exists())
+                .collect();
+            if there.is_empty() {
+                Err(missing)
+            } else {
+                Ok(there)
+            }
         }
         Err(other) => Err(other),
     }
@@ -131,8 +159,12 @@ fn sniffed(path: &Path) -> Option<ModelKind> {
 }
 
 /// The models in a folder: one of each kind at most, of those that matter.
-fn inside(folder: &Path, required: Option<BackendKind>) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
-    let unreadable = |error: std::io::Error| ModelProblem::Unreadable(crate::loader::reason(&error));
+fn inside(
+    folder: &Path,
+    required: Option<BackendKind>,
+) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
+    let unreadable =
+        |error: std::io::Error| ModelProblem::Unreadable(crate::loader::reason(&error));
     let mut paths = Vec::new();
     for entry in fs::read_dir(folder).map_err(unreadable)? {
         paths.push(entry.map_err(unreadable)?.path());
@@ -146,19 +178,28 @@ fn inside(folder: &Path, required: Option<BackendKind>) -> Result<Vec<(PathBuf, 
             .collect();
         if same.len() > 1 && required.is_none_or(|backend| backend == kind.backend()) {
             let name = |path: &&PathBuf| {
-                path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default()
             };
             return Err(ModelProblem::Several(kind, same.iter().map(name).collect()));
         }
         found.extend(same.drain(..).take(1).map(|path| (path.clone(), kind)));
     }
-    if found.is_empty() { Err(ModelProblem::NoModelInside) } else { Ok(found) }
+    if found.is_empty() {
+        Err(ModelProblem::NoModelInside)
+    } else {
+        Ok(found)
+    }
 }
 
 /// Files beside a model that are none by themselves: vision projectors, later parts of split models
 /// and what some systems leave on foreign disks.
 fn is_part(path: &Path) -> bool {
-    let name = path.file_stem().map(|name| name.to_string_lossy().to_ascii_lowercase()).unwrap_or_default();
+    let name = path
+        .file_stem()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
     let later_part = name
         .rsplit_once("-of-")
         .and_then(|(start, _)| start.rsplit_once('-'))
@@ -190,11 +231,17 @@ impl Choice {
         let places = npu_places(&options.places(), env);
         let named = places.first().filter(|one| one.rule == Rule::Obeyed);
         let cpu_named = named.is_some_and(|one| is_cpu_runtime(&one.path));
-        let by_library = options.library.is_some().then_some(match cpu_named {
-            true => BackendKind::Cpu,
-            false => BackendKind::Npu,
-        });
-        Ok(Self { required: asked.or(by_library), named: named.is_some(), cpu_named })
+        let given = if cpu_named {
+            BackendKind::Cpu
+        } else {
+            BackendKind::Npu
+        };
+        let by_library = options.library.is_some().then_some(given);
+        Ok(Self {
+            required: asked.or(by_library),
+            named: named.is_some(),
+            cpu_named,
+        })
     }
 
     fn load(
@@ -208,7 +255,10 @@ impl Choice {
         let checked = file::check(path, kind).map_err(|cause| problem(path, cause));
         // A model that could not be run anyway is passed over whatever its file is like.
         let model_dir = path.parent().map(Path::to_owned);
-        let options = LoadOptions { model_dir, ..options.clone() };
+        let options = LoadOptions {
+            model_dir,
+            ..options.clone()
+        };
         let device = match kind {
             ModelKind::Rkllm => device::npu(env).map(Some),
             ModelKind::Gguf => Ok(None),
@@ -219,14 +269,20 @@ impl Choice {
                 model_kind: kind,
                 backend: BackendKind::Cpu,
             };
-            return Err(Refused::Passed("the library that is set is the CPU runtime".to_owned(), error));
+            return Err(Refused::Passed(
+                "the library that is set is the CPU runtime".to_owned(),
+                error,
+            ));
         }
         let obeyed = fixed || self.named;
         if let (Err(reason), false) = (&device, obeyed) {
             // Without a library too, that is what to mend first.
             let error = match Runtime::find_kind(&options, env, kind.backend()) {
                 Err(error) => error,
-                Ok(_) => Error::NoNpu { path: path.to_owned(), reason: reason.clone() },
+                Ok(_) => Error::NoNpu {
+                    path: path.to_owned(),
+                    reason: reason.clone(),
+                },
             };
             return Err(Refused::Passed(format!("no NPU ({reason})"), error));
         }
@@ -234,13 +290,21 @@ impl Choice {
             Ok(runtime) => runtime,
             Err(error) => {
                 let brief = match (&error, kind) {
-                    (Error::LibraryNotFound { .. }, ModelKind::Rkllm) => "no RKLLM library was found".to_owned(),
-                    (Error::LibraryNotFound { .. }, ModelKind::Gguf) => "the CPU runtime is not installed".to_owned(),
+                    (Error::LibraryNotFound { .. }, ModelKind::Rkllm) => {
+                        "no RKLLM library was found".to_owned()
+                    }
+                    (Error::LibraryNotFound { .. }, ModelKind::Gguf) => {
+                        "the CPU runtime is not installed".to_owned()
+                    }
                     _ => error.to_string(),
                 };
                 // A library that was named and cannot be loaded is not passed over in silence.
                 let fixed = fixed || (self.named && kind == ModelKind::Rkllm);
-                return Err(if fixed { Refused::Final(error) } else { Refused::Passed(brief, error) });
+                return Err(if fixed {
+                    Refused::Final(error)
+                } else {
+                    Refused::Passed(brief, error)
+                });
             }
         };
         checked.map_err(Refused::Final)?;
@@ -259,7 +323,7 @@ struct Passed {
 }
 
 impl Passed {
-    fn add(&mut self, path: &Path, reason: String, error: Error) {
+    fn add(&mut self, path: &Path, reason: &str, error: Error) {
         self.reasons.push(format!("{}: {reason}", path.display()));
         self.errors.push(error);
     }
@@ -278,7 +342,10 @@ impl Passed {
             return self.mismatch;
         }
         let mut errors = self.errors;
-        let telling = errors.iter().position(|one| !one.is_file_not_found()).unwrap_or(0);
+        let telling = errors
+            .iter()
+            .position(|one| !one.is_file_not_found())
+            .unwrap_or(0);
         if errors.is_empty() {
             return None;
         }
@@ -286,9 +353,10 @@ impl Passed {
         // With both libraries missing, both searches are told.
         let last = errors.pop();
         Some(match (first, last) {
-            (Error::LibraryNotFound { tried, hint }, Some(last @ Error::LibraryNotFound { .. })) => {
-                last.after(tried, &hint)
-            }
+            (
+                Error::LibraryNotFound { tried, hint },
+                Some(last @ Error::LibraryNotFound { .. }),
+            ) => last.after(tried, &hint),
             (first, _) => first,
         })
     }

@@ -43,12 +43,20 @@ fn status(name: BackendKind, options: &LoadOptions, env: &Environment) -> Backen
             let (reason, hint) = (error.to_string(), error.hint());
             // The message's last line is the hint, which stands by itself here.
             let reason = match (&error, &hint) {
-                (Error::LibraryNotFound { .. }, Some(hint)) => {
-                    reason.strip_suffix(hint.as_str()).unwrap_or(&reason).trim_end().to_owned()
-                }
+                (Error::LibraryNotFound { .. }, Some(hint)) => reason
+                    .strip_suffix(hint.as_str())
+                    .unwrap_or(&reason)
+                    .trim_end()
+                    .to_owned(),
                 _ => reason,
             };
-            return BackendStatus { name, available: false, library: None, reason, hint };
+            return BackendStatus {
+                name,
+                available: false,
+                library: None,
+                reason,
+                hint,
+            };
         }
     };
     let device = match name {
@@ -57,9 +65,18 @@ fn status(name: BackendKind, options: &LoadOptions, env: &Environment) -> Backen
     };
     let library = Some(library);
     match device {
-        Ok(device) => BackendStatus { name, available: true, library, reason: format!("{told}{device}"), hint: None },
+        Ok(device) => BackendStatus {
+            name,
+            available: true,
+            library,
+            reason: format!("{told}{device}"),
+            hint: None,
+        },
         Err(reason) => {
-            let error = Error::NoNpu { path: PathBuf::new(), reason: reason.clone() };
+            let error = Error::NoNpu {
+                path: PathBuf::new(),
+                reason: reason.clone(),
+            };
             BackendStatus {
                 name,
                 available: false,
@@ -83,9 +100,18 @@ mod tests {
         assert_eq!(list.len(), 2);
         for one in &list {
             assert!(!one.available && one.library.is_none());
-            assert!(one.reason.starts_with("Could not load RKLLM library from any location"));
+            assert!(
+                one.reason
+                    .starts_with("Could not load RKLLM library from any location")
+            );
             assert!(one.hint.is_some());
         }
-        assert!(list[1].hint.as_deref().unwrap_or_default().contains("rkllm_rs[cpu]"));
+        assert!(
+            list[1]
+                .hint
+                .as_deref()
+                .unwrap_or_default()
+                .contains("rkllm_rs[cpu]")
+        );
     }
 }

@@ -47,7 +47,9 @@ impl Host {
 ///
 /// The first problem met. Any bytes are survived.
 pub(super) fn check<'data, R: ReadRef<'data>>(data: R, host: Host) -> Result<(), LoadProblem> {
-    let size = data.len().map_err(|()| LoadProblem::Damaged("its size is unknown"))?;
+    let size = data
+        .len()
+        .map_err(|()| LoadProblem::Damaged("its size is unknown"))?;
     if size == 0 {
         return Err(LoadProblem::Empty);
     }
@@ -75,8 +77,14 @@ pub(crate) fn known_text(head: &[u8]) -> Option<LoadProblem> {
     if head.starts_with(b"version https://git-lfs") {
         return Some(LoadProblem::LfsPointer);
     }
-    let head = head.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(head).trim_ascii_start();
-    let starts = |tag: &[u8]| head.get(..tag.len()).is_some_and(|text| text.eq_ignore_ascii_case(tag));
+    let head = head
+        .strip_prefix(b"\xEF\xBB\xBF")
+        .unwrap_or(head)
+        .trim_ascii_start();
+    let starts = |tag: &[u8]| {
+        head.get(..tag.len())
+            .is_some_and(|text| text.eq_ignore_ascii_case(tag))
+    };
     let html = starts(b"<!doctype html") || starts(b"<html") || starts(b"<head");
     html.then_some(LoadProblem::Html)
 }
@@ -106,7 +114,11 @@ where
         });
     }
     if (endian == Endianness::Little) != host.little_endian {
-        let name = if endian == Endianness::Little { "little" } else { "big" };
+        let name = if endian == Endianness::Little {
+            "little"
+        } else {
+            "big"
+        };
         return Err(LoadProblem::WrongByteOrder(name));
     }
     if machine != host.machine {
@@ -126,14 +138,23 @@ where
 }
 
 /// Checks that everything the headers point to lies inside the file.
-fn check_extent<'data, E, R>(header: &E, endian: Endianness, data: R, size: u64) -> Result<(), LoadProblem>
+fn check_extent<'data, E, R>(
+    header: &E,
+    endian: Endianness,
+    data: R,
+    size: u64,
+) -> Result<(), LoadProblem>
 where
     E: FileHeader<Endian = Endianness>,
     R: ReadRef<'data>,
 {
     let within = |what, start: u64, length: u64| {
         let needed = start.saturating_add(length);
-        if needed > size { Err(truncated(what, needed, size)) } else { Ok(()) }
+        if needed > size {
+            Err(truncated(what, needed, size))
+        } else {
+            Ok(())
+        }
     };
     let start: u64 = header.e_phoff(endian).into();
     let (count, each) = (header.e_phnum(endian), header.e_phentsize(endian));
@@ -143,7 +164,11 @@ where
     if usize::from(each) != size_of::<E::ProgramHeader>() {
         return Err(LoadProblem::Damaged("program headers of a wrong size"));
     }
-    within("the table of program headers", start, u64::from(count) * u64::from(each))?;
+    within(
+        "the table of program headers",
+        start,
+        u64::from(count) * u64::from(each),
+    )?;
     let segments = data
         .read_slice_at::<E::ProgramHeader>(start, usize::from(count))
         .map_err(|()| LoadProblem::Damaged("program headers that cannot be read"))?;
@@ -151,7 +176,11 @@ where
     for segment in segments {
         let kind = segment.p_type(endian);
         if kind == elf::PT_LOAD || kind == elf::PT_DYNAMIC {
-            within("a segment", segment.p_offset(endian).into(), segment.p_filesz(endian).into())?;
+            within(
+                "a segment",
+                segment.p_offset(endian).into(),
+                segment.p_filesz(endian).into(),
+            )?;
         }
         dynamic |= kind == elf::PT_DYNAMIC;
     }

@@ -3,15 +3,33 @@ use proptest::prelude::*;
 
 use super::*;
 
-const BOARD: Host = Host { is_64: true, little_endian: true, machine: EM_AARCH64 };
-const BOARD_32: Host = Host { is_64: false, little_endian: true, machine: EM_ARM };
+const BOARD: Host = Host {
+    is_64: true,
+    little_endian: true,
+    machine: EM_AARCH64,
+};
+const BOARD_32: Host = Host {
+    is_64: false,
+    little_endian: true,
+    machine: EM_ARM,
+};
 
 /// The smallest file that passes: header, two program headers, 64 bytes of content, no sections.
 fn sample(host: Host) -> Vec<u8> {
     let mut file = b"\x7fELF".to_vec();
-    file.extend([if host.is_64 { 2 } else { 1 }, if host.little_endian { 1 } else { 2 }, 1]);
+    file.extend([
+        if host.is_64 { 2 } else { 1 },
+        if host.little_endian { 1 } else { 2 },
+        1,
+    ]);
     file.resize(16, 0);
-    let short = |value: u16| if host.little_endian { value.to_le_bytes() } else { value.to_be_bytes() };
+    let short = |value: u16| {
+        if host.little_endian {
+            value.to_le_bytes()
+        } else {
+            value.to_be_bytes()
+        }
+    };
     let word = |value: u64| {
         let (width, little) = (if host.is_64 { 8 } else { 4 }, value.to_le_bytes());
         let mut bytes = little[..width].to_vec();
@@ -20,7 +38,13 @@ fn sample(host: Host) -> Vec<u8> {
         }
         bytes
     };
-    let int = |value: u32| if host.little_endian { value.to_le_bytes() } else { value.to_be_bytes() };
+    let int = |value: u32| {
+        if host.little_endian {
+            value.to_le_bytes()
+        } else {
+            value.to_be_bytes()
+        }
+    };
     let (header, each) = if host.is_64 { (64, 56) } else { (52, 32) };
     let content = u64::from(header + 2 * each);
     file.extend(short(3));
@@ -56,7 +80,14 @@ fn verdict(file: &[u8], host: Host) -> Result<(), LoadProblem> {
 
 #[test]
 fn whole_libraries_pass() {
-    for host in [BOARD, BOARD_32, Host { little_endian: false, ..BOARD }] {
+    for host in [
+        BOARD,
+        BOARD_32,
+        Host {
+            little_endian: false,
+            ..BOARD
+        },
+    ] {
         assert_eq!(verdict(&sample(host), host), Ok(()));
     }
     let own = std::fs::read("/proc/self/exe").unwrap();
@@ -70,14 +101,34 @@ fn whole_libraries_pass() {
 fn what_is_no_library_is_named() {
     for (bytes, expected) in [
         (&b""[..], LoadProblem::Empty),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", LoadProblem::LfsPointer),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n",
+            LoadProblem::LfsPointer,
+        ),
         (b"\xEF\xBB\xBF\n  <!DOCTYPE html><html>", LoadProblem::Html),
         (b"<HTML>", LoadProblem::Html),
         (b"not a library", LoadProblem::NotElf),
         (b"\x7fEL", LoadProblem::NotElf),
-        (b"\x7fELF", LoadProblem::Truncated { what: "the ELF header", needed: 64, size: 4 }),
-        (b"\x7fELF\x02\x01\x01", LoadProblem::Truncated { what: "the ELF header", needed: 64, size: 7 }),
-        (b"\x7fELF\x09\x01\x01", LoadProblem::Damaged("neither 32-bit nor 64-bit")),
+        (
+            b"\x7fELF",
+            LoadProblem::Truncated {
+                what: "the ELF header",
+                needed: 64,
+                size: 4,
+            },
+        ),
+        (
+            b"\x7fELF\x02\x01\x01",
+            LoadProblem::Truncated {
+                what: "the ELF header",
+                needed: 64,
+                size: 7,
+            },
+        ),
+        (
+            b"\x7fELF\x09\x01\x01",
+            LoadProblem::Damaged("neither 32-bit nor 64-bit"),
+        ),
     ] {
         assert_eq!(verdict(bytes, BOARD), Err(expected));
     }
@@ -85,18 +136,36 @@ fn what_is_no_library_is_named() {
 
 #[test]
 fn the_wrong_architecture_names_both() {
-    let x86_64 = Host { machine: EM_X86_64, ..BOARD };
+    let x86_64 = Host {
+        machine: EM_X86_64,
+        ..BOARD
+    };
     let problem = verdict(&sample(BOARD), x86_64).unwrap_err();
-    assert_eq!(problem.to_string(), "built for AArch64, but this process is x86-64");
+    assert_eq!(
+        problem.to_string(),
+        "built for AArch64, but this process is x86-64"
+    );
     let problem = verdict(&sample(BOARD_32), BOARD).unwrap_err();
     assert_eq!(
         problem.to_string(),
         "a 32-bit (ARM) library, but this process is 64-bit (AArch64)"
     );
-    let x86 = Host { machine: EM_386, ..BOARD_32 };
-    assert!(matches!(verdict(&sample(x86), BOARD_32), Err(LoadProblem::WrongMachine { .. })));
-    let big = Host { little_endian: false, ..BOARD };
-    assert_eq!(verdict(&sample(big), BOARD), Err(LoadProblem::WrongByteOrder("big")));
+    let x86 = Host {
+        machine: EM_386,
+        ..BOARD_32
+    };
+    assert!(matches!(
+        verdict(&sample(x86), BOARD_32),
+        Err(LoadProblem::WrongMachine { .. })
+    ));
+    let big = Host {
+        little_endian: false,
+        ..BOARD
+    };
+    assert_eq!(
+        verdict(&sample(big), BOARD),
+        Err(LoadProblem::WrongByteOrder("big"))
+    );
 }
 
 #[test]
@@ -114,7 +183,10 @@ fn every_truncation_is_seen() {
         let file = sample(host);
         for length in 4..file.len() {
             let problem = verdict(&file[..length], host).unwrap_err();
-            assert!(matches!(problem, LoadProblem::Truncated { .. }), "{length}: {problem:?}");
+            assert!(
+                matches!(problem, LoadProblem::Truncated { .. }),
+                "{length}: {problem:?}"
+            );
         }
     }
 }

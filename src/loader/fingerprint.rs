@@ -90,7 +90,10 @@ pub(super) fn read(file: &File, id: FileId) -> io::Result<FileEvidence> {
         }
     }
     if offset != id.size {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the file changed while it was read"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the file changed while it was read",
+        ));
     }
     Ok(scan.finish(id))
 }
@@ -108,7 +111,12 @@ impl Scan {
     fn new(size: u64) -> Self {
         let mut sha1 = Sha1::new();
         sha1.update(format!("blob {size}\0"));
-        Self { sha1, tail: Vec::new(), banners: Vec::new(), cpu_marker: false }
+        Self {
+            sha1,
+            tail: Vec::new(),
+            banners: Vec::new(),
+            cpu_marker: false,
+        }
     }
 
     fn feed(&mut self, chunk: &[u8]) {

@@ -24,7 +24,10 @@ pub(super) fn lookup(cache: &[u8], name: &str) -> Vec<PathBuf> {
     };
     let mut found = Vec::new();
     for index in 0..count as usize {
-        let Some(entry) = index.checked_mul(ENTRY).and_then(|at| at.checked_add(HEADER)) else {
+        let Some(entry) = index
+            .checked_mul(ENTRY)
+            .and_then(|at| at.checked_add(HEADER))
+        else {
             break;
         };
         // flags, key, value, osversion, hwcap
@@ -32,9 +35,11 @@ pub(super) fn lookup(cache: &[u8], name: &str) -> Vec<PathBuf> {
             break;
         };
         if text(cache, key) == Some(name.as_bytes()) {
-            found.extend(text(cache, value).filter(|path| path.starts_with(b"/")).map(|path| {
-                PathBuf::from(OsStr::from_bytes(path))
-            }));
+            found.extend(
+                text(cache, value)
+                    .filter(|path| path.starts_with(b"/"))
+                    .map(|path| PathBuf::from(OsStr::from_bytes(path))),
+            );
         }
     }
     found
@@ -100,7 +105,10 @@ pub(super) mod tests {
             let found = lookup(&cache(before, ENTRIES), "librkllmrt.so");
             assert_eq!(
                 found,
-                [PathBuf::from("/opt/a/librkllmrt.so"), PathBuf::from("/opt/b/librkllmrt.so")]
+                [
+                    PathBuf::from("/opt/a/librkllmrt.so"),
+                    PathBuf::from("/opt/b/librkllmrt.so")
+                ]
             );
         }
         assert!(lookup(&cache(b"", ENTRIES), "libnone.so").is_empty());

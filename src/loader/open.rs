@@ -1,6 +1,9 @@
 //! Opening the library: from a candidate to its functions and its identity.
 
-#![allow(unsafe_code, reason = "loads the library and asks the dynamic linker about it")]
+#![allow(
+    unsafe_code,
+    reason = "loads the library and asks the dynamic linker about it"
+)]
 
 use std::ffi::{CStr, OsStr, c_void};
 use std::fs::{self, File, OpenOptions};
@@ -21,9 +24,7 @@ use super::problem::LoadProblem;
 use super::search::{Candidate, Rule};
 use super::symbols::{self, Handle, Symbols};
 use super::trust::{self, Trusted};
-use crate::abi::{
-    Capabilities, Generation, Identity, Refusal, RefusalReason, decide, precheck,
-};
+use crate::abi::{Capabilities, Generation, Identity, Refusal, RefusalReason, decide, precheck};
 use crate::ffi::ParamBuffer;
 
 /// A file that may be read, and loaded as far as its place is concerned.
@@ -56,8 +57,13 @@ pub(crate) fn locate(
 ) -> Result<Located, LoadProblem> {
     let mut path = candidate.path.clone();
     if path.is_dir() {
-        let inside = names.iter().map(|name| path.join(name)).find(|file| file.symlink_metadata().is_ok());
-        path = inside.ok_or(LoadProblem::Directory(names.first().copied().unwrap_or_default()))?;
+        let inside = names
+            .iter()
+            .map(|name| path.join(name))
+            .find(|file| file.symlink_metadata().is_ok());
+        path = inside.ok_or(LoadProblem::Directory(
+            names.first().copied().unwrap_or_default(),
+        ))?;
     }
     present(&path)?;
     if candidate.rule == Rule::Owned {
@@ -89,7 +95,9 @@ fn unreadable(error: &io::Error) -> LoadProblem {
 fn read_only(path: &Path) -> Result<Located, LoadProblem> {
     let path = path.canonicalize().map_err(|error| unreadable(&error))?;
     let mut options = OpenOptions::new();
-    options.read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+    options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
     let data = fs::metadata(&path).map_err(|error| unreadable(&error))?;
     if !data.is_file() {
         return Err(LoadProblem::NotRegular);
@@ -99,7 +107,11 @@ fn read_only(path: &Path) -> Result<Located, LoadProblem> {
     if !data.is_file() {
         return Err(LoadProblem::NotRegular);
     }
-    Ok(Located { path, id: FileId::of(&data), file })
+    Ok(Located {
+        path,
+        id: FileId::of(&data),
+        file,
+    })
 }
 
 /// Checks and reads the file without running anything of it.
@@ -107,7 +119,8 @@ pub(crate) fn examine(located: &Located, rule: Rule) -> Result<FileEvidence, Loa
     let mut file = &located.file;
     elf::check(&ReadCache::new(file), elf::Host::this())?;
     file.rewind().map_err(|error| unreadable(&error))?;
-    let evidence = fingerprint::read(&located.file, located.id).map_err(|error| unreadable(&error))?;
+    let evidence =
+        fingerprint::read(&located.file, located.id).map_err(|error| unreadable(&error))?;
     if rule == Rule::Official && evidence.known.is_none() {
         return Err(LoadProblem::NotOfficial);
     }
@@ -123,7 +136,10 @@ pub(crate) fn open(
     rule: Rule,
     explicit: Option<Generation>,
 ) -> Result<Opened, LoadProblem> {
-    let known = crate::abi::Evidence { explicit, ..file.evidence() };
+    let known = crate::abi::Evidence {
+        explicit,
+        ..file.evidence()
+    };
     precheck(&known).map_err(refused)?;
 
     let handle = load(&path)?;
@@ -142,7 +158,10 @@ pub(crate) fn open(
         path = located.path;
     }
 
-    let mut evidence = crate::abi::Evidence { explicit, ..file.evidence() };
+    let mut evidence = crate::abi::Evidence {
+        explicit,
+        ..file.evidence()
+    };
     let exports = handle.exports();
     evidence.exports = Some(exports.clone());
     // The table speaks for itself only together with the mark; alone, its presence is wrong enough.
@@ -158,7 +177,9 @@ pub(crate) fn open(
     precheck(&evidence).map_err(refused)?;
 
     let Some(create) = handle.address("rkllm_createDefaultParam") else {
-        return Err(LoadProblem::MissingSymbols(vec!["rkllm_createDefaultParam"]));
+        return Err(LoadProblem::MissingSymbols(vec![
+            "rkllm_createDefaultParam",
+        ]));
     };
     // SAFETY: the address is that of rkllm_createDefaultParam, by its name, in a library that is
     // never unloaded.
@@ -172,10 +193,20 @@ pub(crate) fn open(
     let symbols = symbols::collect(handle).map_err(LoadProblem::MissingSymbols)?;
     if identity.cpu_runtime != symbols.cpu_table.is_some() {
         let reason = RefusalReason::BrokenCpuRuntime;
-        return Err(refused(Refusal { reason, evidence: identity.evidence }));
+        return Err(refused(Refusal {
+            reason,
+            evidence: identity.evidence,
+        }));
     }
     let capabilities = Capabilities::new(&identity, &exports);
-    Ok(Opened { path, file, identity, capabilities, symbols, defaults })
+    Ok(Opened {
+        path,
+        file,
+        identity,
+        capabilities,
+        symbols,
+        defaults,
+    })
 }
 
 fn refused(refusal: Refusal) -> LoadProblem {
@@ -195,7 +226,11 @@ fn load(path: &Path) -> Result<Handle, LoadProblem> {
 }
 
 /// The file that an address was mapped from, when that is not the one examined.
-fn mapped_elsewhere(address: NonNull<c_void>, path: &Path, id: FileId) -> Result<Option<PathBuf>, LoadProblem> {
+fn mapped_elsewhere(
+    address: NonNull<c_void>,
+    path: &Path,
+    id: FileId,
+) -> Result<Option<PathBuf>, LoadProblem> {
     let mapped = about(address).and_then(|info| {
         let name = NonNull::new(info.dli_fname.cast_mut())?;
         // SAFETY: the dynamic linker's name of a loaded object ends with NUL and lives as long as
@@ -207,9 +242,17 @@ fn mapped_elsewhere(address: NonNull<c_void>, path: &Path, id: FileId) -> Result
     let now = fs::metadata(&mapped).map_err(|_| LoadProblem::Changed)?;
     let now = FileId::of(&now);
     if now.key() != id.key() {
-        return if mapped == path { Err(LoadProblem::Changed) } else { Ok(Some(mapped)) };
+        return if mapped == path {
+            Err(LoadProblem::Changed)
+        } else {
+            Ok(Some(mapped))
+        };
     }
-    if now == id { Ok(None) } else { Err(LoadProblem::Changed) }
+    if now == id {
+        Ok(None)
+    } else {
+        Err(LoadProblem::Changed)
+    }
 }
 
 /// What the dynamic linker knows of the object that holds an address.
@@ -223,79 +266,35 @@ fn about(address: NonNull<c_void>) -> Option<libc::Dl_info> {
 
 /// The start of the object that holds an address; none for an address outside of all objects.
 fn base(address: NonNull<c_void>) -> Option<usize> {
-    about(address).map(|info| info.dli_fbase.addr()).filter(|base| *base != 0)
-}
-
-/// What to do about the dynamic linker's words.
-pub(super) fn dlopen_hint(text: &str) -> Option<String> {
-    let has = |part: &str| text.contains(part);
-    if has("static TLS block") {
-        return Some(
-            "Import rkllm_rs before other libraries that use OpenMP (NumPy, PyTorch, OpenCV), or \
-             start with LD_PRELOAD=libgomp.so.1."
-                .to_owned(),
-        );
-    }
-    if has("libgomp.so") && has("cannot open") {
-        return Some("Install the OpenMP runtime: apt install libgomp1.".to_owned());
-    }
-    if has("libomp.so") && has("cannot open") {
-        return Some("Put libomp.so of the same release beside the library.".to_owned());
-    }
-    if (has("GLIBC_") || has("GLIBCXX_") || has("CXXABI_")) && has("not found") {
-        return Some(
-            "The system's C or C++ library is older than the one that this library was built for: \
-             update the system (Debian 11, Ubuntu 20.04 or newer), or use an older release."
-                .to_owned(),
-        );
-    }
-    if has("failed to map segment") || has("Operation not permitted") {
-        return Some("Move the file to a file system that is not mounted noexec.".to_owned());
-    }
-    if has("undefined symbol") {
-        return Some(
-            "The library and one that it needs are of different releases: take both from the same."
-                .to_owned(),
-        );
-    }
-    // "libfoo.so.1: cannot open shared object file: No such file or directory"
-    let (missing, _) = text.split_once(": cannot open shared object file")?;
-    let missing = missing.rsplit(' ').next().unwrap_or(missing);
-    Some(format!(
-        "Install the package that brings {missing}, or add the folder that has it to LD_LIBRARY_PATH."
-    ))
+    about(address)
+        .map(|info| info.dli_fbase.addr())
+        .filter(|base| *base != 0)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn linker_messages_have_fixes() {
-        for (text, part) in [
-            ("libgomp.so.1: cannot open shared object file: No such file or directory", "libgomp1"),
-            ("/lib/libgomp.so.1: cannot allocate memory in static TLS block", "LD_PRELOAD"),
-            ("/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.so)", "Debian 11"),
-            ("libfoo.so.1: cannot open shared object file: No such file", "brings libfoo.so.1,"),
-            ("x.so: failed to map segment from shared object", "noexec"),
-            ("x.so: undefined symbol: rknn_init", "different releases"),
-            ("libomp.so: cannot open shared object file: No such file", "beside the library"),
-        ] {
-            let hint = dlopen_hint(text).unwrap();
-            assert!(hint.contains(part), "{text}: {hint}");
-        }
-        assert_eq!(dlopen_hint("something else"), None);
-    }
-
     fn candidate(path: &Path, rule: Rule) -> Candidate {
-        Candidate { path: path.to_owned(), origin: super::super::Origin::Argument, rule }
+        Candidate {
+            path: path.to_owned(),
+            origin: super::super::Origin::Argument,
+            rule,
+        }
     }
 
     fn problem(path: &Path) -> LoadProblem {
         let root = Path::new("/");
         let who = Trusted::this_process(root);
-        let found = locate(&candidate(path, Rule::Obeyed), &["librkllmrt.so"], root, &who);
-        found.and_then(|file| examine(&file, Rule::Obeyed)).unwrap_err()
+        let found = locate(
+            &candidate(path, Rule::Obeyed),
+            &["librkllmrt.so"],
+            root,
+            &who,
+        );
+        found
+            .and_then(|file| examine(&file, Rule::Obeyed))
+            .unwrap_err()
     }
 
     #[test]
@@ -303,9 +302,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         assert_eq!(problem(&path("none")), LoadProblem::Missing);
-        assert_eq!(problem(folder.path()), LoadProblem::Directory("librkllmrt.so"));
+        assert_eq!(
+            problem(folder.path()),
+            LoadProblem::Directory("librkllmrt.so")
+        );
         std::os::unix::fs::symlink("nowhere", path("link")).unwrap();
-        assert_eq!(problem(&path("link")), LoadProblem::DanglingLink("nowhere".into()));
+        assert_eq!(
+            problem(&path("link")),
+            LoadProblem::DanglingLink("nowhere".into())
+        );
         std::os::unix::fs::symlink("loop", path("loop")).unwrap();
         assert!(matches!(problem(&path("loop")), LoadProblem::Unreadable(_)));
         fs::write(path("librkllmrt.so"), "").unwrap();

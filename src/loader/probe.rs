@@ -1,6 +1,9 @@
 //! Evidence D: which parameters the library returns as its defaults, and where they lie.
 
-#![allow(unsafe_code, reason = "calls rkllm_createDefaultParam without knowing its struct")]
+#![allow(
+    unsafe_code,
+    reason = "calls rkllm_createDefaultParam without knowing its struct"
+)]
 
 use std::ffi::c_void;
 use std::ptr::NonNull;
@@ -60,12 +63,42 @@ const fn floats(first: usize) -> [usize; 5] {
     [first, first + 4, first + 8, first + 24, first + 28]
 }
 
-const V1_1_64: Markers = Markers { floats: floats(20), words: Some([56, 64, 72]), cpus: None, batch: None };
-const V1_2_64: Markers = Markers { floats: floats(24), words: Some([64, 72, 80]), cpus: Some(93), batch: None };
-const V1_3_64: Markers = Markers { floats: floats(24), words: None, cpus: Some(65), batch: Some(72) };
-const V1_1_32: Markers = Markers { floats: floats(16), words: Some([52, 56, 60]), cpus: None, batch: None };
-const V1_2_32: Markers = Markers { floats: floats(20), words: Some([56, 60, 64]), cpus: Some(73), batch: None };
-const V1_3_32: Markers = Markers { floats: floats(20), words: None, cpus: Some(61), batch: Some(68) };
+const V1_1_64: Markers = Markers {
+    floats: floats(20),
+    words: Some([56, 64, 72]),
+    cpus: None,
+    batch: None,
+};
+const V1_2_64: Markers = Markers {
+    floats: floats(24),
+    words: Some([64, 72, 80]),
+    cpus: Some(93),
+    batch: None,
+};
+const V1_3_64: Markers = Markers {
+    floats: floats(24),
+    words: None,
+    cpus: Some(65),
+    batch: Some(72),
+};
+const V1_1_32: Markers = Markers {
+    floats: floats(16),
+    words: Some([52, 56, 60]),
+    cpus: None,
+    batch: None,
+};
+const V1_2_32: Markers = Markers {
+    floats: floats(20),
+    words: Some([56, 60, 64]),
+    cpus: Some(73),
+    batch: None,
+};
+const V1_3_32: Markers = Markers {
+    floats: floats(20),
+    words: None,
+    cpus: Some(61),
+    batch: Some(68),
+};
 
 /// Tells the family from the bytes; `own` says whether an address lies in the library's mapping.
 ///
@@ -73,11 +106,20 @@ const V1_3_32: Markers = Markers { floats: floats(20), words: None, cpus: Some(6
 /// Of the floats a majority is enough, since a release may have changed a sampling default.
 pub(super) fn classify(bytes: &[u8], is_64: bool, own: impl Fn(usize) -> bool) -> Probe {
     let families = if is_64 {
-        [(Probe::V1_1, V1_1_64), (Probe::V1_2, V1_2_64), (Probe::V1_3, V1_3_64)]
+        [
+            (Probe::V1_1, V1_1_64),
+            (Probe::V1_2, V1_2_64),
+            (Probe::V1_3, V1_3_64),
+        ]
     } else {
-        [(Probe::V1_1, V1_1_32), (Probe::V1_2, V1_2_32), (Probe::V1_3, V1_3_32)]
+        [
+            (Probe::V1_1, V1_1_32),
+            (Probe::V1_2, V1_2_32),
+            (Probe::V1_3, V1_3_32),
+        ]
     };
-    let pointer = |at: usize| word(bytes, at, is_64).is_some_and(|address| address != 0 && own(address));
+    let pointer =
+        |at: usize| word(bytes, at, is_64).is_some_and(|address| address != 0 && own(address));
     // The words of 1.2.x and 1.1.x overlap; where none of them is a pointer, it is neither.
     let any_pointer = families
         .iter()
@@ -86,9 +128,13 @@ pub(super) fn classify(bytes: &[u8], is_64: bool, own: impl Fn(usize) -> bool) -
         .any(&pointer);
     let fits = |markers: &Markers| {
         let floats = markers.floats.iter().zip(FLOATS);
-        let near = floats.filter(|(at, expected)| float(bytes, **at) == Some(*expected)).count();
+        let near = floats
+            .filter(|(at, expected)| float(bytes, **at) == Some(*expected))
+            .count();
         near >= 3
-            && markers.words.map_or(!any_pointer, |words| words.into_iter().all(&pointer))
+            && markers
+                .words
+                .map_or(!any_pointer, |words| words.into_iter().all(&pointer))
             && markers.cpus.is_none_or(|at| bytes.get(at) == Some(&4))
             && markers.batch.is_none_or(|at| bytes.get(at) == Some(&1))
     };

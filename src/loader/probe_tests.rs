@@ -21,7 +21,11 @@ impl Answer {
     fn put_pointer(&mut self, at: usize, address: usize) {
         let bytes = address.to_ne_bytes();
         let width = if self.is_64 { 8 } else { 4 };
-        let from = if cfg!(target_endian = "big") { bytes.len() - width } else { 0 };
+        let from = if cfg!(target_endian = "big") {
+            bytes.len() - width
+        } else {
+            0
+        };
         self.put(at, &bytes[from..from + width]);
     }
 
@@ -32,7 +36,10 @@ impl Answer {
 
 /// What a library of that family returns, by the documented defaults.
 fn answer(markers: &Markers, is_64: bool) -> Answer {
-    let mut answer = Answer { bytes: vec![0; 1024], is_64 };
+    let mut answer = Answer {
+        bytes: vec![0; 1024],
+        is_64,
+    };
     for (at, value) in markers.floats.into_iter().zip(FLOATS) {
         answer.put(at, &value.to_ne_bytes());
     }
@@ -95,7 +102,12 @@ fn half_an_answer_is_unclear() {
             }
         }
     }
-    for (is_64, markers) in [(true, V1_2_64), (true, V1_3_64), (false, V1_2_32), (false, V1_3_32)] {
+    for (is_64, markers) in [
+        (true, V1_2_64),
+        (true, V1_3_64),
+        (false, V1_2_32),
+        (false, V1_3_32),
+    ] {
         for at in [markers.cpus, markers.batch].into_iter().flatten() {
             let mut answer = answer(&markers, is_64);
             answer.put(at, &[0]);
@@ -115,7 +127,10 @@ fn marks_of_two_families_are_unclear() {
 fn old_layouts_are_no_family() {
     // 1.0.0 has the floats elsewhere; 1.0.1 where 1.2.x has them, with nothing behind.
     for first in [32, 24] {
-        let mut answer = Answer { bytes: vec![0; 1024], is_64: true };
+        let mut answer = Answer {
+            bytes: vec![0; 1024],
+            is_64: true,
+        };
         for (at, value) in floats(first).into_iter().zip(FLOATS) {
             answer.put(at, &value.to_ne_bytes());
         }
@@ -160,11 +175,26 @@ fn markers_lie_where_the_layouts_say() {
     same!(v1_2, v1_2_0);
     same!(v1_2, v1_2_1);
     same!(v1_3, v1_3_0);
-    assert_eq!(v1_2.words.unwrap()[0], offset_of!(v1_2_1::RKLLMParam, img_start));
-    assert_eq!(v1_1.words.unwrap()[2], offset_of!(v1_1_0::RKLLMParam, img_content));
-    assert_eq!(v1_2.cpus.unwrap(), offset_of!(v1_2_1::RKLLMParam, extend_param.enabled_cpus_num));
-    assert_eq!(v1_3.cpus.unwrap(), offset_of!(v1_3_0::RKLLMParam, extend_param.enabled_cpus_num));
-    assert_eq!(v1_3.batch.unwrap(), offset_of!(v1_3_0::RKLLMParam, extend_param.n_batch));
+    assert_eq!(
+        v1_2.words.unwrap()[0],
+        offset_of!(v1_2_1::RKLLMParam, img_start)
+    );
+    assert_eq!(
+        v1_1.words.unwrap()[2],
+        offset_of!(v1_1_0::RKLLMParam, img_content)
+    );
+    assert_eq!(
+        v1_2.cpus.unwrap(),
+        offset_of!(v1_2_1::RKLLMParam, extend_param.enabled_cpus_num)
+    );
+    assert_eq!(
+        v1_3.cpus.unwrap(),
+        offset_of!(v1_3_0::RKLLMParam, extend_param.enabled_cpus_num)
+    );
+    assert_eq!(
+        v1_3.batch.unwrap(),
+        offset_of!(v1_3_0::RKLLMParam, extend_param.n_batch)
+    );
 }
 
 extern "C" fn fill(target: *mut ParamBuffer) -> *mut c_void {

@@ -174,10 +174,8 @@ impl LoadProblem {
                 "Let the file and every folder above it belong to root or to you, writable by \
                  nobody else; or name the file with library= or RKLLM_RS_LIB."
             }
-            Self::NotOfficial => {
-                "If you trust this file, name it with library= or RKLLM_RS_LIB."
-            }
-            Self::Dlopen(text) => return super::open::dlopen_hint(text),
+            Self::NotOfficial => "If you trust this file, name it with library= or RKLLM_RS_LIB.",
+            Self::Dlopen(text) => return super::linker::dlopen_hint(text),
             Self::MissingSymbols(_) => {
                 "Give the path of librkllmrt.so; librknnrt.so and others are different libraries."
             }

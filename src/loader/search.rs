@@ -44,7 +44,11 @@ impl Environment {
     /// One without variables below `root`, for tests.
     #[must_use]
     pub fn rooted(root: PathBuf) -> Self {
-        Self { variables: HashMap::new(), cwd: None, root }
+        Self {
+            variables: HashMap::new(),
+            cwd: None,
+            root,
+        }
     }
 
     /// Sets a variable in this snapshot alone.
@@ -70,7 +74,10 @@ impl Environment {
             return Some(PathBuf::from(home));
         }
         // The XDG specification has relative paths ignored.
-        let data = self.var("XDG_DATA_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+        let data = self
+            .var("XDG_DATA_HOME")
+            .map(PathBuf::from)
+            .filter(|path| path.is_absolute());
         let data = data.or_else(|| Some(Path::new(self.var("HOME")?).join(".local/share")))?;
         Some(data.join("rkllm_rs"))
     }
@@ -129,8 +136,16 @@ fn multiarch() -> &'static [&'static str] {
 }
 
 /// What the user named: the argument, else the first variable that is set. It is obeyed.
-pub(crate) fn explicit(places: &Places, env: &Environment, variables: &[&'static str]) -> Option<Candidate> {
-    let obeyed = |path: &OsStr, origin| Candidate { path: PathBuf::from(path), origin, rule: Rule::Obeyed };
+pub(crate) fn explicit(
+    places: &Places,
+    env: &Environment,
+    variables: &[&'static str],
+) -> Option<Candidate> {
+    let obeyed = |path: &OsStr, origin| Candidate {
+        path: PathBuf::from(path),
+        origin,
+        rule: Rule::Obeyed,
+    };
     if let Some(path) = places.library {
         return Some(obeyed(path.as_os_str(), Origin::Argument));
     }
@@ -150,7 +165,12 @@ pub(crate) fn npu(places: &Places, env: &Environment) -> Vec<Candidate> {
             list.add(path, Origin::Package, Rule::Owned);
         }
     }
-    for path in env.home().map(|home| runtimes(&home.join("runtimes"))).into_iter().flatten() {
+    for path in env
+        .home()
+        .map(|home| runtimes(&home.join("runtimes")))
+        .into_iter()
+        .flatten()
+    {
         list.add(path, Origin::Runtimes, Rule::Owned);
     }
     for arch in arch_names() {
@@ -169,7 +189,11 @@ pub(crate) fn npu(places: &Places, env: &Environment) -> Vec<Candidate> {
 /// Where the CPU runtime may be, in order; the explicit one alone when there is one.
 ///
 /// `marked` tells whether a file bears the CPU runtime's mark: [`LIB_VARIABLE`] may name either.
-pub(crate) fn cpu(places: &Places, env: &Environment, marked: impl Fn(&Path) -> bool) -> Vec<Candidate> {
+pub(crate) fn cpu(
+    places: &Places,
+    env: &Environment,
+    marked: impl Fn(&Path) -> bool,
+) -> Vec<Candidate> {
     if let Some(only) = explicit(places, env, &[CPU_VARIABLE]) {
         return vec![only];
     }
@@ -183,10 +207,18 @@ pub(crate) fn cpu(places: &Places, env: &Environment, marked: impl Fn(&Path) -> 
     }
     for folder in places.package_dir.into_iter().flat_map(package_folders) {
         list.add(folder.join(CPU_NAME), Origin::Package, Rule::Owned);
-        list.add(folder.join("rkllm_rs_cpu").join(CPU_NAME), Origin::Package, Rule::Owned);
+        list.add(
+            folder.join("rkllm_rs_cpu").join(CPU_NAME),
+            Origin::Package,
+            Rule::Owned,
+        );
     }
     if let Some(home) = env.home() {
-        list.add(home.join("runtimes").join(CPU_NAME), Origin::Runtimes, Rule::Owned);
+        list.add(
+            home.join("runtimes").join(CPU_NAME),
+            Origin::Runtimes,
+            Rule::Owned,
+        );
     }
     system(&mut list, env, CPU_NAME);
     list.0
@@ -209,7 +241,10 @@ fn package_folders(package: &Path) -> Vec<PathBuf> {
     let above = package.parent();
     folders.extend(above.map(Path::to_owned));
     // python/rkllm_rs in a checkout, whose libs/ lies beside python/.
-    if let Some(checkout) = above.filter(|above| above.ends_with("python")).and_then(Path::parent) {
+    if let Some(checkout) = above
+        .filter(|above| above.ends_with("python"))
+        .and_then(Path::parent)
+    {
         folders.push(checkout.to_owned());
     }
     folders
@@ -226,23 +261,33 @@ fn runtimes(folder: &Path) -> Vec<PathBuf> {
         .map(|entry| entry.file_name())
         .filter(|name| name != "current")
         .map(|name| {
-            let text = name.to_str().map(|text| text.strip_prefix('v').unwrap_or(text));
+            let text = name
+                .to_str()
+                .map(|text| text.strip_prefix('v').unwrap_or(text));
             let version = text.and_then(Version::parse);
             // A suffix marks a preview, which comes before the release.
-            let key = version.map(|it| (it.numbers(), it.suffix().is_empty(), it.suffix().to_owned()));
+            let key =
+                version.map(|it| (it.numbers(), it.suffix().is_empty(), it.suffix().to_owned()));
             (key, name)
         })
         .filter(|(_, name)| folder.join(name).is_dir())
         .collect();
     versions.sort_by(|a, b| b.cmp(a));
-    found.extend(versions.into_iter().map(|(_, name)| folder.join(name).join(NPU_NAME)));
+    found.extend(
+        versions
+            .into_iter()
+            .map(|(_, name)| folder.join(name).join(NPU_NAME)),
+    );
     found
 }
 
 /// What the dynamic linker would take, and the folders of most install guides.
 fn system(list: &mut List, env: &Environment, name: &str) {
     use std::os::unix::ffi::OsStrExt as _;
-    let folders = env.var("LD_LIBRARY_PATH").map(OsStr::as_bytes).unwrap_or_default();
+    let folders = env
+        .var("LD_LIBRARY_PATH")
+        .map(OsStr::as_bytes)
+        .unwrap_or_default();
     for folder in folders.split(|byte| *byte == b':' || *byte == b';') {
         // An empty entry means the working folder, from where nothing is taken by accident.
         let folder = Path::new(OsStr::from_bytes(folder));
@@ -261,7 +306,11 @@ fn system(list: &mut List, env: &Environment, name: &str) {
     }
     for folder in ["/usr/lib", "/usr/local/lib", "/lib"] {
         for arch in multiarch() {
-            list.add(env.at(folder).join(arch).join(name), Origin::System, Rule::Owned);
+            list.add(
+                env.at(folder).join(arch).join(name),
+                Origin::System,
+                Rule::Owned,
+            );
         }
     }
     if cfg!(target_pointer_width = "64") {

@@ -3,7 +3,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use super::*;
 
 fn paths(list: &[Candidate], origin: Origin) -> Vec<&Path> {
-    list.iter().filter(|one| one.origin == origin).map(|one| one.path.as_path()).collect()
+    list.iter()
+        .filter(|one| one.origin == origin)
+        .map(|one| one.path.as_path())
+        .collect()
 }
 
 #[test]
@@ -13,10 +16,16 @@ fn what_is_named_is_the_only_place() {
     let places = Places::default();
     let list = npu(&places, &env);
     assert_eq!(list.len(), 1);
-    assert_eq!((list[0].origin, list[0].rule), (Origin::Variable("RKLLM_LIB_PATH"), Rule::Obeyed));
+    assert_eq!(
+        (list[0].origin, list[0].rule),
+        (Origin::Variable("RKLLM_LIB_PATH"), Rule::Obeyed)
+    );
     env.set("RKLLM_RS_LIB", "/own");
     assert_eq!(npu(&places, &env)[0].path, Path::new("/own"));
-    let places = Places { library: Some(Path::new("given")), ..places };
+    let places = Places {
+        library: Some(Path::new("given")),
+        ..places
+    };
     let list = npu(&places, &env);
     assert_eq!((list.len(), list[0].origin), (1, Origin::Argument));
 }
@@ -24,10 +33,20 @@ fn what_is_named_is_the_only_place() {
 #[test]
 fn empty_variables_are_unset() {
     let mut env = Environment::rooted("/nowhere".into());
-    for name in ["RKLLM_RS_LIB", "RKLLM_LIB_PATH", "RKLLM_RS_HOME", "XDG_DATA_HOME", "LD_LIBRARY_PATH"] {
+    for name in [
+        "RKLLM_RS_LIB",
+        "RKLLM_LIB_PATH",
+        "RKLLM_RS_HOME",
+        "XDG_DATA_HOME",
+        "LD_LIBRARY_PATH",
+    ] {
         env.set(name, "");
     }
-    assert!(npu(&Places::default(), &env).iter().all(|one| one.origin == Origin::System));
+    assert!(
+        npu(&Places::default(), &env)
+            .iter()
+            .all(|one| one.origin == Origin::System)
+    );
     assert_eq!(env.home(), None);
 }
 
@@ -35,9 +54,15 @@ fn empty_variables_are_unset() {
 fn the_home_folder_follows_its_variables() {
     let mut env = Environment::rooted("/".into());
     env.set("HOME", "/home/ann");
-    assert_eq!(env.home().unwrap(), Path::new("/home/ann/.local/share/rkllm_rs"));
+    assert_eq!(
+        env.home().unwrap(),
+        Path::new("/home/ann/.local/share/rkllm_rs")
+    );
     env.set("XDG_DATA_HOME", "relative");
-    assert_eq!(env.home().unwrap(), Path::new("/home/ann/.local/share/rkllm_rs"));
+    assert_eq!(
+        env.home().unwrap(),
+        Path::new("/home/ann/.local/share/rkllm_rs")
+    );
     env.set("XDG_DATA_HOME", "/data");
     assert_eq!(env.home().unwrap(), Path::new("/data/rkllm_rs"));
     env.set("RKLLM_RS_HOME", "/rk");
@@ -72,15 +97,23 @@ fn found_places_come_in_order() {
     );
     assert_eq!(
         paths(&list, Origin::LdLibraryPath),
-        [Path::new("/one/librkllmrt.so"), Path::new("/two/librkllmrt.so")]
+        [
+            Path::new("/one/librkllmrt.so"),
+            Path::new("/two/librkllmrt.so")
+        ]
     );
     let package = paths(&list, Origin::Package);
     let arch = arch_names()[0];
     for folder in ["/src/python/rkllm_rs", "/src/python", "/src"] {
-        let path = Path::new(folder).join("libs/rkllm").join(arch).join("librkllmrt.so");
+        let path = Path::new(folder)
+            .join("libs/rkllm")
+            .join(arch)
+            .join("librkllmrt.so");
         assert!(package.contains(&path.as_path()), "{folder}");
     }
-    assert!(paths(&list, Origin::System).contains(&root.path().join("usr/lib/librkllmrt.so").as_path()));
+    assert!(
+        paths(&list, Origin::System).contains(&root.path().join("usr/lib/librkllmrt.so").as_path())
+    );
     let official = |one: &&Candidate| one.rule == Rule::Official;
     let downloads: Vec<Origin> = list.iter().filter(official).map(|one| one.origin).collect();
     assert!(downloads.contains(&Origin::WorkingFolder) && downloads.contains(&Origin::BesideModel));
@@ -90,7 +123,9 @@ fn found_places_come_in_order() {
 #[test]
 fn runtimes_come_newest_first() {
     let home = tempfile::tempdir().unwrap();
-    for name in ["1.2.3", "1.10.0", "1.2.1b1", "1.2.1", "v1.3.0", "notes", "current"] {
+    for name in [
+        "1.2.3", "1.10.0", "1.2.1b1", "1.2.1", "v1.3.0", "notes", "current",
+    ] {
         fs::create_dir_all(home.path().join("runtimes").join(name)).unwrap();
     }
     fs::write(home.path().join("runtimes/2.0.0"), "a file").unwrap();
@@ -99,16 +134,31 @@ fn runtimes_come_newest_first() {
         .iter()
         .filter_map(|path| path.parent()?.file_name()?.to_str())
         .collect();
-    assert_eq!(names, ["current", "1.10.0", "v1.3.0", "1.2.3", "1.2.1", "1.2.1b1", "notes"]);
+    assert_eq!(
+        names,
+        [
+            "current", "1.10.0", "v1.3.0", "1.2.3", "1.2.1", "1.2.1b1", "notes"
+        ]
+    );
 }
 
 #[test]
 fn the_linker_s_cache_is_asked() {
     let root = tempfile::tempdir().unwrap();
     fs::create_dir(root.path().join("etc")).unwrap();
-    fs::write(root.path().join("etc/ld.so.cache"), ldcache::tests::one("librkllmrt.so", "/far/librkllmrt.so")).unwrap();
-    let list = npu(&Places::default(), &Environment::rooted(root.path().to_owned()));
-    assert_eq!(paths(&list, Origin::LdCache), [root.path().join("far/librkllmrt.so")]);
+    fs::write(
+        root.path().join("etc/ld.so.cache"),
+        ldcache::tests::one("librkllmrt.so", "/far/librkllmrt.so"),
+    )
+    .unwrap();
+    let list = npu(
+        &Places::default(),
+        &Environment::rooted(root.path().to_owned()),
+    );
+    assert_eq!(
+        paths(&list, Origin::LdCache),
+        [root.path().join("far/librkllmrt.so")]
+    );
 }
 
 #[test]
@@ -120,15 +170,27 @@ fn the_cpu_runtime_has_places_of_its_own() {
         ..Places::default()
     };
     let list = cpu(&places, &env, |_| false);
-    assert_eq!((list[0].origin, list[0].rule), (Origin::CpuPackage, Rule::Installed));
-    assert!(list.iter().any(|one| one.path == Path::new("/nowhere/usr/lib/librkllmrt_cpu.so")));
+    assert_eq!(
+        (list[0].origin, list[0].rule),
+        (Origin::CpuPackage, Rule::Installed)
+    );
+    assert!(
+        list.iter()
+            .any(|one| one.path == Path::new("/nowhere/usr/lib/librkllmrt_cpu.so"))
+    );
     // A variable for the vendor's library counts only when it names a CPU runtime.
     env.set("RKLLM_RS_LIB", "/lib/some.so");
     assert!(cpu(&places, &env, |_| false).len() > 1);
-    assert_eq!(cpu(&places, &env, |_| true)[0].path, Path::new("/lib/some.so"));
+    assert_eq!(
+        cpu(&places, &env, |_| true)[0].path,
+        Path::new("/lib/some.so")
+    );
     env.set("RKLLM_RS_CPU_LIB", "/cpu.so");
     let list = cpu(&places, &env, |_| true);
-    assert_eq!((list.len(), list[0].origin), (1, Origin::Variable("RKLLM_RS_CPU_LIB")));
+    assert_eq!(
+        (list.len(), list[0].origin),
+        (1, Origin::Variable("RKLLM_RS_CPU_LIB"))
+    );
 }
 
 #[test]

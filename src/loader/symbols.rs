@@ -1,6 +1,9 @@
 //! The functions of a loaded library.
 
-#![allow(unsafe_code, reason = "addresses from the dynamic linker become functions here")]
+#![allow(
+    unsafe_code,
+    reason = "addresses from the dynamic linker become functions here"
+)]
 
 use std::ffi::{CString, c_void};
 use std::ptr::NonNull;
@@ -109,7 +112,10 @@ const REQUIRED: [&str; 4] = [
 
 /// The functions of every release that this library does not export.
 pub(super) fn missing(handle: Handle) -> Vec<&'static str> {
-    REQUIRED.into_iter().filter(|name| handle.address(name).is_none()).collect()
+    REQUIRED
+        .into_iter()
+        .filter(|name| handle.address(name).is_none())
+        .collect()
 }
 
 /// Collects the functions; the error lists the required ones that are missing.

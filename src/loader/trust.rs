@@ -48,13 +48,21 @@ impl Trusted {
                 let name = fields.next()?;
                 let gid: u32 = fields.nth(1)?.parse().ok()?;
                 let members = fields.next().unwrap_or_default();
-                let owned = accounts.iter().filter(trusted).any(|one| one.0 == name && one.2 == gid);
-                let others = members.split(',').any(|member| !member.is_empty() && member != name)
+                let owned = accounts
+                    .iter()
+                    .filter(trusted)
+                    .any(|one| one.0 == name && one.2 == gid);
+                let others = members
+                    .split(',')
+                    .any(|member| !member.is_empty() && member != name)
                     || accounts.iter().any(|one| one.2 == gid && one.0 != name);
                 (owned && !others).then_some(gid)
             })
             .collect();
-        Self { uid, private_groups }
+        Self {
+            uid,
+            private_groups,
+        }
     }
 
     /// What is wrong with the owner or the mode, in words that follow the path.
@@ -104,9 +112,12 @@ pub(super) fn check(path: &Path, root: &Path, who: &Trusted) -> Result<(), LoadP
         }
         links += 1;
         if links > MOST_LINKS {
-            return Err(LoadProblem::Unreadable("too many symbolic links".to_owned()));
+            return Err(LoadProblem::Unreadable(
+                "too many symbolic links".to_owned(),
+            ));
         }
-        let target = fs::read_link(&next).map_err(|error| LoadProblem::Unreadable(reason(&error)))?;
+        let target =
+            fs::read_link(&next).map_err(|error| LoadProblem::Unreadable(reason(&error)))?;
         if target.is_absolute() {
             here = PathBuf::from("/");
         }
@@ -126,10 +137,14 @@ fn push_front(rest: &mut VecDeque<OsString>, path: &Path) {
 }
 
 fn examine(path: &Path, root: &Path, who: &Trusted) -> Result<Metadata, LoadProblem> {
-    let data = fs::symlink_metadata(path).map_err(|error| LoadProblem::Unreadable(reason(&error)))?;
+    let data =
+        fs::symlink_metadata(path).map_err(|error| LoadProblem::Unreadable(reason(&error)))?;
     let above = root != path && root.starts_with(path);
     match who.objection(&data) {
-        Some(why) if !above => Err(LoadProblem::Untrusted { path: path.to_owned(), why }),
+        Some(why) if !above => Err(LoadProblem::Untrusted {
+            path: path.to_owned(),
+            why,
+        }),
         _ => Ok(data),
     }
 }

@@ -3,7 +3,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use super::*;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:\nbob:x:1001:100::/:\neve:x:1002:100::/:\nbroken";
-const GROUP: &str = "root:x:0:\nann:x:1000:\nusers:x:100:\nstaff:x:50:bob,eve\nbob:x:1001:bob\nvideo:x:44:ann";
+const GROUP: &str =
+    "root:x:0:\nann:x:1000:\nusers:x:100:\nstaff:x:50:bob,eve\nbob:x:1001:bob\nvideo:x:44:ann";
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -18,7 +19,10 @@ fn place() -> (tempfile::TempDir, PathBuf, Trusted) {
     mode(&path, 0o755);
     mode(&path.join("lib"), 0o755);
     mode(&path.join("lib/a.so"), 0o644);
-    let who = Trusted { uid: rustix::process::geteuid().as_raw(), private_groups: Vec::new() };
+    let who = Trusted {
+        uid: rustix::process::geteuid().as_raw(),
+        private_groups: Vec::new(),
+    };
     (root, path, who)
 }
 
@@ -47,7 +51,12 @@ fn own_files_are_trusted() {
 
 #[test]
 fn what_others_can_write_is_not() {
-    for (name, bits) in [("lib/a.so", 0o646), ("lib", 0o757), ("lib", 0o1777), ("", 0o777)] {
+    for (name, bits) in [
+        ("lib/a.so", 0o646),
+        ("lib", 0o757),
+        ("lib", 0o1777),
+        ("", 0o777),
+    ] {
         let (_keep, root, who) = place();
         mode(&root.join(name), bits);
         let (path, why) = untrusted(check(&root.join("lib/a.so"), &root, &who));
@@ -71,9 +80,17 @@ fn a_group_must_be_private() {
 fn another_user_s_file_is_not() {
     let (_keep, root, who) = place();
     let data = fs::symlink_metadata(root.join("lib/a.so")).unwrap();
-    let other = Trusted { uid: data.uid() + 1, ..who };
+    let other = Trusted {
+        uid: data.uid() + 1,
+        ..who
+    };
     if data.uid() != 0 {
-        assert!(other.objection(&data).unwrap().starts_with("belongs to user"));
+        assert!(
+            other
+                .objection(&data)
+                .unwrap()
+                .starts_with("belongs to user")
+        );
     }
 }
 
@@ -98,7 +115,10 @@ fn loops_and_gaps_are_errors() {
     symlink("loop.so", root.join("loop.so")).unwrap();
     for name in ["loop.so", "none.so"] {
         let result = check(&root.join(name), &root, &who);
-        assert!(matches!(result, Err(LoadProblem::Unreadable(_))), "{name}: {result:?}");
+        assert!(
+            matches!(result, Err(LoadProblem::Unreadable(_))),
+            "{name}: {result:?}"
+        );
     }
 }
 

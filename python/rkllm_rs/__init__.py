@@ -1,0 +1,54 @@
+"""Large language models on Rockchip NPUs, from Python.
+
+>>> from rkllm_rs import RKLLM
+>>> with RKLLM("qwen3-1.7b.rkllm") as llm:  # doctest: +SKIP
+...     for chunk in llm.stream("Why is the sky blue?"):
+...         print(chunk.text, end="", flush=True)
+
+The same code runs on a machine without NPU through the CPU runtime (``pip install 'rkllm_rs[cpu]'``),
+which has the vendor library's C ABI and loads ``.gguf`` models.
+"""
+
+from __future__ import annotations
+
+import atexit as _atexit
+
+from . import _native, errors
+from ._library import backends
+from ._model import RKLLM
+from ._native import (
+    BackendStatus,
+    Chunk,
+    Evidence,
+    Generation,
+    Identity,
+    PerfStats,
+    Runtime,
+    SamplingParams,
+    TextStream,
+    Tokens,
+    TokenStream,
+    __version__,
+)
+from .errors import *  # noqa: F403 - the list is errors.__all__
+
+# Before the interpreter takes itself apart, so that no run outlives it.
+_atexit.register(_native.shut_down)
+
+__all__ = [
+    "RKLLM",
+    "BackendStatus",
+    "Chunk",
+    "Evidence",
+    "Generation",
+    "Identity",
+    "PerfStats",
+    "Runtime",
+    "SamplingParams",
+    "TextStream",
+    "TokenStream",
+    "Tokens",
+    "__version__",
+    "backends",
+    *errors.__all__,
+]

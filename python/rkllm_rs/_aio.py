@@ -1,0 +1,44 @@
+"""The waiting side of ``async for``."""
+
+from __future__ import annotations
+
+import asyncio
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
+
+    Item = TypeVar("Item", covariant=True)
+
+    class Source(Protocol[Item]):
+        """A stream, as the event loop sees it."""
+
+        def _poll(self) -> Item | None: ...
+        def _arm(self) -> int | None: ...
+
+
+async def next_item(stream: Source[Item]) -> Item:
+    """Returns the next item of ``stream``, waiting in the running event loop.
+
+    Raises:
+        StopAsyncIteration: The run has ended.
+    """
+    while True:
+        item = stream._poll()  # noqa: SLF001 - the native side's half of this function
+        if item is not None:
+            return item
+        descriptor = stream._arm()  # noqa: SLF001
+        if descriptor is None:
+            continue
+        loop = asyncio.get_running_loop()
+        readable = loop.create_future()
+        loop.add_reader(descriptor, _set, readable)
+        try:
+            await readable
+        finally:
+            loop.remove_reader(descriptor)
+
+
+def _set(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

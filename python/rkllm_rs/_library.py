@@ -1,0 +1,58 @@
+"""Where the Python side knows libraries to be."""
+
+from __future__ import annotations
+
+import os
+
+from . import _native
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._native import BackendStatus
+
+    Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+PACKAGE = os.path.dirname(os.path.abspath(__file__))
+
+
+def cpu_library() -> str | None:
+    """The CPU runtime's file, if the distribution ``rkllm-rs-cpu`` is installed."""
+    try:
+        from rkllm_rs_cpu import library_path  # type: ignore[import-not-found, unused-ignore]
+    except ModuleNotFoundError:
+        return None
+    try:
+        return str(library_path())
+    except FileNotFoundError:
+        return None
+
+
+def options(
+    library: Path | None, backend: str, abi: str | None
+) -> tuple[str, str | None, str | None, str, str | None]:
+    """The arguments with which the native side searches.
+
+    Returns:
+        Backend, library, generation, the package's folder, the CPU runtime's file.
+    """
+    if not isinstance(backend, str):
+        from .errors import InvalidTypeError
+
+        message = f"backend: expected a str, got {type(backend).__name__}"
+        raise InvalidTypeError(message)
+    path = None if library is None else os.fsdecode(library)
+    return backend, path, abi, PACKAGE, cpu_library()
+
+
+def backends() -> list[BackendStatus]:
+    """What each backend says of itself on this machine, without loading anything.
+
+    Returns:
+        One status for ``"npu"`` and one for ``"cpu"``: ``name``, ``available``, ``library`` (a path or
+        ``None``), ``reason`` and ``hint`` where it is not available.
+
+    Example:
+        >>> [status.name for status in backends()]
+        ['npu', 'cpu']
+    """
+    return _native.backends(PACKAGE, cpu_library())

@@ -1,0 +1,149 @@
+"""What can go wrong, one class for each thing that a caller can act on.
+
+Every class stands under :class:`RkllmError`, so that one ``except`` catches all of them, and most are
+what Python calls such a thing too: a missing file is a ``FileNotFoundError``, a bad argument a
+``ValueError``.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ._native import Generation
+
+__all__ = [
+    "BackendFallbackWarning",
+    "BusyError",
+    "ClosedError",
+    "ContextLengthError",
+    "ForkedProcessError",
+    "GenerationError",
+    "GenerationTimeout",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "LibraryNotFoundError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "ModelPlatformError",
+    "ModelVersionError",
+    "NpuMemoryError",
+    "RkllmError",
+    "RkllmWarning",
+    "UnsupportedFeatureError",
+    "UnsupportedRuntimeError",
+]
+
+
+class RkllmError(Exception):
+    """The base of all errors of this package.
+
+    Attributes:
+        hint: What to try, or ``None`` where nothing is known to help.
+        log: The error and warning lines that the vendor library printed during the failed call.
+    """
+
+    hint: str | None
+    log: list[str]
+
+    def __init__(self, message: str = "", *, hint: str | None = None, log: Sequence[str] = ()) -> None:
+        """Makes the error; programs only catch it.
+
+        Args:
+            message: What failed, and on what.
+            hint: What to try.
+            log: Lines of the vendor library.
+        """
+        super().__init__(message)
+        self.hint = hint
+        self.log = list(log)
+
+    def __str__(self) -> str:
+        message = str(self.args[0]) if self.args else ""
+        if self.hint and self.hint not in message:
+            return f"{message}\nhint: {self.hint}"
+        return message
+
+
+class LibraryNotFoundError(RkllmError, OSError):
+    """No library could be loaded; the message lists every place tried and why not."""
+
+
+class UnsupportedRuntimeError(RkllmError):
+    """A library was found, but its release is not certain, or not one that this package speaks."""
+
+
+class UnsupportedFeatureError(RkllmError):
+    """The loaded library cannot do that; the message names the release that can."""
+
+
+class ModelError(RkllmError):
+    """The model could not be opened."""
+
+
+class ModelNotFoundError(ModelError, FileNotFoundError):
+    """There is no such model file."""
+
+
+class ModelFormatError(ModelError):
+    """The file is no model, or one of another kind than the backend runs."""
+
+
+class ModelPlatformError(ModelError):
+    """The model was converted for another chip."""
+
+
+class ModelVersionError(ModelError):
+    """The model's toolkit and the library are of unsuitable releases."""
+
+
+class NpuMemoryError(ModelError, MemoryError):
+    """The NPU has not enough memory left."""
+
+
+class GenerationError(RkllmError):
+    """A run failed."""
+
+
+class ContextLengthError(GenerationError, ValueError):
+    """The input has more tokens than the context window holds."""
+
+
+class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeout, as in the standard library
+    """A deadline passed.
+
+    Attributes:
+        partial: What had come until then.
+    """
+
+    partial: Generation | None = None
+
+
+class BusyError(RkllmError):
+    """The model is in use in a way that cannot wait: a second one where the library allows one."""
+
+
+class ClosedError(RkllmError):
+    """The model is closed."""
+
+
+class ForkedProcessError(RkllmError):
+    """The model or library was opened before ``fork()``; a child process cannot use it."""
+
+
+class InvalidArgumentError(RkllmError, ValueError):
+    """An argument that can never be right."""
+
+
+class InvalidTypeError(RkllmError, TypeError):
+    """An argument of the wrong type."""
+
+
+class RkllmWarning(UserWarning):
+    """Something that works, but probably not as meant."""
+
+
+class BackendFallbackWarning(RkllmWarning):
+    """The NPU was not taken; the message says why."""

@@ -1,0 +1,72 @@
+//! All live models of the process: who closes, and what happens at exit.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Shared;
+use crate::loader::host;
+
+/// How long a model that is being closed can hold up the opening of another.
+const CLOSING: Duration = Duration::from_secs(10);
+/// How long the end of the process waits for runs to obey their abort.
+const EXIT: Duration = Duration::from_secs(2);
+
+static MODELS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// A new model's shared part; forgotten by itself when the model is gone.
+pub(super) fn add(shared: &Arc<Shared>) {
+    let mut models = MODELS.lock();
+    models.retain(|model| model.strong_count() > 0);
+    models.push(Arc::downgrade(shared));
+}
+
+fn live() -> Vec<Arc<Shared>> {
+    let models = MODELS.lock();
+    let all = models.iter().filter_map(Weak::upgrade);
+    all.filter(|model| !model.gone.wait(Duration::ZERO))
+        .collect()
+}
+
+/// Waits until the models that are being closed are gone, or `new` is closed itself.
+pub(super) fn wait_for_closing(new: &Arc<Shared>) {
+    let start = Instant::now();
+    for model in live() {
+        if Arc::ptr_eq(&model, new) || !model.is_closed() {
+            continue;
+        }
+        while start.elapsed() < CLOSING && !new.is_closed() {
+            if model.gone.wait(Duration::from_millis(20)) {
+                break;
+            }
+        }
+    }
+}
+
+/// Closes all models and waits, [`EXIT`] at most, until the library has let go of them.
+///
+/// Returns whether it has. If not, [`guard_exit`] sees to it that the process ends without running
+/// the library's destructors under a live run.
+pub fn shut_down() -> bool {
+    let models = live();
+    for model in &models {
+        model.close();
+    }
+    let until = Instant::now() + EXIT;
+    let done = models.iter().all(|model| {
+        model
+            .gone
+            .wait(until.saturating_duration_since(Instant::now()))
+    });
+    host::log_sync();
+    if !done {
+        guard_exit();
+    }
+    done
+}
+
+/// Makes the end of the process wait for the models.
+pub(super) fn guard_exit() {
+    host::exit::guard(shut_down);
+}

@@ -1,0 +1,356 @@
+//! Builds the C structs of each generation from the settings of all.
+
+use std::ffi::{CString, c_int, c_void};
+use std::ptr;
+
+use super::native::RunSpec;
+use super::slot::Slot;
+use super::trampoline;
+use crate::abi::Generation;
+use crate::config::{Effective, ModelConfig, cpus};
+use crate::ffi::shared::{self, CBool, LLMHandle, infer_mode, input_type};
+use crate::ffi::{ParamBuffer, v1_1_0, v1_2_0, v1_2_1, v1_3_0};
+use crate::input::Input;
+use crate::loader::Symbols;
+use crate::sampling::Sampling;
+
+/// What `rkllm_init` was given; kept until after `rkllm_destroy`, since nobody says what it copies.
+pub(super) struct InitStorage {
+    model_path: CString,
+    markers: [Option<CString>; 3],
+    param: ParamBuffer,
+    callback: v1_3_0::RKLLMCallback,
+}
+
+/// What `rkllm_init` gave back.
+pub(super) struct Initialised {
+    pub(super) code: c_int,
+    pub(super) handle: LLMHandle,
+    pub(super) effective: Effective,
+    pub(super) storage: Box<InitStorage>,
+}
+
+/// Overwrites what the user set; all generations name these fields alike.
+macro_rules! set_common {
+    ($param:ident, $config:ident, $storage:ident) => {{
+        $param.model_path = $storage.model_path.as_ptr();
+        let set = |field: &mut i32, value: Option<i32>| {
+            if let Some(value) = value {
+                *field = value;
+            }
+        };
+        set(&mut $param.max_context_len, $config.max_context_len);
+        set(&mut $param.max_new_tokens, $config.max_new_tokens);
+        if $param.max_new_tokens <= 0 {
+            $param.max_new_tokens = $param.max_context_len;
+        }
+        if let Some(skip) = $config.skip_special_token {
+            $param.skip_special_token = CBool::from(skip);
+        }
+        $param.is_async = 0;
+        set(
+            &mut $param.extend_param.base_domain_id,
+            $config.base_domain_id,
+        );
+        let sampling = $config.sampling.over(&Sampling {
+            top_k: $param.top_k,
+            top_p: $param.top_p,
+            temperature: $param.temperature,
+            repeat_penalty: $param.repeat_penalty,
+            frequency_penalty: $param.frequency_penalty,
+            presence_penalty: $param.presence_penalty,
+            mirostat: $param.mirostat,
+            mirostat_tau: $param.mirostat_tau,
+            mirostat_eta: $param.mirostat_eta,
+        });
+        $param.top_k = sampling.top_k;
+        $param.top_p = sampling.top_p;
+        $param.temperature = sampling.temperature;
+        $param.repeat_penalty = sampling.repeat_penalty;
+        $param.frequency_penalty = sampling.frequency_penalty;
+        $param.presence_penalty = sampling.presence_penalty;
+        $param.mirostat = sampling.mirostat;
+        $param.mirostat_tau = sampling.mirostat_tau;
+        $param.mirostat_eta = sampling.mirostat_eta;
+        sampling
+    }};
+}
+
+/// The image markers, never NULL (hazard N1).
+macro_rules! set_markers {
+    ($param:ident, $storage:ident) => {
+        for (field, marker) in [
+            &mut $param.img_start,
+            &mut $param.img_end,
+            &mut $param.img_content,
+        ]
+        .into_iter()
+        .zip(&$storage.markers)
+        {
+            match marker {
+                Some(marker) => *field = marker.as_ptr(),
+                None if field.is_null() => *field = c"".as_ptr(),
+                None => {}
+            }
+        }
+    };
+}
+
+/// What 1.2.0 brought.
+macro_rules! set_cpus {
+    ($param:ident, $config:ident) => {
+        if let Some(keep) = $config.n_keep {
+            $param.n_keep = keep;
+        }
+        if let Some(flash) = $config.embed_flash {
+            $param.extend_param.embed_flash = i8::from(flash);
+        }
+        let default = (
+            $param.extend_param.enabled_cpus_num,
+            $param.extend_param.enabled_cpus_mask,
+        );
+        let available = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+        let (number, mask) = cpus(
+            $config.enabled_cpus_num,
+            $config.enabled_cpus_mask,
+            default,
+            available,
+        );
+        $param.extend_param.enabled_cpus_num = number;
+        $param.extend_param.enabled_cpus_mask = mask;
+    };
+}
+
+/// What 1.2.1 brought; a zero `n_batch` is refused by the library (hazard V3).
+macro_rules! set_batch {
+    ($param:ident, $config:ident) => {
+        let batch = &mut $param.extend_param.n_batch;
+        *batch = $config.n_batch.unwrap_or(*batch).max(1);
+        if let Some(cross) = $config.use_cross_attn {
+            $param.extend_param.use_cross_attn = i8::from(cross);
+        }
+    };
+}
+
+macro_rules! init_function {
+    ($name:ident, $module:ident, $n_batch:expr, |$param:ident, $config:ident, $storage:ident| $set:block, $callback:expr) => {
+        /// # Safety
+        /// `symbols` are those of a library of this generation, `defaults` what its
+        /// `rkllm_createDefaultParam` wrote.
+        unsafe fn $name(
+            symbols: &Symbols,
+            defaults: &ParamBuffer,
+            $config: &ModelConfig,
+            mut $storage: Box<InitStorage>,
+        ) -> Initialised {
+            use $module::{Init, RKLLMParam};
+            // SAFETY: the buffer is larger and stricter aligned than the struct, and the struct
+            // holds numbers and raw pointers only, for which any bytes are valid.
+            let mut $param = unsafe { ptr::read(ptr::from_ref(defaults).cast::<RKLLMParam>()) };
+            let sampling = set_common!($param, $config, $storage);
+            $set
+            let batch: fn(&RKLLMParam) -> u8 = $n_batch;
+            let effective = Effective {
+                max_context_len: $param.max_context_len,
+                max_new_tokens: $param.max_new_tokens,
+                sampling,
+                n_batch: batch(&$param),
+            };
+            // SAFETY: as above; the struct moves to where it stays until after destroy.
+            let param = unsafe {
+                let place = ptr::from_mut(&mut $storage.param).cast::<RKLLMParam>();
+                ptr::write(place, $param);
+                place
+            };
+            // SAFETY: the caller vouches for the generation, whose `rkllm_init` has this shape.
+            let init = unsafe { std::mem::transmute::<*mut c_void, Init>(symbols.init.as_ptr()) };
+            let mut handle: LLMHandle = ptr::null_mut();
+            let callback = $callback;
+            // SAFETY: all that the arguments point to lives in `storage` until after destroy;
+            // `handle` lives for the call.
+            let code = unsafe { init(&raw mut handle, param, callback(&mut $storage)) };
+            Initialised { code, handle, effective, storage: $storage }
+        }
+    };
+}
+
+init_function!(
+    init_v1_1_0,
+    v1_1_0,
+    |_| 1,
+    |param, config, storage| {
+        set_markers!(param, storage);
+    },
+    |_: &mut Box<InitStorage>| -> v1_1_0::ResultCallback { trampoline::result_v1_1_0 }
+);
+init_function!(
+    init_v1_2_0,
+    v1_2_0,
+    |_| 1,
+    |param, config, storage| {
+        set_markers!(param, storage);
+        set_cpus!(param, config);
+    },
+    |_: &mut Box<InitStorage>| -> v1_2_0::ResultCallback { trampoline::result_v1_2_0 }
+);
+init_function!(
+    init_v1_2_1,
+    v1_2_1,
+    |param| param.extend_param.n_batch,
+    |param, config, storage| {
+        set_markers!(param, storage);
+        set_cpus!(param, config);
+        set_batch!(param, config);
+    },
+    |_: &mut Box<InitStorage>| -> v1_2_1::ResultCallback { trampoline::result_v1_2_1 }
+);
+init_function!(
+    init_v1_3_0,
+    v1_3_0,
+    |param| param.extend_param.n_batch,
+    |param, config, storage| {
+        set_cpus!(param, config);
+        set_batch!(param, config);
+        if let Some(ignore) = config.ignore_eos_token {
+            param.ignore_eos_token = CBool::from(ignore);
+        }
+    },
+    |storage: &mut Box<InitStorage>| -> *mut v1_3_0::RKLLMCallback { &raw mut storage.callback }
+);
+
+/// `rkllm_init` of `generation`.
+///
+/// # Safety
+/// `symbols` are those of a library of that generation, `defaults` what its
+/// `rkllm_createDefaultParam` wrote.
+pub(super) unsafe fn init(
+    generation: Generation,
+    symbols: &Symbols,
+    defaults: &ParamBuffer,
+    model_path: CString,
+    config: &ModelConfig,
+) -> Initialised {
+    let storage = Box::new(InitStorage {
+        model_path,
+        markers: [
+            config.img_start.clone(),
+            config.img_end.clone(),
+            config.img_content.clone(),
+        ],
+        param: ParamBuffer::zeroed(),
+        callback: v1_3_0::RKLLMCallback {
+            result_callback: Some(trampoline::result_v1_2_1),
+            result_userdata: ptr::null_mut(),
+            tokenizer_callback: None,
+            tokenizer_userdata: ptr::null_mut(),
+            embed_callback: None,
+            embed_userdata: ptr::null_mut(),
+        },
+    });
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match generation {
+            Generation::V1_1_0 => init_v1_1_0(symbols, defaults, config, storage),
+            Generation::V1_2_0 => init_v1_2_0(symbols, defaults, config, storage),
+            Generation::V1_2_1 => init_v1_2_1(symbols, defaults, config, storage),
+            Generation::V1_3_0 => init_v1_3_0(symbols, defaults, config, storage),
+        }
+    }
+}
+
+/// Fills the parts of an input that all generations have.
+macro_rules! set_input {
+    ($input:ident, $module:ident, $spec:ident) => {
+        match &$spec.input {
+            Input::Prompt(text) => {
+                $input.input_type = input_type::PROMPT;
+                $input.input = $module::RKLLMInputUnion {
+                    prompt_input: text.as_ptr(),
+                };
+            }
+            Input::Tokens(ids) => {
+                $input.input_type = input_type::TOKEN;
+                let token_input = shared::RKLLMTokenInput {
+                    input_ids: ids.as_ptr(),
+                    n_tokens: ids.len(),
+                };
+                $input.input = $module::RKLLMInputUnion { token_input };
+            }
+        }
+    };
+}
+
+macro_rules! run_function {
+    ($name:ident, $module:ident, |$input:ident, $infer:ident, $spec:ident| { $($set:tt)* }) => {
+        /// # Safety
+        /// As [`run`], for a library of this generation.
+        unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
+            use $module::{RKLLMInferParam, RKLLMInput, Run};
+            // SAFETY: both hold numbers and raw pointers only, for which zero bytes are valid.
+            let (mut $input, mut $infer) =
+                unsafe { (std::mem::zeroed::<RKLLMInput>(), std::mem::zeroed::<RKLLMInferParam>()) };
+            set_input!($input, $module, $spec);
+            $infer.mode = infer_mode::GENERATE;
+            // Not a block of its own: what the run points to must live until the call is over.
+            $($set)*
+            // SAFETY: the caller vouches for the generation, whose `rkllm_run` has this shape.
+            let run = unsafe { std::mem::transmute::<*mut c_void, Run>(symbols.run.as_ptr()) };
+            let userdata = ptr::from_ref(slot).cast_mut().cast::<c_void>();
+            // SAFETY: the handle is live (caller); the structs and all they point to live on this
+            // stack or in `spec` until run has returned; slots live for ever.
+            unsafe { run(handle, &raw mut $input, &raw mut $infer, userdata) }
+        }
+    };
+}
+
+run_function!(run_v1_1_0, v1_1_0, |input, infer, spec| {});
+run_function!(run_v1_2_0, v1_2_0, |input, infer, spec| {
+    infer.keep_history = c_int::from(spec.keep_history);
+});
+run_function!(run_v1_2_1, v1_2_1, |input, infer, spec| {
+    input.role = spec.role.as_ptr();
+    input.enable_thinking = CBool::from(spec.thinking);
+    infer.keep_history = c_int::from(spec.keep_history);
+});
+run_function!(run_v1_3_0, v1_3_0, |input, infer, spec| {
+    input.role = spec.role.as_ptr();
+    input.enable_thinking = CBool::from(spec.thinking);
+    infer.keep_history = c_int::from(spec.keep_history);
+    infer.max_new_tokens = spec.max_new_tokens;
+    let sampling = spec.sampling.map(|sampling| v1_3_0::RKLLMSamplingParam {
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        temperature: sampling.temperature,
+        repeat_penalty: sampling.repeat_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        mirostat: sampling.mirostat,
+        mirostat_tau: sampling.mirostat_tau,
+        mirostat_eta: sampling.mirostat_eta,
+    });
+    // NULL means the values of init.
+    infer.sampling_params = sampling.as_ref().map_or(ptr::null(), ptr::from_ref);
+});
+
+/// `rkllm_run` of `generation`.
+///
+/// # Safety
+/// `handle` is live and belongs to a library of that generation with these `symbols`, and no other
+/// call on it but `rkllm_abort` is under way.
+pub(super) unsafe fn run(
+    generation: Generation,
+    symbols: &Symbols,
+    handle: LLMHandle,
+    spec: &RunSpec,
+    slot: &Slot,
+) -> c_int {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match generation {
+            Generation::V1_1_0 => run_v1_1_0(symbols, handle, spec, slot),
+            Generation::V1_2_0 => run_v1_2_0(symbols, handle, spec, slot),
+            Generation::V1_2_1 => run_v1_2_1(symbols, handle, spec, slot),
+            Generation::V1_3_0 => run_v1_3_0(symbols, handle, spec, slot),
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What a model is given.
+
+use std::ffi::CString;
+
+use crate::error::Error;
+
+/// An input of a run (`RKLLMInput`).
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// Text. From 1.2.0 on the library puts the model's chat template around it.
+    Prompt(CString),
+    /// Token ids, taken as they are.
+    Tokens(Vec<i32>),
+}
+
+impl Input {
+    /// Text as input.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if it is empty or holds a NUL, which C would take for its end.
+    pub fn prompt(text: &str) -> Result<Self, Error> {
+        if text.is_empty() {
+            return Err(Error::invalid_with_hint(
+                "prompt",
+                "it is empty",
+                "Give some text.",
+            ));
+        }
+        CString::new(text).map(Self::Prompt).map_err(|error| {
+            Error::invalid_with_hint(
+                "prompt",
+                format!("it holds a NUL character at byte {}", error.nul_position()),
+                "Remove it: the C library would take it for the end of the text.",
+            )
+        })
+    }
+
+    /// Token ids as input.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are none, or one is negative.
+    pub fn tokens(ids: impl Into<Vec<i32>>) -> Result<Self, Error> {
+        let ids = ids.into();
+        if ids.is_empty() {
+            return Err(Error::invalid_with_hint(
+                "tokens",
+                "there are none",
+                "Give at least one id.",
+            ));
+        }
+        match ids.iter().find(|id| **id < 0) {
+            Some(id) => {
+                let hint = "Token ids are 0 or more.";
+                Err(Error::invalid_with_hint(
+                    "tokens",
+                    format!("got {id}"),
+                    hint,
+                ))
+            }
+            None => Ok(Self::Tokens(ids)),
+        }
+    }
+}
+
+impl TryFrom<&str> for Input {
+    type Error = Error;
+
+    fn try_from(text: &str) -> Result<Self, Error> {
+        Self::prompt(text)
+    }
+}

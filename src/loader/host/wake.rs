@@ -1,0 +1,86 @@
+//! Event descriptors with which the library's side wakes an event loop.
+//!
+//! Each exists in both descriptor tables, under two numbers. They are never closed but used again,
+//! so that neither side can close a number that means something else in the other's table.
+
+use std::io;
+use std::os::fd::{BorrowedFd, IntoRawFd, RawFd};
+use std::sync::{Mutex, PoisonError};
+
+use rustix::event::{EventfdFlags, eventfd};
+
+/// An event descriptor, as seen from both tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct WakePair {
+    vendor: RawFd,
+    host: RawFd,
+}
+
+/// On which side of the tables the calling thread is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// A thread started by [`super::spawn`], or one of the library's own.
+    Vendor,
+    /// Any other thread.
+    Host,
+}
+
+static FREE: Mutex<Vec<WakePair>> = Mutex::new(Vec::new());
+
+impl WakePair {
+    /// One that nobody uses, silent.
+    pub(crate) fn acquire() -> io::Result<Self> {
+        if let Some(pair) = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop() {
+            pair.clear();
+            return Ok(pair);
+        }
+        let make = || Ok(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        match super::host().and_then(|host| host.handover.as_ref()) {
+            Some(handover) => {
+                let (vendor, host) = handover.obtain(make)?;
+                Ok(Self {
+                    vendor,
+                    host: host.into_raw_fd(),
+                })
+            }
+            // One table serves both sides.
+            None => make().map(|fd| {
+                let fd = fd.into_raw_fd();
+                Self {
+                    vendor: fd,
+                    host: fd,
+                }
+            }),
+        }
+    }
+
+    /// Gives it back; the caller has made sure that nobody will signal it any more.
+    pub(crate) fn release(self) {
+        FREE.lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(self);
+    }
+
+    /// The number that an event loop of the host program watches for reading.
+    pub(crate) fn host_fd(self) -> RawFd {
+        self.host
+    }
+
+    /// Makes it readable.
+    pub(crate) fn signal(self, side: Side) {
+        let fd = match side {
+            Side::Vendor => self.vendor,
+            Side::Host => self.host,
+        };
+        // SAFETY: never closed in the table of that side (see the module's text).
+        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+        drop(rustix::io::write(fd, &1_u64.to_ne_bytes()));
+    }
+
+    /// Makes it silent again; called in the ordinary table.
+    pub(crate) fn clear(self) {
+        // SAFETY: never closed in the ordinary table.
+        let fd = unsafe { BorrowedFd::borrow_raw(self.host) };
+        drop(rustix::io::read(fd, &mut [0_u8; 8]));
+    }
+}

@@ -1,0 +1,78 @@
+//! The dynamic linker's messages.
+
+/// What to do about the dynamic linker's words.
+pub(super) fn dlopen_hint(text: &str) -> Option<String> {
+    let has = |part: &str| text.contains(part);
+    if has("static TLS block") {
+        return Some(
+            "Import rkllm_rs before other libraries that use OpenMP (NumPy, PyTorch, OpenCV), or \
+             start with LD_PRELOAD=libgomp.so.1."
+                .to_owned(),
+        );
+    }
+    if has("libgomp.so") && has("cannot open") {
+        return Some("Install the OpenMP runtime: apt install libgomp1.".to_owned());
+    }
+    if has("libomp.so") && has("cannot open") {
+        return Some("Put libomp.so of the same release beside the library.".to_owned());
+    }
+    if (has("GLIBC_") || has("GLIBCXX_") || has("CXXABI_")) && has("not found") {
+        return Some(
+            "The system's C or C++ library is older than the one that this library was built for: \
+             update the system (Debian 11, Ubuntu 20.04 or newer), or use an older release."
+                .to_owned(),
+        );
+    }
+    if has("failed to map segment") || has("Operation not permitted") {
+        return Some("Move the file to a file system that is not mounted noexec.".to_owned());
+    }
+    if has("undefined symbol") {
+        return Some(
+            "The library and one that it needs are of different releases: take both from the same."
+                .to_owned(),
+        );
+    }
+    // "libfoo.so.1: cannot open shared object file: No such file or directory"
+    let (missing, _) = text.split_once(": cannot open shared object file")?;
+    let missing = missing.rsplit(' ').next().unwrap_or(missing);
+    Some(format!(
+        "Install the package that brings {missing}, or add the folder that has it to LD_LIBRARY_PATH."
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn linker_messages_have_fixes() {
+        for (text, part) in [
+            (
+                "libgomp.so.1: cannot open shared object file: No such file or directory",
+                "libgomp1",
+            ),
+            (
+                "/lib/libgomp.so.1: cannot allocate memory in static TLS block",
+                "LD_PRELOAD",
+            ),
+            (
+                "/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.so)",
+                "Debian 11",
+            ),
+            (
+                "libfoo.so.1: cannot open shared object file: No such file",
+                "brings libfoo.so.1,",
+            ),
+            ("x.so: failed to map segment from shared object", "noexec"),
+            ("x.so: undefined symbol: rknn_init", "different releases"),
+            (
+                "libomp.so: cannot open shared object file: No such file",
+                "beside the library",
+            ),
+        ] {
+            let hint = dlopen_hint(text).unwrap();
+            assert!(hint.contains(part), "{text}: {hint}");
+        }
+        assert_eq!(dlopen_hint("something else"), None);
+    }
+}

@@ -1,0 +1,91 @@
+//! What a run gives back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::Error;
+
+/// A piece of an answer: never empty, always whole characters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chunk {
+    /// The text.
+    pub text: String,
+    /// The token that completed it; tokens before it whose bytes only now became a character are in
+    /// [`Generation::token_ids`].
+    pub token_id: i32,
+}
+
+/// Why a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FinishReason {
+    /// The model ended its answer.
+    Stop,
+    /// `max_new_tokens` was reached.
+    Length,
+    /// It was cancelled, or its model was closed.
+    Cancelled,
+}
+
+impl FinishReason {
+    /// "stop", "length" or "cancelled".
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Stop => "stop",
+            Self::Length => "length",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Figures that the library gives in the finishing call (`RKLLMPerfStat`), from 1.2.1 on.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct LibraryPerf {
+    /// Time spent on the prompt, in milliseconds.
+    pub prefill_time_ms: f32,
+    /// Tokens of the prompt that were computed.
+    pub prefill_tokens: i32,
+    /// Time spent on the answer, in milliseconds.
+    pub generate_time_ms: f32,
+    /// Tokens of the answer.
+    pub generate_tokens: i32,
+    /// Peak resident size of the process (`VmHWM`), in MB.
+    pub memory_usage_mb: f32,
+}
+
+/// Figures of a run: what the library said, and what was measured around it.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct PerfStats {
+    /// The library's own figures; none before 1.2.1, in a cancelled run, or if it gave only zeros.
+    pub library: Option<LibraryPerf>,
+    /// From the start of the run to its first token.
+    pub time_to_first_token: Option<Duration>,
+    /// From the first token to the last call.
+    pub generate_time: Option<Duration>,
+    /// From the start of the run to its end.
+    pub total_time: Duration,
+    /// Time spent waiting for earlier runs on the same model.
+    pub queued_time: Duration,
+    /// Token calls that came.
+    pub tokens: usize,
+}
+
+/// A whole answer.
+#[derive(Debug, Clone)]
+pub struct Generation {
+    /// The text.
+    pub text: String,
+    /// One id for each token call, those without text of their own included.
+    pub token_ids: Vec<i32>,
+    /// Why it ended.
+    pub finish_reason: FinishReason,
+    /// Figures.
+    pub perf: PerfStats,
+}
+
+/// How a run ended: the reason, or what went wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Result<FinishReason, Arc<Error>>,
+    pub(crate) perf: PerfStats,
+}

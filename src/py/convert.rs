@@ -1,0 +1,210 @@
+//! From Python's values to C's, with errors that name the argument.
+
+use std::ffi::{CString, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use pyo3::exceptions::PyOverflowError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyBytes, PyFloat, PyString};
+
+use super::errors::{InvalidType, raise};
+use crate::error::Error;
+
+fn type_name(value: &Bound<'_, PyAny>) -> String {
+    value
+        .get_type()
+        .name()
+        .map_or_else(|_| "?".to_owned(), |name| name.to_string())
+}
+
+pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    InvalidType::new_err(
+        value.py(),
+        &format!("{name}: expected {wanted}, got {}", type_name(value)),
+    )
+}
+
+/// An integer that fits `T`; `bool` is none.
+pub(super) fn integer<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + Bounds,
+{
+    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyFloat>() {
+        return Err(wrong_type(name, "an int", value));
+    }
+    value.extract::<T>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            let got = value
+                .str()
+                .map_or_else(|_| "?".to_owned(), |text| text.to_string());
+            raise(
+                value.py(),
+                &Error::invalid_with_hint(
+                    name,
+                    format!("got {got}, which does not fit the C type"),
+                    format!("Give a number from {} to {}.", T::LOW, T::HIGH),
+                ),
+            )
+        } else {
+            wrong_type(name, "an int", value)
+        }
+    })
+}
+
+/// The range of an integer type.
+pub(super) trait Bounds: Sized {
+    const LOW: Self;
+    const HIGH: Self;
+}
+
+macro_rules! bounds {
+    ($($ty:ty),*) => {$(impl Bounds for $ty {
+        const LOW: Self = Self::MIN;
+        const HIGH: Self = Self::MAX;
+    })*};
+}
+bounds!(i32, u32, i8, u8);
+
+/// An optional integer.
+pub(super) fn optional_integer<'py, T>(
+    name: &str,
+    value: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + Bounds,
+{
+    value.map(|value| integer(name, value)).transpose()
+}
+
+/// A flag: `True` or `False`, nothing that merely counts as such.
+pub(super) fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    value
+        .cast::<PyBool>()
+        .map(|flag| flag.is_true())
+        .map_err(|_| wrong_type(name, "a bool", value))
+}
+
+/// A float that fits C's `float`: finite ones must stay finite.
+pub(super) fn float(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f32> {
+    let wide = double(name, value)?;
+    #[allow(clippy::cast_possible_truncation, reason = "checked in the next line")]
+    let narrow = wide as f32;
+    if wide.is_finite() && !narrow.is_finite() {
+        let hint = "Give a number that fits a C float (up to 3.4e38).";
+        return Err(raise(
+            value.py(),
+            &Error::invalid_with_hint(name, format!("got {wide}"), hint),
+        ));
+    }
+    Ok(narrow)
+}
+
+fn double(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyString>() {
+        return Err(wrong_type(name, "a float", value));
+    }
+    value.extract::<f64>().map_err(|error| {
+        if error.is_instance_of::<PyOverflowError>(value.py()) {
+            raise(
+                value.py(),
+                &Error::invalid(name, "the number does not fit a float"),
+            )
+        } else {
+            wrong_type(name, "a float", value)
+        }
+    })
+}
+
+/// Seconds, as a duration; `None` stays none.
+pub(super) fn seconds(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(value) = value else { return Ok(None) };
+    let seconds = double(name, value)?;
+    if seconds.is_nan() || seconds <= 0.0 {
+        let hint = "Give a number of seconds above 0, or None for no deadline.";
+        return Err(raise(
+            value.py(),
+            &Error::invalid_with_hint(name, format!("got {seconds}"), hint),
+        ));
+    }
+    // Longer than a Duration can be means no deadline in practice.
+    Ok(Duration::try_from_secs_f64(seconds).ok())
+}
+
+/// Text of an argument, as UTF-8.
+pub(super) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(wrong_type(name, "a str", value));
+    };
+    text.to_cow()
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| {
+            raise(
+                value.py(),
+                &Error::invalid_with_hint(
+                    name,
+                    "it holds lone surrogates, which have no UTF-8",
+                    "Decode the text it came from with errors=\"replace\".",
+                ),
+            )
+        })
+}
+
+/// A C string of an argument.
+pub(super) fn c_text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<CString>> {
+    let Some(value) = value else { return Ok(None) };
+    let owned = text(name, value)?;
+    let nul = |_| {
+        raise(
+            value.py(),
+            &Error::invalid(name, "it holds a NUL character"),
+        )
+    };
+    CString::new(owned).map(Some).map_err(nul)
+}
+
+/// A path: `str`, `bytes` or `os.PathLike`; bytes that are no UTF-8 are bytes like any other.
+pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
+    let py = value.py();
+    let plain = match value.getattr_opt(pyo3::intern!(py, "__fspath__"))? {
+        Some(method) => method.call0()?,
+        None => value.clone(),
+    };
+    let bytes = if let Ok(bytes) = plain.cast::<PyBytes>() {
+        bytes.as_bytes().to_vec()
+    } else if plain.is_instance_of::<PyString>() {
+        plain.extract::<OsString>()?.into_vec()
+    } else {
+        return Err(wrong_type(
+            name,
+            "a path (str, bytes or os.PathLike)",
+            value,
+        ));
+    };
+    if bytes.is_empty() {
+        let hint = "Give the path of a file.";
+        return Err(raise(
+            py,
+            &Error::invalid_with_hint(name, "the path is empty", hint),
+        ));
+    }
+    if bytes.contains(&0) {
+        return Err(raise(
+            py,
+            &Error::invalid(name, "the path holds a NUL byte"),
+        ));
+    }
+    Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// Token ids: any iterable of integers.
+pub(super) fn token_ids(value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
+    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
+        return Err(wrong_type("tokens", "an iterable of int", value));
+    }
+    let items = value
+        .try_iter()
+        .map_err(|_| wrong_type("tokens", "an iterable of int", value))?;
+    items.map(|item| integer("tokens", &item?)).collect()
+}

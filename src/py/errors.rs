@@ -1,0 +1,86 @@
+//! From [`Error`] to the exceptions of `rkllm_rs.errors`, which are defined in Python.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule};
+
+use crate::error::{Error, ErrorKind};
+
+static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+
+fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    let module = MODULE.get_or_try_init(py, || {
+        PyModule::import(py, "rkllm_rs.errors").map(Bound::unbind)
+    })?;
+    module.bind(py).getattr(name)
+}
+
+fn class_name(error: &Error) -> &'static str {
+    match error.kind() {
+        _ if error.is_file_not_found() => "ModelNotFoundError",
+        ErrorKind::LibraryNotFound => "LibraryNotFoundError",
+        ErrorKind::UnsupportedRuntime => "UnsupportedRuntimeError",
+        ErrorKind::UnsupportedFeature => "UnsupportedFeatureError",
+        ErrorKind::ModelFormat => "ModelFormatError",
+        ErrorKind::ModelPlatform => "ModelPlatformError",
+        ErrorKind::ModelVersion => "ModelVersionError",
+        ErrorKind::NpuMemory => "NpuMemoryError",
+        ErrorKind::ContextLength => "ContextLengthError",
+        ErrorKind::Generation => "GenerationError",
+        ErrorKind::Timeout => "GenerationTimeout",
+        ErrorKind::Busy => "BusyError",
+        ErrorKind::Closed => "ClosedError",
+        ErrorKind::ForkedProcess => "ForkedProcessError",
+        ErrorKind::InvalidArgument => "InvalidArgumentError",
+        ErrorKind::Model => "ModelError",
+    }
+}
+
+fn build(
+    py: Python<'_>,
+    name: &str,
+    message: &str,
+    hint: Option<String>,
+    log: Vec<String>,
+) -> PyResult<PyErr> {
+    let keywords = PyDict::new(py);
+    keywords.set_item("hint", hint)?;
+    keywords.set_item("log", log)?;
+    let instance = class(py, name)?.call((message,), Some(&keywords))?;
+    Ok(PyErr::from_value(instance))
+}
+
+/// The exception for `error`.
+pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    let log = match error {
+        Error::Init { log, .. } | Error::Run { log, .. } => log.clone(),
+        _ => Vec::new(),
+    };
+    build(py, class_name(error), &error.to_string(), error.hint(), log)
+        .unwrap_or_else(|failure| failure)
+}
+
+/// Puts what had come before an error into its `partial`, where the class has one.
+pub(super) fn with_partial(
+    py: Python<'_>,
+    error: &Error,
+    partial: impl FnOnce() -> PyResult<Py<PyAny>>,
+) -> PyErr {
+    let exception = raise(py, error);
+    if error.kind() == ErrorKind::Timeout {
+        let set = partial().and_then(|partial| exception.value(py).setattr("partial", partial));
+        if let Err(failure) = set {
+            return failure;
+        }
+    }
+    exception
+}
+
+/// An argument of the wrong Python type.
+pub(super) struct InvalidType;
+
+impl InvalidType {
+    pub(super) fn new_err(py: Python<'_>, message: &str) -> PyErr {
+        build(py, "InvalidTypeError", message, None, Vec::new()).unwrap_or_else(|failure| failure)
+    }
+}

@@ -1,0 +1,216 @@
+//! `TokenStream` and `TextStream`.
+
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use super::errors::with_partial;
+use super::outputs::{Chunk, Generation};
+use crate::error::Error;
+use crate::output;
+use crate::stream::{self, Poll, StreamHandle};
+
+/// A run whose pieces come one by one.
+#[pyclass(module = "rkllm_rs", frozen, weakref)]
+pub(super) struct TokenStream {
+    /// Locked for moments only, never while waiting.
+    stream: Mutex<stream::TokenStream>,
+    handle: StreamHandle,
+}
+
+impl TokenStream {
+    pub(super) fn new(stream: stream::TokenStream) -> Self {
+        let handle = stream.handle().clone();
+        Self {
+            stream: Mutex::new(stream),
+            handle,
+        }
+    }
+
+    /// The next piece if there is one; `make` turns it into an object while the text is at hand.
+    #[inline]
+    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+        match self.stream.lock().poll() {
+            Poll::Ready((text, id)) => Poll::Ready(make(text, id)),
+            Poll::Nothing => Poll::Nothing,
+            Poll::Ended(outcome) => Poll::Ended(outcome),
+        }
+    }
+
+    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+        with_partial(py, error, || {
+            let stream = self.stream.lock();
+            let (text, ids) = stream.so_far();
+            let perf = output::PerfStats {
+                tokens: ids.len(),
+                ..Default::default()
+            };
+            Ok(Py::new(py, Generation::of(py, text, ids, "cancelled", perf)?)?.into_any())
+        })
+    }
+
+    /// Waits for the next piece; `None` at the end of the run.
+    #[inline]
+    fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
+        loop {
+            match self.poll(&mut make) {
+                Poll::Ready(item) => return Ok(Some(item)),
+                Poll::Ended(Ok(())) => return Ok(None),
+                Poll::Ended(Err(error)) => return Err(self.fail(py, &error)),
+                Poll::Nothing => self.wait(py)?,
+            }
+        }
+    }
+
+    /// Waits until there is something to read; a signal cancels the run and raises.
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        super::wait(py, |step| self.handle.wait(step).then_some(()))
+            .inspect_err(|_| self.handle.cancel())
+    }
+
+    /// The next piece, or `None` when one has to be waited for.
+    fn poll_async<T>(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce(&str, i32) -> T,
+    ) -> PyResult<Option<T>> {
+        match self.poll(make) {
+            Poll::Ready(item) => Ok(Some(item)),
+            Poll::Nothing => Ok(None),
+            Poll::Ended(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
+            Poll::Ended(Err(error)) => Err(self.fail(py, &error)),
+        }
+    }
+}
+
+fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
+    Py::new(
+        py,
+        Chunk {
+            text: PyString::new(py, text).unbind(),
+            token_id,
+        },
+    )
+}
+
+/// The coroutine that waits for the next item of `stream`.
+fn wait_async<'py>(py: Python<'py>, stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    py.import("rkllm_rs._aio")?
+        .getattr("next_item")?
+        .call1((stream,))
+}
+
+#[pymethods]
+impl TokenStream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        self.next(py, |text, id| chunk(py, text, id))?.transpose()
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        wait_async(slf.py(), slf.as_any())
+    }
+
+    /// The next chunk, `None` if it has to be waited for; for the event loop.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        self.poll_async(py, |text, id| chunk(py, text, id))?
+            .transpose()
+    }
+
+    /// A descriptor that becomes readable when something comes; `None` if it is there already.
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        self.stream
+            .lock()
+            .arm()
+            .map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    /// The pieces as plain `str`.
+    fn texts(slf: Py<Self>) -> TextStream {
+        TextStream { stream: slf }
+    }
+
+    /// Ends the run; from any thread.
+    fn cancel(&self, py: Python<'_>) {
+        py.detach(|| self.handle.cancel());
+    }
+
+    /// Waits for the end and gives the whole answer.
+    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+        loop {
+            let ended = py.detach(|| self.stream.lock().generation());
+            match ended {
+                Some(Ok(generation)) => return Generation::new(py, &generation),
+                Some(Err(error)) => return Err(self.fail(py, &error)),
+                None => self.wait(py)?,
+            }
+        }
+    }
+
+    fn __repr__(&self) -> String {
+        let stream = self.stream.lock();
+        let (text, ids) = stream.so_far();
+        format!(
+            "<rkllm_rs.TokenStream: {} tokens, {} characters so far>",
+            ids.len(),
+            text.chars().count()
+        )
+    }
+}
+
+/// A stream's pieces as plain `str`.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct TextStream {
+    stream: Py<TokenStream>,
+}
+
+#[pymethods]
+impl TextStream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
+        self.stream
+            .get()
+            .next(py, |text, _| PyString::new(py, text).unbind())
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        wait_async(slf.py(), slf.as_any())
+    }
+
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
+        self.stream
+            .get()
+            .poll_async(py, |text, _| PyString::new(py, text).unbind())
+    }
+
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        self.stream.get()._arm()
+    }
+
+    /// Ends the run; from any thread.
+    fn cancel(&self, py: Python<'_>) {
+        self.stream.get().cancel(py);
+    }
+
+    /// Waits for the end and gives the whole answer.
+    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+        self.stream.get().result(py)
+    }
+}

@@ -1,0 +1,233 @@
+//! The walk through the places where a library may be.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, LazyLock};
+
+use parking_lot::Mutex;
+
+use super::{LoadOptions, Runtime};
+use crate::abi::{Evidence, Refusal, RefusalReason, precheck};
+use crate::backend::BackendKind;
+use crate::error::{Error, Result};
+use crate::loader::{
+    self, CPU_NAME, Candidate, Environment, LoadProblem, NPU_NAME, Rule, Tried, Trusted, host,
+};
+
+/// By device and inode, as the dynamic linker tells files apart.
+type Loaded = HashMap<(u64, u64), Arc<Runtime>>;
+
+/// All that were ever loaded. The lock is held while one is being loaded.
+static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
+
+/// The candidates for a kind, and the file names looked for in a folder that the user named.
+pub(super) fn places(
+    options: &LoadOptions,
+    env: &Environment,
+    kind: BackendKind,
+) -> (Vec<Candidate>, &'static [&'static str]) {
+    let places = options.places();
+    match kind {
+        BackendKind::Npu => (loader::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
+        BackendKind::Cpu => (
+            loader::cpu_places(&places, env, is_cpu_runtime),
+            &[CPU_NAME, NPU_NAME],
+        ),
+    }
+}
+
+/// Whether the file that would be loaded for `path` bears the CPU runtime's mark.
+pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
+    let candidate = Candidate {
+        path: path.to_owned(),
+        origin: loader::Origin::Argument,
+        rule: Rule::Obeyed,
+    };
+    let root = Path::new("/");
+    let found = loader::locate(
+        &candidate,
+        &[CPU_NAME, NPU_NAME],
+        root,
+        &Trusted::this_process(root),
+    );
+    let file = found.and_then(|located| loader::examine(&located, Rule::Obeyed));
+    file.is_ok_and(|file| file.cpu_marker)
+}
+
+/// A walk through candidates.
+pub(super) struct Search<'a> {
+    pub(super) options: &'a LoadOptions,
+    pub(super) env: &'a Environment,
+    pub(super) want: Option<BackendKind>,
+    pub(super) names: &'a [&'static str],
+}
+
+impl Search<'_> {
+    /// Loads the first candidate that can be used.
+    pub(super) fn first(&self, candidates: &[Candidate]) -> Result<Arc<Runtime>> {
+        if host::fork::generation() != 0 {
+            return Err(Error::Forked);
+        }
+        self.walk(candidates, |candidate, who| self.one(candidate, who))
+    }
+
+    /// The first candidate whose file gives no reason against it.
+    pub(super) fn examined(&self, candidates: &[Candidate]) -> Result<(PathBuf, String)> {
+        self.walk(candidates, |candidate, who| {
+            let located = loader::locate(candidate, self.names, &self.env.root, who)?;
+            let file = loader::examine(&located, candidate.rule)?;
+            self.suits(file.cpu_marker)?;
+            let evidence = Evidence {
+                explicit: self.options.abi,
+                ..file.evidence()
+            };
+            precheck(&evidence).map_err(|refusal| LoadProblem::Refused(Box::new(refusal)))?;
+            let told = match (file.cpu_marker, file.known, file.banners.first()) {
+                (true, ..) => "CPU runtime".to_owned(),
+                (_, Some(known), _) => format!("official library {}", known.release),
+                (_, None, Some(banner)) => format!("library with the banner of {banner}"),
+                (_, None, None) => "library of unknown release".to_owned(),
+            };
+            Ok((located.path, told))
+        })
+    }
+
+    fn walk<T>(
+        &self,
+        candidates: &[Candidate],
+        mut visit: impl FnMut(&Candidate, &Trusted) -> Result<T, LoadProblem>,
+    ) -> Result<T> {
+        let who = Trusted::this_process(&self.env.root);
+        let mut tried = Vec::new();
+        for candidate in candidates {
+            match visit(candidate, &who) {
+                Ok(found) => return Ok(found),
+                Err(problem) => tried.push(Tried {
+                    path: candidate.path.clone(),
+                    origin: candidate.origin,
+                    problem,
+                }),
+            }
+        }
+        Err(failure(tried, self.want))
+    }
+
+    fn one(&self, candidate: &Candidate, who: &Trusted) -> Result<Arc<Runtime>, LoadProblem> {
+        let located = loader::locate(candidate, self.names, &self.env.root, who)?;
+        let mut loaded = LOADED.lock();
+        if let Some(runtime) = loaded.get(&located.id.key()) {
+            return self.again(runtime, candidate.rule);
+        }
+        let file = loader::examine(&located, candidate.rule)?;
+        self.suits(file.cpu_marker)?;
+        let (path, rule, abi) = (located.path.clone(), candidate.rule, self.options.abi);
+        let opened = host::run(move || loader::open(path, file, rule, abi))?;
+        // The dynamic linker may have led to a file that is loaded already.
+        let key = opened.file.id.key();
+        let runtime = match loaded.get(&key) {
+            Some(runtime) => self.again(runtime, rule)?,
+            None => Arc::new(Runtime {
+                opened,
+                forks: host::fork::generation(),
+            }),
+        };
+        loaded.insert(key, Arc::clone(&runtime));
+        loaded.insert(located.id.key(), Arc::clone(&runtime));
+        Ok(runtime)
+    }
+
+    /// Whether a library that is loaded already is what was asked for.
+    fn again(&self, runtime: &Arc<Runtime>, rule: Rule) -> Result<Arc<Runtime>, LoadProblem> {
+        if rule == Rule::Official && runtime.opened.file.known.is_none() {
+            return Err(LoadProblem::NotOfficial);
+        }
+        self.suits(runtime.opened.identity.cpu_runtime)?;
+        let loaded = runtime.opened.identity.generation;
+        match self.options.abi {
+            Some(asked) if asked != loaded => {
+                let evidence = runtime.opened.identity.evidence.clone();
+                let reason = RefusalReason::AlreadyLoaded { asked, loaded };
+                Err(LoadProblem::Refused(Box::new(Refusal { reason, evidence })))
+            }
+            _ => Ok(Arc::clone(runtime)),
+        }
+    }
+
+    fn suits(&self, cpu: bool) -> Result<(), LoadProblem> {
+        let kind = if cpu {
+            BackendKind::Cpu
+        } else {
+            BackendKind::Npu
+        };
+        match self.want {
+            Some(want) if want != kind => {
+                let reason = RefusalReason::WrongBackend {
+                    cpu_needed: want == BackendKind::Cpu,
+                };
+                Err(LoadProblem::Refused(Box::new(Refusal {
+                    reason,
+                    evidence: Vec::new(),
+                })))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// The error of a walk that found nothing: the first refusal, since that was a library at least.
+fn failure(mut tried: Vec<Tried>, want: Option<BackendKind>) -> Error {
+    let refused = tried
+        .iter()
+        .position(|one| matches!(one.problem, LoadProblem::Refused(_)));
+    if let Some(index) = refused {
+        let Tried { path, problem, .. } = tried.swap_remove(index);
+        if let LoadProblem::Refused(refusal) = problem {
+            return Error::UnsupportedRuntime {
+                path,
+                refusal: *refusal,
+            };
+        }
+    }
+    let hint = hint(&tried, want);
+    Error::LibraryNotFound { tried, hint }
+}
+
+fn hint(tried: &[Tried], want: Option<BackendKind>) -> String {
+    let mut hints: Vec<String> = Vec::new();
+    for hint in tried.iter().filter_map(|one| one.problem.hint()) {
+        if !hints.contains(&hint) {
+            hints.push(hint);
+        }
+    }
+    if hints.is_empty() || tried.len() > 1 {
+        hints.push(fix(want));
+    }
+    hints.join(" ")
+}
+
+/// How to get a library.
+fn fix(want: Option<BackendKind>) -> String {
+    const CPU: &str = "pip install 'rkllm_rs[cpu]'";
+    let folder = if cfg!(target_arch = "aarch64") {
+        "aarch64"
+    } else if cfg!(target_arch = "arm") {
+        "armhf"
+    } else {
+        return match want {
+            Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
+            _ => format!(
+                "The vendor has no library for {}: use a .gguf model with the CPU runtime \
+                 ({CPU}), or name a stand-in with library= or RKLLM_RS_LIB.",
+                std::env::consts::ARCH
+            ),
+        };
+    };
+    match want {
+        Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
+        _ => format!(
+            "Copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of the vendor's \
+             repository (airockchip/rknn-llm), in a release not older than the model's toolkit, to \
+             /usr/lib, or name it with library= or RKLLM_RS_LIB."
+        ),
+    }
+}

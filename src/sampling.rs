@@ -1,0 +1,166 @@
+//! How the next token is chosen.
+
+use crate::error::Error;
+
+/// Sampling settings (`RKLLMSamplingParam`, and the same fields of `RKLLMParam`).
+///
+/// What is `None` keeps the library's default, or in a call the value given when the model was
+/// opened.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct SamplingParams {
+    /// Keep the k most likely tokens; 1 is greedy.
+    pub top_k: Option<i32>,
+    /// Keep the most likely tokens that together have this probability, 0 to 1.
+    pub top_p: Option<f32>,
+    /// Flattens (above 1) or sharpens (below 1) the distribution; 0 is greedy.
+    pub temperature: Option<f32>,
+    /// Divides the likelihood of tokens already there; 1 changes nothing.
+    pub repeat_penalty: Option<f32>,
+    /// Lowers a token's likelihood for each time it has appeared, −2 to 2.
+    pub frequency_penalty: Option<f32>,
+    /// Lowers a token's likelihood once it has appeared, −2 to 2.
+    pub presence_penalty: Option<f32>,
+    /// 0 off, 1 mirostat, 2 mirostat 2.0.
+    pub mirostat: Option<i32>,
+    /// Target entropy of mirostat.
+    pub mirostat_tau: Option<f32>,
+    /// Learning rate of mirostat.
+    pub mirostat_eta: Option<f32>,
+}
+
+/// Sampling settings with every value known: what a model was opened with.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[allow(missing_docs, reason = "the fields are those of SamplingParams")]
+pub struct Sampling {
+    pub top_k: i32,
+    pub top_p: f32,
+    pub temperature: f32,
+    pub repeat_penalty: f32,
+    pub frequency_penalty: f32,
+    pub presence_penalty: f32,
+    pub mirostat: i32,
+    pub mirostat_tau: f32,
+    pub mirostat_eta: f32,
+}
+
+impl SamplingParams {
+    /// Checks sign, finiteness and range of what is set.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] naming the first value that cannot be meant.
+    pub fn validate(&self) -> Result<(), Error> {
+        if let Some(top_k) = self.top_k.filter(|k| *k < 0) {
+            return Err(bad("top_k", top_k, "0 or more; 1 is greedy"));
+        }
+        within("top_p", self.top_p, 0.0, 1.0)?;
+        within("temperature", self.temperature, 0.0, f32::MAX)?;
+        within(
+            "repeat_penalty",
+            self.repeat_penalty,
+            f32::MIN_POSITIVE,
+            f32::MAX,
+        )?;
+        within("frequency_penalty", self.frequency_penalty, -2.0, 2.0)?;
+        within("presence_penalty", self.presence_penalty, -2.0, 2.0)?;
+        if let Some(mirostat) = self.mirostat.filter(|m| !(0..=2).contains(m)) {
+            return Err(bad("mirostat", mirostat, "0 (off), 1 or 2"));
+        }
+        within("mirostat_tau", self.mirostat_tau, 0.0, f32::MAX)?;
+        within("mirostat_eta", self.mirostat_eta, 0.0, f32::MAX)
+    }
+
+    /// `base` with what is set here in place of its values.
+    #[must_use]
+    pub fn over(&self, base: &Sampling) -> Sampling {
+        Sampling {
+            top_k: self.top_k.unwrap_or(base.top_k),
+            top_p: self.top_p.unwrap_or(base.top_p),
+            temperature: self.temperature.unwrap_or(base.temperature),
+            repeat_penalty: self.repeat_penalty.unwrap_or(base.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.unwrap_or(base.frequency_penalty),
+            presence_penalty: self.presence_penalty.unwrap_or(base.presence_penalty),
+            mirostat: self.mirostat.unwrap_or(base.mirostat),
+            mirostat_tau: self.mirostat_tau.unwrap_or(base.mirostat_tau),
+            mirostat_eta: self.mirostat_eta.unwrap_or(base.mirostat_eta),
+        }
+    }
+}
+
+fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result<(), Error> {
+    match value {
+        // Written so that NaN fails.
+        Some(value) if !(value >= low && value <= high) => {
+            let wanted = if high < f32::MAX {
+                format!("a number from {low} to {high}")
+            } else if low > 0.0 {
+                "a finite number above 0".to_owned()
+            } else {
+                "a finite number, 0 or more".to_owned()
+            };
+            Err(bad(name, value, &wanted))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn bad(name: &'static str, value: impl std::fmt::Display, wanted: &str) -> Error {
+    Error::invalid_with_hint(name, format!("got {value}"), format!("Give {wanted}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nonsense_is_named() {
+        let cases = [
+            SamplingParams {
+                temperature: Some(f32::NAN),
+                ..Default::default()
+            },
+            SamplingParams {
+                temperature: Some(-0.1),
+                ..Default::default()
+            },
+            SamplingParams {
+                temperature: Some(f32::INFINITY),
+                ..Default::default()
+            },
+            SamplingParams {
+                top_p: Some(1.1),
+                ..Default::default()
+            },
+            SamplingParams {
+                top_k: Some(-1),
+                ..Default::default()
+            },
+            SamplingParams {
+                mirostat: Some(3),
+                ..Default::default()
+            },
+            SamplingParams {
+                repeat_penalty: Some(0.0),
+                ..Default::default()
+            },
+            SamplingParams {
+                presence_penalty: Some(2.5),
+                ..Default::default()
+            },
+        ];
+        for case in cases {
+            assert!(
+                matches!(case.validate(), Err(Error::InvalidArgument { .. })),
+                "{case:?}"
+            );
+        }
+        assert!(SamplingParams::default().validate().is_ok());
+        assert!(
+            SamplingParams {
+                temperature: Some(0.0),
+                ..Default::default()
+            }
+            .validate()
+            .is_ok()
+        );
+    }
+}

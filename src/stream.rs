@@ -1,0 +1,219 @@
+//! The tokens of a run, as they come.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::delivery::{Batch, Delivery, Taken};
+use crate::error::Error;
+use crate::loader::host::fork;
+use crate::loader::host::wake::WakePair;
+use crate::output::{Chunk, Ending, Generation};
+
+/// The pieces of an answer; dropping it cancels the run.
+pub struct TokenStream {
+    handle: StreamHandle,
+    batch: Batch,
+    /// The next piece of `batch`, and where it begins.
+    next: usize,
+    begin: usize,
+    text: String,
+    ids: Vec<i32>,
+    wake: Option<WakePair>,
+}
+
+/// A run's buffer, for waiting and cancelling from any thread.
+#[derive(Clone)]
+pub struct StreamHandle {
+    delivery: Arc<Delivery>,
+    forks: u64,
+}
+
+/// What [`TokenStream::poll`] found.
+#[derive(Debug)]
+pub enum Poll<T> {
+    /// A piece.
+    Ready(T),
+    /// Nothing yet: wait with [`StreamHandle::wait`].
+    Nothing,
+    /// The end of the run, or why it failed.
+    Ended(Result<(), Arc<Error>>),
+}
+
+impl StreamHandle {
+    /// Ends the run for its reader at once, and asks the library to stop (`rkllm_abort`).
+    #[doc(alias = "rkllm_abort")]
+    pub fn cancel(&self) {
+        if self.forks == fork::generation() {
+            self.delivery.cancel();
+        }
+    }
+
+    /// Sleeps until there is something to read; false when `limit` has passed first.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> bool {
+        self.forks != fork::generation() || self.delivery.wait(limit)
+    }
+}
+
+impl TokenStream {
+    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64) -> Self {
+        Self {
+            handle: StreamHandle { delivery, forks },
+            batch: Batch::default(),
+            next: 0,
+            begin: 0,
+            text: String::new(),
+            ids: Vec::new(),
+            wake: None,
+        }
+    }
+
+    /// For waiting and cancelling, also while another thread reads.
+    #[must_use]
+    pub fn handle(&self) -> &StreamHandle {
+        &self.handle
+    }
+
+    /// The next piece that has come, as text and token, without waiting.
+    #[inline]
+    pub fn poll(&mut self) -> Poll<(&str, i32)> {
+        if self.next == self.batch.pieces.len() {
+            if let Some(found) = self.refill() {
+                return found;
+            }
+        }
+        let (end, id) = self.batch.pieces[self.next];
+        let piece = &self.batch.text[self.begin..end];
+        self.next += 1;
+        self.begin = end;
+        Poll::Ready((piece, id))
+    }
+
+    /// Takes what has come; `None` when there is at least one piece now.
+    fn refill(&mut self) -> Option<Poll<(&'static str, i32)>> {
+        if self.handle.forks != fork::generation() {
+            return Some(Poll::Ended(Err(Arc::new(Error::Forked))));
+        }
+        loop {
+            self.next = 0;
+            self.begin = 0;
+            match self.handle.delivery.take(&mut self.batch) {
+                Taken::Nothing => return Some(Poll::Nothing),
+                Taken::Ended(ending) => return Some(Poll::Ended(ending.outcome.map(drop))),
+                Taken::Some => {
+                    self.text.push_str(&self.batch.text);
+                    self.ids.extend_from_slice(&self.batch.ids);
+                    if !self.batch.pieces.is_empty() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes all that has come without handing it out: for [`TokenStream::generation`].
+    fn drain(&mut self) -> Option<Ending> {
+        loop {
+            if self.handle.forks != fork::generation() {
+                return None;
+            }
+            match self.handle.delivery.take(&mut self.batch) {
+                Taken::Nothing => return None,
+                Taken::Ended(ending) => return Some(ending),
+                Taken::Some => {
+                    self.next = self.batch.pieces.len();
+                    self.begin = self.batch.text.len();
+                    self.text.push_str(&self.batch.text);
+                    self.ids.extend_from_slice(&self.batch.ids);
+                }
+            }
+        }
+    }
+
+    /// The whole answer, if the run has ended: the pieces read before are in it. Pieces not read are
+    /// taken away.
+    pub fn generation(&mut self) -> Option<Result<Generation, Arc<Error>>> {
+        if self.handle.forks != fork::generation() {
+            return Some(Err(Arc::new(Error::Forked)));
+        }
+        let ending = self.drain()?;
+        Some(ending.outcome.map(|finish_reason| Generation {
+            text: self.text.clone(),
+            token_ids: self.ids.clone(),
+            finish_reason,
+            perf: ending.perf,
+        }))
+    }
+
+    /// What has come so far: text and token ids.
+    #[must_use]
+    pub fn so_far(&self) -> (&str, &[i32]) {
+        (&self.text, &self.ids)
+    }
+
+    /// Waits for the end and gives the whole answer.
+    ///
+    /// # Errors
+    /// [`Error::Run`], [`Error::Timeout`], [`Error::ContextLength`], [`Error::Closed`].
+    pub fn into_generation(mut self) -> Result<Generation, Arc<Error>> {
+        loop {
+            if let Some(generation) = self.generation() {
+                return generation;
+            }
+            let _ = self.handle.wait(Duration::from_secs(3600));
+        }
+    }
+
+    /// A descriptor that becomes readable once when something comes, for an event loop; `None` when
+    /// something is there already.
+    ///
+    /// # Errors
+    /// When the system has no descriptor to give.
+    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+        let wake = match self.wake {
+            Some(wake) => wake,
+            None => *self.wake.insert(WakePair::acquire()?),
+        };
+        wake.clear();
+        Ok(if self.handle.delivery.arm(wake) {
+            None
+        } else {
+            Some(wake.host_fd())
+        })
+    }
+}
+
+/// Blocks for each piece; ends with the run.
+impl Iterator for TokenStream {
+    type Item = Result<Chunk, Arc<Error>>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            match self.poll() {
+                Poll::Ready((text, token_id)) => {
+                    return Some(Ok(Chunk {
+                        text: text.to_owned(),
+                        token_id,
+                    }));
+                }
+                Poll::Ended(Ok(())) => return None,
+                Poll::Ended(Err(error)) => return Some(Err(error)),
+                Poll::Nothing => {
+                    let _ = self.handle.wait(Duration::from_secs(3600));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for TokenStream {
+    fn drop(&mut self) {
+        self.handle.cancel();
+        if self.handle.forks == fork::generation() {
+            if let Some(wake) = self.wake.take() {
+                self.handle.delivery.disarm();
+                wake.release();
+            }
+        }
+    }
+}
