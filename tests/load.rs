@@ -10,7 +10,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use rkllm_rs::abi::{EvidenceKind, Generation, RefusalReason};
-use rkllm_rs::backend::{BackendKind, BackendNote, backends_in, resolve_in};
+use rkllm_rs::backend::{BackendKind, BackendNote, backends_in, resolve_in as resolve};
 use rkllm_rs::error::{Error, ErrorKind};
 use rkllm_rs::loader::{Environment, LoadProblem};
 use rkllm_rs::runtime::{BackendChoice, LoadOptions, Runtime};
@@ -60,19 +60,13 @@ impl Machine {
         const MARK: &[u8] = b"FAKE_RKLLM_CONFIG:";
         let path = self.path(name);
         let mut bytes = fs::read(fakes().join(format!("libfake_rkllm_{generation}.so"))).unwrap();
-        let at = bytes
-            .windows(MARK.len())
-            .position(|window| window == MARK)
-            .unwrap();
+        let at = memchr::memmem::find(&bytes, MARK).unwrap();
         let blob = &mut bytes[at + MARK.len()..at + 4096];
         blob.fill(0);
         blob[..config.len()].copy_from_slice(config.as_bytes());
         for symbol in dropped {
             let whole = format!("\0{symbol}\0").into_bytes();
-            while let Some(at) = bytes
-                .windows(whole.len())
-                .position(|window| window == whole)
-            {
+            while let Some(at) = memchr::memmem::find(&bytes, &whole) {
                 bytes[at + 5] = b'x';
             }
         }
@@ -499,10 +493,8 @@ fn models_find_their_backend() {
     let rkllm = machine.path("models/a.rkllm");
     fs::write(&rkllm, "{}").unwrap();
     let options = at(&library);
-    let resolve =
-        |spec: &[PathBuf], options: &LoadOptions, env: &Environment| resolve_in(spec, options, env);
 
-    let found = resolve(&[rkllm.clone()], &options, &machine.env).unwrap();
+    let found = resolve(std::slice::from_ref(&rkllm), &options, &machine.env).unwrap();
     assert_eq!(
         (found.model.as_path(), found.fallback),
         (rkllm.as_path(), None)
@@ -521,28 +513,28 @@ fn models_find_their_backend() {
     // Found, not named: without an NPU it says so.
     machine.library("usr/lib/librkllmrt.so", "v1_3_0", &banner("1.3.0"), &[]);
     let auto = LoadOptions::default();
-    let error = resolve(&[rkllm.clone()], &auto, &machine.env).unwrap_err();
+    let error = resolve(std::slice::from_ref(&rkllm), &auto, &machine.env).unwrap_err();
     assert!(matches!(error, Error::NoNpu { .. }), "{error}");
     let npu = LoadOptions {
         backend: BackendChoice::Npu,
         ..auto.clone()
     };
     assert_eq!(
-        resolve(&[rkllm.clone()], &npu, &machine.env)
+        resolve(std::slice::from_ref(&rkllm), &npu, &machine.env)
             .unwrap()
             .warnings
             .len(),
         1
     );
     machine.npu();
-    let found = resolve(&[rkllm.clone()], &auto, &machine.env).unwrap();
+    let found = resolve(std::slice::from_ref(&rkllm), &auto, &machine.env).unwrap();
     assert!(found.warnings.is_empty());
 
     // A model of the other kind.
     let gguf = machine.path("models/a.gguf");
     fs::write(&gguf, [b"GGUF".as_slice(), &[0; 64]].concat()).unwrap();
     for options in [&npu, &options] {
-        let error = resolve(&[gguf.clone()], options, &machine.env).unwrap_err();
+        let error = resolve(std::slice::from_ref(&gguf), options, &machine.env).unwrap_err();
         assert!(matches!(error, Error::BackendMismatch { .. }), "{error}");
         assert!(
             error.to_string().contains("needs backend \"cpu\""),
@@ -553,9 +545,9 @@ fn models_find_their_backend() {
         backend: BackendChoice::Cpu,
         ..auto.clone()
     };
-    let error = resolve(&[rkllm.clone()], &cpu, &machine.env).unwrap_err();
+    let error = resolve(std::slice::from_ref(&rkllm), &cpu, &machine.env).unwrap_err();
     assert!(matches!(error, Error::BackendMismatch { .. }), "{error}");
-    let error = resolve(&[gguf.clone()], &auto, &machine.env).unwrap_err();
+    let error = resolve(std::slice::from_ref(&gguf), &auto, &machine.env).unwrap_err();
     assert!(error.hint().unwrap().contains("rkllm_rs[cpu]"), "{error}");
 
     // In order of preference; a missing one is passed over, and told.
@@ -570,7 +562,7 @@ fn models_find_their_backend() {
     assert!(error.is_file_not_found());
 
     machine.env.set("RKLLM_RS_BACKEND", "tpu");
-    let error = resolve(&[rkllm.clone()], &auto, &machine.env).unwrap_err();
+    let error = resolve(std::slice::from_ref(&rkllm), &auto, &machine.env).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidArgument);
     assert!(error.to_string().contains("RKLLM_RS_BACKEND"));
     machine.env.set("RKLLM_RS_BACKEND", "CPU");

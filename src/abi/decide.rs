@@ -141,7 +141,7 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
             kind,
             finding,
             allows,
-        })
+        });
     };
     if evidence.marker {
         let finding = "bears the mark of the CPU runtime".to_owned();

@@ -9,7 +9,9 @@ const FILE_1_2_3: &str = "0084abc34ab43359cfa9fd5d4c92ece34127dbd0";
 const FILE_1_3_0: &str = "34167b32f99cb7ab19e21fb579fb750d96b878f1";
 
 fn file(id: &str) -> Option<&'static KnownLibrary> {
-    Some(known_library(id).unwrap())
+    let found = known_library(id);
+    assert!(found.is_some(), "{id}");
+    found
 }
 
 fn banner(text: &str) -> Vec<Version> {

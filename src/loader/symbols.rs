@@ -19,6 +19,7 @@ use crate::ffi::shared::functions::{
 ///
 /// Those whose shape depends on the generation are plain addresses.
 #[derive(Debug, Clone, Copy)]
+#[allow(dead_code, reason = "the table is the whole C API, used or not")]
 pub(crate) struct Symbols {
     /// `rkllm_createDefaultParam`.
     pub(crate) create_default_param: NonNull<c_void>,
