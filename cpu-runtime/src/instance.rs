@@ -1,0 +1,212 @@
+//! The models behind handles.
+
+use std::collections::BTreeMap;
+use std::ffi::CStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
+
+use crate::callback::{Callback, Sink, Userdata};
+use crate::flag::{RunFlag, Running};
+use crate::llama::{self, Model};
+use crate::params::Options;
+use crate::request::Request;
+use crate::session::{Session, first_tokens, system_tokens};
+use crate::template::{Template, Turn};
+use crate::{cpus, log};
+
+/// A model that `rkllm_init` has opened.
+#[derive(Debug)]
+pub(crate) struct Instance {
+    pub(crate) model: Arc<Model>,
+    pub(crate) flag: Arc<RunFlag>,
+    pub(crate) rows: usize,
+    callback: Callback,
+    template: Mutex<Arc<Template>>,
+    seed: Mutex<Option<u64>>,
+    session: Mutex<Session>,
+}
+
+/// Handles are numbers, never reused: one that is stale or made up is found out, not followed.
+static HANDLES: Mutex<(usize, BTreeMap<usize, Arc<Instance>>)> = Mutex::new((0, BTreeMap::new()));
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Gives `instance` a handle.
+pub(crate) fn register(instance: Instance) -> usize {
+    let mut handles = locked(&HANDLES);
+    handles.0 += 0x10;
+    let handle = handles.0;
+    handles.1.insert(handle, Arc::new(instance));
+    handle
+}
+
+/// The model behind a handle.
+pub(crate) fn find(handle: usize) -> Result<Arc<Instance>, String> {
+    if handle == 0 {
+        return Err("the handle is NULL".into());
+    }
+    let found = locked(&HANDLES).1.get(&handle).cloned();
+    found.ok_or_else(|| "the handle is not that of an open model".into())
+}
+
+/// Takes a handle away, ends its run and waits for that end.
+pub(crate) fn destroy(handle: usize) -> Result<(), String> {
+    let instance = find(handle)?;
+    if instance.flag.on_own_thread() {
+        return Err("rkllm_destroy was called from inside the callback".into());
+    }
+    locked(&HANDLES).1.remove(&handle);
+    instance.flag.close();
+    drop(locked(&instance.session));
+    Ok(())
+}
+
+impl Instance {
+    /// Loads a model and makes its context.
+    pub(crate) fn open(path: &CStr, options: Options, callback: Callback) -> Result<Self, String> {
+        check_file(path)?;
+        llama::start();
+        let shown = path.to_string_lossy();
+        let model = Model::load(path).ok_or_else(|| format!("failed to load the model {shown}"))?;
+        if !model.generates() {
+            return Err(format!("the model {shown} is not one that generates text"));
+        }
+        let limit = model.context_limit();
+        if i64::try_from(options.max_context_len).unwrap_or(i64::MAX) > i64::from(limit) {
+            return Err(format!(
+                "max_context_len ({}) must be less than or equal to the model's max_context_limit ({limit})",
+                options.max_context_len
+            ));
+        }
+        let threads = cpus::threads(options.cpus, options.cpu_mask);
+        log::info!("rkllm-runtime version: 1.3.0, rknpu driver version: none, platform: CPU");
+        log::info!(
+            "loaded {}: max_context_limit: {limit}, max_context_len: {}, vocab_size: {}, \
+             embd_size: {}, enabled_cpus_num: {threads}",
+            model.description(),
+            options.max_context_len,
+            model.vocabulary_size(),
+            model.hidden_width(),
+        );
+        let template = template_of(&model);
+        let model = Arc::new(model);
+        let flag = Arc::new(RunFlag::default());
+        let rows = options.rows;
+        let session = Session::new(&model, options, threads, &flag)
+            .ok_or_else(|| format!("failed to make a context for the model {shown}"))?;
+        Ok(Self {
+            model,
+            flag,
+            rows,
+            callback,
+            template: Mutex::new(Arc::new(template)),
+            seed: Mutex::new(None),
+            session: Mutex::new(session),
+        })
+    }
+
+    /// Enters a run; the flag is up from here on.
+    pub(crate) fn enter(&self) -> Result<Running, String> {
+        self.flag
+            .enter()
+            .ok_or_else(|| "a run of this model is active".into())
+    }
+
+    /// Does a run that was entered.
+    pub(crate) fn run(
+        &self,
+        running: &Running,
+        request: &Request,
+        userdata: Userdata,
+    ) -> Result<(), String> {
+        running.claim();
+        let sink = Sink::new(self.callback, userdata, self.rows);
+        let seed = *locked(&self.seed);
+        // Not locked during the run: the callback may ask how long a text is.
+        let template = self.template();
+        let result = locked(&self.session).run(request, &template, seed, &sink);
+        result.map_err(|failure| {
+            if failure.begun {
+                log::error!("{}", failure.reason);
+                sink.error();
+                return "the run has failed".into();
+            }
+            failure.reason
+        })
+    }
+
+    /// The session, unless a run has it.
+    pub(crate) fn session(&self) -> Result<MutexGuard<'_, Session>, String> {
+        match self.session.try_lock() {
+            Ok(session) => Ok(session),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err("a run of this model is active".into()),
+        }
+    }
+
+    fn template(&self) -> Arc<Template> {
+        Arc::clone(&locked(&self.template))
+    }
+
+    /// Changes the template of the runs that follow; refused while a run is active.
+    pub(crate) fn change_template(
+        &self,
+        change: impl FnOnce(&mut Template) -> Result<(), String>,
+    ) -> Result<(), String> {
+        let _idle = self.session()?;
+        change(Arc::make_mut(&mut locked(&self.template)))
+    }
+
+    pub(crate) fn set_seed(&self, seed: Option<u64>) {
+        *locked(&self.seed) = seed;
+    }
+
+    /// Tokens that a text takes at the start of a conversation.
+    pub(crate) fn count(&self, turn: Turn<'_>) -> Result<usize, String> {
+        first_tokens(&self.model, &self.template(), turn).map(|tokens| tokens.len())
+    }
+
+    /// The tokens of the system prompt.
+    pub(crate) fn system(&self) -> Vec<i32> {
+        system_tokens(&self.model, &self.template())
+    }
+}
+
+/// The model's own template; a text that minijinja cannot use leaves prompts as they are.
+fn template_of(model: &Model) -> Template {
+    let text = |token: Option<i32>| {
+        token.map_or_else(String::new, |token| {
+            String::from_utf8_lossy(&model.piece(token, true)).into_owned()
+        })
+    };
+    let (bos, eos) = (text(model.bos()), text(model.eos()));
+    Template::of_model(model.chat_template(), bos.clone(), eos.clone()).unwrap_or_else(|reason| {
+        log::warning!("{reason}; prompts go to the model as they are");
+        Template::raw(bos, eos)
+    })
+}
+
+/// Finds the usual mistakes with a better text than llama.cpp's.
+fn check_file(path: &CStr) -> Result<(), String> {
+    use std::io::Read as _;
+    let shown = path.to_string_lossy();
+    let file = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
+    if file.is_dir() {
+        return Err(format!("the model path {shown} is a directory"));
+    }
+    let mut magic = [0_u8; 4];
+    std::fs::File::open(file)
+        .map_err(|e| format!("failed to open the model file {shown}: {e}"))?
+        .read_exact(&mut magic)
+        .map_err(|_| format!("invalid model: {shown} is too short"))?;
+    if &magic != b"GGUF" {
+        return Err(format!(
+            "invalid model: {shown} has invalid magic characters; the CPU runtime runs .gguf files, \
+             .rkllm files need the NPU"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! A thin safe layer over llama.cpp: a model, a context, its batches and its memory.
+
+mod context;
+mod model;
+
+pub(crate) use context::{Context, ContextOptions, Decoded, Outputs};
+pub(crate) use model::{Adapter, Model};
+
+/// Starts llama.cpp's global state once in the life of the process.
+pub(crate) fn start() {
+    static ONCE: std::sync::Once = std::sync::Once::new();
+    ONCE.call_once(|| {
+        crate::log::forward_llama();
+        model::start_backend();
+    });
+}

@@ -1,0 +1,265 @@
+//! What a model keeps between runs: the KV cache, the conversation, the adapters.
+
+mod generate;
+mod input;
+mod prefill;
+
+pub(crate) use input::{first_tokens, system_tokens};
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::sync::Arc;
+
+use crate::flag::RunFlag;
+use crate::llama::{Adapter, Context, ContextOptions, Model};
+use crate::params::Options;
+
+/// Stands in [`Row::cache`] for a position that came from an embedding.
+const EMBEDDING: i32 = -1;
+
+/// A token that was chosen but not computed: the last one of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Pending {
+    token: i32,
+    /// The model's end mark.
+    ends: bool,
+}
+
+/// One row of the KV cache.
+#[derive(Debug, Default)]
+struct Row {
+    /// The token at each position.
+    cache: Vec<i32>,
+    pending: Option<Pending>,
+    /// Positions from the start that a new prompt may reuse. A shift moves what follows to positions
+    /// it was not computed at.
+    reusable: usize,
+}
+
+impl Row {
+    fn truncate(&mut self, length: usize) {
+        self.cache.truncate(length);
+        self.reusable = self.reusable.min(length);
+    }
+
+    fn push(&mut self, tokens: &[i32]) {
+        if self.reusable == self.cache.len() {
+            self.reusable += tokens.len();
+        }
+        self.cache.extend_from_slice(tokens);
+    }
+}
+
+/// What goes on after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sequel {
+    /// The next run stands alone.
+    None,
+    /// The next run with history continues the conversation.
+    Conversation,
+    /// The callback has paused the run; the next one continues it.
+    Paused,
+}
+
+/// The state behind a handle, used by one run at a time.
+#[derive(Debug)]
+pub(crate) struct Session {
+    options: Options,
+    flag: Arc<RunFlag>,
+    model: Arc<Model>,
+    rows: Vec<Row>,
+    sequel: Sequel,
+    adapters: HashMap<Vec<u8>, (Adapter, f32)>,
+    /// The adapter that the cache was computed with.
+    active: Option<Vec<u8>>,
+    cache_loaded: bool,
+    // Last, though before the model: llama.cpp frees a context before its adapters.
+    context: Context,
+}
+
+impl Session {
+    /// Makes the context. None if llama.cpp refuses; the reason is in the log.
+    pub(crate) fn new(
+        model: &Arc<Model>,
+        options: Options,
+        threads: usize,
+        flag: &Arc<RunFlag>,
+    ) -> Option<Self> {
+        let context = Context::new(
+            model,
+            ContextOptions {
+                length: u32::try_from(options.max_context_len).ok()?,
+                threads: threads as i32,
+                rows: options.rows as u32,
+            },
+            flag,
+        )?;
+        Some(Self {
+            rows: (0..options.rows).map(|_| Row::default()).collect(),
+            options,
+            flag: Arc::clone(flag),
+            model: Arc::clone(model),
+            sequel: Sequel::None,
+            adapters: HashMap::new(),
+            active: None,
+            cache_loaded: false,
+            context,
+        })
+    }
+
+    /// Positions in the cache of each row.
+    pub(crate) fn cache_sizes(&self) -> Vec<usize> {
+        self.rows.iter().map(|row| row.cache.len()).collect()
+    }
+
+    /// Empties the cache, but for a common start with `spared`.
+    pub(crate) fn clear(&mut self, spared: &[i32]) {
+        for at in 0..self.rows.len() {
+            let keep = common(&self.rows[at].cache[..self.rows[at].reusable], spared);
+            self.cut_back(at, keep);
+            self.rows[at].pending = None;
+        }
+        self.sequel = Sequel::None;
+        self.cache_loaded &= !spared.is_empty();
+    }
+
+    /// Removes the positions `start..end` of each row from a paused run.
+    pub(crate) fn remove(&mut self, ranges: &[(usize, usize)]) -> Result<(), String> {
+        if self.sequel != Sequel::Paused {
+            return Err("ranges of the KV cache can be cleared only while a run is paused".into());
+        }
+        for (row, &(start, end)) in self.rows.iter().zip(ranges) {
+            if start > end || end > row.cache.len() {
+                return Err(format!(
+                    "the range {start}..{end} is not within the KV cache of {}",
+                    row.cache.len()
+                ));
+            }
+        }
+        for (at, &(start, end)) in ranges.iter().enumerate() {
+            if start == end {
+                continue;
+            }
+            if end == self.rows[at].cache.len() {
+                if !self.context.truncate(at as i32, start) {
+                    return Err("this model's memory cannot drop a part of itself".into());
+                }
+            } else if !self.context.can_shift() || !self.context.cut(at as i32, start, end) {
+                return Err("this model's memory cannot drop a part of itself".into());
+            }
+            let row = &mut self.rows[at];
+            row.cache.drain(start..end);
+            row.reusable = row.reusable.min(start);
+        }
+        Ok(())
+    }
+
+    /// Shortens a row's cache to `length`, or to nothing where the model cannot do that.
+    fn cut_back(&mut self, at: usize, length: usize) {
+        if length >= self.rows[at].cache.len() {
+            return;
+        }
+        if length > 0 && self.context.truncate(at as i32, length) {
+            self.rows[at].truncate(length);
+        } else {
+            self.context.clear(at as i32);
+            self.rows[at].truncate(0);
+        }
+    }
+
+    /// Loads an adapter under a name.
+    pub(crate) fn load_adapter(
+        &mut self,
+        name: Vec<u8>,
+        path: &CStr,
+        scale: f32,
+    ) -> Result<(), String> {
+        let shown = String::from_utf8_lossy(&name).into_owned();
+        if self.adapters.contains_key(&name) {
+            return Err(format!("a LoRA adapter named {shown} is already loaded"));
+        }
+        let adapter = Adapter::load(&self.model, path)
+            .ok_or_else(|| format!("failed to load the LoRA adapter {shown}"))?;
+        self.adapters.insert(name, (adapter, scale));
+        Ok(())
+    }
+
+    /// Makes the following decodes use an adapter; what was computed with another one is dropped
+    /// unless the run continues it.
+    fn select_adapter(&mut self, name: Option<&Vec<u8>>, continues: bool) -> Result<(), String> {
+        if self.active.as_ref() == name {
+            return Ok(());
+        }
+        let adapter = match name {
+            None => None,
+            Some(name) => Some(self.adapters.get(name).ok_or_else(|| {
+                format!(
+                    "no LoRA adapter named {} is loaded",
+                    String::from_utf8_lossy(name)
+                )
+            })?),
+        };
+        if !self
+            .context
+            .use_adapter(adapter.map(|(adapter, scale)| (adapter, *scale)))
+        {
+            return Err("the LoRA adapter does not fit the model".into());
+        }
+        self.active = name.cloned();
+        if !continues {
+            for at in 0..self.rows.len() {
+                self.cut_back(at, 0);
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the first row's cache to a file.
+    fn save_cache(&mut self, path: &CStr) -> Result<(), String> {
+        let row = &self.rows[0];
+        if row.cache.contains(&EMBEDDING) {
+            return Err("a prompt cache with embeddings cannot be saved".into());
+        }
+        if self.context.save(0, path, &row.cache) {
+            Ok(())
+        } else {
+            Err(format!(
+                "failed to write the prompt cache {}",
+                path.to_string_lossy()
+            ))
+        }
+    }
+
+    /// Reads a prompt cache, from which the next prompt takes what it has in common.
+    pub(crate) fn load_cache(&mut self, path: &CStr) -> Result<usize, String> {
+        if self.cache_loaded {
+            return Err("a prompt cache is already loaded; release it first".into());
+        }
+        self.clear(&[]);
+        let restored = self.context.restore(0, path, self.options.max_context_len);
+        let whole = restored.filter(|tokens| tokens.len() == self.context.used(0));
+        let Some(tokens) = whole else {
+            self.context.clear(0);
+            return Err(format!(
+                "failed to read the prompt cache {}",
+                path.to_string_lossy()
+            ));
+        };
+        self.rows[0].push(&tokens);
+        self.cache_loaded = true;
+        Ok(tokens.len())
+    }
+
+    /// Forgets a loaded prompt cache.
+    pub(crate) fn release_cache(&mut self) {
+        self.clear(&[]);
+    }
+}
+
+/// How many tokens two texts have in common from the start.
+fn common(a: &[i32], b: &[i32]) -> usize {
+    a.iter()
+        .zip(b)
+        .take_while(|(x, y)| x == y && **x != EMBEDDING)
+        .count()
+}

@@ -1,0 +1,348 @@
+//! A run: prompt, tokens, end.
+
+use std::time::Instant;
+
+use super::input::system_tokens;
+use super::prefill::Prefilled;
+use super::{Pending, Sequel, Session};
+use crate::callback::{Answer, Row as Event, Sink, Values};
+use crate::llama::Decoded;
+use crate::log;
+use crate::perf::Perf;
+use crate::request::{Mode, Request};
+use crate::sampler::Sampler;
+use crate::template::Template;
+use crate::utf8::{Joiner, Piece};
+
+/// Why a run failed, and whether the callback has to be told.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) reason: String,
+    /// False when nothing had begun.
+    pub(crate) begun: bool,
+}
+
+/// Failures before anything was computed.
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self {
+            reason,
+            begun: false,
+        }
+    }
+}
+
+fn begun(reason: String) -> Failure {
+    Failure {
+        reason,
+        begun: true,
+    }
+}
+
+/// A row while tokens are made.
+struct Live {
+    sampler: Sampler,
+    joiner: Joiner,
+    /// The token chosen last; None once the row has ended.
+    token: Option<i32>,
+}
+
+/// How the making of tokens ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    Complete,
+    Paused,
+}
+
+impl Session {
+    /// Does a run, from input to the last callback.
+    pub(crate) fn run(
+        &mut self,
+        request: &Request,
+        template: &Template,
+        seed: Option<u64>,
+        sink: &Sink,
+    ) -> Result<(), Failure> {
+        let started = Instant::now();
+        let continues = self.continues(request);
+        let prompts = self.prompts(request, template)?;
+        self.select_adapter(request.adapter.as_ref(), continues)?;
+        let spared = system_tokens(&self.model, template).len();
+        let mut perf = Perf::default();
+        let before: Vec<_> = self
+            .rows
+            .iter()
+            .map(|row| (row.cache.len(), row.pending))
+            .collect();
+        let mut ready = Vec::with_capacity(prompts.len());
+        for (at, prompt) in prompts.iter().enumerate() {
+            ready.push(self.make_ready(at, prompt, request.mode, continues, spared)?);
+        }
+        self.sequel = Sequel::None;
+
+        let mut live = Vec::with_capacity(prompts.len());
+        let mut values = Vec::new();
+        if request.mode == Mode::HiddenStates {
+            self.context.want_hidden_states(true);
+        }
+        let mut prefilled = Ok(Prefilled::Done);
+        for (at, prompt) in prompts.iter().enumerate() {
+            let mut collected = Vec::new();
+            prefilled = self.prefill(at, prompt, ready[at], request.mode, &mut collected);
+            if prefilled != Ok(Prefilled::Done) {
+                break;
+            }
+            perf.prefill_tokens += prompt.length(self.model.embedding_width()) - ready[at];
+            values.push(collected);
+            if request.mode == Mode::Generate {
+                live.push(self.first_token(at, request, seed)?);
+            }
+        }
+        if request.mode == Mode::HiddenStates {
+            self.context.want_hidden_states(false);
+        }
+        perf.prefill = started.elapsed();
+        match prefilled {
+            Ok(Prefilled::Done) => {}
+            Ok(Prefilled::Aborted) => {
+                self.roll_back(continues, &before);
+                sink.finish(&perf);
+                return Ok(());
+            }
+            Err(reason) => {
+                self.roll_back(continues, &before);
+                return Err(begun(reason));
+            }
+        }
+        for row in &mut self.rows {
+            row.pending = None;
+        }
+        if let Some(path) = &request.save_cache {
+            if let Err(reason) = self.save_cache(path) {
+                log::error!("{reason}");
+            }
+        }
+        if request.mode == Mode::Generate {
+            let end = self.generate(request, live, spared, sink, &mut perf);
+            perf.generate = started.elapsed().saturating_sub(perf.prefill);
+            self.sequel = match end.map_err(begun)? {
+                End::Paused => Sequel::Paused,
+                End::Complete if request.keep_history => Sequel::Conversation,
+                End::Complete => Sequel::None,
+            };
+        } else {
+            self.deliver_values(request.mode, values, sink);
+            if request.keep_history {
+                self.sequel = Sequel::Conversation;
+            }
+        }
+        if log::level() >= 1 {
+            perf.report().iter().for_each(|line| log::info!("{line}"));
+        }
+        if log::level() >= 2 {
+            log::info!(
+                "KV cache: {:?} positions, {:?} tokens reused",
+                self.cache_sizes(),
+                ready
+            );
+        }
+        sink.finish(&perf);
+        Ok(())
+    }
+
+    /// After an abort in prefill: a conversation is as it was before the run.
+    fn roll_back(&mut self, continues: bool, before: &[(usize, Option<Pending>)]) {
+        for (at, &(length, pending)) in before.iter().enumerate() {
+            if continues && length <= self.rows[at].cache.len() {
+                self.cut_back(at, length);
+                self.rows[at].pending = pending;
+            } else {
+                self.rows[at].pending = None;
+            }
+        }
+        if continues {
+            self.sequel = Sequel::Conversation;
+        }
+    }
+
+    fn first_token(
+        &mut self,
+        at: usize,
+        request: &Request,
+        seed: Option<u64>,
+    ) -> Result<Live, Failure> {
+        let settings = request.sampling.unwrap_or(self.options.sampling);
+        // Rows of equal prompts must not all say the same.
+        let mut sampler = Sampler::new(settings, seed.map(|seed| seed.wrapping_add(at as u64)));
+        let logits = self
+            .context
+            .logits(-1)
+            .ok_or_else(|| begun("no logits".into()))?;
+        let token = sampler.sample(logits);
+        Ok(Live {
+            sampler,
+            joiner: Joiner::default(),
+            token: Some(token),
+        })
+    }
+
+    fn generate(
+        &mut self,
+        request: &Request,
+        mut live: Vec<Live>,
+        spared: usize,
+        sink: &Sink,
+        perf: &mut Perf,
+    ) -> Result<End, String> {
+        let limit = request.max_new_tokens.or(self.options.max_new_tokens);
+        let mut end = End::Complete;
+        let mut made = 0;
+        loop {
+            if self.flag.stopping() {
+                self.leave_pending(&mut live);
+                break;
+            }
+            made += 1;
+            let last = limit == Some(made);
+            if !self.deliver(&mut live, last, sink, perf, &mut end) {
+                break;
+            }
+            if last || end == End::Paused || self.flag.stopping() {
+                self.leave_pending(&mut live);
+                break;
+            }
+            if !self.step(&mut live, spared)? {
+                break;
+            }
+        }
+        let mut tails: Vec<_> = live.iter_mut().map(|row| row.joiner.finish()).collect();
+        if tails.iter().any(Option::is_some) {
+            let mut events: Vec<_> = tails
+                .iter_mut()
+                .map(|tail| Event {
+                    text: tail.take(),
+                    token: -1,
+                    values: Vec::new(),
+                })
+                .collect();
+            sink.rows(&mut events, Values::None, false);
+        }
+        Ok(end)
+    }
+
+    /// Hands over the tokens chosen last; false if there was none left to hand over.
+    fn deliver(
+        &mut self,
+        live: &mut [Live],
+        last: bool,
+        sink: &Sink,
+        perf: &mut Perf,
+        end: &mut End,
+    ) -> bool {
+        let single = live.len() == 1;
+        let mut waiting = false;
+        let mut spoken = 0;
+        let mut events = Vec::with_capacity(live.len());
+        for (row, kept) in live.iter_mut().zip(&mut self.rows) {
+            let mut event = Event {
+                text: None,
+                token: -1,
+                values: Vec::new(),
+            };
+            if let Some(token) = row.token {
+                let ends = self.model.ends(token) && !self.options.ignore_eos_token;
+                if ends {
+                    kept.pending = Some(Pending { token, ends });
+                    row.token = None;
+                }
+                if !ends || !self.options.skip_special_token {
+                    spoken += 1;
+                    event.token = token;
+                    let piece = self.model.piece(token, !self.options.skip_special_token);
+                    event.text = Some(match row.joiner.push(&piece) {
+                        Piece::Text(text) => text,
+                        // Nothing follows that could complete the character.
+                        Piece::Waiting if last || ends => row.joiner.finish().unwrap_or_default(),
+                        Piece::Waiting => {
+                            waiting = single;
+                            Vec::new()
+                        }
+                    });
+                }
+            }
+            events.push(event);
+        }
+        if spoken > 0 {
+            perf.generate_tokens += spoken;
+            if sink.rows(&mut events, Values::None, waiting) == Answer::Pause {
+                *end = End::Paused;
+            }
+        }
+        live.iter().any(|row| row.token.is_some())
+    }
+
+    /// Notes the tokens that were handed over but not computed, for a run that continues.
+    fn leave_pending(&mut self, live: &mut [Live]) {
+        for (row, kept) in live.iter_mut().zip(&mut self.rows) {
+            if let Some(token) = row.token.take() {
+                kept.pending = Some(Pending {
+                    token,
+                    ends: self.model.ends(token),
+                });
+            }
+        }
+    }
+
+    /// Computes the chosen tokens and chooses the next ones; false if the run is over.
+    fn step(&mut self, live: &mut [Live], spared: usize) -> Result<bool, String> {
+        for at in 0..live.len() {
+            let full = self.rows[at].cache.len() >= self.options.max_context_len;
+            if live[at].token.is_some() && full && !self.shift(at, 1, spared) {
+                log::warning!(
+                    "the context of {} tokens is full",
+                    self.options.max_context_len
+                );
+                self.leave_pending(live);
+                return Ok(false);
+            }
+        }
+        let steps: Vec<_> = live
+            .iter()
+            .enumerate()
+            .filter_map(|(at, row)| Some((at as i32, self.rows[at].cache.len(), row.token?)))
+            .collect();
+        match self.context.decode_rows(&steps) {
+            Decoded::Done => {}
+            Decoded::Aborted => {
+                self.leave_pending(live);
+                return Ok(false);
+            }
+            Decoded::Full => return Err("the KV cache has no room".into()),
+            Decoded::Failed(code) => return Err(format!("computing a token failed ({code})")),
+        }
+        for (i, &(at, _, token)) in steps.iter().enumerate() {
+            let row = &mut live[at as usize];
+            self.rows[at as usize].push(&[token]);
+            row.sampler.accept(token);
+            let logits = self.context.logits(i as i32).ok_or("no logits")?;
+            row.token = Some(row.sampler.sample(logits));
+        }
+        Ok(true)
+    }
+
+    fn deliver_values(&self, mode: Mode, values: Vec<Vec<f32>>, sink: &Sink) {
+        let kind = match mode {
+            Mode::HiddenStates => Values::HiddenStates(self.model.hidden_width()),
+            _ => Values::Logits(self.model.vocabulary_size()),
+        };
+        let mut events: Vec<_> = values
+            .into_iter()
+            .map(|values| Event {
+                text: Some(Vec::new()),
+                token: -1,
+                values,
+            })
+            .collect();
+        sink.rows(&mut events, kind, false);
+    }
+}

@@ -1,0 +1,163 @@
+//! From a request's input to what is computed first.
+
+use super::{EMBEDDING, Sequel, Session};
+use crate::llama::Model;
+use crate::request::{Content, Input, Request, Role};
+use crate::template::{Place, Template, Turn};
+
+/// What one row has to compute before its first token.
+#[derive(Debug)]
+pub(super) struct Prompt {
+    pub(super) tokens: Vec<i32>,
+    /// After the tokens: rows of the model's width.
+    pub(super) embeddings: Vec<f32>,
+}
+
+/// The tokens of a text that starts a context.
+pub(crate) fn first_tokens(
+    model: &Model,
+    template: &Template,
+    turn: Turn<'_>,
+) -> Result<Vec<i32>, String> {
+    let text = template.render(Place::First, turn)?;
+    let mut tokens = model
+        .tokenize(&text)
+        .ok_or("the prompt cannot be tokenized")?;
+    // Many templates write the leading token themselves.
+    if let Some(leading) = model
+        .leading_token()
+        .filter(|leading| tokens.first() != Some(leading))
+    {
+        tokens.insert(0, leading);
+    }
+    Ok(tokens)
+}
+
+/// The tokens before the first turn.
+pub(crate) fn system_tokens(model: &Model, template: &Template) -> Vec<i32> {
+    let text = template.system_text();
+    let mut tokens = model.tokenize(&text).unwrap_or_default();
+    if let Some(leading) = model
+        .leading_token()
+        .filter(|leading| tokens.first() != Some(leading))
+    {
+        tokens.insert(0, leading);
+    }
+    tokens
+}
+
+impl Session {
+    /// Whether a request goes on from the cache.
+    pub(super) fn continues(&self, request: &Request) -> bool {
+        match self.sequel {
+            Sequel::Paused => true,
+            Sequel::Conversation => request.keep_history,
+            Sequel::None => false,
+        }
+    }
+
+    /// What each row computes before its first token.
+    pub(super) fn prompts(
+        &self,
+        request: &Request,
+        template: &Template,
+    ) -> Result<Vec<Prompt>, String> {
+        let continues = self.continues(request);
+        (0..self.rows.len())
+            .map(|at| {
+                let input = &request.inputs[at];
+                let prompt = if continues {
+                    self.follow_up(at, input, template)?
+                } else {
+                    self.opening(input, template)?
+                };
+                if prompt.tokens.is_empty() && prompt.embeddings.is_empty() {
+                    return Err("the input is empty".into());
+                }
+                Ok(prompt)
+            })
+            .collect()
+    }
+
+    fn opening(&self, input: &Input, template: &Template) -> Result<Prompt, String> {
+        Ok(match &input.content {
+            Content::Text(text) => {
+                let turn = Turn {
+                    role: input.role,
+                    text,
+                    thinking: input.thinking,
+                };
+                Prompt {
+                    tokens: first_tokens(&self.model, template, turn)?,
+                    embeddings: Vec::new(),
+                }
+            }
+            Content::Tokens(tokens) => Prompt {
+                tokens: self.known(tokens)?,
+                embeddings: Vec::new(),
+            },
+            Content::Embeddings(values) => Prompt {
+                tokens: Vec::new(),
+                embeddings: values.clone(),
+            },
+        })
+    }
+
+    fn follow_up(&self, at: usize, input: &Input, template: &Template) -> Result<Prompt, String> {
+        let paused = self.sequel == Sequel::Paused;
+        let mut tokens = Vec::new();
+        if let Some(pending) = self.rows[at].pending {
+            let text = matches!(input.content, Content::Text(_));
+            if !pending.ends || paused || (text && template.keeps_end_mark()) {
+                tokens.push(pending.token);
+            }
+        }
+        let mut embeddings = Vec::new();
+        match &input.content {
+            Content::Text(text) => {
+                let turn = Turn {
+                    role: input.role,
+                    text,
+                    thinking: input.thinking,
+                };
+                // A paused answer is not at its end: what the caller adds belongs into it, unless it
+                // is the result of a tool, which is a turn of its own.
+                let text = if paused && input.role == Role::User {
+                    text.clone()
+                } else {
+                    template.render(Place::AfterAnswer, turn)?
+                };
+                tokens.extend(
+                    self.model
+                        .tokenize(&text)
+                        .ok_or("the prompt cannot be tokenized")?,
+                );
+            }
+            Content::Tokens(given) => tokens.extend(self.known(given)?),
+            Content::Embeddings(values) => embeddings.clone_from(values),
+        }
+        Ok(Prompt { tokens, embeddings })
+    }
+
+    fn known(&self, tokens: &[i32]) -> Result<Vec<i32>, String> {
+        match tokens.iter().find(|&&token| !self.model.knows(token)) {
+            Some(token) => Err(format!(
+                "token {token} is not in the vocabulary of {}",
+                self.model.vocabulary_size()
+            )),
+            None => Ok(tokens.to_vec()),
+        }
+    }
+}
+
+impl Prompt {
+    /// Positions that the prompt takes.
+    pub(super) fn length(&self, width: usize) -> usize {
+        self.tokens.len() + self.embeddings.len() / width
+    }
+
+    /// What [`super::Row::cache`] holds for the embeddings.
+    pub(super) fn placeholders(count: usize) -> Vec<i32> {
+        vec![EMBEDDING; count]
+    }
+}

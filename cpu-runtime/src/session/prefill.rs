@@ -1,0 +1,164 @@
+//! Computes prompts, and makes room in the cache.
+
+use super::input::Prompt;
+use super::{Session, common};
+use crate::llama::{Decoded, Outputs};
+use crate::request::Mode;
+
+/// Positions whose logits are taken in one go: a large vocabulary makes them large.
+const LOGITS_CHUNK: usize = 64;
+
+/// How a prompt's computing ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Prefilled {
+    Done,
+    Aborted,
+}
+
+impl Session {
+    /// Takes over what the cache has in common with a prompt that stands alone, or makes room behind
+    /// a conversation. Returns how many of the prompt's tokens need no computing.
+    pub(super) fn make_ready(
+        &mut self,
+        at: usize,
+        prompt: &Prompt,
+        mode: Mode,
+        continues: bool,
+        spared: usize,
+    ) -> Result<usize, String> {
+        let length = prompt.length(self.model.embedding_width());
+        let limit = self.options.max_context_len;
+        let too_long =
+            || format!("prompt is too long: {length} tokens exceed max_context_len {limit}");
+        if length > limit {
+            return Err(too_long());
+        }
+        if continues {
+            let over = (self.rows[at].cache.len() + length).saturating_sub(limit);
+            if over > 0 && !self.shift(at, over, spared) {
+                return Err(too_long());
+            }
+            return Ok(0);
+        }
+        // All positions' values are wanted in the other modes, so none may come from the cache; and
+        // the last token must be computed, since the cache holds no logits.
+        let row = &self.rows[at];
+        let reused = if mode == Mode::Generate {
+            let most = if prompt.embeddings.is_empty() {
+                prompt.tokens.len() - 1
+            } else {
+                prompt.tokens.len()
+            };
+            common(&row.cache[..row.reusable], &prompt.tokens).min(most)
+        } else {
+            0
+        };
+        self.cut_back(at, reused);
+        self.rows[at].pending = None;
+        // Some models cannot keep a part, and have dropped all.
+        Ok(self.rows[at].cache.len())
+    }
+
+    /// Drops at least `need` positions after the first `spared` ones; false if there are not as many
+    /// or this kind of model cannot do that.
+    pub(super) fn shift(&mut self, at: usize, need: usize, spared: usize) -> bool {
+        let used = self.rows[at].cache.len();
+        let spared = self.options.n_keep.unwrap_or(spared).min(used);
+        if used - spared < need || !self.context.can_shift() {
+            return false;
+        }
+        // Half of what may go, so that a long answer does not shift at every token.
+        let dropped = need.max((used - spared) / 2);
+        if !self.context.cut(at as i32, spared, spared + dropped) {
+            return false;
+        }
+        let row = &mut self.rows[at];
+        row.cache.drain(spared..spared + dropped);
+        row.reusable = row.reusable.min(spared);
+        true
+    }
+
+    /// Computes the part of a prompt from `from` on, collecting values where the mode wants them.
+    pub(super) fn prefill(
+        &mut self,
+        at: usize,
+        prompt: &Prompt,
+        from: usize,
+        mode: Mode,
+        values: &mut Vec<f32>,
+    ) -> Result<Prefilled, String> {
+        let width = self.model.embedding_width();
+        let chunk = if mode == Mode::Logits {
+            LOGITS_CHUNK.min(self.context.chunk())
+        } else {
+            self.context.chunk()
+        };
+        let tokens = &prompt.tokens[from..];
+        let pieces = tokens.chunks(chunk).map(Piece::Tokens);
+        let pieces = pieces.chain(
+            prompt
+                .embeddings
+                .chunks(chunk * width)
+                .map(Piece::Embeddings),
+        );
+        let count = tokens.len().div_ceil(chunk) + prompt.embeddings.len().div_ceil(chunk * width);
+        for (i, piece) in pieces.enumerate() {
+            if self.flag.stopping() {
+                return Ok(Prefilled::Aborted);
+            }
+            let outputs = match mode {
+                Mode::Generate if i + 1 == count => Outputs::Last,
+                Mode::Generate => Outputs::None,
+                Mode::HiddenStates | Mode::Logits => Outputs::All,
+            };
+            let start = self.rows[at].cache.len();
+            let (decoded, computed) = match piece {
+                Piece::Tokens(tokens) => (
+                    self.context.decode(at as i32, start, tokens, outputs),
+                    tokens.to_vec(),
+                ),
+                Piece::Embeddings(values) => (
+                    self.context
+                        .decode_embeddings(at as i32, start, values, outputs),
+                    Prompt::placeholders(values.len() / width),
+                ),
+            };
+            match decoded {
+                Decoded::Done => self.rows[at].push(&computed),
+                Decoded::Aborted => {
+                    // What was finished before the abort stays in llama.cpp's cache.
+                    let kept = self
+                        .context
+                        .used(at as i32)
+                        .saturating_sub(start)
+                        .min(computed.len());
+                    self.rows[at].push(&computed[..kept]);
+                    return Ok(Prefilled::Aborted);
+                }
+                Decoded::Full => return Err("the KV cache has no room".into()),
+                Decoded::Failed(code) => {
+                    return Err(format!("computing the prompt failed ({code})"));
+                }
+            }
+            self.collect(mode, computed.len(), values)?;
+        }
+        Ok(Prefilled::Done)
+    }
+
+    fn collect(&mut self, mode: Mode, count: usize, values: &mut Vec<f32>) -> Result<(), String> {
+        for i in 0..count as i32 {
+            let row: &[f32] = match mode {
+                Mode::Generate => return Ok(()),
+                Mode::HiddenStates => self.context.hidden_state(i).ok_or("no hidden states")?,
+                Mode::Logits => self.context.logits(i).ok_or("no logits")?,
+            };
+            values.extend_from_slice(row);
+        }
+        Ok(())
+    }
+}
+
+enum Piece<'a> {
+    Tokens(&'a [i32]),
+    Embeddings(&'a [f32]),
+}

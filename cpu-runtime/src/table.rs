@@ -1,0 +1,83 @@
+//! The private table: what `rkllm_rs` asks beyond the vendor's C API.
+#![allow(unsafe_code, reason = "C functions that take C strings")]
+
+use std::ffi::{c_char, c_int};
+
+use rkllm_rs::ffi::cpu_table::{CpuTable, VERSION};
+use rkllm_rs::ffi::v1_3_0::LLMHandle;
+
+use crate::api::{guard, or_minus_one};
+use crate::instance;
+use crate::request;
+use crate::template::Turn;
+
+static TABLE: CpuTable = CpuTable {
+    version: VERSION,
+    size: size_of::<CpuTable>() as u32,
+    count_tokens,
+    vocab_size,
+    embd_size,
+    context_limit,
+    set_seed,
+};
+
+/// Returns the table, or NULL if `version` is one that this library does not speak.
+#[unsafe(no_mangle)]
+pub extern "C" fn rkllm_rs_cpu_table(version: u32) -> *const CpuTable {
+    if version == VERSION {
+        &raw const TABLE
+    } else {
+        std::ptr::null()
+    }
+}
+
+unsafe extern "C" fn count_tokens(
+    h: LLMHandle,
+    text: *const c_char,
+    len: usize,
+    role: *const c_char,
+) -> c_int {
+    or_minus_one(|| {
+        let instance = instance::find(h.addr())?;
+        // SAFETY: NULL or NUL-terminated, as the table's documentation demands.
+        let role = unsafe { request::role(role)? };
+        if text.is_null() && len > 0 || len > i32::MAX as usize {
+            return Err("count_tokens: no text of that length".into());
+        }
+        let text = if len == 0 {
+            &[]
+        } else {
+            // SAFETY: the caller gives `len` bytes.
+            unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
+        };
+        let count = instance.count(Turn {
+            role,
+            text,
+            thinking: false,
+        })?;
+        c_int::try_from(count).map_err(|e| e.to_string())
+    })
+}
+
+fn number(h: LLMHandle, of: impl FnOnce(&instance::Instance) -> usize) -> c_int {
+    or_minus_one(|| c_int::try_from(of(&*instance::find(h.addr())?)).map_err(|e| e.to_string()))
+}
+
+unsafe extern "C" fn vocab_size(h: LLMHandle) -> c_int {
+    number(h, |instance| instance.model.vocabulary_size())
+}
+
+unsafe extern "C" fn embd_size(h: LLMHandle) -> c_int {
+    number(h, |instance| instance.model.hidden_width())
+}
+
+unsafe extern "C" fn context_limit(h: LLMHandle) -> c_int {
+    number(h, |instance| instance.model.context_limit().max(0) as usize)
+}
+
+unsafe extern "C" fn set_seed(h: LLMHandle, has_seed: c_int, seed: u64) -> c_int {
+    guard(|| {
+        instance::find(h.addr())?.set_seed((has_seed != 0).then_some(seed));
+        Ok(())
+    })
+}

@@ -1,0 +1,92 @@
+"""Compiles a C program against the ABI and runs it on a real model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+LIBRARY_VARIABLE = "RKLLM_RS_CPU_PREBUILT"
+MODEL_VARIABLE = "RKLLM_RS_TEST_GGUF"
+
+
+@pytest.fixture(scope="session")
+def library() -> Path:
+    """The built library: a named one, or the one in the package's folder."""
+    named = os.environ.get(LIBRARY_VARIABLE)
+    path = Path(named) if named else HERE.parent / "python/rkllm_rs_cpu/lib/librkllmrt_cpu.so"
+    if not path.is_file():
+        pytest.fail(f"no library at {path}: run cpu-runtime/build.sh or set {LIBRARY_VARIABLE}")
+    return path
+
+
+@pytest.fixture(scope="session")
+def model() -> Path:
+    """The real model, SmolLM2-135M-Instruct."""
+    named = os.environ.get(MODEL_VARIABLE)
+    if not named:
+        pytest.fail(f"set {MODEL_VARIABLE} to the SmolLM2-135M-Instruct .gguf file")
+    path = Path(named)
+    if not path.is_file():
+        pytest.fail(f"{MODEL_VARIABLE} names {path}, which is not there")
+    return path
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The compiled C program."""
+    compiler = os.environ.get("CC") or shutil.which("cc")
+    if not compiler:
+        pytest.skip("NO C COMPILER: the C ABI was not tested")
+    built = tmp_path_factory.mktemp("abi") / "abi_demo"
+    source = HERE / "c/abi_demo.c"
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wextra", "-Werror"]
+    command = [compiler, *flags, "-o", str(built), str(source), "-ldl", "-lm", "-pthread"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return built
+
+
+def run(program: Path, library: Path, model: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Runs the program with the variables added to the environment."""
+    environment = {k: v for k, v in os.environ.items() if k != "RKLLM_LOG_LEVEL"} | variables
+    command = [str(program), str(library), str(model)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+
+
+def test_a_c_program_runs_a_model_in_every_way(program: Path, library: Path, model: Path) -> None:
+    done = run(program, library, model)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "", "the library must not print to stdout"
+    assert "all checks passed" in done.stderr
+
+
+def test_the_log_has_the_vendors_form(program: Path, library: Path, model: Path) -> None:
+    log = run(program, library, model, RKLLM_LOG_LEVEL="1").stderr
+    assert "I rkllm: rkllm-runtime version: 1.3.0, rknpu driver version: none, platform: CPU\n" in log
+    assert "E rkllm: prompt is too long: 100000 tokens exceed max_context_len 2048\n" in log
+    assert "I rkllm: Generate: " in log
+
+
+def test_the_file_says_what_it_is(library: Path) -> None:
+    content = library.read_bytes()
+    assert b"RKLLM SDK (version: 1.3.0 | target: Linux | build: cpu-runtime " in content
+    assert b"rkllm_rs CPU runtime" in content
+
+
+def test_only_the_abi_is_exported(library: Path) -> None:
+    tool = shutil.which("nm")
+    if not tool:
+        pytest.skip("NO nm: the exported symbols were not tested")
+    done = subprocess.run([tool, "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in done.stdout.splitlines()}
+    functions = (
+        "createDefaultParam init run run_async abort is_running destroy load_lora load_prompt_cache "
+        "release_prompt_cache clear_kv_cache set_chat_template get_kv_cache_size set_function_tools "
+        "set_cross_attn_params"
+    )
+    assert names == {f"rkllm_{name}" for name in functions.split()} | {"rkllm_rs_cpu_table"}
