@@ -28,6 +28,7 @@ pub mod runtime;
 pub mod sampling;
 pub mod stream;
 pub mod utf8;
+pub mod vendor_log;
 
 pub use abi::Generation;
 pub use actor::registry::shut_down;

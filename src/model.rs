@@ -376,6 +376,7 @@ impl Pending {
     ///
     /// # Errors
     /// What the request met.
+    #[must_use]
     pub fn wait(&self, limit: Duration) -> Option<Result<Vec<i32>, Error>> {
         match self.answer.recv_timeout(limit) {
             Ok(Ok(Reply::Sizes(sizes))) => Some(Ok(sizes)),

@@ -52,18 +52,14 @@ impl Utf8Joiner {
             };
             let (valid, rest) = bytes.split_at(error.valid_up_to());
             out.push_str(&String::from_utf8_lossy(valid));
-            match error.error_len() {
-                Some(bad) => {
-                    out.push(char::REPLACEMENT_CHARACTER);
-                    bytes = &rest[bad..];
-                }
-                None => {
-                    // At most three bytes: a fourth would have completed the character.
-                    self.len = rest.len();
-                    self.held[..rest.len()].copy_from_slice(rest);
-                    return;
-                }
-            }
+            let Some(bad) = error.error_len() else {
+                // At most three bytes: a fourth would have completed the character.
+                self.len = rest.len();
+                self.held[..rest.len()].copy_from_slice(rest);
+                return;
+            };
+            out.push(char::REPLACEMENT_CHARACTER);
+            bytes = &rest[bad..];
         }
     }
 }

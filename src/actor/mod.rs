@@ -150,7 +150,7 @@ pub(crate) fn start(
     let actor = Arc::clone(&shared);
     let thread = "a thread for the model could not be started";
     host::spawn("rkllm-model", move || {
-        live(&actor, &runtime, &path, &config, &messages, &report)
+        live(&actor, &runtime, &path, &config, &messages, &report);
     })
     .map_err(|error| {
         shared.gone.set();

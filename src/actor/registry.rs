@@ -48,6 +48,7 @@ pub(super) fn wait_for_closing(new: &Arc<Shared>) {
 ///
 /// Returns whether it has. If not, [`guard_exit`] sees to it that the process ends without running
 /// the library's destructors under a live run.
+#[must_use]
 pub fn shut_down() -> bool {
     let models = live();
     for model in &models {

@@ -286,9 +286,10 @@ macro_rules! run_function {
         /// As [`run`], for a library of this generation.
         unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
             use $module::{RKLLMInferParam, RKLLMInput, Run};
-            // SAFETY: both hold numbers and raw pointers only, for which zero bytes are valid.
-            let (mut $input, mut $infer) =
-                unsafe { (std::mem::zeroed::<RKLLMInput>(), std::mem::zeroed::<RKLLMInferParam>()) };
+            // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
+            let mut $input = unsafe { std::mem::zeroed::<RKLLMInput>() };
+            // SAFETY: likewise.
+            let mut $infer = unsafe { std::mem::zeroed::<RKLLMInferParam>() };
             set_input!($input, $module, $spec);
             $infer.mode = infer_mode::GENERATE;
             // Not a block of its own: what the run points to must live until the call is over.

@@ -61,11 +61,11 @@ fn hand_on<R: ResultStruct>(delivery: &Delivery, result: Option<&R>, state: c_in
         _ => {
             let Some(result) = result else { return };
             let text = result.text();
-            // SAFETY: the library passes NULL or a NUL-terminated string that lives for this call
-            // (rkllm.h: RKLLMResult.text); it is copied before we return.
             let bytes = if text.is_null() {
                 &[]
             } else {
+                // SAFETY: a NUL-terminated string that lives for this call (rkllm.h:
+                // RKLLMResult.text); it is copied before we return.
                 unsafe { CStr::from_ptr(text) }.to_bytes()
             };
             delivery.token(bytes, result.token_id());

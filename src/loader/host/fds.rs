@@ -117,7 +117,7 @@ impl PrivateSide {
             && rustix::stdio::dup2_stderr(err).is_ok();
         // A library has no business with the host's standard input either.
         if let Ok(null) = std::fs::File::open("/dev/null") {
-            drop(rustix::stdio::dup2_stdin(null.as_fd()));
+            let _ = rustix::stdio::dup2_stdin(null.as_fd());
         }
         // SAFETY: both numbers belong to this table alone and are not used again.
         unsafe {

@@ -228,7 +228,7 @@ fn write_all(stream: LogStream, mut bytes: &[u8]) {
             Err(Errno::INTR) => {}
             Err(Errno::AGAIN) => {
                 let fd = fd.as_fd();
-                drop(poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None));
+                let _ = poll(&mut [PollFd::new(&fd, PollFlags::OUT)], None);
             }
             Err(_) => return,
         }

@@ -57,8 +57,8 @@ fn start() -> std::io::Result<Host> {
     Builder::new()
         .name("rkllm-vendor".to_owned())
         .spawn(move || {
-            let done = private.is_some_and(|side| side.enter());
-            drop(ready.send(done));
+            let done = private.is_some_and(fds::PrivateSide::enter);
+            let _ = ready.send(done);
             for job in inbox {
                 job();
             }
@@ -144,8 +144,7 @@ pub(crate) fn log_sync() {
 }
 
 /// Whether the library's log lines are being kept.
-#[must_use]
-pub fn log_is_kept() -> bool {
+pub(crate) fn log_is_kept() -> bool {
     capture().is_some()
 }
 

@@ -74,13 +74,13 @@ impl WakePair {
         };
         // SAFETY: never closed in the table of that side (see the module's text).
         let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        drop(rustix::io::write(fd, &1_u64.to_ne_bytes()));
+        let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
     }
 
     /// Makes it silent again; called in the ordinary table.
     pub(crate) fn clear(self) {
         // SAFETY: never closed in the ordinary table.
         let fd = unsafe { BorrowedFd::borrow_raw(self.host) };
-        drop(rustix::io::read(fd, &mut [0_u8; 8]));
+        let _ = rustix::io::read(fd, &mut [0_u8; 8]);
     }
 }

@@ -1,0 +1,82 @@
+# Two commands do all the set-up: `make demo` and `make test`.
+# Everything lands in .venv/ and target/; the model in the user's cache.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.stamps
+CARGO  := cargo
+# pip may be told by the environment where packages are; it is never told here.
+PIP    := $(BIN)/python -m pip --disable-pip-version-check
+
+GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0
+FAKES       := $(foreach g,$(GENERATIONS),-p fake-rkllm-$(g))
+
+CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml build.rs README.md \
+	$(shell find src data python -type f -not -name '*.pyc')
+CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*' -not -name '*.pyc') \
+	$(shell find src/ffi -type f)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint test-rust test-python bench build lock clean
+
+help: ## This list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
+
+demo: build ## Run a real small model on the CPU runtime and stream its answer
+	@$(BIN)/python examples/demo.py "$$($(BIN)/python scripts/fetch_model.py)"
+
+test: lint test-rust test-python ## All checks and tests
+
+build: $(STAMP)/package $(STAMP)/cpu ## Package and CPU runtime, release build, into .venv
+
+$(STAMP)/tools: requirements/build.txt scripts/bootstrap.sh
+	@PYTHON="$(PYTHON)" scripts/bootstrap.sh $(VENV)
+	$(PIP) install --quiet --require-hashes -r requirements/build.txt
+	@mkdir -p $(STAMP) && touch $@
+
+$(STAMP)/dev: requirements/dev.txt $(STAMP)/tools
+	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(STAMP)/package: $(CORE_SOURCES) $(STAMP)/tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
+	@touch $@
+
+$(STAMP)/cpu: $(CPU_SOURCES) $(STAMP)/tools
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall ./cpu-runtime
+	@touch $@
+
+lint: $(STAMP)/dev ## Formatting and lints, as errors
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --locked --all-targets -p rkllm_rs $(FAKES) -p fake-rkllm -- -D warnings
+	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings
+	PATH="$(CURDIR)/$(BIN):$$PATH" cpu-runtime/build.sh $(VENV) clippy
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/zizmor --offline --quiet .github/workflows
+
+test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
+	$(CARGO) build --locked --release $(FAKES)
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p fake-rkllm
+	PATH="$(CURDIR)/$(BIN):$$PATH" cpu-runtime/build.sh $(VENV) test
+
+test-python: $(STAMP)/dev build ## pytest: the fake for every generation, then the real model
+	$(CARGO) build --locked --release $(FAKES)
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" \
+	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" \
+	$(BIN)/python -m pytest
+
+bench: build ## Our figures beside a floor measured in the same run
+	$(CARGO) build --locked --release $(FAKES)
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python benches/run.py
+
+lock: ## Pin the Python tools again (needs uv on the path)
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock" requirements/build.in -o requirements/build.txt
+	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
+	  --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+
+clean: ## Remove what was built here
+	rm -rf $(VENV) target dist

@@ -1,0 +1,205 @@
+//! The core without Python, on the fake of every generation, through the real loader.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rkllm_rs::{
+    Error, FinishReason, GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime,
+    SamplingParams,
+};
+use serde_json::{Value, json};
+
+const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
+
+fn fake(generation: &str) -> PathBuf {
+    let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release"),
+        PathBuf::from,
+    );
+    let path = folder.join(format!("libfake_rkllm_{generation}.so"));
+    assert!(
+        path.exists(),
+        "{} is missing: build it as tests/fake_rkllm/README.md says",
+        path.display()
+    );
+    path
+}
+
+fn runtime(generation: &str) -> Arc<Runtime> {
+    let options = LoadOptions {
+        library: Some(fake(generation)),
+        ..LoadOptions::default()
+    };
+    Runtime::load(&options).unwrap()
+}
+
+/// A scripted model in a file of its own.
+fn script(name: &str, script: &Value) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("rkllm-rs-runs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{name}.rkllm"));
+    std::fs::write(&path, script.to_string()).unwrap();
+    path
+}
+
+fn open(generation: &str, name: &str, model: &Value) -> Model {
+    let path = script(&format!("{name}-{generation}"), model);
+    Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
+}
+
+fn hello() -> Input {
+    Input::prompt("hello").unwrap()
+}
+
+#[test]
+fn text_comes_joined_on_every_generation() {
+    for generation in GENERATIONS {
+        let steps =
+            json!(["a", {"bytes": [0xE2], "state": 1}, {"bytes": [0x82, 0xAC]}, {"bytes": [0xF0]}]);
+        let model = open(
+            generation,
+            "joined",
+            &json!({"quiet": true, "runs": [{"steps": steps}]}),
+        );
+        let answer = model
+            .generate(hello(), &GenerateOptions::default())
+            .unwrap();
+        assert_eq!(answer.text, "a€\u{FFFD}", "{generation}");
+        assert_eq!(answer.token_ids, [1, 2, 3, 4]);
+        assert_eq!(answer.finish_reason, FinishReason::Stop);
+        assert_eq!(answer.perf.library.is_some(), generation >= "v1_2_1");
+    }
+}
+
+#[test]
+fn a_dropped_stream_leaves_nothing_for_the_next_answer() {
+    for generation in GENERATIONS {
+        let model = open(
+            generation,
+            "dropped",
+            &json!({"quiet": true, "runs": [
+                {"steps": ["old"], "repeat": 100_000, "delay_ms": 1, "late": ["late"]},
+                {"steps": ["new"], "delay_ms": 60},
+            ]}),
+        );
+        let mut stream = model.stream(hello(), &GenerateOptions::default()).unwrap();
+        assert_eq!(stream.next().unwrap().unwrap().text, "old");
+        drop(stream);
+        let answer = model
+            .generate(hello(), &GenerateOptions::default())
+            .unwrap();
+        assert_eq!(answer.text, "new", "{generation}");
+    }
+}
+
+#[test]
+fn a_limit_and_a_deadline_end_a_run_everywhere() {
+    for generation in GENERATIONS {
+        let model = open(
+            generation,
+            "limits",
+            &json!({"quiet": true, "runs": [{"steps": ["x"], "repeat": 100_000, "delay_ms": 1}]}),
+        );
+        let options = GenerateOptions {
+            max_new_tokens: Some(5),
+            ..Default::default()
+        };
+        let answer = model.generate(hello(), &options).unwrap();
+        assert_eq!(
+            (answer.text.as_str(), answer.finish_reason),
+            ("xxxxx", FinishReason::Length)
+        );
+        let options = GenerateOptions {
+            timeout: Some(Duration::from_millis(50)),
+            ..Default::default()
+        };
+        let error = model.generate(hello(), &options).unwrap_err();
+        assert!(
+            matches!(*error, Error::Timeout { .. }),
+            "{generation}: {error}"
+        );
+    }
+}
+
+#[test]
+fn sampling_of_one_call_needs_1_3_0() {
+    for generation in GENERATIONS {
+        let model = open(
+            generation,
+            "sampling",
+            &json!({"quiet": true, "runs": [{"steps": ["x"]}]}),
+        );
+        let sampling = SamplingParams {
+            top_k: Some(7),
+            ..Default::default()
+        };
+        let options = GenerateOptions {
+            sampling,
+            ..Default::default()
+        };
+        let outcome = model.generate(hello(), &options);
+        if generation == "v1_3_0" {
+            assert_eq!(outcome.unwrap().text, "x");
+        } else {
+            let error = outcome.unwrap_err();
+            assert!(error.to_string().contains("1.3.0"), "{generation}: {error}");
+        }
+    }
+}
+
+#[test]
+fn errors_carry_the_library_s_words() {
+    for generation in GENERATIONS {
+        let words = json!([
+            ["stderr", "E rkllm: it broke"],
+            ["stdout", "I rkllm: the prompt"]
+        ]);
+        let model = open(
+            generation,
+            "words",
+            &json!({"quiet": true, "runs": [{"return": -1, "log": words}]}),
+        );
+        let error = model
+            .generate(hello(), &GenerateOptions::default())
+            .unwrap_err();
+        let Error::Run { log, .. } = &*error else {
+            panic!("{error}")
+        };
+        assert_eq!(log, &["E rkllm: it broke"], "{generation}");
+    }
+}
+
+#[test]
+fn init_that_returns_zero_without_a_handle_has_failed() {
+    for generation in GENERATIONS {
+        let path = script(
+            &format!("null-{generation}"),
+            &json!({"quiet": true, "init": {"null_handle": true}}),
+        );
+        let outcome = Model::open(&runtime(generation), path, ModelConfig::default());
+        assert!(
+            matches!(outcome, Err(Error::Init { code: 0, .. })),
+            "{generation}"
+        );
+    }
+}
+
+#[test]
+fn the_example_streams() {
+    let model = script(
+        "example",
+        &json!({"quiet": true, "runs": [{"steps": ["It ", "works."]}]}),
+    );
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", "stream", "--"])
+        .args([&fake("v1_3_0"), &model])
+        .output()
+        .unwrap();
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "It works.\n",
+        "{output:?}"
+    );
+}
