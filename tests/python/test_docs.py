@@ -1,0 +1,68 @@
+"""Every Python example of README and docs runs, and every command that they name exists."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes import fake_library, fake_model
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "cpu-runtime" / "README.md"]
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    found = []
+    for page in PAGES:
+        texts = [text for kind, text in BLOCK.findall(page.read_text()) if kind == language]
+        name = str(page.relative_to(ROOT))
+        found += [(f"{name}#{number}", text) for number, text in enumerate(texts, 1)]
+    return found
+
+
+@pytest.mark.parametrize(("where", "code"), blocks("python"), ids=[where for where, _ in blocks("python")])
+def test_example_runs(where: str, code: str, tmp_path: Path) -> None:
+    script = {"runs": [{"steps": ["One, ", "two, ", "three."]}], "quiet": True}
+    for name in set(re.findall(r"[\w.-]+\.rkllm", code)):
+        fake_model(tmp_path, name, **script)
+    for name in set(re.findall(r"[\w.-]+\.gguf", code)):
+        (tmp_path / name).symlink_to(os.environ.get("RKLLM_RS_TEST_GGUF", "/nonexistent"))
+    environment = dict(os.environ)
+    if ".rkllm" in code:
+        environment["RKLLM_RS_LIB"] = str(fake_library(tmp_path, "v1_3_0"))
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, f"{where}\n{done.stderr}"
+    if "print(" in code:
+        assert done.stdout, where
+
+
+def test_links_lead_somewhere() -> None:
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_make_targets_of_the_readme_exist() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
+    assert named <= targets
+
+
+def test_commands_of_the_readme_exist() -> None:
+    for command in set(re.findall(r"rkllm-rs ([a-z]+)", (ROOT / "README.md").read_text())):
+        done = subprocess.run([sys.executable, "-m", "rkllm_rs", command, "--help"], check=False, capture_output=True)
+        assert done.returncode == 0, command
