@@ -361,8 +361,11 @@ impl Model {
 }
 
 impl Drop for Model {
+    /// As [`Model::close`], without waiting.
     fn drop(&mut self) {
-        self.close();
+        if self.forks == fork::generation() {
+            self.shared.close();
+        }
     }
 }
 

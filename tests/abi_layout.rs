@@ -1,5 +1,7 @@
 //! The layouts that the compiler made, against those computed from the vendor's headers.
 
+#![allow(clippy::unwrap_used, reason = "tests say so when they fail")]
+
 use std::collections::BTreeMap;
 
 use rkllm_rs::ffi;

@@ -216,12 +216,18 @@ fn what_the_evidence_does_not_carry_is_refused() {
         RefusalReason::Disagreement
     );
 
-    let gap = machine.library("gap.so", "v1_3_0", &banner("1.3.0"), &["rkllm_load_lora"]);
+    let silent = machine.library(
+        "silent.so",
+        "v1_3_0",
+        "{\"banner\": null}",
+        &["rkllm_load_lora"],
+    );
     assert!(matches!(
-        refusal(machine.load(&at(&gap))),
+        refusal(machine.load(&at(&silent))),
         RefusalReason::Incomplete(_)
     ));
-    let runtime = machine.load(&with_abi(&gap, Generation::V1_3_0)).unwrap();
+    let gap = machine.library("gap.so", "v1_3_0", &banner("1.3.0"), &["rkllm_load_lora"]);
+    let runtime = machine.load(&at(&gap)).unwrap();
     assert!(!runtime.capabilities().has("lora"));
     let error = runtime.capabilities().require("lora").unwrap_err();
     assert!(error.to_string().contains("rkllm_load_lora"), "{error}");

@@ -1,5 +1,7 @@
 //! The core without Python, on the fake of every generation, through the real loader.
 
+#![allow(clippy::unwrap_used, reason = "tests say so when they fail")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::Arc;

@@ -108,8 +108,11 @@ fn weigh(
     }
     let cpu_runtime = evidence.marker && evidence.cpu_table;
     let level = evidence.exports.as_ref().map(super::Exports::level);
+    // A library that says its release may lack functions: that fails the calls which need them. One
+    // that says nothing is judged by its functions, so these must be all there.
+    let named = evidence.fingerprint.is_some() || !evidence.banners.is_empty();
     if let Some(level) = &level {
-        if !level.missing.is_empty() && !cpu_runtime {
+        if !level.missing.is_empty() && !cpu_runtime && !named {
             return Err(RefusalReason::Incomplete(level.missing.clone()));
         }
     }

@@ -208,7 +208,7 @@ fn fingerprint_and_banner_must_agree() {
 }
 
 #[test]
-fn gaps_need_an_explicit_generation() {
+fn a_library_that_names_itself_may_have_gaps() {
     let exports = Exports::collect(|name| name != "rkllm_set_function_tools");
     let mut evidence = Evidence {
         exports: Some(exports),
@@ -216,6 +216,11 @@ fn gaps_need_an_explicit_generation() {
         probe: Probe::V1_3,
         ..Evidence::default()
     };
+    assert_eq!(verdict(&evidence), G13);
+    evidence.probe = Probe::Unclear;
+    assert_eq!(verdict(&evidence), Err("little"));
+    evidence.probe = Probe::V1_3;
+    evidence.banners.clear();
     assert_eq!(verdict(&evidence), Err("incomplete"));
     evidence.explicit = Some(Generation::V1_3_0);
     assert_eq!(verdict(&evidence), G13);

@@ -44,23 +44,32 @@ pub(super) fn wait_for_closing(new: &Arc<Shared>) {
     }
 }
 
-/// Closes all models and waits, [`EXIT`] at most, until the library has let go of them.
+/// Since when the library does not let go, so that the end of the process does not wait for it twice.
+static GAVE_UP: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Closes all models and waits, two seconds at most, until the library has let go of them.
 ///
-/// Returns whether it has. If not, [`guard_exit`] sees to it that the process ends without running
-/// the library's destructors under a live run.
+/// Returns whether it has. If not, and the process ends now, it ends without running the library's
+/// destructors under a live run.
 #[must_use]
 pub fn shut_down() -> bool {
     let models = live();
     for model in &models {
         model.close();
     }
-    let until = Instant::now() + EXIT;
+    let start = GAVE_UP.lock().unwrap_or_else(Instant::now);
+    let until = start + EXIT;
     let done = models.iter().all(|model| {
         model
             .gone
             .wait(until.saturating_duration_since(Instant::now()))
     });
     host::log_sync();
+    *GAVE_UP.lock() = if done {
+        None
+    } else {
+        gave_up.or_else(|| Some(Instant::now()))
+    };
     if !done {
         guard_exit();
     }
