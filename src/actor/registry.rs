@@ -65,11 +65,7 @@ pub fn shut_down() -> bool {
             .wait(until.saturating_duration_since(Instant::now()))
     });
     host::log_sync();
-    *GAVE_UP.lock() = if done {
-        None
-    } else {
-        gave_up.or_else(|| Some(Instant::now()))
-    };
+    *GAVE_UP.lock() = (!done).then_some(start);
     if !done {
         guard_exit();
     }
