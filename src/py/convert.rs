@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyFloat, PyString};
+use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyString};
 
 use super::errors::{InvalidType, raise};
 use crate::error::Error;
@@ -82,7 +82,7 @@ where
 pub(super) fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value
         .cast::<PyBool>()
-        .map(|flag| flag.is_true())
+        .map(PyBoolMethods::is_true)
         .map_err(|_| wrong_type(name, "a bool", value))
 }
 
@@ -196,6 +196,25 @@ pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
         ));
     }
     Ok(PathBuf::from(OsString::from_vec(bytes)))
+}
+
+/// An optional path.
+pub(super) fn optional_path(
+    name: &str,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<PathBuf>> {
+    value.map(|value| path(name, value)).transpose()
+}
+
+/// A path, or several in a sequence.
+pub(super) fn paths(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<PathBuf>> {
+    let one = value.is_instance_of::<PyString>()
+        || value.is_instance_of::<PyBytes>()
+        || value.hasattr(pyo3::intern!(value.py(), "__fspath__"))?;
+    match value.try_iter() {
+        Ok(items) if !one => items.map(|item| path(name, &item?)).collect(),
+        _ => path(name, value).map(|path| vec![path]),
+    }
 }
 
 /// Token ids: any iterable of integers.

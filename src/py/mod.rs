@@ -38,7 +38,7 @@ mod native {
     #[pymodule_export]
     use super::model::{Model, shut_down};
     #[pymodule_export]
-    use super::outputs::{Chunk, Generation, PerfStats};
+    use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]

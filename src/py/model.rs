@@ -17,7 +17,7 @@ use crate::input::Input;
 use crate::model::{self, GenerateOptions, Pending};
 use crate::sampling;
 
-/// An open model.
+/// An open model (`LLMHandle`); programs use `rkllm_rs.RKLLM`.
 #[pyclass(module = "rkllm_rs._native", frozen)]
 pub(super) struct Model {
     model: model::Model,
@@ -39,7 +39,7 @@ fn config(keywords: &Bound<'_, PyDict>) -> PyResult<ModelConfig> {
             "n_keep" => config.n_keep = Some(convert::integer(name, value)?),
             "sampling" => config.sampling = value.cast::<SamplingParams>()?.get().0,
             "skip_special_token" => {
-                config.skip_special_token = Some(convert::boolean(name, value)?)
+                config.skip_special_token = Some(convert::boolean(name, value)?);
             }
             "ignore_eos_token" => config.ignore_eos_token = Some(convert::boolean(name, value)?),
             "img_start" => config.img_start = convert::c_text(name, Some(value))?,
@@ -74,15 +74,16 @@ fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
 
 #[pymethods]
 impl Model {
-    /// Opens a model; waits in steps, so that a signal gives up and raises at once.
+    /// Opens a model (`rkllm_init`); waits in steps, so that a signal gives up and raises at once.
     #[staticmethod]
     #[pyo3(signature = (runtime, path, **settings))]
     fn open(
         py: Python<'_>,
         runtime: Py<Runtime>,
-        path: PathBuf,
+        path: &Bound<'_, PyAny>,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        let path = convert::path("model", path)?;
         let config = settings.map(config).transpose()?.unwrap_or_default();
         let library = Arc::clone(&runtime.get().0);
         let begun = py.detach(|| model::Model::begin_open(&library, &path, config));
@@ -94,26 +95,32 @@ impl Model {
         })
     }
 
+    /// The library that runs it.
     #[getter]
     fn runtime(&self, py: Python<'_>) -> Py<Runtime> {
         self.runtime.clone_ref(py)
     }
+    /// The model's file.
     #[getter]
     fn path(&self) -> PathBuf {
         self.model.path().to_owned()
     }
+    /// Whether it is closed.
     #[getter]
     fn closed(&self) -> bool {
         self.model.is_closed()
     }
+    /// Context window in tokens, as opened.
     #[getter]
     fn max_context_len(&self) -> i32 {
         self.model.effective().max_context_len
     }
+    /// Most tokens of an answer, as opened.
     #[getter]
     fn max_new_tokens(&self) -> i32 {
         self.model.effective().max_new_tokens
     }
+    /// Sampling as opened, every value known.
     #[getter]
     fn sampling(&self) -> SamplingParams {
         let s = self.model.effective().sampling;
@@ -130,7 +137,7 @@ impl Model {
         })
     }
 
-    /// Starts a run.
+    /// Starts a run (`rkllm_run`) and returns its stream; never blocks.
     #[pyo3(signature = (input, *, max_new_tokens=None, sampling=None, timeout=None, keep_history=false, role=None, thinking=None))]
     #[allow(clippy::too_many_arguments, reason = "the keywords of a call")]
     fn stream(
@@ -166,18 +173,18 @@ impl Model {
         Ok(TokenStream::new(stream))
     }
 
-    /// `rkllm_clear_kv_cache`
+    /// Empties the KV cache (`rkllm_clear_kv_cache`).
     #[pyo3(signature = (*, keep_system_prompt=false))]
     fn clear_kv_cache(&self, py: Python<'_>, keep_system_prompt: bool) -> PyResult<()> {
         pending(py, self.model.begin_clear_kv_cache(keep_system_prompt)).map(drop)
     }
 
-    /// `rkllm_get_kv_cache_size`
+    /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
     fn kv_cache_size(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
         pending(py, self.model.begin_kv_cache_size())
     }
 
-    /// Ends all runs and gives the model back.
+    /// Ends all runs and gives the model back (`rkllm_destroy`).
     fn close(&self, py: Python<'_>) {
         py.detach(|| self.model.close());
     }

@@ -7,17 +7,25 @@ use pyo3::types::{PyList, PyString};
 
 use crate::output;
 
-/// A piece of an answer.
+/// A piece of an answer, as a stream gives it. `str(chunk)` is its text.
 #[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
 pub(super) struct Chunk {
+    /// The piece's text: never empty, always whole characters.
     #[pyo3(get)]
     pub(super) text: Py<PyString>,
+    /// The token that completed the text (`RKLLMResult.token_id`).
     #[pyo3(get)]
     pub(super) token_id: i32,
 }
 
 #[pymethods]
 impl Chunk {
+    /// For `copy` and `pickle`.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, ChunkParts)> {
+        let parts = (self.text.clone_ref(py), self.token_id);
+        Ok((rebuilder(py, "_chunk")?, parts))
+    }
+
     fn __str__(&self, py: Python<'_>) -> Py<PyString> {
         self.text.clone_ref(py)
     }
@@ -31,14 +39,17 @@ impl Chunk {
     }
 }
 
-/// A whole answer.
+/// A whole answer. `str(generation)` is its text.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Generation {
+    /// The answer's text.
     #[pyo3(get)]
     text: Py<PyString>,
+    /// One id for each token, those without text of their own included.
     #[pyo3(get)]
     token_ids: Py<PyList>,
     reason: &'static str,
+    /// Figures of the run.
     #[pyo3(get)]
     perf: Py<PerfStats>,
 }
@@ -72,11 +83,25 @@ impl Generation {
 
 #[pymethods]
 impl Generation {
+    /// For `copy` and `pickle`.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, GenerationParts)> {
+        let ids = self.token_ids.bind(py).extract()?;
+        let parts = (
+            self.text.clone_ref(py),
+            ids,
+            self.reason.to_owned(),
+            self.perf.clone_ref(py),
+        );
+        Ok((rebuilder(py, "_generation")?, parts))
+    }
+
+    /// Why it ended: "stop", "length", "cancelled" or "tool_calls".
     #[getter]
     fn finish_reason<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
         match self.reason {
             "stop" => pyo3::intern!(py, "stop"),
             "length" => pyo3::intern!(py, "length"),
+            "tool_calls" => pyo3::intern!(py, "tool_calls"),
             _ => pyo3::intern!(py, "cancelled"),
         }
     }
@@ -97,7 +122,9 @@ impl Generation {
     }
 }
 
-/// Figures of a run.
+/// Figures of a run: the library's own (`RKLLMPerfStat`) from 1.2.1 on, else measured around it.
+///
+/// Times are milliseconds.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct PerfStats(output::PerfStats);
 
@@ -111,6 +138,29 @@ fn per_second(tokens: i32, time_ms: f64) -> Option<f64> {
 
 #[pymethods]
 impl PerfStats {
+    /// For `copy` and `pickle`.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, PerfParts)> {
+        let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
+        let parts = (
+            self.0.library.map(|library| {
+                (
+                    library.prefill_time_ms,
+                    library.prefill_tokens,
+                    library.generate_time_ms,
+                    library.generate_tokens,
+                    library.memory_usage_mb,
+                )
+            }),
+            seconds(self.0.time_to_first_token),
+            seconds(self.0.generate_time),
+            self.0.total_time.as_secs_f64(),
+            self.0.queued_time.as_secs_f64(),
+            self.0.tokens,
+        );
+        Ok((rebuilder(py, "_perf_stats")?, parts))
+    }
+
+    /// Whose figures: "library" for `RKLLMPerfStat`, "measured" for the clock around the run.
     #[getter]
     fn source(&self) -> &'static str {
         if self.0.library.is_some() {
@@ -119,6 +169,7 @@ impl PerfStats {
             "measured"
         }
     }
+    /// Time for the prompt; measured, the time to the first token. `None` if no token came.
     #[getter]
     fn prefill_time_ms(&self) -> Option<f64> {
         match self.0.library {
@@ -126,10 +177,12 @@ impl PerfStats {
             None => self.0.time_to_first_token.map(ms),
         }
     }
+    /// Tokens of the prompt that were computed; `None` where measured.
     #[getter]
     fn prefill_tokens(&self) -> Option<i32> {
         self.0.library.map(|library| library.prefill_tokens)
     }
+    /// Time for the answer; measured, from the first token on. `None` if no token came.
     #[getter]
     fn generate_time_ms(&self) -> Option<f64> {
         match self.0.library {
@@ -137,6 +190,7 @@ impl PerfStats {
             None => self.0.generate_time.map(ms),
         }
     }
+    /// Tokens of the answer.
     #[getter]
     fn generate_tokens(&self) -> i32 {
         let counted = i32::try_from(self.0.tokens).unwrap_or(i32::MAX);
@@ -144,10 +198,12 @@ impl PerfStats {
             .library
             .map_or(counted, |library| library.generate_tokens)
     }
+    /// The process's peak resident size in MB as the library says; `None` where measured.
     #[getter]
     fn memory_usage_mb(&self) -> Option<f32> {
         self.0.library.map(|library| library.memory_usage_mb)
     }
+    /// Tokens of the answer per second; `None` without a token or a time.
     #[getter]
     fn generate_tokens_per_second(&self) -> Option<f64> {
         // Measured from the first token on, so that one does not count.
@@ -158,18 +214,22 @@ impl PerfStats {
         };
         per_second(tokens, self.generate_time_ms()?)
     }
+    /// Tokens of the prompt per second; `None` where measured.
     #[getter]
     fn prefill_tokens_per_second(&self) -> Option<f64> {
         per_second(self.prefill_tokens()?, self.prefill_time_ms()?)
     }
+    /// From the start of the run to its first token, measured; `None` if no token came.
     #[getter]
     fn time_to_first_token_ms(&self) -> Option<f64> {
         self.0.time_to_first_token.map(ms)
     }
+    /// From the start of the run to its end, measured.
     #[getter]
     fn total_time_ms(&self) -> f64 {
         ms(self.0.total_time)
     }
+    /// Time spent waiting for earlier runs on the same model, measured.
     #[getter]
     fn queued_time_ms(&self) -> f64 {
         ms(self.0.queued_time)
@@ -191,4 +251,81 @@ impl PerfStats {
             number(self.time_to_first_token_ms()),
         )
     }
+}
+
+type ChunkParts = (Py<PyString>, i32);
+type GenerationParts = (Py<PyString>, Vec<i32>, String, Py<PerfStats>);
+type LibraryParts = (f32, i32, f32, i32, f32);
+type PerfParts = (
+    Option<LibraryParts>,
+    Option<f64>,
+    Option<f64>,
+    f64,
+    f64,
+    usize,
+);
+
+/// The function of this module that makes an object again from its parts; pickles name it.
+fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    py.import("rkllm_rs._native")?.getattr(name)
+}
+
+/// A `Chunk` from its parts; for `pickle`.
+#[pyfunction]
+pub(super) fn _chunk(text: Py<PyString>, token_id: i32) -> Chunk {
+    Chunk { text, token_id }
+}
+
+/// A `Generation` from its parts; for `pickle`.
+#[pyfunction]
+pub(super) fn _generation(
+    py: Python<'_>,
+    text: Py<PyString>,
+    token_ids: Vec<i32>,
+    finish_reason: &str,
+    perf: Py<PerfStats>,
+) -> PyResult<Generation> {
+    Ok(Generation {
+        text,
+        token_ids: PyList::new(py, token_ids)?.unbind(),
+        reason: match finish_reason {
+            "stop" => "stop",
+            "length" => "length",
+            "tool_calls" => "tool_calls",
+            _ => "cancelled",
+        },
+        perf,
+    })
+}
+
+/// A `PerfStats` from its parts; for `pickle`.
+#[pyfunction]
+pub(super) fn _perf_stats(
+    library: Option<LibraryParts>,
+    time_to_first_token: Option<f64>,
+    generate_time: Option<f64>,
+    total_time: f64,
+    queued_time: f64,
+    tokens: usize,
+) -> PerfStats {
+    let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
+    let library = library.map(
+        |(prefill_time_ms, prefill_tokens, generate_time_ms, generate_tokens, memory_usage_mb)| {
+            output::LibraryPerf {
+                prefill_time_ms,
+                prefill_tokens,
+                generate_time_ms,
+                generate_tokens,
+                memory_usage_mb,
+            }
+        },
+    );
+    PerfStats(output::PerfStats {
+        library,
+        time_to_first_token: time_to_first_token.map(duration),
+        generate_time: generate_time.map(duration),
+        total_time: duration(total_time),
+        queued_time: duration(queued_time),
+        tokens,
+    })
 }

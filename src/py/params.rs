@@ -1,14 +1,27 @@
 //! `SamplingParams` and `Tokens`.
 
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use super::convert;
 use super::errors::raise;
 use crate::sampling;
 
-/// Sampling settings; see the stub for their meaning.
-#[pyclass(module = "rkllm_rs", frozen, eq, skip_from_py_object)]
+/// How the next token is chosen (`RKLLMSamplingParam`).
+///
+/// All settings are keywords and optional. One that is not set, or `None`, keeps the value that the
+/// model was opened with, or there the library's default. C holds them as `float`, so that 0.7 is read
+/// back as the nearest number that `float` has.
+///
+/// Raises:
+///     InvalidArgumentError: A value out of its range (also a `ValueError`).
+///     InvalidTypeError: A value of the wrong type (also a `TypeError`).
+///
+/// Example:
+///     >>> from rkllm_rs import SamplingParams
+///     >>> SamplingParams(temperature=0.7, top_k=40)
+///     SamplingParams(top_k=40, temperature=0.7)
+#[pyclass(module = "rkllm_rs", frozen, eq)]
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SamplingParams(pub(super) sampling::SamplingParams);
 
@@ -50,41 +63,69 @@ impl SamplingParams {
         Ok(Self(params))
     }
 
+    /// Only the k most likely tokens are drawn from; 1 is greedy. 0 or more.
     #[getter]
     fn top_k(&self) -> Option<i32> {
         self.0.top_k
     }
+    /// Only the most likely tokens that together have this probability are drawn from; 0 to 1.
     #[getter]
     fn top_p(&self) -> Option<f32> {
         self.0.top_p
     }
+    /// Flattens the distribution above 1, sharpens it below; 0 is greedy. 0 or more.
     #[getter]
     fn temperature(&self) -> Option<f32> {
         self.0.temperature
     }
+    /// Divides the likelihood of tokens that are there already; 1 changes nothing. Above 0.
     #[getter]
     fn repeat_penalty(&self) -> Option<f32> {
         self.0.repeat_penalty
     }
+    /// Lowers a token's likelihood for each time it has appeared; -2 to 2, 0 changes nothing.
     #[getter]
     fn frequency_penalty(&self) -> Option<f32> {
         self.0.frequency_penalty
     }
+    /// Lowers a token's likelihood once it has appeared; -2 to 2, 0 changes nothing.
     #[getter]
     fn presence_penalty(&self) -> Option<f32> {
         self.0.presence_penalty
     }
+    /// 0 is off, 1 is mirostat, 2 is mirostat 2.0.
     #[getter]
     fn mirostat(&self) -> Option<i32> {
         self.0.mirostat
     }
+    /// Surprise that mirostat aims at (tau), in bits per token. 0 or more.
     #[getter]
     fn mirostat_tau(&self) -> Option<f32> {
         self.0.mirostat_tau
     }
+    /// How fast mirostat learns (eta). 0 or more.
     #[getter]
     fn mirostat_eta(&self) -> Option<f32> {
         self.0.mirostat_eta
+    }
+
+    /// For `copy` and `pickle`.
+    fn __getnewargs_ex__<'py>(
+        &self,
+        py: Python<'py>,
+    ) -> PyResult<(Bound<'py, PyTuple>, Bound<'py, PyDict>)> {
+        let p = &self.0;
+        let keywords = PyDict::new(py);
+        keywords.set_item("top_k", p.top_k)?;
+        keywords.set_item("top_p", p.top_p)?;
+        keywords.set_item("temperature", p.temperature)?;
+        keywords.set_item("repeat_penalty", p.repeat_penalty)?;
+        keywords.set_item("frequency_penalty", p.frequency_penalty)?;
+        keywords.set_item("presence_penalty", p.presence_penalty)?;
+        keywords.set_item("mirostat", p.mirostat)?;
+        keywords.set_item("mirostat_tau", p.mirostat_tau)?;
+        keywords.set_item("mirostat_eta", p.mirostat_eta)?;
+        Ok((PyTuple::empty(py), keywords))
     }
 
     fn __repr__(&self) -> String {
@@ -110,8 +151,22 @@ impl SamplingParams {
     }
 }
 
-/// Token ids as input.
-#[pyclass(module = "rkllm_rs", frozen, eq, hash, sequence, skip_from_py_object)]
+/// Token ids as input (`RKLLM_INPUT_TOKEN`), taken as they are: no chat template, no tokenizer.
+///
+/// A sequence: `len()`, indexing, iteration, comparison and hashing work.
+///
+/// Args:
+///     ids: Any iterable of `int`, NumPy arrays included; at least one, none negative.
+///
+/// Raises:
+///     InvalidArgumentError: No ids, or one that is negative or does not fit `int32_t`.
+///     InvalidTypeError: Not an iterable of `int`.
+///
+/// Example:
+///     >>> from rkllm_rs import Tokens
+///     >>> Tokens([1, 2, 3])
+///     Tokens([1, 2, 3])
+#[pyclass(module = "rkllm_rs", frozen, eq, hash, sequence)]
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(super) struct Tokens(pub(super) Vec<i32>);
 
@@ -133,6 +188,10 @@ impl Tokens {
         self.0.len()
     }
 
+    fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
+        self.to_list(py)?.try_iter()
+    }
+
     fn __getitem__(&self, index: isize) -> PyResult<i32> {
         // The interpreter has added the length to a negative index.
         let found = usize::try_from(index)
@@ -143,9 +202,14 @@ impl Tokens {
             .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("no such token"))
     }
 
-    /// The ids.
+    /// The ids as a new list.
     fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(py, &self.0)
+    }
+
+    /// For `copy` and `pickle`.
+    fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>,)> {
+        Ok((self.to_list(py)?,))
     }
 
     fn __repr__(&self) -> String {

@@ -6,40 +6,55 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet};
 
+use super::convert;
 use super::errors::raise;
 use crate::abi::Generation;
 use crate::backend;
 use crate::error::Error;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
-/// A loaded library.
+/// A loaded library (`librkllmrt.so`, or the CPU runtime in its place).
+///
+/// Two are equal if they are the same loaded library; a process loads a file once.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
 
-/// Which release a library is, and how that was found.
+/// Which release a library is, and how that was found out.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Identity {
+    /// The generation of its C layouts, such as "v1_3_0".
     abi: &'static str,
+    /// The release as banner or fingerprint say, such as "1.2.3"; `None` where neither does.
     version: Option<String>,
+    /// What the decision rests on, one piece for each look that was taken.
     evidence: Vec<Py<Evidence>>,
+    /// Whether it is the CPU runtime.
     cpu_runtime: bool,
 }
 
-/// One piece of evidence.
+/// One piece of evidence about a library's release.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Evidence {
+    /// Where it comes from: "fingerprint", "banner", "symbols", "defaults", "explicit" or "marker".
     kind: &'static str,
+    /// What was found, in words.
     finding: String,
+    /// The generations that it leaves possible, such as "v1_2_1 or v1_3_0".
     allows: String,
 }
 
-/// Whether a backend is to be had.
+/// Whether a backend is to be had on this machine; `rkllm_rs.backends` makes it.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct BackendStatus {
+    /// "npu" or "cpu".
     name: String,
+    /// Whether library and device are there; the library is examined, not loaded.
     available: bool,
+    /// Path of the library that would be loaded, or `None`.
     library: Option<PathBuf>,
+    /// What was found, or what is missing.
     reason: Option<String>,
+    /// What to do about it, or `None`.
     hint: Option<String>,
 }
 
@@ -89,50 +104,114 @@ impl BackendStatus {
 
 /// The options that Python gives, read from keywords.
 fn options(
-    backend: &str,
-    library: Option<PathBuf>,
-    abi: Option<&str>,
+    backend: &Bound<'_, PyAny>,
+    library: Option<&Bound<'_, PyAny>>,
+    abi: Option<&Bound<'_, PyAny>>,
     package_dir: Option<PathBuf>,
     cpu_library: Option<PathBuf>,
-) -> Result<LoadOptions, Error> {
-    Ok(LoadOptions {
-        library,
-        backend: backend.parse::<BackendChoice>()?,
-        abi: abi.map(str::parse::<Generation>).transpose()?,
-        package_dir,
-        cpu_library,
-        model_dir: None,
-    })
+) -> PyResult<LoadOptions> {
+    let py = backend.py();
+    let library = convert::optional_path("library", library)?;
+    let backend = convert::text("backend", backend)?;
+    let abi = abi.map(|abi| convert::text("abi", abi)).transpose()?;
+    let parsed = || {
+        Ok(LoadOptions {
+            library,
+            backend: backend.parse::<BackendChoice>()?,
+            abi: abi.map(|abi| abi.parse::<Generation>()).transpose()?,
+            package_dir,
+            cpu_library,
+            model_dir: None,
+        })
+    };
+    parsed().map_err(|error: Error| raise(py, &error))
+}
+
+/// What `rkllm_rs._library.options` gives.
+type LoadArguments<'py> = (
+    Bound<'py, PyAny>,
+    Option<Bound<'py, PyAny>>,
+    Option<Bound<'py, PyAny>>,
+    Option<PathBuf>,
+    Option<PathBuf>,
+);
+
+fn load(
+    backend: &Bound<'_, PyAny>,
+    library: Option<&Bound<'_, PyAny>>,
+    abi: Option<&Bound<'_, PyAny>>,
+    package_dir: Option<PathBuf>,
+    cpu_library: Option<PathBuf>,
+) -> PyResult<Runtime> {
+    let py = backend.py();
+    let options = options(backend, library, abi, package_dir, cpu_library)?;
+    py.detach(|| runtime::Runtime::load(&options))
+        .map(Runtime)
+        .map_err(|error| raise(py, &error))
 }
 
 #[pymethods]
 impl Runtime {
     /// Finds, checks, opens and identifies a library.
+    ///
+    /// Args:
+    ///     path: The library's file, obeyed; without it, the usual search.
+    ///     backend: "npu" is the vendor's library, "cpu" the CPU runtime, "auto" what this machine has.
+    ///     abi: The generation, such as "v1_3_0", where the library does not tell.
+    ///
+    /// Raises:
+    ///     LibraryNotFoundError: No library could be loaded; the message lists every place tried.
+    ///     UnsupportedRuntimeError: The library found is not certain, or too old.
+    ///     InvalidArgumentError: A backend or generation that does not exist.
+    #[staticmethod]
+    #[pyo3(signature = (path=None, *, backend=None, abi=None), text_signature = "(path=None, *, backend='auto', abi=None)")]
+    fn load(
+        py: Python<'_>,
+        path: Option<&Bound<'_, PyAny>>,
+        backend: Option<&Bound<'_, PyAny>>,
+        abi: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let auto = pyo3::intern!(py, "auto").as_any();
+        let helper = py.import("rkllm_rs._library")?;
+        let options = helper.getattr("options")?;
+        let (backend, path, abi, package_dir, cpu_library) = options
+            .call1((path, backend.unwrap_or(auto), abi))?
+            .extract::<LoadArguments<'_>>()?;
+        load(
+            &backend,
+            path.as_ref(),
+            abi.as_ref(),
+            package_dir,
+            cpu_library,
+        )
+    }
+
+    /// As `load`, with all that the Python side knows.
     #[staticmethod]
     #[pyo3(signature = (library, backend, abi, package_dir, cpu_library))]
     fn _load(
-        py: Python<'_>,
-        library: Option<PathBuf>,
-        backend: &str,
-        abi: Option<&str>,
+        library: Option<&Bound<'_, PyAny>>,
+        backend: &Bound<'_, PyAny>,
+        abi: Option<&Bound<'_, PyAny>>,
         package_dir: Option<PathBuf>,
         cpu_library: Option<PathBuf>,
     ) -> PyResult<Self> {
-        let loaded = options(backend, library, abi, package_dir, cpu_library)
-            .and_then(|options| py.detach(|| runtime::Runtime::load(&options)));
-        loaded.map(Self).map_err(|error| raise(py, &error))
+        load(backend, library, abi, package_dir, cpu_library)
     }
 
+    /// The library's file.
     #[getter]
     fn path(&self) -> PathBuf {
         self.0.path().to_owned()
     }
 
+    /// "npu" or "cpu".
     #[getter]
     fn backend(&self) -> String {
         self.0.backend().to_string()
     }
 
+    /// Which release it is, with the evidence.
     #[getter]
     fn identity(&self, py: Python<'_>) -> PyResult<Identity> {
         let identity = self.0.identity();
@@ -159,6 +238,7 @@ impl Runtime {
         })
     }
 
+    /// Names of what it can do, such as "thinking" or "kv_cache_size".
     #[getter]
     fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
         PyFrozenSet::new(py, self.0.capabilities().names())
@@ -187,22 +267,24 @@ impl Runtime {
 /// Chooses model file, backend and library: the path, the runtime, warnings, and why the NPU was not
 /// taken.
 #[pyfunction]
-#[pyo3(signature = (models, backend, library, abi, package_dir, cpu_library))]
+#[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library))]
 #[allow(
     clippy::type_complexity,
     reason = "a tuple that one caller takes apart"
 )]
 pub(super) fn resolve(
     py: Python<'_>,
-    models: Vec<PathBuf>,
-    backend: &str,
-    library: Option<PathBuf>,
-    abi: Option<&str>,
+    model: &Bound<'_, PyAny>,
+    backend: &Bound<'_, PyAny>,
+    library: Option<&Bound<'_, PyAny>>,
+    abi: Option<&Bound<'_, PyAny>>,
     package_dir: Option<PathBuf>,
     cpu_library: Option<PathBuf>,
 ) -> PyResult<(PathBuf, Runtime, Vec<String>, Option<String>)> {
-    let resolved = options(backend, library, abi, package_dir, cpu_library)
-        .and_then(|options| py.detach(|| backend::resolve(&models, &options)))
+    let models = convert::paths("model", model)?;
+    let options = options(backend, library, abi, package_dir, cpu_library)?;
+    let resolved = py
+        .detach(|| backend::resolve(&models, &options))
         .map_err(|error| raise(py, &error))?;
     let notes = resolved.warnings.iter().map(ToString::to_string).collect();
     Ok((

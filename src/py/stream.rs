@@ -13,7 +13,10 @@ use crate::error::Error;
 use crate::output;
 use crate::stream::{self, Poll, StreamHandle};
 
-/// A run whose pieces come one by one.
+/// The tokens of a run as they come; `RKLLM.stream` makes it.
+///
+/// Iterate with `for` or `async for`: both give `Chunk`s and end with the run. A stream that nothing
+/// refers to any more cancels its run. Iteration raises what `result` raises.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TokenStream {
     /// Locked for moments only, never while waiting.
@@ -38,6 +41,13 @@ impl TokenStream {
             Poll::Nothing => Poll::Nothing,
             Poll::Ended(outcome) => Poll::Ended(outcome),
         }
+    }
+
+    fn arm(&self) -> PyResult<Option<i32>> {
+        self.stream
+            .lock()
+            .arm()
+            .map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
@@ -129,23 +139,30 @@ impl TokenStream {
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.
     fn _arm(&self) -> PyResult<Option<i32>> {
-        self.stream
-            .lock()
-            .arm()
-            .map_err(|error| PyOSError::new_err(error.to_string()))
+        self.arm()
     }
 
-    /// The pieces as plain `str`.
+    /// The same stream, giving plain `str`.
     fn texts(slf: Py<Self>) -> TextStream {
         TextStream { stream: slf }
     }
 
-    /// Ends the run; from any thread.
+    /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
+    ///
+    /// Iteration then ends normally, and the finish reason is "cancelled".
     fn cancel(&self, py: Python<'_>) {
         py.detach(|| self.handle.cancel());
     }
 
-    /// Waits for the end and gives the whole answer.
+    /// Waits for the end and gives the whole answer, pieces that were read before included.
+    ///
+    /// Pieces not yet read are taken away: iteration ends after this.
+    ///
+    /// Raises:
+    ///     GenerationError: The run failed; `log` has the library's own lines.
+    ///     GenerationTimeout: The deadline passed; `partial` has what came.
+    ///     ContextLengthError: More tokens than the context window holds.
+    ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         loop {
             let ended = py.detach(|| self.stream.lock().generation());
@@ -168,7 +185,7 @@ impl TokenStream {
     }
 }
 
-/// A stream's pieces as plain `str`.
+/// A `TokenStream` that gives plain `str`; `TokenStream.texts` makes it.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct TextStream {
     stream: Py<TokenStream>,
@@ -194,23 +211,39 @@ impl TextStream {
         wait_async(slf.py(), slf.as_any())
     }
 
+    /// The next text, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
         self.stream
             .get()
             .poll_async(py, |text, _| PyString::new(py, text).unbind())
     }
 
+    /// A descriptor that becomes readable when something comes; `None` if it is there already.
     fn _arm(&self) -> PyResult<Option<i32>> {
-        self.stream.get()._arm()
+        self.stream.get().arm()
     }
 
-    /// Ends the run; from any thread.
+    /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
+    ///
+    /// Iteration then ends normally, and the finish reason is "cancelled".
     fn cancel(&self, py: Python<'_>) {
         self.stream.get().cancel(py);
     }
 
-    /// Waits for the end and gives the whole answer.
+    /// Waits for the end and gives the whole answer, pieces that were read before included.
+    ///
+    /// Pieces not yet read are taken away: iteration ends after this.
+    ///
+    /// Raises:
+    ///     GenerationError: The run failed; `log` has the library's own lines.
+    ///     GenerationTimeout: The deadline passed; `partial` has what came.
+    ///     ContextLengthError: More tokens than the context window holds.
+    ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         self.stream.get().result(py)
+    }
+
+    fn __repr__(&self) -> String {
+        self.stream.get().__repr__().replacen("Token", "Text", 1)
     }
 }
