@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import atexit as _atexit
 
-from . import _native, errors
+from . import _native
 from ._library import backends
 from ._model import RKLLM
 from ._native import (
@@ -30,25 +30,65 @@ from ._native import (
     TokenStream,
     __version__,
 )
-from .errors import *  # noqa: F403 - the list is errors.__all__
+from .errors import (
+    BackendFallbackWarning,
+    BusyError,
+    ClosedError,
+    ContextLengthError,
+    ForkedProcessError,
+    GenerationError,
+    GenerationTimeout,
+    InvalidArgumentError,
+    InvalidTypeError,
+    LibraryNotFoundError,
+    ModelError,
+    ModelFormatError,
+    ModelNotFoundError,
+    ModelPlatformError,
+    ModelVersionError,
+    NpuMemoryError,
+    RkllmError,
+    RkllmWarning,
+    UnsupportedFeatureError,
+    UnsupportedRuntimeError,
+)
 
 # Before the interpreter takes itself apart, so that no run outlives it.
 _atexit.register(_native.shut_down)
 
 __all__ = [
     "RKLLM",
+    "BackendFallbackWarning",
     "BackendStatus",
+    "BusyError",
     "Chunk",
+    "ClosedError",
+    "ContextLengthError",
     "Evidence",
+    "ForkedProcessError",
     "Generation",
+    "GenerationError",
+    "GenerationTimeout",
     "Identity",
+    "InvalidArgumentError",
+    "InvalidTypeError",
+    "LibraryNotFoundError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelNotFoundError",
+    "ModelPlatformError",
+    "ModelVersionError",
+    "NpuMemoryError",
     "PerfStats",
+    "RkllmError",
+    "RkllmWarning",
     "Runtime",
     "SamplingParams",
     "TextStream",
     "TokenStream",
     "Tokens",
+    "UnsupportedFeatureError",
+    "UnsupportedRuntimeError",
     "__version__",
     "backends",
-    *errors.__all__,
 ]

@@ -52,9 +52,7 @@ def _backends(arguments: argparse.Namespace) -> int:
 
 
 def _identify(arguments: argparse.Namespace) -> int:
-    from . import Runtime
-
-    runtime = Runtime.load(arguments.library, backend=arguments.backend, abi=arguments.abi)
+    runtime = _native.Runtime.load(arguments.library, backend=arguments.backend, abi=arguments.abi)
     identity = runtime.identity
     if arguments.json:
         import json

@@ -8,17 +8,23 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
-    Item = TypeVar("Item", covariant=True)
+    _Item_co = TypeVar("_Item_co", covariant=True)
 
-    class Source(Protocol[Item]):
+    class _Source(Protocol[_Item_co]):
         """A stream, as the event loop sees it."""
 
-        def _poll(self) -> Item | None: ...
+        def _poll(self) -> _Item_co | None: ...
         def _arm(self) -> int | None: ...
 
 
-async def next_item(stream: Source[Item]) -> Item:
+async def next_item(stream: _Source[_Item_co]) -> _Item_co:
     """Returns the next item of ``stream``, waiting in the running event loop.
+
+    Args:
+        stream: A ``TokenStream`` or ``TextStream``.
+
+    Returns:
+        Its next chunk or text.
 
     Raises:
         StopAsyncIteration: The run has ended.

@@ -10,8 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._native import BackendStatus
 
-    Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
-
+Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 
 
@@ -29,19 +28,18 @@ def cpu_library() -> str | None:
 
 def options(
     library: Path | None, backend: str, abi: str | None
-) -> tuple[str, str | None, str | None, str, str | None]:
-    """The arguments with which the native side searches.
+) -> tuple[str, Path | None, str | None, str, str | None]:
+    """The arguments with which the native side searches, and which it checks.
+
+    Args:
+        library: The library's file, or ``None`` for the usual search.
+        backend: ``"auto"``, ``"npu"`` or ``"cpu"``.
+        abi: The generation, or ``None``.
 
     Returns:
         Backend, library, generation, the package's folder, the CPU runtime's file.
     """
-    if not isinstance(backend, str):
-        from .errors import InvalidTypeError
-
-        message = f"backend: expected a str, got {type(backend).__name__}"
-        raise InvalidTypeError(message)
-    path = None if library is None else os.fsdecode(library)
-    return backend, path, abi, PACKAGE, cpu_library()
+    return backend, library, abi, PACKAGE, cpu_library()
 
 
 def backends() -> list[BackendStatus]:

@@ -6,17 +6,24 @@ import os
 
 from . import _native
 from ._library import options
+from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hints(): they cost nothing
+    Generation,
+    Runtime,
+    SamplingParams,
+    Tokens,
+    TokenStream,
+)
 from .errors import BackendFallbackWarning, RkllmWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
-    from typing import Any, Literal
+    from typing import Literal
 
-    from ._native import Generation, Runtime, SamplingParams, Tokens, TokenStream
+    from typing_extensions import Self
 
-    Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+    from ._library import Path
 
 
 class RKLLM:
@@ -89,10 +96,9 @@ class RKLLM:
             ModelError: The model could not be opened; ``ModelNotFoundError``, ``ModelFormatError``,
                 ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError`` say more.
             InvalidArgumentError: A value that can never be right (also a ``ValueError``).
+            InvalidTypeError: A value of the wrong type (also a ``TypeError``).
         """
-        several = isinstance(model, (list, tuple))
-        models = [os.fsdecode(one) for one in model] if several else [os.fsdecode(model)]  # type: ignore[arg-type, union-attr]
-        path, runtime, notes, fallback = _native.resolve(models, *options(library, backend, abi))
+        path, runtime, notes, fallback = _native.resolve(model, *options(library, backend, abi))
         if notes or fallback:
             _warn(notes, fallback)
         self._model: _native.Model = _native.Model.open(
@@ -265,7 +271,7 @@ class RKLLM:
         """
         self._model.close()
 
-    def __enter__(self) -> RKLLM:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -277,7 +283,7 @@ class RKLLM:
         self.close()
 
     def __repr__(self) -> str:
-        model: Any = getattr(self, "_model", None)
+        model: _native.Model | None = getattr(self, "_model", None)
         if model is None:
             return "<rkllm_rs.RKLLM (not opened)>"
         state = "closed" if model.closed else f"{self.backend}, context {model.max_context_len}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from ._native import Generation
 
@@ -40,6 +40,9 @@ __all__ = [
 class RkllmError(Exception):
     """The base of all errors of this package.
 
+    ``str(error)`` is the message, and the hint in a line of its own. Errors can be copied and pickled,
+    so that they come whole out of a worker process.
+
     Attributes:
         hint: What to try, or ``None`` where nothing is known to help.
         log: The error and warning lines that the vendor library printed during the failed call.
@@ -48,7 +51,7 @@ class RkllmError(Exception):
     hint: str | None
     log: list[str]
 
-    def __init__(self, message: str = "", *, hint: str | None = None, log: Sequence[str] = ()) -> None:
+    def __init__(self, message: str = "", *, hint: str | None = None, log: Iterable[str] = ()) -> None:
         """Makes the error; programs only catch it.
 
         Args:
@@ -66,25 +69,42 @@ class RkllmError(Exception):
             return f"{message}\nhint: {self.hint}"
         return message
 
+    def __repr__(self) -> str:
+        parts = [repr(argument) for argument in self.args]
+        if self.hint:
+            parts.append(f"hint={self.hint!r}")
+        if self.log:
+            parts.append(f"log={self.log!r}")
+        return f"{type(self).__name__}({', '.join(parts)})"
+
 
 class LibraryNotFoundError(RkllmError, OSError):
-    """No library could be loaded; the message lists every place tried and why not."""
+    """No library could be loaded; the message lists every place tried and why not.
+
+    It stands for all these places, so that ``errno`` and ``filename`` are ``None``.
+    """
 
 
 class UnsupportedRuntimeError(RkllmError):
-    """A library was found, but its release is not certain, or not one that this package speaks."""
+    """A library was found, but its release is not certain, or not one that this package speaks.
+
+    The message has the evidence. Where only evidence is missing, ``abi=`` names the generation.
+    """
 
 
 class UnsupportedFeatureError(RkllmError):
-    """The loaded library cannot do that; the message names the release that can."""
+    """The loaded library cannot do that; the message names the release that can.
+
+    ``Runtime.capabilities`` tells beforehand.
+    """
 
 
 class ModelError(RkllmError):
-    """The model could not be opened."""
+    """The model could not be opened (``rkllm_init``), for a reason that no class below names."""
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """There is no such model file."""
+    """There is no such model file. ``errno`` and ``filename`` are ``None``; the message has the path."""
 
 
 class ModelFormatError(ModelError):
@@ -104,7 +124,7 @@ class NpuMemoryError(ModelError, MemoryError):
 
 
 class GenerationError(RkllmError):
-    """A run failed."""
+    """A run failed, or another call on an open model; ``log`` has what the library said."""
 
 
 class ContextLengthError(GenerationError, ValueError):
@@ -112,17 +132,19 @@ class ContextLengthError(GenerationError, ValueError):
 
 
 class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeout, as in the standard library
-    """A deadline passed.
+    """The deadline of a call (``timeout``) passed; the run has been cancelled.
 
     Attributes:
-        partial: What had come until then.
+        partial: What had come until then: ``text`` and ``token_ids`` as far as they go,
+            ``finish_reason`` ``"cancelled"``, and in ``perf`` the number of tokens and no times.
+            Always there on errors that this package raises.
     """
 
     partial: Generation | None = None
 
 
 class BusyError(RkllmError):
-    """The model is in use in a way that cannot wait: a second one where the library allows one."""
+    """The model is in the run that made this callback: waiting for it would never end."""
 
 
 class ClosedError(RkllmError):
@@ -134,11 +156,11 @@ class ForkedProcessError(RkllmError):
 
 
 class InvalidArgumentError(RkllmError, ValueError):
-    """An argument that can never be right."""
+    """An argument that can never be right; the message begins with its name."""
 
 
 class InvalidTypeError(RkllmError, TypeError):
-    """An argument of the wrong type."""
+    """An argument of the wrong type; the message begins with its name."""
 
 
 class RkllmWarning(UserWarning):
