@@ -31,13 +31,14 @@ def main() -> int:
             answer = stream.result()
             perf = answer.perf
             print("\n")
-            print(f"tokens per second:   {perf.generate_tokens_per_second or 0:.1f} ({perf.generate_tokens} tokens)")
+            speed = perf.generate_tokens_per_second or 0
+            print(f"tokens per second:   {speed:.1f} ({perf.generate_tokens} tokens)")
             print(f"time to first token: {perf.time_to_first_token_ms or 0:.0f} ms")
             print(f"backend:             {llm.backend}, {llm.runtime.path}")
             if llm.backend == "cpu":
                 print(
-                    "\nThis was the CPU runtime, not an NPU. On a Rockchip board with librkllmrt.so, the same\n"
-                    "lines run on the NPU when they are given a converted model:\n"
+                    "\nThis was the CPU runtime, not an NPU. On a Rockchip board with librkllmrt.so,\n"
+                    "the same lines run on the NPU when they are given a converted model:\n"
                     "    python examples/demo.py model.rkllm"
                 )
     except RkllmError as error:
