@@ -9,6 +9,9 @@ CARGO  := cargo
 # pip may be told by the environment where packages are; it is never told here.
 PIP    := $(BIN)/python -m pip --disable-pip-version-check
 
+# Release everywhere: another profile would build llama.cpp once more.
+CPU_ENV := eval "$$(cpu-runtime/build_env.sh $(VENV))"
+
 GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0
 FAKES       := $(foreach g,$(GENERATIONS),-p fake-rkllm-$(g))
 
@@ -51,7 +54,7 @@ lint: $(STAMP)/dev ## Formatting and lints, as errors
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -p rkllm_rs $(FAKES) -p fake-rkllm -- -D warnings
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings
-	PATH="$(CURDIR)/$(BIN):$$PATH" cpu-runtime/build.sh $(VENV) clippy
+	$(CPU_ENV) && $(CARGO) clippy --locked --release --all-targets -p rkllm-cpu-runtime -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -60,13 +63,13 @@ lint: $(STAMP)/dev ## Formatting and lints, as errors
 test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p fake-rkllm
-	PATH="$(CURDIR)/$(BIN):$$PATH" cpu-runtime/build.sh $(VENV) test
+	$(CPU_ENV) && $(CARGO) test --locked --release -p rkllm-cpu-runtime
 
 test-python: $(STAMP)/dev build ## pytest: the fake for every generation, then the real model
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" \
 	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" \
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest tests/python cpu-runtime/tests
 
 bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)
