@@ -117,14 +117,16 @@ impl TokenStream {
             if self.handle.forks != fork::generation() {
                 return None;
             }
+            self.next = 0;
+            self.begin = 0;
             match self.handle.delivery.take(&mut self.batch) {
                 Taken::Nothing => return None,
                 Taken::Ended(ending) => return Some(ending),
                 Taken::Some => {
-                    self.next = self.batch.pieces.len();
-                    self.begin = self.batch.text.len();
                     self.text.push_str(&self.batch.text);
                     self.ids.extend_from_slice(&self.batch.ids);
+                    // For [`Self::poll`] nothing of it is left.
+                    self.batch.pieces.clear();
                 }
             }
         }

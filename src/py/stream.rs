@@ -78,6 +78,8 @@ impl TokenStream {
     /// Waits until there is something to read; a signal cancels the run and raises.
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         super::wait(py, |step| self.handle.wait(step).then_some(()))
+            // While tokens keep coming, no step runs out: signals are looked for here as well.
+            .and_then(|()| py.check_signals())
             .inspect_err(|_| self.handle.cancel())
     }
 
