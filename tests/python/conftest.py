@@ -1,0 +1,135 @@
+"""Fixtures: every test has its own copies of the fakes, and leaves nothing open."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pytest
+
+from fakes import BUILD_COMMAND, GENERATIONS, calls, fake_library, fake_model
+from support import BROKEN_PROMISES, Child, children
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from rkllm_rs import RKLLM
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+class Opener(Protocol):
+    """Opens a model of a script."""
+
+    def __call__(self, script: Any = ..., **keywords: Any) -> RKLLM: ...
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    os.environ.setdefault("RKLLM_RS_FAKES", str(REPOSITORY / "target/release"))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    folder = Path(os.environ["RKLLM_RS_FAKES"])
+    if items and not list(folder.glob("libfake_rkllm_v*.so")):
+        message = f"there are no fakes in {folder}; build them with\n  {BUILD_COMMAND}\nor set RKLLM_RS_FAKES"
+        raise pytest.UsageError(message)
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine or its user reaches a test."""
+    for name in list(os.environ):
+        if name.startswith(("RKLLM_", "HF_", "XDG_")) and name != "RKLLM_RS_FAKES":
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    home = tmp_path / "home"
+    home.mkdir()
+    for name, folder in (
+        ("HOME", home),
+        ("XDG_DATA_HOME", home / "data"),
+        ("XDG_CACHE_HOME", home / "cache"),
+    ):
+        monkeypatch.setenv(name, str(folder))
+
+
+@pytest.fixture(autouse=True)
+def nothing_open() -> Iterator[None]:
+    """Models that a test leaves open are closed, and gone before the next one begins."""
+    yield
+    settle()
+
+
+def settle() -> None:
+    """Closes all models and waits until the library has let go of them."""
+    from rkllm_rs import _native
+
+    until = time.monotonic() + 30
+    while not _native.shut_down():
+        assert time.monotonic() < until, "a model does not go away"
+
+
+@pytest.fixture(params=GENERATIONS)
+def generation(request: pytest.FixtureRequest) -> str:
+    """Each generation of the ABI."""
+    return str(request.param)
+
+
+@pytest.fixture
+def record(tmp_path: Path) -> Iterator[Path]:
+    """What the library was called with; at the end no promise to it may have been broken."""
+    path = tmp_path / "record.jsonl"
+    yield path
+    settle()
+    broken = [call for call in calls(path) if call["fn"] in BROKEN_PROMISES]
+    assert not broken
+
+
+@pytest.fixture
+def library(tmp_path: Path, generation: str, record: Path) -> Path:
+    """A library of the generation."""
+    return fake_library(tmp_path / "lib", generation, record=record, quiet=True)
+
+
+@pytest.fixture
+def make_model(tmp_path: Path) -> Callable[..., Path]:
+    """Writes scripts, each under a name of its own."""
+    count = 0
+
+    def make(script: Any = (), **more: Any) -> Path:
+        nonlocal count
+        count += 1
+        if not isinstance(script, dict):
+            script = {"runs": [{"steps": list(script)}]}
+        return fake_model(tmp_path / "models", f"model{count}.rkllm", **script, **more)
+
+    return make
+
+
+@pytest.fixture
+def open_model(make_model: Callable[..., Path], library: Path, nothing_open: None) -> Iterator[Opener]:
+    """Opens models; a script may be given as the list of its only run's steps."""
+    import rkllm_rs
+
+    opened: list[RKLLM] = []
+
+    def opener(script: Any = (), **keywords: Any) -> RKLLM:
+        path = script if isinstance(script, Path) else make_model(script)
+        keywords.setdefault("library", library)
+        with warnings.catch_warnings():
+            # No machine that runs these tests has the NPU.
+            warnings.simplefilter("ignore", rkllm_rs.RkllmWarning)
+            opened.append(rkllm_rs.RKLLM(path, **keywords))
+        return opened[-1]
+
+    yield opener
+    for model in opened:
+        model.close()
+
+
+@pytest.fixture
+def child() -> Iterator[Callable[..., Child]]:
+    """Starts programs that are spoken to; none outlives the test."""
+    yield from children([])
