@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from fakes import fake_library, fake_model
 
 ROOT = Path(__file__).parents[2]
@@ -64,5 +65,7 @@ def test_make_targets_of_the_readme_exist() -> None:
 
 def test_commands_of_the_readme_exist() -> None:
     for command in set(re.findall(r"rkllm-rs ([a-z]+)", (ROOT / "README.md").read_text())):
-        done = subprocess.run([sys.executable, "-m", "rkllm_rs", command, "--help"], check=False, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "rkllm_rs", command, "--help"], check=False, capture_output=True
+        )
         assert done.returncode == 0, command

@@ -24,7 +24,7 @@ def test_demo_streams_real_text_and_says_what_it_ran_on() -> None:
     assert "backend:             cpu" in done.stdout
     assert "This was the CPU runtime" in done.stdout
     answer = done.stdout.split("\n> ")[1].split("\n\n")[1]
-    assert len(answer.split()) > 10, answer  # noqa: PLR2004 - two sentences have more words than that
+    assert len(answer.split()) > 10, answer
 
 
 def test_demo_says_what_is_wrong(tmp_path: Path) -> None:
