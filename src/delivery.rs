@@ -16,22 +16,60 @@ use crate::loader::host::wake::{Side, WakePair};
 use crate::output::{Ending, FinishReason, LibraryPerf, PerfStats};
 use crate::utf8::Utf8Joiner;
 
+/// What one token call brought. Small, since a run that nobody reads keeps one for each token.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Piece {
+    /// How much of the text, in bytes; nothing where a character was not whole yet.
+    length: u32,
+    pub(crate) id: i32,
+}
+
+impl Piece {
+    fn new(length: usize, id: i32) -> Self {
+        let Ok(length) = u32::try_from(length) else {
+            // Becomes an error of the run, as every panic under the callback.
+            panic!("a token of {length} bytes")
+        };
+        Self { length, id }
+    }
+
+    pub(crate) fn length(self) -> usize {
+        self.length as usize
+    }
+}
+
 /// Text and tokens that have come and not been read.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     /// All pieces, one behind the other.
     pub(crate) text: String,
-    /// For each piece, where it ends in `text`, and its token.
-    pub(crate) pieces: Vec<(usize, i32)>,
-    /// One id for each token call.
-    pub(crate) ids: Vec<i32>,
+    /// One for each token call.
+    pub(crate) pieces: Vec<Piece>,
+    /// Text behind the pieces that came with no call: what was left of an unfinished character.
+    pub(crate) rest: Option<Piece>,
 }
 
 impl Batch {
     fn clear(&mut self) {
         self.text.clear();
         self.pieces.clear();
-        self.ids.clear();
+        self.rest = None;
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.pieces.is_empty() && self.rest.is_none()
+    }
+
+    /// How many bytes it holds.
+    pub(crate) fn size(&self) -> usize {
+        self.text.len() + size_of_val(self.pieces.as_slice())
+    }
+
+    /// Adds a copy of what came next.
+    pub(crate) fn append(&mut self, next: &Self) {
+        self.text.push_str(&next.text);
+        self.pieces.extend_from_slice(&next.pieces);
+        self.rest = next.rest;
     }
 }
 
@@ -84,6 +122,8 @@ pub(crate) struct Limit {
 pub(crate) struct Delivery {
     inner: Mutex<Inner>,
     arrived: Condvar,
+    /// The library's last call, for the actor: a reader need not wake for it.
+    called: Condvar,
     /// Told when the run is to be aborted.
     watch: Arc<Watch>,
     abort_wanted: AtomicBool,
@@ -105,6 +145,7 @@ impl Delivery {
         Arc::new(Self {
             inner: Mutex::default(),
             arrived: Condvar::new(),
+            called: Condvar::new(),
             watch,
             abort_wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -152,20 +193,17 @@ impl Delivery {
         let Inner {
             pending, joiner, ..
         } = &mut *inner;
-        pending.ids.push(id);
         let before = pending.text.len();
         joiner.push(bytes, &mut pending.text);
-        if pending.text.len() > before {
-            pending.pieces.push((pending.text.len(), id));
-        }
-        let grown = inner.pending.text.len() > before;
+        let length = pending.text.len() - before;
+        pending.pieces.push(Piece::new(length, id));
         if inner.tokens >= self.limit.tokens {
             inner.limit_reached = true;
             if !self.limit.by_library {
                 return self.stop_at_limit(inner);
             }
         }
-        if grown {
+        if length > 0 {
             self.wake(inner, Side::Vendor);
         }
     }
@@ -185,7 +223,7 @@ impl Delivery {
         if inner.last_call != Some(LastCall::Error) {
             inner.last_call = Some(call);
         }
-        self.arrived.notify_all();
+        self.called.notify_all();
     }
 
     /// Our own code panicked inside the callback: the run ends, the caller is told.
@@ -202,7 +240,7 @@ impl Delivery {
                 return inner.last_call;
             }
             let calls = inner.calls;
-            if self.arrived.wait_for(&mut inner, quiet).timed_out() && inner.calls == calls {
+            if self.called.wait_for(&mut inner, quiet).timed_out() && inner.calls == calls {
                 return None;
             }
         }
@@ -239,9 +277,9 @@ impl Delivery {
             pending, joiner, ..
         } = inner;
         joiner.finish(&mut pending.text);
-        if pending.text.len() > before {
-            let last = inner.last_token;
-            inner.pending.pieces.push((inner.pending.text.len(), last));
+        let length = pending.text.len() - before;
+        if length > 0 {
+            pending.rest = Some(Piece::new(length, inner.last_token));
         }
         let library = match inner.last_call {
             Some(LastCall::Finish(perf)) => perf,
@@ -325,7 +363,7 @@ impl Delivery {
     pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
         batch.clear();
         let mut inner = self.inner.lock();
-        if !inner.pending.ids.is_empty() || !inner.pending.text.is_empty() {
+        if !inner.pending.is_empty() {
             std::mem::swap(&mut inner.pending, batch);
             return Taken::Some;
         }
@@ -338,7 +376,7 @@ impl Delivery {
     /// Sleeps until there is something to take; false when `limit` has passed first.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
         let mut inner = self.inner.lock();
-        let ready = |inner: &Inner| !inner.pending.pieces.is_empty() || inner.ending.is_some();
+        let ready = |inner: &Inner| !inner.pending.text.is_empty() || inner.ending.is_some();
         if ready(&inner) {
             return true;
         }
@@ -362,7 +400,7 @@ impl Delivery {
     /// Asks for `wake` to be signalled once when something comes; true when something is there.
     pub(crate) fn arm(&self, wake: WakePair) -> bool {
         let mut inner = self.inner.lock();
-        if !inner.pending.pieces.is_empty() || inner.ending.is_some() {
+        if !inner.pending.text.is_empty() || inner.ending.is_some() {
             return true;
         }
         inner.wake = Some(wake);

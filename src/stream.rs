@@ -9,6 +9,9 @@ use crate::loader::host::fork;
 use crate::loader::host::wake::WakePair;
 use crate::output::{Chunk, Ending, Generation};
 
+/// A batch of so many bytes is kept as it is; smaller ones are copied together.
+const LARGE: usize = 64 * 1024;
+
 /// The pieces of an answer; dropping it cancels the run.
 pub struct TokenStream {
     handle: StreamHandle,
@@ -16,8 +19,8 @@ pub struct TokenStream {
     /// The next piece of `batch`, and where it begins.
     next: usize,
     begin: usize,
-    text: String,
-    ids: Vec<i32>,
+    /// What was read before `batch`.
+    read: Vec<Batch>,
     wake: Option<WakePair>,
 }
 
@@ -62,8 +65,7 @@ impl TokenStream {
             batch: Batch::default(),
             next: 0,
             begin: 0,
-            text: String::new(),
-            ids: Vec::new(),
+            read: Vec::new(),
             wake: None,
         }
     }
@@ -77,38 +79,51 @@ impl TokenStream {
     /// The next piece that has come, as text and token, without waiting.
     #[inline]
     pub fn poll(&mut self) -> Poll<(&str, i32)> {
-        if self.next == self.batch.pieces.len() {
-            if let Some(found) = self.refill() {
+        let piece = loop {
+            if let Some(piece) = self.batch.pieces.get(self.next) {
+                self.next += 1;
+                if piece.length() > 0 {
+                    break *piece;
+                }
+            } else if let Some(rest) = self
+                .batch
+                .rest
+                .filter(|_| self.begin < self.batch.text.len())
+            {
+                break rest;
+            } else if let Some(found) = self.refill() {
                 return found;
             }
-        }
-        let (end, id) = self.batch.pieces[self.next];
-        let piece = &self.batch.text[self.begin..end];
-        self.next += 1;
+        };
+        let end = self.begin + piece.length();
+        let text = &self.batch.text[self.begin..end];
         self.begin = end;
-        Poll::Ready((piece, id))
+        Poll::Ready((text, piece.id))
     }
 
-    /// Takes what has come; `None` when there is at least one piece now.
+    /// Takes what has come; `None` when there is something now.
     fn refill(&mut self) -> Option<Poll<(&'static str, i32)>> {
         if self.handle.forks != fork::generation() {
             return Some(Poll::Ended(Err(Arc::new(Error::Forked))));
         }
-        loop {
-            self.next = 0;
-            self.begin = 0;
-            match self.handle.delivery.take(&mut self.batch) {
-                Taken::Nothing => return Some(Poll::Nothing),
-                Taken::Ended(ending) => return Some(Poll::Ended(ending.outcome.map(drop))),
-                Taken::Some => {
-                    self.text.push_str(&self.batch.text);
-                    self.ids.extend_from_slice(&self.batch.ids);
-                    if !self.batch.pieces.is_empty() {
-                        return None;
-                    }
-                }
-            }
+        match self.take() {
+            Taken::Nothing => Some(Poll::Nothing),
+            Taken::Ended(ending) => Some(Poll::Ended(ending.outcome.map(drop))),
+            Taken::Some => None,
         }
+    }
+
+    /// Puts the batch away and takes the next.
+    fn take(&mut self) -> Taken {
+        match self.read.last_mut() {
+            _ if self.batch.is_empty() => {}
+            // Its room is used again, so that a reader who keeps up works in warm memory.
+            Some(read) if self.batch.size() < LARGE => read.append(&self.batch),
+            _ => self.read.push(std::mem::take(&mut self.batch)),
+        }
+        self.next = 0;
+        self.begin = 0;
+        self.handle.delivery.take(&mut self.batch)
     }
 
     /// Takes all that has come without handing it out: for [`TokenStream::generation`].
@@ -117,17 +132,10 @@ impl TokenStream {
             if self.handle.forks != fork::generation() {
                 return None;
             }
-            self.next = 0;
-            self.begin = 0;
-            match self.handle.delivery.take(&mut self.batch) {
+            match self.take() {
                 Taken::Nothing => return None,
                 Taken::Ended(ending) => return Some(ending),
-                Taken::Some => {
-                    self.text.push_str(&self.batch.text);
-                    self.ids.extend_from_slice(&self.batch.ids);
-                    // For [`Self::poll`] nothing of it is left.
-                    self.batch.pieces.clear();
-                }
+                Taken::Some => {}
             }
         }
     }
@@ -139,18 +147,26 @@ impl TokenStream {
             return Some(Err(Arc::new(Error::Forked)));
         }
         let ending = self.drain()?;
-        Some(ending.outcome.map(|finish_reason| Generation {
-            text: self.text.clone(),
-            token_ids: self.ids.clone(),
-            finish_reason,
-            perf: ending.perf,
+        Some(ending.outcome.map(|finish_reason| {
+            let (text, token_ids) = self.so_far();
+            Generation {
+                text,
+                token_ids,
+                finish_reason,
+                perf: ending.perf,
+            }
         }))
     }
 
     /// What has come so far: text and token ids.
     #[must_use]
-    pub fn so_far(&self) -> (&str, &[i32]) {
-        (&self.text, &self.ids)
+    pub fn so_far(&self) -> (String, Vec<i32>) {
+        let batches = || self.read.iter().chain([&self.batch]);
+        let pieces = batches().flat_map(|batch| &batch.pieces);
+        (
+            batches().map(|batch| batch.text.as_str()).collect(),
+            pieces.map(|piece| piece.id).collect(),
+        )
     }
 
     /// Waits for the end and gives the whole answer.

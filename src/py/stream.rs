@@ -58,7 +58,7 @@ impl TokenStream {
                 tokens: ids.len(),
                 ..Default::default()
             };
-            Ok(Py::new(py, Generation::of(py, text, ids, "cancelled", perf)?)?.into_any())
+            Ok(Py::new(py, Generation::of(py, &text, &ids, "cancelled", perf)?)?.into_any())
         })
     }
 
