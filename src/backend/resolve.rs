@@ -92,12 +92,15 @@ pub fn resolve_in(spec: &[PathBuf], options: &LoadOptions, env: &Environment) ->
         }
         match choice.load(&path, kind, options, env) {
             Ok((runtime, warnings)) => {
+                let fallback = passed
+                    .reason()
+                    .map(|why| format!("{} runs on the {}: {why}", path.display(), kind.backend()));
                 return Ok(Resolved {
                     model: path,
                     kind,
                     runtime,
                     warnings,
-                    fallback: passed.reason(),
+                    fallback,
                 });
             }
             Err(Refused::Final(error)) => return Err(error),

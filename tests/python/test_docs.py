@@ -13,6 +13,8 @@ import pytest
 from fakes import fake_library, fake_model
 
 ROOT = Path(__file__).parents[2]
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "/nonexistent")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "cpu-runtime" / "README.md"]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
@@ -32,7 +34,7 @@ def test_example_runs(where: str, code: str, tmp_path: Path) -> None:
     for name in set(re.findall(r"[\w.-]+\.rkllm", code)):
         fake_model(tmp_path, name, **script)
     for name in set(re.findall(r"[\w.-]+\.gguf", code)):
-        (tmp_path / name).symlink_to(os.environ.get("RKLLM_RS_TEST_GGUF", "/nonexistent"))
+        (tmp_path / name).symlink_to(MODEL)
     environment = dict(os.environ)
     if ".rkllm" in code:
         environment["RKLLM_RS_LIB"] = str(fake_library(tmp_path, "v1_3_0"))
