@@ -10,6 +10,7 @@ mod flag;
 mod instance;
 mod llama;
 mod log;
+mod omp;
 mod params;
 mod perf;
 mod request;

@@ -8,6 +8,10 @@ use crate::request::Mode;
 /// Positions whose logits are taken in one go: a large vocabulary makes them large.
 const LOGITS_CHUNK: usize = 64;
 
+/// From so many positions on, llama.cpp's attention sums in another order, which shows in the last
+/// digits and now and then in a word.
+const WIDE: usize = 64;
+
 /// How a prompt's computing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Prefilled {
@@ -44,11 +48,12 @@ impl Session {
         // the last token must be computed, since the cache holds no logits.
         let row = &self.rows[at];
         let reused = if mode == Mode::Generate {
-            let most = if prompt.embeddings.is_empty() {
-                prompt.tokens.len() - 1
-            } else {
-                prompt.tokens.len()
-            };
+            let most = prompt.tokens.len()
+                - if prompt.embeddings.is_empty() {
+                    self.least_computed(length)
+                } else {
+                    0
+                };
             common(&row.cache[..row.reusable], &prompt.tokens).min(most)
         } else {
             0
@@ -57,6 +62,13 @@ impl Session {
         self.rows[at].pending = None;
         // Some models cannot keep a part, and have dropped all.
         Ok(self.rows[at].cache.len())
+    }
+
+    /// How many positions at the end of a prompt are computed even if the cache has them: so many that
+    /// they are summed as in the first run, and a repeated prompt gives the same answer.
+    fn least_computed(&self, length: usize) -> usize {
+        let in_last_chunk = (length - 1) % self.context.chunk() + 1;
+        if in_last_chunk >= WIDE { WIDE } else { 1 }
     }
 
     /// Drops at least `need` positions after the first `spared` ones; false if there are not as many

@@ -17,6 +17,13 @@
 static int failures;
 static RKLLMFunctions f;
 
+#define SAME(a, b)                                                                    \
+    do {                                                                              \
+        if (strcmp(a, b)) {                                                           \
+            fprintf(stderr, "abi_demo.c:%d: failed: '%s' is not '%s'\n", __LINE__, a, b); \
+            failures++;                                                               \
+        }                                                                             \
+    } while (0)
 #define CHECK(what)                                                             \
     do {                                                                        \
         if (!(what)) {                                                          \
@@ -232,7 +239,7 @@ static void check_generation(LLMHandle h, Seen *seen) {
 
     Seen *again = calloc(1, sizeof *again);
     CHECK(run(h, text_input("What is the capital of France?"), infer(0, 0, 0), again) == 0);
-    CHECK(strcmp(again->text, seen->text) == 0);
+    SAME(again->text, seen->text);
     CHECK(again->perf.prefill_tokens < prompt); /* taken from the cache */
     reset(again, h);
     CHECK(run(h, text_input("What is the capital of France?"), infer(0, 0, 3), again) == 0);
@@ -336,7 +343,7 @@ static void *abort_soon(void *handle) {
 }
 
 static void *abort_later(void *handle) {
-    usleep(150000);
+    usleep(300000);
     CHECK(f.is_running(handle) == 1);
     CHECK(f.abort(handle) == 0);
     return NULL;
@@ -374,20 +381,33 @@ static void check_abort(LLMHandle h, Seen *seen) {
     CHECK(seen->n_tokens == 5);
 }
 
-static void check_history(LLMHandle h, Seen *seen) {
+#define SYSTEM "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
+#define USER(text) "<|im_start|>user\n" text "<|im_end|>\n<|im_start|>assistant\n"
+
+/* Two turns with history are what one run over the whole conversation is; `plain` has no template. */
+static void check_history(LLMHandle h, LLMHandle plain, Seen *seen) {
+    Seen *whole = calloc(1, sizeof *whole);
     CHECK(f.clear_kv_cache(h, 0, NULL, NULL) == 0);
     reset(seen, h);
-    CHECK(run(h, text_input("My name is Alice. Remember it."), infer(0, 1, 40), seen) == 0);
+    CHECK(run(h, text_input("What is 2+2?"), infer(0, 1, 4), seen) == 0);
     int first = cache_size(h);
+    char conversation[4096];
+    snprintf(conversation, sizeof conversation, SYSTEM USER("What is 2+2?") "%.2000s<|im_end|>\n" USER("And 3+3?"), seen->text);
     reset(seen, h);
-    CHECK(run(h, text_input("What is my name?"), infer(0, 1, 40), seen) == 0);
+    CHECK(run(h, text_input("And 3+3?"), infer(0, 1, 12), seen) == 0);
     fprintf(stderr, "second turn: %s\n", seen->text);
-    CHECK(strstr(seen->text, "Alice") != NULL);
     CHECK(cache_size(h) > first);
     CHECK(seen->perf.prefill_tokens < first);
+    CHECK(run(plain, text_input(conversation), infer(0, 0, 12), whole) == 0);
+    SAME(whole->text, seen->text);
+    /* Without history the turn stands alone. */
+    CHECK(f.clear_kv_cache(plain, 0, NULL, NULL) == 0);
+    reset(whole, plain);
+    CHECK(run(plain, text_input(SYSTEM USER("And 3+3?")), infer(0, 0, 12), whole) == 0);
     reset(seen, h);
-    CHECK(run(h, text_input("What is my name?"), infer(0, 0, 40), seen) == 0);
-    CHECK(strstr(seen->text, "Alice") == NULL);
+    CHECK(run(h, text_input("And 3+3?"), infer(0, 0, 12), seen) == 0);
+    SAME(whole->text, seen->text);
+    free(whole);
     CHECK(f.clear_kv_cache(h, 1, NULL, NULL) == 0);
     int system = cache_size(h);
     fprintf(stderr, "system prompt: %d tokens\n", system);
@@ -611,8 +631,11 @@ int main(int argc, char **argv) {
     check_defaults();
     check_refusals(model);
     LLMHandle h = open_model(model, 2048, 1);
+    LLMHandle plain = open_model(model, 512, 1);
+    CHECK(f.set_chat_template(plain, "", "", "") == 0);
     check_generation(h, seen);
-    check_history(h, seen);
+    check_history(h, plain, seen);
+    CHECK(f.destroy(plain) == 0);
     check_abort(h, seen);
     reset(seen, h);
     pthread_create(&thread, NULL, abort_later, h);
