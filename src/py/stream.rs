@@ -5,6 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use super::errors::with_partial;
@@ -110,8 +111,9 @@ fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
 
 /// The coroutine that waits for the next item of `stream`.
 fn wait_async<'py>(py: Python<'py>, stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    py.import("rkllm_rs._aio")?
-        .getattr("next_item")?
+    static NEXT_ITEM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    NEXT_ITEM
+        .import(py, "rkllm_rs._aio", "next_item")?
         .call1((stream,))
 }
 
