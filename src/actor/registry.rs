@@ -53,6 +53,11 @@ static GAVE_UP: Mutex<Option<Instant>> = Mutex::new(None);
 /// destructors under a live run.
 #[must_use]
 pub fn shut_down() -> bool {
+    // In a forked child the models are the parent's: their threads are not there to let go of them,
+    // and may have held any lock when the child was made.
+    if host::fork::generation() != 0 {
+        return true;
+    }
     let models = live();
     for model in &models {
         model.close();
