@@ -301,7 +301,9 @@ impl Model {
         if role != "user" {
             able.require("role")?;
         }
-        let role = CString::new(role).map_err(|_| Error::invalid("role", "it holds a NUL"))?;
+        let role = CString::new(role).map_err(|_| {
+            Error::invalid_with_hint("role", "it holds a NUL", "Give \"user\" or \"tool\".")
+        })?;
         if options.thinking.is_some() {
             able.require("thinking")?;
         }

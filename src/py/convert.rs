@@ -23,6 +23,7 @@ pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> 
     InvalidType::new_err(
         value.py(),
         &format!("{name}: expected {wanted}, got {}", type_name(value)),
+        format!("Pass {wanted}."),
     )
 }
 
@@ -109,7 +110,11 @@ fn double(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             raise(
                 value.py(),
-                &Error::invalid(name, "the number does not fit a float"),
+                &Error::invalid_with_hint(
+                    name,
+                    "the number does not fit a float",
+                    "Give a number that fits a C float (up to 3.4e38).",
+                ),
             )
         } else {
             wrong_type(name, "a float", value)
@@ -158,7 +163,11 @@ pub(super) fn c_text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<O
     let nul = |_| {
         raise(
             value.py(),
-            &Error::invalid(name, "it holds a NUL character"),
+            &Error::invalid_with_hint(
+                name,
+                "it holds a NUL character",
+                "Remove it: the C library would take it for the end of the text.",
+            ),
         )
     };
     CString::new(owned).map(Some).map_err(nul)
@@ -192,7 +201,11 @@ pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     if bytes.contains(&0) {
         return Err(raise(
             py,
-            &Error::invalid(name, "the path holds a NUL byte"),
+            &Error::invalid_with_hint(
+                name,
+                "the path holds a NUL byte",
+                "Remove it: no file can have such a name.",
+            ),
         ));
     }
     Ok(PathBuf::from(OsString::from_vec(bytes)))

@@ -80,7 +80,8 @@ pub(super) fn with_partial(
 pub(super) struct InvalidType;
 
 impl InvalidType {
-    pub(super) fn new_err(py: Python<'_>, message: &str) -> PyErr {
-        build(py, "InvalidTypeError", message, None, Vec::new()).unwrap_or_else(|failure| failure)
+    pub(super) fn new_err(py: Python<'_>, message: &str, hint: String) -> PyErr {
+        build(py, "InvalidTypeError", message, Some(hint), Vec::new())
+            .unwrap_or_else(|failure| failure)
     }
 }

@@ -1,6 +1,6 @@
 //! `Model`, on which Python's `RKLLM` stands.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -24,6 +24,15 @@ pub(super) struct Model {
     runtime: Py<Runtime>,
 }
 
+fn own_sampling(value: &Bound<'_, PyAny>) -> PyResult<sampling::SamplingParams> {
+    let wrong = |_| convert::wrong_type("sampling", "SamplingParams", value);
+    Ok(value.cast::<SamplingParams>().map_err(wrong)?.get().0)
+}
+
+fn optional_boolean(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<bool>> {
+    value.map(|value| convert::boolean(name, value)).transpose()
+}
+
 fn config(keywords: &Bound<'_, PyDict>) -> PyResult<ModelConfig> {
     let mut config = ModelConfig::default();
     for (key, value) in keywords {
@@ -37,7 +46,7 @@ fn config(keywords: &Bound<'_, PyDict>) -> PyResult<ModelConfig> {
             "max_context_len" => config.max_context_len = Some(convert::integer(name, value)?),
             "max_new_tokens" => config.max_new_tokens = Some(convert::integer(name, value)?),
             "n_keep" => config.n_keep = Some(convert::integer(name, value)?),
-            "sampling" => config.sampling = value.cast::<SamplingParams>()?.get().0,
+            "sampling" => config.sampling = own_sampling(value)?,
             "skip_special_token" => {
                 config.skip_special_token = Some(convert::boolean(name, value)?);
             }
@@ -53,7 +62,12 @@ fn config(keywords: &Bound<'_, PyDict>) -> PyResult<ModelConfig> {
             "use_cross_attn" => config.use_cross_attn = Some(convert::boolean(name, value)?),
             _ => {
                 let message = format!("RKLLM() got an unexpected keyword argument '{name}'");
-                return Err(super::errors::InvalidType::new_err(value.py(), &message));
+                let hint = "See help(rkllm_rs.RKLLM).".to_owned();
+                return Err(super::errors::InvalidType::new_err(
+                    value.py(),
+                    &message,
+                    hint,
+                ));
             }
         }
     }
@@ -102,8 +116,8 @@ impl Model {
     }
     /// The model's file.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.model.path().to_owned()
+    fn path(&self) -> OsString {
+        self.model.path().as_os_str().to_owned()
     }
     /// Whether it is closed.
     #[getter]
@@ -138,7 +152,7 @@ impl Model {
     }
 
     /// Starts a run (`rkllm_run`) and returns its stream; never blocks.
-    #[pyo3(signature = (input, *, max_new_tokens=None, sampling=None, timeout=None, keep_history=false, role=None, thinking=None))]
+    #[pyo3(signature = (input, *, max_new_tokens=None, sampling=None, timeout=None, keep_history=None, role=None, thinking=None))]
     #[allow(clippy::too_many_arguments, reason = "the keywords of a call")]
     fn stream(
         &self,
@@ -147,24 +161,21 @@ impl Model {
         max_new_tokens: Option<&Bound<'_, PyAny>>,
         sampling: Option<&Bound<'_, PyAny>>,
         timeout: Option<&Bound<'_, PyAny>>,
-        keep_history: bool,
+        keep_history: Option<&Bound<'_, PyAny>>,
         role: Option<&Bound<'_, PyAny>>,
-        thinking: Option<bool>,
+        thinking: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<TokenStream> {
         let sampling = match sampling {
-            Some(value) => {
-                let wrong = |_| convert::wrong_type("sampling", "SamplingParams", value);
-                value.cast::<SamplingParams>().map_err(wrong)?.get().0
-            }
+            Some(value) => own_sampling(value)?,
             None => sampling::SamplingParams::default(),
         };
         let options = GenerateOptions {
             max_new_tokens: convert::optional_integer("max_new_tokens", max_new_tokens)?,
             sampling,
             timeout: convert::seconds("timeout", timeout)?,
-            keep_history,
+            keep_history: optional_boolean("keep_history", keep_history)?.unwrap_or(false),
             role: role.map(|role| convert::text("role", role)).transpose()?,
-            thinking,
+            thinking: optional_boolean("thinking", thinking)?,
         };
         let stream = self
             .model

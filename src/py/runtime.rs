@@ -1,5 +1,6 @@
 //! `Runtime`, `Identity`, `backends`, and the choice of library and model.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -51,7 +52,7 @@ pub(super) struct BackendStatus {
     /// Whether library and device are there; the library is examined, not loaded.
     available: bool,
     /// Path of the library that would be loaded, or `None`.
-    library: Option<PathBuf>,
+    library: Option<OsString>,
     /// What was found, or what is missing.
     reason: Option<String>,
     /// What to do about it, or `None`.
@@ -201,8 +202,9 @@ impl Runtime {
 
     /// The library's file.
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.0.path().to_owned()
+    fn path(&self) -> OsString {
+        // A str, as the vendor's own tools and os.path have them, not a pathlib object.
+        self.0.path().as_os_str().to_owned()
     }
 
     /// "npu" or "cpu".
@@ -312,7 +314,7 @@ pub(super) fn backends(
         .map(|status| BackendStatus {
             name: status.name.to_string(),
             available: status.available,
-            library: status.library,
+            library: status.library.map(PathBuf::into_os_string),
             reason: Some(status.reason).filter(|reason| !reason.is_empty()),
             hint: status.hint,
         })
