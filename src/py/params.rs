@@ -193,10 +193,13 @@ impl Tokens {
     }
 
     fn __getitem__(&self, index: isize) -> PyResult<i32> {
-        // The interpreter has added the length to a negative index.
-        let found = usize::try_from(index)
-            .ok()
-            .and_then(|index| self.0.get(index));
+        // Subscripts come as they are written, negative ones too.
+        let from_end = index < 0;
+        let found = match index.unsigned_abs() {
+            back if from_end => self.0.len().checked_sub(back),
+            index => Some(index),
+        }
+        .and_then(|index| self.0.get(index));
         found
             .copied()
             .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("no such token"))
