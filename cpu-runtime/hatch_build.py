@@ -29,7 +29,8 @@ class LibraryHook(BuildHookInterface[Any]):
         prebuilt = os.environ.get(PREBUILT)
         if prebuilt:
             if not Path(prebuilt).is_file():
-                raise FileNotFoundError(f"{PREBUILT} names {prebuilt}, which is not there")
+                message = f"{PREBUILT} names {prebuilt}, which is not there"
+                raise FileNotFoundError(message)
             if Path(prebuilt).resolve() != target.resolve():
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(prebuilt, target)

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+# The program waits for a real model, and the machine may be busy.
+pytestmark = pytest.mark.timeout(400)
+
 HERE = Path(__file__).parent
 LIBRARY_VARIABLE = "RKLLM_RS_CPU_PREBUILT"
 MODEL_VARIABLE = "RKLLM_RS_TEST_GGUF"
@@ -82,7 +85,9 @@ def test_only_the_abi_is_exported(library: Path) -> None:
     tool = shutil.which("nm")
     if not tool:
         pytest.skip("NO nm: the exported symbols were not tested")
-    done = subprocess.run([tool, "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [tool, "-D", "--defined-only", str(library)], capture_output=True, text=True, check=True
+    )
     names = {line.split()[-1] for line in done.stdout.splitlines()}
     functions = (
         "createDefaultParam init run run_async abort is_running destroy load_lora load_prompt_cache "

@@ -21,7 +21,7 @@ def library_path() -> str:
     """
     path = os.path.join(os.path.dirname(os.path.abspath(__file__)), "lib", "librkllmrt_cpu.so")
     if not os.path.isfile(path):
-        raise FileNotFoundError(
-            f"{path} is missing: reinstall rkllm-rs-cpu, or run cpu-runtime/build.sh in a source tree"
-        )
+        hint = "reinstall rkllm-rs-cpu, or run cpu-runtime/build.sh in a source tree"
+        message = f"{path} is missing: {hint}"
+        raise FileNotFoundError(message)
     return path

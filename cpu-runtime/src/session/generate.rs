@@ -78,7 +78,7 @@ impl Session {
         for (at, prompt) in prompts.iter().enumerate() {
             ready.push(self.make_ready(at, prompt, request.mode, continues, spared)?);
         }
-        self.sequel = Sequel::None;
+        let sequel = std::mem::replace(&mut self.sequel, Sequel::None);
 
         let mut live = Vec::with_capacity(prompts.len());
         let mut values = Vec::new();
@@ -105,12 +105,12 @@ impl Session {
         match prefilled {
             Ok(Prefilled::Done) => {}
             Ok(Prefilled::Aborted) => {
-                self.roll_back(continues, &before);
+                self.roll_back(continues.then_some(sequel), &before);
                 sink.finish(&perf);
                 return Ok(());
             }
             Err(reason) => {
-                self.roll_back(continues, &before);
+                self.roll_back(continues.then_some(sequel), &before);
                 return Err(begun(reason));
             }
         }
@@ -150,19 +150,21 @@ impl Session {
         Ok(())
     }
 
-    /// After an abort in prefill: a conversation is as it was before the run.
-    fn roll_back(&mut self, continues: bool, before: &[(usize, Option<Pending>)]) {
+    /// After an abort or a failure in prefill: what was to be continued is as it was before the run.
+    fn roll_back(&mut self, continued: Option<Sequel>, before: &[(usize, Option<Pending>)]) {
+        // A shift has made the cache shorter than it was: then there is no way back.
+        let whole = before
+            .iter()
+            .zip(&self.rows)
+            .all(|(&(length, _), row)| length <= row.cache.len());
+        let back = continued.filter(|_| whole);
         for (at, &(length, pending)) in before.iter().enumerate() {
-            if continues && length <= self.rows[at].cache.len() {
+            if back.is_some() {
                 self.cut_back(at, length);
-                self.rows[at].pending = pending;
-            } else {
-                self.rows[at].pending = None;
             }
+            self.rows[at].pending = if back.is_some() { pending } else { None };
         }
-        if continues {
-            self.sequel = Sequel::Conversation;
-        }
+        self.sequel = back.unwrap_or(Sequel::None);
     }
 
     fn first_token(

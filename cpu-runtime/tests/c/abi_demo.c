@@ -14,8 +14,19 @@
 
 #define MOST 4096
 
+/* The private table of the CPU runtime. */
+typedef struct {
+    uint32_t version, size;
+    int (*count_tokens)(LLMHandle, const char *, size_t, const char *);
+    int (*vocab_size)(LLMHandle);
+    int (*embd_size)(LLMHandle);
+    int (*context_limit)(LLMHandle);
+    int (*set_seed)(LLMHandle, int, uint64_t);
+} CpuTable;
+
 static int failures;
 static RKLLMFunctions f;
+static const CpuTable *table;
 
 #define SAME(a, b)                                                                    \
     do {                                                                              \
@@ -87,6 +98,15 @@ static int on_result(RKLLMResult *result, void *userdata, int state) {
     return seen->pause_at && seen->n_tokens == seen->pause_at;
 }
 
+static RKLLMInput text_input(const char *text) {
+    RKLLMInput input;
+    memset(&input, 0, sizeof input);
+    input.role = "user";
+    input.input_type = RKLLM_INPUT_PROMPT;
+    input.prompt_input = text;
+    return input;
+}
+
 static void *symbol(void *library, const char *name) {
     void *found = dlsym(library, name);
     if (!found) {
@@ -118,16 +138,12 @@ static void open_library(const char *path) {
     LOAD(get_kv_cache_size);
     LOAD(set_function_tools);
     LOAD(set_cross_attn_params);
+    const CpuTable *(*get)(uint32_t);
+    *(void **)&get = symbol(library, "rkllm_rs_cpu_table");
+    table = get(1);
+    CHECK(table && table->version == 1 && table->size == sizeof *table);
+    CHECK(!get(0) && !get(99));
     CHECK(!dlsym(library, "llama_decode") && !dlsym(library, "ggml_init"));
-}
-
-static RKLLMInput text_input(const char *text) {
-    RKLLMInput input;
-    memset(&input, 0, sizeof input);
-    input.role = "user";
-    input.input_type = RKLLM_INPUT_PROMPT;
-    input.prompt_input = text;
-    return input;
 }
 
 static RKLLMInput token_input(const int32_t *tokens, size_t count) {
@@ -588,6 +604,44 @@ static void check_async(LLMHandle h, Seen *seen) {
     CHECK(!pthread_equal(seen->thread, pthread_self()));
 }
 
+static void check_table(LLMHandle h, Seen *seen) {
+    const char *text = "Invent a word and explain it.";
+    CHECK(table->vocab_size(h) == 49152 && table->embd_size(h) == 576 && table->context_limit(h) == 8192);
+    CHECK(f.clear_kv_cache(h, 0, NULL, NULL) == 0);
+    RKLLMSamplingParam sampling = {40, 0.95f, 1.5f, 1.0f, 0, 0, 0, 5.0f, 0.1f};
+    RKLLMInferParam wild = infer(0, 0, 16);
+    wild.sampling_params = &sampling;
+    Seen *again = calloc(1, sizeof *again);
+    CHECK(table->set_seed(h, 1, 42) == 0);
+    reset(seen, h);
+    CHECK(run(h, text_input(text), wild, seen) == 0);
+    CHECK(table->count_tokens(h, text, strlen(text), "user") == seen->perf.prefill_tokens);
+    CHECK(table->count_tokens(h, text, strlen(text), NULL) == seen->perf.prefill_tokens);
+    CHECK(table->count_tokens(h, text, 6, "user") < seen->perf.prefill_tokens);
+    CHECK(table->count_tokens(h, text, 6, "nobody") == -1);
+    CHECK(run(h, text_input(text), wild, again) == 0);
+    SAME(again->text, seen->text);
+    CHECK(table->set_seed(h, 1, 43) == 0);
+    reset(again, h);
+    CHECK(run(h, text_input(text), wild, again) == 0);
+    CHECK(strcmp(again->text, seen->text) != 0);
+    CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
+    free(again);
+}
+
+/* Characters of several tokens: waiting calls without text, then whole characters only. */
+static void check_characters(LLMHandle plain, Seen *seen) {
+    reset(seen, plain);
+    RKLLMSamplingParam sampling = {1, 1.0f, 0.0f, 1.0f, 0, 0, 0, 5.0f, 0.1f};
+    RKLLMInferParam greedy = infer(0, 0, 24);
+    greedy.sampling_params = &sampling;
+    const char *text = "\xF0\x9F\x90\x88 \xF0\x9F\x90\x88 \xF0\x9F\x90\x88 \xF0\x9F\x90\x88 \xF0\x9F\x90\x88";
+    CHECK(run(plain, text_input(text), greedy, seen) == 0);
+    fprintf(stderr, "%d tokens, %d waiting: %s\n", seen->n_tokens, seen->n_waiting, seen->text);
+    CHECK(seen->n_tokens == 24 && seen->n_waiting > 0);
+    CHECK(strstr(seen->text, "\xF0\x9F\x90\x88") != NULL);
+}
+
 static void *one_model(void *model) {
     Seen *seen = calloc(1, sizeof *seen);
     LLMHandle h = open_model(model, 256, 1);
@@ -635,7 +689,9 @@ int main(int argc, char **argv) {
     CHECK(f.set_chat_template(plain, "", "", "") == 0);
     check_generation(h, seen);
     check_history(h, plain, seen);
+    check_characters(plain, seen);
     CHECK(f.destroy(plain) == 0);
+    check_table(h, seen);
     check_abort(h, seen);
     reset(seen, h);
     pthread_create(&thread, NULL, abort_later, h);
