@@ -1,0 +1,201 @@
+"""What is measured; each function gives rows, ours and the floor taken in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+from harness import TOKEN, NullModel, Row, Size, queue_floor, str_floor
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterable, Callable, Iterable
+
+
+def timed(items: Iterable[object], count: int) -> tuple[float, float]:
+    """Nanoseconds for each item of a loop that does nothing, and the loop's CPU time."""
+    start, cpu = time.perf_counter_ns(), time.thread_time_ns()
+    for _ in items:
+        pass
+    return (time.perf_counter_ns() - start) / count, (time.thread_time_ns() - cpu) / count
+
+
+async def timed_async(items: AsyncIterable[object], count: int) -> float:
+    """Nanoseconds for each item of an ``async for`` that does nothing."""
+    start = time.perf_counter_ns()
+    async for _ in items:
+        pass
+    return (time.perf_counter_ns() - start) / count
+
+
+def throughput(size: Size) -> list[Row]:
+    """A loop over a run that comes as fast as the callback takes it."""
+    floor, model, count = str_floor(), NullModel(), size.tokens
+    rows = (
+        Row("str, flat out", "ns/token", target=1.5),
+        Row("str, flat out, reader's CPU time", "ns/token", target=1.5),
+        Row("Chunk, flat out", "ns/token", target=3.0),
+        Row("Chunk, flat out, reader's CPU time", "ns/token", target=3.0),
+    )
+    for _ in range(size.rounds):
+        least = timed(floor.strings(count, TOKEN), count)
+        texts = timed(model.stream(count).texts(), count)
+        chunks = timed(model.stream(count), count)
+        for row, ours, only_str in zip(rows, texts + chunks, least + least, strict=True):
+            row.ours.append(ours)
+            row.floor.append(only_str)
+    model.close()
+    return list(rows)
+
+
+def asynchronous(size: Size) -> list[Row]:
+    """``async for`` beside ``for``: for information."""
+    model, count = NullModel(), size.tokens // 5
+    row = Row("async for over str (floor: for)", "ns/token")
+    for _ in range(size.rounds):
+        row.ours.append(asyncio.run(timed_async(model.stream(count).texts(), count)))
+        row.floor.append(timed(model.stream(count).texts(), count)[0])
+    model.close()
+    return [row]
+
+
+def paced(model: NullModel, tokens: int, microseconds: int) -> dict[str, float]:
+    """One run of ours at a pace: latency from the callback to the loop's body, switches, CPU time."""
+    seen: list[int] = []
+    see, now = seen.append, time.monotonic_ns
+    before, cpu = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw, time.process_time_ns()
+    for _ in model.stream(tokens, microseconds).texts():
+        see(now())
+    cpu = time.process_time_ns() - cpu
+    switches = resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before
+    latencies = [at - made for at, made in zip(seen, model.stamps, strict=False)]
+    return {
+        "p50_ns": statistics.median(latencies),
+        "switches": switches / tokens,
+        "cpu_ns": cpu / tokens,
+    }
+
+
+def queue(mode: str, count: int, microseconds: int) -> dict[str, float]:
+    """The C++ queue's figures."""
+    command = [queue_floor(), mode, str(count), str(microseconds)]
+    result: dict[str, float] = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    return result
+
+
+def delivery(size: Size) -> list[Row]:
+    """A token each millisecond."""
+    model = NullModel()
+    latency = Row("callback to loop body, p50, 1 ms a token", "us", target=2.0)
+    switches = Row("context switches, 1 ms a token", "/token", target=2.1, absolute=True)
+    queue_floor()
+    for _ in range(size.rounds):
+        for figures, into in (
+            (paced(model, size.paced, 1000), "ours"),
+            (queue("paced", size.paced, 1000), "floor"),
+        ):
+            getattr(latency, into).append(figures["p50_ns"] / 1e3)
+            getattr(switches, into).append(figures["switches"])
+    model.close()
+    return [latency, switches]
+
+
+def cpu(size: Size) -> list[Row]:
+    """What a token costs at the pace of a real model."""
+    model = NullModel()
+    row = Row("CPU time, 20 ms a token", "us/token", target=2.0)
+    queue_floor()
+    for _ in range(size.rounds):
+        row.ours.append(paced(model, size.slow, 20_000)["cpu_ns"] / 1e3)
+        row.floor.append(queue("paced", size.slow, 20_000)["cpu_ns"] / 1e3)
+    model.close()
+    return [row]
+
+
+def first(size: Size) -> list[Row]:
+    """From ``stream()`` to the first callback, by a library that answers at once."""
+    model = NullModel()
+    rows = []
+    # Long enough for every cache to be somebody else's; and as one request follows another.
+    for gap in (0.02, 0.001):
+        row = Row(f"stream() to first callback, p50, {gap * 1e3:g} ms idle", "us", target=2.0)
+        rows.append(row)
+        for _ in range(size.rounds):
+            latencies = []
+            for _ in range(size.starts):
+                time.sleep(gap)
+                asked = time.monotonic_ns()
+                model.stream(1).result()
+                latencies.append(model.stamps[0] - asked)
+            row.ours.append(statistics.median(latencies) / 1e3)
+            row.floor.append(queue("first", size.starts, round(gap * 1e6))["p50_ns"] / 1e3)
+    model.close()
+    return rows
+
+
+def started(program: str) -> float:
+    """Milliseconds that an interpreter takes for a program."""
+    start = time.perf_counter_ns()
+    subprocess.run([sys.executable, "-I", "-c", program], check=True)
+    return (time.perf_counter_ns() - start) / 1e6
+
+
+def imported(size: Size) -> list[Row]:
+    """``import rkllm_rs`` over an interpreter that does nothing."""
+    row = Row("import rkllm_rs", "ms", target=3.0, difference=True)
+    for _ in range(size.imports):
+        row.ours.append(started("import rkllm_rs"))
+        row.floor.append(started("pass"))
+    return [row]
+
+
+def grown(tokens: int) -> float:
+    """Megabytes by which this process grows over so many tokens in runs that are dropped."""
+    model, length = NullModel(), 1000
+
+    def resident() -> float:
+        with open("/proc/self/statm", "rb") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    def drop(runs: int) -> None:
+        for run in range(runs):
+            stream = model.stream(length)
+            # Read wholly, in part, or not at all.
+            for at, _ in enumerate(stream):
+                if run % 3 and at == length // (run % 3 * 2):
+                    break
+
+    drop(max(20, tokens // length // 20))
+    before = resident()
+    drop(tokens // length)
+    after = resident()
+    model.close()
+    return after - before
+
+
+def memory(size: Size) -> list[Row]:
+    """Growth over a million tokens, in a process that has done nothing before."""
+    row = Row("memory growth, a million tokens dropped", "MB", target=1.0, absolute=True)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import measures as m; print(m.grown(10**6))"
+    here = os.path.dirname(os.path.abspath(__file__))
+    for _ in range(min(size.rounds, 3)):
+        command = [sys.executable, "-c", code, here]
+        row.ours.append(float(subprocess.run(command, check=True, capture_output=True).stdout))
+    return [row]
+
+
+MEASURES: dict[str, Callable[[Size], list[Row]]] = {
+    "throughput": throughput,
+    "delivery": delivery,
+    "first": first,
+    "cpu": cpu,
+    "import": imported,
+    "memory": memory,
+    "async": asynchronous,
+}

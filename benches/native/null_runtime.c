@@ -1,0 +1,178 @@
+/* A runtime that computes nothing: the C functions of RKLLM 1.3.0 as far as a stream needs them.
+ *
+ * A run is described by its prompt: "<tokens> <microseconds between two> <text of each>". The time at
+ * which a token is handed to the callback is kept in an array that the measuring program reads. */
+
+#define _GNU_SOURCE
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define EXPORT __attribute__((visibility("default")))
+
+enum { PROMPT = 0 };
+enum { NORMAL = 0, FINISH = 2 };
+enum { ROOM = 1 << 16 };
+
+struct param {
+    const char *model_path;
+    int32_t max_context_len, max_new_tokens, top_k, n_keep;
+    float top_p, temperature, repeat_penalty, frequency_penalty, presence_penalty;
+    int32_t mirostat;
+    float mirostat_tau, mirostat_eta;
+    uint8_t skip_special_token, ignore_eos_token, is_async;
+    struct {
+        int32_t base_domain_id;
+        int8_t embed_flash, enabled_cpus_num;
+        uint32_t enabled_cpus_mask;
+        uint8_t n_batch;
+        int8_t use_cross_attn;
+        uint8_t reserved[104];
+    } extend;
+};
+
+struct input {
+    const char *role;
+    uint8_t enable_thinking;
+    int type;
+    union {
+        const char *prompt;
+        uint64_t room[18];
+    } u;
+};
+
+struct result {
+    const char *text;
+    int32_t token_id;
+    struct { const float *rows; int width, count; } hidden, logits;
+    struct { float prefill_ms; int prefill; float generate_ms; int generate; float megabytes; } perf;
+};
+
+typedef int (*result_callback)(struct result *, void *, int);
+
+struct callbacks {
+    result_callback result;
+    void *rest[5];
+};
+
+struct model {
+    result_callback result;
+    atomic_int stop;
+};
+
+_Static_assert(sizeof(struct param) == 184, "RKLLMParam of 1.3.0");
+_Static_assert(sizeof(struct input) == 160, "RKLLMInput of 1.3.0");
+_Static_assert(sizeof(struct result) == 72, "RKLLMResult of 1.3.0");
+
+EXPORT const char null_banner[] = "RKLLM SDK (version: 1.3.0 | target: Linux | build: null)";
+
+/* When each of the last run's tokens was handed over, if the run was paced; of others the first. */
+EXPORT int64_t null_stamps[ROOM];
+
+static int64_t now(void)
+{
+    struct timespec at;
+    clock_gettime(CLOCK_MONOTONIC, &at);
+    return (int64_t)at.tv_sec * 1000000000 + at.tv_nsec;
+}
+
+static void sleep_until(int64_t at)
+{
+    struct timespec until = {.tv_sec = at / 1000000000, .tv_nsec = at % 1000000000};
+    while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) != 0) {
+    }
+}
+
+EXPORT struct param rkllm_createDefaultParam(void)
+{
+    struct param param = {
+        .max_context_len = 1 << 24,
+        .max_new_tokens = -1,
+        .top_k = 40,
+        .top_p = 0.9F,
+        .temperature = 0.8F,
+        .repeat_penalty = 1.1F,
+        .mirostat_tau = 5.0F,
+        .mirostat_eta = 0.1F,
+        .extend = {.enabled_cpus_num = 4, .enabled_cpus_mask = 0xF0, .n_batch = 1},
+    };
+    return param;
+}
+
+EXPORT int rkllm_init(void **handle, struct param *param, struct callbacks *callbacks)
+{
+    (void)param;
+    struct model *model = calloc(1, sizeof *model);
+    if (model == NULL) {
+        return -1;
+    }
+    model->result = callbacks->result;
+    *handle = model;
+    return 0;
+}
+
+EXPORT int rkllm_run(void *handle, struct input *input, void *infer, void *userdata)
+{
+    (void)infer;
+    struct model *model = handle;
+    if (input->type != PROMPT) {
+        return -1;
+    }
+    char *rest;
+    long tokens = strtol(input->u.prompt, &rest, 10);
+    int64_t step = strtol(rest, &rest, 10) * 1000;
+    const char *text = *rest == ' ' ? rest + 1 : rest;
+    /* Short, so that it is copied to the stack of this thread: real tokens come from warm memory. */
+    char buffer[64];
+    strncpy(buffer, text, sizeof buffer - 1);
+    buffer[sizeof buffer - 1] = '\0';
+
+    atomic_store(&model->stop, 0);
+    struct result result = {.text = buffer};
+    int64_t due = now();
+    for (long at = 0; at < tokens; at++) {
+        if (atomic_load_explicit(&model->stop, memory_order_relaxed)) {
+            break;
+        }
+        if (step > 0) {
+            due += step;
+            sleep_until(due);
+        }
+        if ((step > 0 || at == 0) && at < ROOM) {
+            null_stamps[at] = now();
+        }
+        result.token_id = (int32_t)at;
+        if (model->result(&result, userdata, NORMAL) == 1) {
+            return 0;
+        }
+    }
+    result.text = NULL;
+    model->result(&result, userdata, FINISH);
+    return 0;
+}
+
+EXPORT int rkllm_abort(void *handle)
+{
+    atomic_store(&((struct model *)handle)->stop, 1);
+    return 0;
+}
+
+EXPORT int rkllm_destroy(void *handle)
+{
+    free(handle);
+    return 0;
+}
+
+#define UNUSED(name) EXPORT int name(void) { return -1; }
+UNUSED(rkllm_load_lora)
+UNUSED(rkllm_run_async)
+UNUSED(rkllm_is_running)
+UNUSED(rkllm_load_prompt_cache)
+UNUSED(rkllm_release_prompt_cache)
+UNUSED(rkllm_clear_kv_cache)
+UNUSED(rkllm_set_chat_template)
+UNUSED(rkllm_get_kv_cache_size)
+UNUSED(rkllm_set_function_tools)
+UNUSED(rkllm_set_cross_attn_params)
