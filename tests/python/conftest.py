@@ -69,6 +69,7 @@ def settle() -> None:
     until = time.monotonic() + 30
     while not _native.shut_down():
         assert time.monotonic() < until, "a model does not go away"
+        time.sleep(0.05)
 
 
 @pytest.fixture(params=GENERATIONS)

@@ -82,7 +82,15 @@ def test_runs_follow_one_another(open_model):
 
 @pytest.mark.parametrize(
     "prompt",
-    ["x", "Why?", "zwei\nZeilen\t\r", "Grüße, 世界 🌍 ́", "<|im_start|>{}%s%n", "‮\ufeff ", "a" * 200_000],
+    [
+        "x",
+        "Why?",
+        "zwei\nZeilen\t\r",
+        "Grüße, 世界 🌍 ́",
+        "<|im_start|>{}%s%n",
+        "\u202e\ufeff ",
+        "a" * 200_000,
+    ],
     ids=lambda prompt: prompt[:5].encode("unicode_escape").decode(),
 )
 def test_prompts_arrive_byte_for_byte(open_model, record, prompt):

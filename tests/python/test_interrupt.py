@@ -102,10 +102,9 @@ def test_a_stream_that_was_interrupted_is_cancelled(child, library, make_model, 
     code = """
     record = sys.argv[3]
     llm = RKLLM(model, library=library)
-    stream = llm.stream("1")
     try:
         BEGAN
-        next(stream)
+        next(stream := llm.stream("1"))
     except KeyboardInterrupt:
         say("interrupted", time.monotonic())
     say("then", stream.result().finish_reason, list(stream))

@@ -69,8 +69,7 @@ def test_an_unread_stream_stops_too(open_model, record):
     assert calls(record, "run_end")[0]["end"] == "aborted"
     got = []
     with pytest.raises(GenerationTimeout) as caught:
-        while True:
-            got.append(next(stream).text)
+        got.extend(iter(lambda: next(stream).text, None))
     assert "".join(got) == caught.value.partial.text != ""
     with pytest.raises(GenerationTimeout):
         stream.result()

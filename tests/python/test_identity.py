@@ -1,0 +1,182 @@
+"""Which release a library is taken for, and when it is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from fakes import BANNERS, GENERATIONS, calls, fake_library
+from rkllm_rs import RKLLM, InvalidArgumentError, Runtime, UnsupportedRuntimeError
+from support import newest, succeed
+
+RELEASES = {"v1_1_0": "1.1.4", "v1_2_0": "1.2.0", "v1_2_1": "1.2.3", "v1_3_0": "1.3.0"}
+LATE = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+EARLY = pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
+
+
+def banner(release):
+    return f"RKLLM SDK (version: {release} | target: Linux | build: fake)"
+
+
+@pytest.fixture
+def make(tmp_path, generation, record):
+    """Makes libraries of the generation; none of them may be asked to open a model."""
+
+    def make(of=None, **options):
+        return fake_library(tmp_path / "lib", of or generation, record=record, quiet=True, **options)
+
+    yield make
+    assert not calls(record, "rkllm_init")
+
+
+def kinds(identity):
+    return {piece.kind: piece for piece in identity.evidence}
+
+
+def refusal(library, model=None, **keywords):
+    with pytest.raises(UnsupportedRuntimeError) as caught:
+        Runtime.load(library, **keywords)
+    assert caught.value.hint
+    assert str(library) in str(caught.value)
+    if model:
+        with pytest.raises(UnsupportedRuntimeError):
+            RKLLM(model, library=library, **keywords)
+    return str(caught.value)
+
+
+def test_with_banner(make, generation):
+    identity = Runtime.load(make()).identity
+    assert (identity.abi, identity.version) == (generation, RELEASES[generation])
+    found = kinds(identity)
+    assert RELEASES[generation] in found["banner"].finding
+    assert found["banner"].allows == generation
+    assert {"symbols", "defaults"} <= set(found)
+    assert generation in repr(identity)
+    assert "banner" in repr(found["banner"])
+
+
+def test_without_banner(make, generation):
+    identity = Runtime.load(make(banner=None)).identity
+    assert (identity.abi, identity.version) == (generation, None)
+    assert "banner" not in kinds(identity)
+
+
+@EARLY
+def test_functions_are_enough_where_they_separate(make, generation):
+    assert Runtime.load(make(banner=None, defaults="garbage")).identity.abi == generation
+
+
+@LATE
+@pytest.mark.parametrize("text", [None, "its own"])
+def test_unclear_defaults_are_too_little(make, make_model, generation, text):
+    options = {} if text else {"banner": None}
+    library = make(defaults="garbage", **options)
+    message = refusal(library, make_model(["a"]))
+    assert "does not say whether it is v1_2_1 or v1_3_0" in message
+    # The caller may know better.
+    identity = Runtime.load(library, abi=generation).identity
+    assert identity.abi == generation
+    assert "explicit" in kinds(identity)
+
+
+def test_a_banner_of_another_generation(make, generation, make_model):
+    for other in GENERATIONS:
+        if other != generation:
+            library = make(banner=BANNERS[other], name=f"{other}.so")
+            message = refusal(library, make_model(["a"]))
+            assert "disagrees" in message
+            assert RELEASES[other] in message
+
+
+@LATE
+def test_defaults_of_another_generation(make, generation, make_model):
+    other = "v1_3_0" if generation == "v1_2_1" else "v1_2_1"
+    for text in (None, BANNERS[generation]):
+        library = make(banner=text, defaults={"as": other}, name=f"{bool(text)}.so")
+        if text is None:
+            # Nothing contradicts them then, except who knows better.
+            message = refusal(library, abi=generation)
+            assert f'abi="{generation}" was given' in message
+        else:
+            assert "disagrees" in refusal(library, make_model(["a"]))
+
+
+def test_a_newer_release(tmp_path, make, generation, record):
+    touched = tmp_path / "opened"
+    library = make(banner=banner("1.4.0"), constructor_touch=touched)
+    message = refusal(library)
+    assert "1.4.0, newer than 1.3.0" in message
+    # Refused by what stands in the file: nothing of it was run.
+    assert not touched.exists()
+    assert not calls(record)
+    runtime = Runtime.load(library, abi=generation)
+    assert (runtime.identity.abi, runtime.identity.version) == (generation, "1.4.0")
+    assert touched.exists()
+
+
+@LATE
+def test_an_unknown_release_of_a_known_series(make, generation):
+    library = make(banner=banner("1.2.9" if generation == "v1_2_1" else "1.3.0b2"))
+    assert "not known" in refusal(library)
+    assert Runtime.load(library, abi=generation).identity.abi == generation
+
+
+def test_abi_overrides_nothing(make, generation, make_model):
+    for other in GENERATIONS:
+        if other != generation:
+            library = make(name=f"{other}.so")
+            message = refusal(library, make_model(["a"]), abi=other)
+            assert f'abi="{other}" was given, but the evidence says {generation}' in message
+    assert Runtime.load(make(name="right.so"), abi=generation).identity.abi == generation
+
+
+@newest
+def test_abi_of_a_library_that_is_loaded(make):
+    library = make(banner=banner("1.4.0"))
+    Runtime.load(library, abi="v1_3_0")
+    assert "has loaded it as v1_3_0" in refusal(library, abi="v1_2_1")
+    # Loaded is loaded: the caller has vouched for it.
+    assert Runtime.load(library).identity.abi == "v1_3_0"
+
+
+@newest
+@pytest.mark.parametrize("abi", ["v9", "", "1.4.0", "latest"])
+def test_abi_must_name_a_generation(make, abi):
+    with pytest.raises(InvalidArgumentError) as caught:
+        Runtime.load(make(), abi=abi)
+    assert "v1_3_0" in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize("generation", ["v1_2_0"])
+def test_1_2_1b1_has_the_layouts_of_1_2_0(make, generation):
+    runtime = Runtime.load(make(banner=banner("1.2.1b1")))
+    assert (runtime.identity.abi, runtime.identity.version) == ("v1_2_0", "1.2.1b1")
+    assert "multi_image" in runtime.capabilities
+    assert "role" not in runtime.capabilities
+
+
+@newest
+@pytest.mark.parametrize("text", [None, "1.0.0", "1.0.1", "1.0.2"])
+@pytest.mark.parametrize("abi", [None, "v1_1_0"])
+def test_1_0_is_recognised(make, make_model, text, abi):
+    library = make("v1_0_1", banner=text and banner(text))
+    message = refusal(library, make_model(["a"]), abi=abi)
+    assert "1.0.x" in message
+    assert "1.1.0 or later" in message
+
+
+@newest
+def test_a_banner_of_1_0_on_a_later_library(make, make_model):
+    refusal(make(banner=banner("1.0.1")), make_model(["a"]))
+
+
+def test_the_process_lives_after_a_refusal(library, make_model, tmp_path, generation):
+    wrong = fake_library(tmp_path / "wrong", generation, banner=banner("1.4.0"))
+    code = """
+    try:
+        RKLLM(model, library=sys.argv[3])
+    except UnsupportedRuntimeError as error:
+        say(type(error).__name__)
+    with RKLLM(model, library=library) as llm:
+        say(llm.generate("x").text)
+    """
+    assert succeed(code, library, make_model(["fine"]), wrong) == ["UnsupportedRuntimeError", "fine"]

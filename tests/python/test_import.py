@@ -1,0 +1,187 @@
+"""Importing is cheap, and the names of the design are there."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import rkllm_rs
+from rkllm_rs import errors
+
+# What would cost milliseconds on a board, or bring a dependency.
+HEAVY = [
+    "argparse",
+    "asyncio",
+    "concurrent.futures",
+    "ctypes",
+    "dataclasses",
+    "enum",
+    "importlib.metadata",
+    "inspect",
+    "json",
+    "logging",
+    "multiprocessing",
+    "numpy",
+    "pathlib",
+    "re",
+    "socket",
+    "subprocess",
+    "tempfile",
+    "typing",
+    "typing_extensions",
+    "urllib",
+    "warnings",
+]
+
+NAMES = [
+    "RKLLM",
+    "SamplingParams",
+    "Tokens",
+    "Runtime",
+    "Generation",
+    "Chunk",
+    "TokenStream",
+    "PerfStats",
+    "backends",
+    "__version__",
+    "RkllmError",
+    "LibraryNotFoundError",
+    "UnsupportedRuntimeError",
+    "UnsupportedFeatureError",
+    "ModelError",
+    "ModelFormatError",
+    "ModelPlatformError",
+    "ModelVersionError",
+    "NpuMemoryError",
+    "ContextLengthError",
+    "GenerationError",
+    "GenerationTimeout",
+    "BusyError",
+    "ClosedError",
+    "ForkedProcessError",
+    "RkllmWarning",
+    "BackendFallbackWarning",
+]
+
+MIXES = {
+    "LibraryNotFoundError": OSError,
+    "ModelNotFoundError": FileNotFoundError,
+    "GenerationTimeout": TimeoutError,
+    "ContextLengthError": ValueError,
+    "InvalidArgumentError": ValueError,
+    "InvalidTypeError": TypeError,
+    "NpuMemoryError": MemoryError,
+}
+
+PARENTS = {
+    "ModelNotFoundError": "ModelError",
+    "ModelFormatError": "ModelError",
+    "ModelPlatformError": "ModelError",
+    "ModelVersionError": "ModelError",
+    "NpuMemoryError": "ModelError",
+    "ContextLengthError": "GenerationError",
+    "GenerationTimeout": "GenerationError",
+    "BackendFallbackWarning": "RkllmWarning",
+}
+
+
+def test_import_is_light():
+    code = (
+        "import sys; before = set(sys.modules); import rkllm_rs; "
+        f"print(*sorted((set(sys.modules) - before) & set({HEAVY!r})))"
+    )
+    # Without site: environments put modules of their own there.
+    folder = rkllm_rs.__path__[0].rpartition("/")[0]
+    program = f"import sys; sys.path.insert(0, {folder!r}); {code}"
+    done = subprocess.run([sys.executable, "-S", "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "\n"), done.stdout + done.stderr
+
+
+def test_import_starts_nothing():
+    code = (
+        "import os\nbefore = os.listdir('/proc/self/task'), len(os.listdir('/proc/self/fd'))\n"
+        "import rkllm_rs\n"
+        "assert before == (os.listdir('/proc/self/task'), len(os.listdir('/proc/self/fd')))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names(name):
+    assert name in rkllm_rs.__all__
+    assert getattr(rkllm_rs, name) is not None
+
+
+def test_all_is_sound():
+    assert len(set(rkllm_rs.__all__)) == len(rkllm_rs.__all__)
+    for name in rkllm_rs.__all__:
+        assert hasattr(rkllm_rs, name)
+    public = {name for name in vars(rkllm_rs) if not name.startswith("_")}
+    assert public - set(rkllm_rs.__all__) <= {"annotations", "errors"}
+
+
+def test_one_tree_of_errors():
+    for name in errors.__all__:
+        kind = getattr(errors, name)
+        root = errors.RkllmWarning if name.endswith("Warning") else errors.RkllmError
+        assert issubclass(kind, root), name
+        assert kind.__doc__
+        assert kind.__module__.startswith("rkllm_rs")
+    assert issubclass(errors.RkllmError, Exception)
+    assert issubclass(errors.RkllmWarning, UserWarning)
+
+
+@pytest.mark.parametrize("name", MIXES)
+def test_they_are_what_python_calls_them(name):
+    assert issubclass(getattr(errors, name), MIXES[name])
+
+
+@pytest.mark.parametrize("name", PARENTS)
+def test_they_have_their_places(name):
+    assert issubclass(getattr(errors, name), getattr(errors, PARENTS[name]))
+
+
+def test_hints_are_shown_once():
+    plain = errors.ModelError("it failed")
+    assert (str(plain), plain.hint, plain.log) == ("it failed", None, [])
+    hinted = errors.ModelError("it failed", hint="try again", log=["E x: y"])
+    assert str(hinted) == "it failed\nhint: try again"
+    assert (hinted.hint, hinted.log) == ("try again", ["E x: y"])
+    assert str(errors.ModelError("it failed: try again", hint="try again")) == "it failed: try again"
+    assert str(errors.RkllmError()) == ""
+
+
+def test_a_timeout_without_an_answer():
+    assert errors.GenerationTimeout("late").partial is None
+
+
+def test_reprs():
+    assert repr(rkllm_rs.Tokens([1, 2, 3])) == "Tokens([1, 2, 3])"
+    assert "20 ids" in repr(rkllm_rs.Tokens(range(20)))
+    assert (
+        repr(rkllm_rs.SamplingParams(top_k=1, temperature=0.5)) == "SamplingParams(top_k=1, temperature=0.5)"
+    )
+    assert repr(rkllm_rs.SamplingParams()) == "SamplingParams()"
+    for status in rkllm_rs.backends():
+        assert status.name in repr(status)
+
+
+def test_tokens_are_a_sequence():
+    tokens = rkllm_rs.Tokens(iter([3, 1, 2]))
+    assert (len(tokens), list(tokens), tokens[0], tokens[-1]) == (3, [3, 1, 2], 3, 2)
+    assert tokens == rkllm_rs.Tokens([3, 1, 2]) != rkllm_rs.Tokens([3, 1])
+    assert len({tokens, rkllm_rs.Tokens([3, 1, 2])}) == 1
+    assert 1 in tokens
+    with pytest.raises(IndexError):
+        tokens[3]
+
+
+def test_settings_are_values():
+    first, second = rkllm_rs.SamplingParams(top_k=1), rkllm_rs.SamplingParams(top_k=1)
+    assert first == second != rkllm_rs.SamplingParams(top_k=2)
+    assert (first.top_k, first.top_p) == (1, None)
+    with pytest.raises(AttributeError):
+        first.top_k = 2
