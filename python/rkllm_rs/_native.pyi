@@ -474,7 +474,7 @@ class Model:
         max_new_tokens: int | None = None,
         sampling: SamplingParams | None = None,
         timeout: float | None = None,
-        keep_history: bool = False,
+        keep_history: bool | None = None,
         role: str | None = None,
         thinking: bool | None = None,
     ) -> TokenStream:
