@@ -43,7 +43,8 @@ def throughput(size: Size) -> list[Row]:
         Row("Chunk, flat out", "ns/token", target=3.0),
         Row("Chunk, flat out, reader's CPU time", "ns/token", target=3.0),
     )
-    for _ in range(size.rounds):
+    # Short, so many: of a busy machine only the undisturbed rounds tell anything.
+    for _ in range(3 * size.rounds):
         least = timed(floor.strings(count, TOKEN), count)
         texts = timed(model.stream(count).texts(), count)
         chunks = timed(model.stream(count), count)
