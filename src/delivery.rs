@@ -185,6 +185,10 @@ impl Delivery {
             // The library goes on beyond the limit that it was given.
             return self.stop_at_limit(inner);
         }
+        if id < 0 {
+            // No token: the end of a row, or bytes left over at the end of a run.
+            return self.leftover(inner, bytes, id);
+        }
         if inner.tokens == 0 {
             inner.first_token = Some(Instant::now());
         }
@@ -204,6 +208,20 @@ impl Delivery {
             }
         }
         if length > 0 {
+            self.wake(inner, Side::Vendor);
+        }
+    }
+
+    #[cold]
+    fn leftover(&self, mut inner: MutexGuard<'_, Inner>, bytes: &[u8], id: i32) {
+        let Inner {
+            pending, joiner, ..
+        } = &mut *inner;
+        let before = pending.text.len();
+        joiner.push(bytes, &mut pending.text);
+        let length = pending.text.len() - before;
+        if length > 0 {
+            pending.pieces.push(Piece::new(length, id));
             self.wake(inner, Side::Vendor);
         }
     }

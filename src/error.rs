@@ -164,6 +164,13 @@ pub enum Error {
     #[error("the model is busy with the run that called this callback")]
     Busy,
 
+    /// The loaded release runs one model in a process, and there is one.
+    #[error("this process has a model open, and {have} runs one only (a second gives wrong text)")]
+    OneModelOnly {
+        /// The loaded library.
+        have: String,
+    },
+
     /// The model is closed.
     #[error("the model is closed")]
     Closed,
@@ -220,7 +227,7 @@ impl Error {
             Self::Init { kind, .. } | Self::Run { kind, .. } => *kind,
             Self::ContextLength { .. } => ErrorKind::ContextLength,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy => ErrorKind::Busy,
+            Self::Busy | Self::OneModelOnly { .. } => ErrorKind::Busy,
             Self::Closed => ErrorKind::Closed,
             Self::Forked => ErrorKind::ForkedProcess,
             Self::InvalidArgument { .. } => ErrorKind::InvalidArgument,
@@ -252,6 +259,11 @@ impl Error {
                 "Shorten the input, or open the model with a larger max_context_len.".to_owned(),
             ),
             Self::Busy => Some("Make the call after the callback has returned.".to_owned()),
+            Self::OneModelOnly { .. } => Some(
+                "Close that model first, load RKLLM 1.2.2 or later, or give each model a process of \
+                 its own."
+                    .to_owned(),
+            ),
             Self::Closed => Some("Open the model again.".to_owned()),
             Self::Forked => Some(
                 "Open the model in the child, or start it with the \"spawn\" method.".to_owned(),

@@ -165,7 +165,8 @@ impl TokenStream {
         let pieces = batches().flat_map(|batch| &batch.pieces);
         (
             batches().map(|batch| batch.text.as_str()).collect(),
-            pieces.map(|piece| piece.id).collect(),
+            // Text without a token bears a negative id.
+            pieces.map(|piece| piece.id).filter(|id| *id >= 0).collect(),
         )
     }
 

@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use rkllm_rs::{
@@ -51,12 +51,20 @@ fn open(generation: &str, name: &str, model: &Value) -> Model {
     Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
 }
 
+/// Releases before 1.2.2 run one model in a process.
+static ONE_MODEL: Mutex<()> = Mutex::new(());
+
+fn alone() -> MutexGuard<'static, ()> {
+    ONE_MODEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 fn hello() -> Input {
     Input::prompt("hello").unwrap()
 }
 
 #[test]
 fn text_comes_joined_on_every_generation() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let steps =
             json!(["a", {"bytes": [0xE2], "state": 1}, {"bytes": [0x82, 0xAC]}, {"bytes": [0xF0]}]);
@@ -77,6 +85,7 @@ fn text_comes_joined_on_every_generation() {
 
 #[test]
 fn a_dropped_stream_leaves_nothing_for_the_next_answer() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let model = open(
             generation,
@@ -98,6 +107,7 @@ fn a_dropped_stream_leaves_nothing_for_the_next_answer() {
 
 #[test]
 fn a_limit_and_a_deadline_end_a_run_everywhere() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let model = open(
             generation,
@@ -127,6 +137,7 @@ fn a_limit_and_a_deadline_end_a_run_everywhere() {
 
 #[test]
 fn sampling_of_one_call_needs_1_3_0() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let model = open(
             generation,
@@ -153,6 +164,7 @@ fn sampling_of_one_call_needs_1_3_0() {
 
 #[test]
 fn errors_carry_the_library_s_words() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let words = json!([
             ["stderr", "E rkllm: it broke"],
@@ -175,6 +187,7 @@ fn errors_carry_the_library_s_words() {
 
 #[test]
 fn init_that_returns_zero_without_a_handle_has_failed() {
+    let _alone = alone();
     for generation in GENERATIONS {
         let path = script(
             &format!("null-{generation}"),
@@ -185,6 +198,35 @@ fn init_that_returns_zero_without_a_handle_has_failed() {
             matches!(outcome, Err(Error::Init { code: 0, .. })),
             "{generation}"
         );
+    }
+}
+
+#[test]
+fn a_second_model_is_refused_where_it_would_give_wrong_text() {
+    let _alone = alone();
+    for generation in GENERATIONS {
+        let script = json!({"quiet": true, "runs": [{"steps": ["x"]}]});
+        let first = open(generation, "first", &script);
+        let path = self::script(&format!("second-{generation}"), &script);
+        let second = Model::open(&runtime(generation), &path, ModelConfig::default());
+        // The fake of v1_2_1 calls itself 1.2.3.
+        if generation < "v1_2_1" {
+            assert!(
+                matches!(second, Err(Error::OneModelOnly { .. })),
+                "{generation}"
+            );
+        } else {
+            assert_eq!(
+                second
+                    .unwrap()
+                    .generate(hello(), &GenerateOptions::default())
+                    .unwrap()
+                    .text,
+                "x"
+            );
+        }
+        first.close();
+        assert!(Model::open(&runtime(generation), &path, ModelConfig::default()).is_ok());
     }
 }
 

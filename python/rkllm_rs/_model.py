@@ -95,6 +95,7 @@ class RKLLM:
             UnsupportedFeatureError: A setting that the loaded release does not have.
             ModelError: The model could not be opened; ``ModelNotFoundError``, ``ModelFormatError``,
                 ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError`` say more.
+            BusyError: A second model, with a release before 1.2.2.
             InvalidArgumentError: A value that can never be right (also a ``ValueError``).
             InvalidTypeError: A value of the wrong type (also a ``TypeError``).
         """

@@ -144,7 +144,11 @@ class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeou
 
 
 class BusyError(RkllmError):
-    """The model is in the run that made this callback: waiting for it would never end."""
+    """The model is in use in a way that cannot be waited for.
+
+    The call comes from inside a callback of the same model, or the loaded release runs one model in a
+    process (before 1.2.2) and there is one.
+    """
 
 
 class ClosedError(RkllmError):

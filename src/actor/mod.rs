@@ -68,6 +68,8 @@ impl Gone {
 
 /// What the actor and the model's owners share.
 pub(crate) struct Shared {
+    /// The library, if it gives right results for one model in a process only (hazard M6).
+    only_one: Option<Arc<Runtime>>,
     inbox: Mutex<Sender<Message>>,
     pub(crate) watch: Arc<Watch>,
     aborter: Arc<Aborter>,
@@ -138,6 +140,7 @@ pub(crate) fn start(
 ) -> Result<(Arc<Shared>, Receiver<Opened>), Error> {
     let (inbox, messages) = channel();
     let shared = Arc::new(Shared {
+        only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),
         inbox: Mutex::new(inbox),
         watch: Arc::new(Watch::default()),
         aborter: Arc::new(Aborter::new()),
@@ -146,7 +149,7 @@ pub(crate) fn start(
         runs: Mutex::default(),
     });
     let (report, opened) = channel();
-    registry::add(&shared);
+    registry::add(&shared)?;
     let actor = Arc::clone(&shared);
     let thread = "a thread for the model could not be started";
     host::spawn("rkllm-model", move || {
@@ -177,7 +180,11 @@ fn live(
         return shared.gone.set();
     }
     match NativeModel::open(runtime, path, config, Arc::clone(&shared.aborter)) {
-        Err(error) => drop(report.send(Err(error))),
+        Err(error) => {
+            // Before the caller knows: it may open another one at once.
+            shared.closed.store(true, Ordering::Release);
+            drop(report.send(Err(error)));
+        }
         Ok(mut model) => {
             registry::guard_exit();
             let watch = Arc::clone(&shared.watch);

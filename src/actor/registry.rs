@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Shared;
+use crate::error::Error;
 use crate::loader::host;
 
 /// How long a model that is being closed can hold up the opening of another.
@@ -16,10 +17,32 @@ const EXIT: Duration = Duration::from_secs(2);
 static MODELS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
 
 /// A new model's shared part; forgotten by itself when the model is gone.
-pub(super) fn add(shared: &Arc<Shared>) {
+///
+/// # Errors
+/// [`Error::OneModelOnly`] where the library is good for one model, and one is open.
+pub(super) fn add(shared: &Arc<Shared>) -> Result<(), Error> {
     let mut models = MODELS.lock();
     models.retain(|model| model.strong_count() > 0);
+    if let Some(runtime) = &shared.only_one {
+        let same = |other: &Arc<Shared>| {
+            let library = other.only_one.as_ref();
+            library.is_some_and(|library| Arc::ptr_eq(library, runtime)) && !other.is_closed()
+        };
+        if models
+            .iter()
+            .filter_map(Weak::upgrade)
+            .any(|other| same(&other))
+        {
+            let identity = runtime.identity();
+            let have = identity.version.as_ref().map_or_else(
+                || format!("a library of generation {}", identity.generation),
+                |version| format!("RKLLM {version}"),
+            );
+            return Err(Error::OneModelOnly { have });
+        }
+    }
     models.push(Arc::downgrade(shared));
+    Ok(())
 }
 
 fn live() -> Vec<Arc<Shared>> {

@@ -55,13 +55,14 @@ def test_auto_takes_the_cpu_runtime_for_gguf(llm: RKLLM) -> None:
 
 
 def test_text_is_real_and_comes_token_by_token(llm: RKLLM) -> None:
-    stream = llm.stream("What is the capital of France?")
+    stream = llm.stream("Explain in two sentences why the sky is blue.")
     pieces = [chunk.text for chunk in stream]
     answer = stream.result()
-    assert len(pieces) > 3
+    assert len(pieces) > 10
     assert "".join(pieces) == answer.text
-    assert "Paris" in answer.text
-    assert answer.finish_reason == "stop"
+    # What exactly it writes depends on the CPU's arithmetic.
+    assert {"blue", "light", "sky"} & set(answer.text.lower().split())
+    assert answer.finish_reason in {"stop", "length"}
     assert answer.perf.source == "library"
     assert (answer.perf.prefill_tokens or 0) > 10
     assert answer.perf.generate_tokens == len(answer.token_ids)

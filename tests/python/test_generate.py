@@ -48,7 +48,8 @@ def test_every_token_call_has_its_id(open_model):
 
 def test_an_empty_answer_is_stop(open_model):
     for script in ([], {}, [{"text": ""}]):
-        answer = open_model(script).generate("x")
+        with open_model(script) as model:
+            answer = model.generate("x")
         assert answer.text == ""
         assert answer.finish_reason == "stop"
         assert len(answer.token_ids) == len(script)

@@ -298,7 +298,6 @@ def test_the_library_may_print_at_its_end(library, make_model):
 
 
 @pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
-@pytest.mark.xfail(strict=True, reason="hazard M6 is not guarded: a second live model is opened below 1.2.2")
 def test_one_model_at_a_time_below_1_2_2(tmp_path, open_model, generation, record):
     library = fake_library(tmp_path / "one", generation, record=record)
     open_model(["a"], library=library)
