@@ -93,6 +93,8 @@ pub struct LoadOptions {
     pub cpu_library: Option<PathBuf>,
     /// The folder of the model.
     pub model_dir: Option<PathBuf>,
+    /// The model's file, for the version chosen in a file beside it.
+    pub model: Option<PathBuf>,
 }
 
 impl LoadOptions {
@@ -101,6 +103,7 @@ impl LoadOptions {
             library: self.library.as_deref(),
             package_dir: self.package_dir.as_deref(),
             model_dir: self.model_dir.as_deref(),
+            model: self.model.as_deref(),
             cpu_library: self.cpu_library.as_deref(),
         }
     }
@@ -178,6 +181,16 @@ impl Runtime {
             names,
         }
         .first(&candidates)
+    }
+
+    /// The library of that kind that would be loaded, examined but not loaded, and what its file
+    /// says.
+    ///
+    /// # Errors
+    ///
+    /// As [`Runtime::load`], as far as files alone can tell.
+    pub fn find(options: &LoadOptions, kind: BackendKind) -> Result<(PathBuf, String)> {
+        Self::find_kind(options, &Environment::current(), kind)
     }
 
     /// The library that [`Runtime::load_kind`] would try first, examined but not loaded, and what its

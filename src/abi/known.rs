@@ -16,10 +16,24 @@ pub struct KnownLibrary {
     pub os: String,
     /// The vendor's folder: `aarch64`, `armhf`, `arm64-v8a` or `armeabi-v7a`.
     pub arch: String,
-    git_blob_sha1: String,
+    /// The Git blob id of the file, in lower-case hex.
+    pub git_blob_sha1: String,
+    /// The commit of the vendor's repository that has it; not every release has a tag.
+    pub commit: String,
+    /// The file's path there.
+    pub path: String,
+    /// Its size in bytes, where known.
+    #[serde(default)]
+    pub size: Option<u64>,
 }
 
 impl KnownLibrary {
+    /// The generation's name, such as `v1_2_1`; those of 1.0.x are named too.
+    #[must_use]
+    pub fn generation(&self) -> &str {
+        &self.generation
+    }
+
     /// The generation it belongs to.
     #[must_use]
     pub fn layouts(&self) -> Layouts {
@@ -31,6 +45,12 @@ static TABLE: LazyLock<Vec<KnownLibrary>> = LazyLock::new(|| {
     // The table is part of the source and a test reads it, so the empty one is never seen.
     serde_json::from_str(include_str!("../../data/known-libraries.json")).unwrap_or_default()
 });
+
+/// All official libraries, oldest release first.
+#[must_use]
+pub fn known_libraries() -> &'static [KnownLibrary] {
+    &TABLE
+}
 
 /// The official library whose file has that Git blob id (lower-case hex).
 #[must_use]
@@ -50,6 +70,11 @@ mod tests {
             let release = Version::parse(&one.release).unwrap().release();
             assert_eq!(release, Release::Known(one.layouts()), "{}", one.release);
             assert_eq!(known_library(&one.git_blob_sha1), Some(one));
+            let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
+            assert!(one.commit.len() == 40 && hex(&one.commit), "{}", one.commit);
+            let end = format!("/{}/librkllmrt.so", one.arch);
+            assert!(one.path.ends_with(&end), "{}", one.path);
+            assert!(!one.path.starts_with('/') && !one.path.contains(".."));
         }
     }
 

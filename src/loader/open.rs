@@ -56,6 +56,9 @@ pub(crate) fn locate(
     who: &Trusted,
 ) -> Result<Located, LoadProblem> {
     let mut path = candidate.path.clone();
+    if candidate.rule == Rule::NoVersion {
+        return Err(LoadProblem::NoVersion);
+    }
     if path.is_dir() {
         let inside = names
             .iter()
@@ -65,12 +68,21 @@ pub(crate) fn locate(
             names.first().copied().unwrap_or_default(),
         ))?;
     }
-    present(&path)?;
-    if candidate.rule == Rule::Owned {
+    present(&path).map_err(|problem| match (problem, version_of(candidate)) {
+        (LoadProblem::Missing, Some(version)) => LoadProblem::NotInstalled(version),
+        (problem, _) => problem,
+    })?;
+    if matches!(candidate.rule, Rule::Owned | Rule::Chosen) {
         let full = std::path::absolute(&path).map_err(|error| unreadable(&error))?;
         trust::check(&full, root, who)?;
     }
     read_only(&path)
+}
+
+/// The version that was chosen: the runtimes folder has one folder for each.
+fn version_of(candidate: &Candidate) -> Option<String> {
+    let folder = candidate.path.parent()?.file_name()?;
+    (candidate.rule == Rule::Chosen).then(|| folder.to_string_lossy().into_owned())
 }
 
 /// Tells an absent file from a link that leads nowhere.

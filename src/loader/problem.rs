@@ -16,6 +16,10 @@ pub enum Origin {
     Package,
     /// The user's folder of runtimes.
     Runtimes,
+    /// The version that a file beside the model names.
+    ChosenForModel,
+    /// The version that a file in the working folder names.
+    ChosenForProject,
     /// `./libs/rkllm` of the working folder.
     WorkingFolder,
     /// Beside the model.
@@ -37,6 +41,8 @@ impl fmt::Display for Origin {
             Self::Variable(name) => name,
             Self::Package => "package folder",
             Self::Runtimes => "runtimes folder",
+            Self::ChosenForModel => "chosen for the model",
+            Self::ChosenForProject => "chosen for the project",
             Self::WorkingFolder => "working folder",
             Self::BesideModel => "beside the model",
             Self::LdLibraryPath => "LD_LIBRARY_PATH",
@@ -135,6 +141,12 @@ pub enum LoadProblem {
     /// A place from which only official releases are taken.
     #[error("not loaded, since only the file of an official release is taken from there")]
     NotOfficial,
+    /// A version was chosen that is not among the user's runtimes.
+    #[error("version {0} is not installed")]
+    NotInstalled(String),
+    /// A file that should name a version.
+    #[error("it should name an installed version, such as 1.2.3, and nothing else")]
+    NoVersion,
     /// The dynamic linker refuses.
     #[error("the dynamic linker refuses it: {0}")]
     Dlopen(String),
@@ -175,6 +187,13 @@ impl LoadProblem {
                  nobody else; or name the file with library= or RKLLM_RS_LIB."
             }
             Self::NotOfficial => "If you trust this file, name it with library= or RKLLM_RS_LIB.",
+            Self::NotInstalled(version) => {
+                return Some(format!(
+                    "Install it with `rkllm-rs runtime install {version}`, or choose another with \
+                     `rkllm-rs runtime use`."
+                ));
+            }
+            Self::NoVersion => "Choose a version with `rkllm-rs runtime use`, or remove the file.",
             Self::Dlopen(text) => return super::linker::dlopen_hint(text),
             Self::MissingSymbols(_) => {
                 "Give the path of librkllmrt.so; librknnrt.so and others are different libraries."

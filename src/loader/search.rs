@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Read as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use super::ldcache;
@@ -17,6 +19,10 @@ pub(crate) const CPU_NAME: &str = "librkllmrt_cpu.so";
 pub(crate) const LIB_VARIABLE: &str = "RKLLM_RS_LIB";
 /// Names the vendor's library, for other programs too.
 pub(crate) const SHARED_VARIABLE: &str = "RKLLM_LIB_PATH";
+/// In the working folder, names the version that the project uses.
+const PROJECT_FILE: &str = ".rkllm-runtime";
+/// Behind the model's file name, names the version that the model uses.
+const MODEL_SUFFIX: &str = ".runtime";
 /// Names the CPU runtime.
 pub(crate) const CPU_VARIABLE: &str = "RKLLM_RS_CPU_LIB";
 
@@ -92,6 +98,10 @@ pub(crate) enum Rule {
     Installed,
     /// Found: nobody else may have put it there.
     Owned,
+    /// An installed version that a file names: as [`Rule::Owned`], and no other is taken in its place.
+    Chosen,
+    /// A file that should name a version and does not: nothing is taken in its place either.
+    NoVersion,
     /// Found where downloads lie: an official release only.
     Official,
 }
@@ -111,6 +121,7 @@ pub(crate) struct Places<'a> {
     pub(crate) library: Option<&'a Path>,
     pub(crate) package_dir: Option<&'a Path>,
     pub(crate) model_dir: Option<&'a Path>,
+    pub(crate) model: Option<&'a Path>,
     pub(crate) cpu_library: Option<&'a Path>,
 }
 
@@ -165,13 +176,11 @@ pub(crate) fn npu(places: &Places, env: &Environment) -> Vec<Candidate> {
             list.add(path, Origin::Package, Rule::Owned);
         }
     }
-    for path in env
-        .home()
-        .map(|home| runtimes(&home.join("runtimes")))
-        .into_iter()
-        .flatten()
-    {
-        list.add(path, Origin::Runtimes, Rule::Owned);
+    if let Some(folder) = env.home().map(|home| home.join("runtimes")) {
+        list.0.extend(chosen(places, env, &folder));
+        for path in runtimes(&folder) {
+            list.add(path, Origin::Runtimes, Rule::Owned);
+        }
     }
     for arch in arch_names() {
         if let Some(cwd) = &env.cwd {
@@ -248,6 +257,55 @@ fn package_folders(package: &Path) -> Vec<PathBuf> {
         folders.push(checkout.to_owned());
     }
     folders
+}
+
+/// The version chosen for the model, or else for the project.
+///
+/// Both files lie where downloads lie, so they say no more than which of the user's own runtimes it is.
+fn chosen(places: &Places, env: &Environment, runtimes: &Path) -> Option<Candidate> {
+    let beside = places.model.map(|model| {
+        let mut name = model.as_os_str().to_owned();
+        name.push(MODEL_SUFFIX);
+        (PathBuf::from(name), Origin::ChosenForModel)
+    });
+    let project = env
+        .cwd
+        .as_ref()
+        .map(|cwd| (cwd.join(PROJECT_FILE), Origin::ChosenForProject));
+    let (file, origin) = beside
+        .into_iter()
+        .chain(project)
+        .find(|(file, _)| file.symlink_metadata().is_ok())?;
+    Some(match named_version(&file) {
+        Some(version) => Candidate {
+            path: runtimes.join(version).join(NPU_NAME),
+            origin,
+            rule: Rule::Chosen,
+        },
+        None => Candidate {
+            path: file,
+            origin,
+            rule: Rule::NoVersion,
+        },
+    })
+}
+
+/// The version that stands alone in a file; anything else, a path above all, is none.
+fn named_version(file: &Path) -> Option<String> {
+    // A pipe under the name must not hold us up.
+    let mut options = OpenOptions::new();
+    let file = options
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(file)
+        .ok()?;
+    if !file.metadata().ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    file.take(64).read_to_string(&mut text).ok()?;
+    let text = text.trim_ascii();
+    Version::parse(text).map(|_| text.to_owned())
 }
 
 /// `current` first, then the versions, newest first; a name that is no version comes last.

@@ -200,3 +200,89 @@ fn any_bytes_make_a_path() {
     env.set("RKLLM_RS_LIB", name);
     assert_eq!(npu(&Places::default(), &env)[0].path, Path::new(name));
 }
+
+#[test]
+fn a_chosen_version_comes_before_the_current_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let mut env = Environment::rooted("/nowhere".into());
+    env.cwd = Some(folder.path().to_owned());
+    env.set("RKLLM_RS_HOME", "/rk");
+    let model = at("m.rkllm");
+    let places = Places {
+        package_dir: Some(Path::new("/site/rkllm_rs")),
+        model: Some(&model),
+        ..Places::default()
+    };
+    let find = |env: &Environment| -> Vec<(PathBuf, Origin, Rule)> {
+        npu(&places, env)
+            .into_iter()
+            .filter(|one| one.origin != Origin::Package)
+            .map(|one| (one.path, one.origin, one.rule))
+            .collect()
+    };
+    let current = (
+        PathBuf::from("/rk/runtimes/current/librkllmrt.so"),
+        Origin::Runtimes,
+        Rule::Owned,
+    );
+    assert_eq!(find(&env)[0], current);
+    fs::write(at(".rkllm-runtime"), "1.2.3\n").unwrap();
+    let list = find(&env);
+    let project = (
+        PathBuf::from("/rk/runtimes/1.2.3/librkllmrt.so"),
+        Origin::ChosenForProject,
+        Rule::Chosen,
+    );
+    assert_eq!(list[..2], [project, current]);
+    // The model's own counts for more; it alone is looked at.
+    fs::write(at("m.rkllm.runtime"), "1.2.1b1").unwrap();
+    let list = find(&env);
+    assert_eq!(
+        (list[0].0.as_path(), list[0].1, list[0].2),
+        (
+            Path::new("/rk/runtimes/1.2.1b1/librkllmrt.so"),
+            Origin::ChosenForModel,
+            Rule::Chosen
+        )
+    );
+    assert_eq!(list[1].1, Origin::Runtimes);
+}
+
+#[test]
+fn a_choice_is_a_version_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join(".rkllm-runtime");
+    let mut env = Environment::rooted("/nowhere".into());
+    env.cwd = Some(folder.path().to_owned());
+    env.set("RKLLM_RS_HOME", "/rk");
+    let rule = || npu(&Places::default(), &env)[0].rule;
+    for text in [
+        "",
+        "1.2",
+        "../1.2.3",
+        "/tmp/1.2.3",
+        "1.2.3/..",
+        "1.2.3 1.3.0",
+        "1.2.3\n1.3.0",
+        "1.2.3-x",
+        "current",
+    ] {
+        fs::write(&file, text).unwrap();
+        assert_eq!(rule(), Rule::NoVersion, "{text:?}");
+    }
+    fs::write(&file, [b'1'; 4096]).unwrap();
+    assert_eq!(rule(), Rule::NoVersion);
+    fs::write(&file, b"1.2.3\xff").unwrap();
+    assert_eq!(rule(), Rule::NoVersion);
+    fs::remove_file(&file).unwrap();
+    assert_eq!(rule(), Rule::Owned);
+    // Neither a pipe nor a folder holds the search up.
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mknodat(rustix::fs::CWD, &file, rustix::fs::FileType::Fifo, mode, 0).unwrap();
+    assert_eq!(rule(), Rule::NoVersion);
+    fs::remove_file(&file).unwrap();
+    fs::create_dir(&file).unwrap();
+    assert_eq!(rule(), Rule::NoVersion);
+    assert_eq!(npu(&Places::default(), &env)[0].path, file);
+}

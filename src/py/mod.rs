@@ -43,7 +43,8 @@ mod native {
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]
     use super::runtime::{
-        BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, resolve,
+        BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, find_library,
+        known_libraries, resolve,
     };
     #[pymodule_export]
     use super::stream::{TextStream, TokenStream};

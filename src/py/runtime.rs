@@ -1,7 +1,7 @@
 //! `Runtime`, `Identity`, `backends`, and the choice of library and model.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pyo3::prelude::*;
@@ -9,8 +9,8 @@ use pyo3::types::{PyDict, PyFrozenSet};
 
 use super::convert;
 use super::errors::raise;
-use crate::abi::Generation;
-use crate::backend;
+use crate::abi::{Generation, KnownLibrary};
+use crate::backend::{self, BackendKind};
 use crate::error::Error;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
@@ -123,6 +123,7 @@ fn options(
             package_dir,
             cpu_library,
             model_dir: None,
+            model: None,
         })
     };
     parsed().map_err(|error: Error| raise(py, &error))
@@ -319,6 +320,44 @@ pub(super) fn backends(
             hint: status.hint,
         })
         .collect()
+}
+
+/// The vendor's library that would be loaded for a model, and what its file says; nothing is loaded.
+#[pyfunction]
+#[pyo3(signature = (model, package_dir))]
+pub(super) fn find_library(
+    py: Python<'_>,
+    model: Option<PathBuf>,
+    package_dir: Option<PathBuf>,
+) -> PyResult<(OsString, String)> {
+    let parent = model.as_deref().and_then(Path::parent);
+    let options = LoadOptions {
+        package_dir,
+        model_dir: parent.map(Path::to_owned),
+        model,
+        ..LoadOptions::default()
+    };
+    py.detach(|| runtime::Runtime::find(&options, BackendKind::Npu))
+        .map(|(path, told)| (path.into_os_string(), told))
+        .map_err(|error| raise(py, &error))
+}
+
+/// The official libraries, oldest release first.
+#[pyfunction]
+pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
+    let one = |known: &KnownLibrary| {
+        let entry = PyDict::new(py);
+        entry.set_item("release", &known.release)?;
+        entry.set_item("generation", known.generation())?;
+        entry.set_item("os", &known.os)?;
+        entry.set_item("arch", &known.arch)?;
+        entry.set_item("git_blob_sha1", &known.git_blob_sha1)?;
+        entry.set_item("commit", &known.commit)?;
+        entry.set_item("path", &known.path)?;
+        entry.set_item("size", known.size)?;
+        Ok(entry)
+    };
+    crate::abi::known_libraries().iter().map(one).collect()
 }
 
 /// The C layouts as this build has compiled them, by generation and struct.

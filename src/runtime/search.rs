@@ -108,6 +108,10 @@ impl Search<'_> {
                     problem,
                 }),
             }
+            // Another release in place of the chosen one is what the choice is to prevent.
+            if matches!(candidate.rule, Rule::Chosen | Rule::NoVersion) {
+                return Err(stopped(tried));
+            }
         }
         Err(failure(tried, self.want))
     }
@@ -174,6 +178,21 @@ impl Search<'_> {
     }
 }
 
+/// The error of a walk that a chosen version ended, with what is to be done about that one.
+fn stopped(mut tried: Vec<Tried>) -> Error {
+    let last = tried.pop().into_iter().collect();
+    match failure(last, Some(BackendKind::Npu)) {
+        Error::LibraryNotFound {
+            tried: mut last,
+            hint,
+        } => {
+            tried.append(&mut last);
+            Error::LibraryNotFound { tried, hint }
+        }
+        refused => refused,
+    }
+}
+
 /// The error of a walk that found nothing: the first refusal, since that was a library at least.
 fn failure(mut tried: Vec<Tried>, want: Option<BackendKind>) -> Error {
     let refused = tried
@@ -225,9 +244,11 @@ fn fix(want: Option<BackendKind>) -> String {
     match want {
         Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
         _ => format!(
-            "Copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of the vendor's \
-             repository (airockchip/rknn-llm), in a release not older than the model's toolkit, to \
-             /usr/lib, or name it with library= or RKLLM_RS_LIB."
+            "Run `rkllm-rs runtime install {}` (the release must not be older than the model's \
+             toolkit); or copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of the \
+             vendor's repository (airockchip/rknn-llm) to /usr/lib, or name it with library= or \
+             RKLLM_RS_LIB.",
+            crate::abi::NEWEST,
         ),
     }
 }
