@@ -49,6 +49,7 @@ from .errors import (
     NpuMemoryError,
     RkllmError,
     RkllmWarning,
+    RuntimeInstallError,
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
 )
@@ -83,6 +84,7 @@ __all__ = [
     "RkllmError",
     "RkllmWarning",
     "Runtime",
+    "RuntimeInstallError",
     "SamplingParams",
     "TextStream",
     "TokenStream",

@@ -97,6 +97,10 @@ def _parser() -> argparse.ArgumentParser:
     identify.add_argument("--backend", choices=("auto", "npu", "cpu"), default="auto")
     identify.add_argument("--abi", help="the generation, where the library does not tell")
     identify.set_defaults(run=_identify)
+
+    from ._runtime_cli import add_commands
+
+    add_commands(commands)
     return parser
 
 

@@ -28,6 +28,8 @@ __all__ = [
     "_perf_stats",
     "abi_layouts",
     "backends",
+    "find_library",
+    "known_libraries",
     "resolve",
     "shut_down",
 ]
@@ -41,6 +43,16 @@ class _Layout(TypedDict):
     size: int
     align: int
     fields: dict[str, int]
+
+class _KnownLibrary(TypedDict):
+    release: str
+    generation: str
+    os: str
+    arch: str
+    git_blob_sha1: str
+    commit: str
+    path: str
+    size: int | None
 
 __version__: str
 
@@ -502,6 +514,16 @@ def resolve(
 
 def backends(package_dir: str | None, cpu_library: str | None) -> list[BackendStatus]:
     """Says of each backend whether this machine has it, without loading anything."""
+
+def find_library(model: _Path | None, package_dir: str | None) -> tuple[str, str]:
+    """Finds the vendor's library that would be loaded for a model, without loading it.
+
+    Returns:
+        Its path, and what its file says.
+    """
+
+def known_libraries() -> list[_KnownLibrary]:
+    """Returns the official libraries, oldest release first."""
 
 def abi_layouts() -> dict[str, dict[str, _Layout]]:
     """Returns the C layouts as this build has compiled them, by generation and struct, in bytes."""

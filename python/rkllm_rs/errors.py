@@ -32,6 +32,7 @@ __all__ = [
     "NpuMemoryError",
     "RkllmError",
     "RkllmWarning",
+    "RuntimeInstallError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
 ]
@@ -90,6 +91,10 @@ class UnsupportedRuntimeError(RkllmError):
 
     The message has the evidence. Where only evidence is missing, ``abi=`` names the generation.
     """
+
+
+class RuntimeInstallError(RkllmError):
+    """A runtime could not be installed, verified, chosen or removed; what was installed before stays."""
 
 
 class UnsupportedFeatureError(RkllmError):

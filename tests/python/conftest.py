@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import pwd
+import shutil
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -70,6 +73,23 @@ def settle() -> None:
     while not _native.shut_down():
         assert time.monotonic() < until, "a model does not go away"
         time.sleep(0.05)
+
+
+@pytest.fixture
+def private() -> Iterator[Path]:
+    """A folder that nobody else can write to, nor to any above it; the usual temporary one is not."""
+    home = Path(pwd.getpwuid(os.getuid()).pw_dir)
+    for base in (home, Path(__file__).resolve().parents[2]):
+        above = [base, *base.parents]
+        if os.access(base, os.W_OK) and all(
+            at.stat().st_uid in (0, os.getuid()) and not at.stat().st_mode & 0o022 for at in above
+        ):
+            break
+    else:
+        pytest.skip("there is no folder that is safe by the rules")
+    folder = Path(tempfile.mkdtemp(prefix="rkllm-rs-test-", dir=base))
+    yield folder
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(params=GENERATIONS)
