@@ -493,6 +493,64 @@ fn backends_are_told_without_loading() {
 }
 
 #[test]
+fn no_other_release_takes_the_place_of_the_chosen_one() {
+    let mut machine = Machine::new();
+    machine.npu();
+    machine.library("usr/lib/librkllmrt.so", "v1_3_0", &banner("1.3.0"), &[]);
+    machine.library(
+        "home/runtimes/1.1.4/librkllmrt.so",
+        "v1_1_0",
+        &banner("1.1.4"),
+        &[],
+    );
+    let home = machine.path("home/x").parent().unwrap().to_owned();
+    machine.env.set("RKLLM_RS_HOME", home);
+    let [chosen, free] = ["a", "b"].map(|name| {
+        let path = machine.path(&format!("models/{name}.rkllm"));
+        fs::write(&path, "{}").unwrap();
+        path
+    });
+    let auto = LoadOptions::default();
+    let version = |model: &PathBuf| {
+        let found = resolve(std::slice::from_ref(model), &auto, &machine.env)?;
+        Ok::<_, Error>(found.runtime.identity().version.clone().unwrap())
+    };
+    // The runtimes folder comes before the system's.
+    assert_eq!(version(&free).unwrap(), "1.1.4");
+
+    let file = machine.path("models/a.rkllm.runtime");
+    fs::write(&file, "1.2.3\n").unwrap();
+    let error = version(&chosen).unwrap_err();
+    let hint = error.hint().unwrap();
+    assert!(error.to_string().contains("version 1.2.3 is not installed"));
+    assert!(hint.contains("rkllm-rs runtime install 1.2.3"), "{hint}");
+    assert_eq!(version(&free).unwrap(), "1.1.4");
+    let both = [chosen.clone(), free.clone()];
+    let found = resolve(&both, &auto, &machine.env).unwrap();
+    assert_eq!(found.model, free);
+    let fallback = found.fallback.unwrap();
+    assert!(
+        fallback.contains("RKLLM version 1.2.3 is not installed"),
+        "{fallback}"
+    );
+
+    machine.library(
+        "home/runtimes/1.2.3/librkllmrt.so",
+        "v1_2_1",
+        &banner("1.2.3"),
+        &[],
+    );
+    assert_eq!(version(&chosen).unwrap(), "1.2.3");
+    fs::write(&file, "/usr/lib").unwrap();
+    let error = version(&chosen).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("should name an installed version")
+    );
+}
+
+#[test]
 fn models_find_their_backend() {
     let mut machine = Machine::new();
     let library = machine.library("lib/fake.so", "v1_3_0", &banner("1.3.0"), &[]);

@@ -168,7 +168,8 @@ def official(
 
 def machine() -> str | None:
     """The vendor's folder name for this process: ``"aarch64"``, ``"armhf"``, or ``None`` for others."""
-    if not sys.platform.startswith("linux"):
+    # Termux calls itself Linux, but cannot load what is built for that.
+    if not sys.platform.startswith("linux") or hasattr(sys, "getandroidapilevel"):
         return None
     name = platform.machine().lower()
     # A 32-bit system may run on a 64-bit kernel, which is what the name is of.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::{BackendKind, ModelKind, ModelProblem, device, file};
 use crate::error::{Error, Result};
-use crate::loader::{Environment, Rule, npu_places};
+use crate::loader::{Environment, LoadProblem, Rule, npu_places};
 use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime};
 
 /// A warning that goes with a resolved model.
@@ -294,8 +294,14 @@ impl Choice {
             Ok(runtime) => runtime,
             Err(error) => {
                 let brief = match (&error, kind) {
-                    (Error::LibraryNotFound { .. }, ModelKind::Rkllm) => {
-                        "no RKLLM library was found".to_owned()
+                    (Error::LibraryNotFound { tried, .. }, ModelKind::Rkllm) => {
+                        match tried.last().map(|one| &one.problem) {
+                            // What was asked for, and not what the machine happens to lack.
+                            Some(problem @ LoadProblem::NotInstalled(_)) => {
+                                format!("RKLLM {problem}")
+                            }
+                            _ => "no RKLLM library was found".to_owned(),
+                        }
                     }
                     (Error::LibraryNotFound { .. }, ModelKind::Gguf) => {
                         "the CPU runtime is not installed".to_owned()
