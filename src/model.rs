@@ -46,7 +46,7 @@ pub struct GenerateOptions {
 /// ```no_run
 /// use rkllm_rs::{GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime};
 ///
-/// # fn main() -> Result<(), rkllm_rs::Error> {
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let runtime = Runtime::load(&LoadOptions::default())?;
 /// let model = Model::open(&runtime, "qwen3-1.7b.rkllm", ModelConfig::default())?;
 /// let prompt = Input::prompt("Why is the sky blue?")?;
