@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
+WHEELS := $(VENV)/wheels/bin
 STAMP  := $(VENV)/.stamps
 CARGO  := cargo
 # pip may be told by the environment where packages are; it is never told here.
@@ -21,7 +22,7 @@ CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*'
 	$(shell find src/ffi -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-rust test-python bench build lock clean
+.PHONY: help demo test lint test-rust test-python bench build wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -75,11 +76,34 @@ bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python benches/run.py
 
+$(STAMP)/wheels: requirements/wheels.txt $(STAMP)/tools
+	$(BIN)/python -m venv $(VENV)/wheels
+	$(WHEELS)/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/wheels.txt
+	@touch $@
+
+wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, checked, into dist/
+	scripts/wheels.sh $(VENV)/wheels
+	$(WHEELS)/python scripts/check_wheels.py dist/rkllm_rs-*.whl
+
+$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
+	scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
+	@touch $@
+
+test-arm: $(STAMP)/arm ## The Python tests of both ARM wheels, under emulation
+	scripts/test_arm.sh $(VENV)/wheels
+
+test-arm-quick: $(STAMP)/tools ## A representative part of test-arm, where the machine can
+	@reason=$$(scripts/toolchain.sh can) || { echo "test-arm-quick: NOT RUN: $$reason"; exit 0; } && \
+	$(MAKE) --no-print-directory $(STAMP)/arm && scripts/test_arm.sh $(VENV)/wheels --quick
+
+LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--custom-compile-command "make lock"
+
 lock: ## Pin the Python tools again (needs uv on the path)
-	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --custom-compile-command "make lock" requirements/build.in -o requirements/build.txt
-	uv pip compile -q --universal --python-version 3.10 --generate-hashes --no-emit-index-url \
-	  --no-emit-find-links --custom-compile-command "make lock" requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --python-version 3.10 requirements/build.in -o requirements/build.txt
+	$(LOCK) --python-version 3.10 requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --python-version 3.10 requirements/wheels.in -o requirements/wheels.txt
+	$(LOCK) --python-version 3.11 requirements/arm.in -o requirements/arm.txt
 
 clean: ## Remove what was built here
 	rm -rf $(VENV) target dist

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from fakes import BUILD_COMMAND, GENERATIONS, calls, fake_library, fake_model
-from support import BROKEN_PROMISES, Child, children
+from support import BROKEN_PROMISES, SLOW, Child, children
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from rkllm_rs import RKLLM
 
 REPOSITORY = Path(__file__).parents[2]
+
+#: Settings of the tests themselves.
+KEPT = ("RKLLM_RS_FAKES", "RKLLM_RS_TEST_SLOW")
 
 
 class Opener(Protocol):
@@ -45,7 +48,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine or its user reaches a test."""
     for name in list(os.environ):
-        if name.startswith(("RKLLM_", "HF_", "XDG_")) and name != "RKLLM_RS_FAKES":
+        if name.startswith(("RKLLM_", "HF_", "XDG_")) and name not in KEPT:
             monkeypatch.delenv(name)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     home = tmp_path / "home"
@@ -69,7 +72,7 @@ def settle() -> None:
     """Closes all models and waits until the library has let go of them."""
     from rkllm_rs import _native
 
-    until = time.monotonic() + 30
+    until = time.monotonic() + 30 * SLOW
     while not _native.shut_down():
         assert time.monotonic() < until, "a model does not go away"
         time.sleep(0.05)

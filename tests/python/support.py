@@ -23,10 +23,12 @@ newest = pytest.mark.parametrize("generation", ["v1_3_0"])
 #: For what takes long, and could differ between the oldest and the newest only.
 both_ends = pytest.mark.parametrize("generation", ["v1_1_0", "v1_3_0"])
 
+#: How many times slower than a usual machine this one is: more than 1 under emulation.
+SLOW: Final = float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))
 #: A bound for anything that should be quick, on a machine that is busy with other things.
-SOON: Final = 1.0
+SOON: Final = 1.0 * SLOW
 #: A bound for anything that must happen at all.
-PATIENCE: Final = 20.0
+PATIENCE: Final = 20.0 * SLOW
 
 #: Events in a record that tell of a broken promise.
 BROKEN_PROMISES: Final = frozenset(
@@ -50,7 +52,7 @@ library, model = (os.fsencode(path) for path in sys.argv[1:3])
 def say(*words):
     print(*words, flush=True)
 def began(record, fn="rkllm_run", count=1):
-    until = time.monotonic() + 20
+    until = time.monotonic() + 20 * float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))
     while time.monotonic() < until:
         try:
             with open(record) as lines:
@@ -131,7 +133,7 @@ def program(
     """
     keywords = {"capture_output": True, "text": True, **keywords}
     words = command(code, library, model, *arguments)
-    return subprocess.run(words, timeout=timeout, check=False, **keywords)
+    return subprocess.run(words, timeout=timeout * SLOW, check=False, **keywords)
 
 
 def succeed(code: str, library: Path, model: Path, *arguments: object, **keywords: Any) -> list[str]:
@@ -170,7 +172,7 @@ class Child:
 
     def end(self, timeout: float = 40) -> tuple[int, str, str]:
         """Waits for its end; gives exit status and the rest of both streams."""
-        out, err = self.process.communicate(timeout=timeout)
+        out, err = self.process.communicate(timeout=timeout * SLOW)
         return self.process.returncode, out, err
 
     def kill(self) -> None:

@@ -1,0 +1,70 @@
+#!/bin/sh
+# Runs the tests of the ARM wheels under emulation: the wheel as it is shipped, unpacked beside an ARM
+# CPython, against the ARM build of the scripted library.
+#
+#   scripts/test_arm.sh <venv> [--quick] [aarch64 | armv7l]...
+#
+# <venv> has requirements/wheels.txt. Wheels are taken from dist/ and fakes from target/wheels, both
+# built by wheels.sh. --quick runs a representative part. If this machine cannot do it, that is said and
+# is no error with --quick.
+set -eu
+
+root=$(cd "$(dirname "$0")/.." && pwd)
+venv=$(cd "${1:?usage: test_arm.sh <venv> [--quick] [<target>]...}" && pwd)
+shift
+quick=
+[ "${1:-}" != --quick ] || { quick=1; shift; }
+[ $# -gt 0 ] || set -- aarch64 armv7l
+cd "$root"
+
+reason=$(scripts/toolchain.sh can) || {
+    echo "test_arm: NOT RUN: $reason" >&2
+    [ -n "$quick" ] && exit 0
+    exit 1
+}
+
+# Not under emulation: type checkers, which are not pure Python; documentation, which is the same on
+# every machine; the memory of the process, which is qemu's. The real model has a run of its own below.
+unfit='not test_typing and not test_docs and not test_examples and not test_memory'
+if [ -n "$quick" ]; then
+    tests='tests/python/test_abi.py tests/python/test_generate.py tests/python/test_interrupt.py
+        tests/python/test_async.py tests/python/test_identity.py tests/python/test_failures.py'
+else
+    tests=tests/python
+fi
+
+emulated() { # emulated <target> <argument>...: Python for it
+    case $1 in
+    aarch64) python=$(scripts/toolchain.sh python arm64) ;;
+    armv7l) python=$(scripts/toolchain.sh python armhf) ;;
+    *) echo "test_arm: unknown: $1" >&2; exit 1 ;;
+    esac
+    site=$root/target/wheels/site-$1
+    fakes=$root/target/wheels/fakes-$1
+    shift
+    PYTHONPATH=$site RKLLM_RS_FAKES=$fakes RKLLM_RS_TEST_SLOW=${RKLLM_RS_TEST_SLOW:-8} \
+        env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" scripts/without_eventfd.py "$python" "$@"
+}
+
+for target; do
+    echo "== $target"
+    site=target/wheels/site-$target
+    rm -rf "$site"
+    mkdir -p "$site"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$site" --no-deps \
+        --require-hashes --only-binary :all: --python-version 3.11 --implementation py --abi none \
+        --platform any -r requirements/arm.txt
+    for wheel in dist/rkllm_rs-*_"$target".whl dist/rkllm_rs_cpu-*_"$target".whl; do
+        [ ! -e "$wheel" ] || "$venv/bin/python" -m zipfile -e "$wheel" "$site"
+    done
+    [ -d "$site/rkllm_rs" ] || { echo "test_arm: no wheel for $target: make wheels" >&2; exit 1; }
+
+    emulated "$target" -c 'import platform, rkllm_rs, sys
+print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", platform.python_version())'
+    # shellcheck disable=SC2086 # words
+    emulated "$target" -m pytest -q -rf -p no:cacheprovider --timeout "${RKLLM_RS_TEST_TIMEOUT:-600}" \
+        -m 'not model' -k "$unfit" $tests
+    if [ -n "${RKLLM_RS_TEST_GGUF:-}" ] && [ -d "$site/rkllm_rs_cpu" ]; then
+        emulated "$target" scripts/say_something.py "$RKLLM_RS_TEST_GGUF"
+    fi
+done
