@@ -88,7 +88,7 @@ pub(crate) fn classify(lines: &[String], general: ErrorKind) -> ErrorKind {
 }
 
 /// What to try, for classes that a log line decided.
-pub(crate) fn hint(kind: ErrorKind) -> Option<String> {
+pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
     let text = match kind {
         ErrorKind::NpuMemory => {
             "Close other models, lower max_context_len, or take a smaller quantisation. Each IOMMU \
@@ -107,6 +107,11 @@ pub(crate) fn hint(kind: ErrorKind) -> Option<String> {
         }
         ErrorKind::ContextLength => {
             "Shorten the input, or open the model with a larger max_context_len."
+        }
+        ErrorKind::Model | ErrorKind::Generation
+            if lines.iter().any(|line| line.starts_with('E')) =>
+        {
+            "The library's own error line says why; with RKLLM_LOG_LEVEL=2 it says more."
         }
         ErrorKind::Model | ErrorKind::Generation => {
             "Set RKLLM_LOG_LEVEL=2 before the program starts and read the library's lines."

@@ -179,6 +179,10 @@ pub enum Error {
     #[error("the model was opened before fork(), and a forked process cannot use it")]
     Forked,
 
+    /// A forked child wants a library that its parent has loaded, without the library's threads.
+    #[error("a library was loaded before fork(), and a forked process cannot use it")]
+    ForkedRuntime,
+
     /// An argument that can never be right.
     #[error("{name}: {reason}")]
     InvalidArgument {
@@ -229,7 +233,7 @@ impl Error {
             Self::Timeout { .. } => ErrorKind::Timeout,
             Self::Busy | Self::OneModelOnly { .. } => ErrorKind::Busy,
             Self::Closed => ErrorKind::Closed,
-            Self::Forked => ErrorKind::ForkedProcess,
+            Self::Forked | Self::ForkedRuntime => ErrorKind::ForkedProcess,
             Self::InvalidArgument { .. } => ErrorKind::InvalidArgument,
         }
     }
@@ -265,11 +269,17 @@ impl Error {
                     .to_owned(),
             ),
             Self::Closed => Some("Open the model again.".to_owned()),
+            Self::ForkedRuntime => Some(
+                "Start the process with the \"spawn\" method, or load no library before fork()."
+                    .to_owned(),
+            ),
             Self::Forked => Some(
                 "Open the model in the child, or start it with the \"spawn\" method.".to_owned(),
             ),
             Self::InvalidArgument { hint, .. } => hint.clone(),
-            Self::Init { kind, .. } | Self::Run { kind, .. } => crate::diagnose::hint(*kind),
+            Self::Init { kind, log, .. } | Self::Run { kind, log, .. } => {
+                crate::diagnose::hint(*kind, log)
+            }
             Self::System { .. } => {
                 Some("The process may be at a limit: see `ulimit -a` and `dmesg`.".to_owned())
             }

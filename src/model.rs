@@ -112,7 +112,7 @@ impl Model {
     /// # Errors
     /// [`Error::InvalidArgument`] and [`Error::UnsupportedFeature`] for the settings,
     /// [`Error::Init`] with the library's own lines if it cannot open the model,
-    /// [`Error::Forked`] in a child of the process that loaded the runtime.
+    /// [`Error::ForkedRuntime`] in a child of the process that loaded the runtime.
     #[doc(alias = "rkllm_init")]
     pub fn open(
         runtime: &Arc<Runtime>,

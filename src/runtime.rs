@@ -136,7 +136,7 @@ impl Runtime {
     ///
     /// [`Error::LibraryNotFound`] with every place looked at; [`Error::UnsupportedRuntime`] when there
     /// is a library, but not one that can be used; [`Error::InvalidArgument`] for a bad
-    /// `RKLLM_RS_BACKEND`; [`Error::Forked`] in a child of a process that has loaded one.
+    /// `RKLLM_RS_BACKEND`; [`Error::ForkedRuntime`] in a child of a process that has loaded one.
     pub fn load(options: &LoadOptions) -> Result<Arc<Self>> {
         Self::load_in(options, &Environment::current())
     }
@@ -259,7 +259,7 @@ impl Runtime {
         if host::fork::generation() == self.forks {
             Ok(())
         } else {
-            Err(Error::Forked)
+            Err(Error::ForkedRuntime)
         }
     }
 }

@@ -51,6 +51,12 @@ impl StreamHandle {
         }
     }
 
+    /// Whether the run has ended for its reader; pieces may still be there to read.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        self.delivery.has_ended()
+    }
+
     /// Sleeps until there is something to read; false when `limit` has passed first.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> bool {
@@ -79,6 +85,9 @@ impl TokenStream {
     /// The next piece that has come, as text and token, without waiting.
     #[inline]
     pub fn poll(&mut self) -> Poll<(&str, i32)> {
+        if self.handle.forks != fork::generation() {
+            return Poll::Ended(Err(Arc::new(Error::Forked)));
+        }
         let piece = loop {
             if let Some(piece) = self.batch.pieces.get(self.next) {
                 self.next += 1;
@@ -103,9 +112,6 @@ impl TokenStream {
 
     /// Takes what has come; `None` when there is something now.
     fn refill(&mut self) -> Option<Poll<(&'static str, i32)>> {
-        if self.handle.forks != fork::generation() {
-            return Some(Poll::Ended(Err(Arc::new(Error::Forked))));
-        }
         match self.take() {
             Taken::Nothing => Some(Poll::Nothing),
             Taken::Ended(ending) => Some(Poll::Ended(ending.outcome.map(drop))),

@@ -11,7 +11,13 @@ pub use crate::loader::host::{LogLevel, LogLine, LogStream};
 /// The kept lines whose number is `since` or more, oldest first.
 #[must_use]
 pub fn lines(since: u64) -> Vec<LogLine> {
-    host::log_since(since)
+    host::log_kept(since)
+}
+
+/// The number that the next line will bear.
+#[must_use]
+pub fn next_number() -> u64 {
+    host::log_mark()
 }
 
 /// Whether lines are being kept: false before the first library is loaded, when switched off, and

@@ -10,6 +10,7 @@ mod outputs;
 mod params;
 mod runtime;
 mod stream;
+mod vendor_log;
 
 use std::time::Duration;
 

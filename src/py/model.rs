@@ -103,6 +103,7 @@ impl Model {
         let begun = py.detach(|| model::Model::begin_open(&library, &path, config));
         let mut opening = begun.map_err(|error| raise(py, &error))?;
         let opened = wait(py, |step| opening.wait(step))?;
+        super::vendor_log::pass_on(py);
         Ok(Self {
             model: opened.map_err(|error| raise(py, &error))?,
             runtime,

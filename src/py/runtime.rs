@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet};
 
@@ -16,7 +17,7 @@ use crate::runtime::{self, BackendChoice, LoadOptions};
 
 /// A loaded library (`librkllmrt.so`, or the CPU runtime in its place).
 ///
-/// Two are equal if they are the same loaded library; a process loads a file once.
+/// A process loads a file once, and there is one object for it.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
 
@@ -138,18 +139,35 @@ type LoadArguments<'py> = (
     Option<PathBuf>,
 );
 
+/// The Python objects of all loaded libraries: one for each, as long as the process lives.
+static OBJECTS: Mutex<Vec<Py<Runtime>>> = Mutex::new(Vec::new());
+
+/// The one Python object of a loaded library.
+fn object(py: Python<'_>, runtime: Arc<runtime::Runtime>) -> PyResult<Py<Runtime>> {
+    let mut objects = OBJECTS.lock();
+    if let Some(known) = objects
+        .iter()
+        .find(|one| Arc::ptr_eq(&one.get().0, &runtime))
+    {
+        return Ok(known.clone_ref(py));
+    }
+    let new = Py::new(py, Runtime(runtime))?;
+    objects.push(new.clone_ref(py));
+    Ok(new)
+}
+
 fn load(
     backend: &Bound<'_, PyAny>,
     library: Option<&Bound<'_, PyAny>>,
     abi: Option<&Bound<'_, PyAny>>,
     package_dir: Option<PathBuf>,
     cpu_library: Option<PathBuf>,
-) -> PyResult<Runtime> {
+) -> PyResult<Py<Runtime>> {
     let py = backend.py();
     let options = options(backend, library, abi, package_dir, cpu_library)?;
-    py.detach(|| runtime::Runtime::load(&options))
-        .map(Runtime)
-        .map_err(|error| raise(py, &error))
+    let loaded = py.detach(|| runtime::Runtime::load(&options));
+    super::vendor_log::pass_on(py);
+    object(py, loaded.map_err(|error| raise(py, &error))?)
 }
 
 #[pymethods]
@@ -172,7 +190,7 @@ impl Runtime {
         path: Option<&Bound<'_, PyAny>>,
         backend: Option<&Bound<'_, PyAny>>,
         abi: Option<&Bound<'_, PyAny>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Py<Self>> {
         let auto = pyo3::intern!(py, "auto").as_any();
         let helper = py.import("rkllm_rs._library")?;
         let options = helper.getattr("options")?;
@@ -197,7 +215,7 @@ impl Runtime {
         abi: Option<&Bound<'_, PyAny>>,
         package_dir: Option<PathBuf>,
         cpu_library: Option<PathBuf>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Py<Self>> {
         load(backend, library, abi, package_dir, cpu_library)
     }
 
@@ -257,14 +275,6 @@ impl Runtime {
             self.0.path().display().to_string(),
         )
     }
-
-    fn __eq__(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
-    }
-
-    fn __hash__(&self) -> usize {
-        Arc::as_ptr(&self.0).addr()
-    }
 }
 
 /// Chooses model file, backend and library: the path, the runtime, warnings, and why the NPU was not
@@ -283,16 +293,16 @@ pub(super) fn resolve(
     abi: Option<&Bound<'_, PyAny>>,
     package_dir: Option<PathBuf>,
     cpu_library: Option<PathBuf>,
-) -> PyResult<(PathBuf, Runtime, Vec<String>, Option<String>)> {
+) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(backend, library, abi, package_dir, cpu_library)?;
-    let resolved = py
-        .detach(|| backend::resolve(&models, &options))
-        .map_err(|error| raise(py, &error))?;
+    let resolved = py.detach(|| backend::resolve(&models, &options));
+    super::vendor_log::pass_on(py);
+    let resolved = resolved.map_err(|error| raise(py, &error))?;
     let notes = resolved.warnings.iter().map(ToString::to_string).collect();
     Ok((
         resolved.model,
-        Runtime(resolved.runtime),
+        object(py, resolved.runtime)?,
         notes,
         resolved.fallback,
     ))

@@ -51,7 +51,19 @@ impl TokenStream {
             .map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
+    #[cold]
+    fn ended(&self, py: Python<'_>, outcome: Result<(), Arc<Error>>) -> PyResult<()> {
+        match outcome {
+            Ok(()) => {
+                super::vendor_log::pass_on(py);
+                Ok(())
+            }
+            Err(error) => Err(self.fail(py, &error)),
+        }
+    }
+
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+        super::vendor_log::pass_on(py);
         with_partial(py, error, || {
             let stream = self.stream.lock();
             let (text, ids) = stream.so_far();
@@ -69,8 +81,7 @@ impl TokenStream {
         loop {
             match self.poll(&mut make) {
                 Poll::Ready(item) => return Ok(Some(item)),
-                Poll::Ended(Ok(())) => return Ok(None),
-                Poll::Ended(Err(error)) => return Err(self.fail(py, &error)),
+                Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
         }
@@ -93,8 +104,10 @@ impl TokenStream {
         match self.poll(make) {
             Poll::Ready(item) => Ok(Some(item)),
             Poll::Nothing => Ok(None),
-            Poll::Ended(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
-            Poll::Ended(Err(error)) => Err(self.fail(py, &error)),
+            Poll::Ended(outcome) => {
+                self.ended(py, outcome)?;
+                Err(PyStopAsyncIteration::new_err(()))
+            }
         }
     }
 }
@@ -169,9 +182,11 @@ impl TokenStream {
     ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         loop {
-            let ended = py.detach(|| self.stream.lock().generation());
-            match ended {
-                Some(Ok(generation)) => return Generation::new(py, &generation),
+            match py.detach(|| self.stream.lock().generation()) {
+                Some(Ok(generation)) => {
+                    self.ended(py, Ok(()))?;
+                    return Generation::new(py, &generation);
+                }
                 Some(Err(error)) => return Err(self.fail(py, &error)),
                 None => self.wait(py)?,
             }
@@ -182,9 +197,14 @@ impl TokenStream {
         let stream = self.stream.lock();
         let (text, ids) = stream.so_far();
         format!(
-            "<rkllm_rs.TokenStream: {} tokens, {} characters so far>",
+            "<rkllm_rs.TokenStream: {} tokens, {} characters{}>",
             ids.len(),
-            text.chars().count()
+            text.chars().count(),
+            if self.handle.has_ended() {
+                ""
+            } else {
+                " so far"
+            },
         )
     }
 }

@@ -66,7 +66,7 @@ impl Search<'_> {
     /// Loads the first candidate that can be used.
     pub(super) fn first(&self, candidates: &[Candidate]) -> Result<Arc<Runtime>> {
         if host::fork::generation() != 0 {
-            return Err(Error::Forked);
+            return Err(Error::ForkedRuntime);
         }
         self.walk(candidates, |candidate, who| self.one(candidate, who))
     }
@@ -125,7 +125,12 @@ impl Search<'_> {
         let file = loader::examine(&located, candidate.rule)?;
         self.suits(file.cpu_marker)?;
         let (path, rule, abi) = (located.path.clone(), candidate.rule, self.options.abi);
-        let opened = host::run(move || loader::open(path, file, rule, abi))?;
+        let opened = host::run(move || {
+            let opened = loader::open(path, file, rule, abi);
+            // What its constructors said comes before whatever the program prints next.
+            host::log_sync();
+            opened
+        })?;
         // The dynamic linker may have led to a file that is loaded already.
         let key = opened.file.id.key();
         let runtime = match loaded.get(&key) {

@@ -54,6 +54,18 @@ pub struct LogLine {
 }
 
 impl LogLevel {
+    /// The letter with which such lines begin; "" for lines of another form.
+    #[must_use]
+    pub fn letter(self) -> &'static str {
+        match self {
+            Self::Error => "E",
+            Self::Warning => "W",
+            Self::Info => "I",
+            Self::Debug => "D",
+            Self::Other => "",
+        }
+    }
+
     /// Reads the letter of `E rkllm: …`, `W RKNN: …` and the like.
     fn of(line: &str) -> Self {
         let mut bytes = line.bytes();
@@ -119,6 +131,8 @@ pub(super) struct Capture {
     readers: [OwnedFd; 2],
     /// Set before a read and cleared when what was read is out.
     busy: AtomicBool,
+    /// Set when a wait for the forwarding was in vain.
+    stalled: AtomicBool,
     kept: Mutex<Kept>,
 }
 
@@ -128,6 +142,7 @@ impl Capture {
         let capture: &'static Self = Box::leak(Box::new(Self {
             readers: [readers.0, readers.1],
             busy: AtomicBool::new(false),
+            stalled: AtomicBool::new(false),
             kept: Mutex::default(),
         }));
         Builder::new()
@@ -185,6 +200,17 @@ impl Capture {
             .collect()
     }
 
+    /// Takes an unfinished line for whole: the call that printed it has returned, and what the next
+    /// one prints is another line.
+    pub(super) fn finish_lines(&self) {
+        let mut kept = self.kept();
+        for stream in [LogStream::Stdout, LogStream::Stderr] {
+            if !kept.partial[stream as usize].is_empty() {
+                kept.finish_line(stream);
+            }
+        }
+    }
+
     /// The read ends' numbers, the same in both tables.
     pub(super) fn reader_numbers(&self) -> [RawFd; 2] {
         [self.readers[0].as_raw_fd(), self.readers[1].as_raw_fd()]
@@ -202,12 +228,22 @@ impl Capture {
     }
 
     /// Waits until everything is forwarded, `limit` at most.
+    ///
+    /// Where nobody reads the program's own output, one call waits and the next ones do not.
     pub(super) fn drain(&self, limit: Duration) {
         if self.is_drained() {
+            self.stalled.store(false, Ordering::Relaxed);
+            return;
+        }
+        if self.stalled.load(Ordering::Relaxed) {
             return;
         }
         let start = Instant::now();
-        while !self.is_drained() && start.elapsed() < limit {
+        while !self.is_drained() {
+            if start.elapsed() > limit {
+                self.stalled.store(true, Ordering::Relaxed);
+                return;
+            }
             std::thread::sleep(Duration::from_micros(50));
         }
     }

@@ -37,7 +37,8 @@ static HOST: OnceLock<Option<Host>> = OnceLock::new();
 /// `RKLLM_RS_VENDOR_LOG=off` (or `0`): the library writes where it likes and nothing is kept.
 fn capture_wanted() -> bool {
     std::env::var_os("RKLLM_RS_VENDOR_LOG")
-        .is_none_or(|value| !matches!(value.to_str(), Some("off" | "0" | "no" | "false")))
+        .and_then(|value| value.to_str().map(str::to_ascii_lowercase))
+        .is_none_or(|value| !matches!(value.as_str(), "off" | "0" | "no" | "false"))
 }
 
 fn host() -> Option<&'static Host> {
@@ -132,6 +133,11 @@ pub(crate) fn log_since(mark: u64) -> Vec<LogLine> {
     capture().map_or_else(Vec::new, |capture| capture.since(mark))
 }
 
+/// The kept log lines from `mark` on, as they are now; for threads of the host program.
+pub(crate) fn log_kept(mark: u64) -> Vec<LogLine> {
+    capture().map_or_else(Vec::new, |capture| capture.since(mark))
+}
+
 /// Waits, for a moment at most, until all that the library has written is forwarded and kept.
 ///
 /// Called on a thread of the library's side after each call, so that the lines of a call come
@@ -140,6 +146,7 @@ pub(crate) fn log_sync() {
     if let Some(capture) = capture() {
         forward::flush_stdio();
         capture.drain(std::time::Duration::from_millis(200));
+        capture.finish_lines();
     }
 }
 

@@ -1,6 +1,7 @@
 //! `rkllm_init`, `rkllm_destroy`, and the calls that may come from any thread.
 
 use std::ffi::{c_int, c_void};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -143,7 +144,7 @@ fn refuse(reason: &str) -> c_int {
 }
 
 fn load(path: &[u8]) -> Result<Script, String> {
-    let path = PathBuf::from(String::from_utf8_lossy(path).into_owned());
+    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
     let text = std::fs::read(&path)
         .map_err(|error| format!("failed to open model {}: {error}", path.display()))?;
     serde_json::from_slice(&text).map_err(|error| format!("invalid rkllm model: {error}"))

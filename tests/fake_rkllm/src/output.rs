@@ -12,6 +12,8 @@ pub enum Stream {
     Stdout,
     /// File descriptor 2, at once.
     Stderr,
+    /// File descriptor 2, at once, and without the end of the line.
+    StderrUnfinished,
     /// C's `stdout`, which keeps the line until somebody flushes it.
     StdioStdout,
 }
@@ -23,7 +25,7 @@ pub type LogLine = (Stream, String);
 pub(crate) fn line(stream: Stream, text: &str) {
     let fd = match stream {
         Stream::Stdout => libc::STDOUT_FILENO,
-        Stream::Stderr => libc::STDERR_FILENO,
+        Stream::Stderr | Stream::StderrUnfinished => libc::STDERR_FILENO,
         Stream::StdioStdout => {
             let text = CString::new(text.replace('\0', "")).unwrap_or_default();
             // SAFETY: `text` is a NUL-terminated string that outlives the call.
@@ -32,7 +34,9 @@ pub(crate) fn line(stream: Stream, text: &str) {
         }
     };
     let mut bytes = text.as_bytes().to_vec();
-    bytes.push(b'\n');
+    if stream != Stream::StderrUnfinished {
+        bytes.push(b'\n');
+    }
     let mut rest = bytes.as_slice();
     while !rest.is_empty() {
         // SAFETY: pointer and length are those of a live slice.
