@@ -201,7 +201,7 @@ fn what_the_evidence_does_not_carry_is_refused() {
     let named = machine.library("named.so", "v1_2_1", &garbage("1.2.3"), &[]);
     assert!(matches!(
         refusal(machine.load(&at(&named))),
-        RefusalReason::TooLittle(_)
+        RefusalReason::Unconfirmed(_)
     ));
     let asked = refusal(machine.load(&with_abi(&named, Generation::V1_3_0)));
     assert!(matches!(asked, RefusalReason::Contradicted { .. }));

@@ -127,6 +127,9 @@ fn weigh(
     let separable = level.is_some_and(|level| level.allows.len() == 1);
     let probed = !matches!(evidence.probe, Probe::NotRun | Probe::Unclear);
     if evidence.fingerprint.is_none() && !cpu_runtime && !separable && !probed {
+        if possible.len() == 1 {
+            return Err(RefusalReason::Unconfirmed(possible));
+        }
         let functions = evidence
             .exports
             .as_ref()

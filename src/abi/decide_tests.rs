@@ -38,6 +38,7 @@ fn name(reason: &RefusalReason) -> &'static str {
         RefusalReason::Newer(_) => "newer",
         RefusalReason::UnknownRelease(_) => "unknown",
         RefusalReason::Incomplete(_) => "incomplete",
+        RefusalReason::Unconfirmed(_) => "unconfirmed",
         RefusalReason::TooLittle(_) => "little",
         RefusalReason::BrokenCpuRuntime => "broken",
         RefusalReason::AlreadyLoaded { .. } | RefusalReason::WrongBackend { .. } => "not here",
@@ -106,11 +107,11 @@ fn banners() {
         ("1.2.1", 3, V1_2, Err("disagree")),
         ("1.2.1", 4, V1_2, G121),
         ("1.2.3", 4, V1_2, G121),
-        ("1.2.3", 4, Unclear, Err("little")),
+        ("1.2.3", 4, Unclear, Err("unconfirmed")),
         ("1.2.3", 4, V1_3, Err("disagree")),
         ("1.3.0", 4, V1_3, G13),
         ("1.3.0", 4, V1_2, Err("disagree")),
-        ("1.3.0", 4, Unclear, Err("little")),
+        ("1.3.0", 4, Unclear, Err("unconfirmed")),
         ("1.3.0b1", 4, V1_3, Err("unknown")),
         ("1.2.4", 4, V1_2, Err("unknown")),
         ("1.3.1", 4, V1_3, Err("newer")),
@@ -218,7 +219,7 @@ fn a_library_that_names_itself_may_have_gaps() {
     };
     assert_eq!(verdict(&evidence), G13);
     evidence.probe = Probe::Unclear;
-    assert_eq!(verdict(&evidence), Err("little"));
+    assert_eq!(verdict(&evidence), Err("unconfirmed"));
     evidence.probe = Probe::V1_3;
     evidence.banners.clear();
     assert_eq!(verdict(&evidence), Err("incomplete"));

@@ -41,6 +41,8 @@ pub enum RefusalReason {
     UnknownRelease(Version),
     /// Functions are missing that the newest ones present imply.
     Incomplete(Vec<&'static str>),
+    /// The banner names a release, and the default parameters do not confirm it.
+    Unconfirmed(Layouts),
     /// Several generations remain possible.
     TooLittle(Layouts),
     /// It bears the CPU runtime's mark without its table, the table without the mark, or a table of
@@ -80,6 +82,10 @@ impl Refusal {
                 "Use an official release, or name the generation with abi= ({}); a wrong one \
                  crashes the process.",
                 known()
+            ),
+            RefusalReason::Unconfirmed(named) => format!(
+                "If the file is what its banner says, pass abi=\"{named}\"; a wrong generation \
+                 crashes the process."
             ),
             RefusalReason::TooLittle(possible) => format!(
                 "Name the generation with abi= ({possible}); a wrong one crashes the process. An \
@@ -137,6 +143,10 @@ impl fmt::Display for RefusalReason {
                     missing.join(", ")
                 )
             }
+            Self::Unconfirmed(named) => write!(
+                f,
+                "its banner says {named}, and its default parameters do not confirm that"
+            ),
             Self::TooLittle(possible) => {
                 write!(f, "the evidence does not say whether it is {possible}")
             }

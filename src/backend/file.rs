@@ -9,7 +9,7 @@ use crate::error::ErrorKind;
 use crate::loader::{LoadProblem, known_text, reason};
 
 /// Shorter than any header. Real models have hundreds of megabytes, stand-ins for tests a few bytes.
-const SMALLEST: u64 = 64;
+const SMALLEST: u64 = 8;
 /// A script that stands in for a model is not longer than this.
 const LONGEST_SCRIPT: u64 = 16 << 20;
 
@@ -235,7 +235,7 @@ mod tests {
             (b"{\"not\": json".to_vec(), Err(ModelProblem::Text)),
             (b"[1, 2]".to_vec(), Err(ModelProblem::Text)),
             (b" \n{\"tokens\": [\"a\"]}".to_vec(), Ok(())),
-            (vec![0xe5; 60], Err(ModelProblem::TooSmall(60))),
+            (vec![0xe5; 7], Err(ModelProblem::TooSmall(7))),
             (big(b""), Ok(())),
         ] {
             assert_eq!(verdict(&content, ModelKind::Rkllm), expected);

@@ -127,7 +127,11 @@ fn expand(
     match file::present(path) {
         Ok(data) if data.is_dir() && ModelKind::of(path).is_some() => Err(ModelProblem::Directory),
         Ok(data) if data.is_dir() => inside(path, required),
-        Ok(_) => match ModelKind::of(path).or_else(|| sniffed(path)) {
+        // A backend or library that was named is obeyed, whatever the file is called.
+        Ok(_) => match ModelKind::of(path)
+            .or_else(|| sniffed(path))
+            .or(required.map(runs))
+        {
             Some(kind) => Ok(vec![(path.to_owned(), kind)]),
             None => Err(ModelProblem::UnknownKind),
         },
@@ -149,6 +153,14 @@ fn expand(
             }
         }
         Err(other) => Err(other),
+    }
+}
+
+/// The kind of model that a backend runs.
+fn runs(backend: BackendKind) -> ModelKind {
+    match backend {
+        BackendKind::Npu => ModelKind::Rkllm,
+        BackendKind::Cpu => ModelKind::Gguf,
     }
 }
 

@@ -40,6 +40,10 @@ macro_rules! set_common {
             }
         };
         set(&mut $param.max_context_len, $config.max_context_len);
+        if $param.max_context_len <= 0 {
+            // A library whose defaults are empty: the vendor's documented value.
+            $param.max_context_len = 512;
+        }
         set(&mut $param.max_new_tokens, $config.max_new_tokens);
         if $param.max_new_tokens <= 0 {
             $param.max_new_tokens = $param.max_context_len;

@@ -172,7 +172,7 @@ where
     let segments = data
         .read_slice_at::<E::ProgramHeader>(start, usize::from(count))
         .map_err(|()| LoadProblem::Damaged("program headers that cannot be read"))?;
-    let mut dynamic = false;
+    let (mut dynamic, mut interpreter) = (false, false);
     for segment in segments {
         let kind = segment.p_type(endian);
         if kind == elf::PT_LOAD || kind == elf::PT_DYNAMIC {
@@ -183,6 +183,11 @@ where
             )?;
         }
         dynamic |= kind == elf::PT_DYNAMIC;
+        interpreter |= kind == elf::PT_INTERP;
+    }
+    if interpreter {
+        // Programs are shared objects too, nowadays; only they name the linker that starts them.
+        return Err(LoadProblem::NotShared("a program"));
     }
     if !dynamic {
         return Err(LoadProblem::Damaged("no dynamic section"));

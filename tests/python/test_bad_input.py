@@ -74,8 +74,12 @@ def test_model_paths(tmp_path, open_model, record):
     refused(ModelNotFoundError, lambda: open_model(link), "a symbolic link to gone.rkllm")
     refused(ModelFormatError, lambda: open_model(folder), "a folder")
     refused(ModelFormatError, lambda: open_model(pipe), "not a regular file")
-    refused(ModelFormatError, lambda: open_model(other), "neither a .rkllm nor a .gguf")
+    refused(ModelFormatError, lambda: RKLLM(other), "neither a .rkllm nor a .gguf")
     assert not calls(record, "rkllm_init")
+    # A library that was named is obeyed, whatever the file is called: it is the one to judge.
+    with pytest.raises(ModelFormatError, match="invalid rkllm model"):
+        open_model(other)
+    assert len(calls(record, "rkllm_init")) == 1
     assert open_model(["a"]).generate("x").text == "a"
 
 

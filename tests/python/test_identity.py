@@ -71,7 +71,11 @@ def test_unclear_defaults_are_too_little(make, make_model, generation, text):
     options = {} if text else {"banner": None}
     library = make(defaults="garbage", **options)
     message = refusal(library, make_model(["a"]))
-    assert "does not say whether it is v1_2_1 or v1_3_0" in message
+    if text:
+        assert f"its banner says {generation}, and its default parameters do not confirm that" in message
+        assert f'abi="{generation}"' in message
+    else:
+        assert "does not say whether it is v1_2_1 or v1_3_0" in message
     # The caller may know better.
     identity = Runtime.load(library, abi=generation).identity
     assert identity.abi == generation

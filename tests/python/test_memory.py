@@ -73,14 +73,20 @@ def cycles(count):
         with RKLLM(model, library=library) as llm:
             llm.generate("x")
 
+def settled():
+    # The last model's threads may be on their way out.
+    found, since = counts(), time.monotonic()
+    until = since + 10
+    while time.monotonic() < min(since + 0.3, until):
+        time.sleep(0.01)
+        if counts() != found:
+            found, since = counts(), time.monotonic()
+    return found
+
 cycles(60)
-before, open_before = resident(), counts()
+before, open_before = resident(), settled()
 cycles(150)
-# The last model's threads may be on their way out.
-until = time.monotonic() + 10
-while counts() != open_before and time.monotonic() < until:
-    time.sleep(0.01)
-say((resident() - before) // 1024, counts() == open_before)
+say((resident() - before) // 1024, settled() == open_before)
 """
     (line,) = succeed(code, library, make_model(["a"]), timeout=55)
     grown, same = line.split()
