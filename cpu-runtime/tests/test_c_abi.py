@@ -58,7 +58,16 @@ def run(program: Path, library: Path, model: Path, **variables: str) -> subproce
     """Runs the program with the variables added to the environment."""
     environment = {k: v for k, v in os.environ.items() if k != "RKLLM_LOG_LEVEL"} | variables
     command = [str(program), str(library), str(model)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
+    # An answer may end inside a character.
+    return subprocess.run(
+        command,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        check=False,
+        env=environment,
+        timeout=300,
+    )
 
 
 def test_a_c_program_runs_a_model_in_every_way(program: Path, library: Path, model: Path) -> None:
