@@ -22,7 +22,7 @@ CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*'
 	$(shell find src/ffi -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint test-rust test-python bench build wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -51,12 +51,23 @@ $(STAMP)/cpu: $(CPU_SOURCES) $(STAMP)/tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall ./cpu-runtime
 	@touch $@
 
-lint: $(STAMP)/dev ## Formatting and lints, as errors
+# A Rust toolchain may come without these two, in which case their checks are left out, loudly.
+has = $(shell $(CARGO) $(1) --version >/dev/null 2>&1 && echo yes)
+
+lint: lint-rust lint-python ## Formatting and lints, as errors
+
+lint-rust: $(STAMP)/dev
+ifeq ($(and $(call has,fmt),$(call has,clippy)),yes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -p rkllm_rs $(FAKES) -p fake-rkllm -- -D warnings
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings
 	$(CPU_ENV) && $(CARGO) clippy --locked --release --all-targets -p rkllm-cpu-runtime -- -D warnings
+else
+	@echo "lint: cargo fmt or cargo clippy is not installed (rustup component add rustfmt clippy): SKIPPED" >&2
+endif
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs
+
+lint-python: $(STAMP)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/zizmor --offline --quiet .github/workflows
