@@ -43,6 +43,10 @@ $(STAMP)/dev: requirements/dev.txt $(STAMP)/tools
 	$(PIP) install --quiet --require-hashes -r requirements/dev.txt
 	@touch $@
 
+$(STAMP)/lint: requirements/lint.txt $(STAMP)/tools
+	$(PIP) install --quiet --require-hashes -r requirements/lint.txt
+	@touch $@
+
 $(STAMP)/package: $(CORE_SOURCES) $(STAMP)/tools
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
@@ -60,6 +64,7 @@ lint-rust: $(STAMP)/dev
 ifeq ($(and $(call has,fmt),$(call has,clippy)),yes)
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --locked --all-targets -p rkllm_rs $(FAKES) -p fake-rkllm -- -D warnings
+	$(CARGO) clippy --locked --lib -p rkllm_rs --features abi3 -- -D warnings
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings
 	$(CPU_ENV) && $(CARGO) clippy --locked --release --all-targets -p rkllm-cpu-runtime -- -D warnings
 else
@@ -67,10 +72,12 @@ else
 endif
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs
 
-lint-python: $(STAMP)/dev
+lint-python: $(STAMP)/dev $(STAMP)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/zizmor --offline --quiet .github/workflows
+	$(BIN)/actionlint
+	$(BIN)/hadolint docker/Dockerfile
 
 test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
 	$(CARGO) build --locked --release $(FAKES)
@@ -113,6 +120,7 @@ LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --no
 lock: ## Pin the Python tools again (needs uv on the path)
 	$(LOCK) --python-version 3.10 requirements/build.in -o requirements/build.txt
 	$(LOCK) --python-version 3.10 requirements/dev.in -o requirements/dev.txt
+	$(LOCK) --python-version 3.10 requirements/lint.in -o requirements/lint.txt
 	$(LOCK) --python-version 3.10 requirements/wheels.in -o requirements/wheels.txt
 	$(LOCK) --python-version 3.11 requirements/arm.in -o requirements/arm.txt
 
