@@ -22,7 +22,7 @@ CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*'
 	$(shell find src/ffi -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -102,6 +102,9 @@ $(STAMP)/wheels: requirements/wheels.txt $(STAMP)/tools
 wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, checked, into dist/
 	scripts/wheels.sh $(VENV)/wheels
 	$(WHEELS)/python scripts/check_wheels.py dist/rkllm_rs-*.whl
+
+cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for any x86_64 and aarch64, checked, into dist/
+	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels
 
 $(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
 	scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l

@@ -2,6 +2,8 @@
 
 mod context;
 mod model;
+#[cfg(feature = "variants")]
+mod variants;
 
 pub(crate) use context::{Context, ContextOptions, Decoded, Outputs};
 pub(crate) use model::{Adapter, Model};
@@ -12,5 +14,7 @@ pub(crate) fn start() {
     ONCE.call_once(|| {
         crate::log::forward_llama();
         model::start_backend();
+        #[cfg(feature = "variants")]
+        variants::register();
     });
 }
