@@ -617,9 +617,13 @@ def test_the_whole_way_by_command(real, capsys):
     assert (listed["current"], listed["project"], listed["model"]) == ("1.3.0", "1.2.3", "1.1.4")
     assert command("list", "--model", "m.rkllm") == 0
     lines = {line.split()[0]: line for line in capsys.readouterr().out.splitlines()}
-    assert lines["1.3.0"].endswith("unknown, current")
-    assert lines["1.2.3"].endswith("unknown, project")
-    assert lines["1.1.4"].endswith("unknown, model")
+    assert lines["1.3.0"].endswith(
+        ("unknown, current", "unknown, aarch64, current", "unknown, armhf, current")
+    )
+    assert lines["1.2.3"].endswith(
+        ("unknown, project", "unknown, aarch64, project", "unknown, armhf, project")
+    )
+    assert lines["1.1.4"].endswith(("unknown, model", "unknown, aarch64, model", "unknown, armhf, model"))
     assert "too old" in lines["1.0.1"]
     assert report(capsys, "path")["path"].endswith("/1.2.3/librkllmrt.so")
     assert command("path", "--model", "m.rkllm") == 0
