@@ -85,7 +85,14 @@ class Report:
 def private_paths() -> tuple[bytes, ...]:
     """Paths that tell where a library was built."""
     cargo = Path(os.environ.get("CARGO_HOME", Path.home() / ".cargo"))
-    paths = [ROOT, cargo, Path.home() / ".rustup", Path.home() / ".cache", "/tmp/", "/var/tmp/"]  # noqa: S108
+    paths: list[str | Path] = [
+        ROOT,
+        cargo,
+        Path.home() / ".rustup",
+        Path.home() / ".cache",
+        "/tmp/",  # noqa: S108 - looked for, not used
+        "/var/tmp/",  # noqa: S108 - likewise
+    ]
     found = [os.fsencode(path) for path in paths] + [b"registry/src/"]
     # A home such as `/root` is short enough to be part of other words; its folders are not.
     return (*found, os.fsencode(Path.home()) + b"/")

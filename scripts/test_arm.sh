@@ -26,9 +26,6 @@ reason=$(scripts/toolchain.sh can) || {
 # Not under emulation: type checkers, which are not pure Python; documentation, which is the same on
 # every machine; the memory of the process, which is qemu's. The real model has a run of its own below.
 unfit='not test_typing and not test_docs and not test_examples and not test_memory'
-# OPEN: leaving while another thread loads a model ends with SIGSEGV on emulated aarch64, after Python has
-# finished. The wheel that is built in the same way for x86_64 passes. Whether a board does is not known.
-unfit="$unfit and not test_leaving_during_a_load"
 if [ -n "$quick" ]; then
     tests='tests/python/test_abi.py tests/python/test_generate.py tests/python/test_interrupt.py
         tests/python/test_async.py'

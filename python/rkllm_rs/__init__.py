@@ -55,7 +55,7 @@ from .errors import (
 )
 
 # Before the interpreter takes itself apart, so that no run outlives it.
-_atexit.register(_native.shut_down)
+_atexit.register(_native.at_exit)
 
 __all__ = [
     "RKLLM",

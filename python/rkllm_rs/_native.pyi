@@ -27,6 +27,7 @@ __all__ = [
     "_generation",
     "_perf_stats",
     "abi_layouts",
+    "at_exit",
     "backends",
     "find_library",
     "known_libraries",
@@ -527,6 +528,9 @@ def known_libraries() -> list[_KnownLibrary]:
 
 def abi_layouts() -> dict[str, dict[str, _Layout]]:
     """Returns the C layouts as this build has compiled them, by generation and struct, in bytes."""
+
+def at_exit() -> None:
+    """Closes all models for the end of the interpreter; other threads stay where they wait."""
 
 def shut_down() -> bool:
     """Closes all models; true when the library has let go of them."""

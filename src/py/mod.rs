@@ -12,12 +12,34 @@ mod runtime;
 mod stream;
 mod vendor_log;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
 
 /// How long a wait goes on before signals are looked for: Ctrl-C is answered within this time.
 const STEP: Duration = Duration::from_millis(50);
+
+/// Set when the interpreter has begun to end.
+static ENDING: AtomicBool = AtomicBool::new(false);
+
+/// Runs `f` without holding the interpreter.
+///
+/// A thread that comes back to an interpreter which is ending would be unwound through our frames, or
+/// crash. Only daemon threads are left by then; they stay here until the process is gone.
+fn detach<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
+    py.detach(|| {
+        let value = f();
+        while ENDING.load(Ordering::Acquire) && !on_main_thread() {
+            std::thread::sleep(Duration::from_secs(3600));
+        }
+        value
+    })
+}
+
+fn on_main_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
 
 /// Calls `step` with the time that it may wait, detached, until it has something; signals that come
 /// in between raise.
@@ -26,7 +48,7 @@ fn wait<T: Send>(
     mut step: impl FnMut(Duration) -> Option<T> + Send,
 ) -> PyResult<T> {
     loop {
-        if let Some(value) = py.detach(|| step(STEP)) {
+        if let Some(value) = detach(py, || step(STEP)) {
             return Ok(value);
         }
         py.check_signals()?;
@@ -37,7 +59,7 @@ fn wait<T: Send>(
 #[pymodule(name = "_native", gil_used = false)]
 mod native {
     #[pymodule_export]
-    use super::model::{Model, shut_down};
+    use super::model::{Model, at_exit, shut_down};
     #[pymodule_export]
     use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]

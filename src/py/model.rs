@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
@@ -100,7 +101,7 @@ impl Model {
         let path = convert::path("model", path)?;
         let config = settings.map(config).transpose()?.unwrap_or_default();
         let library = Arc::clone(&runtime.get().0);
-        let begun = py.detach(|| model::Model::begin_open(&library, &path, config));
+        let begun = super::detach(py, || model::Model::begin_open(&library, &path, config));
         let mut opening = begun.map_err(|error| raise(py, &error))?;
         let opened = wait(py, |step| opening.wait(step))?;
         super::vendor_log::pass_on(py);
@@ -198,7 +199,7 @@ impl Model {
 
     /// Ends all runs and gives the model back (`rkllm_destroy`).
     fn close(&self, py: Python<'_>) {
-        py.detach(|| self.model.close());
+        super::detach(py, || self.model.close());
     }
 }
 
@@ -211,5 +212,12 @@ fn pending(py: Python<'_>, asked: Result<Pending, Error>) -> PyResult<Vec<i32>> 
 /// Closes all models; true when the library has let go of them.
 #[pyfunction]
 pub(super) fn shut_down(py: Python<'_>) -> bool {
-    py.detach(crate::shut_down)
+    super::detach(py, crate::shut_down)
+}
+
+/// `shut_down` for the end of the interpreter, from which no other thread comes back.
+#[pyfunction]
+pub(super) fn at_exit(py: Python<'_>) {
+    super::ENDING.store(true, Ordering::Release);
+    let _ = py.detach(crate::shut_down);
 }

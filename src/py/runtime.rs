@@ -165,7 +165,7 @@ fn load(
 ) -> PyResult<Py<Runtime>> {
     let py = backend.py();
     let options = options(backend, library, abi, package_dir, cpu_library)?;
-    let loaded = py.detach(|| runtime::Runtime::load(&options));
+    let loaded = super::detach(py, || runtime::Runtime::load(&options));
     super::vendor_log::pass_on(py);
     object(py, loaded.map_err(|error| raise(py, &error))?)
 }
@@ -296,7 +296,7 @@ pub(super) fn resolve(
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(backend, library, abi, package_dir, cpu_library)?;
-    let resolved = py.detach(|| backend::resolve(&models, &options));
+    let resolved = super::detach(py, || backend::resolve(&models, &options));
     super::vendor_log::pass_on(py);
     let resolved = resolved.map_err(|error| raise(py, &error))?;
     let notes = resolved.warnings.iter().map(ToString::to_string).collect();
@@ -320,7 +320,7 @@ pub(super) fn backends(
         cpu_library,
         ..LoadOptions::default()
     };
-    py.detach(|| backend::backends(&options))
+    super::detach(py, || backend::backends(&options))
         .into_iter()
         .map(|status| BackendStatus {
             name: status.name.to_string(),
@@ -347,7 +347,7 @@ pub(super) fn find_library(
         model,
         ..LoadOptions::default()
     };
-    py.detach(|| runtime::Runtime::find(&options, BackendKind::Npu))
+    super::detach(py, || runtime::Runtime::find(&options, BackendKind::Npu))
         .map(|(path, told)| (path.into_os_string(), told))
         .map_err(|error| raise(py, &error))
 }

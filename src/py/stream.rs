@@ -168,7 +168,7 @@ impl TokenStream {
     ///
     /// Iteration then ends normally, and the finish reason is "cancelled".
     fn cancel(&self, py: Python<'_>) {
-        py.detach(|| self.handle.cancel());
+        super::detach(py, || self.handle.cancel());
     }
 
     /// Waits for the end and gives the whole answer, pieces that were read before included.
@@ -182,7 +182,7 @@ impl TokenStream {
     ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         loop {
-            match py.detach(|| self.stream.lock().generation()) {
+            match super::detach(py, || self.stream.lock().generation()) {
                 Some(Ok(generation)) => {
                     self.ended(py, Ok(()))?;
                     return Generation::new(py, &generation);

@@ -35,7 +35,7 @@ fn emit(py: Python<'_>, from: u64) -> PyResult<()> {
         NEXT.store(vendor_log::next_number(), Ordering::Relaxed);
         return Ok(());
     }
-    let lines = py.detach(|| vendor_log::lines(from));
+    let lines = super::detach(py, || vendor_log::lines(from));
     let Some(last) = lines.last() else {
         return Ok(());
     };
