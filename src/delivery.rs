@@ -99,6 +99,16 @@ struct Inner {
     wake: Option<WakePair>,
 }
 
+impl Inner {
+    /// Appends all characters that are whole after `bytes`, and returns how long they are.
+    #[inline]
+    fn join(&mut self, bytes: &[u8]) -> usize {
+        let before = self.pending.text.len();
+        self.joiner.push(bytes, &mut self.pending.text);
+        self.pending.text.len() - before
+    }
+}
+
 /// What one look into the buffer found.
 #[derive(Debug)]
 pub(crate) enum Taken {
@@ -194,13 +204,8 @@ impl Delivery {
         }
         inner.tokens += 1;
         inner.last_token = id;
-        let Inner {
-            pending, joiner, ..
-        } = &mut *inner;
-        let before = pending.text.len();
-        joiner.push(bytes, &mut pending.text);
-        let length = pending.text.len() - before;
-        pending.pieces.push(Piece::new(length, id));
+        let length = inner.join(bytes);
+        inner.pending.pieces.push(Piece::new(length, id));
         if inner.tokens >= self.limit.tokens {
             inner.limit_reached = true;
             if !self.limit.by_library {
@@ -214,14 +219,9 @@ impl Delivery {
 
     #[cold]
     fn leftover(&self, mut inner: MutexGuard<'_, Inner>, bytes: &[u8], id: i32) {
-        let Inner {
-            pending, joiner, ..
-        } = &mut *inner;
-        let before = pending.text.len();
-        joiner.push(bytes, &mut pending.text);
-        let length = pending.text.len() - before;
+        let length = inner.join(bytes);
         if length > 0 {
-            pending.pieces.push(Piece::new(length, id));
+            inner.pending.pieces.push(Piece::new(length, id));
             self.wake(inner, Side::Vendor);
         }
     }
