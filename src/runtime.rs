@@ -15,8 +15,8 @@ use crate::loader::{
     self, CPU_NAME, Environment, FileEvidence, NPU_NAME, Opened, Places, Rule, Symbols, host,
 };
 
+use search::Search;
 pub(crate) use search::is_cpu_runtime;
-use search::{Search, places};
 
 /// The variable that stands in for an automatic choice of backend.
 pub(crate) const BACKEND_VARIABLE: &str = "RKLLM_RS_BACKEND";
@@ -173,14 +173,8 @@ impl Runtime {
         env: &Environment,
         kind: BackendKind,
     ) -> Result<Arc<Self>> {
-        let (candidates, names) = places(options, env, kind);
-        Search {
-            options,
-            env,
-            want: Some(kind),
-            names,
-        }
-        .first(&candidates)
+        let (candidates, search) = Search::of(options, env, kind);
+        search.first(&candidates)
     }
 
     /// The library of that kind that would be loaded, examined but not loaded, and what its file
@@ -200,14 +194,8 @@ impl Runtime {
         env: &Environment,
         kind: BackendKind,
     ) -> Result<(PathBuf, String)> {
-        let (candidates, names) = places(options, env, kind);
-        Search {
-            options,
-            env,
-            want: Some(kind),
-            names,
-        }
-        .examined(&candidates)
+        let (candidates, search) = Search::of(options, env, kind);
+        search.examined(&candidates)
     }
 
     /// The file, links resolved.

@@ -43,6 +43,22 @@ pub struct Sampling {
     pub mirostat_eta: f32,
 }
 
+impl From<Sampling> for SamplingParams {
+    fn from(all: Sampling) -> Self {
+        Self {
+            top_k: Some(all.top_k),
+            top_p: Some(all.top_p),
+            temperature: Some(all.temperature),
+            repeat_penalty: Some(all.repeat_penalty),
+            frequency_penalty: Some(all.frequency_penalty),
+            presence_penalty: Some(all.presence_penalty),
+            mirostat: Some(all.mirostat),
+            mirostat_tau: Some(all.mirostat_tau),
+            mirostat_eta: Some(all.mirostat_eta),
+        }
+    }
+}
+
 impl SamplingParams {
     /// Checks sign, finiteness and range of what is set.
     ///

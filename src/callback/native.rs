@@ -114,9 +114,6 @@ impl NativeModel {
         if opened.code != 0 || opened.handle.is_null() {
             let log = diagnose::reportable(&host::log_since(mark));
             let kind = diagnose::classify(&log, ErrorKind::Model);
-            if opened.handle.is_null() {
-                host::log_sync();
-            }
             return Err(Error::Init {
                 path: path.to_owned(),
                 code: opened.code,
@@ -188,26 +185,24 @@ impl NativeModel {
         Err(failed("rkllm_run", reason, mark))
     }
 
-    /// Refuses an input that cannot fit, where that can be known (hazard G1).
+    /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
     fn check_length(&self, spec: &RunSpec) -> Result<(), Error> {
-        let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
-        let tokens = match (&spec.input, self.runtime.symbols().cpu_table) {
-            (Input::Tokens(ids), _) => ids.len(),
-            (Input::Prompt(text), Some(table)) => {
-                // SAFETY: the table belongs to the library of this live handle; the text lives for
-                // the call and has the length given.
-                let count = unsafe {
-                    (table.count_tokens)(
-                        self.handle,
-                        text.as_ptr(),
-                        text.as_bytes().len(),
-                        spec.role.as_ptr(),
-                    )
-                };
-                usize::try_from(count).unwrap_or(0)
-            }
-            (Input::Prompt(_), None) => 0,
+        let (Input::Prompt(text), Some(table)) = (&spec.input, self.runtime.symbols().cpu_table)
+        else {
+            return Ok(());
         };
+        // SAFETY: the table belongs to the library of this live handle; the text lives for the call
+        // and has the length given.
+        let count = unsafe {
+            (table.count_tokens)(
+                self.handle,
+                text.as_ptr(),
+                text.as_bytes().len(),
+                spec.role.as_ptr(),
+            )
+        };
+        let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
+        let tokens = usize::try_from(count).unwrap_or(0);
         if tokens > limit {
             Err(Error::ContextLength { tokens, limit })
         } else {

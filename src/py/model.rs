@@ -139,18 +139,7 @@ impl Model {
     /// Sampling as opened, every value known.
     #[getter]
     fn sampling(&self) -> SamplingParams {
-        let s = self.model.effective().sampling;
-        SamplingParams(sampling::SamplingParams {
-            top_k: Some(s.top_k),
-            top_p: Some(s.top_p),
-            temperature: Some(s.temperature),
-            repeat_penalty: Some(s.repeat_penalty),
-            frequency_penalty: Some(s.frequency_penalty),
-            presence_penalty: Some(s.presence_penalty),
-            mirostat: Some(s.mirostat),
-            mirostat_tau: Some(s.mirostat_tau),
-            mirostat_eta: Some(s.mirostat_eta),
-        })
+        SamplingParams(self.model.effective().sampling.into())
     }
 
     /// Starts a run (`rkllm_run`) and returns its stream; never blocks.

@@ -20,22 +20,6 @@ type Loaded = HashMap<(u64, u64), Arc<Runtime>>;
 /// All that were ever loaded. The lock is held while one is being loaded.
 static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
-/// The candidates for a kind, and the file names looked for in a folder that the user named.
-pub(super) fn places(
-    options: &LoadOptions,
-    env: &Environment,
-    kind: BackendKind,
-) -> (Vec<Candidate>, &'static [&'static str]) {
-    let places = options.places();
-    match kind {
-        BackendKind::Npu => (loader::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
-        BackendKind::Cpu => (
-            loader::cpu_places(&places, env, is_cpu_runtime),
-            &[CPU_NAME, NPU_NAME],
-        ),
-    }
-}
-
 /// Whether the file that would be loaded for `path` bears the CPU runtime's mark.
 pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
     let candidate = Candidate {
@@ -60,6 +44,32 @@ pub(super) struct Search<'a> {
     pub(super) env: &'a Environment,
     pub(super) want: Option<BackendKind>,
     pub(super) names: &'a [&'static str],
+}
+
+impl<'a> Search<'a> {
+    /// The candidates for a kind, and the walk through them.
+    pub(super) fn of(
+        options: &'a LoadOptions,
+        env: &'a Environment,
+        kind: BackendKind,
+    ) -> (Vec<Candidate>, Self) {
+        let places = options.places();
+        let (candidates, names): (_, &[&str]) = match kind {
+            BackendKind::Npu => (loader::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
+            BackendKind::Cpu => (
+                loader::cpu_places(&places, env, is_cpu_runtime),
+                &[CPU_NAME, NPU_NAME],
+            ),
+        };
+        let want = Some(kind);
+        let search = Self {
+            options,
+            env,
+            want,
+            names,
+        };
+        (candidates, search)
+    }
 }
 
 impl Search<'_> {
