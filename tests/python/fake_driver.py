@@ -8,11 +8,14 @@ import os
 import platform
 import struct
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from fakes import fake_library, fake_model
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 ABI = Path(__file__).parents[1] / "abi"
 WIDE = ctypes.sizeof(ctypes.c_void_p) == 8
@@ -20,9 +23,37 @@ TARGET = "x86_64" if WIDE else "armhf"
 # There the hidden pointer to a returned struct is an ordinary first argument.
 HIDDEN_IS_FIRST = platform.machine() in ("x86_64", "armv7l")
 RESULT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int)
+TOKENIZER = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.c_void_p,
+    ctypes.c_int32,
+    ctypes.POINTER(ctypes.c_int32),
+    ctypes.c_int32,
+)
+EMBEDDER = ctypes.CFUNCTYPE(
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_int32),
+    ctypes.c_uint64,
+    ctypes.POINTER(ctypes.c_float),
+    ctypes.c_uint64,
+)
 CANARY = 0xA5
 
 Layouts = dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Member:
+    """An input by its parts: the union member's struct and its fields as bytes."""
+
+    kind: int
+    struct: str
+    fields: dict[str, bytes]
+
+
+Prompt = bytes | list[int] | Member
 
 
 class Returned(ctypes.Structure):
@@ -53,6 +84,12 @@ class Fake:
         self.users: list[int | None] = []
         self.perf: tuple[Any, ...] | None = None
         self.answer: Callable[[int], int] = lambda _count: 0
+        self.n_batch = 1
+        # With a batch: the texts and ids of all rows, for each callback that has a result.
+        self.batches: list[list[tuple[bytes | None, int]]] = []
+        # Of 1.3.0; set before init.
+        self.tokenizer: Callable[..., int] | None = None
+        self.embedder: Callable[..., int] | None = None
         self.keep: list[Any] = []
         self.callback = RESULT(self._called)
 
@@ -68,6 +105,12 @@ class Fake:
     def text(self, value: bytes) -> bytes:
         """A pointer to a C string that lives as long as this object."""
         buffer = ctypes.create_string_buffer(value)
+        self.keep.append(buffer)
+        return self.pointer(ctypes.addressof(buffer))
+
+    def floats(self, values: Sequence[float]) -> bytes:
+        """A pointer to floats that live as long as this object."""
+        buffer = (ctypes.c_float * len(values))(*values)
         self.keep.append(buffer)
         return self.pointer(ctypes.addressof(buffer))
 
@@ -98,35 +141,26 @@ class Fake:
         buffer = (ctypes.c_ubyte * 1024)(*(param if param is not None else self.param(model)))
         third: Any = self.callback
         if self.generation == "v1_3_0":
-            third = (ctypes.c_void_p * 6)(ctypes.cast(self.callback, ctypes.c_void_p), 77)
+            asked = (self.tokenizer and TOKENIZER(self.tokenizer), self.embedder and EMBEDDER(self.embedder))
+            self.keep.append(asked)
+            given = [ctypes.cast(it, ctypes.c_void_p) if it else None for it in (self.callback, *asked)]
+            third = (ctypes.c_void_p * 6)(given[0], 77, given[1], 78, given[2], 79)
         self.keep.append((buffer, third))
         return int(self.lib.rkllm_init(ctypes.byref(self.handle), buffer, third))
 
     def run(
         self,
-        prompt: bytes | list[int] = b"hi",
+        prompt: Prompt | Sequence[Prompt] = b"hi",
         *,
         mode: int = 0,
         user: int = 5,
         function: str = "rkllm_run",
         infer: dict[str, bytes] | None = None,
     ) -> int:
-        """Calls rkllm_run with text or token ids."""
-        source = (ctypes.c_ubyte * self.layouts["RKLLMInput"]["size"])()
-        kind = self.at("RKLLMInput", "input_type")
-        if isinstance(prompt, bytes):
-            source[kind] = 0
-            member = self.text(prompt)
-        else:
-            source[kind] = 1
-            ids = (ctypes.c_int32 * len(prompt))(*prompt)
-            self.keep.append(ids)
-            member = self.pointer(ctypes.addressof(ids)) + self.pointer(len(prompt))
-        start = self.at("RKLLMInput", "prompt_input")
-        source[start : start + len(member)] = list(member)
-        if "role" in self.layouts["RKLLMInput"]["fields"]:
-            role = self.text(b"user")
-            source[0 : len(role)] = list(role)
+        """Calls rkllm_run with text, token ids or a member; with a batch, with a list of them."""
+        inputs: Any = prompt if self.n_batch > 1 else [prompt]
+        assert len(inputs) == self.n_batch
+        source = ctypes.create_string_buffer(b"".join(map(self.input, inputs)))
         how = (ctypes.c_ubyte * self.layouts["RKLLMInferParam"]["size"])()
         how[0] = mode
         for field, value in (infer or {}).items():
@@ -134,6 +168,27 @@ class Fake:
             how[start : start + len(value)] = list(value)
         call = getattr(self.lib, function)
         return int(call(self.handle, source, how, ctypes.c_void_p(user)))
+
+    def input(self, prompt: Prompt) -> bytes:
+        """One RKLLMInput."""
+        source = bytearray(self.layouts["RKLLMInput"]["size"])
+        member = bytearray(len(source) - self.at("RKLLMInput", "prompt_input"))
+        if isinstance(prompt, bytes):
+            prompt = Member(0, "", {"": self.text(prompt)})
+        elif isinstance(prompt, list):
+            ids = (ctypes.c_int32 * len(prompt))(*prompt)
+            self.keep.append(ids)
+            where = {"input_ids": self.pointer(ctypes.addressof(ids)), "n_tokens": self.pointer(len(prompt))}
+            prompt = Member(1, "RKLLMTokenInput", where)
+        for field, value in prompt.fields.items():
+            start = self.at(prompt.struct, field) if field else 0
+            member[start : start + len(value)] = value
+        source[self.at("RKLLMInput", "input_type")] = prompt.kind
+        source[self.at("RKLLMInput", "prompt_input") :] = member
+        if "role" in self.layouts["RKLLMInput"]["fields"]:
+            role = self.text(b"user")
+            source[0 : len(role)] = role
+        return bytes(source)
 
     def call(self, function: str, *arguments: Any) -> int:
         """Calls a function of a handle."""
@@ -150,14 +205,19 @@ class Fake:
             self.seen.append((state, None, -1))
             return self.answer(len(self.seen))
         fields = self.layouts["RKLLMResult"]["fields"]
-        text = ctypes.c_char_p.from_address(result).value
-        token = ctypes.c_int32.from_address(result + fields["token_id"]).value
-        self.seen.append((state, text, token))
-        for name in ("last_hidden_layer", "logits"):
-            if name in fields:
-                self._matrix(name, result + fields[name])
-        if state == 2 and "perf" in fields:
-            self.perf = struct.unpack("<fifif", ctypes.string_at(result + fields["perf"], 20))
+        batch = []
+        stride = self.layouts["RKLLMResult"]["size"]
+        for at in range(result, result + self.n_batch * stride, stride):
+            text = ctypes.c_char_p.from_address(at).value
+            token = ctypes.c_int32.from_address(at + fields["token_id"]).value
+            batch.append((text, token))
+            for name in ("last_hidden_layer", "logits"):
+                if name in fields:
+                    self._matrix(name, at + fields[name])
+            if state == 2 and "perf" in fields:
+                self.perf = struct.unpack("<fifif", ctypes.string_at(at + fields["perf"], 20))
+        self.batches.append(batch)
+        self.seen.append((state, *batch[0]))
         return self.answer(len(self.seen))
 
     def _matrix(self, name: str, address: int) -> None:
@@ -167,3 +227,28 @@ class Fake:
         if base:
             values = (ctypes.c_float * (width * rows)).from_address(base)
             self.matrices.append((name, list(values), base))
+
+
+def opened(tmp_path: Path, generation: str, **script: Any) -> Fake:
+    """A fake with a model loaded, recording to tmp_path/record.jsonl."""
+    fake = recorded(tmp_path, generation)
+    assert fake.init(fake_model(tmp_path, **script)) == 0
+    assert fake.handle.value
+    return fake
+
+
+def recorded(tmp_path: Path, generation: str) -> Fake:
+    """A fake that records to tmp_path/record.jsonl, before any model is loaded."""
+    record = tmp_path / "record.jsonl"
+    return Fake(fake_library(tmp_path, generation, record=record, quiet=True), generation)
+
+
+def opened_batch(tmp_path: Path, n_batch: int, *, generation: str = "v1_3_0", **script: Any) -> Fake:
+    """A fake with a model of several batch rows loaded."""
+    fake = recorded(tmp_path, generation)
+    fake.n_batch = n_batch
+    model = fake_model(tmp_path, **script)
+    param = fake.param(model)
+    param[fake.at("RKLLMParam", "extend_param") + fake.at("RKLLMExtendParam", "n_batch")] = n_batch
+    assert fake.init(model, param) == 0
+    return fake

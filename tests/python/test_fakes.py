@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fake_driver import CANARY, HIDDEN_IS_FIRST, WIDE, Fake
+from fake_driver import CANARY, HIDDEN_IS_FIRST, WIDE, Fake, opened
 from fakes import BANNERS, GENERATIONS, calls, fake_library, fake_model
 
 if TYPE_CHECKING:
@@ -25,16 +25,6 @@ if TYPE_CHECKING:
 
 FLOATS = {"top_p": 0.9, "temperature": 0.8, "repeat_penalty": 1.1, "mirostat_tau": 5.0}
 MARKERS = ("img_start", "img_end", "img_content")
-
-
-def opened(tmp_path: Path, generation: str, **script: Any) -> Fake:
-    """A fake with a model loaded, recording to tmp_path/record.jsonl."""
-    record = tmp_path / "record.jsonl"
-    library = fake_library(tmp_path, generation, record=record, quiet=True)
-    fake = Fake(library, generation)
-    assert fake.init(fake_model(tmp_path, **script)) == 0
-    assert fake.handle.value
-    return fake
 
 
 def death(action: Callable[[], object]) -> int:
@@ -197,9 +187,13 @@ def test_a_record_holds_every_argument(tmp_path: Path, generation: str) -> None:
         infer["sampling_params"] = fake.pointer(ctypes.addressof(sampling))
         infer["max_new_tokens"] = struct.pack("<i", 9)
     assert fake.run([4, 5], infer=infer, user=0) == 0
-    adapter = fake.text(b"/lora.rkllm") + fake.text(b"style") + struct.pack("<ff", 0.8, 0)
+    for name in ("lora.rkllm", "cache.bin"):
+        (tmp_path / name).touch()
+    adapter = (
+        fake.text(os.fsencode(tmp_path / "lora.rkllm")) + fake.text(b"style") + struct.pack("<ff", 0.8, 0)
+    )
     assert fake.call("rkllm_load_lora", ctypes.create_string_buffer(adapter)) == 0
-    assert fake.call("rkllm_load_prompt_cache", b"/cache.bin") == 0
+    assert fake.call("rkllm_load_prompt_cache", os.fsencode(tmp_path / "cache.bin")) == 0
     assert fake.call("rkllm_release_prompt_cache") == 0
     if generation != "v1_1_0":
         assert fake.call("rkllm_set_chat_template", b"s", b"\xff", None) == 0
@@ -234,7 +228,7 @@ def test_a_record_holds_every_argument(tmp_path: Path, generation: str) -> None:
         assert run["input"]["role"] == "user"
     assert by_name["rkllm_load_lora"]["adapter"]["lora_adapter_name"] == "style"
     assert by_name["rkllm_load_lora"]["adapter"]["scale"] == 0.8
-    assert by_name["rkllm_load_prompt_cache"]["path"] == "/cache.bin"
+    assert by_name["rkllm_load_prompt_cache"]["path"] == os.fspath(tmp_path / "cache.bin")
     if generation != "v1_1_0":
         template = by_name["rkllm_set_chat_template"]
         assert (template["prompt_prefix"], template["prompt_postfix"]) == ("\ufffd", None)

@@ -1,24 +1,38 @@
 //! The calls that do nothing but answer: LoRA, caches, templates, tools, cross attention.
 
 use std::ffi::{c_char, c_int};
+use std::sync::atomic::Ordering::SeqCst;
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::decode::{View, shown};
-use crate::engine::note_handle;
+use crate::decode::{View, bytes, shown};
+use crate::digest::CrossArrays;
+use crate::engine::{note_handle, refuse};
 use crate::ffi::shared::LLMHandle;
-use crate::instance::{Instance, find};
-use crate::output;
+use crate::instance::{Instance, find, lock};
 use crate::script::{Call, Script};
+use crate::{output, state};
 
-/// Records, prints, sleeps and answers as the script says.
+/// Records, prints, sleeps and answers as the script says, 0 if it does not.
 fn answer(
     handle: LLMHandle,
     function: &'static str,
     call: fn(&Script) -> &Call,
     fill: impl FnOnce(&Instance, &mut Map<String, Value>),
+) -> c_int {
+    answer_or(handle, function, call, fill, |_, _| Ok(()))
+}
+
+/// Like [`answer`], but `act` decides where the script does not; it is told whether the script
+/// demands success, and does not run where it demands failure.
+fn answer_or(
+    handle: LLMHandle,
+    function: &'static str,
+    call: fn(&Script) -> &Call,
+    fill: impl FnOnce(&Instance, &mut Map<String, Value>),
+    act: impl FnOnce(&Instance, bool) -> Result<(), String>,
 ) -> c_int {
     let Some(instance) = find(handle, function) else {
         return -1;
@@ -31,7 +45,13 @@ fn answer(
     let call = call(&instance.script);
     output::lines(&call.log);
     sleep(Duration::from_millis(call.delay_ms));
-    call.returns.unwrap_or(0)
+    match call.returns {
+        Some(returns) if returns != 0 => returns,
+        forced => match act(&instance, forced.is_some()) {
+            Err(reason) if forced.is_none() => refuse(&reason),
+            _ => 0,
+        },
+    }
 }
 
 /// `rkllm_load_lora`.
@@ -40,17 +60,28 @@ fn answer(
 ///
 /// `adapter` is NULL or a filled `RKLLMLoraAdapter`.
 pub unsafe fn load_lora(handle: LLMHandle, adapter: *const u8) -> c_int {
-    let returns = answer(
+    // SAFETY: by the caller's promise.
+    let view = |generation| unsafe { View::new(generation, "RKLLMLoraAdapter", adapter) };
+    let returns = answer_or(
         handle,
         "rkllm_load_lora",
         |script| &script.load_lora,
         |instance, fields| {
-            // SAFETY: by the caller's promise.
-            let view = unsafe { View::new(instance.generation, "RKLLMLoraAdapter", adapter) };
             fields.insert(
                 "adapter".to_owned(),
-                view.map_or(Value::Null, |view| view.json(true)),
+                view(instance.generation).map_or(Value::Null, |view| view.json(true)),
             );
+        },
+        |instance, forced| {
+            let Some(view) = view(instance.generation) else {
+                return Ok(());
+            };
+            let mut state = lock(&instance.state);
+            if forced {
+                state.take_adapter(view);
+                return Ok(());
+            }
+            state.load_adapter(view)
         },
     );
     if adapter.is_null() { -1 } else { returns }
@@ -62,13 +93,22 @@ pub unsafe fn load_lora(handle: LLMHandle, adapter: *const u8) -> c_int {
 ///
 /// `path` is NULL or a C string.
 pub unsafe fn load_prompt_cache(handle: LLMHandle, path: *const c_char) -> c_int {
-    answer(
+    answer_or(
         handle,
         "rkllm_load_prompt_cache",
         |script| &script.load_prompt_cache,
         |_, fields| {
             // SAFETY: by the caller's promise.
             fields.insert("path".to_owned(), unsafe { shown(path) });
+        },
+        |_, _| {
+            // SAFETY: by the caller's promise.
+            let name = unsafe { bytes(path) }.unwrap_or_default();
+            if state::path(&name).is_file() {
+                return Ok(());
+            }
+            let name = String::from_utf8_lossy(&name);
+            Err(format!("prompt cache file {name} does not exist"))
         },
     )
 }
@@ -85,6 +125,7 @@ pub fn release_prompt_cache(handle: LLMHandle) -> c_int {
 
 /// `rkllm_clear_kv_cache` of 1.2.0: two arguments.
 pub fn clear_kv_cache(handle: LLMHandle, keep_system_prompt: c_int) -> c_int {
+    // There is no pause to end in this generation.
     answer(
         handle,
         "rkllm_clear_kv_cache",
@@ -106,7 +147,7 @@ pub unsafe fn clear_kv_ranges(
     start: *const c_int,
     end: *const c_int,
 ) -> c_int {
-    answer(
+    answer_or(
         handle,
         "rkllm_clear_kv_cache",
         |script| &script.clear_kv_cache,
@@ -118,6 +159,17 @@ pub unsafe fn clear_kv_ranges(
                     .then(|| unsafe { std::slice::from_raw_parts(numbers, instance.n_batch) });
                 fields.insert(name.to_owned(), numbers.map(<[c_int]>::to_vec).into());
             }
+            fields.insert("paused".to_owned(), instance.paused.load(SeqCst).into());
+        },
+        |instance, _| {
+            if start.is_null() && end.is_null() {
+                instance.paused.store(false, SeqCst);
+            } else if start.is_null() || end.is_null() {
+                return Err("start_pos and end_pos are given together".to_owned());
+            } else if !instance.paused.load(SeqCst) {
+                return Err("ranges of the KV cache are cleared in a paused run only".to_owned());
+            }
+            Ok(())
         },
     )
 }
@@ -189,17 +241,26 @@ pub unsafe fn set_function_tools(handle: LLMHandle, texts: [*const c_char; 3]) -
 ///
 /// `params` is NULL or a filled `RKLLMCrossAttnParam`.
 pub unsafe fn set_cross_attn_params(handle: LLMHandle, params: *const u8) -> c_int {
-    answer(
+    // SAFETY: by the caller's promise.
+    let view = |generation| unsafe { View::new(generation, "RKLLMCrossAttnParam", params) };
+    answer_or(
         handle,
         "rkllm_set_cross_attn_params",
         |script| &script.set_cross_attn_params,
         |instance, fields| {
-            // SAFETY: by the caller's promise.
-            let view = unsafe { View::new(instance.generation, "RKLLMCrossAttnParam", params) };
+            let view = view(instance.generation);
             fields.insert(
                 "params".to_owned(),
                 view.map_or(Value::Null, |view| view.json(true)),
             );
+            if let (Some(view), Some(sizes)) = (view, instance.script.cross) {
+                // SAFETY: the arrays are the caller's, and as long as the script says.
+                unsafe { CrossArrays::of(view).note(sizes, fields) };
+            }
+        },
+        |instance, _| {
+            lock(&instance.state).cross = view(instance.generation).map(CrossArrays::of);
+            Ok(())
         },
     )
 }

@@ -148,10 +148,24 @@ impl<'a> View<'a> {
         unsafe { bytes(text) }
     }
 
+    /// A pointer; None when the struct of this generation has none.
+    pub(crate) fn pointer<T>(&self, field: &str) -> Option<*const T> {
+        self.read(field)
+    }
+
     /// Whether a pointer field exists and is NULL.
     pub(crate) fn is_null(&self, field: &str) -> bool {
         self.read::<*const u8>(field)
             .is_some_and(<*const u8>::is_null)
+    }
+
+    /// A struct that a field points to; None when absent or NULL.
+    pub(crate) fn to(&self, field: &str) -> Option<View<'a>> {
+        let Kind::To(name) = kind(field) else {
+            return None;
+        };
+        // SAFETY: the promise to `new` covers the structs that this one points to.
+        unsafe { View::new(self.generation, name, self.read(field)?) }
     }
 
     /// A struct inside this one.
@@ -187,7 +201,7 @@ impl<'a> View<'a> {
         unsafe { elements(floats, shown) }
     }
 
-    fn count(&self, field: &str) -> usize {
+    pub(crate) fn count(&self, field: &str) -> usize {
         match kind(field) {
             Kind::Usize => self.read(field).unwrap_or(0),
             _ => self
@@ -248,11 +262,7 @@ impl<'a> View<'a> {
             Kind::Ids(_) => self.ids(field).into(),
             Kind::Present => (!self.is_null(field)).into(),
             Kind::Inside(_) => self.inside(field)?.json(false),
-            Kind::To(name) => {
-                // SAFETY: the promise to `new` covers the structs that this one points to.
-                unsafe { View::new(self.generation, name, self.read(field)?) }
-                    .map_or(Value::Null, |view| view.json(false))
-            }
+            Kind::To(_) => self.to(field).map_or(Value::Null, |view| view.json(false)),
             Kind::Skipped => return None,
         })
     }
@@ -286,7 +296,7 @@ unsafe fn elements<T: Copy>(from: *const T, count: usize) -> Option<Vec<T>> {
 }
 
 /// The shortest decimal that gives the same float, so that 0.9f is recorded as 0.9.
-fn float(value: f32) -> Value {
+pub(crate) fn float(value: f32) -> Value {
     value
         .to_string()
         .parse::<f64>()

@@ -1,8 +1,6 @@
 //! `rkllm_init`, `rkllm_destroy`, and the calls that may come from any thread.
 
 use std::ffi::{c_int, c_void};
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread::sleep;
@@ -10,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::ask::Asked;
 use crate::decode::View;
 use crate::ffi::shared::LLMHandle;
 use crate::ffi::v1_3_0;
@@ -17,7 +16,7 @@ use crate::instance::{self, Instance, lock};
 use crate::output::{self, Stream};
 use crate::record::Recorder;
 use crate::script::Script;
-use crate::{Generation, config};
+use crate::{Generation, config, state};
 
 pub use crate::instance::Callback;
 pub use crate::run::{run, run_async};
@@ -27,6 +26,7 @@ pub use crate::run::{run, run_async};
 pub struct Callbacks {
     result: Option<Callback>,
     user: *mut c_void,
+    asked: Asked,
     /// The struct of 1.3.0, for the record.
     raw: *const v1_3_0::RKLLMCallback,
 }
@@ -36,6 +36,7 @@ impl From<Option<Callback>> for Callbacks {
         Self {
             result,
             user: std::ptr::null_mut(),
+            asked: Asked::default(),
             raw: std::ptr::null(),
         }
     }
@@ -56,6 +57,7 @@ impl Callbacks {
         Self {
             result: callbacks.result_callback.map(Callback::V121),
             user: callbacks.result_userdata,
+            asked: callbacks.into(),
             raw,
         }
     }
@@ -116,6 +118,9 @@ pub unsafe fn init(
         return refuse(&reason);
     }
     output::lines(&script.init.log);
+    if let Err(reason) = callbacks.asked.all(&script.init.ask, &recorder) {
+        return refuse(&reason);
+    }
     sleep(Duration::from_millis(script.init.delay_ms));
     script.init.death().happen();
     let (returns, null_handle) = (script.init.returns, script.init.null_handle);
@@ -123,6 +128,8 @@ pub unsafe fn init(
         return returns;
     }
     let mut instance = Instance::new(generation, script, callback);
+    instance.model_path = path.unwrap_or_default();
+    instance.asked = callbacks.asked;
     instance.fallback_user = callbacks.user.expose_provenance();
     instance.n_batch = batch(view).unwrap_or(1);
     instance.max_new_tokens = view.int("max_new_tokens").unwrap_or(-1);
@@ -138,14 +145,14 @@ pub unsafe fn init(
     0
 }
 
-fn refuse(reason: &str) -> c_int {
+pub(crate) fn refuse(reason: &str) -> c_int {
     output::error(reason);
     -1
 }
 
 fn load(path: &[u8]) -> Result<Script, String> {
-    let path = PathBuf::from(std::ffi::OsStr::from_bytes(path));
-    let text = std::fs::read(&path)
+    let path = state::path(path);
+    let text = std::fs::read(path)
         .map_err(|error| format!("failed to open model {}: {error}", path.display()))?;
     serde_json::from_slice(&text).map_err(|error| format!("invalid rkllm model: {error}"))
 }

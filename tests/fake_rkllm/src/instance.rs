@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use crate::ask::Asked;
 use crate::ffi::shared::{LLMHandle, RKLLMResult};
 use crate::ffi::{v1_1_0, v1_2_0, v1_2_1};
 use crate::record::Recorder;
 use crate::script::Script;
+use crate::state::State;
 use crate::{Generation, config, output};
 
 /// The result callback of a generation; 1.2.1 and 1.3.0 have the same.
@@ -87,12 +89,18 @@ pub(crate) struct Instance {
     pub(crate) generation: &'static Generation,
     pub(crate) script: Script,
     pub(crate) callback: Callback,
+    pub(crate) model_path: Vec<u8>,
+    /// The callbacks of 1.3.0 that runs may ask.
+    pub(crate) asked: Asked,
     /// `result_userdata` of 1.3.0, which stands in for a NULL userdata.
     pub(crate) fallback_user: usize,
     pub(crate) n_batch: usize,
     pub(crate) max_new_tokens: i32,
     pub(crate) next_run: AtomicUsize,
     pub(crate) running: AtomicBool,
+    /// The callback paused the last run, and its cache is as it left it.
+    pub(crate) paused: AtomicBool,
+    pub(crate) state: Mutex<State>,
     /// Read before each token; the time is looked at only when it is set.
     pub(crate) abort_asked: AtomicBool,
     abort_time: Mutex<Option<Instant>>,
@@ -101,7 +109,7 @@ pub(crate) struct Instance {
     /// Held while a late callback is under way; true once destroyed.
     pub(crate) destroyed: Mutex<bool>,
     /// The rows that the last callback showed, overwritten but not yet freed.
-    pub(crate) stale_rows: Mutex<Vec<f32>>,
+    pub(crate) stale_rows: Mutex<Vec<Vec<f32>>>,
     pub(crate) recorder: Recorder,
 }
 
@@ -132,11 +140,15 @@ impl Instance {
             generation,
             script,
             callback,
+            model_path: Vec::new(),
+            asked: Asked::default(),
             fallback_user: 0,
             n_batch: 1,
             max_new_tokens: -1,
             next_run: AtomicUsize::new(0),
             running: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            state: Mutex::default(),
             abort_asked: AtomicBool::new(false),
             abort_time: Mutex::new(None),
             active: Mutex::new(Vec::new()),

@@ -9,18 +9,23 @@
     reason = "it speaks the vendor's C ABI from the library's side"
 )]
 
+mod ask;
 pub mod calls;
 pub mod config;
 mod decode;
 pub mod defaults;
+mod digest;
 pub mod engine;
 mod exports;
+mod input;
 mod instance;
+mod matrix;
 pub mod output;
 mod player;
 mod record;
 mod run;
 pub mod script;
+mod state;
 pub mod v1_0_1;
 
 use std::ffi::c_int;

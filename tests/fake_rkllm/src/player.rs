@@ -6,13 +6,12 @@ use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use crate::ffi::shared::{
-    RKLLMPerfStat, RKLLMResult, RKLLMResultLastHiddenLayer, RKLLMResultLogits, call_state,
-    callback_return, infer_mode,
+    RKLLMPerfStat, RKLLMResult, RKLLMResultLastHiddenLayer, RKLLMResultLogits, callback_return,
 };
-use crate::instance::lock;
+use crate::input::Input;
 use crate::output;
 use crate::run::Session;
-use crate::script::{Rows, Run, Step};
+use crate::script::{Run, Step, terminated};
 
 /// How a run came to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +19,8 @@ pub(crate) enum End {
     Played,
     Aborted,
     Paused,
+    /// A callback that was asked something could not answer.
+    Failed,
 }
 
 impl End {
@@ -28,19 +29,25 @@ impl End {
             Self::Played => "played",
             Self::Aborted => "aborted",
             Self::Paused => "paused",
+            Self::Failed => "failed",
         }
     }
 }
 
 /// The state of a run under way.
 pub(crate) struct Player<'a> {
-    session: &'a Session,
-    run: &'a Run,
-    /// One result for each batch row, all alike.
-    rows: Vec<RKLLMResult>,
-    /// The text of the current callback; overwritten after it, as the vendor's memory may be.
-    text: Vec<u8>,
+    pub(crate) session: &'a Session,
+    pub(crate) run: &'a Run,
+    /// One result for each batch row.
+    pub(crate) rows: Vec<RKLLMResult>,
+    /// The rows' texts in the current callback; overwritten after it, as the vendor's memory may be.
+    texts: Vec<Vec<u8>>,
+    /// The batch rows that are over.
+    ended: Vec<bool>,
+    /// Callbacks with tokens.
     tokens: i32,
+    /// Tokens of each row of a batch; empty without one, where counting twice would cost time.
+    row_tokens: Vec<i32>,
     /// What the callback returned, without the zeros.
     returns: Vec<c_int>,
     started: Instant,
@@ -59,28 +66,34 @@ const EMPTY: RKLLMResult = RKLLMResult {
         memory_usage_mb: 0.0,
     },
 };
-const NO_HIDDEN: RKLLMResultLastHiddenLayer = RKLLMResultLastHiddenLayer {
+pub(crate) const NO_HIDDEN: RKLLMResultLastHiddenLayer = RKLLMResultLastHiddenLayer {
     hidden_states: std::ptr::null(),
     embd_size: 0,
     num_tokens: 0,
 };
-const NO_LOGITS: RKLLMResultLogits = RKLLMResultLogits {
+pub(crate) const NO_LOGITS: RKLLMResultLogits = RKLLMResultLogits {
     logits: std::ptr::null(),
     vocab_size: 0,
     num_tokens: 0,
 };
+
+/// The token id of a batch row that is over.
+const ENDED: i32 = -1;
 
 /// Nonzero returns of the callback that are kept for the record.
 const KEPT_RETURNS: usize = 16;
 
 impl<'a> Player<'a> {
     pub(crate) fn new(session: &'a Session, run: &'a Run) -> Self {
+        let count = session.instance.n_batch;
         Self {
             session,
             run,
-            rows: vec![EMPTY; session.instance.n_batch],
-            text: Vec::with_capacity(256),
+            rows: vec![EMPTY; count],
+            texts: vec![Vec::with_capacity(256); count],
+            ended: vec![false; count],
             tokens: 0,
+            row_tokens: vec![0; if count > 1 { count } else { 0 }],
             returns: Vec::new(),
             started: Instant::now(),
         }
@@ -88,6 +101,11 @@ impl<'a> Player<'a> {
 
     pub(crate) fn tokens(&self) -> i32 {
         self.tokens
+    }
+
+    /// Tokens of each row of a batch; none without one.
+    pub(crate) fn row_tokens(&self) -> &[i32] {
+        &self.row_tokens
     }
 
     pub(crate) fn returns(&self) -> &[c_int] {
@@ -113,7 +131,7 @@ impl<'a> Player<'a> {
 
     /// Whether an abort has come that the script obeys.
     #[inline]
-    fn abort_obeyed(&self) -> bool {
+    pub(crate) fn abort_obeyed(&self) -> bool {
         let instance = &self.session.instance;
         instance.abort_asked.load(Ordering::Relaxed)
             && !self.run.ignore_abort
@@ -123,11 +141,7 @@ impl<'a> Player<'a> {
     /// Plays the list of steps, `repeat` times.
     pub(crate) fn steps(&mut self) -> End {
         let run = self.run;
-        let limit = if run.obey_max_new_tokens {
-            self.session.limit
-        } else {
-            -1
-        };
+        let limit = self.limit();
         let pausable = self.session.instance.generation.rank >= 121;
         for _ in 0..run.repeat {
             for step in &run.steps {
@@ -151,128 +165,132 @@ impl<'a> Player<'a> {
         End::Played
     }
 
-    /// Makes the callback of one step.
+    /// Plays each batch row's own list; all rows come in one callback, until the last has ended.
+    pub(crate) fn batch(&mut self) -> End {
+        let run = self.run;
+        let limit = self.limit();
+        let pausable = self.session.instance.generation.rank >= 121;
+        let mut lists: Vec<_> = (0..self.rows.len()).map(|row| run.row(row)).collect();
+        loop {
+            let steps: Vec<Option<&Step>> = lists.iter_mut().map(Iterator::next).collect();
+            self.ended = steps.iter().map(Option::is_none).collect();
+            let live = || steps.iter().copied().flatten();
+            let Some(delay) = live()
+                .map(|step| step.delay_ms.unwrap_or(run.delay_ms))
+                .max()
+            else {
+                return End::Played;
+            };
+            sleep(Duration::from_millis(delay));
+            if self.abort_obeyed() {
+                return End::Aborted;
+            }
+            live().for_each(|step| output::lines(&step.log));
+            self.tokens += 1;
+            for (row, step) in steps.iter().enumerate() {
+                let (result, text) = (&mut self.rows[row], &mut self.texts[row]);
+                if let Some(step) = step {
+                    self.row_tokens[row] += 1;
+                    fill(result, text, step, self.tokens, &self.session.inputs[row]);
+                } else {
+                    text.clear();
+                    result.text = std::ptr::null();
+                    result.token_id = ENDED;
+                }
+            }
+            let returned = self.deliver(
+                live().any(|step| step.null_result),
+                live().map(|step| step.state).max().unwrap_or(0),
+                live().any(|step| step.thread),
+            );
+            if returned == callback_return::PAUSE && pausable {
+                return End::Paused;
+            }
+            if self.tokens == limit {
+                self.ended.fill(true);
+                return End::Played;
+            }
+        }
+    }
+
+    /// Tokens after which the run ends by itself; no count of tokens reaches −1.
+    fn limit(&self) -> i32 {
+        if self.run.obey_max_new_tokens {
+            self.session.limit
+        } else {
+            -1
+        }
+    }
+
+    /// Makes the callback of one step, the same for all batch rows.
     pub(crate) fn token(&mut self, step: &Step) -> c_int {
         if !step.log.is_empty() {
             output::lines(&step.log);
         }
         self.tokens += 1;
-        let id = step.id.unwrap_or(self.tokens);
-        let text = if step.echo {
-            Some(&self.session.prompt)
-        } else {
-            step.text.as_ref()
-        };
-        self.text.clear();
-        let mut pointer = std::ptr::null();
-        if let Some(text) = text {
-            self.text.extend_from_slice(text);
-            pointer = self.text.as_ptr().cast();
+        let inputs = &self.session.inputs;
+        for ((result, text), input) in self.rows.iter_mut().zip(&mut self.texts).zip(inputs) {
+            fill(result, text, step, self.tokens, input);
         }
-        for row in &mut self.rows {
-            row.text = pointer;
-            row.token_id = id;
-        }
-        let returned = self.call(step.null_result, step.state, step.thread);
-        if let Some((_, text)) = self.text.split_last_mut() {
-            text.fill(b'#');
+        self.deliver(step.null_result, step.state, step.thread)
+    }
+
+    /// Calls back with what [`fill`] has put into the results.
+    #[inline]
+    fn deliver(&mut self, null_result: bool, state: c_int, elsewhere: bool) -> c_int {
+        let returned = self.call(null_result, state, elsewhere);
+        for text in &mut self.texts {
+            if let Some((_, text)) = text.split_last_mut() {
+                text.fill(b'#');
+            }
         }
         if self.session.instance.script.record_tokens {
-            self.session.instance.recorder.write("token", |fields| {
-                fields.insert("id".to_owned(), id.into());
-                fields.insert("state".to_owned(), step.state.into());
-                fields.insert("return".to_owned(), returned.into());
-            });
+            self.note_tokens(state, returned);
         }
         returned
     }
 
-    /// Shows hidden states or logits.
-    pub(crate) fn matrix(&mut self, rows: Rows, mode: c_int) -> End {
-        if self.abort_obeyed() {
-            return End::Aborted;
-        }
-        let instance = &self.session.instance;
-        let count = rows.rows.unwrap_or(self.session.n_tokens);
-        let floats = (0..count * rows.width)
-            .map(|at| rows.start + at as f32)
-            .collect::<Vec<f32>>();
-        let (width, num_tokens) = (rows.width as c_int, count as c_int);
-        let hidden = mode == infer_mode::LAST_HIDDEN_LAYER;
-        for row in &mut self.rows {
-            row.text = std::ptr::null();
-            if hidden {
-                let hidden_states = floats.as_ptr();
-                row.last_hidden_layer = RKLLMResultLastHiddenLayer {
-                    hidden_states,
-                    embd_size: width,
-                    num_tokens,
-                };
-            } else {
-                let logits = floats.as_ptr();
-                row.logits = RKLLMResultLogits {
-                    logits,
-                    vocab_size: width,
-                    num_tokens,
-                };
+    #[cold]
+    fn note_tokens(&self, state: c_int, returned: c_int) {
+        self.session.instance.recorder.write("token", |fields| {
+            let ids: Vec<i32> = self.rows.iter().map(|row| row.token_id).collect();
+            fields.insert("id".to_owned(), ids[0].into());
+            if ids.len() > 1 {
+                fields.insert("ids".to_owned(), ids.into());
             }
-        }
-        // 1.1.x has a state of its own for this.
-        let state = if instance.generation.rank < 120 {
-            call_state::LAST_HIDDEN_LAYER
-        } else {
-            call_state::NORMAL
-        };
-        let returned = self.call(false, state, false);
-        instance.recorder.write("callback", |fields| {
-            fields.insert("mode".to_owned(), mode.into());
             fields.insert("state".to_owned(), state.into());
             fields.insert("return".to_owned(), returned.into());
         });
-        for row in &mut self.rows {
-            row.last_hidden_layer = NO_HIDDEN;
-            row.logits = NO_LOGITS;
-        }
-        // A reader that comes too late finds NaN; the memory itself goes with the next matrix.
-        let mut floats = floats;
-        floats.fill(f32::NAN);
-        *lock(&instance.stale_rows) = floats;
-        let pausable = instance.generation.rank >= 121;
-        if returned == callback_return::PAUSE && pausable {
-            End::Paused
-        } else {
-            End::Played
-        }
     }
 
     /// Makes the last callback of the run.
     pub(crate) fn finish(&mut self, state: c_int) {
         let finish = self.run.finish.as_ref();
         let said = finish.map(|finish| finish.perf).unwrap_or_default();
-        self.text.clear();
-        let mut pointer = std::ptr::null();
-        if let Some(text) = finish.and_then(|finish| finish.text.as_ref()) {
-            self.text.extend_from_slice(text.as_bytes());
-            self.text.push(0);
-            pointer = self.text.as_ptr().cast();
-        }
+        let text = finish
+            .and_then(|finish| finish.text.as_deref())
+            .map(terminated);
+        let pointer = text
+            .as_ref()
+            .map_or(std::ptr::null(), |text| text.as_ptr().cast());
         let elapsed = self.started.elapsed().as_secs_f32() * 1000.0;
         let prefill = self.run.prefill_ms as f32;
-        let perf = RKLLMPerfStat {
-            prefill_time_ms: said.prefill_time_ms.unwrap_or(prefill),
-            prefill_tokens: said
-                .prefill_tokens
-                .unwrap_or(self.session.n_tokens as c_int),
-            generate_time_ms: said
-                .generate_time_ms
-                .unwrap_or((elapsed - prefill).max(0.0)),
-            generate_tokens: said.generate_tokens.unwrap_or(self.tokens),
-            memory_usage_mb: said.memory_usage_mb.unwrap_or(1.0),
-        };
-        for row in &mut self.rows {
+        for (at, row) in self.rows.iter_mut().enumerate() {
             row.text = pointer;
-            row.token_id = 0;
-            row.perf = perf;
+            row.token_id = if self.ended[at] { ENDED } else { 0 };
+            row.perf = RKLLMPerfStat {
+                prefill_time_ms: said.prefill_time_ms.unwrap_or(prefill),
+                prefill_tokens: said
+                    .prefill_tokens
+                    .unwrap_or(self.session.inputs[at].n_tokens as c_int),
+                generate_time_ms: said
+                    .generate_time_ms
+                    .unwrap_or((elapsed - prefill).max(0.0)),
+                generate_tokens: said
+                    .generate_tokens
+                    .unwrap_or_else(|| self.row_tokens.get(at).copied().unwrap_or(self.tokens)),
+                memory_usage_mb: said.memory_usage_mb.unwrap_or(1.0),
+            };
         }
         self.call(
             finish.is_some_and(|finish| finish.null_result),
@@ -283,7 +301,7 @@ impl<'a> Player<'a> {
 
     /// Calls back, on another thread if asked to.
     #[inline]
-    fn call(&mut self, null_result: bool, state: c_int, elsewhere: bool) -> c_int {
+    pub(crate) fn call(&mut self, null_result: bool, state: c_int, elsewhere: bool) -> c_int {
         let callback = self.session.instance.callback;
         let count = if null_result { 0 } else { self.rows.len() };
         let rows = &mut self.rows[..count];
@@ -307,6 +325,23 @@ impl<'a> Player<'a> {
         }
         returned
     }
+}
+
+/// Puts a step into a row's result.
+#[inline]
+fn fill(result: &mut RKLLMResult, buffer: &mut Vec<u8>, step: &Step, counted: i32, input: &Input) {
+    let text = if step.echo {
+        Some(&input.prompt)
+    } else {
+        step.text.as_ref()
+    };
+    buffer.clear();
+    result.text = std::ptr::null();
+    if let Some(text) = text {
+        buffer.extend_from_slice(text);
+        result.text = buffer.as_ptr().cast();
+    }
+    result.token_id = step.id.unwrap_or(counted);
 }
 
 /// What a callback on another thread needs.

@@ -20,6 +20,7 @@ use fake_rkllm::engine::{self, Callback, Callbacks};
 use fake_rkllm::ffi::shared::{LLMHandle, RKLLMResult, input_type};
 use fake_rkllm::ffi::v1_3_0::{RKLLMInferParam, RKLLMInput, RKLLMParam};
 use fake_rkllm::ffi::{v1_1_0, v1_2_0};
+use fake_rkllm::script::Script;
 use fake_rkllm::{GENERATIONS, V1_1_0, V1_2_0, V1_3_0, defaults, guard};
 
 static COUNTED: AtomicU64 = AtomicU64::new(0);
@@ -216,4 +217,74 @@ fn calls_without_a_handle_fail() {
 #[test]
 fn a_panic_becomes_a_failure() {
     assert_eq!(guard("rkllm_run", || panic!("on purpose")), -1);
+}
+
+/// Notes the ids of two batch rows.
+unsafe extern "C" fn read_two(result: *mut RKLLMResult, user: *mut c_void, _: c_int) -> c_int {
+    // SAFETY: the model has two batch rows, and the test passes a list as userdata.
+    let (rows, seen) = unsafe {
+        (
+            std::slice::from_raw_parts(result, 2),
+            user.cast::<Vec<[i32; 2]>>().as_mut(),
+        )
+    };
+    seen.unwrap().push([rows[0].token_id, rows[1].token_id]);
+    0
+}
+
+#[test]
+fn batch_rows_end_at_their_own_time() {
+    let script = r#"{"quiet": true, "runs": [{"rows": [["a"]], "steps": ["b", {"id": 9}]}]}"#;
+    let path = model("batch", script);
+    let mut param = std::mem::MaybeUninit::<RKLLMParam>::zeroed();
+    // SAFETY: the struct is that of the generation, and zeros are valid where nothing is written.
+    let mut param = unsafe {
+        defaults::create(&V1_3_0, param.as_mut_ptr().cast());
+        param.assume_init()
+    };
+    param.model_path = path.as_ptr();
+    param.extend_param.n_batch = 2;
+    let mut handle = null_mut();
+    let mut seen: Vec<[i32; 2]> = Vec::new();
+    // SAFETY: all structs are filled or zero, which is valid in them; there are two inputs.
+    unsafe {
+        let callbacks = Some(Callback::V121(read_two)).into();
+        let param = (&raw const param).cast();
+        assert_eq!(engine::init(&V1_3_0, &raw mut handle, param, callbacks), 0);
+        let mut inputs: [RKLLMInput; 2] = std::mem::zeroed();
+        for input in &mut inputs {
+            input.input.prompt_input = c"hello".as_ptr();
+        }
+        let infer: RKLLMInferParam = std::mem::zeroed();
+        let user = (&raw mut seen).cast();
+        let returned = engine::run(
+            handle,
+            inputs.as_ptr().cast(),
+            (&raw const infer).cast(),
+            user,
+        );
+        assert_eq!(returned, 0);
+    }
+    assert_eq!(seen, [[1, 1], [-1, 9], [-1, -1]]);
+    assert_eq!(engine::destroy(handle), 0);
+}
+
+#[test]
+fn scripts_write_one_or_many() {
+    let script: Script = serde_json::from_str(
+        r#"{"hidden": {"width": 2}, "logits": [{"width": 1}, {"rows": 2, "width": 3}],
+        "read_embed": [4, {"image": 5}], "init": {"ask": [{"embed": [1], "width": 2}]}}"#,
+    )
+    .unwrap();
+    assert_eq!(script.hidden.unwrap().0.len(), 1);
+    assert_eq!(script.logits.unwrap().0[1].rows, Some(2));
+    for wrong in [
+        r#"{"init": {"ask": [{"tokenize": "x"}]}}"#,
+        r#"{"init": {"ask": [{"tokenize": "x", "capacity": -1}]}}"#,
+        r#"{"init": {"ask": [{"embed": [1], "width": 2, "capacity": 3}]}}"#,
+        r#"{"read_embed": [{"images": 5}]}"#,
+        r#"{"hidden": [{"rows": 1}]}"#,
+    ] {
+        assert!(serde_json::from_str::<Script>(wrong).is_err(), "{wrong}");
+    }
 }

@@ -1,0 +1,140 @@
+//! The script of one model, as `rkllm_init` finds it in the "model file".
+
+mod run;
+mod step;
+
+use std::path::PathBuf;
+
+use serde::Deserialize;
+
+use crate::output::{self, LogLine};
+
+pub use run::{Ask, Finish, Matrices, Perf, Question, ReadEmbed, Rows, Run};
+pub use step::Step;
+pub(crate) use step::terminated;
+
+/// All of it. Unknown keys are errors, so that a misspelt one cannot make a test pass.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "named for the functions that they script")]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "independent switches of a test script"
+)]
+pub struct Script {
+    pub init: Init,
+    /// Run i plays entry i; the last one repeats.
+    pub runs: Vec<Run>,
+    pub destroy: Call,
+    pub abort: Call,
+    pub clear_kv_cache: Call,
+    pub get_kv_cache_size: Call,
+    pub load_lora: Call,
+    pub load_prompt_cache: Call,
+    pub release_prompt_cache: Call,
+    pub set_chat_template: Call,
+    pub set_function_tools: Call,
+    pub set_cross_attn_params: Call,
+    /// What `rkllm_get_kv_cache_size` writes.
+    pub kv_cache_size: Vec<i32>,
+    /// Hidden states of runs that do not have their own.
+    pub hidden: Option<Matrices>,
+    /// Logits of runs that do not have their own.
+    pub logits: Option<Matrices>,
+    /// See [`Run::normal_first`]; for runs that do not say it themselves.
+    pub normal_first: bool,
+    /// No run writes a prompt cache, though it was asked to.
+    pub no_cache_file: bool,
+    /// See [`Run::read_embed`]; for runs that do not say it themselves.
+    pub read_embed: Option<ReadEmbed>,
+    /// How much of the arrays of cross attention may be read.
+    pub cross: Option<CrossSizes>,
+    /// Where the calls on this model are appended.
+    pub record: Option<PathBuf>,
+    /// Append each token as well.
+    pub record_tokens: bool,
+    /// Leave out the line that `rkllm_init` prints.
+    pub quiet: bool,
+}
+
+/// How the process ends, if it does.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Death {
+    /// `abort()`.
+    pub abort: bool,
+    /// SIGSEGV.
+    pub crash: bool,
+    /// `_exit` with this status.
+    pub exit: Option<i32>,
+}
+
+impl Death {
+    /// Ends the process if the script says so.
+    pub(crate) fn happen(self) {
+        if self.abort {
+            output::abort();
+        }
+        if self.crash {
+            output::crash();
+        }
+        if let Some(status) = self.exit {
+            output::exit(status);
+        }
+    }
+}
+
+/// `rkllm_init`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Init {
+    /// Time the load takes.
+    pub delay_ms: u64,
+    /// What init returns.
+    #[serde(rename = "return")]
+    pub returns: i32,
+    /// Return without a handle.
+    pub null_handle: bool,
+    /// Lines printed, before anything else happens.
+    pub log: Vec<LogLine>,
+    /// What is asked of the tokenizer and embedding callbacks.
+    pub ask: Vec<Ask>,
+    /// See [`Death`].
+    pub abort: bool,
+    /// See [`Death`].
+    pub crash: bool,
+    /// See [`Death`].
+    pub exit: Option<i32>,
+}
+
+impl Init {
+    pub(crate) fn death(&self) -> Death {
+        Death {
+            abort: self.abort,
+            crash: self.crash,
+            exit: self.exit,
+        }
+    }
+}
+
+/// A call that does nothing but return.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Call {
+    /// Time it takes.
+    pub delay_ms: u64,
+    /// What it returns, 0 if not said.
+    #[serde(rename = "return")]
+    pub returns: Option<i32>,
+    /// Lines printed.
+    pub log: Vec<LogLine>,
+}
+
+/// How many floats the arrays of cross attention have; their struct does not tell.
+#[derive(Debug, Default, Clone, Copy, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[allow(missing_docs, reason = "named for the caches that they measure")]
+pub struct CrossSizes {
+    pub k: usize,
+    pub v: usize,
+}
