@@ -43,6 +43,13 @@ pub struct ModelConfig {
     pub n_batch: Option<u8>,
     /// Whether cross attention is used (from 1.2.1).
     pub use_cross_attn: Option<bool>,
+    /// System prompt, prefix and postfix in place of the model's chat template (from 1.2.0; before,
+    /// there is none, and they are put around each prompt by us). Three empty strings give raw text.
+    pub template: Option<[CString; 3]>,
+    /// Whether questions for token ids are answered (from 1.3.0): see [`crate::stream::StreamHandle`].
+    pub tokenizer: bool,
+    /// Whether questions for embeddings are answered (from 1.3.0).
+    pub embedder: bool,
 }
 
 /// The settings that a model was really opened with.
@@ -56,6 +63,8 @@ pub struct Effective {
     pub sampling: Sampling,
     /// Prompts in one run.
     pub n_batch: u8,
+    /// Whether cross attention is used.
+    pub use_cross_attn: bool,
 }
 
 impl ModelConfig {
@@ -147,6 +156,8 @@ impl ModelConfig {
             ("batch", self.n_batch.is_some_and(|n| n > 1)),
             ("cross_attention", self.use_cross_attn == Some(true)),
             ("ignore_eos", self.ignore_eos_token == Some(true)),
+            ("tokenizer_callback", self.tokenizer),
+            ("embedding_callback", self.embedder),
         ];
         for (feature, _) in set.into_iter().filter(|(_, set)| *set) {
             able.require(feature)?;

@@ -35,6 +35,10 @@ pub enum ErrorKind {
     Generation,
     /// A deadline passed: `GenerationTimeout`.
     Timeout,
+    /// A prompt cache that does not belong to the model, or is damaged: `PromptCacheError`.
+    PromptCache,
+    /// A file other than the model's does not exist: `FileMissingError`.
+    FileMissing,
     /// Called from inside a callback of the same model: `BusyError`.
     Busy,
     /// The model is closed: `ClosedError`.
@@ -160,9 +164,29 @@ pub enum Error {
         seconds: f64,
     },
 
-    /// A call from inside a callback of the same model.
-    #[error("the model is busy with the run that called this callback")]
-    Busy,
+    /// A prompt cache cannot be used, or was not saved.
+    #[error("the prompt cache {}: {reason}", .path.display())]
+    PromptCache {
+        /// The cache's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+        /// What to do.
+        hint: String,
+    },
+
+    /// A file that a call needs does not exist.
+    #[error("{what}: no such file: {}", .path.display())]
+    FileMissing {
+        /// The argument.
+        what: &'static str,
+        /// The file, or the folder where it was to be written.
+        path: PathBuf,
+    },
+
+    /// A call that would wait for what its caller is in the middle of.
+    #[error("{0}")]
+    Busy(BusyWith),
 
     /// The loaded release runs one model in a process, and there is one.
     #[error("this process has a model open, and {have} runs one only (a second gives wrong text)")]
@@ -193,6 +217,17 @@ pub enum Error {
         /// What to write in its place.
         hint: Option<String>,
     },
+}
+
+/// What a caller is in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum BusyWith {
+    /// A callback of the same model.
+    #[error("the model is busy with the run that called this callback")]
+    Callback,
+    /// `steps()` of the same model.
+    #[error("the model is in the middle of the steps() that this caller has begun")]
+    Steps,
 }
 
 impl Error {
@@ -231,7 +266,9 @@ impl Error {
             Self::Init { kind, .. } | Self::Run { kind, .. } => *kind,
             Self::ContextLength { .. } => ErrorKind::ContextLength,
             Self::Timeout { .. } => ErrorKind::Timeout,
-            Self::Busy | Self::OneModelOnly { .. } => ErrorKind::Busy,
+            Self::PromptCache { .. } => ErrorKind::PromptCache,
+            Self::FileMissing { .. } => ErrorKind::FileMissing,
+            Self::Busy(_) | Self::OneModelOnly { .. } => ErrorKind::Busy,
             Self::Closed => ErrorKind::Closed,
             Self::Forked | Self::ForkedRuntime => ErrorKind::ForkedProcess,
             Self::InvalidArgument { .. } => ErrorKind::InvalidArgument,
@@ -242,7 +279,9 @@ impl Error {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::LibraryNotFound { hint, .. } => Some(hint.clone()),
+            Self::LibraryNotFound { hint, .. } | Self::PromptCache { hint, .. } => {
+                Some(hint.clone())
+            }
             Self::UnsupportedRuntime { refusal, .. } => Some(refusal.hint()),
             Self::UnsupportedFeature { needs, .. } => {
                 Some(format!("Load {needs}, or leave this feature out."))
@@ -262,7 +301,15 @@ impl Error {
             Self::ContextLength { .. } => Some(
                 "Shorten the input, or open the model with a larger max_context_len.".to_owned(),
             ),
-            Self::Busy => Some("Make the call after the callback has returned.".to_owned()),
+            Self::FileMissing { .. } => {
+                Some("Check the path; a relative one counts from the working folder.".to_owned())
+            }
+            Self::Busy(BusyWith::Callback) => {
+                Some("Make the call after the callback has returned.".to_owned())
+            }
+            Self::Busy(BusyWith::Steps) => {
+                Some("End the steps first: with their close(), or a with block.".to_owned())
+            }
             Self::OneModelOnly { .. } => Some(
                 "Close that model first, load RKLLM 1.2.2 or later, or give each model a process of \
                  its own."
@@ -300,6 +347,8 @@ impl Error {
             | Self::ModelFile { path, .. }
             | Self::BackendMismatch { path, .. }
             | Self::NoNpu { path, .. }
+            | Self::PromptCache { path, .. }
+            | Self::FileMissing { path, .. }
             | Self::Init { path, .. } => Some(path),
             Self::LibraryNotFound { tried, .. } => match tried.as_slice() {
                 [only] => Some(&only.path),

@@ -11,32 +11,43 @@
 
 pub mod abi;
 mod actor;
+mod answer;
 pub mod backend;
 mod callback;
 pub mod config;
 mod delivery;
+pub mod desk;
 mod diagnose;
 pub mod error;
 pub mod ffi;
+pub mod info;
 pub mod input;
 pub mod loader;
 pub mod model;
 pub mod output;
+pub mod prompt_cache;
 #[cfg(feature = "python")]
 mod py;
+pub mod rows;
 pub mod runtime;
 pub mod sampling;
+pub mod score;
+pub mod steps;
+mod stop;
 pub mod stream;
 pub mod utf8;
 pub mod vendor_log;
 
 pub use abi::Generation;
 pub use actor::registry::shut_down;
+pub use callback::FloatBlock;
 pub use config::ModelConfig;
 pub use error::{Error, ErrorKind};
-pub use input::Input;
+pub use info::ModelInfo;
+pub use input::{CrossAttention, Embeddings, Input, Multimodal};
 pub use model::{GenerateOptions, Model};
-pub use output::{Chunk, FinishReason, PerfStats};
+pub use output::{Chunk, FinishReason, PerfStats, RowsKind};
 pub use runtime::{BackendChoice, LoadOptions, Runtime};
 pub use sampling::SamplingParams;
+pub use steps::Steps;
 pub use stream::TokenStream;

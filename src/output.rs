@@ -15,6 +15,26 @@ pub struct Chunk {
     pub token_id: i32,
 }
 
+/// What rows of floats a run gives instead of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RowsKind {
+    /// Logits over the vocabulary (`RKLLM_INFER_GET_LOGITS`, from 1.2.0).
+    Logits,
+    /// Hidden states of the last layer (`RKLLM_INFER_GET_LAST_HIDDEN_LAYER`).
+    HiddenStates,
+}
+
+impl RowsKind {
+    /// The capability that it needs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Logits => "logits",
+            Self::HiddenStates => "hidden_states",
+        }
+    }
+}
+
 /// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FinishReason {

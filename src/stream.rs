@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::callback::FloatBlock;
 use crate::delivery::{Batch, Delivery, Taken};
+use crate::desk::DeskHandle;
 use crate::error::Error;
 use crate::loader::host::fork;
 use crate::loader::host::wake::WakePair;
-use crate::output::{Chunk, Ending, Generation};
+use crate::output::{Chunk, Ending, FinishReason, Generation};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
@@ -29,17 +31,18 @@ pub struct TokenStream {
 pub struct StreamHandle {
     delivery: Arc<Delivery>,
     forks: u64,
+    desk: DeskHandle,
 }
 
 /// What [`TokenStream::poll`] found.
 #[derive(Debug)]
-pub enum Poll<T> {
+pub enum Poll<T, E = ()> {
     /// A piece.
     Ready(T),
     /// Nothing yet: wait with [`StreamHandle::wait`].
     Nothing,
     /// The end of the run, or why it failed.
-    Ended(Result<(), Arc<Error>>),
+    Ended(Result<E, Arc<Error>>),
 }
 
 impl StreamHandle {
@@ -57,7 +60,19 @@ impl StreamHandle {
         self.delivery.has_ended()
     }
 
-    /// Sleeps until there is something to read; false when `limit` has passed first.
+    /// Where the library's questions are answered: look there whenever [`StreamHandle::wait`] returns
+    /// and there is nothing to read.
+    #[must_use]
+    pub fn desk(&self) -> DeskHandle {
+        self.desk
+    }
+
+    /// Answers questions with failure, for readers that serve none.
+    pub(crate) fn refuse_questions(&self) {
+        self.desk.refuse();
+    }
+
+    /// Sleeps until there is something to read or to answer; false when `limit` has passed first.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> bool {
         self.forks != fork::generation() || self.delivery.wait(limit)
@@ -65,9 +80,13 @@ impl StreamHandle {
 }
 
 impl TokenStream {
-    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64) -> Self {
+    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64, desk: DeskHandle) -> Self {
         Self {
-            handle: StreamHandle { delivery, forks },
+            handle: StreamHandle {
+                delivery,
+                forks,
+                desk,
+            },
             batch: Batch::default(),
             next: 0,
             begin: 0,
@@ -85,13 +104,23 @@ impl TokenStream {
     /// The next piece that has come, as text and token, without waiting.
     #[inline]
     pub fn poll(&mut self) -> Poll<(&str, i32)> {
+        self.next_piece(false)
+    }
+
+    /// As [`Self::poll`], tokens without text of their own included.
+    pub(crate) fn poll_token(&mut self) -> Poll<(&str, i32)> {
+        self.next_piece(true)
+    }
+
+    #[inline]
+    fn next_piece(&mut self, empty: bool) -> Poll<(&str, i32)> {
         if self.handle.forks != fork::generation() {
             return Poll::Ended(Err(Arc::new(Error::Forked)));
         }
         let piece = loop {
             if let Some(piece) = self.batch.pieces.get(self.next) {
                 self.next += 1;
-                if piece.length() > 0 {
+                if piece.length() > 0 || empty {
                     break *piece;
                 }
             } else if let Some(rest) = self
@@ -108,6 +137,22 @@ impl TokenStream {
         let text = &self.batch.text[self.begin..end];
         self.begin = end;
         Poll::Ready((text, piece.id))
+    }
+
+    /// The next rows that have come; at the end, whether the run was cancelled.
+    pub(crate) fn poll_rows(&mut self) -> Poll<FloatBlock, bool> {
+        if self.handle.forks != fork::generation() {
+            return Poll::Ended(Err(Arc::new(Error::Forked)));
+        }
+        match self.handle.delivery.take_rows() {
+            None => Poll::Nothing,
+            Some(Ok(block)) => Poll::Ready(block),
+            Some(Err(ending)) => Poll::Ended(
+                ending
+                    .outcome
+                    .map(|reason| reason == FinishReason::Cancelled),
+            ),
+        }
     }
 
     /// Takes what has come; `None` when there is something now.
@@ -185,6 +230,7 @@ impl TokenStream {
             if let Some(generation) = self.generation() {
                 return generation;
             }
+            self.handle.refuse_questions();
             let _ = self.handle.wait(Duration::from_secs(3600));
         }
     }
@@ -224,6 +270,7 @@ impl Iterator for TokenStream {
                 Poll::Ended(Ok(())) => return None,
                 Poll::Ended(Err(error)) => return Some(Err(error)),
                 Poll::Nothing => {
+                    self.handle.refuse_questions();
                     let _ = self.handle.wait(Duration::from_secs(3600));
                 }
             }

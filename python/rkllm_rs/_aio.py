@@ -6,6 +6,7 @@ import asyncio
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Protocol, TypeVar
 
     _Item_co = TypeVar("_Item_co", covariant=True)
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
 
         def _poll(self) -> _Item_co | None: ...
         def _arm(self) -> int | None: ...
+
+    class _Run(Protocol[_Item_co]):
+        """A run, as one sees it who wants its whole result."""
+
+        def _finished(self) -> tuple[_Item_co] | None: ...
+        def _arm(self) -> int | None: ...
+        def cancel(self) -> None: ...
 
 
 async def next_item(stream: _Source[_Item_co]) -> _Item_co:
@@ -33,16 +41,73 @@ async def next_item(stream: _Source[_Item_co]) -> _Item_co:
         item = stream._poll()  # noqa: SLF001 - the native side's half of this function
         if item is not None:
             return item
-        descriptor = stream._arm()  # noqa: SLF001
-        if descriptor is None:
-            continue
-        loop = asyncio.get_running_loop()
-        readable = loop.create_future()
-        loop.add_reader(descriptor, _set, readable)
-        try:
-            await readable
-        finally:
-            loop.remove_reader(descriptor)
+        await _readable(stream._arm())  # noqa: SLF001
+
+
+async def finished(run: _Run[_Item_co]) -> _Item_co:
+    """Returns the whole result of ``run``; cancels the run when the task is cancelled.
+
+    Args:
+        run: A ``TokenStream`` or ``ArrayStream``.
+
+    Returns:
+        What its ``result()`` would.
+    """
+    try:
+        while True:
+            found = run._finished()  # noqa: SLF001 - the native side's half of this function
+            if found is not None:
+                return found[0]
+            await _readable(run._arm())  # noqa: SLF001
+    except BaseException:
+        run.cancel()
+        raise
+
+
+async def all_finished(runs: Sequence[_Run[_Item_co]]) -> list[_Item_co]:
+    """The results of several rows of one run.
+
+    Args:
+        runs: Its streams.
+
+    Returns:
+        What their ``result()`` would.
+    """
+    try:
+        return [await finished(run) for run in runs]
+    except BaseException:
+        for run in runs:
+            run.cancel()
+        raise
+
+
+async def done(pending: _Source[tuple[_Item_co]]) -> _Item_co:
+    """Returns what ``pending`` gives.
+
+    Args:
+        pending: A ``Pending`` or ``Opening``.
+
+    Returns:
+        What its ``result()`` would.
+    """
+    while True:
+        found = pending._poll()  # noqa: SLF001 - the native side's half of this function
+        if found is not None:
+            return found[0]
+        await _readable(pending._arm())  # noqa: SLF001
+
+
+async def _readable(descriptor: int | None) -> None:
+    """Waits in the running event loop until ``descriptor`` can be read; ``None`` can at once."""
+    if descriptor is None:
+        return
+    loop = asyncio.get_running_loop()
+    readable = loop.create_future()
+    loop.add_reader(descriptor, _set, readable)
+    try:
+        await readable
+    finally:
+        loop.remove_reader(descriptor)
 
 
 def _set(future: asyncio.Future[None]) -> None:

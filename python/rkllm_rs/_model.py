@@ -5,19 +5,18 @@ from __future__ import annotations
 import os
 
 from . import _native
+from ._async import Awaiting
 from ._library import options
 from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hints(): they cost nothing
-    Generation,
+    ModelInfo,
     Runtime,
     SamplingParams,
-    Tokens,
-    TokenStream,
 )
 from .errors import BackendFallbackWarning, RkllmWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from types import TracebackType
     from typing import Literal
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from ._library import Path
 
 
-class RKLLM:
+class RKLLM(Awaiting):
     """An open model (``LLMHandle``).
 
     Runs on one model are served in turn, in the order of the calls, from any thread or task. Use it in
@@ -37,7 +36,7 @@ class RKLLM:
         ...     print(llm.generate("Why is the sky blue?").text)
     """
 
-    __slots__ = ("__weakref__", "_model")
+    __slots__ = ("__weakref__",)
 
     def __init__(
         self,
@@ -58,9 +57,12 @@ class RKLLM:
         base_domain_id: int | None = None,
         embed_flash: bool | None = None,
         enabled_cpus_num: int | None = None,
-        enabled_cpus_mask: int | None = None,
+        enabled_cpus_mask: int | Iterable[int] | None = None,
         n_batch: int | None = None,
         use_cross_attn: bool | None = None,
+        template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        tokenizer: Callable[[str], Iterable[int]] | None = None,
+        embedder: Callable[[list[int]], object] | None = None,
     ) -> None:
         """Opens library and model (``rkllm_init``); returns when the model is loaded.
 
@@ -85,9 +87,16 @@ class RKLLM:
             base_domain_id: IOMMU domain in which the model starts loading.
             embed_flash: Whether word embeddings are read from storage; from 1.2.0.
             enabled_cpus_num: How many CPUs are used; from 1.2.0.
-            enabled_cpus_mask: Which ones, bit i for CPU i; from 1.2.0.
+            enabled_cpus_mask: Which ones: their numbers, such as ``{4, 5, 6, 7}``, or a mask with bit i for
+                CPU i; from 1.2.0.
             n_batch: Prompts in one run, 1 to 100; from 1.2.1.
             use_cross_attn: Whether cross attention is used; from 1.2.1.
+            template: The chat template of text: the model's own, ``"raw"`` for none, or system prompt,
+                prefix and postfix as for :meth:`set_chat_template`.
+            tokenizer: Gives the token ids of a text, for models exported without a tokenizer; from 1.3.0.
+                Called on the thread that waits for the model.
+            embedder: Gives embeddings of tokens, float32 (n, width), for models exported without an
+                embedding layer; from 1.3.0. Called likewise.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
@@ -102,7 +111,7 @@ class RKLLM:
         path, runtime, notes, fallback = _native.resolve(model, *options(library, backend, abi))
         if notes or fallback:
             _warn(notes, fallback)
-        self._model: _native.Model = _native.Model.open(
+        opening = _native.Model.open(
             runtime,
             path,
             max_context_len=max_context_len,
@@ -120,7 +129,120 @@ class RKLLM:
             enabled_cpus_mask=enabled_cpus_mask,
             n_batch=n_batch,
             use_cross_attn=use_cross_attn,
+            template=template,
+            tokenizer=tokenizer,
+            embedder=embedder,
         )
+        self._model: _native.Model = opening.result()
+        advice = _advice(self._model)
+        if advice:
+            _warn(advice, None)
+
+    @classmethod
+    async def aopen(
+        cls,
+        model: Path | Sequence[Path],
+        *,
+        backend: Literal["auto", "npu", "cpu"] = "auto",
+        library: Path | None = None,
+        abi: str | None = None,
+        max_context_len: int | None = None,
+        max_new_tokens: int | None = None,
+        sampling: SamplingParams | None = None,
+        n_keep: int | None = None,
+        skip_special_token: bool | None = None,
+        ignore_eos_token: bool | None = None,
+        img_start: str | None = None,
+        img_end: str | None = None,
+        img_content: str | None = None,
+        base_domain_id: int | None = None,
+        embed_flash: bool | None = None,
+        enabled_cpus_num: int | None = None,
+        enabled_cpus_mask: int | Iterable[int] | None = None,
+        n_batch: int | None = None,
+        use_cross_attn: bool | None = None,
+        template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        tokenizer: Callable[[str], Iterable[int]] | None = None,
+        embedder: Callable[[list[int]], object] | None = None,
+    ) -> Self:
+        """Opens library and model for an event loop: ``llm = await RKLLM.aopen(...)``.
+
+        A task that is cancelled gives up; what the library then has is given back behind it.
+
+        Args:
+            model: As for the class.
+            backend: As for the class.
+            library: As for the class.
+            abi: As for the class.
+            max_context_len: As for the class.
+            max_new_tokens: As for the class.
+            sampling: As for the class.
+            n_keep: As for the class.
+            skip_special_token: As for the class.
+            ignore_eos_token: As for the class.
+            img_start: As for the class.
+            img_end: As for the class.
+            img_content: As for the class.
+            base_domain_id: As for the class.
+            embed_flash: As for the class.
+            enabled_cpus_num: As for the class.
+            enabled_cpus_mask: As for the class.
+            n_batch: As for the class.
+            use_cross_attn: As for the class.
+            template: As for the class.
+            tokenizer: As for the class.
+            embedder: As for the class.
+
+        Returns:
+            The model, open; for ``async with`` as well.
+
+        Raises:
+            RkllmError: As for the class.
+        """
+        import asyncio
+
+        from ._aio import done
+
+        arguments = options(library, backend, abi)
+        loop = asyncio.get_running_loop()
+        # Files are read whole before they are loaded, which takes a moment.
+        path, runtime, notes, fallback = await loop.run_in_executor(None, _native.resolve, model, *arguments)
+        if notes or fallback:
+            _warn(notes, fallback)
+        opening = _native.Model.open(
+            runtime,
+            path,
+            max_context_len=max_context_len,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            n_keep=n_keep,
+            skip_special_token=skip_special_token,
+            ignore_eos_token=ignore_eos_token,
+            img_start=img_start,
+            img_end=img_end,
+            img_content=img_content,
+            base_domain_id=base_domain_id,
+            embed_flash=embed_flash,
+            enabled_cpus_num=enabled_cpus_num,
+            enabled_cpus_mask=enabled_cpus_mask,
+            n_batch=n_batch,
+            use_cross_attn=use_cross_attn,
+            template=template,
+            tokenizer=tokenizer,
+            embedder=embedder,
+        )
+        model = await done(opening)
+        advice = _advice(model)
+        if advice:
+            _warn(advice, None)
+        return cls._of(model)
+
+    @classmethod
+    def _of(cls, model: _native.Model) -> Self:
+        """Wraps a model that is open."""
+        llm = cls.__new__(cls)
+        llm._model = model  # noqa: SLF001 - the new object is its own
+        return llm
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:
@@ -153,116 +275,19 @@ class RKLLM:
         return self._model.sampling
 
     @property
+    def n_batch(self) -> int:
+        """Prompts in one run, as opened."""
+        return self._model.n_batch
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the model, each fact with where it is known from."""
+        return self._model.info
+
+    @property
     def closed(self) -> bool:
         """Whether it is closed."""
         return self._model.closed
-
-    def stream(
-        self,
-        input: str | Tokens,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        sampling: SamplingParams | None = None,
-        timeout: float | None = None,
-        keep_history: bool = False,
-        role: str | None = None,
-        thinking: bool | None = None,
-    ) -> TokenStream:
-        """Starts a run and returns its tokens as they come (``rkllm_run``). Never blocks.
-
-        Args:
-            input: Text, or token ids as ``Tokens``. Text gets the model's chat template from RKLLM
-                1.2.0 on.
-            max_new_tokens: Most tokens of this answer.
-            sampling: Sampling of this answer; before RKLLM 1.3.0 only what the model was opened with.
-            timeout: Deadline in seconds, over waiting, prompt and answer.
-            keep_history: Whether the conversation goes on from the run before; from 1.2.0.
-            role: ``"user"`` or ``"tool"``; from 1.2.1.
-            thinking: Thinking mode of models that have one; from 1.2.1.
-
-        Returns:
-            A stream to iterate with ``for`` or ``async for``, to cancel, or to ask for its result.
-
-        Raises:
-            ClosedError: The model is closed.
-            ForkedProcessError: The model was opened before ``fork()``.
-            InvalidArgumentError: A value that can never be right, such as an empty prompt.
-            ContextLengthError: More tokens than the context window holds.
-            UnsupportedFeatureError: The loaded release cannot do that.
-        """
-        return self._model.stream(
-            input,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            timeout=timeout,
-            keep_history=keep_history,
-            role=role,
-            thinking=thinking,
-        )
-
-    def generate(
-        self,
-        input: str | Tokens,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        sampling: SamplingParams | None = None,
-        timeout: float | None = None,
-        keep_history: bool = False,
-        role: str | None = None,
-        thinking: bool | None = None,
-    ) -> Generation:
-        """Runs to the end and returns the whole answer (``rkllm_run``).
-
-        Args:
-            input: As for :meth:`stream`.
-            max_new_tokens: As for :meth:`stream`.
-            sampling: As for :meth:`stream`.
-            timeout: As for :meth:`stream`.
-            keep_history: As for :meth:`stream`.
-            role: As for :meth:`stream`.
-            thinking: As for :meth:`stream`.
-
-        Returns:
-            Text, token ids, why it ended, and figures.
-
-        Raises:
-            GenerationError: The run failed; ``.log`` has the library's own lines.
-            GenerationTimeout: The deadline passed; ``.partial`` has what came.
-            RkllmError: As for :meth:`stream`.
-        """
-        return self._model.stream(
-            input,
-            max_new_tokens=max_new_tokens,
-            sampling=sampling,
-            timeout=timeout,
-            keep_history=keep_history,
-            role=role,
-            thinking=thinking,
-        ).result()
-
-    def clear_kv_cache(self, *, keep_system_prompt: bool = False) -> None:
-        """Empties the KV cache (``rkllm_clear_kv_cache``).
-
-        Args:
-            keep_system_prompt: Whether the system prompt's part stays.
-
-        Raises:
-            UnsupportedFeatureError: Before 1.2.0.
-            GenerationError: The library refused.
-        """
-        self._model.clear_kv_cache(keep_system_prompt=keep_system_prompt)
-
-    def kv_cache_size(self) -> list[int]:
-        """Tokens in the KV cache, one number for each row of a batch (``rkllm_get_kv_cache_size``).
-
-        Returns:
-            ``n_batch`` numbers.
-
-        Raises:
-            UnsupportedFeatureError: Before 1.2.1.
-            GenerationError: The library refused.
-        """
-        return self._model.kv_cache_size()
 
     def close(self) -> None:
         """Ends all runs and gives the model back (``rkllm_destroy``). May be called again.
@@ -271,6 +296,23 @@ class RKLLM:
         when it has come back.
         """
         self._model.close()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, for an event loop; returns when the library has let go of an idle model."""
+        import asyncio
+
+        await asyncio.get_running_loop().run_in_executor(None, self._model.close)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
 
     def __enter__(self) -> Self:
         return self
@@ -289,6 +331,25 @@ class RKLLM:
             return "<rkllm_rs.RKLLM (not opened)>"
         state = "closed" if model.closed else f"{self.backend}, context {model.max_context_len}"
         return f"<rkllm_rs.RKLLM {os.path.basename(model.path)!r} ({state}, {self.runtime.identity.abi})>"
+
+
+def _advice(model: _native.Model) -> list[str]:
+    """What is known to give wrong text, and was not refused by the library."""
+    info = model.info
+    advice = []
+    if info.context_limit is not None and model.max_context_len > info.context_limit:
+        advice.append(
+            f"max_context_len {model.max_context_len} is above the model's limit of {info.context_limit}: "
+            "beyond it the text may be garbage"
+        )
+    driver = info.driver_version
+    numbers = [int(part) for part in driver.split(".") if part.isdigit()] if driver else []
+    if numbers and numbers < [0, 9, 8]:
+        advice.append(
+            f"the NPU driver is {driver}: below 0.9.8 runs may succeed with garbage; "
+            "update the board's kernel"
+        )
+    return advice
 
 
 def _warn(notes: Sequence[str], fallback: str | None) -> None:

@@ -18,6 +18,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ContextLengthError",
+    "FileMissingError",
     "ForkedProcessError",
     "GenerationError",
     "GenerationTimeout",
@@ -30,6 +31,7 @@ __all__ = [
     "ModelPlatformError",
     "ModelVersionError",
     "NpuMemoryError",
+    "PromptCacheError",
     "RkllmError",
     "RkllmWarning",
     "RuntimeInstallError",
@@ -148,11 +150,19 @@ class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeou
     partial: Generation | None = None
 
 
+class PromptCacheError(RkllmError, ValueError):
+    """A prompt cache is not of this model or library, is damaged, or could not be saved."""
+
+
+class FileMissingError(RkllmError, FileNotFoundError):
+    """A file that a call needs does not exist. ``errno`` and ``filename`` are ``None``."""
+
+
 class BusyError(RkllmError):
     """The model is in use in a way that cannot be waited for.
 
-    The call comes from inside a callback of the same model, or the loaded release runs one model in a
-    process (before 1.2.2) and there is one.
+    The call comes from inside a callback of the same model, or from the middle of its own ``steps()``;
+    or the loaded release runs one model in a process (before 1.2.2) and there is one.
     """
 
 

@@ -64,6 +64,7 @@ const FEATURES: &[Row] = &[
     row("count_tokens", "cpu", &[]),
     row("model_info", "cpu", &[]),
     row("seed", "cpu", &[]),
+    row("tokenize", "cpu", &[]),
 ];
 
 /// What a loaded library can do: its release, less the functions that it lacks.

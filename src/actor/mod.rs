@@ -4,42 +4,55 @@
 //! another process one day.
 
 pub(crate) mod registry;
+mod serve;
+mod state;
 pub(crate) mod watch;
 
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::time::Duration;
 
 use parking_lot::{Condvar, Mutex};
 
 use self::watch::Watch;
-use crate::callback::{Aborter, NativeModel, RunSpec};
+use crate::answer::{Answer, Giver, answer};
+use crate::callback::{Aborter, RunSpec};
 use crate::config::{Effective, ModelConfig};
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Rows};
+use crate::desk::Desk;
 use crate::error::Error;
+use crate::info::ModelInfo;
+use crate::input::CrossAttention;
 use crate::loader::host;
-use crate::loader::host::wake::Side;
 use crate::runtime::Runtime;
+
+pub use self::state::{Caller, LoraAdapter};
+pub(crate) use self::state::{State, Template};
 
 /// What a model can be asked to do besides runs.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     ClearKvCache { keep_system_prompt: bool },
+    ClearKvRanges(Vec<(i32, i32)>),
     KvCacheSize,
+    LoadLora(LoraAdapter),
+    LoadPromptCache(CString),
+    ReleasePromptCache,
+    SetChatTemplate([CString; 3]),
+    SetFunctionTools([CString; 3]),
+    SetCrossAttention(CrossAttention),
+    Tokenize { text: CString, leading: bool },
 }
 
-/// What it answers.
-#[derive(Debug, Clone)]
-pub(crate) enum Reply {
-    Done,
-    Sizes(Vec<i32>),
-}
+/// What it answers: numbers where there are any.
+pub(crate) type Reply = Vec<i32>;
 
 enum Message {
-    Run(Box<RunSpec>, Arc<Delivery>),
-    Ask(Request, Sender<Result<Reply, Error>>),
+    Run(Box<RunSpec>, Rows),
+    Ask(Request, Giver<Reply>),
     Close,
 }
 
@@ -73,6 +86,9 @@ pub(crate) struct Shared {
     inbox: Mutex<Sender<Message>>,
     pub(crate) watch: Arc<Watch>,
     aborter: Arc<Aborter>,
+    /// Where the library's questions are answered. Leaked: the library may ask late.
+    pub(crate) desk: &'static Desk,
+    pub(crate) state: State,
     closed: AtomicBool,
     pub(crate) gone: Gone,
     /// Runs that wait or go on, so that closing can end them for their readers.
@@ -85,28 +101,42 @@ impl Shared {
     }
 
     /// Queues a run; runs are served in the order of these calls.
-    pub(crate) fn submit(&self, spec: RunSpec, delivery: &Arc<Delivery>) -> Result<(), Error> {
+    pub(crate) fn submit(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
         let mut runs = self.runs.lock();
         // Checked under the lock that closing takes, so that no run slips in behind it.
         if self.is_closed() {
             return Err(Error::Closed);
         }
         runs.retain(|run| run.upgrade().is_some_and(|run| !run.has_ended()));
-        runs.push(Arc::downgrade(delivery));
-        self.watch.mind(delivery);
-        let message = Message::Run(Box::new(spec), Arc::clone(delivery));
+        for row in rows.iter() {
+            runs.push(Arc::downgrade(row));
+            self.watch.mind(row);
+        }
+        self.send_run(spec, rows)
+    }
+
+    /// Goes on with a run that is paused.
+    pub(crate) fn resume(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.send_run(spec, rows)
+    }
+
+    fn send_run(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
+        let message = Message::Run(Box::new(spec), Arc::clone(rows));
         self.inbox.lock().send(message).map_err(|_| Error::Closed)
     }
 
     /// Queues a request and returns where its answer will come.
-    pub(crate) fn ask(&self, request: Request) -> Result<Receiver<Result<Reply, Error>>, Error> {
+    pub(crate) fn ask(&self, request: Request) -> Result<Answer<Reply>, Error> {
         if self.is_closed() {
             return Err(Error::Closed);
         }
-        let (reply, answer) = channel();
+        let (giver, answer) = answer();
         self.inbox
             .lock()
-            .send(Message::Ask(request, reply))
+            .send(Message::Ask(request, giver))
             .map_err(|_| Error::Closed)?;
         Ok(answer)
     }
@@ -124,36 +154,46 @@ impl Shared {
         for run in runs.iter().filter_map(std::sync::Weak::upgrade) {
             run.close();
         }
+        self.desk.close();
         // An actor that is gone already has nothing left to close.
         drop(self.inbox.lock().send(Message::Close));
     }
 }
 
-/// What an actor says when the library has opened the model, or not.
-pub(crate) type Opened = Result<Effective, Error>;
+/// What an actor says when the library has opened the model.
+#[derive(Debug, Clone)]
+pub(crate) struct Opened {
+    pub(crate) effective: Effective,
+    pub(crate) info: ModelInfo,
+}
 
-/// Starts the actor; what `rkllm_init` says comes through the receiver.
+/// Starts the actor; what `rkllm_init` says comes through the answer.
 pub(crate) fn start(
     runtime: Arc<Runtime>,
     path: PathBuf,
     config: ModelConfig,
-) -> Result<(Arc<Shared>, Receiver<Opened>), Error> {
+) -> Result<(Arc<Shared>, Answer<Opened>), Error> {
     let (inbox, messages) = channel();
     let shared = Arc::new(Shared {
         only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),
         inbox: Mutex::new(inbox),
         watch: Arc::new(Watch::default()),
         aborter: Arc::new(Aborter::new()),
+        desk: Box::leak(Box::default()),
+        state: State::new(Template::of(
+            config.template.as_ref(),
+            runtime.identity().generation,
+        )),
         closed: AtomicBool::new(false),
         gone: Gone::default(),
         runs: Mutex::default(),
     });
-    let (report, opened) = channel();
+    let (report, opened) = answer();
     registry::add(&shared)?;
     let actor = Arc::clone(&shared);
     let thread = "a thread for the model could not be started";
     host::spawn("rkllm-model", move || {
-        live(&actor, &runtime, &path, &config, &messages, &report);
+        serve::live(&actor, &runtime, &path, &config, &messages, report);
     })
     .map_err(|error| {
         shared.gone.set();
@@ -163,91 +203,4 @@ pub(crate) fn start(
         }
     })?;
     Ok((shared, opened))
-}
-
-/// The actor's life.
-fn live(
-    shared: &Arc<Shared>,
-    runtime: &Arc<Runtime>,
-    path: &std::path::Path,
-    config: &ModelConfig,
-    messages: &Receiver<Message>,
-    report: &Sender<Opened>,
-) {
-    // Models that were closed before are let go of first: there may be memory for one only.
-    registry::wait_for_closing(shared);
-    if shared.is_closed() {
-        return shared.gone.set();
-    }
-    match NativeModel::open(runtime, path, config, Arc::clone(&shared.aborter)) {
-        Err(error) => {
-            // Before the caller knows: it may open another one at once.
-            shared.closed.store(true, Ordering::Release);
-            drop(report.send(Err(error)));
-        }
-        Ok(mut model) => {
-            registry::guard_exit();
-            let watch = Arc::clone(&shared.watch);
-            let aborter = Arc::clone(&shared.aborter);
-            let watching = host::spawn("rkllm-watch", move || watch.watch(&aborter));
-            let ready = watching
-                .map(|()| model.effective())
-                .map_err(|error| Error::System {
-                    what: "a thread for the model could not be started",
-                    reason: error.to_string(),
-                });
-            let usable = ready.is_ok();
-            // Nobody may be waiting any more: then the model is destroyed right away.
-            if report.send(ready).is_ok() && usable {
-                serve(&mut model, shared, messages);
-            }
-            shared.closed.store(true, Ordering::Release);
-            // rkllm_destroy
-            drop(model);
-        }
-    }
-    shared.watch.quit();
-    // Whoever still waits in line is told.
-    while let Ok(message) = messages.try_recv() {
-        refuse(message);
-    }
-    shared.gone.set();
-}
-
-fn serve(model: &mut NativeModel, shared: &Shared, messages: &Receiver<Message>) {
-    for message in messages {
-        match message {
-            Message::Run(spec, delivery) => {
-                if delivery.has_ended() {
-                    continue;
-                }
-                shared.watch.set_current(Some(Arc::clone(&delivery)));
-                let outcome = model.run(&spec, &delivery);
-                shared.watch.set_current(None);
-                delivery.end(outcome.map_err(Arc::new));
-            }
-            Message::Ask(request, reply) => drop(reply.send(answer(model, &request))),
-            Message::Close => return,
-        }
-        if shared.is_closed() {
-            return;
-        }
-    }
-}
-
-fn answer(model: &mut NativeModel, request: &Request) -> Result<Reply, Error> {
-    match request {
-        Request::ClearKvCache { keep_system_prompt } => model
-            .clear_kv_cache(*keep_system_prompt)
-            .map(|()| Reply::Done),
-        Request::KvCacheSize => model.kv_cache_size().map(Reply::Sizes),
-    }
-}
-
-fn refuse(message: Message) {
-    match message {
-        Message::Run(_, delivery) => delivery.stop(Err(Arc::new(Error::Closed)), Side::Vendor),
-        Message::Ask(_, reply) => drop(reply.send(Err(Error::Closed))),
-        Message::Close => {}
-    }
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::callback::Aborter;
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Rows};
 
 /// How often an abort that has not worked yet is asked for again.
 const AGAIN: Duration = Duration::from_millis(20);
@@ -18,7 +18,7 @@ const AGAIN: Duration = Duration::from_millis(20);
 #[derive(Default)]
 struct State {
     deadlines: Vec<(Instant, f64, Weak<Delivery>)>,
-    current: Option<Arc<Delivery>>,
+    current: Option<Rows>,
     poked: bool,
     quit: bool,
 }
@@ -49,8 +49,8 @@ impl Watch {
     }
 
     /// The run that the library is in.
-    pub(crate) fn set_current(&self, delivery: Option<Arc<Delivery>>) {
-        self.state.lock().current = delivery;
+    pub(crate) fn set_current(&self, rows: Option<Rows>) {
+        self.state.lock().current = rows;
     }
 
     /// Ends the thread.
@@ -76,10 +76,7 @@ impl Watch {
                     Some(delivery) => !delivery.has_ended(),
                     None => false,
                 });
-            let abort = state
-                .current
-                .clone()
-                .filter(|delivery| delivery.abort_wanted());
+            let abort = state.current.clone().filter(abort_wanted);
             let next = state.deadlines.iter().map(|(at, ..)| *at).min();
             if !due.is_empty() || abort.is_some() {
                 // Neither call may be made under the lock: both sides poke, and the library's abort
@@ -88,8 +85,8 @@ impl Watch {
                 for (delivery, seconds) in due {
                     delivery.expire(seconds);
                 }
-                if let Some(delivery) = &abort {
-                    aborter.abort(delivery.run());
+                if let Some(rows) = &abort {
+                    aborter.abort(rows[0].run());
                 }
                 state = self.state.lock();
             }
@@ -107,4 +104,10 @@ impl Watch {
             }
         }
     }
+}
+
+/// Whether nobody wants any row of the run any more.
+fn abort_wanted(rows: &Rows) -> bool {
+    rows.iter().any(|row| row.abort_wanted())
+        && rows.iter().all(|row| row.abort_wanted() || row.has_ended())
 }

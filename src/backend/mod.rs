@@ -12,6 +12,11 @@ pub use file::ModelProblem;
 pub use resolve::{BackendNote, Resolved, resolve, resolve_in};
 pub use status::{BackendStatus, backends, backends_in};
 
+/// Checks a file that must be of `kind`, as far as a closed format allows.
+pub(crate) fn check_model_file(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
+    file::check(path, kind)
+}
+
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum BackendKind {

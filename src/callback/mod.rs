@@ -5,9 +5,16 @@
 
 #![allow(unsafe_code, reason = "calls into and from the C library")]
 
-mod dialect;
+mod calls;
+mod init;
 mod native;
+mod questions;
+mod rows;
+mod run;
 mod slot;
 mod trampoline;
 
-pub(crate) use native::{Aborter, NativeModel, RunSpec};
+pub use rows::FloatBlock;
+
+pub(crate) use native::{Aborter, NativeModel, RunEnd};
+pub(crate) use run::{RowSpec, RunSpec};

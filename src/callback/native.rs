@@ -7,36 +7,34 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::dialect::{self, InitStorage};
+use super::init::{self, InitStorage};
+use super::run::{self, RunSpec};
 use super::slot::Slots;
+use crate::abi::Generation;
 use crate::config::{Effective, ModelConfig};
-use crate::delivery::{Delivery, LastCall};
+use crate::delivery::{LastCall, Rows};
+use crate::desk::Desk;
 use crate::diagnose;
 use crate::error::{Error, ErrorKind};
 use crate::ffi::shared::LLMHandle;
 use crate::ffi::shared::functions::OnHandle;
-use crate::input::Input;
+use crate::info::ModelInfo;
+use crate::input::{CrossAttention, Input};
 use crate::loader::host;
 use crate::runtime::Runtime;
-use crate::sampling::Sampling;
 
 /// How long after a run that ended without its last call that call is waited for.
 const LAST_CALL: Duration = Duration::from_secs(2);
 /// The same after an abort, of which nobody says how it ends.
 const LAST_CALL_ABORTED: Duration = Duration::from_millis(250);
 
-/// One run, as plain data.
-#[derive(Debug, Clone)]
-pub(crate) struct RunSpec {
-    pub(crate) input: Input,
-    /// `user` or `tool`.
-    pub(crate) role: CString,
-    pub(crate) thinking: bool,
-    pub(crate) keep_history: bool,
-    /// Sampling of this run alone; from 1.3.0.
-    pub(crate) sampling: Option<Sampling>,
-    /// Limit of this run alone, 0 for that of init; from 1.3.0.
-    pub(crate) max_new_tokens: i32,
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunEnd {
+    /// It is over.
+    Over,
+    /// It was paused, and the next run goes on from it.
+    Paused,
 }
 
 /// Lets another thread ask for an abort, only while the run that it means is under way.
@@ -80,12 +78,17 @@ impl Aborter {
 
 /// A model that the library has opened. Lives on the actor's thread, from init to destroy.
 pub(crate) struct NativeModel {
-    runtime: Arc<Runtime>,
-    handle: LLMHandle,
-    effective: Effective,
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) handle: LLMHandle,
+    pub(super) effective: Effective,
+    info: ModelInfo,
     slots: Slots,
     aborter: Arc<Aborter>,
-    /// Dropped after `rkllm_destroy`.
+    desk: &'static Desk,
+    /// The last run was paused and nothing has ended that.
+    pub(super) paused: bool,
+    /// What the library may still look at; dropped after `rkllm_destroy`, as is the storage of init.
+    pub(super) cross_attention: Option<CrossAttention>,
     _storage: Box<InitStorage>,
 }
 
@@ -96,6 +99,7 @@ impl NativeModel {
         path: &Path,
         config: &ModelConfig,
         aborter: Arc<Aborter>,
+        desk: &'static Desk,
     ) -> Result<Self, Error> {
         let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
             .map_err(|_| Error::invalid("model", "the path holds a NUL byte"))?;
@@ -103,16 +107,19 @@ impl NativeModel {
         // SAFETY: the runtime has established its library's generation from agreeing evidence, and
         // its defaults come from that library.
         let opened = unsafe {
-            dialect::init(
+            init::init(
                 runtime.identity().generation,
                 runtime.symbols(),
                 runtime.defaults(),
                 c_path,
                 config,
+                desk,
             )
         };
+        host::log_sync();
+        let lines = host::log_since(mark);
         if opened.code != 0 || opened.handle.is_null() {
-            let log = diagnose::reportable(&host::log_since(mark));
+            let log = diagnose::reportable(&lines);
             let kind = diagnose::classify(&log, ErrorKind::Model);
             return Err(Error::Init {
                 path: path.to_owned(),
@@ -121,40 +128,65 @@ impl NativeModel {
                 kind,
             });
         }
-        host::log_sync();
-        Ok(Self {
+        let mut model = Self {
             runtime: Arc::clone(runtime),
             handle: opened.handle,
             effective: opened.effective,
+            info: ModelInfo::from_log(&lines),
             slots: Slots::new(),
             aborter,
+            desk,
+            paused: false,
+            cross_attention: None,
             _storage: opened.storage,
-        })
+        };
+        if let Some(table) = runtime.symbols().cpu_table {
+            // SAFETY: the table belongs to the library of this live handle.
+            let [vocab, width, limit] = [table.vocab_size, table.embd_size, table.context_limit]
+                .map(|ask| unsafe { ask(model.handle) });
+            model.info.tell(vocab, width, limit);
+        }
+        match &config.template {
+            // Releases without templates: see `Template::Ours`.
+            Some(_) if runtime.identity().generation == Generation::V1_1_0 => {}
+            Some(template) => model.set_chat_template(template)?,
+            None => {}
+        }
+        Ok(model)
     }
 
     pub(crate) fn effective(&self) -> Effective {
         self.effective
     }
 
+    /// What was learned about the model while it was opened.
+    pub(crate) fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
     /// `rkllm_run`: returns when the library has done with it.
-    pub(crate) fn run(&mut self, spec: &RunSpec, delivery: &Arc<Delivery>) -> Result<(), Error> {
+    pub(crate) fn run(&mut self, spec: &RunSpec, rows: &Rows) -> Result<RunEnd, Error> {
         self.check_length(spec)?;
+        self.set_seed(spec.seed);
         let mark = host::log_mark();
         let symbols = self.runtime.symbols();
-        let slot = self.slots.bind(Arc::clone(delivery));
+        // All rows of a run are wanted or not wanted alike by its last call.
+        let first = &rows[0];
+        let slot = self.slots.bind(Arc::clone(rows));
         if let Some(abort) = symbols.abort {
             let target = Target {
                 abort,
                 handle: self.handle,
-                run: delivery.run(),
+                run: first.run(),
             };
             *self.aborter.target.lock() = Some(target);
         }
-        delivery.start();
+        self.desk.set_readers(Some(Arc::clone(rows)));
+        rows.iter().for_each(|row| row.start());
         // SAFETY: `self` owns the live handle and is borrowed exclusively; the generation and the
-        // symbols are the runtime's.
+        // symbols are the runtime's; the model's floors give one input for each row of its batch.
         let code = unsafe {
-            dialect::run(
+            run::run(
                 self.runtime.identity().generation,
                 symbols,
                 self.handle,
@@ -162,90 +194,80 @@ impl NativeModel {
                 slot,
             )
         };
-        let last = if code == 0 {
-            let quiet = if delivery.abort_wanted() {
+        let aborting = rows.iter().any(|row| row.abort_wanted());
+        self.paused = code == 0 && first.has_paused();
+        let last = if code == 0 && !self.paused {
+            first.wait_for_last_call(if aborting {
                 LAST_CALL_ABORTED
             } else {
                 LAST_CALL
-            };
-            delivery.wait_for_last_call(quiet)
+            })
         } else {
             None
         };
+        self.desk.set_readers(None);
         *self.aborter.target.lock() = None;
         Slots::release(slot);
         host::log_sync();
         let reason = match (code, last) {
-            (0, Some(LastCall::Finish(_))) => return Ok(()),
-            (0, None) if delivery.abort_wanted() => return Ok(()),
+            (0, _) if self.paused => return Ok(RunEnd::Paused),
+            (0, Some(LastCall::Finish(_))) => return Ok(RunEnd::Over),
+            (0, None) if aborting => return Ok(RunEnd::Over),
             (0, Some(LastCall::Error)) => "the library reported an error".to_owned(),
             (0, None) => "it returned without its last callback".to_owned(),
             (code, _) => format!("it returned {code}"),
+        };
+        let reason = match self.desk.problem() {
+            Some(problem) => format!("{reason}; {problem}"),
+            None => reason,
         };
         Err(failed("rkllm_run", reason, mark))
     }
 
     /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
     fn check_length(&self, spec: &RunSpec) -> Result<(), Error> {
-        let (Input::Prompt(text), Some(table)) = (&spec.input, self.runtime.symbols().cpu_table)
-        else {
+        let Some(table) = self.runtime.symbols().cpu_table else {
             return Ok(());
-        };
-        // SAFETY: the table belongs to the library of this live handle; the text lives for the call
-        // and has the length given.
-        let count = unsafe {
-            (table.count_tokens)(
-                self.handle,
-                text.as_ptr(),
-                text.as_bytes().len(),
-                spec.role.as_ptr(),
-            )
         };
         let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
-        let tokens = usize::try_from(count).unwrap_or(0);
-        if tokens > limit {
-            Err(Error::ContextLength { tokens, limit })
-        } else {
-            Ok(())
+        for row in &spec.rows {
+            let Input::Prompt(text) = &row.input else {
+                continue;
+            };
+            // SAFETY: the table belongs to the library of this live handle; the text lives for the
+            // call and has the length given.
+            let count = unsafe {
+                (table.count_tokens)(
+                    self.handle,
+                    text.as_ptr(),
+                    text.as_bytes().len(),
+                    row.role.as_ptr(),
+                )
+            };
+            let tokens = usize::try_from(count).unwrap_or(0);
+            if tokens > limit {
+                return Err(Error::ContextLength { tokens, limit });
+            }
         }
+        Ok(())
     }
 
-    /// `rkllm_clear_kv_cache` of the whole cache.
-    pub(crate) fn clear_kv_cache(&mut self, keep_system_prompt: bool) -> Result<(), Error> {
-        self.runtime.capabilities().require("clear_kv_cache")?;
-        let Some(clear) = self.runtime.symbols().clear_kv_cache else {
-            return Ok(());
-        };
-        let mark = host::log_mark();
-        // SAFETY: live handle, exclusively borrowed; NULL ranges mean the whole cache.
-        let code = unsafe {
-            clear(
-                self.handle,
-                c_int::from(keep_system_prompt),
-                std::ptr::null_mut(),
-                std::ptr::null_mut(),
-            )
-        };
-        check("rkllm_clear_kv_cache", code, mark)
-    }
-
-    /// `rkllm_get_kv_cache_size`: tokens in the cache, for each row.
-    pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Error> {
-        self.runtime.capabilities().require("kv_cache_size")?;
-        let Some(get) = self.runtime.symbols().get_kv_cache_size else {
-            return Ok(Vec::new());
-        };
-        let mark = host::log_mark();
-        let mut sizes = vec![0; usize::from(self.effective.n_batch)];
-        // SAFETY: live handle, exclusively borrowed; the library writes n_batch numbers, for which
-        // there is room.
-        let code = unsafe { get(self.handle, sizes.as_mut_ptr()) };
-        check("rkllm_get_kv_cache_size", code, mark)?;
-        Ok(sizes)
+    /// The seed of the next run; none is a random one.
+    fn set_seed(&self, seed: Option<u64>) {
+        if let Some(table) = self.runtime.symbols().cpu_table {
+            // SAFETY: the table belongs to the library of this live handle.
+            unsafe {
+                (table.set_seed)(
+                    self.handle,
+                    c_int::from(seed.is_some()),
+                    seed.unwrap_or_default(),
+                );
+            }
+        }
     }
 }
 
-fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Error> {
+pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Error> {
     host::log_sync();
     if code == 0 {
         Ok(())
@@ -254,7 +276,7 @@ fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Error> {
     }
 }
 
-fn failed(function: &'static str, reason: String, mark: u64) -> Error {
+pub(super) fn failed(function: &'static str, reason: String, mark: u64) -> Error {
     let log = diagnose::reportable(&host::log_since(mark));
     let kind = diagnose::classify(&log, ErrorKind::Generation);
     Error::Run {

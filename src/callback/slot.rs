@@ -4,19 +4,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::delivery::Delivery;
+use crate::delivery::{Delivery, Rows};
 
 /// The place of one run. The library may call back late, even after the run has returned, so a slot
 /// is never freed, and is used for another run only after all others have been.
 pub(super) struct Slot {
-    delivery: Mutex<Option<Arc<Delivery>>>,
+    rows: Mutex<Option<Rows>>,
 }
 
 impl Slot {
-    pub(super) fn with(&self, f: impl FnOnce(&Delivery)) {
-        if let Some(delivery) = &*self.delivery.lock() {
-            f(delivery);
-        }
+    /// What `f` makes of the run's rows; `None` when the run is over.
+    pub(super) fn with<T>(&self, f: impl FnOnce(&[Arc<Delivery>]) -> T) -> Option<T> {
+        self.rows.lock().as_deref().map(f)
     }
 }
 
@@ -33,7 +32,7 @@ impl Slots {
     pub(super) fn new() -> Self {
         let all: Vec<Slot> = (0..Self::COUNT)
             .map(|_| Slot {
-                delivery: Mutex::new(None),
+                rows: Mutex::new(None),
             })
             .collect();
         // Leaked on purpose, a few hundred bytes a model: a callback after destroy finds memory
@@ -44,16 +43,16 @@ impl Slots {
         }
     }
 
-    /// The slot for the next run, filled with its delivery.
-    pub(super) fn bind(&mut self, delivery: Arc<Delivery>) -> &'static Slot {
+    /// The slot for the next run, filled with its rows.
+    pub(super) fn bind(&mut self, rows: Rows) -> &'static Slot {
         let slot = &self.all[self.next];
         self.next = (self.next + 1) % self.all.len();
-        *slot.delivery.lock() = Some(delivery);
+        *slot.rows.lock() = Some(rows);
         slot
     }
 
     /// From here on calls with this slot are dropped.
     pub(super) fn release(slot: &Slot) {
-        *slot.delivery.lock() = None;
+        *slot.rows.lock() = None;
     }
 }

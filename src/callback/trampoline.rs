@@ -1,29 +1,52 @@
-//! The C functions that the library calls.
+//! The C functions that the library calls with results.
 
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
+use super::rows::{CopyProblem, FloatBlock};
 use super::slot::Slot;
-use crate::delivery::{Delivery, LastCall};
+use crate::delivery::{Delivery, LastCall, Verdict};
 use crate::ffi::shared::{RKLLMPerfStat, RKLLMResult, call_state, callback_return};
 use crate::ffi::{v1_1_0, v1_2_0};
-use crate::output::LibraryPerf;
+use crate::output::{LibraryPerf, RowsKind};
+
+/// Rows as the library shows them: where, how wide, how many.
+type Shown = (*const f32, c_int, c_int);
 
 /// A result struct of some generation: only what that generation provides may be read.
 trait ResultStruct {
     fn text(&self) -> *const c_char;
     fn token_id(&self) -> i32;
+    fn hidden_states(&self) -> Shown;
+    fn logits(&self) -> Option<Shown>;
     fn perf(&self) -> Option<RKLLMPerfStat>;
+
+    fn shown(&self, kind: RowsKind) -> Option<Shown> {
+        let shown = match kind {
+            RowsKind::HiddenStates => Some(self.hidden_states()),
+            RowsKind::Logits => self.logits(),
+        };
+        shown.filter(|(values, width, rows)| !values.is_null() && *width != 0 && *rows != 0)
+    }
 }
 
 macro_rules! result_struct {
-    ($ty:ty, $perf:expr) => {
+    ($ty:ty, $logits:expr, $perf:expr) => {
         impl ResultStruct for $ty {
             fn text(&self) -> *const c_char {
                 self.text
             }
             fn token_id(&self) -> i32 {
                 self.token_id
+            }
+            fn hidden_states(&self) -> Shown {
+                let shown = &self.last_hidden_layer;
+                (shown.hidden_states, shown.embd_size, shown.num_tokens)
+            }
+            fn logits(&self) -> Option<Shown> {
+                let read: fn(&$ty) -> Option<Shown> = $logits;
+                read(self)
             }
             fn perf(&self) -> Option<RKLLMPerfStat> {
                 let read: fn(&$ty) -> Option<RKLLMPerfStat> = $perf;
@@ -33,9 +56,23 @@ macro_rules! result_struct {
     };
 }
 
-result_struct!(v1_1_0::RKLLMResult, |_| None);
-result_struct!(v1_2_0::RKLLMResult, |_| None);
-result_struct!(RKLLMResult, |result| Some(result.perf));
+result_struct!(v1_1_0::RKLLMResult, |_| None, |_| None);
+result_struct!(
+    v1_2_0::RKLLMResult,
+    |result| {
+        let shown = &result.logits;
+        Some((shown.logits, shown.vocab_size, shown.num_tokens))
+    },
+    |_| None
+);
+result_struct!(
+    RKLLMResult,
+    |result| {
+        let shown = &result.logits;
+        Some((shown.logits, shown.vocab_size, shown.num_tokens))
+    },
+    |result| Some(result.perf)
+);
 
 /// Libraries that measure nothing leave zeros.
 fn library_perf(perf: RKLLMPerfStat) -> Option<LibraryPerf> {
@@ -50,46 +87,97 @@ fn library_perf(perf: RKLLMPerfStat) -> Option<LibraryPerf> {
     (!nothing).then_some(figures)
 }
 
-fn hand_on<R: ResultStruct>(delivery: &Delivery, result: Option<&R>, state: c_int) {
-    match state {
-        call_state::FINISH => {
-            let perf = result.and_then(ResultStruct::perf).and_then(library_perf);
-            delivery.last_call(LastCall::Finish(perf));
+/// One row's part of a call that is not the last.
+fn hand_on<R: ResultStruct>(delivery: &Delivery, result: &R) -> Verdict {
+    if let Some(kind) = delivery.wants() {
+        let Some((values, width, rows)) = result.shown(kind) else {
+            delivery.called();
+            return Verdict::Continue;
+        };
+        if delivery.has_ended() {
+            return Verdict::Release;
         }
-        call_state::ERROR => delivery.last_call(LastCall::Error),
-        // NORMAL, WAITING, and whatever a newer library may add: a token is a token.
-        _ => {
-            let Some(result) = result else { return };
-            let text = result.text();
-            let bytes = if text.is_null() {
-                &[]
-            } else {
-                // SAFETY: a NUL-terminated string that lives for this call (rkllm.h:
-                // RKLLMResult.text); it is copied before we return.
-                unsafe { CStr::from_ptr(text) }.to_bytes()
-            };
-            delivery.token(bytes, result.token_id());
+        // SAFETY: the library shows `rows` × `width` floats that live for this call (rkllm.h:
+        // RKLLMResultLogits, RKLLMResultLastHiddenLayer).
+        match unsafe { FloatBlock::copy(kind, values, rows, width) } {
+            Ok(block) => delivery.rows(block),
+            Err(problem) => delivery.unusable(match problem {
+                CopyProblem::Counts => {
+                    format!("the library showed {rows} rows of {width} floats")
+                }
+                CopyProblem::Memory => {
+                    format!("there is no memory for {rows} rows of {width} floats")
+                }
+            }),
         }
+        return Verdict::Release;
     }
+    let text = result.text();
+    let bytes = if text.is_null() {
+        &[]
+    } else {
+        // SAFETY: a NUL-terminated string that lives for this call (rkllm.h: RKLLMResult.text); it is
+        // copied before we return.
+        unsafe { CStr::from_ptr(text) }.to_bytes()
+    };
+    delivery.token(bytes, result.token_id())
 }
 
 /// # Safety
-/// `userdata` is NULL or what [`super::slot::Slots::bind`] gave; `result` is NULL or points to an `R`
-/// for the length of this call.
-unsafe fn receive<R: ResultStruct>(result: *mut R, userdata: *mut c_void, state: c_int) {
+/// `results` is NULL or points to one `R` for each of `rows`.
+unsafe fn sort<R: ResultStruct>(
+    rows: &[Arc<Delivery>],
+    results: *const R,
+    state: c_int,
+) -> Verdict {
+    let last = match state {
+        call_state::FINISH => {
+            // SAFETY: the caller's promise; one struct is there if any is.
+            let perf = unsafe { results.as_ref() }.and_then(ResultStruct::perf);
+            LastCall::Finish(perf.and_then(library_perf))
+        }
+        call_state::ERROR => LastCall::Error,
+        // NORMAL, WAITING, LAST_HIDDEN_LAYER, and whatever a newer library may add.
+        _ => {
+            let mut verdict = Verdict::Continue;
+            for (at, delivery) in rows.iter().enumerate().filter(|_| !results.is_null()) {
+                // SAFETY: the caller's promise; with a batch the library lays them side by side.
+                let result = unsafe { &*results.add(at) };
+                verdict = verdict.max(hand_on(delivery, result));
+            }
+            return verdict;
+        }
+    };
+    for delivery in rows {
+        delivery.last_call(last);
+    }
+    Verdict::Continue
+}
+
+/// # Safety
+/// `userdata` is NULL or what [`super::slot::Slots::bind`] gave; `results` is NULL or points, for the
+/// length of this call, to one `R` for each row that the model was opened for.
+unsafe fn receive<R: ResultStruct>(
+    results: *mut R,
+    userdata: *mut c_void,
+    state: c_int,
+) -> Verdict {
     if userdata.is_null() {
-        return;
+        return Verdict::Continue;
     }
     // SAFETY: the caller's promise; slots live for ever.
     let slot = unsafe { &*userdata.cast::<Slot>() };
-    slot.with(|delivery| {
-        // SAFETY: the caller's promise; the borrow ends with this call.
-        let result = unsafe { result.as_ref() };
-        let handed = catch_unwind(AssertUnwindSafe(|| hand_on(delivery, result, state)));
-        if handed.is_err() {
-            delivery.panicked();
-        }
+    let verdict = slot.with(|rows| {
+        // SAFETY: the caller's promise; all borrows end with this call.
+        let sort = || unsafe { sort(rows, results, state) };
+        catch_unwind(AssertUnwindSafe(sort)).unwrap_or_else(|_| {
+            for delivery in rows {
+                delivery.panicked();
+            }
+            Verdict::Continue
+        })
     });
+    verdict.unwrap_or(Verdict::Continue)
 }
 
 macro_rules! void_trampoline {
@@ -100,8 +188,8 @@ macro_rules! void_trampoline {
             userdata: *mut c_void,
             state: c_int,
         ) {
-            // SAFETY: the library hands us the struct of its generation and our own userdata.
-            unsafe { receive(result, userdata, state) }
+            // SAFETY: the library hands us the structs of its generation and our own userdata.
+            unsafe { receive(result, userdata, state) };
         }
     };
 }
@@ -109,13 +197,30 @@ macro_rules! void_trampoline {
 void_trampoline!(result_v1_1_0, v1_1_0::RKLLMResult);
 void_trampoline!(result_v1_2_0, v1_2_0::RKLLMResult);
 
-/// `LLMResultCallback` from 1.2.1 on.
+/// `LLMResultCallback` of 1.2.1 to 1.2.3, which know no release of the output buffer.
 pub(super) unsafe extern "C" fn result_v1_2_1(
     result: *mut RKLLMResult,
     userdata: *mut c_void,
     state: c_int,
 ) -> c_int {
-    // SAFETY: the library hands us the struct of its generation and our own userdata.
-    unsafe { receive(result, userdata, state) }
-    callback_return::CONTINUE
+    // SAFETY: the library hands us the structs of its generation and our own userdata.
+    match unsafe { receive(result, userdata, state) } {
+        Verdict::Pause => callback_return::PAUSE,
+        Verdict::Continue | Verdict::Release => callback_return::CONTINUE,
+    }
+}
+
+/// `LLMResultCallback` from 1.3.0 on.
+pub(super) unsafe extern "C" fn result_v1_3_0(
+    result: *mut RKLLMResult,
+    userdata: *mut c_void,
+    state: c_int,
+) -> c_int {
+    // SAFETY: the library hands us the structs of its generation and our own userdata.
+    match unsafe { receive(result, userdata, state) } {
+        Verdict::Pause => callback_return::PAUSE,
+        // Hazard M2: what was copied is given back at once.
+        Verdict::Release => callback_return::RELEASE,
+        Verdict::Continue => callback_return::CONTINUE,
+    }
 }

@@ -43,4 +43,15 @@ pub struct CpuTable {
     pub context_limit: unsafe extern "C" fn(h: LLMHandle) -> c_int,
     /// Seed for sampling of the runs that follow; 0 with `has_seed` 0 means a random one.
     pub set_seed: unsafe extern "C" fn(h: LLMHandle, has_seed: c_int, seed: u64) -> c_int,
+    /// Token ids of a text of `len` bytes as it is, no template around it; with `leading` the model's
+    /// leading token (BOS) first, if it has one. Returns the count, and writes the ids only if
+    /// `capacity` is enough; negative on error.
+    pub tokenize: unsafe extern "C" fn(
+        h: LLMHandle,
+        text: *const c_char,
+        len: usize,
+        leading: c_int,
+        out: *mut i32,
+        capacity: c_int,
+    ) -> c_int,
 }

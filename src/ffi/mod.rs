@@ -7,6 +7,8 @@
 #![allow(unsafe_code, reason = "the C declarations live here")]
 
 pub mod cpu_table;
+#[cfg(feature = "python")]
+pub(crate) mod dlpack;
 pub(crate) mod layout;
 pub mod shared;
 pub mod v1_1_0;

@@ -66,7 +66,7 @@ macro_rules! bounds {
         const HIGH: Self = Self::MAX;
     })*};
 }
-bounds!(i32, u32, i8, u8);
+bounds!(i32, u32, i8, u8, u64, usize);
 
 /// An optional integer.
 pub(super) fn optional_integer<'py, T>(
@@ -232,11 +232,73 @@ pub(super) fn paths(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<PathBu
 
 /// Token ids: any iterable of integers.
 pub(super) fn token_ids(value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
+    integers("tokens", value)
+}
+
+/// Any iterable of integers.
+pub(super) fn integers(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
+    let wanted = "an iterable of int";
     if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
-        return Err(wrong_type("tokens", "an iterable of int", value));
+        return Err(wrong_type(name, wanted, value));
     }
     let items = value
         .try_iter()
-        .map_err(|_| wrong_type("tokens", "an iterable of int", value))?;
-    items.map(|item| integer("tokens", &item?)).collect()
+        .map_err(|_| wrong_type(name, wanted, value))?;
+    items.map(|item| integer(name, &item?)).collect()
+}
+
+/// A size or count: 0 or more.
+pub(super) fn optional_size(
+    name: &str,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<Option<usize>> {
+    optional_integer::<usize>(name, value)
+}
+
+/// Strings: one, or an iterable of them.
+pub(super) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String>> {
+    if value.is_instance_of::<PyString>() {
+        return Ok(vec![text(name, value)?]);
+    }
+    let items = value
+        .try_iter()
+        .map_err(|_| wrong_type(name, "a str or an iterable of str", value))?;
+    items.map(|item| text(name, &item?)).collect()
+}
+
+/// CPUs: a mask, or the numbers of the CPUs.
+pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
+    let Ok(items) = value.try_iter() else {
+        return integer(name, value);
+    };
+    let mut mask = 0_u32;
+    for item in items {
+        let cpu: u8 = integer(name, &item?)?;
+        let bit = 1_u32.checked_shl(cpu.into()).ok_or_else(|| {
+            let hint = "Give numbers from 0 to 31; the vendor's library knows 0 to 7.";
+            raise(
+                value.py(),
+                &Error::invalid_with_hint(name, format!("there is no CPU {cpu}"), hint),
+            )
+        })?;
+        mask |= bit;
+    }
+    Ok(mask)
+}
+
+/// Pairs of integers, such as ranges.
+pub(super) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, i32)>> {
+    let wanted = "a list of (start, end)";
+    let items = value
+        .try_iter()
+        .map_err(|_| wrong_type(name, wanted, value))?;
+    items
+        .map(|item| {
+            let item = item?;
+            let numbers = integers(name, &item).map_err(|_| wrong_type(name, wanted, value))?;
+            <[i32; 2]>::try_from(numbers)
+                .map(|[start, end]| (start, end))
+                .map_err(|_| wrong_type(name, wanted, value))
+        })
+        .collect()
 }

@@ -28,6 +28,8 @@ fn class_name(error: &Error) -> &'static str {
         ErrorKind::ContextLength => "ContextLengthError",
         ErrorKind::Generation => "GenerationError",
         ErrorKind::Timeout => "GenerationTimeout",
+        ErrorKind::PromptCache => "PromptCacheError",
+        ErrorKind::FileMissing => "FileMissingError",
         ErrorKind::Busy => "BusyError",
         ErrorKind::Closed => "ClosedError",
         ErrorKind::ForkedProcess => "ForkedProcessError",

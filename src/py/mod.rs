@@ -3,12 +3,21 @@
 //! Everything that can block is waited for detached from the interpreter, in steps that look for
 //! signals. No callback of the library ever gets here.
 
+mod array;
+mod buffer;
+mod callables;
 mod convert;
 mod errors;
+mod info;
+mod inputs;
 mod model;
+mod options;
 mod outputs;
 mod params;
+mod pending;
+mod rows;
 mod runtime;
+mod steps;
 mod stream;
 mod vendor_log;
 
@@ -59,16 +68,28 @@ fn wait<T: Send>(
 #[pymodule(name = "_native", gil_used = false)]
 mod native {
     #[pymodule_export]
-    use super::model::{Model, at_exit, shut_down};
+    use super::array::FloatArray;
+    #[pymodule_export]
+    use super::info::{LoraAdapter, ModelInfo};
+    #[pymodule_export]
+    use super::inputs::{CrossAttention, Embeddings, Multimodal};
+    #[pymodule_export]
+    use super::model::{Model, Opening, at_exit, check_pooling, logprobs, pool, shut_down};
     #[pymodule_export]
     use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]
+    use super::pending::Pending;
+    #[pymodule_export]
+    use super::rows::ArrayStream;
+    #[pymodule_export]
     use super::runtime::{
         BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, find_library,
         known_libraries, resolve,
     };
+    #[pymodule_export]
+    use super::steps::Steps;
     #[pymodule_export]
     use super::stream::{TextStream, TokenStream};
 

@@ -4,92 +4,149 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::PyDict;
+use spin::Mutex;
 
+use super::array::FloatArray;
+use super::callables::{Answerer, Callables};
+use super::convert;
 use super::errors::raise;
-use super::params::{SamplingParams, Tokens};
+use super::info::{LoraAdapter, ModelInfo};
+use super::inputs::{CrossAttention, input, inputs};
+use super::options::{Call, call, config};
+use super::params::SamplingParams;
+use super::pending::Pending;
+use super::rows::ArrayStream;
 use super::runtime::Runtime;
+use super::steps::Steps;
 use super::stream::TokenStream;
-use super::{convert, wait};
-use crate::config::ModelConfig;
 use crate::error::Error;
 use crate::input::Input;
-use crate::model::{self, GenerateOptions, Pending};
-use crate::sampling;
+use crate::model::{self, Batch};
+use crate::output::RowsKind;
+use crate::score::{self, Pooling};
 
 /// An open model (`LLMHandle`); programs use `rkllm_rs.RKLLM`.
 #[pyclass(module = "rkllm_rs._native", frozen)]
+#[allow(clippy::struct_field_names, reason = "it is the model")]
 pub(super) struct Model {
     model: model::Model,
     runtime: Py<Runtime>,
+    callables: Arc<Callables>,
 }
 
-fn own_sampling(value: &Bound<'_, PyAny>) -> PyResult<sampling::SamplingParams> {
-    let wrong = |_| convert::wrong_type("sampling", "SamplingParams", value);
-    Ok(value.cast::<SamplingParams>().map_err(wrong)?.get().0)
+/// A model that is being opened.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+#[allow(clippy::struct_field_names, reason = "it is what the class waits for")]
+pub(super) struct Opening {
+    opening: Mutex<model::Opening>,
+    runtime: Py<Runtime>,
+    callables: Arc<Callables>,
 }
 
-fn optional_boolean(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<bool>> {
-    value.map(|value| convert::boolean(name, value)).transpose()
-}
-
-fn config(keywords: &Bound<'_, PyDict>) -> PyResult<ModelConfig> {
-    let mut config = ModelConfig::default();
-    for (key, value) in keywords {
-        if value.is_none() {
-            continue;
-        }
-        let key = key.extract::<String>()?;
-        let name = key.as_str();
-        let value = &value;
-        match name {
-            "max_context_len" => config.max_context_len = Some(convert::integer(name, value)?),
-            "max_new_tokens" => config.max_new_tokens = Some(convert::integer(name, value)?),
-            "n_keep" => config.n_keep = Some(convert::integer(name, value)?),
-            "sampling" => config.sampling = own_sampling(value)?,
-            "skip_special_token" => {
-                config.skip_special_token = Some(convert::boolean(name, value)?);
+impl Opening {
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        let desk = self.opening.lock().desk();
+        match desk {
+            Some(desk) => Answerer {
+                callables: Arc::clone(&self.callables),
+                desk,
             }
-            "ignore_eos_token" => config.ignore_eos_token = Some(convert::boolean(name, value)?),
-            "img_start" => config.img_start = convert::c_text(name, Some(value))?,
-            "img_end" => config.img_end = convert::c_text(name, Some(value))?,
-            "img_content" => config.img_content = convert::c_text(name, Some(value))?,
-            "base_domain_id" => config.base_domain_id = Some(convert::integer(name, value)?),
-            "embed_flash" => config.embed_flash = Some(convert::boolean(name, value)?),
-            "enabled_cpus_num" => config.enabled_cpus_num = Some(convert::integer(name, value)?),
-            "enabled_cpus_mask" => config.enabled_cpus_mask = Some(convert::integer(name, value)?),
-            "n_batch" => config.n_batch = Some(convert::integer(name, value)?),
-            "use_cross_attn" => config.use_cross_attn = Some(convert::boolean(name, value)?),
-            _ => {
-                let message = format!("RKLLM() got an unexpected keyword argument '{name}'");
-                let hint = "See help(rkllm_rs.RKLLM).".to_owned();
-                return Err(super::errors::InvalidType::new_err(
-                    value.py(),
-                    &message,
-                    hint,
-                ));
-            }
+            .serve(py),
+            None => Ok(()),
         }
     }
-    Ok(config)
+
+    fn opened(&self, py: Python<'_>, opened: Result<model::Model, Error>) -> PyResult<Model> {
+        super::vendor_log::pass_on(py);
+        Ok(Model {
+            model: opened.map_err(|error| raise(py, &error))?,
+            runtime: self.runtime.clone_ref(py),
+            callables: Arc::clone(&self.callables),
+        })
+    }
 }
 
-fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
-    let py = value.py();
-    if let Ok(tokens) = value.cast::<Tokens>() {
-        return Ok(Input::Tokens(tokens.get().0.clone()));
+#[pymethods]
+impl Opening {
+    /// Waits in steps, so that a signal gives up and raises at once.
+    fn result(&self, py: Python<'_>) -> PyResult<Model> {
+        loop {
+            self.serve(py)?;
+            if let Some(opened) = super::detach(py, || self.opening.lock().wait(super::STEP)) {
+                return self.opened(py, opened);
+            }
+            py.check_signals()?;
+        }
     }
-    if value.is_instance_of::<PyString>() {
-        let text = convert::text("prompt", value)?;
-        return Input::prompt(&text).map_err(|error| raise(py, &error));
+
+    /// The model in a tuple if it is open; for the event loop.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Model,)>> {
+        self.serve(py)?;
+        let opened = self.opening.lock().wait(std::time::Duration::ZERO);
+        opened
+            .map(|opened| Ok((self.opened(py, opened)?,)))
+            .transpose()
     }
-    Err(convert::wrong_type("input", "a str or Tokens", value))
+
+    /// A descriptor that becomes readable with the model; `None` if it is there already.
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        let armed = self.opening.lock().arm();
+        armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+}
+
+impl Model {
+    fn answerer(&self) -> Answerer {
+        Answerer {
+            callables: Arc::clone(&self.callables),
+            desk: self.model.desk(),
+        }
+    }
+
+    fn pending(
+        &self,
+        py: Python<'_>,
+        begun: Result<Option<model::Pending>, Error>,
+    ) -> PyResult<Pending> {
+        let pending = begun.map_err(|error| raise(py, &error))?;
+        Ok(Pending::new(pending, self.answerer()))
+    }
+
+    /// One input for each row, with what the call says of the rows.
+    fn batch(py: Python<'_>, inputs: Vec<Input>, call: &mut Call) -> PyResult<Batch> {
+        let mut batch = Ok(Batch::new(inputs));
+        if let Some(roles) = call.roles.take() {
+            batch = batch.and_then(|batch| batch.with_roles(roles));
+        }
+        if let Some(thinking) = call.thinking.take() {
+            batch = batch.and_then(|batch| batch.with_thinking(thinking));
+        }
+        batch.map_err(|error| raise(py, &error))
+    }
+
+    /// Refuses lists where there is one input.
+    fn single(call: &Call, py: Python<'_>) -> PyResult<()> {
+        let name = match (&call.roles, &call.thinking) {
+            (Some(_), _) => "role",
+            (_, Some(_)) => "thinking",
+            _ => return Ok(()),
+        };
+        let hint = "Give one value; lists are for generate_batch and stream_batch.";
+        let message = format!("{name}: expected one value, got several");
+        Err(super::errors::InvalidType::new_err(
+            py,
+            &message,
+            hint.to_owned(),
+        ))
+    }
 }
 
 #[pymethods]
 impl Model {
-    /// Opens a model (`rkllm_init`); waits in steps, so that a signal gives up and raises at once.
+    /// Begins to open a model (`rkllm_init`).
     #[staticmethod]
     #[pyo3(signature = (runtime, path, **settings))]
     fn open(
@@ -97,17 +154,15 @@ impl Model {
         runtime: Py<Runtime>,
         path: &Bound<'_, PyAny>,
         settings: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Self> {
+    ) -> PyResult<Opening> {
         let path = convert::path("model", path)?;
-        let config = settings.map(config).transpose()?.unwrap_or_default();
+        let (config, callables) = config(settings)?;
         let library = Arc::clone(&runtime.get().0);
         let begun = super::detach(py, || model::Model::begin_open(&library, &path, config));
-        let mut opening = begun.map_err(|error| raise(py, &error))?;
-        let opened = wait(py, |step| opening.wait(step))?;
-        super::vendor_log::pass_on(py);
-        Ok(Self {
-            model: opened.map_err(|error| raise(py, &error))?,
+        Ok(Opening {
+            opening: Mutex::new(begun.map_err(|error| raise(py, &error))?),
             runtime,
+            callables: Arc::new(callables),
         })
     }
 
@@ -136,54 +191,228 @@ impl Model {
     fn max_new_tokens(&self) -> i32 {
         self.model.effective().max_new_tokens
     }
+    /// Prompts in one run, as opened.
+    #[getter]
+    fn n_batch(&self) -> u8 {
+        self.model.effective().n_batch
+    }
     /// Sampling as opened, every value known.
     #[getter]
     fn sampling(&self) -> SamplingParams {
         SamplingParams(self.model.effective().sampling.into())
     }
+    /// What is known of the model.
+    #[getter]
+    fn info(&self) -> ModelInfo {
+        ModelInfo(self.model.info())
+    }
+    /// The loaded adapters.
+    #[getter]
+    fn loras(&self) -> Vec<LoraAdapter> {
+        self.model.loras().into_iter().map(LoraAdapter).collect()
+    }
+    /// Whether somebody is in the middle of steps.
+    #[getter]
+    fn in_steps(&self) -> bool {
+        self.model.in_steps()
+    }
 
     /// Starts a run (`rkllm_run`) and returns its stream; never blocks.
-    #[pyo3(signature = (input, *, max_new_tokens=None, sampling=None, timeout=None, keep_history=None, role=None, thinking=None))]
-    #[allow(clippy::too_many_arguments, reason = "the keywords of a call")]
+    #[pyo3(signature = (input, **settings))]
     fn stream(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = input)] input: Input,
-        max_new_tokens: Option<&Bound<'_, PyAny>>,
-        sampling: Option<&Bound<'_, PyAny>>,
-        timeout: Option<&Bound<'_, PyAny>>,
-        keep_history: Option<&Bound<'_, PyAny>>,
-        role: Option<&Bound<'_, PyAny>>,
-        thinking: Option<&Bound<'_, PyAny>>,
+        settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<TokenStream> {
-        let sampling = match sampling {
-            Some(value) => own_sampling(value)?,
-            None => sampling::SamplingParams::default(),
-        };
-        let options = GenerateOptions {
-            max_new_tokens: convert::optional_integer("max_new_tokens", max_new_tokens)?,
-            sampling,
-            timeout: convert::seconds("timeout", timeout)?,
-            keep_history: optional_boolean("keep_history", keep_history)?.unwrap_or(false),
-            role: role.map(|role| convert::text("role", role)).transpose()?,
-            thinking: optional_boolean("thinking", thinking)?,
-        };
+        let call = call(settings)?;
+        Self::single(&call, py)?;
         let stream = self
             .model
-            .stream(input, &options)
+            .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        Ok(TokenStream::new(stream))
+        Ok(TokenStream::new(stream, self.answerer(), call.on_token))
     }
 
-    /// Empties the KV cache (`rkllm_clear_kv_cache`).
-    #[pyo3(signature = (*, keep_system_prompt=false))]
-    fn clear_kv_cache(&self, py: Python<'_>, keep_system_prompt: bool) -> PyResult<()> {
-        pending(py, self.model.begin_clear_kv_cache(keep_system_prompt)).map(drop)
+    /// Starts a run of several inputs and returns a stream for each.
+    #[pyo3(signature = (inputs, **settings))]
+    fn stream_batch(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<TokenStream>> {
+        let mut call = call(settings)?;
+        let batch = Self::batch(py, inputs, &mut call)?;
+        let streams = self
+            .model
+            .stream_batch(batch, &call.options)
+            .map_err(|error| raise(py, &error))?;
+        let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
+        let stream = |stream| TokenStream::new(stream, self.answerer(), on_token());
+        Ok(streams.into_iter().map(stream).collect())
+    }
+
+    /// Starts a run that gives logits, or hidden states; one stream for each input.
+    #[pyo3(signature = (inputs, *, logits, **settings))]
+    fn stream_rows(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        logits: bool,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Vec<ArrayStream>> {
+        let mut call = call(settings)?;
+        let batch = Self::batch(py, inputs, &mut call)?;
+        let kind = if logits {
+            RowsKind::Logits
+        } else {
+            RowsKind::HiddenStates
+        };
+        let streams = self
+            .model
+            .stream_rows(kind, batch, &call.options)
+            .map_err(|error| raise(py, &error))?;
+        let stream = |stream| ArrayStream::new(stream, self.answerer());
+        Ok(streams.into_iter().map(stream).collect())
+    }
+
+    /// Starts a run that pauses after each token.
+    #[pyo3(signature = (input, **settings))]
+    fn steps(
+        &self,
+        py: Python<'_>,
+        #[pyo3(from_py_with = input)] input: Input,
+        settings: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Steps> {
+        let call = call(settings)?;
+        Self::single(&call, py)?;
+        let steps = self
+            .model
+            .steps(input, &call.options)
+            .map_err(|error| raise(py, &error))?;
+        Ok(Steps::new(steps, self.answerer(), call.on_token))
+    }
+
+    /// Empties the KV cache, or removes a range of each row (`rkllm_clear_kv_cache`).
+    #[pyo3(signature = (*, keep_system_prompt, ranges))]
+    fn clear_kv_cache(
+        &self,
+        py: Python<'_>,
+        keep_system_prompt: &Bound<'_, PyAny>,
+        ranges: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Pending> {
+        let keep = convert::boolean("keep_system_prompt", keep_system_prompt)?;
+        let begun = match ranges {
+            None => self.model.begin_clear_kv_cache(keep),
+            Some(ranges) => self
+                .model
+                .begin_clear_kv_ranges(convert::pairs("ranges", ranges)?),
+        };
+        self.pending(py, begun.map(Some))
     }
 
     /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
-    fn kv_cache_size(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
-        pending(py, self.model.begin_kv_cache_size())
+    fn kv_cache_size(&self, py: Python<'_>) -> PyResult<Pending> {
+        self.pending(py, self.model.begin_kv_cache_size().map(Some))
+    }
+
+    /// Loads an adapter (`rkllm_load_lora`).
+    fn load_lora(
+        &self,
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        name: Option<&Bound<'_, PyAny>>,
+        scale: &Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let path = convert::path("path", path)?;
+        let name = match name {
+            Some(name) => convert::text("name", name)?,
+            None => path
+                .file_stem()
+                .map(|stem| stem.to_string_lossy().into_owned())
+                .unwrap_or_default(),
+        };
+        let scale = convert::float("scale", scale)?;
+        let adapter = model::LoraAdapter { name, path, scale };
+        self.pending(py, self.model.begin_load_lora(adapter).map(Some))
+    }
+
+    /// Loads a prompt cache (`rkllm_load_prompt_cache`).
+    fn load_prompt_cache(
+        &self,
+        py: Python<'_>,
+        path: &Bound<'_, PyAny>,
+        verify: &Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let path = convert::path("path", path)?;
+        let verify = convert::boolean("verify", verify)?;
+        let begun = super::detach(py, || self.model.begin_load_prompt_cache(&path, verify));
+        self.pending(py, begun.map(Some))
+    }
+
+    /// Lets go of the loaded prompt cache (`rkllm_release_prompt_cache`).
+    fn release_prompt_cache(&self, py: Python<'_>) -> PyResult<Pending> {
+        self.pending(py, self.model.begin_release_prompt_cache().map(Some))
+    }
+
+    /// Replaces the chat template (`rkllm_set_chat_template`).
+    fn set_chat_template(
+        &self,
+        py: Python<'_>,
+        system_prompt: &Bound<'_, PyAny>,
+        prompt_prefix: &Bound<'_, PyAny>,
+        prompt_postfix: &Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let system = convert::text("system_prompt", system_prompt)?;
+        let prefix = convert::text("prompt_prefix", prompt_prefix)?;
+        let postfix = convert::text("prompt_postfix", prompt_postfix)?;
+        let begun = self
+            .model
+            .begin_set_chat_template(&system, &prefix, &postfix);
+        self.pending(py, begun)
+    }
+
+    /// Tells which functions the model may call (`rkllm_set_function_tools`).
+    fn set_function_tools(
+        &self,
+        py: Python<'_>,
+        tools: &Bound<'_, PyAny>,
+        system_prompt: &Bound<'_, PyAny>,
+        tool_response_str: &Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let tools = convert::text("tools", tools)?;
+        let system = convert::text("system_prompt", system_prompt)?;
+        let tag = convert::text("tool_response_str", tool_response_str)?;
+        let begun = self.model.begin_set_function_tools(&system, &tools, &tag);
+        self.pending(py, begun.map(Some))
+    }
+
+    /// Hands over an encoder's output (`rkllm_set_cross_attn_params`).
+    fn set_cross_attention(&self, py: Python<'_>, encoder: &Bound<'_, PyAny>) -> PyResult<Pending> {
+        let wrong = |_| convert::wrong_type("encoder", "CrossAttention", encoder);
+        let encoder = encoder.cast::<CrossAttention>().map_err(wrong)?;
+        let begun = self
+            .model
+            .begin_set_cross_attention(encoder.get().0.clone());
+        self.pending(py, begun.map(Some))
+    }
+
+    /// Token ids of a text by the program's tokenizer, if it gave one.
+    fn own_tokens(&self, py: Python<'_>, text: &str) -> PyResult<Option<Vec<i32>>> {
+        let desk = self.model.desk();
+        desk.in_callback(|| self.callables.tokenize(py, text))
+    }
+
+    /// Token ids of a text by the library; the CPU runtime only.
+    fn tokenize(
+        &self,
+        py: Python<'_>,
+        text: &Bound<'_, PyAny>,
+        leading: bool,
+    ) -> PyResult<Pending> {
+        let text = convert::text("text", text)?;
+        self.pending(py, self.model.begin_tokenize(&text, leading).map(Some))
     }
 
     /// Ends all runs and gives the model back (`rkllm_destroy`).
@@ -192,10 +421,57 @@ impl Model {
     }
 }
 
-fn pending(py: Python<'_>, asked: Result<Pending, Error>) -> PyResult<Vec<i32>> {
-    let pending = asked.map_err(|error| raise(py, &error))?;
-    let pending = parking_lot::Mutex::new(pending);
-    wait(py, |step| pending.lock().wait(step))?.map_err(|error| raise(py, &error))
+/// One vector for each array of hidden states, one below the other; a single one as a vector.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
+pub(super) fn pool(
+    py: Python<'_>,
+    arrays: Vec<Py<FloatArray>>,
+    pooling: &Bound<'_, PyAny>,
+    normalize: &Bound<'_, PyAny>,
+    single: bool,
+) -> PyResult<FloatArray> {
+    let name = convert::text("pooling", pooling)?;
+    let normalize = convert::boolean("normalize", normalize)?;
+    let pooled = Pooling::named(&name).and_then(|pooling| {
+        let blocks: Vec<_> = arrays.iter().map(|array| array.get().block()).collect();
+        score::pool(&blocks, pooling, normalize)
+    });
+    let pooled = pooled.map_err(|error| raise(py, &error))?;
+    Ok(if single {
+        FloatArray::vector(pooled)
+    } else {
+        FloatArray::rows(pooled)
+    })
+}
+
+/// Checks the settings of `pool` before anything is run.
+#[pyfunction]
+pub(super) fn check_pooling(
+    py: Python<'_>,
+    pooling: &Bound<'_, PyAny>,
+    normalize: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    convert::boolean("normalize", normalize)?;
+    let name = convert::text("pooling", pooling)?;
+    Pooling::named(&name)
+        .map(drop)
+        .map_err(|error| raise(py, &error))
+}
+
+/// Natural logarithms of the probabilities of the last `continuation` of `ids`.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
+pub(super) fn logprobs(
+    py: Python<'_>,
+    logits: &FloatArray,
+    ids: Vec<i32>,
+    continuation: usize,
+) -> PyResult<Vec<f64>> {
+    let block = logits.block();
+    let scored = super::detach(py, || score::score(&block, &ids, continuation));
+    let scored = scored.map_err(|error| raise(py, &error))?;
+    Ok(scored.logprobs)
 }
 
 /// Closes all models; true when the library has let go of them.

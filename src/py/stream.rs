@@ -8,6 +8,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 use spin::Mutex;
 
+use super::callables::Answerer;
 use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
 use crate::error::Error;
@@ -23,22 +24,56 @@ pub(super) struct TokenStream {
     /// Locked for moments only, never while waiting; this kind of lock costs half of another's.
     stream: Mutex<stream::TokenStream>,
     handle: StreamHandle,
+    answerer: Answerer,
+    /// Called with each chunk before it is handed out.
+    on_token: Option<Py<PyAny>>,
 }
 
 impl TokenStream {
-    pub(super) fn new(stream: stream::TokenStream) -> Self {
+    pub(super) fn new(
+        stream: stream::TokenStream,
+        answerer: Answerer,
+        on_token: Option<Py<PyAny>>,
+    ) -> Self {
         let handle = stream.handle().clone();
         Self {
             stream: Mutex::new(stream),
             handle,
+            answerer,
+            on_token,
         }
+    }
+
+    /// Tells `on_token` of a chunk; what it raises ends the run.
+    #[cold]
+    fn tell(&self, py: Python<'_>, on_token: &Py<PyAny>, text: &str, id: i32) -> PyResult<()> {
+        let chunk = chunk(py, text, id)?;
+        self.answerer
+            .desk
+            .in_callback(|| on_token.call1(py, (chunk,)))
+            .map(drop)
+            .inspect_err(|_| self.handle.cancel())
+    }
+
+    /// Makes an item of a piece, and tells `on_token`.
+    #[inline]
+    fn hand_out<T>(&self, py: Python<'_>, piece: (T, Option<(String, i32)>)) -> PyResult<T> {
+        let (item, told) = piece;
+        if let (Some((text, id)), Some(on_token)) = (told, &self.on_token) {
+            self.tell(py, on_token, &text, id)?;
+        }
+        Ok(item)
     }
 
     /// The next piece if there is one; `make` turns it into an object while the text is at hand.
     #[inline]
-    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<(T, Option<(String, i32)>)> {
         match self.stream.lock().poll() {
-            Poll::Ready((text, id)) => Poll::Ready(make(text, id)),
+            Poll::Ready((text, id)) => {
+                // Told after the lock is free: the callable may do anything with the stream.
+                let told = self.on_token.as_ref().map(|_| (text.to_owned(), id));
+                Poll::Ready((make(text, id), told))
+            }
             Poll::Nothing => Poll::Nothing,
             Poll::Ended(outcome) => Poll::Ended(outcome),
         }
@@ -80,7 +115,7 @@ impl TokenStream {
     fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
         loop {
             match self.poll(&mut make) {
-                Poll::Ready(item) => return Ok(Some(item)),
+                Poll::Ready(item) => return self.hand_out(py, item).map(Some),
                 Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
@@ -88,11 +123,42 @@ impl TokenStream {
     }
 
     /// Waits until there is something to read; a signal cancels the run and raises.
-    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+    pub(super) fn wait(&self, py: Python<'_>) -> PyResult<()> {
         super::wait(py, |step| self.handle.wait(step).then_some(()))
             // While tokens keep coming, no step runs out: signals are looked for here as well.
             .and_then(|()| py.check_signals())
+            .inspect_err(|_| self.handle.cancel())?;
+        self.serve(py)
+    }
+
+    /// Answers what the library asks; what the callable raises ends the run.
+    #[inline]
+    fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        self.answerer
+            .serve(py)
             .inspect_err(|_| self.handle.cancel())
+    }
+
+    /// The whole answer if the run has ended.
+    fn finished(&self, py: Python<'_>) -> PyResult<Option<Generation>> {
+        if self.on_token.is_some() {
+            // Every chunk must pass by it.
+            loop {
+                match self.poll(|_, _| ()) {
+                    Poll::Ready(item) => self.hand_out(py, item)?,
+                    Poll::Nothing => return self.serve(py).map(|()| None),
+                    Poll::Ended(_) => break,
+                }
+            }
+        }
+        match super::detach(py, || self.stream.lock().generation()) {
+            Some(Ok(generation)) => {
+                self.ended(py, Ok(()))?;
+                Generation::new(py, &generation).map(Some)
+            }
+            Some(Err(error)) => Err(self.fail(py, &error)),
+            None => self.serve(py).map(|()| None),
+        }
     }
 
     /// The next piece, or `None` when one has to be waited for.
@@ -102,8 +168,11 @@ impl TokenStream {
         make: impl FnOnce(&str, i32) -> T,
     ) -> PyResult<Option<T>> {
         match self.poll(make) {
-            Poll::Ready(item) => Ok(Some(item)),
-            Poll::Nothing => Ok(None),
+            Poll::Ready(item) => self.hand_out(py, item).map(Some),
+            Poll::Nothing => {
+                self.serve(py)?;
+                Ok(None)
+            }
             Poll::Ended(outcome) => {
                 self.ended(py, outcome)?;
                 Err(PyStopAsyncIteration::new_err(()))
@@ -112,7 +181,7 @@ impl TokenStream {
     }
 }
 
-fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
+pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
     Py::new(
         py,
         Chunk {
@@ -123,7 +192,10 @@ fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
 }
 
 /// The coroutine that waits for the next item of `stream`.
-fn wait_async<'py>(py: Python<'py>, stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn wait_async<'py>(
+    py: Python<'py>,
+    stream: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
     static NEXT_ITEM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     NEXT_ITEM
         .import(py, "rkllm_rs._aio", "next_item")?
@@ -182,15 +254,16 @@ impl TokenStream {
     ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         loop {
-            match super::detach(py, || self.stream.lock().generation()) {
-                Some(Ok(generation)) => {
-                    self.ended(py, Ok(()))?;
-                    return Generation::new(py, &generation);
-                }
-                Some(Err(error)) => return Err(self.fail(py, &error)),
+            match self.finished(py)? {
+                Some(generation) => return Ok(generation),
                 None => self.wait(py)?,
             }
         }
+    }
+
+    /// The whole answer in a tuple if the run has ended; for the event loop.
+    fn _finished(&self, py: Python<'_>) -> PyResult<Option<(Generation,)>> {
+        Ok(self.finished(py)?.map(|generation| (generation,)))
     }
 
     fn __repr__(&self) -> String {

@@ -1,16 +1,14 @@
-//! Builds the C structs of each generation from the settings of all.
+//! `rkllm_init` of each generation, from the settings of all.
 
 use std::ffi::{CString, c_int, c_void};
 use std::ptr;
 
-use super::native::RunSpec;
-use super::slot::Slot;
-use super::trampoline;
+use super::{questions, trampoline};
 use crate::abi::Generation;
 use crate::config::{Effective, ModelConfig, cpus};
-use crate::ffi::shared::{self, CBool, LLMHandle, infer_mode, input_type};
+use crate::desk::Desk;
+use crate::ffi::shared::{CBool, LLMHandle};
 use crate::ffi::{ParamBuffer, v1_1_0, v1_2_0, v1_2_1, v1_3_0};
-use crate::input::Input;
 use crate::loader::Symbols;
 use crate::sampling::Sampling;
 
@@ -137,7 +135,7 @@ macro_rules! set_batch {
 }
 
 macro_rules! init_function {
-    ($name:ident, $module:ident, $n_batch:expr, |$param:ident, $config:ident, $storage:ident| $set:block, $callback:expr) => {
+    ($name:ident, $module:ident, $batched:expr, |$param:ident, $config:ident, $storage:ident| $set:block, $callback:expr) => {
         /// # Safety
         /// `symbols` are those of a library of this generation, `defaults` what its
         /// `rkllm_createDefaultParam` wrote.
@@ -153,12 +151,14 @@ macro_rules! init_function {
             let mut $param = unsafe { ptr::read(ptr::from_ref(defaults).cast::<RKLLMParam>()) };
             let sampling = set_common!($param, $config, $storage);
             $set
-            let batch: fn(&RKLLMParam) -> u8 = $n_batch;
+            let batched: fn(&RKLLMParam) -> (u8, i8) = $batched;
+            let (n_batch, use_cross_attn) = batched(&$param);
             let effective = Effective {
                 max_context_len: $param.max_context_len,
                 max_new_tokens: $param.max_new_tokens,
                 sampling,
-                n_batch: batch(&$param),
+                n_batch,
+                use_cross_attn: use_cross_attn != 0,
             };
             // SAFETY: as above; the struct moves to where it stays until after destroy.
             let param = unsafe {
@@ -181,7 +181,7 @@ macro_rules! init_function {
 init_function!(
     init_v1_1_0,
     v1_1_0,
-    |_| 1,
+    |_| (1, 0),
     |param, config, storage| {
         set_markers!(param, storage);
     },
@@ -190,7 +190,7 @@ init_function!(
 init_function!(
     init_v1_2_0,
     v1_2_0,
-    |_| 1,
+    |_| (1, 0),
     |param, config, storage| {
         set_markers!(param, storage);
         set_cpus!(param, config);
@@ -200,7 +200,10 @@ init_function!(
 init_function!(
     init_v1_2_1,
     v1_2_1,
-    |param| param.extend_param.n_batch,
+    |param| (
+        param.extend_param.n_batch,
+        param.extend_param.use_cross_attn
+    ),
     |param, config, storage| {
         set_markers!(param, storage);
         set_cpus!(param, config);
@@ -211,7 +214,10 @@ init_function!(
 init_function!(
     init_v1_3_0,
     v1_3_0,
-    |param| param.extend_param.n_batch,
+    |param| (
+        param.extend_param.n_batch,
+        param.extend_param.use_cross_attn
+    ),
     |param, config, storage| {
         set_cpus!(param, config);
         set_batch!(param, config);
@@ -233,7 +239,9 @@ pub(super) unsafe fn init(
     defaults: &ParamBuffer,
     model_path: CString,
     config: &ModelConfig,
+    desk: &'static Desk,
 ) -> Initialised {
+    let asked = ptr::from_ref(desk).cast_mut().cast::<c_void>();
     let storage = Box::new(InitStorage {
         model_path,
         markers: [
@@ -243,12 +251,12 @@ pub(super) unsafe fn init(
         ],
         param: ParamBuffer::zeroed(),
         callback: v1_3_0::RKLLMCallback {
-            result_callback: Some(trampoline::result_v1_2_1),
+            result_callback: Some(trampoline::result_v1_3_0),
             result_userdata: ptr::null_mut(),
-            tokenizer_callback: None,
-            tokenizer_userdata: ptr::null_mut(),
-            embed_callback: None,
-            embed_userdata: ptr::null_mut(),
+            tokenizer_callback: config.tokenizer.then_some(questions::tokenizer),
+            tokenizer_userdata: asked,
+            embed_callback: config.embedder.then_some(questions::embedder),
+            embed_userdata: asked,
         },
     });
     // SAFETY: the caller's promise, passed on.
@@ -258,104 +266,6 @@ pub(super) unsafe fn init(
             Generation::V1_2_0 => init_v1_2_0(symbols, defaults, config, storage),
             Generation::V1_2_1 => init_v1_2_1(symbols, defaults, config, storage),
             Generation::V1_3_0 => init_v1_3_0(symbols, defaults, config, storage),
-        }
-    }
-}
-
-/// Fills the parts of an input that all generations have.
-macro_rules! set_input {
-    ($input:ident, $module:ident, $spec:ident) => {
-        match &$spec.input {
-            Input::Prompt(text) => {
-                $input.input_type = input_type::PROMPT;
-                $input.input = $module::RKLLMInputUnion {
-                    prompt_input: text.as_ptr(),
-                };
-            }
-            Input::Tokens(ids) => {
-                $input.input_type = input_type::TOKEN;
-                let token_input = shared::RKLLMTokenInput {
-                    input_ids: ids.as_ptr(),
-                    n_tokens: ids.len(),
-                };
-                $input.input = $module::RKLLMInputUnion { token_input };
-            }
-        }
-    };
-}
-
-macro_rules! run_function {
-    ($name:ident, $module:ident, |$input:ident, $infer:ident, $spec:ident| { $($set:tt)* }) => {
-        /// # Safety
-        /// As [`run`], for a library of this generation.
-        unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
-            use $module::{RKLLMInferParam, RKLLMInput, Run};
-            // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
-            let mut $input = unsafe { std::mem::zeroed::<RKLLMInput>() };
-            // SAFETY: likewise.
-            let mut $infer = unsafe { std::mem::zeroed::<RKLLMInferParam>() };
-            set_input!($input, $module, $spec);
-            $infer.mode = infer_mode::GENERATE;
-            // Not a block of its own: what the run points to must live until the call is over.
-            $($set)*
-            // SAFETY: the caller vouches for the generation, whose `rkllm_run` has this shape.
-            let run = unsafe { std::mem::transmute::<*mut c_void, Run>(symbols.run.as_ptr()) };
-            let userdata = ptr::from_ref(slot).cast_mut().cast::<c_void>();
-            // SAFETY: the handle is live (caller); the structs and all they point to live on this
-            // stack or in `spec` until run has returned; slots live for ever.
-            unsafe { run(handle, &raw mut $input, &raw mut $infer, userdata) }
-        }
-    };
-}
-
-run_function!(run_v1_1_0, v1_1_0, |input, infer, spec| {});
-run_function!(run_v1_2_0, v1_2_0, |input, infer, spec| {
-    infer.keep_history = c_int::from(spec.keep_history);
-});
-run_function!(run_v1_2_1, v1_2_1, |input, infer, spec| {
-    input.role = spec.role.as_ptr();
-    input.enable_thinking = CBool::from(spec.thinking);
-    infer.keep_history = c_int::from(spec.keep_history);
-});
-run_function!(run_v1_3_0, v1_3_0, |input, infer, spec| {
-    input.role = spec.role.as_ptr();
-    input.enable_thinking = CBool::from(spec.thinking);
-    infer.keep_history = c_int::from(spec.keep_history);
-    infer.max_new_tokens = spec.max_new_tokens;
-    let sampling = spec.sampling.map(|sampling| v1_3_0::RKLLMSamplingParam {
-        top_k: sampling.top_k,
-        top_p: sampling.top_p,
-        temperature: sampling.temperature,
-        repeat_penalty: sampling.repeat_penalty,
-        frequency_penalty: sampling.frequency_penalty,
-        presence_penalty: sampling.presence_penalty,
-        mirostat: sampling.mirostat,
-        mirostat_tau: sampling.mirostat_tau,
-        mirostat_eta: sampling.mirostat_eta,
-    });
-    // NULL means the values of init.
-    infer.sampling_params = sampling.as_ref().map_or(ptr::null(), ptr::from_ref);
-});
-
-/// `rkllm_run` of `generation`.
-///
-/// # Safety
-/// `handle` is live and belongs to a library of that generation with these `symbols`, and no other
-/// call on it but `rkllm_abort` is under way.
-pub(super) unsafe fn run(
-    generation: Generation,
-    symbols: &Symbols,
-    handle: LLMHandle,
-    spec: &RunSpec,
-    slot: &Slot,
-) -> c_int {
-    // SAFETY: the caller's promise, passed on.
-    unsafe {
-        match generation {
-            Generation::V1_1_0 => run_v1_1_0(symbols, handle, spec, slot),
-            Generation::V1_2_0 => run_v1_2_0(symbols, handle, spec, slot),
-            Generation::V1_2_1 => run_v1_2_1(symbols, handle, spec, slot),
-            Generation::V1_3_0 => run_v1_3_0(symbols, handle, spec, slot),
         }
     }
 }

@@ -4,120 +4,38 @@
 //! sleeps; the reader takes all that is there at once. The buffer can hold a whole run, so the
 //! library never waits for a reader.
 
+mod buffer;
+mod reader;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use self::buffer::{Inner, Piece};
 use crate::actor::watch::Watch;
+use crate::callback::FloatBlock;
 use crate::error::Error;
-use crate::loader::host::wake::{Side, WakePair};
-use crate::output::{Ending, FinishReason, LibraryPerf, PerfStats};
-use crate::utf8::Utf8Joiner;
+use crate::loader::host::wake::Side;
+use crate::output::{Ending, FinishReason, PerfStats, RowsKind};
+use crate::stop::StopStrings;
 
-/// What one token call brought. Small, since a run that nobody reads keeps one for each token.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Piece {
-    /// How much of the text, in bytes; nothing where a character was not whole yet.
-    length: u32,
-    pub(crate) id: i32,
-}
+pub(crate) use self::buffer::{Batch, LastCall};
+pub(crate) use self::reader::Taken;
 
-impl Piece {
-    fn new(length: usize, id: i32) -> Self {
-        let Ok(length) = u32::try_from(length) else {
-            // Becomes an error of the run, as every panic under the callback.
-            panic!("a token of {length} bytes")
-        };
-        Self { length, id }
-    }
+/// The rows of one run: one, or as many as the model's batch has.
+pub(crate) type Rows = Arc<[Arc<Delivery>]>;
 
-    pub(crate) fn length(self) -> usize {
-        self.length as usize
-    }
-}
-
-/// Text and tokens that have come and not been read.
-#[derive(Debug, Default)]
-pub(crate) struct Batch {
-    /// All pieces, one behind the other.
-    pub(crate) text: String,
-    /// One for each token call.
-    pub(crate) pieces: Vec<Piece>,
-    /// Text behind the pieces that came with no call: what was left of an unfinished character.
-    pub(crate) rest: Option<Piece>,
-}
-
-impl Batch {
-    fn clear(&mut self) {
-        self.text.clear();
-        self.pieces.clear();
-        self.rest = None;
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.pieces.is_empty() && self.rest.is_none()
-    }
-
-    /// How many bytes it holds.
-    pub(crate) fn size(&self) -> usize {
-        self.text.len() + size_of_val(self.pieces.as_slice())
-    }
-
-    /// Adds a copy of what came next.
-    pub(crate) fn append(&mut self, next: &Self) {
-        self.text.push_str(&next.text);
-        self.pieces.extend_from_slice(&next.pieces);
-        self.rest = next.rest;
-    }
-}
-
-/// How the library's last call of a run went.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum LastCall {
-    Finish(Option<LibraryPerf>),
-    Error,
-}
-
-#[derive(Default)]
-struct Inner {
-    pending: Batch,
-    joiner: Utf8Joiner,
-    last_token: i32,
-    last_call: Option<LastCall>,
-    /// Counts calls, so that the actor can see whether any still come.
-    calls: u64,
-    tokens: usize,
-    limit_reached: bool,
-    panicked: bool,
-    started: Option<Instant>,
-    first_token: Option<Instant>,
-    ending: Option<Ending>,
-    sleepers: usize,
-    loop_waits: bool,
-    wake: Option<WakePair>,
-}
-
-impl Inner {
-    /// Appends all characters that are whole after `bytes`, and returns how long they are.
-    #[inline]
-    fn join(&mut self, bytes: &[u8]) -> usize {
-        let before = self.pending.text.len();
-        self.joiner.push(bytes, &mut self.pending.text);
-        self.pending.text.len() - before
-    }
-}
-
-/// What one look into the buffer found.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// The batch has something.
-    Some,
-    /// Nothing yet.
-    Nothing,
-    /// Nothing more will come.
-    Ended(Ending),
+/// What the library is told when its callback returns; the strongest of a batch's rows counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Verdict {
+    /// Go on.
+    Continue,
+    /// What was shown is copied and may go (from 1.3.0).
+    Release,
+    /// Stop here and keep the KV cache (from 1.2.1).
+    Pause,
 }
 
 /// After how many token calls a run ends with "length".
@@ -128,7 +46,21 @@ pub(crate) struct Limit {
     pub(crate) by_library: bool,
 }
 
-/// The buffer of one run.
+/// What is fixed when a run is asked for.
+#[derive(Debug, Clone)]
+pub(crate) struct Terms {
+    pub(crate) limit: Limit,
+    pub(crate) stop: Option<Arc<StopStrings>>,
+    pub(crate) timeout: Option<Duration>,
+    /// Rows instead of an answer.
+    pub(crate) wants: Option<RowsKind>,
+    /// Whether the library is to pause after each token.
+    pub(crate) stepping: bool,
+    /// Whether it is one of several rows, whose end is a negative token.
+    pub(crate) row_of_batch: bool,
+}
+
+/// The buffer of one run, or of one row of it.
 pub(crate) struct Delivery {
     inner: Mutex<Inner>,
     arrived: Condvar,
@@ -139,19 +71,15 @@ pub(crate) struct Delivery {
     abort_wanted: AtomicBool,
     ended: AtomicBool,
     run: u64,
-    limit: Limit,
+    terms: Terms,
     submitted: Instant,
     pub(crate) deadline: Option<(Instant, f64)>,
 }
 
 impl Delivery {
-    pub(crate) fn new(
-        run: u64,
-        limit: Limit,
-        timeout: Option<Duration>,
-        watch: Arc<Watch>,
-    ) -> Arc<Self> {
+    pub(crate) fn new(run: u64, terms: Terms, watch: Arc<Watch>) -> Arc<Self> {
         let submitted = Instant::now();
+        let timeout = terms.timeout;
         Arc::new(Self {
             inner: Mutex::default(),
             arrived: Condvar::new(),
@@ -160,7 +88,7 @@ impl Delivery {
             abort_wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             run,
-            limit,
+            terms,
             submitted,
             deadline: timeout
                 .and_then(|timeout| Some((submitted.checked_add(timeout)?, timeout.as_secs_f64()))),
@@ -178,59 +106,137 @@ impl Delivery {
 
     // ---- the library's side ----
 
-    /// The run begins now.
+    /// What rows the run gives instead of an answer.
+    pub(crate) fn wants(&self) -> Option<RowsKind> {
+        self.terms.wants
+    }
+
+    /// The run begins now, or goes on after a pause.
     pub(crate) fn start(&self) {
-        self.inner.lock().started = Some(Instant::now());
+        let mut inner = self.inner.lock();
+        inner.started.get_or_insert_with(Instant::now);
+        inner.pausing = false;
+        inner.resting = false;
+        inner.last_call = None;
+    }
+
+    /// A call that brought nothing.
+    pub(crate) fn called(&self) {
+        self.inner.lock().calls += 1;
     }
 
     /// A token call.
     #[inline]
-    pub(crate) fn token(&self, bytes: &[u8], id: i32) {
+    pub(crate) fn token(&self, bytes: &[u8], id: i32) -> Verdict {
         let mut inner = self.inner.lock();
         inner.calls += 1;
         if inner.ending.is_some() {
-            return;
+            return self.verdict(&mut inner);
         }
         if inner.limit_reached {
             // The library goes on beyond the limit that it was given.
-            return self.stop_at_limit(inner);
+            return self.stop_at(inner, FinishReason::Length);
         }
         if id < 0 {
             // No token: the end of a row, or bytes left over at the end of a run.
-            return self.leftover(inner, bytes, id);
+            self.leftover(inner, bytes, id);
+            return Verdict::Continue;
+        }
+        if inner.pausing {
+            drop(inner);
+            self.unusable("the library went on after it was told to pause".to_owned());
+            return Verdict::Pause;
         }
         if inner.tokens == 0 {
             inner.first_token = Some(Instant::now());
         }
         inner.tokens += 1;
         inner.last_token = id;
-        let length = inner.join(bytes);
+        let (length, stopped) = match &self.terms.stop {
+            None => (inner.join(bytes), false),
+            Some(stop) => inner.join_until(bytes, stop),
+        };
         inner.pending.pieces.push(Piece::new(length, id));
-        if inner.tokens >= self.limit.tokens {
+        if stopped {
+            return self.stop_at(inner, FinishReason::Stop);
+        }
+        if inner.tokens >= self.terms.limit.tokens {
             inner.limit_reached = true;
-            if !self.limit.by_library {
-                return self.stop_at_limit(inner);
+            if !self.terms.limit.by_library {
+                return self.stop_at(inner, FinishReason::Length);
             }
         }
+        let verdict = self.verdict(&mut inner);
         if length > 0 {
             self.wake(inner, Side::Vendor);
         }
+        verdict
+    }
+
+    /// What a token's callback returns: a run in steps pauses at each.
+    #[inline]
+    fn verdict(&self, inner: &mut Inner) -> Verdict {
+        if self.terms.stepping {
+            inner.pausing = true;
+            Verdict::Pause
+        } else {
+            Verdict::Continue
+        }
+    }
+
+    /// Rows that were copied.
+    pub(crate) fn rows(&self, block: FloatBlock) {
+        let mut inner = self.inner.lock();
+        inner.calls += 1;
+        if inner.ending.is_some() {
+            return;
+        }
+        inner.first_token.get_or_insert_with(Instant::now);
+        inner.width = Some(block.width());
+        inner.blocks.push_back(block);
+        self.wake(inner, Side::Vendor);
+    }
+
+    /// The library called with something that cannot be used: the run ends, the caller is told.
+    #[cold]
+    pub(crate) fn unusable(&self, reason: String) {
+        let error = Error::Run {
+            function: "rkllm_run",
+            reason,
+            log: Vec::new(),
+            kind: crate::error::ErrorKind::Generation,
+        };
+        self.stop(Err(Arc::new(error)), Side::Vendor);
     }
 
     #[cold]
     fn leftover(&self, mut inner: MutexGuard<'_, Inner>, bytes: &[u8], id: i32) {
-        let length = inner.join(bytes);
+        let (length, stopped) = match &self.terms.stop {
+            None => (inner.join(bytes), false),
+            Some(stop) => inner.join_until(bytes, stop),
+        };
         if length > 0 {
             inner.pending.pieces.push(Piece::new(length, id));
+        }
+        if stopped {
+            self.stop_at(inner, FinishReason::Stop);
+        } else if self.terms.row_of_batch {
+            // The other rows go on: the library is not asked to stop.
+            let reason = inner.reason();
+            self.finish(&mut inner, Ok(reason));
+            self.wake(inner, Side::Vendor);
+        } else if length > 0 {
             self.wake(inner, Side::Vendor);
         }
     }
 
     #[cold]
-    fn stop_at_limit(&self, mut inner: MutexGuard<'_, Inner>) {
-        self.finish(&mut inner, Ok(FinishReason::Length));
+    fn stop_at(&self, mut inner: MutexGuard<'_, Inner>, reason: FinishReason) -> Verdict {
+        self.finish(&mut inner, Ok(reason));
+        let verdict = self.verdict(&mut inner);
         self.wake(inner, Side::Vendor);
         self.want_abort();
+        verdict
     }
 
     /// The last call of the run.
@@ -276,9 +282,8 @@ impl Delivery {
                 kind: crate::error::ErrorKind::Generation,
             })),
             // A library that counts differently, or was stopped by us, may call its end an error.
-            _ if inner.limit_reached => Ok(FinishReason::Length),
-            Ok(()) => Ok(FinishReason::Stop),
-            Err(error) => Err(error),
+            Err(error) if !inner.limit_reached => Err(error),
+            _ => Ok(inner.reason()),
         };
         self.finish(&mut inner, outcome);
         self.wake(inner, Side::Vendor);
@@ -292,8 +297,13 @@ impl Delivery {
         let now = Instant::now();
         let before = inner.pending.text.len();
         let Inner {
-            pending, joiner, ..
+            pending,
+            joiner,
+            held,
+            ..
         } = inner;
+        // What might have begun a stop string did not.
+        pending.text.push_str(&std::mem::take(held));
         joiner.finish(&mut pending.text);
         let length = pending.text.len() - before;
         if length > 0 {
@@ -332,7 +342,12 @@ impl Delivery {
 
     /// [`Self::stop`] for a caller who wants no more.
     pub(crate) fn cancel(&self) {
-        self.stop(Ok(FinishReason::Cancelled), Side::Host);
+        self.cancel_from(Side::Host);
+    }
+
+    /// [`Self::cancel`], from either side.
+    pub(crate) fn cancel_from(&self, side: Side) {
+        self.stop(Ok(FinishReason::Cancelled), side);
     }
 
     /// [`Self::stop`] for a model that is being closed: a run that has not begun has no answer at all.
@@ -349,6 +364,40 @@ impl Delivery {
     /// [`Self::stop`] for a deadline that has passed.
     pub(crate) fn expire(&self, seconds: f64) {
         self.stop(Err(Arc::new(Error::Timeout { seconds })), Side::Vendor);
+    }
+
+    /// The library has paused, as it was told: the reader decides how it goes on.
+    pub(crate) fn rest(&self) {
+        let mut inner = self.inner.lock();
+        inner.resting = true;
+        self.wake(inner, Side::Vendor);
+    }
+
+    /// Whether the library was told to pause in this run, and has called back with nothing after it.
+    pub(crate) fn has_paused(&self) -> bool {
+        self.inner.lock().pausing
+    }
+
+    /// Whether the run waits for what it is to go on with.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.inner.lock().resting
+    }
+
+    /// The reader has decided.
+    pub(crate) fn leave_rest(&self) {
+        self.inner.lock().resting = false;
+    }
+
+    /// The library asks something: the reader is to look at the desk.
+    pub(crate) fn poke(&self) {
+        let mut inner = self.inner.lock();
+        inner.poked = true;
+        self.wake(inner, Side::Vendor);
+    }
+
+    /// Width of the rows that came.
+    pub(crate) fn width(&self) -> Option<usize> {
+        self.inner.lock().width
     }
 
     /// Whether the reader has been told an end.
@@ -373,63 +422,5 @@ impl Delivery {
                 wake.signal(side);
             }
         }
-    }
-
-    // ---- the reader's side ----
-
-    /// Swaps what has come into `batch` (emptied before; its room is used again).
-    pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
-        batch.clear();
-        let mut inner = self.inner.lock();
-        if !inner.pending.is_empty() {
-            std::mem::swap(&mut inner.pending, batch);
-            return Taken::Some;
-        }
-        match &inner.ending {
-            Some(ending) => Taken::Ended(ending.clone()),
-            None => Taken::Nothing,
-        }
-    }
-
-    /// Sleeps until there is something to take; false when `limit` has passed first.
-    pub(crate) fn wait(&self, limit: Duration) -> bool {
-        let mut inner = self.inner.lock();
-        let ready = |inner: &Inner| !inner.pending.text.is_empty() || inner.ending.is_some();
-        if ready(&inner) {
-            return true;
-        }
-        inner.sleepers += 1;
-        let until = Instant::now() + limit;
-        loop {
-            let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
-            if ready(&inner) {
-                return true;
-            }
-            if timed_out {
-                inner.sleepers = inner.sleepers.saturating_sub(1);
-                return false;
-            }
-            if inner.sleepers == 0 {
-                inner.sleepers = 1;
-            }
-        }
-    }
-
-    /// Asks for `wake` to be signalled once when something comes; true when something is there.
-    pub(crate) fn arm(&self, wake: WakePair) -> bool {
-        let mut inner = self.inner.lock();
-        if !inner.pending.text.is_empty() || inner.ending.is_some() {
-            return true;
-        }
-        inner.wake = Some(wake);
-        inner.loop_waits = true;
-        false
-    }
-
-    /// From here on nothing signals the descriptor that was given to [`Self::arm`].
-    pub(crate) fn disarm(&self) {
-        let mut inner = self.inner.lock();
-        inner.loop_waits = false;
-        inner.wake = None;
     }
 }

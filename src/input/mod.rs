@@ -1,17 +1,29 @@
 //! What a model is given.
 
+mod cross_attention;
+mod embeddings;
+mod multimodal;
+
+pub use cross_attention::CrossAttention;
+pub use embeddings::Embeddings;
+pub use multimodal::{Images, Markers, Multimodal, Videos};
+
 use std::ffi::CString;
 
 use crate::error::Error;
 
 /// An input of a run (`RKLLMInput`).
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Input {
     /// Text. From 1.2.0 on the library puts the model's chat template around it.
     Prompt(CString),
     /// Token ids, taken as they are.
     Tokens(Vec<i32>),
+    /// Embeddings, taken as they are.
+    Embeddings(Embeddings),
+    /// Text with embeddings of images or videos in it.
+    Multimodal(Box<Multimodal>),
 }
 
 impl Input {
@@ -27,13 +39,7 @@ impl Input {
                 "Give some text.",
             ));
         }
-        CString::new(text).map(Self::Prompt).map_err(|error| {
-            Error::invalid_with_hint(
-                "prompt",
-                format!("it holds a NUL character at byte {}", error.nul_position()),
-                "Remove it: the C library would take it for the end of the text.",
-            )
-        })
+        c_text("prompt", text).map(Self::Prompt)
     }
 
     /// Token ids as input.
@@ -61,6 +67,27 @@ impl Input {
             None => Ok(Self::Tokens(ids)),
         }
     }
+
+    /// How many positions it takes at least, where that can be told without a tokenizer.
+    pub(crate) fn positions(&self) -> usize {
+        match self {
+            Self::Prompt(_) => 1,
+            Self::Tokens(ids) => ids.len(),
+            Self::Embeddings(embeddings) => embeddings.rows(),
+            Self::Multimodal(multimodal) => multimodal.positions(),
+        }
+    }
+}
+
+/// `text` for C.
+pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Error> {
+    CString::new(text).map_err(|error| {
+        Error::invalid_with_hint(
+            name,
+            format!("it holds a NUL character at byte {}", error.nul_position()),
+            "Remove it: the C library would take it for the end of the text.",
+        )
+    })
 }
 
 impl TryFrom<&str> for Input {

@@ -1,0 +1,284 @@
+//! `rkllm_run` of each generation, from one plain description.
+
+use std::ffi::{CString, c_char, c_int, c_void};
+use std::ptr;
+
+use super::slot::Slot;
+use crate::abi::Generation;
+use crate::ffi::shared::{self, CBool, LLMHandle, infer_mode, input_type};
+use crate::ffi::{v1_1_0, v1_2_0, v1_2_1, v1_3_0};
+use crate::input::{Images, Input, Markers, Multimodal, Videos};
+use crate::loader::Symbols;
+use crate::output::RowsKind;
+use crate::sampling::Sampling;
+
+/// One run, as plain data.
+#[derive(Debug, Clone)]
+pub(crate) struct RunSpec {
+    /// One for each row of the model's batch.
+    pub(crate) rows: Vec<RowSpec>,
+    /// Rows instead of an answer.
+    pub(crate) wants: Option<RowsKind>,
+    /// The adapter's name.
+    pub(crate) lora: Option<CString>,
+    /// Where the prompt's cache is saved.
+    pub(crate) save_prompt_cache: Option<CString>,
+    pub(crate) keep_history: bool,
+    /// Sampling of this run alone; from 1.3.0.
+    pub(crate) sampling: Option<Sampling>,
+    /// Limit of this run alone, 0 for that of init; from 1.3.0.
+    pub(crate) max_new_tokens: i32,
+    /// Seed of this run; the CPU runtime only.
+    pub(crate) seed: Option<u64>,
+}
+
+/// The input of one row.
+#[derive(Debug, Clone)]
+pub(crate) struct RowSpec {
+    pub(crate) input: Input,
+    /// `user` or `tool`.
+    pub(crate) role: CString,
+    pub(crate) thinking: bool,
+}
+
+fn text(text: Option<&CString>) -> *const c_char {
+    text.map_or(c"".as_ptr(), |text| text.as_ptr())
+}
+
+fn embeddings(values: &crate::input::Embeddings) -> shared::RKLLMEmbedInput {
+    shared::RKLLMEmbedInput {
+        embed: values.values().as_ptr(),
+        n_tokens: values.rows(),
+    }
+}
+
+/// The images, or none: the library tells that by NULL.
+fn images(multimodal: &Multimodal) -> (*const f32, &Images) {
+    static NONE: std::sync::LazyLock<Images> = std::sync::LazyLock::new(|| Images {
+        values: std::sync::Arc::new([]),
+        count: 0,
+        tokens: 0,
+        size: (0, 0),
+        markers: Markers::default(),
+    });
+    match multimodal.images() {
+        Some(images) => (images.values.as_ptr(), images),
+        None => (ptr::null(), &NONE),
+    }
+}
+
+/// The struct of 1.1.x and 1.2.0, whose only image has no size.
+trait FromMultimodal {
+    fn from_multimodal(multimodal: &Multimodal) -> Self;
+}
+
+impl FromMultimodal for v1_1_0::RKLLMMultiModelInput {
+    fn from_multimodal(multimodal: &Multimodal) -> Self {
+        let (values, images) = images(multimodal);
+        Self {
+            prompt: multimodal.prompt().as_ptr(),
+            image_embed: values,
+            n_image_tokens: images.tokens,
+        }
+    }
+}
+
+impl FromMultimodal for shared::RKLLMMultiModelInput {
+    fn from_multimodal(multimodal: &Multimodal) -> Self {
+        let (values, images) = images(multimodal);
+        Self {
+            prompt: multimodal.prompt().as_ptr(),
+            image_embed: values,
+            n_image_tokens: images.tokens,
+            n_image: images.count,
+            image_width: images.size.0,
+            image_height: images.size.1,
+        }
+    }
+}
+
+impl FromMultimodal for v1_3_0::RKLLMMultiModalInput {
+    fn from_multimodal(multimodal: &Multimodal) -> Self {
+        let (values, images) = images(multimodal);
+        let none = Videos {
+            values: std::sync::Arc::new([]),
+            count: 0,
+            frames: 0,
+            tokens: 0,
+            size: (0, 0),
+            markers: Markers::default(),
+        };
+        let shown = multimodal.videos();
+        let videos = shown.unwrap_or(&none);
+        let video_markers = shown.map(|videos| &videos.markers);
+        Self {
+            prompt: multimodal.prompt().as_ptr(),
+            image: v1_3_0::RKLLMImageInput {
+                image_embed: values,
+                n_image_tokens: images.tokens,
+                n_image: images.count,
+                image_start: text(images.markers.start.as_ref()),
+                image_end: text(images.markers.end.as_ref()),
+                image_content: text(images.markers.content.as_ref()),
+                image_width: images.size.0,
+                image_height: images.size.1,
+            },
+            video: v1_3_0::RKLLMVideoInput {
+                video_embed: shown.map_or(ptr::null(), |videos| videos.values.as_ptr()),
+                n_frame_tokens: videos.tokens,
+                n_frame_per_video: videos.frames,
+                n_video: videos.count,
+                video_start: text(video_markers.and_then(|m| m.start.as_ref())),
+                video_end: text(video_markers.and_then(|m| m.end.as_ref())),
+                video_content: text(video_markers.and_then(|m| m.content.as_ref())),
+                frame_width: videos.size.0,
+                frame_height: videos.size.1,
+            },
+        }
+    }
+}
+
+/// Fills the parts of an input that all generations have.
+macro_rules! set_input {
+    ($input:ident, $module:ident, $row:ident) => {
+        ($input.input_type, $input.input) = match &$row.input {
+            Input::Prompt(text) => (
+                input_type::PROMPT,
+                $module::RKLLMInputUnion {
+                    prompt_input: text.as_ptr(),
+                },
+            ),
+            Input::Tokens(ids) => (
+                input_type::TOKEN,
+                $module::RKLLMInputUnion {
+                    token_input: shared::RKLLMTokenInput {
+                        input_ids: ids.as_ptr(),
+                        n_tokens: ids.len(),
+                    },
+                },
+            ),
+            Input::Embeddings(values) => (
+                input_type::EMBED,
+                $module::RKLLMInputUnion {
+                    embed_input: embeddings(values),
+                },
+            ),
+            Input::Multimodal(multimodal) => (
+                input_type::MULTIMODAL,
+                $module::RKLLMInputUnion {
+                    multimodal_input: FromMultimodal::from_multimodal(multimodal),
+                },
+            ),
+        };
+    };
+}
+
+fn mode(spec: &RunSpec) -> c_int {
+    match spec.wants {
+        None => infer_mode::GENERATE,
+        Some(RowsKind::HiddenStates) => infer_mode::LAST_HIDDEN_LAYER,
+        Some(RowsKind::Logits) => infer_mode::LOGITS,
+    }
+}
+
+macro_rules! run_function {
+    ($name:ident, $module:ident, |$input:ident, $row:ident| { $($set_row:tt)* }, |$infer:ident, $spec:ident| { $($set:tt)* }) => {
+        /// # Safety
+        /// As [`run`], for a library of this generation.
+        unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
+            use $module::{RKLLMInferParam, RKLLMInput, Run};
+            // One struct for each row: with a batch the library walks over an array (hazard G6).
+            let mut inputs: Vec<RKLLMInput> = $spec.rows.iter().map(|$row| {
+                // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
+                let mut $input = unsafe { std::mem::zeroed::<RKLLMInput>() };
+                set_input!($input, $module, $row);
+                $($set_row)*
+                $input
+            }).collect();
+            // SAFETY: as above.
+            let mut $infer = unsafe { std::mem::zeroed::<RKLLMInferParam>() };
+            $infer.mode = mode($spec);
+            let lora = $spec.lora.as_ref().map(|name| shared::RKLLMLoraParam {
+                lora_adapter_name: name.as_ptr(),
+            });
+            $infer.lora_params = lora.as_ref().map_or(ptr::null(), ptr::from_ref);
+            let cache = $spec.save_prompt_cache.as_ref().map(|path| shared::RKLLMPromptCacheParam {
+                save_prompt_cache: 1,
+                prompt_cache_path: path.as_ptr(),
+            });
+            $infer.prompt_cache_params = cache.as_ref().map_or(ptr::null(), ptr::from_ref);
+            // Not a block of its own: what the run points to must live until the call is over.
+            $($set)*
+            // SAFETY: the caller vouches for the generation, whose `rkllm_run` has this shape.
+            let run = unsafe { std::mem::transmute::<*mut c_void, Run>(symbols.run.as_ptr()) };
+            let userdata = ptr::from_ref(slot).cast_mut().cast::<c_void>();
+            // SAFETY: the handle is live (caller); the structs and all they point to live on this
+            // stack or in `spec` until run has returned; slots live for ever.
+            unsafe { run(handle, inputs.as_mut_ptr(), &raw mut $infer, userdata) }
+        }
+    };
+}
+
+run_function!(run_v1_1_0, v1_1_0, |input, row| {}, |infer, spec| {});
+run_function!(run_v1_2_0, v1_2_0, |input, row| {}, |infer, spec| {
+    infer.keep_history = c_int::from(spec.keep_history);
+});
+run_function!(
+    run_v1_2_1,
+    v1_2_1,
+    |input, row| {
+        input.role = row.role.as_ptr();
+        input.enable_thinking = CBool::from(row.thinking);
+    },
+    |infer, spec| {
+        infer.keep_history = c_int::from(spec.keep_history);
+    }
+);
+run_function!(
+    run_v1_3_0,
+    v1_3_0,
+    |input, row| {
+        input.role = row.role.as_ptr();
+        input.enable_thinking = CBool::from(row.thinking);
+    },
+    |infer, spec| {
+        infer.keep_history = c_int::from(spec.keep_history);
+        infer.max_new_tokens = spec.max_new_tokens;
+        let sampling = spec.sampling.map(|sampling| v1_3_0::RKLLMSamplingParam {
+            top_k: sampling.top_k,
+            top_p: sampling.top_p,
+            temperature: sampling.temperature,
+            repeat_penalty: sampling.repeat_penalty,
+            frequency_penalty: sampling.frequency_penalty,
+            presence_penalty: sampling.presence_penalty,
+            mirostat: sampling.mirostat,
+            mirostat_tau: sampling.mirostat_tau,
+            mirostat_eta: sampling.mirostat_eta,
+        });
+        // NULL means the values of init.
+        infer.sampling_params = sampling.as_ref().map_or(ptr::null(), ptr::from_ref);
+    }
+);
+
+/// `rkllm_run` of `generation`.
+///
+/// # Safety
+/// `handle` is live and belongs to a library of that generation with these `symbols`, it was opened
+/// for as many rows as `spec` has, and no other call on it but `rkllm_abort` is under way.
+pub(super) unsafe fn run(
+    generation: Generation,
+    symbols: &Symbols,
+    handle: LLMHandle,
+    spec: &RunSpec,
+    slot: &Slot,
+) -> c_int {
+    // SAFETY: the caller's promise, passed on.
+    unsafe {
+        match generation {
+            Generation::V1_1_0 => run_v1_1_0(symbols, handle, spec, slot),
+            Generation::V1_2_0 => run_v1_2_0(symbols, handle, spec, slot),
+            Generation::V1_2_1 => run_v1_2_1(symbols, handle, spec, slot),
+            Generation::V1_3_0 => run_v1_3_0(symbols, handle, spec, slot),
+        }
+    }
+}

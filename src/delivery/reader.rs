@@ -1,0 +1,93 @@
+//! The reader's side of a run.
+
+use std::time::{Duration, Instant};
+
+use super::Delivery;
+use super::buffer::{Batch, Inner};
+use crate::callback::FloatBlock;
+use crate::loader::host::wake::WakePair;
+use crate::output::Ending;
+
+/// What one look into the buffer found.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The batch has something.
+    Some,
+    /// Nothing yet.
+    Nothing,
+    /// Nothing more will come.
+    Ended(Ending),
+}
+
+impl Delivery {
+    /// Swaps what has come into `batch` (emptied before; its room is used again).
+    pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
+        batch.clear();
+        let mut inner = self.inner.lock();
+        if !inner.pending.is_empty() {
+            std::mem::swap(&mut inner.pending, batch);
+            return Taken::Some;
+        }
+        match &inner.ending {
+            Some(ending) => Taken::Ended(ending.clone()),
+            None => Taken::Nothing,
+        }
+    }
+
+    /// Rows that have come, one callback's after the other; `None` when there are none yet.
+    pub(crate) fn take_rows(&self) -> Option<Result<FloatBlock, Ending>> {
+        let mut inner = self.inner.lock();
+        match inner.blocks.pop_front() {
+            Some(block) => Some(Ok(block)),
+            None => inner.ending.clone().map(Err),
+        }
+    }
+
+    /// Sleeps until there is something to take; false when `limit` has passed first.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let mut inner = self.inner.lock();
+        let ready = |inner: &mut Inner| {
+            inner.ready() && {
+                inner.poked = false;
+                true
+            }
+        };
+        if ready(&mut inner) {
+            return true;
+        }
+        inner.sleepers += 1;
+        let until = Instant::now() + limit;
+        loop {
+            let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
+            if ready(&mut inner) {
+                return true;
+            }
+            if timed_out {
+                inner.sleepers = inner.sleepers.saturating_sub(1);
+                return false;
+            }
+            if inner.sleepers == 0 {
+                inner.sleepers = 1;
+            }
+        }
+    }
+
+    /// Asks for `wake` to be signalled once when something comes; true when something is there.
+    pub(crate) fn arm(&self, wake: WakePair) -> bool {
+        let mut inner = self.inner.lock();
+        if inner.ready() {
+            inner.poked = false;
+            return true;
+        }
+        inner.wake = Some(wake);
+        inner.loop_waits = true;
+        false
+    }
+
+    /// From here on nothing signals the descriptor that was given to [`Self::arm`].
+    pub(crate) fn disarm(&self) {
+        let mut inner = self.inner.lock();
+        inner.loop_waits = false;
+        inner.wake = None;
+    }
+}

@@ -1,0 +1,212 @@
+//! Text with embeddings of images and videos, made by a vision encoder.
+
+use std::ffi::CString;
+use std::sync::Arc;
+
+use super::c_text;
+use crate::error::Error;
+
+/// Where an image belongs in the text.
+const IMAGE_TAG: &str = "<image>";
+/// Where a video belongs in the text.
+const VIDEO_TAG: &str = "<video>";
+
+/// The strings that the library puts around and in place of embeddings (1.3.0; before, they are
+/// settings of the model).
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Markers {
+    /// Before (`image_start`).
+    pub start: Option<CString>,
+    /// After (`image_end`).
+    pub end: Option<CString>,
+    /// The placeholder (`image_content`).
+    pub content: Option<CString>,
+}
+
+impl Markers {
+    fn given(&self) -> bool {
+        self.start.is_some() || self.end.is_some() || self.content.is_some()
+    }
+}
+
+/// Image embeddings: `count` × `tokens` × the model's width.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Images {
+    /// All of them, one behind the other (`image_embed`).
+    pub values: Arc<[f32]>,
+    /// Images (`n_image`), as many as the text has `<image>`.
+    pub count: usize,
+    /// Tokens of each image (`n_image_tokens`).
+    pub tokens: usize,
+    /// Width and height that they were encoded with, for models with mrope; 0 where that does not
+    /// matter (`image_width`, `image_height`).
+    pub size: (usize, usize),
+    /// Markers of this input.
+    pub markers: Markers,
+}
+
+/// Video embeddings: `count` × `frames` × `tokens` × the model's width (1.3.0).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Videos {
+    /// All of them, one behind the other (`video_embed`).
+    pub values: Arc<[f32]>,
+    /// Videos (`n_video`), as many as the text has `<video>`.
+    pub count: usize,
+    /// Frames of each video (`n_frame_per_video`).
+    pub frames: usize,
+    /// Tokens of each frame (`n_frame_tokens`).
+    pub tokens: usize,
+    /// Width and height of a frame (`frame_width`, `frame_height`).
+    pub size: (usize, usize),
+    /// Markers of this input.
+    pub markers: Markers,
+}
+
+/// Text with embeddings in it (`RKLLMMultiModalInput`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Multimodal {
+    prompt: CString,
+    images: Option<Images>,
+    videos: Option<Videos>,
+}
+
+impl Multimodal {
+    /// Joins text and embeddings.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if counts and floats do not agree, or the text has not one
+    /// `<image>` for each image and one `<video>` for each video.
+    pub fn new(
+        prompt: &str,
+        images: Option<Images>,
+        videos: Option<Videos>,
+    ) -> Result<Self, Error> {
+        if images.is_none() && videos.is_none() {
+            return Err(Error::invalid_with_hint(
+                "image_embed",
+                "there are no embeddings",
+                "Give those of an image or a video; for text alone, give the text.",
+            ));
+        }
+        tags(prompt, IMAGE_TAG, images.as_ref().map_or(0, |i| i.count))?;
+        tags(prompt, VIDEO_TAG, videos.as_ref().map_or(0, |v| v.count))?;
+        if let Some(images) = &images {
+            filled("image_embed", &images.values, [images.count, images.tokens])?;
+        }
+        if let Some(v) = &videos {
+            filled("video_embed", &v.values, [v.count * v.frames, v.tokens])?;
+        }
+        let prompt = c_text("prompt", prompt)?;
+        Ok(Self {
+            prompt,
+            images,
+            videos,
+        })
+    }
+
+    /// The text.
+    #[must_use]
+    pub fn prompt(&self) -> &CString {
+        &self.prompt
+    }
+
+    /// The images.
+    #[must_use]
+    pub fn images(&self) -> Option<&Images> {
+        self.images.as_ref()
+    }
+
+    /// The videos.
+    #[must_use]
+    pub fn videos(&self) -> Option<&Videos> {
+        self.videos.as_ref()
+    }
+
+    /// Whether it has several images, or sizes of them.
+    pub(crate) fn needs_several(&self) -> bool {
+        let images = self.images.as_ref();
+        images.is_some_and(|images| images.count > 1 || images.size != (0, 0))
+    }
+
+    /// Whether it brings markers of its own.
+    pub(crate) fn needs_markers(&self) -> bool {
+        let images = self.images.as_ref();
+        images.is_some_and(|images| images.markers.given())
+    }
+
+    pub(crate) fn positions(&self) -> usize {
+        let images = self.images.as_ref().map_or(0, |i| i.count * i.tokens);
+        let videos = self.videos.as_ref();
+        images + videos.map_or(0, |v| v.count * v.frames * v.tokens)
+    }
+
+    /// Floats of one embedding, as far as it tells them; all embeddings have the same width.
+    pub(crate) fn widths(&self) -> impl Iterator<Item = usize> {
+        let images = self.images.as_ref();
+        let images = images.map(|i| i.values.len() / (i.count * i.tokens));
+        let videos = self.videos.as_ref();
+        let videos = videos.map(|v| v.values.len() / (v.count * v.frames * v.tokens));
+        images.into_iter().chain(videos)
+    }
+}
+
+fn tags(prompt: &str, tag: &str, wanted: usize) -> Result<(), Error> {
+    let found = prompt.matches(tag).count();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Error::invalid_with_hint(
+        "prompt",
+        format!("it has {found} {tag}, and there are embeddings for {wanted}"),
+        format!("Write one {tag} for each, where it belongs."),
+    ))
+}
+
+fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), Error> {
+    let tokens = counts[0].checked_mul(counts[1]).unwrap_or(0);
+    if tokens == 0 || values.is_empty() || values.len() % tokens != 0 {
+        return Err(Error::invalid_with_hint(
+            name,
+            format!(
+                "{} floats are not {} times {} embeddings",
+                values.len(),
+                counts[0],
+                counts[1]
+            ),
+            "Give counts above 0, and as many whole embeddings as they say.",
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn images(count: usize, tokens: usize, floats: usize) -> Images {
+        Images {
+            values: vec![0.5; floats].into(),
+            count,
+            tokens,
+            size: (0, 0),
+            markers: Markers::default(),
+        }
+    }
+
+    #[test]
+    fn tags_and_embeddings_must_agree() {
+        let good = Multimodal::new("<image> and <image>", Some(images(2, 3, 24)), None).unwrap();
+        assert_eq!(good.positions(), 6);
+        assert_eq!(good.widths().collect::<Vec<_>>(), [4]);
+        for bad in [
+            Multimodal::new("no tag", Some(images(1, 3, 12)), None),
+            Multimodal::new("<image><image>", Some(images(1, 3, 12)), None),
+            Multimodal::new("<image>", Some(images(1, 5, 12)), None),
+            Multimodal::new("<image>", Some(images(1, 0, 12)), None),
+            Multimodal::new("<image><video>", Some(images(1, 3, 12)), None),
+            Multimodal::new("text", None, None),
+        ] {
+            assert!(matches!(bad, Err(Error::InvalidArgument { .. })));
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! A model: opened, asked, closed.
+
+mod options;
+mod requests;
+mod runs;
+
+pub use options::{Batch, GenerateOptions};
+pub use requests::Pending;
+
+pub use crate::actor::{Caller, LoraAdapter};
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+use crate::actor::{self, Opened, Shared};
+use crate::answer::Answer;
+use crate::config::{Effective, ModelConfig};
+use crate::desk::DeskHandle;
+use crate::error::Error;
+use crate::info::ModelInfo;
+use crate::loader::host::fork;
+use crate::runtime::Runtime;
+
+/// How long closing waits for a library that is idle; one that is in a run is left to the actor.
+const CLOSE: Duration = Duration::from_millis(50);
+
+/// An open model (`LLMHandle`).
+///
+/// Runs on one model are served in turn, in the order of the calls. Dropping it closes it.
+///
+/// ```no_run
+/// use rkllm_rs::{GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let runtime = Runtime::load(&LoadOptions::default())?;
+/// let model = Model::open(&runtime, "qwen3-1.7b.rkllm", ModelConfig::default())?;
+/// let prompt = Input::prompt("Why is the sky blue?")?;
+/// for chunk in model.stream(prompt, &GenerateOptions::default())? {
+///     print!("{}", chunk?.text);
+/// }
+/// # Ok(())
+/// # }
+/// ```
+#[doc(alias = "LLMHandle")]
+pub struct Model {
+    runtime: Arc<Runtime>,
+    path: PathBuf,
+    shared: Arc<Shared>,
+    effective: Effective,
+    runs: AtomicU64,
+    forks: u64,
+}
+
+/// A model that is being opened; dropping it gives up, and what the library then has is destroyed.
+pub struct Opening {
+    runtime: Arc<Runtime>,
+    path: PathBuf,
+    shared: Option<Arc<Shared>>,
+    opened: Answer<Opened>,
+}
+
+impl Opening {
+    /// Waits, `limit` at most, for the library.
+    ///
+    /// # Errors
+    /// As [`Model::open`].
+    pub fn wait(&mut self, limit: Duration) -> Option<Result<Model, Error>> {
+        let opened = match self.opened.wait(limit)? {
+            Err(error) => return Some(Err(error)),
+            Ok(opened) => opened,
+        };
+        let shared = self.shared.take()?;
+        Some(Ok(Model {
+            runtime: Arc::clone(&self.runtime),
+            path: std::mem::take(&mut self.path),
+            shared,
+            effective: opened.effective,
+            runs: AtomicU64::new(0),
+            forks: fork::generation(),
+        }))
+    }
+}
+
+impl Opening {
+    /// A descriptor that becomes readable when [`Opening::wait`] has something; `None` when it has.
+    ///
+    /// # Errors
+    /// When the system has no descriptor to give.
+    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+        self.opened.arm()
+    }
+
+    /// Where questions of the library are answered while the model is opened.
+    #[must_use]
+    pub fn desk(&self) -> Option<DeskHandle> {
+        self.shared.as_ref().map(|shared| DeskHandle(shared.desk))
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        if let Some(shared) = &self.shared {
+            shared.close();
+        }
+    }
+}
+
+impl Model {
+    /// Opens a model and waits until it is loaded, which can take minutes (`rkllm_init`).
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] and [`Error::UnsupportedFeature`] for the settings,
+    /// [`Error::Init`] with the library's own lines if it cannot open the model,
+    /// [`Error::ForkedRuntime`] in a child of the process that loaded the runtime.
+    #[doc(alias = "rkllm_init")]
+    pub fn open(
+        runtime: &Arc<Runtime>,
+        path: impl AsRef<Path>,
+        config: ModelConfig,
+    ) -> Result<Self, Error> {
+        let mut opening = Self::begin_open(runtime, path, config)?;
+        loop {
+            if let Some(opened) = opening.wait(Duration::from_secs(3600)) {
+                return opened;
+            }
+        }
+    }
+
+    /// Begins to open a model on its own thread.
+    ///
+    /// # Errors
+    /// As [`Model::open`], as far as they can be known before the library is asked.
+    pub fn begin_open(
+        runtime: &Arc<Runtime>,
+        path: impl AsRef<Path>,
+        config: ModelConfig,
+    ) -> Result<Opening, Error> {
+        runtime.check_process()?;
+        config.validate(runtime.identity().generation, runtime.capabilities())?;
+        let path = path.as_ref().to_owned();
+        let (shared, opened) = actor::start(Arc::clone(runtime), path.clone(), config)?;
+        Ok(Opening {
+            runtime: Arc::clone(runtime),
+            path,
+            shared: Some(shared),
+            opened,
+        })
+    }
+
+    /// The library that runs it.
+    #[must_use]
+    pub fn runtime(&self) -> &Arc<Runtime> {
+        &self.runtime
+    }
+
+    /// The model's file.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings it was really opened with.
+    #[must_use]
+    pub fn effective(&self) -> &Effective {
+        &self.effective
+    }
+
+    /// Whether [`Model::close`] was called.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.shared.is_closed()
+    }
+
+    /// Ends all runs and gives the model back (`rkllm_destroy`). May be called again.
+    ///
+    /// Waits a moment for an idle library. One that is in a run is asked to abort, and its model
+    /// is destroyed when it has come back; the next [`Model::open`] waits for that.
+    #[doc(alias = "rkllm_destroy")]
+    pub fn close(&self) {
+        if self.forks == fork::generation() {
+            self.shared.close();
+            self.shared.gone.wait(CLOSE);
+        }
+    }
+
+    /// What is known of the model, and where from.
+    #[must_use]
+    pub fn info(&self) -> ModelInfo {
+        self.shared.state.info.lock().clone()
+    }
+
+    /// A question that the library asks and nobody has taken: while the model is opened, and between
+    /// the pieces of a run. See [`ModelConfig::tokenizer`].
+    #[must_use]
+    pub fn desk(&self) -> DeskHandle {
+        DeskHandle(self.shared.desk)
+    }
+
+    /// Whether somebody is in the middle of steps; then [`GenerateOptions::caller`] matters.
+    #[must_use]
+    pub fn in_steps(&self) -> bool {
+        self.shared.state.in_steps()
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        if self.forks != fork::generation() {
+            return Err(Error::Forked);
+        }
+        if self.is_closed() {
+            return Err(Error::Closed);
+        }
+        self.shared.desk.check_callbacks()
+    }
+}
+
+impl Drop for Model {
+    /// As [`Model::close`], without waiting.
+    fn drop(&mut self) {
+        if self.forks == fork::generation() {
+            self.shared.close();
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! What a call is given besides its input.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Caller;
+use crate::error::Error;
+use crate::input::Input;
+use crate::sampling::SamplingParams;
+
+/// Settings of one call.
+#[derive(Debug, Clone, Default)]
+pub struct GenerateOptions {
+    /// Most tokens of the answer; `None` for what the model was opened with.
+    pub max_new_tokens: Option<i32>,
+    /// Sampling of this call; before 1.3.0 it must be what the model was opened with.
+    pub sampling: SamplingParams,
+    /// Strings that end the answer, before which the text ends.
+    pub stop: Vec<String>,
+    /// Seed for sampling; the CPU runtime only.
+    pub seed: Option<u64>,
+    /// Deadline over waiting, prefill and answer.
+    pub timeout: Option<Duration>,
+    /// The adapter that is used, by its name.
+    pub lora: Option<String>,
+    /// Where the prompt's KV cache is saved.
+    pub save_prompt_cache: Option<PathBuf>,
+    /// Whether the conversation goes on from the run before (from 1.2.0).
+    pub keep_history: bool,
+    /// `user` or `tool` (from 1.2.1).
+    pub role: Option<String>,
+    /// Thinking mode of models that have one (from 1.2.1).
+    pub thinking: Option<bool>,
+    /// Who calls, where it is not the thread alone: the task of an event loop.
+    pub caller: Option<Caller>,
+}
+
+/// The inputs of a model that was opened for several (`n_batch`).
+#[derive(Debug, Clone)]
+pub struct Batch {
+    pub(crate) inputs: Vec<Input>,
+    pub(crate) roles: Option<Vec<String>>,
+    pub(crate) thinking: Option<Vec<bool>>,
+}
+
+impl Batch {
+    /// One input for each row.
+    #[must_use]
+    pub fn new(inputs: Vec<Input>) -> Self {
+        Self {
+            inputs,
+            roles: None,
+            thinking: None,
+        }
+    }
+
+    /// A role for each row, in place of the call's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are not as many as inputs.
+    pub fn with_roles(mut self, roles: Vec<String>) -> Result<Self, Error> {
+        as_many("role", roles.len(), self.inputs.len())?;
+        self.roles = Some(roles);
+        Ok(self)
+    }
+
+    /// Thinking mode for each row, in place of the call's.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there are not as many as inputs.
+    pub fn with_thinking(mut self, thinking: Vec<bool>) -> Result<Self, Error> {
+        as_many("thinking", thinking.len(), self.inputs.len())?;
+        self.thinking = Some(thinking);
+        Ok(self)
+    }
+}
+
+fn as_many(name: &str, got: usize, wanted: usize) -> Result<(), Error> {
+    if got == wanted {
+        return Ok(());
+    }
+    Err(Error::invalid_with_hint(
+        name,
+        format!("got {got} for {wanted} inputs"),
+        "Give one for all, or one for each input.",
+    ))
+}

@@ -1,0 +1,411 @@
+//! Calls that run the model.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::{Batch, Caller, GenerateOptions, Model};
+use crate::abi::Generation as Abi;
+use crate::actor::Template;
+use crate::callback::{FloatBlock, RowSpec, RunSpec};
+use crate::delivery::{Delivery, Limit, Rows, Terms};
+use crate::error::Error;
+use crate::input::{Input, Multimodal};
+use crate::output::{Generation, RowsKind};
+use crate::rows::RowStream;
+use crate::steps::Steps;
+use crate::stop::StopStrings;
+use crate::stream::TokenStream;
+
+impl Model {
+    /// Starts a run and returns its tokens as they come (`rkllm_run`). Never blocks: if another run
+    /// is under way, this one waits for its turn on the model's thread.
+    ///
+    /// # Errors
+    /// [`Error::Closed`], [`Error::Forked`], [`Error::Busy`] from inside a callback,
+    /// [`Error::InvalidArgument`], [`Error::UnsupportedFeature`], [`Error::ContextLength`] for more
+    /// tokens than the window holds; what goes wrong later comes from the stream.
+    #[doc(alias = "rkllm_run")]
+    pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Error> {
+        let rows = self.begin(Batch::new(vec![input]), options, None)?;
+        Ok(self.token_stream(&rows[0]))
+    }
+
+    /// Runs to the end and returns the whole answer.
+    ///
+    /// # Errors
+    /// As [`Model::stream`], and [`Error::Run`], [`Error::Timeout`].
+    pub fn generate(
+        &self,
+        input: Input,
+        options: &GenerateOptions,
+    ) -> Result<Generation, Arc<Error>> {
+        self.stream(input, options)
+            .map_err(Arc::new)?
+            .into_generation()
+    }
+
+    /// Starts a run of as many inputs as the model was opened for, and returns a stream for each.
+    /// Each ends at its own time; the library is asked to stop when none is wanted any more.
+    ///
+    /// # Errors
+    /// As [`Model::stream`].
+    pub fn stream_batch(
+        &self,
+        batch: Batch,
+        options: &GenerateOptions,
+    ) -> Result<Vec<TokenStream>, Error> {
+        let rows = self.begin(batch, options, None)?;
+        Ok(rows.iter().map(|row| self.token_stream(row)).collect())
+    }
+
+    /// Starts a run that gives rows instead of an answer: logits of each position, or hidden states
+    /// of the last layer. One stream for each input.
+    ///
+    /// # Errors
+    /// As [`Model::stream`]; [`Error::UnsupportedFeature`] for logits before 1.2.0.
+    pub fn stream_rows(
+        &self,
+        kind: RowsKind,
+        batch: Batch,
+        options: &GenerateOptions,
+    ) -> Result<Vec<RowStream>, Error> {
+        let able = self.runtime.capabilities();
+        able.require(kind.as_str())?;
+        let tokens = batch.inputs.iter().any(|i| matches!(i, Input::Tokens(_)));
+        let older = self.runtime.identity().generation < Abi::V1_3_0;
+        if kind == RowsKind::Logits && tokens && options.keep_history && older {
+            // Hazard G5: an assertion of the library, which ends the process.
+            let identity = self.runtime.identity();
+            return Err(Error::lacks(
+                "logits of tokens with keep_history",
+                "RKLLM 1.3.0 or later".to_owned(),
+                identity.generation,
+                identity.version.as_deref(),
+            ));
+        }
+        let rows = self.begin(batch, options, Some(kind))?;
+        let stream = |row| RowStream::new(self.token_stream(row), kind);
+        Ok(rows.iter().map(stream).collect())
+    }
+
+    /// The rows of one input, all together.
+    ///
+    /// # Errors
+    /// As [`Model::stream_rows`], and [`Error::Run`], [`Error::Timeout`].
+    pub fn rows(
+        &self,
+        kind: RowsKind,
+        input: Input,
+        options: &GenerateOptions,
+    ) -> Result<FloatBlock, Arc<Error>> {
+        let streams = self.stream_rows(kind, Batch::new(vec![input]), options);
+        let mut streams = streams.map_err(Arc::new)?;
+        streams.remove(0).into_block()
+    }
+
+    /// Starts a run that pauses after each token (from 1.2.1). Other runs wait until the steps end.
+    ///
+    /// # Errors
+    /// As [`Model::stream`].
+    pub fn steps(&self, input: Input, options: &GenerateOptions) -> Result<Steps, Error> {
+        self.check()?;
+        self.runtime.capabilities().require("pause")?;
+        if options.keep_history {
+            return Err(Error::invalid_with_hint(
+                "keep_history",
+                "a run in steps stands alone",
+                "Leave it out: the library pauses in single turns only.",
+            ));
+        }
+        self.shared.state.check_steps(options.caller)?;
+        let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
+        let terms = Terms {
+            stepping: true,
+            ..terms
+        };
+        let rows = self.deliveries(1, &terms);
+        let stream = self.token_stream(&rows[0]);
+        let shared = Arc::clone(&self.shared);
+        let caller = options.caller.unwrap_or_else(Caller::thread);
+        Ok(Steps::new(shared, spec, rows, stream, caller))
+    }
+
+    fn begin(
+        &self,
+        batch: Batch,
+        options: &GenerateOptions,
+        wants: Option<RowsKind>,
+    ) -> Result<Rows, Error> {
+        self.check()?;
+        self.shared.state.check_steps(options.caller)?;
+        let (spec, terms) = self.spec(batch, options, wants)?;
+        let rows = self.deliveries(spec.rows.len(), &terms);
+        self.shared.submit(spec, &rows)?;
+        Ok(rows)
+    }
+
+    fn deliveries(&self, count: usize, terms: &Terms) -> Rows {
+        let run = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
+        let delivery = || Delivery::new(run, terms.clone(), Arc::clone(&self.shared.watch));
+        (0..count).map(|_| delivery()).collect()
+    }
+
+    fn token_stream(&self, row: &Arc<Delivery>) -> TokenStream {
+        TokenStream::new(Arc::clone(row), self.forks, self.desk())
+    }
+
+    fn spec(
+        &self,
+        batch: Batch,
+        options: &GenerateOptions,
+        wants: Option<RowsKind>,
+    ) -> Result<(RunSpec, Terms), Error> {
+        let able = self.runtime.capabilities();
+        let count = batch.inputs.len();
+        self.check_count(count)?;
+        if options.keep_history {
+            able.require("keep_history")?;
+        }
+        if options.seed.is_some() {
+            able.require("seed")?;
+        }
+        let (max_new_tokens, limit) = self.limit(options)?;
+        let stop = StopStrings::new(&options.stop)?.map(Arc::new);
+        let sampling = self.sampling(options)?;
+        let lora = self.lora(options)?;
+        let save_prompt_cache = options.save_prompt_cache.as_deref();
+        let save_prompt_cache = save_prompt_cache.map(|p| self.cache_path(p)).transpose()?;
+        let role = options.role.as_deref().unwrap_or("user");
+        let rows = batch.inputs.into_iter().enumerate();
+        let rows = rows.map(|(at, input)| {
+            let role = batch.roles.as_ref().map_or(role, |roles| &roles[at]);
+            let thinking = batch.thinking.as_ref().map(|all| all[at]);
+            self.row(input, role, thinking.or(options.thinking))
+        });
+        let spec = RunSpec {
+            rows: rows.collect::<Result<_, _>>()?,
+            wants,
+            lora,
+            save_prompt_cache,
+            keep_history: options.keep_history,
+            sampling,
+            max_new_tokens,
+            seed: options.seed,
+        };
+        let terms = Terms {
+            limit,
+            stop,
+            timeout: options.timeout,
+            wants,
+            stepping: false,
+            row_of_batch: count > 1,
+        };
+        Ok((spec, terms))
+    }
+
+    /// The library walks over as many inputs as the model was opened for (hazard G6).
+    fn check_count(&self, count: usize) -> Result<(), Error> {
+        let wanted = usize::from(self.effective.n_batch);
+        if count == wanted {
+            return Ok(());
+        }
+        let hint = if wanted > 1 {
+            "Give a list of exactly so many, to generate_batch or stream_batch."
+        } else {
+            "Open the model with n_batch to run several inputs at once."
+        };
+        Err(Error::invalid_with_hint(
+            "n_batch",
+            format!(
+                "the model was opened for {wanted} {} a run, and got {count}",
+                if wanted == 1 { "input" } else { "inputs" }
+            ),
+            hint,
+        ))
+    }
+
+    fn row(&self, input: Input, role: &str, thinking: Option<bool>) -> Result<RowSpec, Error> {
+        let able = self.runtime.capabilities();
+        if role != "user" {
+            able.require("role")?;
+        }
+        if thinking.is_some() {
+            able.require("thinking")?;
+        }
+        if thinking == Some(true) && *self.shared.state.template.lock() != Template::Model {
+            return Err(Error::invalid_with_hint(
+                "thinking",
+                "the library ignores it once the model's chat template has been replaced",
+                "Open the model with template=\"model\", or write the switch into the prompt.",
+            ));
+        }
+        let role = CString::new(role).map_err(|_| {
+            Error::invalid_with_hint("role", "it holds a NUL", "Give \"user\" or \"tool\".")
+        })?;
+        self.check_input(&input)?;
+        Ok(RowSpec {
+            input: self.templated(input)?,
+            role,
+            thinking: thinking.unwrap_or(false),
+        })
+    }
+
+    /// What can be known to be wrong before the library sees it.
+    fn check_input(&self, input: &Input) -> Result<(), Error> {
+        let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
+        let tokens = input.positions();
+        if tokens > limit {
+            return Err(Error::ContextLength { tokens, limit });
+        }
+        let info = self.info();
+        let check_width = |name: &'static str, width: usize| match info.hidden_size {
+            Some((expected, _)) if width != expected => Err(Error::invalid_with_hint(
+                name,
+                format!("expected rows of {expected} floats, the model's width, got {width}"),
+                "Make the embeddings with this model's own embedding layer or encoder.",
+            )),
+            _ => Ok(()),
+        };
+        match input {
+            Input::Prompt(_) => Ok(()),
+            Input::Tokens(ids) => {
+                let Some((size, _)) = info.vocab_size else {
+                    return Ok(());
+                };
+                let outside = |id: &&i32| usize::try_from(**id).is_ok_and(|id| id >= size);
+                ids.iter().find(outside).map_or(Ok(()), |id| {
+                    Err(Error::invalid_with_hint(
+                        "tokens",
+                        format!("{id} is outside the vocabulary of {size}"),
+                        "Use the ids of this model's own tokenizer.",
+                    ))
+                })
+            }
+            Input::Embeddings(values) => check_width("embeddings", values.width()),
+            Input::Multimodal(multimodal) => {
+                self.check_multimodal(multimodal)?;
+                multimodal
+                    .widths()
+                    .try_for_each(|width| check_width("image_embed", width))
+            }
+        }
+    }
+
+    fn check_multimodal(&self, multimodal: &Multimodal) -> Result<(), Error> {
+        let able = self.runtime.capabilities();
+        if multimodal.needs_several() {
+            able.require("multi_image")?;
+        }
+        if multimodal.needs_markers() {
+            able.require("per_run_image_markers")?;
+        }
+        if multimodal.videos().is_some() {
+            able.require("video")?;
+        }
+        Ok(())
+    }
+
+    /// Puts our own template around text, for releases that have none.
+    fn templated(&self, input: Input) -> Result<Input, Error> {
+        let template = self.shared.state.template.lock();
+        match (&*template, input) {
+            (Template::Ours([system, prefix, postfix]), Input::Prompt(text)) => {
+                let text = text.to_string_lossy();
+                Input::prompt(&format!("{system}{prefix}{text}{postfix}"))
+            }
+            (_, input) => Ok(input),
+        }
+    }
+
+    fn lora(&self, options: &GenerateOptions) -> Result<Option<CString>, Error> {
+        let Some(name) = &options.lora else {
+            return Ok(None);
+        };
+        self.runtime.capabilities().require("lora")?;
+        if !self.shared.state.has_lora(name) {
+            let loaded: Vec<String> = self.loras().into_iter().map(|lora| lora.name).collect();
+            let have = if loaded.is_empty() {
+                "none is loaded".to_owned()
+            } else {
+                format!("loaded are {}", loaded.join(", "))
+            };
+            return Err(Error::invalid_with_hint(
+                "lora",
+                format!("there is no adapter named {name:?}; {have}"),
+                "Load it with load_lora(path, name=...) first.",
+            ));
+        }
+        crate::input::c_text("lora", name).map(Some)
+    }
+
+    /// Where a cache is to be written: the folder must be there, and the path must not depend on
+    /// where the process is when the run begins.
+    fn cache_path(&self, path: &Path) -> Result<CString, Error> {
+        self.runtime.capabilities().require("prompt_cache")?;
+        let what = "save_prompt_cache";
+        let whole = std::path::absolute(path)
+            .map_err(|error| Error::invalid(what, format!("{}: {error}", path.display())))?;
+        let folder = whole.parent().unwrap_or(Path::new("/"));
+        if whole.is_dir() {
+            let reason = format!("{} is a folder", whole.display());
+            return Err(Error::invalid_with_hint(
+                what,
+                reason,
+                "Give the path of a file.",
+            ));
+        }
+        if !folder.is_dir() {
+            return Err(Error::FileMissing {
+                what,
+                path: folder.to_owned(),
+            });
+        }
+        CString::new(whole.as_os_str().as_bytes())
+            .map_err(|_| Error::invalid(what, "the path holds a NUL byte"))
+    }
+
+    /// The run's limit for the library, and ours.
+    fn limit(&self, options: &GenerateOptions) -> Result<(i32, Limit), Error> {
+        let at_init = self.effective.max_new_tokens;
+        let wanted = options.max_new_tokens.unwrap_or(at_init);
+        if wanted <= 0 {
+            let hint = "Give a number of tokens above 0.";
+            return Err(Error::invalid_with_hint(
+                "max_new_tokens",
+                format!("got {wanted}"),
+                hint,
+            ));
+        }
+        let native = self.runtime.capabilities().has("per_run_max_new_tokens");
+        if wanted > at_init && !native {
+            return Err(Error::invalid_with_hint(
+                "max_new_tokens",
+                format!("{wanted} is above the {at_init} that this model was opened with"),
+                "Releases before 1.3.0 fix the limit when the model is opened: give it there.",
+            ));
+        }
+        let by_library = native || wanted == at_init;
+        let tokens = usize::try_from(wanted).unwrap_or(usize::MAX);
+        Ok((
+            if native { wanted } else { 0 },
+            Limit { tokens, by_library },
+        ))
+    }
+
+    /// The run's own sampling, if it differs from that of init.
+    fn sampling(
+        &self,
+        options: &GenerateOptions,
+    ) -> Result<Option<crate::sampling::Sampling>, Error> {
+        options.sampling.validate()?;
+        let merged = options.sampling.over(&self.effective.sampling);
+        if merged == self.effective.sampling {
+            return Ok(None);
+        }
+        self.runtime.capabilities().require("per_run_sampling")?;
+        Ok(Some(merged))
+    }
+}

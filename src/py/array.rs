@@ -1,0 +1,235 @@
+//! `FloatArray`: rows of floats, for NumPy and without it.
+
+use pyo3::exceptions::{PyBufferError, PyImportError, PyIndexError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
+
+use crate::callback::FloatBlock;
+use crate::ffi::dlpack;
+
+/// Floats in rows: logits, hidden states, embeddings.
+///
+/// They were copied once, out of the library's memory. `numpy.asarray(array)`, `to_numpy()` and
+/// `torch.from_dlpack(array)` look into this memory without another copy and keep it alive. A row is a
+/// `FloatArray` too, and shares it.
+///
+/// Example:
+///     >>> logits = llm.logits("Hello")  # doctest: +SKIP
+///     >>> logits.shape  # doctest: +SKIP
+///     (9, 49152)
+#[pyclass(module = "rkllm_rs", frozen, sequence)]
+#[derive(Clone)]
+pub(super) struct FloatArray {
+    block: FloatBlock,
+    first: usize,
+    /// One number for a vector, two for rows.
+    shape: Shape,
+}
+
+#[derive(Clone, Copy)]
+enum Shape {
+    Vector(usize),
+    Rows(usize, usize),
+}
+
+impl Shape {
+    fn numbers(self) -> Vec<usize> {
+        match self {
+            Self::Vector(length) => vec![length],
+            Self::Rows(rows, width) => vec![rows, width],
+        }
+    }
+
+    fn size(self) -> usize {
+        self.numbers().iter().product()
+    }
+}
+
+impl FloatArray {
+    pub(super) fn rows(block: FloatBlock) -> Self {
+        let shape = Shape::Rows(block.rows(), block.width());
+        Self {
+            block,
+            first: 0,
+            shape,
+        }
+    }
+
+    /// The only row of `block`.
+    pub(super) fn vector(block: FloatBlock) -> Self {
+        let shape = Shape::Vector(block.width());
+        Self {
+            block,
+            first: 0,
+            shape,
+        }
+    }
+
+    /// The memory, all of it.
+    pub(super) fn block(&self) -> FloatBlock {
+        self.block.clone()
+    }
+
+    pub(super) fn dimensions(&self) -> Vec<usize> {
+        self.shape.numbers()
+    }
+
+    /// Looks at the floats.
+    pub(super) fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
+        let size = self.shape.size();
+        self.block
+            .with(|values| look(&values[self.first..self.first + size]))
+    }
+
+    fn address(&self) -> usize {
+        self.block.address() + self.first * size_of::<f32>()
+    }
+}
+
+#[pymethods]
+impl FloatArray {
+    /// `(rows, width)`, or `(length,)`.
+    #[getter]
+    fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        PyTuple::new(py, self.shape.numbers())
+    }
+
+    /// 1 or 2.
+    #[getter]
+    fn ndim(&self) -> usize {
+        self.shape.numbers().len()
+    }
+
+    /// How many floats there are.
+    #[getter]
+    fn size(&self) -> usize {
+        self.shape.size()
+    }
+
+    /// How many bytes they take.
+    #[getter]
+    fn nbytes(&self) -> usize {
+        self.shape.size() * size_of::<f32>()
+    }
+
+    fn __len__(&self) -> usize {
+        match self.shape {
+            Shape::Vector(length) => length,
+            Shape::Rows(rows, _) => rows,
+        }
+    }
+
+    fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
+        let length = self.__len__();
+        // Subscripts come as they are written, negative ones too.
+        let at = if index < 0 {
+            length.checked_sub(index.unsigned_abs())
+        } else {
+            Some(index.unsigned_abs()).filter(|at| *at < length)
+        };
+        let at = at.ok_or_else(|| PyIndexError::new_err("no such row or element"))?;
+        match self.shape {
+            Shape::Vector(_) => {
+                let value = self.with(|values| values[at]);
+                Ok(f64::from(value).into_pyobject(py)?.into_any())
+            }
+            Shape::Rows(_, width) => {
+                let row = Self {
+                    block: self.block.clone(),
+                    first: self.first + at * width,
+                    shape: Shape::Vector(width),
+                };
+                Ok(Bound::new(py, row)?.into_any())
+            }
+        }
+    }
+
+    /// All floats, in one list or in one for each row.
+    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        self.with(|values| match self.shape {
+            Shape::Rows(_, width) if width > 0 => {
+                let rows = values.chunks_exact(width).map(|row| PyList::new(py, row));
+                PyList::new(py, rows.collect::<PyResult<Vec<_>>>()?)
+            }
+            _ => PyList::new(py, values),
+        })
+    }
+
+    /// All floats as bytes, row by row, in this machine's byte order.
+    fn tobytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let bytes: Vec<u8> = self.with(|values| {
+            values
+                .iter()
+                .flat_map(|value| value.to_ne_bytes())
+                .collect()
+        });
+        PyBytes::new(py, &bytes)
+    }
+
+    /// A NumPy array that looks into this memory.
+    ///
+    /// Raises:
+    ///     ImportError: NumPy is not installed (`pip install 'rkllm_rs[numpy]'`).
+    fn to_numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let numpy = py.import("numpy").map_err(|error| {
+            let text = "to_numpy() needs NumPy: pip install 'rkllm_rs[numpy]'; tolist() and tobytes() do without";
+            let raised = PyImportError::new_err(text);
+            raised.set_cause(py, Some(error));
+            raised
+        })?;
+        numpy.call_method1("asarray", (slf,))
+    }
+
+    /// NumPy's array interface, version 3.
+    #[getter]
+    fn __array_interface__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        dict.set_item("version", 3)?;
+        dict.set_item("shape", self.shape(py)?)?;
+        dict.set_item("typestr", TYPE)?;
+        dict.set_item("data", (self.address(), false))?;
+        Ok(dict)
+    }
+
+    /// DLPack's capsule. Nothing is copied, and there is one device.
+    #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
+    fn __dlpack__<'py>(
+        &self,
+        py: Python<'py>,
+        stream: Option<&Bound<'_, PyAny>>,
+        max_version: Option<&Bound<'_, PyAny>>,
+        dl_device: Option<(i32, i32)>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = max_version;
+        if stream.is_some() {
+            return Err(PyBufferError::new_err("memory of the CPU has no streams"));
+        }
+        if dl_device.is_some_and(|device| device != self.__dlpack_device__()) {
+            return Err(PyBufferError::new_err("the memory is the CPU's"));
+        }
+        if copy == Some(true) {
+            return Err(PyBufferError::new_err("this memory is lent, not copied"));
+        }
+        dlpack::capsule(py, &self.block, self.first, &self.shape.numbers())
+    }
+
+    /// `(1, 0)`: the CPU.
+    #[allow(clippy::unused_self, reason = "a method by DLPack's protocol")]
+    fn __dlpack_device__(&self) -> (i32, i32) {
+        (dlpack::CPU, 0)
+    }
+
+    fn __repr__(&self) -> String {
+        let shape: Vec<String> = self.dimensions().iter().map(usize::to_string).collect();
+        format!("<rkllm_rs.FloatArray {} float32>", shape.join(" x "))
+    }
+}
+
+/// NumPy's name of our floats.
+const TYPE: &str = if cfg!(target_endian = "little") {
+    "<f4"
+} else {
+    ">f4"
+};

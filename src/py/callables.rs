@@ -1,0 +1,83 @@
+//! What the program answers: tokenizer, embedder and `on_token`.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use super::buffer::floats;
+use super::convert;
+use crate::desk::{DeskHandle, Question, Response};
+
+/// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
+#[derive(Default)]
+pub(super) struct Callables {
+    pub(super) tokenizer: Option<Py<PyAny>>,
+    pub(super) embedder: Option<Py<PyAny>>,
+}
+
+/// Takes callables only.
+pub(super) fn callable(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+    if value.is_callable() {
+        Ok(value.clone().unbind())
+    } else {
+        Err(convert::wrong_type(name, "a callable", value))
+    }
+}
+
+impl Callables {
+    /// Token ids of a text by the program's tokenizer, if it gave one.
+    pub(super) fn tokenize(&self, py: Python<'_>, text: &str) -> PyResult<Option<Vec<i32>>> {
+        let Some(tokenizer) = &self.tokenizer else {
+            return Ok(None);
+        };
+        let ids = tokenizer.bind(py).call1((text,))?;
+        convert::integers("tokenizer", &ids).map(Some)
+    }
+
+    fn answer(&self, py: Python<'_>, question: &Question) -> PyResult<Response> {
+        match question {
+            Question::Tokenize { text, .. } => {
+                let ids = self.tokenize(py, text)?;
+                Ok(ids.map_or(Response::Failed, Response::Tokens))
+            }
+            Question::Embed { tokens, .. } => {
+                let Some(embedder) = &self.embedder else {
+                    return Ok(Response::Failed);
+                };
+                let rows = embedder.bind(py).call1((tokens.clone(),))?;
+                floats("embedder", &rows).map(|array| Response::Embeddings(array.values))
+            }
+        }
+    }
+}
+
+/// One who waits for a model, and answers its library's questions meanwhile.
+#[derive(Clone)]
+pub(super) struct Answerer {
+    pub(super) callables: Arc<Callables>,
+    pub(super) desk: DeskHandle,
+}
+
+impl Answerer {
+    /// Answers a waiting question, if there is one.
+    ///
+    /// # Errors
+    /// What the program's callable raised; the library is told that there is no answer.
+    pub(super) fn serve(&self, py: Python<'_>) -> PyResult<()> {
+        if self.callables.tokenizer.is_none() && self.callables.embedder.is_none() {
+            return Ok(());
+        }
+        let Some((number, question)) = self.desk.take() else {
+            return Ok(());
+        };
+        let answer = self
+            .desk
+            .in_callback(|| self.callables.answer(py, &question));
+        let (response, outcome) = match answer {
+            Ok(response) => (response, Ok(())),
+            Err(error) => (Response::Failed, Err(error)),
+        };
+        self.desk.answer(number, response);
+        outcome
+    }
+}

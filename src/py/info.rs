@@ -1,0 +1,145 @@
+//! `ModelInfo` and `LoraAdapter`.
+
+use std::ffi::OsString;
+
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::info::{self, Source};
+use crate::model;
+
+/// What is known of an open model, and where from; `RKLLM.info` makes it.
+///
+/// The C API tells nothing of a model. With the vendor's library it is known from the lines that it
+/// prints while it loads the model, and from results; with the CPU runtime from the model itself.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct ModelInfo(pub(super) info::ModelInfo);
+
+impl ModelInfo {
+    fn sources_of(&self) -> [(&'static str, Option<Source>); 8] {
+        let all = &self.0;
+        [
+            ("context_limit", all.context_limit.map(|known| known.1)),
+            ("vocab_size", all.vocab_size.map(|known| known.1)),
+            ("hidden_size", all.hidden_size.map(|known| known.1)),
+            ("platform", all.platform.as_ref().map(|known| known.1)),
+            ("npu_cores", all.npu_cores.map(|known| known.1)),
+            (
+                "toolkit_version",
+                all.toolkit_version.as_ref().map(|known| known.1),
+            ),
+            ("dtype", all.dtype.as_ref().map(|known| known.1)),
+            (
+                "driver_version",
+                all.driver_version.as_ref().map(|known| known.1),
+            ),
+        ]
+    }
+}
+
+#[pymethods]
+impl ModelInfo {
+    /// Longest context that the model was converted or trained for, in tokens, or `None`.
+    #[getter]
+    fn context_limit(&self) -> Option<usize> {
+        self.0.context_limit.map(|known| known.0)
+    }
+    /// Size of the vocabulary, or `None`.
+    #[getter]
+    fn vocab_size(&self) -> Option<usize> {
+        self.0.vocab_size.map(|known| known.0)
+    }
+    /// Width of embeddings and hidden states, or `None`.
+    #[getter]
+    fn hidden_size(&self) -> Option<usize> {
+        self.0.hidden_size.map(|known| known.0)
+    }
+    /// The chip that it was converted for, such as "RK3588", or `None`.
+    #[getter]
+    fn platform(&self) -> Option<&str> {
+        self.0.platform.as_ref().map(|known| known.0.as_str())
+    }
+    /// NPU cores that it was converted for, or `None`.
+    #[getter]
+    fn npu_cores(&self) -> Option<usize> {
+        self.0.npu_cores.map(|known| known.0)
+    }
+    /// Version of the toolkit that converted it, or `None`.
+    #[getter]
+    fn toolkit_version(&self) -> Option<&str> {
+        self.0
+            .toolkit_version
+            .as_ref()
+            .map(|known| known.0.as_str())
+    }
+    /// How its weights are quantised, such as "W8A8", or `None`.
+    #[getter]
+    fn dtype(&self) -> Option<&str> {
+        self.0.dtype.as_ref().map(|known| known.0.as_str())
+    }
+    /// Version of the NPU's kernel driver that the library found, or `None`.
+    #[getter]
+    fn driver_version(&self) -> Option<&str> {
+        self.0.driver_version.as_ref().map(|known| known.0.as_str())
+    }
+    /// For each fact that is known, where from: "log", "cpu runtime" or "results".
+    #[getter]
+    fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let dict = PyDict::new(py);
+        for (name, source) in self.sources_of() {
+            if let Some(source) = source {
+                dict.set_item(name, source.as_str())?;
+            }
+        }
+        Ok(dict)
+    }
+
+    fn __repr__(&self) -> String {
+        let text =
+            |value: Option<&str>| value.map_or("None".to_owned(), |text| format!("{text:?}"));
+        let number = |value: Option<usize>| value.map_or("None".to_owned(), |n| n.to_string());
+        format!(
+            "ModelInfo(context_limit={}, vocab_size={}, hidden_size={}, platform={}, npu_cores={}, toolkit_version={}, dtype={}, driver_version={})",
+            number(self.context_limit()),
+            number(self.vocab_size()),
+            number(self.hidden_size()),
+            text(self.platform()),
+            number(self.npu_cores()),
+            text(self.toolkit_version()),
+            text(self.dtype()),
+            text(self.driver_version()),
+        )
+    }
+}
+
+/// A loaded adapter (`RKLLMLoraAdapter`); `RKLLM.loras` lists them.
+#[pyclass(module = "rkllm_rs", frozen, eq)]
+#[derive(PartialEq)]
+pub(super) struct LoraAdapter(pub(super) model::LoraAdapter);
+
+#[pymethods]
+impl LoraAdapter {
+    /// The name that selects it in calls.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    /// Its file.
+    #[getter]
+    fn path(&self) -> OsString {
+        self.0.path.clone().into_os_string()
+    }
+    /// Its strength.
+    #[getter]
+    fn scale(&self) -> f32 {
+        self.0.scale
+    }
+    fn __repr__(&self) -> String {
+        format!(
+            "LoraAdapter(name={:?}, path=\"{}\", scale={})",
+            self.0.name,
+            self.0.path.display(),
+            self.0.scale
+        )
+    }
+}

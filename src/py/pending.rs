@@ -1,0 +1,69 @@
+//! `Pending`: what a model's thread will answer, to be waited for or awaited.
+
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use spin::Mutex;
+
+use super::callables::Answerer;
+use super::errors::raise;
+use crate::model;
+
+/// An answer that will come; `result()` waits for it, `await _aio.done(pending)` in an event loop.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+pub(super) struct Pending {
+    /// None where the answer was there at once.
+    pending: Option<Mutex<model::Pending>>,
+    answerer: Answerer,
+}
+
+impl Pending {
+    pub(super) fn new(pending: Option<model::Pending>, answerer: Answerer) -> Self {
+        Self {
+            pending: pending.map(Mutex::new),
+            answerer,
+        }
+    }
+
+    fn finish(py: Python<'_>, answer: Result<Vec<i32>, crate::Error>) -> PyResult<Vec<i32>> {
+        super::vendor_log::pass_on(py);
+        answer.map_err(|error| raise(py, &error))
+    }
+}
+
+#[pymethods]
+impl Pending {
+    /// Waits; numbers, or an empty list where there are none to give.
+    fn result(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+        let Some(pending) = &self.pending else {
+            return Ok(Vec::new());
+        };
+        loop {
+            self.answerer.serve(py)?;
+            if let Some(answer) = super::detach(py, || pending.lock().wait(super::STEP)) {
+                return Self::finish(py, answer);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    /// The answer in a tuple if it is there.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Vec<i32>,)>> {
+        let Some(pending) = &self.pending else {
+            return Ok(Some((Vec::new(),)));
+        };
+        self.answerer.serve(py)?;
+        match pending.lock().wait(std::time::Duration::ZERO) {
+            Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
+            None => Ok(None),
+        }
+    }
+
+    /// A descriptor that becomes readable with the answer; `None` if it is there already.
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        let Some(pending) = &self.pending else {
+            return Ok(None);
+        };
+        let armed = pending.lock().arm();
+        armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+}

@@ -1,0 +1,164 @@
+//! `ArrayStream`: logits and hidden states as they come.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::prelude::*;
+use spin::Mutex;
+
+use super::array::FloatArray;
+use super::callables::Answerer;
+use super::errors::with_partial;
+use super::stream::wait_async;
+use crate::callback::FloatBlock;
+use crate::error::Error;
+use crate::rows::{self, RowStream};
+use crate::stream::{Poll, StreamHandle};
+
+/// Logits or hidden states, one `FloatArray` for each callback of the library; `RKLLM.stream_logits` and
+/// `RKLLM.stream_hidden_states` make it.
+///
+/// Iterate with `for` or `async for`. A stream that nothing refers to any more cancels its run.
+#[pyclass(module = "rkllm_rs", frozen, weakref)]
+pub(super) struct ArrayStream {
+    stream: Mutex<RowStream>,
+    handle: StreamHandle,
+    answerer: Answerer,
+    /// What `result` has taken so far, when it was interrupted.
+    taken: Mutex<Vec<FloatBlock>>,
+}
+
+impl ArrayStream {
+    pub(super) fn new(stream: RowStream, answerer: Answerer) -> Self {
+        let handle = stream.handle().clone();
+        Self {
+            stream: Mutex::new(stream),
+            handle,
+            answerer,
+            taken: Mutex::new(Vec::new()),
+        }
+    }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        super::wait(py, |step| self.handle.wait(step).then_some(()))
+            .and_then(|()| py.check_signals())
+            .and_then(|()| self.answerer.serve(py))
+            .inspect_err(|_| self.handle.cancel())
+    }
+
+    fn fail(py: Python<'_>, error: &Arc<Error>) -> PyErr {
+        super::vendor_log::pass_on(py);
+        with_partial(py, error, || Ok(py.None()))
+    }
+
+    /// The next block, `None` when one has to be waited for; an end without error is `Err(Ok)`.
+    fn poll(&self, py: Python<'_>) -> Result<Option<FloatBlock>, PyResult<()>> {
+        match self.stream.lock().poll() {
+            Poll::Ready(block) => Ok(Some(block)),
+            Poll::Nothing => Ok(None),
+            Poll::Ended(Ok(())) => {
+                super::vendor_log::pass_on(py);
+                Err(Ok(()))
+            }
+            Poll::Ended(Err(error)) => Err(Err(Self::fail(py, &error))),
+        }
+    }
+
+    /// All rows in one array, if the run has ended.
+    fn finished(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
+        loop {
+            match self.poll(py) {
+                Ok(Some(block)) => self.taken.lock().push(block),
+                Ok(None) => {
+                    self.answerer
+                        .serve(py)
+                        .inspect_err(|_| self.handle.cancel())?;
+                    return Ok(None);
+                }
+                Err(Err(error)) => return Err(error),
+                Err(Ok(())) => {
+                    let blocks = std::mem::take(&mut *self.taken.lock());
+                    let kind = self.stream.lock().kind();
+                    let all = rows::join(blocks, kind).map_err(|error| Self::fail(py, &error))?;
+                    return Ok(Some(FloatArray::rows(all)));
+                }
+            }
+        }
+    }
+}
+
+#[pymethods]
+impl ArrayStream {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
+        loop {
+            match self.poll(py) {
+                Ok(Some(block)) => return Ok(Some(FloatArray::rows(block))),
+                Ok(None) => self.wait(py)?,
+                Err(ended) => return ended.map(|()| None),
+            }
+        }
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        wait_async(slf.py(), slf.as_any())
+    }
+
+    /// The next array, `None` if it has to be waited for; for the event loop.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
+        match self.poll(py) {
+            Ok(Some(block)) => Ok(Some(FloatArray::rows(block))),
+            Ok(None) => {
+                self.answerer
+                    .serve(py)
+                    .inspect_err(|_| self.handle.cancel())?;
+                Ok(None)
+            }
+            Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    /// A descriptor that becomes readable when something comes; `None` if it is there already.
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        let armed = self.stream.lock().arm();
+        armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    /// Ends the run (`rkllm_abort`), from any thread; iteration then ends normally.
+    fn cancel(&self, py: Python<'_>) {
+        super::detach(py, || self.handle.cancel());
+    }
+
+    /// Waits for the end and gives all rows that were not read, in one array.
+    ///
+    /// Raises:
+    ///     GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
+    ///     GenerationTimeout: The deadline passed.
+    ///     ContextLengthError: More tokens than the context window holds.
+    fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
+        loop {
+            match self.finished(py)? {
+                Some(array) => return Ok(array),
+                None => self.wait(py)?,
+            }
+        }
+    }
+
+    /// The same in a tuple if the run has ended; for the event loop.
+    fn _finished(&self, py: Python<'_>) -> PyResult<Option<(FloatArray,)>> {
+        Ok(self.finished(py)?.map(|array| (array,)))
+    }
+
+    fn __repr__(&self) -> String {
+        let kind = self.stream.lock().kind().as_str();
+        format!("<rkllm_rs.ArrayStream of {kind}>")
+    }
+}

@@ -1,0 +1,253 @@
+//! `Steps`: a run that pauses after each token.
+
+use std::sync::Arc;
+
+use pyo3::exceptions::{PyOSError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::prelude::*;
+use spin::Mutex;
+
+use super::callables::Answerer;
+use super::errors::{raise, with_partial};
+use super::inputs::input;
+use super::outputs::{Chunk, Generation};
+use super::stream::{chunk, wait_async};
+use crate::error::Error;
+use crate::output;
+use crate::steps;
+use crate::stream::{Poll, StreamHandle};
+
+/// A run that pauses after each token; `RKLLM.steps` makes it.
+///
+/// Works as a generator: `next()`, or a `for` or `async for` loop, lets the model go on with the token it
+/// has just given; `send(input)` puts something else in that token's place. Between two tokens the KV cache
+/// can be looked at and changed. Other runs on the model wait until the steps end: with the answer, by
+/// `close()`, by leaving a `with` block, or when nothing refers to them any more.
+#[pyclass(module = "rkllm_rs", frozen, weakref)]
+#[allow(clippy::struct_field_names, reason = "they are the steps")]
+pub(super) struct Steps {
+    steps: Mutex<steps::Steps>,
+    handle: StreamHandle,
+    answerer: Answerer,
+    on_token: Option<Py<PyAny>>,
+    /// An event loop has let the model go on, and waits.
+    going: Mutex<bool>,
+}
+
+impl Steps {
+    pub(super) fn new(
+        steps: steps::Steps,
+        answerer: Answerer,
+        on_token: Option<Py<PyAny>>,
+    ) -> Self {
+        let handle = steps.handle().clone();
+        Self {
+            steps: Mutex::new(steps),
+            handle,
+            answerer,
+            on_token,
+            going: Mutex::new(false),
+        }
+    }
+
+    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+        super::vendor_log::pass_on(py);
+        with_partial(py, error, || {
+            let (text, ids) = self.steps.lock().so_far();
+            let perf = output::PerfStats {
+                tokens: ids.len(),
+                ..Default::default()
+            };
+            Ok(Py::new(py, Generation::of(py, &text, &ids, "cancelled", perf)?)?.into_any())
+        })
+    }
+
+    fn advance(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let next = next.filter(|next| !next.is_none()).map(input).transpose()?;
+        let advanced = self.steps.lock().advance(next);
+        advanced.map_err(|error| raise(py, &error))
+    }
+
+    /// The token if it is there; `None` when it has to be waited for, `Err(Ok)` at the end.
+    fn poll(&self, py: Python<'_>) -> Result<Option<Py<Chunk>>, PyResult<()>> {
+        let polled = self.steps.lock().poll();
+        match polled {
+            Poll::Ready(token) => {
+                let made = chunk(py, &token.text, token.token_id).and_then(|made| {
+                    if let Some(on_token) = &self.on_token {
+                        let told = || on_token.call1(py, (made.clone_ref(py),));
+                        self.answerer
+                            .desk
+                            .in_callback(told)
+                            .inspect_err(|_| self.handle.cancel())?;
+                    }
+                    Ok(made)
+                });
+                made.map(Some).map_err(Err)
+            }
+            Poll::Nothing => match self.answerer.serve(py) {
+                Ok(()) => Ok(None),
+                Err(error) => {
+                    self.handle.cancel();
+                    Err(Err(error))
+                }
+            },
+            Poll::Ended(Ok(())) => {
+                super::vendor_log::pass_on(py);
+                Err(Ok(()))
+            }
+            Poll::Ended(Err(error)) => Err(Err(self.fail(py, &error))),
+        }
+    }
+
+    fn step(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<Chunk>>> {
+        self.advance(py, next)?;
+        loop {
+            match self.poll(py) {
+                Ok(Some(chunk)) => {
+                    self.settle(py)?;
+                    return Ok(Some(chunk));
+                }
+                Ok(None) => self.wait(py)?,
+                Err(ended) => return ended.map(|()| None),
+            }
+        }
+    }
+
+    fn wait(&self, py: Python<'_>) -> PyResult<()> {
+        super::wait(py, |step| self.handle.wait(step).then_some(()))
+            .and_then(|()| py.check_signals())
+            .inspect_err(|_| self.handle.cancel())
+    }
+
+    /// Waits until the library has really paused, so that what the caller asks next meets it so.
+    fn settle(&self, py: Python<'_>) -> PyResult<()> {
+        while !self.steps.lock().is_paused() && !self.handle.has_ended() {
+            self.wait(py)?;
+        }
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl Steps {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        self.step(py, None)
+    }
+
+    /// Lets the model go on with `input` in the place of the token it has just given, and returns the next.
+    ///
+    /// To keep that token and add to it, send it along: `Tokens([step.token_id, ...])`. `None` goes on with
+    /// the token itself.
+    ///
+    /// Raises:
+    ///     StopIteration: The answer has ended.
+    ///     InvalidArgumentError: Before the first token.
+    fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<Chunk>> {
+        let next = self.step(py, Some(input))?;
+        next.ok_or_else(|| PyStopIteration::new_err(()))
+    }
+
+    fn __aiter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        wait_async(slf.py(), slf.as_any())
+    }
+
+    /// `send` for an event loop.
+    ///
+    /// Raises:
+    ///     StopAsyncIteration: The answer has ended.
+    ///     InvalidArgumentError: Before the first token.
+    fn asend<'py>(
+        slf: &Bound<'py, Self>,
+        input: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let steps = slf.get();
+        steps.advance(slf.py(), Some(input))?;
+        *steps.going.lock() = true;
+        wait_async(slf.py(), slf.as_any())
+    }
+
+    /// The next token, `None` if it has to be waited for; for the event loop.
+    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        if !std::mem::replace(&mut *self.going.lock(), true) {
+            self.advance(py, None)?;
+        }
+        match self.poll(py) {
+            Ok(Some(chunk)) => {
+                *self.going.lock() = false;
+                self.settle(py)?;
+                Ok(Some(chunk))
+            }
+            Ok(None) => Ok(None),
+            Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
+            Err(Err(error)) => Err(error),
+        }
+    }
+
+    /// A descriptor that becomes readable when something comes; `None` if it is there already.
+    fn _arm(&self) -> PyResult<Option<i32>> {
+        let armed = self.steps.lock().arm();
+        armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    /// Ends the steps, from any thread; again, or after the end, it does nothing.
+    fn close(&self, py: Python<'_>) {
+        super::detach(py, || self.steps.lock().close());
+    }
+
+    /// The same.
+    fn cancel(&self, py: Python<'_>) {
+        self.close(py);
+    }
+
+    /// All that has come, after the end.
+    ///
+    /// Raises:
+    ///     InvalidArgumentError: The steps have not ended.
+    ///     GenerationError: The run failed.
+    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+        let found = self.steps.lock().generation();
+        match found {
+            Some(Ok(generation)) => Generation::new(py, &generation),
+            Some(Err(error)) => Err(self.fail(py, &error)),
+            None => Err(raise(
+                py,
+                &Error::invalid_with_hint(
+                    "result",
+                    "the steps have not ended",
+                    "Take all tokens, or call close() first.",
+                ),
+            )),
+        }
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.close(py);
+    }
+
+    fn __repr__(&self) -> String {
+        let (text, ids) = self.steps.lock().so_far();
+        format!(
+            "<rkllm_rs.Steps: {} tokens, {} characters>",
+            ids.len(),
+            text.chars().count()
+        )
+    }
+}
