@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import sysconfig
+import time
 import warnings
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -151,10 +152,22 @@ class NullModel:
             self.llm = RKLLM(model, backend="npu", library=library)
         handle = ctypes.CDLL(library)
         self.stamps = (ctypes.c_int64 * (1 << 16)).in_dll(handle, "null_stamps")
+        self._memcpy = handle.null_memcpy
+        self._memcpy.argtypes, self._memcpy.restype = [ctypes.c_size_t], ctypes.c_int64
 
     def stream(self, tokens: int, microseconds: int = 0) -> rkllm_rs.TokenStream:
         """Starts a run of so many tokens."""
         return self.llm.stream(f"{tokens} {microseconds} {TOKEN}")
+
+    def produced(self, tokens: int, stop: list[str] | None) -> float:
+        """Nanoseconds that the library's thread takes for each token of a run that nobody reads."""
+        start = time.perf_counter_ns()
+        self.llm.stream(f"{tokens} 0 {TOKEN}", stop=stop).result()
+        return (time.perf_counter_ns() - start) / tokens
+
+    def memcpy(self, floats: int) -> int:
+        """Nanoseconds of one memcpy of so many floats, warm on both sides."""
+        return int(self._memcpy(floats))
 
     def close(self) -> None:
         """Closes the model."""

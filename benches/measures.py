@@ -56,12 +56,57 @@ def throughput(size: Size) -> list[Row]:
 
 
 def asynchronous(size: Size) -> list[Row]:
-    """``async for`` beside ``for``: for information."""
-    model, count = NullModel(), size.tokens // 5
-    row = Row("async for over str (floor: for)", "ns/token")
+    """``async for`` over items that are there, beside an asynchronous iterator written in C."""
+    floor, model, count = str_floor(), NullModel(), size.tokens // 5
+    row = Row("async for over str", "ns/token", target=2.0)
     for _ in range(size.rounds):
+        row.floor.append(asyncio.run(timed_async(floor.async_strings(count, TOKEN), count)))
         row.ours.append(asyncio.run(timed_async(model.stream(count).texts(), count)))
-        row.floor.append(timed(model.stream(count).texts(), count)[0])
+    model.close()
+    return [row]
+
+
+def rows_of_floats(size: Size) -> list[Row]:
+    """Logits and hidden states, from the library's memory to an array in Python."""
+    import numpy as np
+
+    model = NullModel()
+    shapes = (
+        ("logits 1 x 151936", model.llm.stream_logits, 1, 151_936, 1.3),
+        ("hidden states 128 x 2048", model.llm.stream_hidden_states, 128, 2048, 1.5),
+    )
+    rows = []
+    for name, call, count, width, target in shapes:
+        callback = Row(f"{name}: the callback", "us", target=target)
+        array = Row(f"{name}: callback to NumPy array", "us", target=target)
+        for _ in range(size.rounds):
+            callbacks, arrays = [], []
+            for _ in range(size.starts):
+                stream = call(f"{count} {width}")
+                got = np.asarray(next(stream))
+                arrays.append(time.monotonic_ns() - model.stamps[0])
+                callbacks.append(model.stamps[1] - model.stamps[0])
+                list(stream)
+                del got
+            # Not in between: each would find the other's memory in the caches.
+            copies = [model.memcpy(count * width) for _ in range(size.starts)]
+            for row, ours in ((callback, callbacks), (array, arrays)):
+                row.ours.append(statistics.median(ours) / 1e3)
+                row.floor.append(statistics.median(copies) / 1e3)
+        rows += [callback, array]
+    model.close()
+    return rows
+
+
+def stopping(size: Size) -> list[Row]:
+    """What eight stop strings cost a token: the same run with and without them."""
+    model, count = NullModel(), size.tokens
+    # Each begins as the tokens do, so that every token could be the beginning of one.
+    stop = [TOKEN * at + "\n" for at in range(1, 5)] + ["\n\n", "</s>", "<|im_end|>", "Observation:"]
+    row = Row("eight stop strings", "ns/token", target=50.0, difference=True)
+    for _ in range(size.rounds):
+        row.ours.append(model.produced(count, stop))
+        row.floor.append(model.produced(count, None))
     model.close()
     return [row]
 
@@ -199,4 +244,6 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "import": imported,
     "memory": memory,
     "async": asynchronous,
+    "rows": rows_of_floats,
+    "stop": stopping,
 }

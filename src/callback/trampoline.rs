@@ -97,6 +97,7 @@ fn hand_on<R: ResultStruct>(delivery: &Delivery, result: &R) -> Verdict {
         if delivery.has_ended() {
             return Verdict::Release;
         }
+        delivery.rows_come();
         // SAFETY: the library shows `rows` × `width` floats that live for this call (rkllm.h:
         // RKLLMResultLogits, RKLLMResultLastHiddenLayer).
         match unsafe { FloatBlock::copy(kind, values, rows, width) } {

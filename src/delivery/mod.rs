@@ -70,6 +70,8 @@ pub(crate) struct Delivery {
     watch: Arc<Watch>,
     abort_wanted: AtomicBool,
     ended: AtomicBool,
+    /// Rows are being copied: the reader is awake already, and they come in a moment.
+    arriving: AtomicBool,
     run: u64,
     terms: Terms,
     submitted: Instant,
@@ -87,6 +89,7 @@ impl Delivery {
             watch,
             abort_wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
+            arriving: AtomicBool::new(false),
             run,
             terms,
             submitted,
@@ -184,9 +187,17 @@ impl Delivery {
         }
     }
 
+    /// Rows are about to be copied: a reader that sleeps wakes meanwhile.
+    pub(crate) fn rows_come(&self) {
+        let inner = self.inner.lock();
+        self.arriving.store(true, Ordering::Release);
+        self.wake(inner, Side::Vendor);
+    }
+
     /// Rows that were copied.
     pub(crate) fn rows(&self, block: FloatBlock) {
         let mut inner = self.inner.lock();
+        self.arriving.store(false, Ordering::Release);
         inner.calls += 1;
         if inner.ending.is_some() {
             return;
@@ -200,6 +211,7 @@ impl Delivery {
     /// The library called with something that cannot be used: the run ends, the caller is told.
     #[cold]
     pub(crate) fn unusable(&self, reason: String) {
+        self.arriving.store(false, Ordering::Release);
         let error = Error::Run {
             function: "rkllm_run",
             reason,
@@ -252,6 +264,7 @@ impl Delivery {
 
     /// Our own code panicked inside the callback: the run ends, the caller is told.
     pub(crate) fn panicked(&self) {
+        self.arriving.store(false, Ordering::Release);
         self.inner.lock().panicked = true;
         self.want_abort();
     }

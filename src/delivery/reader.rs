@@ -1,6 +1,9 @@
 //! The reader's side of a run.
 
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
+
+use parking_lot::MutexGuard;
 
 use super::Delivery;
 use super::buffer::{Batch, Inner};
@@ -18,6 +21,9 @@ pub(crate) enum Taken {
     /// Nothing more will come.
     Ended(Ending),
 }
+
+/// How long a reader stays awake for rows that are being copied.
+const ARRIVAL: Duration = Duration::from_micros(200);
 
 impl Delivery {
     /// Swaps what has come into `batch` (emptied before; its room is used again).
@@ -43,8 +49,17 @@ impl Delivery {
         }
     }
 
+    /// Stays awake while rows are being copied, which takes less than going to sleep and waking again.
+    fn await_arrival(&self) {
+        let until = Instant::now() + ARRIVAL;
+        while self.arriving.load(Ordering::Acquire) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
     /// Sleeps until there is something to take; false when `limit` has passed first.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
+        self.await_arrival();
         let mut inner = self.inner.lock();
         let ready = |inner: &mut Inner| {
             inner.ready() && {
@@ -59,6 +74,9 @@ impl Delivery {
         let until = Instant::now() + limit;
         loop {
             let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
+            if self.arriving.load(Ordering::Acquire) {
+                MutexGuard::unlocked(&mut inner, || self.await_arrival());
+            }
             if ready(&mut inner) {
                 return true;
             }
@@ -74,6 +92,7 @@ impl Delivery {
 
     /// Asks for `wake` to be signalled once when something comes; true when something is there.
     pub(crate) fn arm(&self, wake: WakePair) -> bool {
+        self.await_arrival();
         let mut inner = self.inner.lock();
         if inner.ready() {
             inner.poked = false;
