@@ -1,0 +1,110 @@
+"""Runs the same question on NPU and CPU, and prints the figures side by side.
+
+Usage: python examples/backend_comparison.py --npu model.rkllm --cpu model.gguf
+
+A backend that is not there is left out, with the reason.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+import warnings
+from dataclasses import dataclass
+from typing import Literal
+
+from rkllm_rs import RKLLM, RkllmError, RkllmWarning, SamplingParams, backends
+
+QUESTION = "Explain in two sentences why the sky is blue."
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What was measured on one backend, or why nothing was."""
+
+    backend: str
+    load_s: float | None = None
+    first_token_ms: float | None = None
+    tokens_per_second: float | None = None
+    tokens: int | None = None
+    missing: str | None = None
+
+
+def benchmark_backend(
+    backend: Literal["npu", "cpu"], model: str | None, *, question: str = QUESTION, max_new_tokens: int = 64
+) -> Figures:
+    """Loads a model on one backend and lets it answer.
+
+    Args:
+        backend: Which one.
+        model: A file that it runs: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
+        question: What is asked.
+        max_new_tokens: Most tokens of the answer.
+
+    Returns:
+        The figures, or in ``missing`` the reason why there are none.
+    """
+    status = next(status for status in backends() if status.name == backend)
+    if status.library is None:
+        return Figures(backend, missing="\n".join(filter(None, (status.reason, status.hint))))
+    if model is None:
+        return Figures(backend, missing=f"no model was given: --{backend} FILE")
+    try:
+        with warnings.catch_warnings():
+            # That no device was found; whether it runs all the same is seen here.
+            warnings.simplefilter("ignore", RkllmWarning)
+            begin = time.perf_counter()
+            llm = RKLLM(model, backend=backend, max_context_len=1024, sampling=SamplingParams(top_k=1))
+            load = time.perf_counter() - begin
+        with llm:
+            # The first run warms the caches of the machine up.
+            llm.generate(question, max_new_tokens=1)
+            llm.clear_kv_cache()
+            perf = llm.generate(question, max_new_tokens=max_new_tokens).perf
+    except RkllmError as error:
+        return Figures(backend, missing=str(error))
+    return Figures(
+        backend, load, perf.time_to_first_token_ms, perf.generate_tokens_per_second, perf.generate_tokens
+    )
+
+
+def table(columns: list[Figures]) -> str:
+    """The figures side by side."""
+
+    def line(name: str, values: list[str]) -> str:
+        return f"{name:<22}" + "".join(f"{value:>14}" for value in values)
+
+    def number(value: float | None, digits: int) -> str:
+        return "-" if value is None else f"{value:.{digits}f}"
+
+    return "\n".join(
+        [
+            line("", [column.backend for column in columns]),
+            line("load, s", [number(column.load_s, 2) for column in columns]),
+            line("first token, ms", [number(column.first_token_ms, 0) for column in columns]),
+            line("tokens per second", [number(column.tokens_per_second, 1) for column in columns]),
+            line("tokens", [number(column.tokens, 0) for column in columns]),
+        ]
+    )
+
+
+def main() -> None:
+    """Runs the example."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--npu", metavar="MODEL", help="a .rkllm file")
+    parser.add_argument("--cpu", metavar="MODEL", help="a .gguf file of the same model")
+    parser.add_argument("--max-new-tokens", type=int, default=64)
+    arguments = parser.parse_args()
+
+    columns = [
+        benchmark_backend("npu", arguments.npu, max_new_tokens=arguments.max_new_tokens),
+        benchmark_backend("cpu", arguments.cpu, max_new_tokens=arguments.max_new_tokens),
+    ]
+    print(table(columns))
+    for column in columns:
+        if column.missing:
+            print(f"\n{column.backend} is missing: {column.missing}")
+
+
+if __name__ == "__main__":
+    main()
