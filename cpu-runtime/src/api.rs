@@ -5,6 +5,7 @@
 
 use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use rkllm_rs::ffi::v1_3_0::{
     LLMHandle, RKLLMCallback, RKLLMCrossAttnParam, RKLLMInferParam, RKLLMInput, RKLLMLoraAdapter,
@@ -12,8 +13,10 @@ use rkllm_rs::ffi::v1_3_0::{
 };
 
 use crate::callback::{Callback, Userdata};
+use crate::flag::Running;
 use crate::instance::{self, Instance};
-use crate::{log, params, request};
+use crate::request::{self, Request};
+use crate::{log, params};
 
 /// Runs `work` and returns its number, or −1 with an `E` line.
 pub(crate) fn or_minus_one(work: impl FnOnce() -> Result<c_int, String>) -> c_int {
@@ -103,6 +106,24 @@ pub unsafe extern "C" fn rkllm_init(
     })
 }
 
+/// Enters a run and copies what it is asked to do.
+///
+/// # Safety
+///
+/// As [`rkllm_run`].
+unsafe fn enter(
+    handle: LLMHandle,
+    inputs: *mut RKLLMInput,
+    infer: *mut RKLLMInferParam,
+) -> Result<(Arc<Instance>, Running, Request), String> {
+    let instance = instance::find(handle.addr())?;
+    let running = instance.enter()?;
+    let width = instance.model.embedding_width();
+    // SAFETY: by this function's contract.
+    let request = unsafe { request::read(inputs, infer, instance.rows, width)? };
+    Ok((instance, running, request))
+}
+
 /// Runs until the end, an abort or a pause; the callback is called on the calling thread.
 ///
 /// # Safety
@@ -116,11 +137,8 @@ pub unsafe extern "C" fn rkllm_run(
     userdata: *mut c_void,
 ) -> c_int {
     guard(|| {
-        let instance = instance::find(handle.addr())?;
-        let running = instance.enter()?;
-        let width = instance.model.embedding_width();
         // SAFETY: by this function's contract.
-        let request = unsafe { request::read(inputs, infer, instance.rows, width)? };
+        let (instance, running, request) = unsafe { enter(handle, inputs, infer)? };
         instance.run(&running, &request, Userdata(userdata))
     })
 }
@@ -138,11 +156,8 @@ pub unsafe extern "C" fn rkllm_run_async(
     userdata: *mut c_void,
 ) -> c_int {
     guard(|| {
-        let instance = instance::find(handle.addr())?;
-        let running = instance.enter()?;
-        let width = instance.model.embedding_width();
         // SAFETY: by this function's contract.
-        let request = unsafe { request::read(inputs, infer, instance.rows, width)? };
+        let (instance, running, request) = unsafe { enter(handle, inputs, infer)? };
         let userdata = Userdata(userdata);
         let work = move || {
             let userdata = userdata;
