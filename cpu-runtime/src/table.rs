@@ -19,6 +19,7 @@ static TABLE: CpuTable = CpuTable {
     embd_size,
     context_limit,
     set_seed,
+    tokenize,
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.
@@ -31,6 +32,20 @@ pub extern "C" fn rkllm_rs_cpu_table(version: u32) -> *const CpuTable {
     }
 }
 
+/// # Safety
+///
+/// `text` points to `len` bytes that stay while they are used, or `len` is 0.
+unsafe fn bytes<'a>(text: *const c_char, len: usize) -> Result<&'a [u8], String> {
+    if len == 0 {
+        return Ok(&[]);
+    }
+    if text.is_null() || len > i32::MAX as usize {
+        return Err("no text of that length".into());
+    }
+    // SAFETY: by this function's contract.
+    Ok(unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) })
+}
+
 unsafe extern "C" fn count_tokens(
     h: LLMHandle,
     text: *const c_char,
@@ -41,15 +56,8 @@ unsafe extern "C" fn count_tokens(
         let instance = instance::find(h.addr())?;
         // SAFETY: NULL or NUL-terminated, as the table's documentation demands.
         let role = unsafe { request::role(role)? };
-        if text.is_null() && len > 0 || len > i32::MAX as usize {
-            return Err("count_tokens: no text of that length".into());
-        }
-        let text = if len == 0 {
-            &[]
-        } else {
-            // SAFETY: the caller gives `len` bytes.
-            unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) }
-        };
+        // SAFETY: the caller gives `len` bytes.
+        let text = unsafe { bytes(text, len)? };
         let count = instance.count(Turn {
             role,
             text,
@@ -79,5 +87,33 @@ unsafe extern "C" fn set_seed(h: LLMHandle, has_seed: c_int, seed: u64) -> c_int
     guard(|| {
         instance::find(h.addr())?.set_seed((has_seed != 0).then_some(seed));
         Ok(())
+    })
+}
+
+unsafe extern "C" fn tokenize(
+    h: LLMHandle,
+    text: *const c_char,
+    len: usize,
+    leading: c_int,
+    out: *mut i32,
+    capacity: c_int,
+) -> c_int {
+    or_minus_one(|| {
+        let instance = instance::find(h.addr())?;
+        // SAFETY: the caller gives `len` bytes.
+        let text = unsafe { bytes(text, len)? };
+        let tokens = instance
+            .model
+            .tokens(text, leading != 0)
+            .ok_or("the text cannot be tokenized")?;
+        let count = c_int::try_from(tokens.len()).map_err(|e| e.to_string())?;
+        if count > 0 && capacity >= count {
+            if out.is_null() {
+                return Err("out is NULL".into());
+            }
+            // SAFETY: the caller gives room for `capacity` ids, which is enough.
+            unsafe { out.copy_from_nonoverlapping(tokens.as_ptr(), tokens.len()) };
+        }
+        Ok(count)
     })
 }

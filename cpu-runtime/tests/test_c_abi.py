@@ -13,30 +13,6 @@ import pytest
 pytestmark = pytest.mark.timeout(400)
 
 HERE = Path(__file__).parent
-LIBRARY_VARIABLE = "RKLLM_RS_CPU_PREBUILT"
-MODEL_VARIABLE = "RKLLM_RS_TEST_GGUF"
-
-
-@pytest.fixture(scope="session")
-def library() -> Path:
-    """The built library: a named one, or the one in the package's folder."""
-    named = os.environ.get(LIBRARY_VARIABLE)
-    path = Path(named) if named else HERE.parent / "python/rkllm_rs_cpu/lib/librkllmrt_cpu.so"
-    if not path.is_file():
-        pytest.fail(f"no library at {path}: run cpu-runtime/build.sh or set {LIBRARY_VARIABLE}")
-    return path
-
-
-@pytest.fixture(scope="session")
-def model() -> Path:
-    """The real model, SmolLM2-135M-Instruct."""
-    named = os.environ.get(MODEL_VARIABLE)
-    if not named:
-        pytest.fail(f"set {MODEL_VARIABLE} to the SmolLM2-135M-Instruct .gguf file")
-    path = Path(named)
-    if not path.is_file():
-        pytest.fail(f"{MODEL_VARIABLE} names {path}, which is not there")
-    return path
 
 
 @pytest.fixture(scope="session")

@@ -105,7 +105,7 @@ impl Model {
     }
 
     /// The token that starts a text, if the model wants one put in front.
-    pub(crate) fn leading_token(&self) -> Option<i32> {
+    fn leading_token(&self) -> Option<i32> {
         // SAFETY: the vocabulary belongs to the loaded model.
         let wanted = unsafe { sys::llama_vocab_get_add_bos(self.vocab) };
         self.bos().filter(|_| wanted)
@@ -161,6 +161,17 @@ impl Model {
             }
             tokens.resize(needed, 0);
         }
+    }
+
+    /// The tokens of `text`, behind the one that starts a text if `leading` asks for it and the text
+    /// has not got it: many templates write it themselves.
+    pub(crate) fn tokens(&self, text: &[u8], leading: bool) -> Option<Vec<i32>> {
+        let mut tokens = self.tokenize(text)?;
+        let first = self.leading_token().filter(|_| leading);
+        if let Some(first) = first.filter(|first| tokens.first() != Some(first)) {
+            tokens.insert(0, first);
+        }
+        Some(tokens)
     }
 
     /// The bytes of `token`; those of special tokens only when asked for.

@@ -20,30 +20,16 @@ pub(crate) fn first_tokens(
     turn: Turn<'_>,
 ) -> Result<Vec<i32>, String> {
     let text = template.render(Place::First, turn)?;
-    let mut tokens = model
-        .tokenize(&text)
-        .ok_or("the prompt cannot be tokenized")?;
-    // Many templates write the leading token themselves.
-    if let Some(leading) = model
-        .leading_token()
-        .filter(|leading| tokens.first() != Some(leading))
-    {
-        tokens.insert(0, leading);
-    }
-    Ok(tokens)
+    model
+        .tokens(&text, true)
+        .ok_or_else(|| "the prompt cannot be tokenized".into())
 }
 
 /// The tokens before the first turn.
 pub(crate) fn system_tokens(model: &Model, template: &Template) -> Vec<i32> {
-    let text = template.system_text();
-    let mut tokens = model.tokenize(&text).unwrap_or_default();
-    if let Some(leading) = model
-        .leading_token()
-        .filter(|leading| tokens.first() != Some(leading))
-    {
-        tokens.insert(0, leading);
-    }
-    tokens
+    model
+        .tokens(&template.system_text(), true)
+        .unwrap_or_default()
 }
 
 impl Session {

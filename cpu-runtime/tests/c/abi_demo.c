@@ -22,6 +22,7 @@ typedef struct {
     int (*embd_size)(LLMHandle);
     int (*context_limit)(LLMHandle);
     int (*set_seed)(LLMHandle, int, uint64_t);
+    int (*tokenize)(LLMHandle, const char *, size_t, int, int32_t *, int);
 } CpuTable;
 
 static int failures;
@@ -625,6 +626,15 @@ static void check_table(LLMHandle h, Seen *seen) {
     reset(again, h);
     CHECK(run(h, text_input(text), wild, again) == 0);
     CHECK(strcmp(again->text, seen->text) != 0);
+    const int32_t ids[] = {504, 3575, 282, 4649, 314};
+    int32_t out[6] = {-1, -1, -1, -1, -1, -1};
+    const char *words = "The capital of France is, beyond the length";
+    CHECK(table->tokenize(h, words, 24, 0, out, 4) == 5 && out[0] == -1);
+    CHECK(table->tokenize(h, words, 24, 0, out, 6) == 5 && out[5] == -1);
+    CHECK(memcmp(out, ids, sizeof ids) == 0);
+    CHECK(table->tokenize(h, words, 24, 0, NULL, 0) == 5 && table->tokenize(h, NULL, 0, 0, NULL, 0) == 0);
+    CHECK(table->tokenize(h, words, 24, 0, NULL, 6) == -1 && table->tokenize(h, NULL, 1, 0, out, 6) == -1);
+    CHECK(table->tokenize(NULL, words, 24, 0, out, 6) == -1);
     CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
     free(again);
 }
