@@ -51,6 +51,16 @@ pub(crate) enum Values {
     Logits(usize),
 }
 
+impl Values {
+    /// Floats of one position.
+    pub(crate) fn width(self) -> usize {
+        match self {
+            Self::None => 0,
+            Self::HiddenStates(width) | Self::Logits(width) => width,
+        }
+    }
+}
+
 /// What the callback answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {

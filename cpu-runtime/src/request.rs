@@ -111,8 +111,13 @@ unsafe fn input(input: &RKLLMInput, width: usize) -> Result<Input, String> {
         input_type::TOKEN => {
             // SAFETY: the type selects this member.
             let tokens = unsafe { input.input.token_input };
-            // SAFETY: the caller gives `n_tokens` ids.
-            Content::Tokens(unsafe { values(tokens.input_ids, tokens.n_tokens, "token")? })
+            Content::Tokens(if tokens.n_tokens == 0 {
+                // For the session to judge: a row of a paused batch may rest.
+                Vec::new()
+            } else {
+                // SAFETY: the caller gives `n_tokens` ids.
+                unsafe { values(tokens.input_ids, tokens.n_tokens, "token")? }
+            })
         }
         input_type::EMBED => {
             // SAFETY: the type selects this member.

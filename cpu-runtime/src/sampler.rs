@@ -32,8 +32,8 @@ struct Candidate {
     token: i32,
 }
 
-/// The sampling state of one run and one row.
-#[derive(Debug)]
+/// The sampling state of one row, from the start of a run to its end; a pause is not the end.
+#[derive(Debug, Clone)]
 pub(crate) struct Sampler {
     settings: Settings,
     random: Random,
@@ -53,6 +53,14 @@ impl Sampler {
             candidates: Vec::new(),
             weights: Vec::new(),
             mu: 2.0 * settings.mirostat_tau,
+        }
+    }
+
+    /// Goes on with the settings of another run. Mirostat learns anew if they are not the same.
+    pub(crate) fn go_on_with(&mut self, settings: Settings) {
+        if settings != self.settings {
+            self.settings = settings;
+            self.mu = 2.0 * settings.mirostat_tau;
         }
     }
 
@@ -300,7 +308,7 @@ fn any_seed() -> u64 {
 }
 
 /// The generator xoshiro256++.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Random {
     state: [u64; 4],
 }

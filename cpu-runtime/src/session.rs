@@ -2,6 +2,7 @@
 
 mod generate;
 mod input;
+mod live;
 mod prefill;
 
 pub(crate) use input::{first_tokens, system_tokens};
@@ -10,6 +11,7 @@ use std::collections::HashMap;
 use std::ffi::CStr;
 use std::sync::Arc;
 
+use self::live::Live;
 use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
 use crate::params::Options;
@@ -17,7 +19,7 @@ use crate::params::Options;
 /// Stands in [`Row::cache`] for a position that came from an embedding.
 const EMBEDDING: i32 = -1;
 
-/// A token that was chosen but not computed: the last one of a run.
+/// A token that was chosen but not computed: the last one of a run that was not paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Pending {
     token: i32,
@@ -31,6 +33,8 @@ struct Row {
     /// The token at each position.
     cache: Vec<i32>,
     pending: Option<Pending>,
+    /// While a run that made tokens is paused: its state.
+    held: Option<Live>,
     /// Positions from the start that a new prompt may reuse. A shift moves what follows to positions
     /// it was not computed at.
     reusable: usize,
@@ -40,6 +44,12 @@ impl Row {
     fn truncate(&mut self, length: usize) {
         self.cache.truncate(length);
         self.reusable = self.reusable.min(length);
+    }
+
+    /// Lets go of what the run before has left beyond the cache.
+    fn forget(&mut self) {
+        self.pending = None;
+        self.held = None;
     }
 
     fn push(&mut self, tokens: &[i32]) {
@@ -57,7 +67,8 @@ enum Sequel {
     None,
     /// The next run with history continues the conversation.
     Conversation,
-    /// The callback has paused the run; the next one continues it.
+    /// The callback has paused the run. The next one, whatever its mode, goes on from the cache, where
+    /// what it brings takes the place of the token delivered last.
     Paused,
 }
 
@@ -117,7 +128,7 @@ impl Session {
         for at in 0..self.rows.len() {
             let keep = common(&self.rows[at].cache[..self.rows[at].reusable], spared);
             self.cut_back(at, keep);
-            self.rows[at].pending = None;
+            self.rows[at].forget();
         }
         self.sequel = Sequel::None;
         self.cache_loaded &= !spared.is_empty();

@@ -10,7 +10,7 @@ pub(crate) enum Piece {
 }
 
 /// Holds back the bytes of an unfinished character.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Joiner {
     held: Vec<u8>,
 }

@@ -159,3 +159,31 @@ fn the_window_forgets() {
     let mut logits = vec![1.0, 1.5];
     assert_eq!(sampler.sample(&mut logits), 0);
 }
+
+#[test]
+fn a_copy_draws_the_same_and_new_settings_apply_at_once() {
+    for mirostat in 0..3 {
+        let settings = Settings {
+            mirostat,
+            temperature: 1.5,
+            ..PLAIN
+        };
+        let mut sampler = Sampler::new(settings, Some(5));
+        for i in 0..10 {
+            sampler.sample(&mut noise(3000, i));
+        }
+        let mut copy = sampler.clone();
+        // The same settings change nothing, not even what mirostat has learnt.
+        copy.go_on_with(settings);
+        for i in 10..30 {
+            let token = sampler.sample(&mut noise(3000, i));
+            assert_eq!(copy.sample(&mut noise(3000, i)), token, "{mirostat}");
+        }
+        copy.go_on_with(Settings {
+            temperature: 0.0,
+            ..settings
+        });
+        let logits = noise(3000, 31);
+        assert_eq!(copy.sample(&mut logits.clone()), best(&logits));
+    }
+}

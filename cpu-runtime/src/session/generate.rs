@@ -2,9 +2,10 @@
 
 use std::time::Instant;
 
-use super::input::system_tokens;
+use super::input::{Prompt, system_tokens};
+use super::live::Live;
 use super::prefill::Prefilled;
-use super::{Pending, Sequel, Session};
+use super::{Pending, Row, Sequel, Session};
 use crate::callback::{Answer, Row as Event, Sink, Values};
 use crate::llama::Decoded;
 use crate::log;
@@ -12,7 +13,7 @@ use crate::perf::Perf;
 use crate::request::{Mode, Request};
 use crate::sampler::Sampler;
 use crate::template::Template;
-use crate::utf8::{Joiner, Piece};
+use crate::utf8::Piece;
 
 /// Why a run failed, and whether the callback has to be told.
 #[derive(Debug)]
@@ -39,15 +40,7 @@ fn begun(reason: String) -> Failure {
     }
 }
 
-/// A row while tokens are made.
-struct Live {
-    sampler: Sampler,
-    joiner: Joiner,
-    /// The token chosen last; None once the row has ended.
-    token: Option<i32>,
-}
-
-/// How the making of tokens ended.
+/// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
     Complete,
@@ -93,9 +86,10 @@ impl Session {
                 break;
             }
             perf.prefill_tokens += prompt.length(self.model.embedding_width()) - ready[at];
+            collected.drain(..prompt.carried * self.values_of(request.mode).width());
             values.push(collected);
             if request.mode == Mode::Generate {
-                live.push(self.first_token(at, request, seed)?);
+                live.push(self.first_token(at, prompt, request, seed)?);
             }
         }
         if request.mode == Mode::HiddenStates {
@@ -114,28 +108,24 @@ impl Session {
                 return Err(begun(reason));
             }
         }
-        for row in &mut self.rows {
-            row.pending = None;
-        }
+        self.rows.iter_mut().for_each(Row::forget);
         if let Some(path) = &request.save_cache {
             if let Err(reason) = self.save_cache(path) {
                 log::error!("{reason}");
             }
         }
-        if request.mode == Mode::Generate {
+        let end = if request.mode == Mode::Generate {
             let end = self.generate(request, live, spared, sink, &mut perf);
             perf.generate = started.elapsed().saturating_sub(perf.prefill);
-            self.sequel = match end.map_err(begun)? {
-                End::Paused => Sequel::Paused,
-                End::Complete if request.keep_history => Sequel::Conversation,
-                End::Complete => Sequel::None,
-            };
+            end.map_err(begun)?
         } else {
-            self.deliver_values(request.mode, values, sink);
-            if request.keep_history {
-                self.sequel = Sequel::Conversation;
-            }
-        }
+            self.deliver_values(request.mode, values, sink)
+        };
+        self.sequel = match end {
+            End::Paused => Sequel::Paused,
+            End::Complete if request.keep_history => Sequel::Conversation,
+            End::Complete => Sequel::None,
+        };
         if log::level() >= 1 {
             perf.report().iter().for_each(|line| log::info!("{line}"));
         }
@@ -162,7 +152,11 @@ impl Session {
             if back.is_some() {
                 self.cut_back(at, length);
             }
-            self.rows[at].pending = if back.is_some() { pending } else { None };
+            if back.is_some() {
+                self.rows[at].pending = pending;
+            } else {
+                self.rows[at].forget();
+            }
         }
         self.sequel = back.unwrap_or(Sequel::None);
     }
@@ -170,22 +164,28 @@ impl Session {
     fn first_token(
         &mut self,
         at: usize,
+        prompt: &Prompt,
         request: &Request,
         seed: Option<u64>,
     ) -> Result<Live, Failure> {
         let settings = request.sampling.unwrap_or(self.options.sampling);
-        // Rows of equal prompts must not all say the same.
-        let mut sampler = Sampler::new(settings, seed.map(|seed| seed.wrapping_add(at as u64)));
-        let logits = self
-            .context
-            .logits(-1)
-            .ok_or_else(|| begun("no logits".into()))?;
-        let token = sampler.sample(logits);
-        Ok(Live {
-            sampler,
-            joiner: Joiner::default(),
-            token: Some(token),
-        })
+        // A copy, since a failure in a later row leaves the pause as it was.
+        let mut row = match self.rows[at].held.clone() {
+            Some(held) => held.resume(settings, &prompt.tokens),
+            // Rows of equal prompts must not all say the same.
+            None => Live::new(Sampler::new(
+                settings,
+                seed.map(|seed| seed.wrapping_add(at as u64)),
+            )),
+        };
+        if !prompt.is_empty() {
+            let logits = self
+                .context
+                .logits(-1)
+                .ok_or_else(|| begun("no logits".into()))?;
+            row.token = Some(row.sampler.sample(logits));
+        }
+        Ok(row)
     }
 
     fn generate(
@@ -209,13 +209,24 @@ impl Session {
             if !self.deliver(&mut live, last, sink, perf, &mut end) {
                 break;
             }
-            if last || end == End::Paused || self.flag.stopping() {
+            if end == End::Paused {
+                break;
+            }
+            if last || self.flag.stopping() {
                 self.leave_pending(&mut live);
                 break;
             }
             if !self.step(&mut live, spared)? {
                 break;
             }
+        }
+        if end == End::Paused {
+            // Bytes of an unfinished character wait for the run that may finish it.
+            for (row, live) in self.rows.iter_mut().zip(live) {
+                row.pending = None;
+                row.held = Some(live);
+            }
+            return Ok(end);
         }
         let mut tails: Vec<_> = live.iter_mut().map(|row| row.joiner.finish()).collect();
         if tails.iter().any(Option::is_some) {
@@ -332,11 +343,15 @@ impl Session {
         Ok(true)
     }
 
-    fn deliver_values(&self, mode: Mode, values: Vec<Vec<f32>>, sink: &Sink) {
-        let kind = match mode {
+    fn values_of(&self, mode: Mode) -> Values {
+        match mode {
+            Mode::Generate => Values::None,
             Mode::HiddenStates => Values::HiddenStates(self.model.hidden_width()),
-            _ => Values::Logits(self.model.vocabulary_size()),
-        };
+            Mode::Logits => Values::Logits(self.model.vocabulary_size()),
+        }
+    }
+
+    fn deliver_values(&self, mode: Mode, values: Vec<Vec<f32>>, sink: &Sink) -> End {
         let mut events: Vec<_> = values
             .into_iter()
             .map(|values| Event {
@@ -345,6 +360,9 @@ impl Session {
                 values,
             })
             .collect();
-        sink.rows(&mut events, kind, false);
+        match sink.rows(&mut events, self.values_of(mode), false) {
+            Answer::Pause => End::Paused,
+            Answer::Continue => End::Complete,
+        }
     }
 }

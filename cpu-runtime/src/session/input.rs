@@ -6,11 +6,13 @@ use crate::request::{Content, Input, Request, Role};
 use crate::template::{Place, Template, Turn};
 
 /// What one row has to compute before its first token.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Prompt {
     pub(super) tokens: Vec<i32>,
     /// After the tokens: rows of the model's width.
     pub(super) embeddings: Vec<f32>,
+    /// Tokens at the start that the run before has left to compute; the input did not bring them.
+    pub(super) carried: usize,
 }
 
 /// The tokens of a text that starts a context.
@@ -57,12 +59,21 @@ impl Session {
                 } else {
                     self.opening(input, template)?
                 };
-                if prompt.tokens.is_empty() && prompt.embeddings.is_empty() {
+                // Rows of a paused batch that are to rest, for example since they have ended.
+                let may_rest = self.sequel == Sequel::Paused && self.rows.len() > 1;
+                let rests = matches!(&input.content, Content::Tokens(given) if given.is_empty());
+                if (prompt.is_empty() || rests) && !may_rest {
                     return Err("the input is empty".into());
                 }
                 Ok(prompt)
             })
-            .collect()
+            .collect::<Result<Vec<_>, String>>()
+            .and_then(|prompts| {
+                if prompts.iter().all(Prompt::is_empty) {
+                    return Err("the input is empty".into());
+                }
+                Ok(prompts)
+            })
     }
 
     fn opening(&self, input: &Input, template: &Template) -> Result<Prompt, String> {
@@ -75,16 +86,16 @@ impl Session {
                 };
                 Prompt {
                     tokens: first_tokens(&self.model, template, turn)?,
-                    embeddings: Vec::new(),
+                    ..Prompt::default()
                 }
             }
             Content::Tokens(tokens) => Prompt {
                 tokens: self.known(tokens)?,
-                embeddings: Vec::new(),
+                ..Prompt::default()
             },
             Content::Embeddings(values) => Prompt {
-                tokens: Vec::new(),
                 embeddings: values.clone(),
+                ..Prompt::default()
             },
         })
     }
@@ -94,10 +105,11 @@ impl Session {
         let mut tokens = Vec::new();
         if let Some(pending) = self.rows[at].pending {
             let text = matches!(input.content, Content::Text(_));
-            if !pending.ends || paused || (text && template.keeps_end_mark()) {
+            if !pending.ends || (text && template.keeps_end_mark()) {
                 tokens.push(pending.token);
             }
         }
+        let carried = tokens.len();
         let mut embeddings = Vec::new();
         match &input.content {
             Content::Text(text) => {
@@ -122,7 +134,11 @@ impl Session {
             Content::Tokens(given) => tokens.extend(self.known(given)?),
             Content::Embeddings(values) => embeddings.clone_from(values),
         }
-        Ok(Prompt { tokens, embeddings })
+        Ok(Prompt {
+            tokens,
+            embeddings,
+            carried,
+        })
     }
 
     fn known(&self, tokens: &[i32]) -> Result<Vec<i32>, String> {
@@ -137,6 +153,10 @@ impl Session {
 }
 
 impl Prompt {
+    pub(super) fn is_empty(&self) -> bool {
+        self.tokens.is_empty() && self.embeddings.is_empty()
+    }
+
     /// Positions that the prompt takes.
     pub(super) fn length(&self, width: usize) -> usize {
         self.tokens.len() + self.embeddings.len() / width

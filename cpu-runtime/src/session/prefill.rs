@@ -59,7 +59,7 @@ impl Session {
             0
         };
         self.cut_back(at, reused);
-        self.rows[at].pending = None;
+        self.rows[at].forget();
         // Some models cannot keep a part, and have dropped all.
         Ok(self.rows[at].cache.len())
     }
