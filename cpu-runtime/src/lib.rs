@@ -6,6 +6,7 @@
 mod api;
 mod callback;
 mod cpus;
+mod digest;
 mod flag;
 mod instance;
 mod llama;

@@ -1,5 +1,6 @@
 //! What a model keeps between runs: the KV cache, the conversation, the adapters.
 
+mod cache;
 mod generate;
 mod input;
 mod live;
@@ -8,10 +9,13 @@ mod prefill;
 pub(crate) use input::{first_tokens, system_tokens};
 
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use self::live::Live;
+use crate::digest;
 use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
 use crate::params::Options;
@@ -60,6 +64,15 @@ impl Row {
     }
 }
 
+/// An adapter with the scale it was loaded at.
+#[derive(Debug)]
+struct Loaded {
+    adapter: Adapter,
+    scale: f32,
+    /// Tells it, at this scale, from others.
+    digest: u64,
+}
+
 /// What goes on after a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sequel {
@@ -80,7 +93,7 @@ pub(crate) struct Session {
     model: Arc<Model>,
     rows: Vec<Row>,
     sequel: Sequel,
-    adapters: HashMap<Vec<u8>, (Adapter, f32)>,
+    adapters: HashMap<Vec<u8>, Loaded>,
     /// The adapter that the cache was computed with.
     active: Option<Vec<u8>>,
     cache_loaded: bool,
@@ -189,9 +202,20 @@ impl Session {
         if self.adapters.contains_key(&name) {
             return Err(format!("a LoRA adapter named {shown} is already loaded"));
         }
+        let failed = |reason: &str| {
+            let file = path.to_string_lossy();
+            format!("failed to load the LoRA adapter {shown} from {file}: {reason}")
+        };
+        let file = Path::new(OsStr::from_bytes(path.to_bytes()));
+        let content = digest::of_file(file).map_err(|e| failed(&e.to_string()))?;
         let adapter = Adapter::load(&self.model, path)
-            .ok_or_else(|| format!("failed to load the LoRA adapter {shown}"))?;
-        self.adapters.insert(name, (adapter, scale));
+            .ok_or_else(|| failed("it is no .gguf adapter for this model"))?;
+        let loaded = Loaded {
+            adapter,
+            scale,
+            digest: digest::of_bytes(content, &scale.to_le_bytes()),
+        };
+        self.adapters.insert(name, loaded);
         Ok(())
     }
 
@@ -212,7 +236,7 @@ impl Session {
         };
         if !self
             .context
-            .use_adapter(adapter.map(|(adapter, scale)| (adapter, *scale)))
+            .use_adapter(adapter.map(|loaded| (&loaded.adapter, loaded.scale)))
         {
             return Err("the LoRA adapter does not fit the model".into());
         }
@@ -223,47 +247,6 @@ impl Session {
             }
         }
         Ok(())
-    }
-
-    /// Writes the first row's cache to a file.
-    fn save_cache(&mut self, path: &CStr) -> Result<(), String> {
-        let row = &self.rows[0];
-        if row.cache.contains(&EMBEDDING) {
-            return Err("a prompt cache with embeddings cannot be saved".into());
-        }
-        if self.context.save(0, path, &row.cache) {
-            Ok(())
-        } else {
-            Err(format!(
-                "failed to write the prompt cache {}",
-                path.to_string_lossy()
-            ))
-        }
-    }
-
-    /// Reads a prompt cache, from which the next prompt takes what it has in common.
-    pub(crate) fn load_cache(&mut self, path: &CStr) -> Result<usize, String> {
-        if self.cache_loaded {
-            return Err("a prompt cache is already loaded; release it first".into());
-        }
-        self.clear(&[]);
-        let restored = self.context.restore(0, path, self.options.max_context_len);
-        let whole = restored.filter(|tokens| tokens.len() == self.context.used(0));
-        let Some(tokens) = whole else {
-            self.context.clear(0);
-            return Err(format!(
-                "failed to read the prompt cache {}",
-                path.to_string_lossy()
-            ));
-        };
-        self.rows[0].push(&tokens);
-        self.cache_loaded = true;
-        Ok(tokens.len())
-    }
-
-    /// Forgets a loaded prompt cache.
-    pub(crate) fn release_cache(&mut self) {
-        self.clear(&[]);
     }
 }
 

@@ -1,7 +1,7 @@
 //! A context: the KV cache of a model, and the computing on it.
 #![allow(unsafe_code, reason = "calls llama.cpp")]
 
-use std::ffi::{CStr, c_void};
+use std::ffi::c_void;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
@@ -270,38 +270,26 @@ impl Context {
         code == 0
     }
 
-    /// Writes a row with its tokens to a file.
-    pub(crate) fn save(&mut self, row: i32, path: &CStr, tokens: &[i32]) -> bool {
-        // SAFETY: the path is NUL-terminated and the tokens are valid for the length given.
+    /// The cache of a row as bytes.
+    pub(crate) fn state(&mut self, row: i32) -> Option<Vec<u8>> {
+        // SAFETY: the context is alive.
+        let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), row) };
+        let mut bytes = vec![0_u8; size];
+        // SAFETY: the buffer is writable for the size given.
         let written = unsafe {
-            sys::llama_state_seq_save_file(
-                self.raw.as_ptr(),
-                path.as_ptr(),
-                row,
-                tokens.as_ptr(),
-                tokens.len(),
-            )
+            sys::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), size, row)
         };
-        written > 0
+        bytes.truncate(written);
+        (written > 0).then_some(bytes)
     }
 
-    /// Reads a row from a file and returns its tokens, at most `most`.
-    pub(crate) fn restore(&mut self, row: i32, path: &CStr, most: usize) -> Option<Vec<i32>> {
-        let mut tokens = vec![0_i32; most];
-        let mut count = 0_usize;
-        // SAFETY: the path is NUL-terminated, the buffer writable for the capacity given.
+    /// Replaces the cache of a row by what [`Self::state`] gave; false if it does not fit.
+    pub(crate) fn restore(&mut self, row: i32, bytes: &[u8]) -> bool {
+        // SAFETY: the buffer is readable for the size given; llama.cpp reads no further.
         let read = unsafe {
-            sys::llama_state_seq_load_file(
-                self.raw.as_ptr(),
-                path.as_ptr(),
-                row,
-                tokens.as_mut_ptr(),
-                tokens.len(),
-                &raw mut count,
-            )
+            sys::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), row)
         };
-        tokens.truncate(count);
-        (read > 0).then_some(tokens)
+        read > 0
     }
 }
 

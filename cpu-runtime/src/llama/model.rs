@@ -1,11 +1,15 @@
 //! Weights and vocabulary: shared, and read-only once loaded.
 #![allow(unsafe_code, reason = "calls llama.cpp")]
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, OsStr, c_char};
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::ptr::NonNull;
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
+
+use crate::digest;
 
 pub(super) fn start_backend() {
     // SAFETY: no arguments; the caller's `Once` makes it the first and only call.
@@ -17,6 +21,7 @@ pub(super) fn start_backend() {
 pub(crate) struct Model {
     raw: NonNull<sys::llama_model>,
     vocab: *const sys::llama_vocab,
+    digest: u64,
 }
 
 // SAFETY: llama.cpp does not change a model after loading; its getters and its tokenizer are
@@ -35,7 +40,18 @@ impl Model {
         let raw = NonNull::new(unsafe { sys::llama_model_load_from_file(path.as_ptr(), params) })?;
         // SAFETY: `raw` is a loaded model; the vocabulary lives as long as it.
         let vocab = unsafe { sys::llama_model_get_vocab(raw.as_ptr()) };
-        Some(Self { raw, vocab })
+        let file = Path::new(OsStr::from_bytes(path.to_bytes()));
+        Some(Self {
+            raw,
+            vocab,
+            // Zero for a file that has gone since: nothing else is zero but by chance.
+            digest: digest::of_file(file).unwrap_or(0),
+        })
+    }
+
+    /// Tells the model's file from others.
+    pub(crate) fn digest(&self) -> u64 {
+        self.digest
     }
 
     pub(super) fn raw(&self) -> *mut sys::llama_model {

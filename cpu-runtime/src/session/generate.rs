@@ -59,6 +59,7 @@ impl Session {
         let started = Instant::now();
         let continues = self.continues(request);
         let prompts = self.prompts(request, template)?;
+        self.check_lengths(&prompts)?;
         self.select_adapter(request.adapter.as_ref(), continues)?;
         let spared = system_tokens(&self.model, template).len();
         let mut perf = Perf::default();

@@ -20,6 +20,22 @@ pub(super) enum Prefilled {
 }
 
 impl Session {
+    /// Refuses prompts that can never fit, before any row is touched.
+    pub(super) fn check_lengths(&self, prompts: &[Prompt]) -> Result<(), String> {
+        let lengths = prompts
+            .iter()
+            .map(|prompt| prompt.length(self.model.embedding_width()));
+        match lengths.max() {
+            Some(longest) if longest > self.options.max_context_len => Err(self.too_long(longest)),
+            _ => Ok(()),
+        }
+    }
+
+    fn too_long(&self, length: usize) -> String {
+        let limit = self.options.max_context_len;
+        format!("prompt is too long: {length} tokens exceed max_context_len {limit}")
+    }
+
     /// Takes over what the cache has in common with a prompt that stands alone, or makes room behind
     /// a conversation. Returns how many of the prompt's tokens need no computing.
     pub(super) fn make_ready(
@@ -31,16 +47,11 @@ impl Session {
         spared: usize,
     ) -> Result<usize, String> {
         let length = prompt.length(self.model.embedding_width());
-        let limit = self.options.max_context_len;
-        let too_long =
-            || format!("prompt is too long: {length} tokens exceed max_context_len {limit}");
-        if length > limit {
-            return Err(too_long());
-        }
         if continues {
-            let over = (self.rows[at].cache.len() + length).saturating_sub(limit);
+            let room = self.options.max_context_len;
+            let over = (self.rows[at].cache.len() + length).saturating_sub(room);
             if over > 0 && !self.shift(at, over, spared) {
-                return Err(too_long());
+                return Err(self.too_long(length));
             }
             return Ok(0);
         }
