@@ -1,16 +1,33 @@
 //! Computes prompts, and makes room in the cache.
 
+use std::ops::Range;
+
 use super::input::Prompt;
 use super::{Session, common};
 use crate::llama::{Decoded, Outputs};
 use crate::request::Mode;
 
-/// Positions whose logits are taken in one go: a large vocabulary makes them large.
-const LOGITS_CHUNK: usize = 64;
-
 /// From so many positions on, llama.cpp's attention sums in another order, which shows in the last
 /// digits and now and then in a word.
 const WIDE: usize = 64;
+
+/// The positions of each decode. A large vocabulary makes logits large, so that they are taken in
+/// smaller pieces: such that each position is summed as in a whole chunk.
+fn cut(length: usize, chunk: usize, mode: Mode) -> Vec<Range<usize>> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    while start < length {
+        let chunk_end = length.min(start - start % chunk + chunk);
+        let end = if mode == Mode::Logits && chunk_end - start >= 2 * WIDE {
+            start + WIDE
+        } else {
+            chunk_end
+        };
+        pieces.push(start..end);
+        start = end;
+    }
+    pieces
+}
 
 /// How a prompt's computing ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,21 +128,20 @@ impl Session {
         values: &mut Vec<f32>,
     ) -> Result<Prefilled, String> {
         let width = self.model.embedding_width();
-        let chunk = if mode == Mode::Logits {
-            LOGITS_CHUNK.min(self.context.chunk())
-        } else {
-            self.context.chunk()
-        };
+        let chunk = self.context.chunk();
         let tokens = &prompt.tokens[from..];
-        let pieces = tokens.chunks(chunk).map(Piece::Tokens);
-        let pieces = pieces.chain(
-            prompt
-                .embeddings
-                .chunks(chunk * width)
-                .map(Piece::Embeddings),
-        );
-        let count = tokens.len().div_ceil(chunk) + prompt.embeddings.len().div_ceil(chunk * width);
-        for (i, piece) in pieces.enumerate() {
+        let embeddings = &prompt.embeddings;
+        let pieces: Vec<_> = cut(tokens.len(), chunk, mode)
+            .into_iter()
+            .map(|at| Piece::Tokens(&tokens[at]))
+            .chain(
+                cut(embeddings.len() / width, chunk, mode)
+                    .into_iter()
+                    .map(|at| Piece::Embeddings(&embeddings[at.start * width..at.end * width])),
+            )
+            .collect();
+        let count = pieces.len();
+        for (i, piece) in pieces.into_iter().enumerate() {
             if self.flag.stopping() {
                 return Ok(Prefilled::Aborted);
             }
@@ -184,4 +200,33 @@ impl Session {
 enum Piece<'a> {
     Tokens(&'a [i32]),
     Embeddings(&'a [f32]),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lengths(length: usize, mode: Mode) -> Vec<usize> {
+        cut(length, 512, mode)
+            .into_iter()
+            .map(|at| at.len())
+            .collect()
+    }
+
+    #[test]
+    fn logits_come_in_pieces_that_are_all_wide_or_all_narrow() {
+        assert_eq!(lengths(0, Mode::Logits), [0; 0]);
+        assert_eq!(lengths(63, Mode::Logits), [63]);
+        assert_eq!(lengths(127, Mode::Logits), [127]);
+        assert_eq!(lengths(128, Mode::Logits), [64, 64]);
+        assert_eq!(lengths(300, Mode::Logits), [64, 64, 64, 108]);
+        assert_eq!(lengths(520, Mode::Logits)[7..], [64, 8]);
+        assert_eq!(lengths(520, Mode::Generate), [512, 8]);
+        assert_eq!(lengths(1024, Mode::HiddenStates), [512, 512]);
+        for length in [1, 64, 200, 511, 512, 513, 700, 1500] {
+            let pieces = cut(length, 512, Mode::Logits);
+            assert!(pieces.windows(2).all(|two| two[0].end == two[1].start));
+            assert_eq!((pieces[0].start, pieces[pieces.len() - 1].end), (0, length));
+        }
+    }
 }
