@@ -241,8 +241,11 @@ impl Session {
             return Err("the LoRA adapter does not fit the model".into());
         }
         self.active = name.cloned();
-        if !continues {
-            for at in 0..self.rows.len() {
+        for at in 0..self.rows.len() {
+            if continues {
+                // Of two adapters: no other prompt may take it for its own.
+                self.rows[at].reusable = 0;
+            } else {
                 self.cut_back(at, 0);
             }
         }

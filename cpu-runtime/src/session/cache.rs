@@ -88,9 +88,7 @@ impl Session {
             return Err("a prompt cache with embeddings cannot be saved".into());
         }
         if row.reusable < row.cache.len() {
-            return Err(
-                "a prompt cache cannot be saved after positions before it were dropped".into(),
-            );
+            return Err("a KV cache that was cut or is of several adapters cannot be saved".into());
         }
         let shown = path.to_string_lossy();
         let cache = Cache {
