@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 F32: Final = 0
+Q4_1: Final = 3
 Q8_0: Final = 8
 ALIGNMENT: Final = 32
 #: struct's letters for the types of metadata, but for text and lists.
