@@ -176,7 +176,7 @@ def test_dropping_the_end_is_as_if_it_had_not_been(llm: Model) -> None:
 
 @pytest.mark.parametrize(("mode", "width"), [(LOGITS, 49152), (HIDDEN_STATES, 576)])
 def test_values_token_by_token_are_those_of_the_whole(llm: Model, mode: int, width: int) -> None:
-    tokens = PROMPT + llm.go(PROMPT, most=12).tokens
+    tokens = PROMPT + llm.go(PROMPT, most=50).tokens
     llm.clear()
     whole = llm.go(tokens, mode=mode).values
     assert whole.shape == (len(tokens), width)

