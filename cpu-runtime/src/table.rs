@@ -19,7 +19,7 @@ static TABLE: CpuTable = CpuTable {
     embd_size,
     context_limit,
     set_seed,
-    tokenize,
+    tokenize: Some(tokenize),
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.

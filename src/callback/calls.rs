@@ -174,14 +174,15 @@ impl NativeModel {
     pub(crate) fn tokenize(&mut self, text: &CStr, leading: bool) -> Result<Vec<i32>, Error> {
         self.runtime.capabilities().require("tokenize")?;
         let missing = || Error::invalid("tokenize", "the library has no function for it");
-        let table = self.runtime.symbols().cpu_table.ok_or_else(missing)?;
+        let table = self.runtime.symbols().cpu_table;
+        let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
         let mark = host::log_mark();
         let length = text.count_bytes();
         let ask = |ids: &mut [i32]| {
             // SAFETY: the table belongs to the library of this live handle; the text has the length
             // given, and there is room for as many ids as are told.
             unsafe {
-                (table.tokenize)(
+                tokenize(
                     self.handle,
                     text.as_ptr(),
                     length,

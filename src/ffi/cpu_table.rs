@@ -44,14 +44,21 @@ pub struct CpuTable {
     /// Seed for sampling of the runs that follow; 0 with `has_seed` 0 means a random one.
     pub set_seed: unsafe extern "C" fn(h: LLMHandle, has_seed: c_int, seed: u64) -> c_int,
     /// Token ids of a text of `len` bytes as it is, no template around it; with `leading` the model's
-    /// leading token (BOS) first, if it has one. Returns the count, and writes the ids only if
-    /// `capacity` is enough; negative on error.
-    pub tokenize: unsafe extern "C" fn(
-        h: LLMHandle,
-        text: *const c_char,
-        len: usize,
-        leading: c_int,
-        out: *mut i32,
-        capacity: c_int,
-    ) -> c_int,
+    /// leading token (BOS) first, if it has one and the text does not begin with it. Returns the
+    /// count, and writes the ids only if `capacity` is enough; negative on error. `out` may be NULL
+    /// when `capacity` is 0. None in a library that came before this member.
+    pub tokenize: Option<Tokenize>,
 }
+
+/// [`CpuTable::tokenize`].
+pub type Tokenize = unsafe extern "C" fn(
+    h: LLMHandle,
+    text: *const c_char,
+    len: usize,
+    leading: c_int,
+    out: *mut i32,
+    capacity: c_int,
+) -> c_int;
+
+/// The size of the shortest table of [`VERSION`]: the members that every library has.
+pub const LEAST_SIZE: usize = std::mem::offset_of!(CpuTable, tokenize);

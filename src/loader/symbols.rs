@@ -6,6 +6,7 @@
 )]
 
 use std::ffi::{CString, c_void};
+use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
 use crate::abi::Exports;
@@ -50,7 +51,7 @@ pub(crate) struct Symbols {
     /// `rkllm_set_cross_attn_params`.
     pub(crate) set_cross_attn_params: Option<SetCrossAttnParams>,
     /// What the CPU runtime tells beyond the C API.
-    pub(crate) cpu_table: Option<&'static CpuTable>,
+    pub(crate) cpu_table: Option<CpuTable>,
 }
 
 // SAFETY: the fields are addresses of code and constants in a library that is never unloaded; the
@@ -149,21 +150,115 @@ pub(super) fn collect(handle: Handle) -> Result<Symbols, Vec<&'static str>> {
     }
 }
 
-/// The CPU runtime's table, when it serves our version in full.
-pub(super) fn table(handle: Handle) -> Option<&'static CpuTable> {
+/// The CPU runtime's table, when it serves our version: members it came too early for are None.
+pub(super) fn table(handle: Handle) -> Option<CpuTable> {
     // SAFETY: the symbol bears this project's name and has this type in every version.
     let get: GetTable = unsafe { function(handle, cpu_table::SYMBOL) }?;
     // SAFETY: the function takes any version and answers NULL to those it cannot serve.
     let table = unsafe { get(cpu_table::VERSION) };
+    // SAFETY: NULL or a constant of the library, which is never unloaded.
+    unsafe { copied(table) }
+}
+
+/// As much of a table as its `size` says.
+///
+/// # Safety
+///
+/// `table` is NULL or points to a table that is as long as it says.
+unsafe fn copied(table: *const CpuTable) -> Option<CpuTable> {
     if table.is_null() || !table.is_aligned() {
         return None;
     }
-    // SAFETY: a table that is not NULL is a constant of the library, which is never unloaded, and
-    // begins with two u32; they are read alone first, since an older table may be shorter.
+    // SAFETY: every table begins with two u32; they are read alone first, since an older one may be
+    // shorter.
     let [version, size] = unsafe { table.cast::<[u32; 2]>().read() };
-    if version != cpu_table::VERSION || (size as usize) < size_of::<CpuTable>() {
+    let there = match size as usize {
+        size if size >= size_of::<CpuTable>() => size_of::<CpuTable>(),
+        size if size >= cpu_table::LEAST_SIZE => cpu_table::LEAST_SIZE,
+        _ => return None,
+    };
+    if version != cpu_table::VERSION {
         return None;
     }
-    // SAFETY: it has our version and at least our size, as just read.
-    Some(unsafe { &*table })
+    let mut own = MaybeUninit::<CpuTable>::zeroed();
+    // SAFETY: the library has at least `there` bytes, and `own` has room for them. What they leave
+    // zero is an optional function: None.
+    unsafe {
+        table
+            .cast::<u8>()
+            .copy_to_nonoverlapping(own.as_mut_ptr().cast(), there);
+        Some(own.assume_init())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::{c_char, c_int};
+
+    use super::*;
+    use crate::ffi::shared::LLMHandle;
+
+    unsafe extern "C" fn count(
+        _: LLMHandle,
+        _: *const c_char,
+        _: usize,
+        _: *const c_char,
+    ) -> c_int {
+        5
+    }
+
+    unsafe extern "C" fn number(_: LLMHandle) -> c_int {
+        7
+    }
+
+    unsafe extern "C" fn seed(_: LLMHandle, _: c_int, _: u64) -> c_int {
+        0
+    }
+
+    unsafe extern "C" fn tokenize(
+        _: LLMHandle,
+        _: *const c_char,
+        _: usize,
+        _: c_int,
+        _: *mut i32,
+        _: c_int,
+    ) -> c_int {
+        9
+    }
+
+    fn of(version: u32, size: usize) -> Option<CpuTable> {
+        let table = CpuTable {
+            version,
+            size: size as u32,
+            count_tokens: count,
+            vocab_size: number,
+            embd_size: number,
+            context_limit: number,
+            set_seed: seed,
+            tokenize: Some(tokenize),
+        };
+        // SAFETY: the table is at least as long as it says here, however long that is.
+        unsafe { copied(&raw const table) }
+    }
+
+    #[test]
+    fn a_table_from_before_a_member_serves_without_it() {
+        let whole = of(cpu_table::VERSION, size_of::<CpuTable>()).expect("whole");
+        assert!(whole.tokenize.is_some());
+        let longer = of(cpu_table::VERSION, size_of::<CpuTable>() + 64).expect("longer");
+        assert!(longer.tokenize.is_some());
+        let older = of(cpu_table::VERSION, cpu_table::LEAST_SIZE).expect("older");
+        assert!(older.tokenize.is_none());
+        // SAFETY: the function takes anything.
+        assert_eq!(unsafe { (older.vocab_size)(std::ptr::null_mut()) }, 7);
+    }
+
+    #[test]
+    fn another_version_or_a_stump_is_no_table() {
+        assert!(of(cpu_table::VERSION + 1, size_of::<CpuTable>()).is_none());
+        assert!(of(cpu_table::VERSION, cpu_table::LEAST_SIZE - 1).is_none());
+        assert!(of(cpu_table::VERSION, 0).is_none());
+        // SAFETY: NULL is allowed.
+        assert!(unsafe { copied(std::ptr::null()) }.is_none());
+    }
 }
