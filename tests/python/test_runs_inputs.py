@@ -1,0 +1,161 @@
+"""Every byte of the input structs, of all kinds, in all generations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from fakes import GENERATIONS, calls, fake_library
+from rkllm_rs import Embeddings, Multimodal, Tokens
+from test_fields import NULL, SET, check, digest, fields_of, floats
+
+SINCE_1_2_0 = GENERATIONS[1:]
+SINCE_1_2_1 = GENERATIONS[2:]
+
+IMAGE = {"prompt": SET, "image_embed": SET, "n_image_tokens": 3}
+SEVERAL = {"n_image": 2, "image_width": 640, "image_height": 480}
+MARKERS = ("start", "end", "content")
+
+
+def check_input(
+    generation: str, shown: dict[str, Any], kind: int, member: str, value: Any, **row: Any
+) -> None:
+    """Compares an RKLLMInput."""
+    values = {"role": SET, "enable_thinking": False, "input_type": kind} | row
+    union = {"prompt_input", "embed_input", "token_input", "multimodal_input"}
+    own = {field: values[field] for field in fields_of(generation, "RKLLMInput") if field not in union}
+    check(generation, "RKLLMInput", shown["raw_hex"], own | {member: value})
+
+
+def test_text(open_model, record, generation):
+    open_model(["a"]).generate("Grüße")
+    (run,) = calls(record, "rkllm_run")
+    check_input(generation, run["input"], 0, "prompt_input", SET)
+    assert run["input"]["prompt_input"] == "Grüße"
+
+
+@pytest.mark.parametrize("generation", SINCE_1_2_1)
+def test_role_and_thinking(open_model, record, generation):
+    open_model(["a"]).generate("x", role="tool", thinking=True)
+    (run,) = calls(record, "rkllm_run")
+    check_input(generation, run["input"], 0, "prompt_input", SET, enable_thinking=True)
+    assert run["input"]["role"] == "tool"
+
+
+def test_tokens(open_model, record, generation):
+    ids = [5, 0, 2**31 - 1]
+    open_model(["a"]).generate(Tokens(ids))
+    (run,) = calls(record, "rkllm_run")
+    check_input(generation, run["input"], 1, "token_input", {"input_ids": SET, "n_tokens": 3})
+    assert run["input"]["token_input"] == {"input_ids": ids, "n_tokens": 3}
+
+
+def test_embeddings(open_model, record, generation):
+    open_model({"runs": [{"steps": ["a"], "read_embed": 20}]}).generate(Embeddings(floats(0.5, 5, 4)))
+    (run,) = calls(record, "rkllm_run")
+    check_input(generation, run["input"], 2, "embed_input", {"embed": SET, "n_tokens": 5})
+    assert calls(record, "embeddings")[0]["embed"] == digest(0.5, 20)
+
+
+def multimodal(generation: str, images: dict[str, Any], videos: dict[str, Any]) -> dict[str, Any]:
+    """Values of the multimodal struct, whatever it looks like; what is not given is 0 or NULL."""
+    values: dict[str, Any] = {}
+    for path in fields_of(generation, name_of(generation)):
+        outer, _, field = path.rpartition(".")
+        given = videos if outer == "video" else images
+        empty: Any = 0
+        if field.endswith("_embed"):
+            empty = NULL
+        elif field.endswith(MARKERS):
+            # Never NULL: the library makes strings of them.
+            empty = SET
+        values[path] = given.get(field, empty)
+    return values
+
+
+def name_of(generation: str) -> str:
+    """The struct, as the union's member has it."""
+    return fields_of(generation, "RKLLMInput")["multimodal_input"]
+
+
+def test_one_image(open_model, record, generation):
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": 12}]})
+    model.generate(Multimodal("see <image>!", floats(0.5, 3, 4)))
+    (run,) = calls(record, "rkllm_run")
+    value = multimodal(generation, IMAGE | {"n_image": 1}, {})
+    check_input(generation, run["input"], 3, "multimodal_input", value)
+    assert run["input"]["multimodal_input"]["prompt"] == "see <image>!"
+    assert calls(record, "embeddings")[0]["image"] == digest(0.5, 12)
+
+
+@pytest.mark.parametrize("generation", SINCE_1_2_0)
+def test_several_images_with_sizes(tmp_path, open_model, record, generation):
+    library = None
+    if generation == "v1_2_0":
+        # 1.2.0 itself knows one image only.
+        banner = "RKLLM SDK (version: 1.2.1b1 | target: Linux | build: fake)"
+        library = fake_library(tmp_path / "b1", generation, banner=banner, record=record, quiet=True)
+    model = open_model(
+        {"runs": [{"steps": ["a"], "read_embed": 24}]}, **({"library": library} if library else {})
+    )
+    images = Multimodal("<image> and <image>", floats(0.5, 2, 3, 4), image_width=640, image_height=480)
+    model.generate(images)
+    (run,) = calls(record, "rkllm_run")
+    check_input(generation, run["input"], 3, "multimodal_input", multimodal(generation, IMAGE | SEVERAL, {}))
+    assert calls(record, "embeddings")[0]["image"] == digest(0.5, 24)
+
+
+@pytest.mark.parametrize("generation", ["v1_3_0"])
+def test_images_and_videos_with_markers(open_model, record, generation):
+    video = {
+        "video_embed": SET, "n_frame_tokens": 2, "n_frame_per_video": 5, "n_video": 2,
+        "frame_width": 320, "frame_height": 200,
+    }  # fmt: skip
+    marks = {f"{kind}_{end}": f"<{kind}{end}>" for kind in ("image", "video") for end in MARKERS}
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": {"image": 24, "video": 80}}]})
+    given = Multimodal(
+        "<image><image> <video><video>",
+        floats(0.5, 2, 3, 4),
+        n_image=2, n_image_tokens=3, image_width=640, image_height=480,
+        video_embed=floats(0.25, 2, 5, 2, 4),
+        n_video=2, n_frame_per_video=5, n_frame_tokens=2, frame_width=320, frame_height=200,
+        **marks,
+    )  # fmt: skip
+    model.generate(given)
+    (run,) = calls(record, "rkllm_run")
+    check_input(
+        generation, run["input"], 3, "multimodal_input", multimodal(generation, IMAGE | SEVERAL, video)
+    )
+    shown = run["input"]["multimodal_input"]
+    assert {name: shown[name[:5]][name] for name in marks} == marks
+    (read,) = calls(record, "embeddings")
+    assert (read["image"], read["video"]) == (digest(0.5, 24), digest(0.25, 80))
+
+
+@pytest.mark.parametrize("generation", ["v1_3_0"])
+def test_a_video_alone(open_model, record, generation):
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": {"video": 24}}]})
+    model.generate(Multimodal("<video>", video_embed=floats(0.25, 3, 2, 4)))
+    (run,) = calls(record, "rkllm_run")
+    video = {"video_embed": SET, "n_frame_tokens": 2, "n_frame_per_video": 3, "n_video": 1}
+    value = multimodal(generation, {"prompt": SET}, video)
+    check_input(generation, run["input"], 3, "multimodal_input", value)
+    assert calls(record, "embeddings")[0]["video"] == digest(0.25, 24)
+
+
+@pytest.mark.parametrize("generation", SINCE_1_2_1)
+def test_each_row_of_a_batch(open_model, record, generation):
+    script = {"runs": [{"steps": ["a"], "read_embed": [0, 0, 8, 12]}]}
+    inputs = ["x", Tokens([1, 2]), Embeddings(floats(1, 2, 4)), Multimodal("<image>", floats(9, 3, 4))]
+    model = open_model(script, n_batch=4)
+    model.generate_batch(inputs, role=["user", "tool", "user", "tool"], thinking=[True, False, True, False])
+    (run,) = calls(record, "rkllm_run")
+    text, tokens, embeddings, image = run["inputs"]
+    check_input(generation, text, 0, "prompt_input", SET, enable_thinking=True)
+    check_input(generation, tokens, 1, "token_input", {"input_ids": SET, "n_tokens": 2})
+    check_input(generation, embeddings, 2, "embed_input", {"embed": SET, "n_tokens": 2}, enable_thinking=True)
+    check_input(generation, image, 3, "multimodal_input", multimodal(generation, IMAGE | {"n_image": 1}, {}))
+    assert [row["role"] for row in run["inputs"]] == ["user", "tool", "user", "tool"]
+    read = calls(record, "embeddings")
+    assert (read[2]["embed"], read[3]["image"]) == (digest(1, 8), digest(9, 12))
