@@ -2,65 +2,14 @@
 
 #![allow(clippy::unwrap_used, reason = "tests say so when they fail")]
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::process::Command;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use rkllm_rs::{
-    Error, FinishReason, GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime,
-    SamplingParams,
-};
-use serde_json::{Value, json};
-
-const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
-
-fn fake(generation: &str) -> PathBuf {
-    let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(
-        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release"),
-        PathBuf::from,
-    );
-    let path = folder.join(format!("libfake_rkllm_{generation}.so"));
-    assert!(
-        path.exists(),
-        "{} is missing: build it as tests/fake_rkllm/README.md says",
-        path.display()
-    );
-    path
-}
-
-fn runtime(generation: &str) -> Arc<Runtime> {
-    let options = LoadOptions {
-        library: Some(fake(generation)),
-        ..LoadOptions::default()
-    };
-    Runtime::load(&options).unwrap()
-}
-
-/// A scripted model in a file of its own.
-fn script(name: &str, script: &Value) -> PathBuf {
-    let folder = std::env::temp_dir().join(format!("rkllm-rs-runs-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
-    let path = folder.join(format!("{name}.rkllm"));
-    std::fs::write(&path, script.to_string()).unwrap();
-    path
-}
-
-fn open(generation: &str, name: &str, model: &Value) -> Model {
-    let path = script(&format!("{name}-{generation}"), model);
-    Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
-}
-
-/// Releases before 1.2.2 run one model in a process.
-static ONE_MODEL: Mutex<()> = Mutex::new(());
-
-fn alone() -> MutexGuard<'static, ()> {
-    ONE_MODEL.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn hello() -> Input {
-    Input::prompt("hello").unwrap()
-}
+use common::{GENERATIONS, alone, fake, hello, open, runtime, script};
+use rkllm_rs::{Error, FinishReason, GenerateOptions, Model, ModelConfig, SamplingParams};
+use serde_json::json;
 
 #[test]
 fn text_comes_joined_on_every_generation() {

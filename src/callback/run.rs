@@ -138,38 +138,31 @@ impl FromMultimodal for v1_3_0::RKLLMMultiModalInput {
     }
 }
 
-/// Fills the parts of an input that all generations have.
+/// Fills the parts of an input that all generations have. Member by member: to write the union as a whole
+/// would leave what is behind a short member to chance.
 macro_rules! set_input {
-    ($input:ident, $module:ident, $row:ident) => {
-        ($input.input_type, $input.input) = match &$row.input {
-            Input::Prompt(text) => (
-                input_type::PROMPT,
-                $module::RKLLMInputUnion {
-                    prompt_input: text.as_ptr(),
-                },
-            ),
-            Input::Tokens(ids) => (
-                input_type::TOKEN,
-                $module::RKLLMInputUnion {
-                    token_input: shared::RKLLMTokenInput {
-                        input_ids: ids.as_ptr(),
-                        n_tokens: ids.len(),
-                    },
-                },
-            ),
-            Input::Embeddings(values) => (
-                input_type::EMBED,
-                $module::RKLLMInputUnion {
-                    embed_input: embeddings(values),
-                },
-            ),
-            Input::Multimodal(multimodal) => (
-                input_type::MULTIMODAL,
-                $module::RKLLMInputUnion {
-                    multimodal_input: FromMultimodal::from_multimodal(multimodal),
-                },
-            ),
-        };
+    ($input:ident, $row:ident) => {
+        match &$row.input {
+            Input::Prompt(text) => {
+                $input.input_type = input_type::PROMPT;
+                $input.input.prompt_input = text.as_ptr();
+            }
+            Input::Tokens(ids) => {
+                $input.input_type = input_type::TOKEN;
+                $input.input.token_input = shared::RKLLMTokenInput {
+                    input_ids: ids.as_ptr(),
+                    n_tokens: ids.len(),
+                };
+            }
+            Input::Embeddings(values) => {
+                $input.input_type = input_type::EMBED;
+                $input.input.embed_input = embeddings(values);
+            }
+            Input::Multimodal(multimodal) => {
+                $input.input_type = input_type::MULTIMODAL;
+                $input.input.multimodal_input = FromMultimodal::from_multimodal(multimodal);
+            }
+        }
     };
 }
 
@@ -191,7 +184,7 @@ macro_rules! run_function {
             let mut inputs: Vec<RKLLMInput> = $spec.rows.iter().map(|$row| {
                 // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
                 let mut $input = unsafe { std::mem::zeroed::<RKLLMInput>() };
-                set_input!($input, $module, $row);
+                set_input!($input, $row);
                 $($set_row)*
                 $input
             }).collect();

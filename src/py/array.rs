@@ -1,5 +1,7 @@
 //! `FloatArray`: rows of floats, for NumPy and without it.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use pyo3::exceptions::{PyBufferError, PyImportError, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
@@ -119,6 +121,13 @@ impl FloatArray {
         }
     }
 
+    fn __iter__(slf: Py<Self>) -> FloatArrayIterator {
+        FloatArrayIterator {
+            array: slf,
+            next: AtomicUsize::new(0),
+        }
+    }
+
     fn __getitem__<'py>(&self, py: Python<'py>, index: isize) -> PyResult<Bound<'py, PyAny>> {
         let length = self.__len__();
         // Subscripts come as they are written, negative ones too.
@@ -224,6 +233,29 @@ impl FloatArray {
     fn __repr__(&self) -> String {
         let shape: Vec<String> = self.dimensions().iter().map(usize::to_string).collect();
         format!("<rkllm_rs.FloatArray {} float32>", shape.join(" x "))
+    }
+}
+
+/// The rows of a `FloatArray`, or its numbers.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+pub(super) struct FloatArrayIterator {
+    array: Py<FloatArray>,
+    next: AtomicUsize,
+}
+
+#[pymethods]
+impl FloatArrayIterator {
+    fn __iter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let at = self.next.fetch_add(1, Ordering::Relaxed);
+        let array = self.array.get();
+        match isize::try_from(at) {
+            Ok(index) if at < array.__len__() => array.__getitem__(py, index).map(Some),
+            _ => Ok(None),
+        }
     }
 }
 

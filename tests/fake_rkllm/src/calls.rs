@@ -180,10 +180,11 @@ pub unsafe fn clear_kv_ranges(
 ///
 /// `sizes` is NULL or has room for one number for each batch row.
 pub unsafe fn get_kv_cache_size(handle: LLMHandle, sizes: *mut c_int) -> c_int {
-    answer(
+    answer_or(
         handle,
         "rkllm_get_kv_cache_size",
         |script| &script.get_kv_cache_size,
+        |_, _| {},
         |instance, _| {
             let scripted = &instance.script.kv_cache_size;
             for row in 0..instance.n_batch {
@@ -193,6 +194,7 @@ pub unsafe fn get_kv_cache_size(handle: LLMHandle, sizes: *mut c_int) -> c_int {
                     unsafe { sizes.add(row).write(size) };
                 }
             }
+            Ok(())
         },
     )
 }

@@ -1,0 +1,58 @@
+//! What tests of the core share: fakes, scripts, models.
+
+#![allow(dead_code, reason = "each test program uses a part")]
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rkllm_rs::{Input, LoadOptions, Model, ModelConfig, Runtime};
+use serde_json::Value;
+
+pub const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
+
+pub fn fake(generation: &str) -> PathBuf {
+    let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release"),
+        PathBuf::from,
+    );
+    let path = folder.join(format!("libfake_rkllm_{generation}.so"));
+    assert!(
+        path.exists(),
+        "{} is missing: build it as tests/fake_rkllm/README.md says",
+        path.display()
+    );
+    path
+}
+
+pub fn runtime(generation: &str) -> Arc<Runtime> {
+    let options = LoadOptions {
+        library: Some(fake(generation)),
+        ..LoadOptions::default()
+    };
+    Runtime::load(&options).unwrap()
+}
+
+/// A scripted model in a file of its own.
+pub fn script(name: &str, script: &Value) -> PathBuf {
+    let folder = std::env::temp_dir().join(format!("rkllm-rs-runs-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let path = folder.join(format!("{name}.rkllm"));
+    std::fs::write(&path, script.to_string()).unwrap();
+    path
+}
+
+pub fn open(generation: &str, name: &str, model: &Value) -> Model {
+    let path = script(&format!("{name}-{generation}"), model);
+    Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
+}
+
+/// Releases before 1.2.2 run one model in a process.
+static ONE_MODEL: Mutex<()> = Mutex::new(());
+
+pub fn alone() -> MutexGuard<'static, ()> {
+    ONE_MODEL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+pub fn hello() -> Input {
+    Input::prompt("hello").unwrap()
+}
