@@ -1,0 +1,517 @@
+"""Callables that serve the library's questions (``tokenizer=``, ``embedder=``), and ``on_token``."""
+
+from __future__ import annotations
+
+import array
+import asyncio
+import select
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fakes import calls
+from rkllm_rs import (
+    BusyError,
+    GenerationError,
+    GenerationTimeout,
+    InvalidTypeError,
+    ModelError,
+    RkllmError,
+    Tokens,
+    TokenStream,
+    UnsupportedFeatureError,
+)
+from support import PATIENCE, SOON, began, in_thread, newest, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from conftest import Opener
+
+TEXT = "Grüße 🐟"
+WORD = {"tokenize": TEXT, "capacity": 64}
+ROWS = {"embed": [7, 8, 9], "width": 4}
+
+
+class Served:
+    """A tokenizer and an embedder that note how they were called."""
+
+    def __init__(self) -> None:
+        self.told: list[object] = []
+        self.threads: list[int] = []
+
+    def tokenizer(self, text: str) -> list[int]:
+        self.told.append(text)
+        self.threads.append(threading.get_native_id())
+        return list(text.encode())
+
+    def embedder(self, ids: list[int]) -> object:
+        self.told.append(ids)
+        self.threads.append(threading.get_native_id())
+        flat = array.array("f", [token + column / 8 for token in ids for column in range(4)])
+        return memoryview(flat).cast("B").cast("f", (len(ids), 4))
+
+    def keywords(self) -> dict[str, Any]:
+        return {"tokenizer": self.tokenizer, "embedder": self.embedder}
+
+
+def asking(*questions: dict[str, Any], **run: Any) -> dict[str, Any]:
+    """A script whose first run asks, and whose second does not."""
+    return {"runs": [{"ask": list(questions), "steps": ["a", "b"], **run}, {"steps": ["fine"]}]}
+
+
+def asked(stream: TokenStream) -> None:
+    """Waits until the library has asked something, and waits for the answer, which nobody gives yet."""
+    descriptor = stream._arm()
+    if descriptor is not None:
+        assert select.select([descriptor], [], [], PATIENCE)[0], "no question came"
+
+
+@newest
+def test_answers_arrive_byte_for_byte(open_model: Opener, record: Path) -> None:
+    served = Served()
+    model = open_model(asking(WORD, ROWS), **served.keywords())
+    assert model.generate("x").text == "ab"
+    assert served.told == [TEXT, [7, 8, 9]]
+    (asked,) = calls(record, "tokenizer")
+    assert (asked["text"], asked["capacity"]) == (TEXT, 64)
+    assert (asked["return"], asked["tokens"]) == (len(TEXT.encode()), list(TEXT.encode()))
+    assert not asked["overrun"]
+    (asked,) = calls(record, "embedding")
+    floats = [token + column / 8 for token in (7, 8, 9) for column in range(4)]
+    assert (asked["ids"], asked["bytes"], asked["floats"]) == ([7, 8, 9], 48, floats)
+    assert (asked["return"], asked["overrun"]) == (0, False)
+
+
+@newest
+def test_the_library_gets_only_the_callbacks_that_are_served(open_model: Opener, record: Path) -> None:
+    served = Served()
+    for keywords, tokenizer, embedder in (
+        ({}, False, False),
+        ({"tokenizer": served.tokenizer}, True, False),
+        ({"embedder": served.embedder}, False, True),
+    ):
+        open_model(["a"], **keywords).close()
+        callback = calls(record, "rkllm_init")[-1]["callback"]
+        assert callback["tokenizer_callback"] is tokenizer
+        assert callback["embed_callback"] is embedder
+
+
+@newest
+@pytest.mark.parametrize("size", [0, 1, 64])
+def test_as_many_ids_as_there_is_room_for(open_model: Opener, record: Path, size: int) -> None:
+    model = open_model(asking({"tokenize": "t", "capacity": 64}), tokenizer=lambda _: range(size))
+    assert model.generate("x").text == "ab"
+    assert calls(record, "tokenizer")[0]["tokens"] == list(range(size))
+
+
+@newest
+def test_any_float32_array_will_do(open_model: Opener, record: Path) -> None:
+    numpy = pytest.importorskip("numpy")
+    rows = numpy.arange(12, dtype=numpy.float32).reshape(3, 4)
+    answers = iter([rows, memoryview(rows), rows.reshape(12), numpy.asfortranarray(rows).copy("C")])
+    model = open_model({"runs": [{"ask": [ROWS], "steps": ["a"]}]}, embedder=lambda _: next(answers))
+    for _ in range(4):
+        assert model.generate("x").text == "a"
+    assert [asked["floats"] for asked in calls(record, "embedding")] == [list(range(12))] * 4
+
+
+@newest
+@pytest.mark.parametrize("thread", [False, True])
+@pytest.mark.parametrize("way", ["generate", "iterate", "texts", "result"])
+def test_they_run_on_the_reading_thread(open_model: Opener, way: str, *, thread: bool) -> None:
+    served = Served()
+    model = open_model(asking({**WORD, "thread": thread}, {**ROWS, "thread": thread}), **served.keywords())
+    ways: dict[str, Callable[[], object]] = {
+        "generate": lambda: model.generate("x").text,
+        "iterate": lambda: "".join(chunk.text for chunk in model.stream("x")),
+        "texts": lambda: "".join(model.stream("x").texts()),
+        "result": lambda: model.stream("x").result().text,
+    }
+
+    def read() -> int:
+        assert ways[way]() == "ab"
+        return threading.get_native_id()
+
+    reader = in_thread(read)()
+    assert served.threads == [reader] * 2
+
+
+@newest
+def test_rows_steps_and_batches_are_served(open_model: Opener) -> None:
+    served = Served()
+    script = {"runs": [{"ask": [WORD, ROWS], "steps": ["a", "b"]}]}
+    model = open_model(script, **served.keywords())
+    assert model.logits("x").shape == (1, 4)
+    assert model.hidden_states("x").shape == (1, 4)
+    assert model.embed("x").shape == (4,)
+    assert len(served.told) == 6
+    with model.steps("x") as steps:
+        assert next(steps).text == "a"
+    assert len(served.told) == 8
+    model.close()
+    batch = open_model(script, n_batch=2, **served.keywords())
+    served.told.clear()
+    assert [one.text for one in batch.generate_batch(["x", "y"])] == ["ab", "ab"]
+    assert served.told == [TEXT, [7, 8, 9]]
+
+
+@newest
+def test_questions_while_the_model_is_opened(open_model: Opener, record: Path) -> None:
+    served = Served()
+    script = {"init": {"ask": [WORD, {**ROWS, "thread": True}]}, "runs": [{"steps": ["a"]}]}
+    model = open_model(script, **served.keywords())
+    assert served.told == [TEXT, [7, 8, 9]]
+    assert set(served.threads) == {threading.get_native_id()}
+    assert model.generate("x").text == "a"
+    assert calls(record, "tokenizer")[0]["tokens"] == list(TEXT.encode())
+
+
+@newest
+def test_an_exception_while_the_model_is_opened(open_model: Opener, record: Path) -> None:
+    def tokenizer(_: str) -> list[int]:
+        message = "no vocabulary"
+        raise LookupError(message)
+
+    with pytest.raises(LookupError, match="no vocabulary"):
+        open_model({"init": {"ask": [WORD]}}, tokenizer=tokenizer)
+    assert open_model(["fine"]).generate("x").text == "fine"
+
+
+@newest
+def test_a_wrong_answer_while_the_model_is_opened(open_model: Opener) -> None:
+    with pytest.raises(ModelError, match="tokenizer_callback failed"):
+        open_model({"init": {"ask": [{"tokenize": "t", "capacity": 1}]}}, tokenizer=lambda _: [1, 2])
+    assert open_model(["fine"]).generate("x").text == "fine"
+
+
+class OwnError(Exception):
+    """What no library raises."""
+
+
+@newest
+@pytest.mark.parametrize("thread", [False, True])
+@pytest.mark.parametrize("question", [WORD, ROWS], ids=["tokenizer", "embedder"])
+def test_an_exception_ends_the_run_and_is_raised(
+    open_model: Opener, record: Path, question: dict[str, Any], *, thread: bool
+) -> None:
+    raised = OwnError("mine")
+
+    def fail(_: object) -> Any:
+        raise raised
+
+    model = open_model(asking({**question, "thread": thread}), tokenizer=fail, embedder=fail)
+    stream = model.stream("x")
+    with pytest.raises(OwnError) as caught:
+        stream.result()
+    assert caught.value is raised
+    assert "fail" in str(caught.traceback[-1])
+    # The run is over for its reader, and the model serves the next one.
+    assert list(stream) == []
+    assert model.generate("x").text == "fine"
+    assert calls(record, "run_end")[0]["end"] in {"failed", "aborted"}
+
+
+@newest
+def test_also_what_is_no_exception(open_model: Opener) -> None:
+    def fail(_: object) -> Any:
+        raise KeyboardInterrupt
+
+    model = open_model(asking(WORD), tokenizer=fail)
+    with pytest.raises(KeyboardInterrupt):
+        model.generate("x")
+    assert model.generate("x").text == "fine"
+
+
+WRONG: dict[str, tuple[dict[str, Any], Any, type[RkllmError], str]] = {
+    "too many ids": ({"tokenize": "t", "capacity": 2}, [1, 2, 3], GenerationError, "3 ids.*room for 2"),
+    "text": (WORD, "text", InvalidTypeError, "tokenizer"),
+    "none": (WORD, None, InvalidTypeError, "tokenizer"),
+    "floats for ids": (WORD, [1.5], InvalidTypeError, "tokenizer"),
+    "too few rows": (ROWS, array.array("f", [0] * 8), GenerationError, "8 floats for 3 tokens.*wants 12"),
+    "too many rows": (ROWS, array.array("f", [0] * 16), GenerationError, "16 floats.*wants 12"),
+    "doubles": (ROWS, array.array("d", [0] * 12), InvalidTypeError, "embedder.*float32.*float64"),
+    "list": (ROWS, [[0.0] * 4] * 3, InvalidTypeError, "embedder"),
+    "no rows": (ROWS, None, InvalidTypeError, "embedder"),
+}
+
+
+@newest
+@pytest.mark.parametrize("case", WRONG)
+def test_wrong_answers_are_told(open_model: Opener, record: Path, case: str) -> None:
+    question, answer, kind, words = WRONG[case]
+    model = open_model(asking(question), tokenizer=lambda _: answer, embedder=lambda _: answer)
+    with pytest.raises(kind, match=words) as caught:
+        model.generate("x")
+    assert isinstance(caught.value, RkllmError)
+    assert not any(asked["overrun"] for asked in calls(record, "tokenizer") + calls(record, "embedding"))
+    assert model.generate("x").text == "fine"
+
+
+@newest
+def test_a_question_that_nobody_was_given_for(open_model: Opener) -> None:
+    model = open_model(asking(ROWS), tokenizer=Served().tokenizer)
+    with pytest.raises(GenerationError, match="embed_callback is NULL"):
+        model.generate("x")
+    assert model.generate("x").text == "fine"
+
+
+CALLS: dict[str, Callable[[Any], object]] = {
+    "generate": lambda model: model.generate("y"),
+    "stream": lambda model: model.stream("y"),
+    "steps": lambda model: model.steps("y"),
+    "logits": lambda model: model.logits("y"),
+    "embed": lambda model: model.embed("y"),
+    "score": lambda model: model.score(Tokens([1]), Tokens([2])),
+    "kv_cache_size": lambda model: model.kv_cache_size(),
+    "clear_kv_cache": lambda model: model.clear_kv_cache(),
+    "set_chat_template": lambda model: model.set_chat_template(),
+    "set_function_tools": lambda model: model.set_function_tools([{"name": "f"}]),
+    "load_lora": lambda model: model.load_lora("/none"),
+    "release_prompt_cache": lambda model: model.release_prompt_cache(),
+}
+
+
+@newest
+@pytest.mark.parametrize("call", CALLS)
+def test_calls_on_the_model_from_inside_are_refused(open_model: Opener, record: Path, call: str) -> None:
+    refused: list[BusyError] = []
+
+    def tokenizer(_: str) -> list[int]:
+        with pytest.raises(BusyError, match="callback") as caught:
+            CALLS[call](model)
+        refused.append(caught.value)
+        # What waits for nobody is allowed.
+        assert model.info.vocab_size is None
+        assert model.loras == ()
+        return [1]
+
+    model = open_model(asking(WORD), tokenizer=tokenizer)
+    assert model.generate("x").text == "ab"
+    assert refused[0].hint
+    assert model.generate("x").text == "fine"
+    assert len(calls(record, "rkllm_run")) == 2
+
+
+@newest
+def test_another_model_can_be_asked_from_inside(open_model: Opener) -> None:
+    other = open_model(["1 2 3"])
+    model = open_model(asking(WORD), tokenizer=lambda text: map(int, other.generate(text).text.split()))
+    assert model.generate("x").text == "ab"
+
+
+@newest
+def test_a_stream_that_is_read_late(open_model: Opener, record: Path) -> None:
+    served = Served()
+    model = open_model(asking(WORD, ROWS), **served.keywords())
+    stream = model.stream("x")
+    asked(stream)
+    assert served.told == []
+    assert stream.result().text == "ab"
+    assert served.told == [TEXT, [7, 8, 9]]
+
+
+@newest
+@pytest.mark.parametrize("call", ["generate", "kv_cache_size", "release_prompt_cache"])
+def test_an_unread_stream_that_asks_holds_nobody_up(open_model: Opener, record: Path, call: str) -> None:
+    served = Served()
+    model = open_model(asking(WORD, ROWS), **served.keywords())
+    unread = model.stream("x")
+    asked(unread)
+    keywords = {"generate": {"input": "y", "timeout": PATIENCE / 2}}
+    in_thread(lambda: getattr(model, call)(**keywords.get(call, {})))()
+    assert unread.result().text == "ab"
+
+
+@newest
+@pytest.mark.parametrize("call", ["agenerate", "akv_cache_size"])
+def test_an_unread_stream_that_asks_does_not_hold_up_a_loop(open_model: Opener, call: str) -> None:
+    model = open_model(asking(WORD, prefill_ms=50), **Served().keywords())
+
+    async def main() -> None:
+        unread = model.stream("x")
+        waiting = model.agenerate("y") if call == "agenerate" else model.akv_cache_size()
+        await asyncio.wait_for(waiting, PATIENCE / 2)
+        assert unread.result().text == "ab"
+
+    asyncio.run(main())
+
+
+@newest
+def test_leaving_while_it_asks(open_model: Opener, record: Path) -> None:
+    model = open_model(asking(WORD), **Served().keywords())
+    stream = model.stream("x")
+    asked(stream)
+    begin = time.monotonic()
+    stream.cancel()
+    assert stream.result().finish_reason == "cancelled"
+    assert model.generate("y").text == "fine"
+    assert time.monotonic() - begin < SOON
+
+
+@newest
+def test_dropping_a_stream_while_it_asks(open_model: Opener, record: Path) -> None:
+    model = open_model(asking(WORD), **Served().keywords())
+    stream = model.stream("x")
+    asked(stream)
+    del stream
+    assert model.generate("y", timeout=PATIENCE).text == "fine"
+
+
+@newest
+def test_a_deadline_while_it_asks(open_model: Opener, record: Path) -> None:
+    model = open_model(asking(WORD), **Served().keywords())
+    stream = model.stream("x", timeout=0.1)
+    asked(stream)
+    # Nobody reads, so nobody answers; the deadline frees the model by itself.
+    wait_until(lambda: calls(record, "run_end"), "the end of the run")
+    with pytest.raises(GenerationTimeout):
+        stream.result()
+    assert model.generate("y").text == "fine"
+
+
+@newest
+def test_a_deadline_that_passes_in_the_callable(open_model: Opener) -> None:
+    def slow(_: str) -> list[int]:
+        wait_until(stream_ended.is_set, "the deadline")
+        return [1]
+
+    stream_ended = threading.Event()
+    model = open_model(asking(WORD), tokenizer=slow)
+    stream = model.stream("x", timeout=0.1)
+    reading = in_thread(stream.result)
+    threading.Timer(0.3, stream_ended.set).start()
+    with pytest.raises(GenerationTimeout):
+        reading()
+    assert model.generate("y").text == "fine"
+
+
+@newest
+def test_closing_while_it_asks(make_model: Callable[..., Path], open_model: Opener, record: Path) -> None:
+    model = open_model(asking(WORD), **Served().keywords())
+    stream = model.stream("x")
+    asked(stream)
+    begin = time.monotonic()
+    model.close()
+    assert stream.result().finish_reason == "cancelled"
+    began(record, "rkllm_destroy")
+    assert time.monotonic() - begin < SOON
+    assert open_model(["fine"]).generate("x").text == "fine"
+
+
+@newest
+def test_closing_and_cancelling_from_inside(open_model: Opener, record: Path) -> None:
+    def tokenizer(_: str) -> list[int]:
+        stream.cancel()
+        model.close()
+        return [1]
+
+    model = open_model(asking(WORD), tokenizer=tokenizer)
+    stream = model.stream("x")
+    assert stream.result().finish_reason == "cancelled"
+    began(record, "rkllm_destroy")
+
+
+@newest
+@pytest.mark.parametrize("thread", [False, True])
+def test_async_for(open_model: Opener, *, thread: bool) -> None:
+    served = Served()
+    model = open_model(asking({**WORD, "thread": thread}, ROWS, prefill_ms=20), **served.keywords())
+
+    async def main() -> str:
+        return "".join([chunk.text async for chunk in model.stream("x")])
+
+    assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == "ab"
+    assert set(served.threads) == {threading.get_native_id()}
+    assert asyncio.run(asyncio.wait_for(model.agenerate("y"), PATIENCE)).text == "fine"
+
+
+@newest
+def test_an_exception_in_async_for(open_model: Opener) -> None:
+    def fail(_: str) -> list[int]:
+        raise OwnError
+
+    model = open_model(asking(WORD), tokenizer=fail)
+
+    async def main() -> str:
+        with pytest.raises(OwnError):
+            await asyncio.wait_for(model.agenerate("x"), PATIENCE)
+        return (await model.agenerate("y")).text
+
+    assert asyncio.run(main()) == "fine"
+
+
+@newest
+def test_questions_during_aopen(make_model: Callable[..., Path], library: Path) -> None:
+    from rkllm_rs import RKLLM
+
+    served = Served()
+    path = make_model({"init": {"delay_ms": 50, "ask": [WORD, ROWS]}, "runs": [{"steps": ["a"]}]})
+
+    async def main() -> str:
+        opening = RKLLM.aopen(path, backend="npu", library=library, **served.keywords())
+        async with await asyncio.wait_for(opening, PATIENCE / 2) as model:
+            return (await model.agenerate("x")).text
+
+    with pytest.warns(UserWarning, match="NPU"):
+        assert asyncio.run(main()) == "a"
+    assert served.told == [TEXT, [7, 8, 9]]
+
+
+@newest
+def test_several_readers_of_one_run_answer_once(open_model: Opener) -> None:
+    served = Served()
+    model = open_model(asking(*[WORD, ROWS] * 10), **served.keywords())
+    stream = model.stream("x")
+    readers = [in_thread(stream.result) for _ in range(3)]
+    # What each gets depends on who takes the pieces; none hangs, and no question is answered twice.
+    for reader in readers:
+        assert reader().finish_reason == "stop"
+    assert served.told == [TEXT, [7, 8, 9]] * 10
+
+
+def test_only_1_3_0_asks(open_model: Opener, record: Path, generation: str) -> None:
+    served = Served()
+    for name, served_by in served.keywords().items():
+        if generation == "v1_3_0":
+            assert open_model(["a"], **{name: served_by}).generate("x").text == "a"
+            continue
+        with pytest.raises(UnsupportedFeatureError, match=r"1\.3\.0"):
+            open_model(["a"], **{name: served_by})
+        assert not calls(record, "rkllm_init")
+
+
+@newest
+@pytest.mark.parametrize("name", ["tokenizer", "embedder"])
+@pytest.mark.parametrize("bad", [5, "f", [1], object()])
+def test_only_callables(open_model: Opener, record: Path, name: str, bad: object) -> None:
+    with pytest.raises(InvalidTypeError, match=name):
+        open_model(["a"], **{name: bad})
+    assert not calls(record, "rkllm_init")
+
+
+@newest
+def test_the_callables_live_as_long_as_the_model(open_model: Opener) -> None:
+    import gc
+    import weakref
+
+    served = Served()
+    alive = weakref.ref(served)
+    model = open_model(asking(WORD, ROWS), **served.keywords())
+    del served
+    gc.collect()
+    assert model.generate("x").text == "ab"
+    assert alive() is not None
+
+
+@newest
+def test_score_uses_the_tokenizer(open_model: Opener, record: Path) -> None:
+    served = Served()
+    model = open_model({"runs": [{"logits": {"width": 256}}]}, tokenizer=served.tokenizer)
+    score = model.score("ab", "c")
+    assert score.token_ids == [ord("c")]
+    assert served.told == ["ab", "c"]
+    assert calls(record, "rkllm_run")[0]["input"]["token_input"]["input_ids"] == [97, 98, 99]
