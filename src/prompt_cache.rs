@@ -4,9 +4,11 @@
 //! cache that we have it save, and refuse what does not agree with it.
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs::{self, File, FileTimes};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use sha1::{Digest as _, Sha1};
@@ -110,6 +112,7 @@ fn problem(cache: &Path, reason: String, hint: &str) -> Error {
 /// Notes beside `cache`, which the library has just saved, what made it.
 pub(crate) fn note(
     cache: &Path,
+    before: Before,
     model: &Path,
     runtime: &Runtime,
     lora: Option<String>,
@@ -118,6 +121,14 @@ pub(crate) fn note(
         let reason = format!("the library has saved none: {error}");
         problem(cache, reason, "See the library's own lines in the log.")
     };
+    if before.unchanged(cache) {
+        let reason = "the library has saved none, and left the one that was there".to_owned();
+        return Err(problem(
+            cache,
+            reason,
+            "See the library's own lines in the log.",
+        ));
+    }
     let note = Note {
         format: FORMAT,
         cache: Mark::of(cache).map_err(saved)?,
@@ -140,9 +151,80 @@ pub(crate) fn note(
     })
 }
 
-/// Takes a side file away that tells of a cache which is about to be replaced.
-pub(crate) fn forget(cache: &Path) {
-    let _ = fs::remove_file(side_file(cache));
+/// What lay at a cache's place before the library was to save one there.
+pub(crate) struct Before {
+    file: Option<State>,
+    times: Option<FileTimes>,
+    side: Option<Vec<u8>>,
+}
+
+type State = (u64, u64, u64, SystemTime);
+
+fn state(cache: &Path) -> Option<(State, SystemTime)> {
+    let data = fs::metadata(cache).ok()?;
+    let modified = data.modified().ok()?;
+    let state = (data.dev(), data.ino(), data.len(), modified);
+    Some((state, data.accessed().unwrap_or(modified)))
+}
+
+impl Before {
+    /// Looks, and takes the side file away: it would tell of a cache that is about to be replaced.
+    pub(crate) fn look(cache: &Path) -> Self {
+        let side = fs::read(side_file(cache)).ok();
+        let _ = fs::remove_file(side_file(cache));
+        let was = state(cache);
+        let times = was.and_then(|((.., modified), accessed)| {
+            // A time that no clock gives, so that a cache of the same size a moment later is a new one.
+            let file = File::open(cache).ok()?;
+            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
+                .ok()?;
+            Some(
+                FileTimes::new()
+                    .set_modified(modified)
+                    .set_accessed(accessed),
+            )
+        });
+        Self {
+            file: state(cache).map(|(state, _)| state),
+            times,
+            side,
+        }
+    }
+
+    /// Whether the library has left the place as it was; then it is made so in the rest as well.
+    pub(crate) fn unchanged(self, cache: &Path) -> bool {
+        if self.file.is_none() || state(cache).map(|(state, _)| state) != self.file {
+            return false;
+        }
+        if let (Some(times), Ok(file)) = (self.times, File::open(cache)) {
+            let _ = file.set_times(times);
+        }
+        if let Some(side) = self.side {
+            let _ = fs::write(side_file(cache), side);
+        }
+        true
+    }
+}
+
+/// Checks that there is a file at all.
+///
+/// # Errors
+/// [`Error::FileMissing`], or [`Error::InvalidArgument`] for what is no file.
+pub(crate) fn check(cache: &Path) -> Result<(), Error> {
+    if !cache.exists() {
+        return Err(Error::FileMissing {
+            what: "path",
+            path: cache.to_owned(),
+        });
+    }
+    if !cache.is_file() {
+        return Err(Error::invalid_with_hint(
+            "path",
+            format!("{} is no regular file", cache.display()),
+            "Give the file that save_prompt_cache= wrote.",
+        ));
+    }
+    Ok(())
 }
 
 /// Checks that `cache` was saved with this model by this library, and is whole.

@@ -143,7 +143,13 @@ impl Steps {
         self.advance(input).map_err(Arc::new)?;
         loop {
             match self.poll() {
-                Poll::Ready(chunk) => return Ok(Some(chunk)),
+                Poll::Ready(chunk) => {
+                    // The library is still on its way out of the run; what follows needs it paused.
+                    while !self.is_paused() && !self.handle().has_ended() {
+                        let _ = self.handle().wait(Duration::from_secs(1));
+                    }
+                    return Ok(Some(chunk));
+                }
                 Poll::Ended(Ok(())) => return Ok(None),
                 Poll::Ended(Err(error)) => return Err(error),
                 Poll::Nothing => {

@@ -39,7 +39,7 @@ pub(crate) enum Request {
     ClearKvRanges(Vec<(i32, i32)>),
     KvCacheSize,
     LoadLora(LoraAdapter),
-    LoadPromptCache(CString),
+    LoadPromptCache { path: PathBuf, verify: bool },
     ReleasePromptCache,
     SetChatTemplate([CString; 3]),
     SetFunctionTools([CString; 3]),

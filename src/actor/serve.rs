@@ -1,6 +1,7 @@
 //! The actor's life: opens, serves in turn, lets go.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -166,9 +167,7 @@ impl Actor<'_> {
             let bytes = std::os::unix::ffi::OsStrExt::from_bytes(path.as_bytes());
             Path::new::<std::ffi::OsStr>(bytes)
         });
-        if let Some(cache) = cache {
-            prompt_cache::forget(cache);
-        }
+        let before = cache.map(prompt_cache::Before::look);
         self.shared.watch.set_current(Some(Arc::clone(rows)));
         let outcome = self.model.run(spec, rows);
         self.shared.watch.set_current(None);
@@ -176,16 +175,21 @@ impl Actor<'_> {
             self.shared.state.info.lock().learn(kind, width);
         }
         let lora = || Some(spec.lora.as_ref()?.to_string_lossy().into_owned());
-        let outcome = match (outcome, cache) {
-            (Ok(end), Some(cache)) if !rows[0].abort_wanted() => {
-                prompt_cache::note(cache, self.path, self.runtime, lora()).map(|()| end)
+        let outcome = match (outcome, cache.zip(before)) {
+            (Ok(end), Some((cache, before))) => {
+                let noted = prompt_cache::note(cache, before, self.path, self.runtime, lora());
+                match noted {
+                    // A run that was ended early may have saved none.
+                    Err(error) if !rows[0].abort_wanted() => Err(error),
+                    _ => Ok(end),
+                }
             }
-            // A run that was ended early may have saved its cache all the same.
-            (Ok(end), Some(cache)) => {
-                let _ = prompt_cache::note(cache, self.path, self.runtime, lora());
-                Ok(end)
+            (Err(error), Some((cache, before))) => {
+                // What a failed run may have written is vouched for by nobody.
+                before.unchanged(cache);
+                Err(error)
             }
-            (outcome, _) => outcome,
+            (outcome, None) => outcome,
         };
         match outcome {
             Ok(RunEnd::Paused) if !rows[0].has_ended() => {
@@ -223,7 +227,17 @@ impl Actor<'_> {
                 state.lora_loaded(&adapter.name, loaded.is_ok());
                 loaded?;
             }
-            Request::LoadPromptCache(path) => model.load_prompt_cache(&path)?,
+            Request::LoadPromptCache { path, verify } => {
+                // Here and not where it was asked for: a run before it may just have written the file.
+                prompt_cache::check(&path)?;
+                if verify {
+                    prompt_cache::verify(&path, self.path, self.runtime)?;
+                }
+                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
+                let path = CString::new(bytes)
+                    .map_err(|_| Error::invalid("path", "it holds a NUL byte"))?;
+                model.load_prompt_cache(&path)?;
+            }
             Request::ReleasePromptCache => model.release_prompt_cache()?,
             Request::SetChatTemplate(strings) => {
                 model.set_chat_template(&strings)?;

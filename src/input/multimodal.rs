@@ -24,7 +24,9 @@ pub struct Markers {
 }
 
 impl Markers {
-    fn given(&self) -> bool {
+    /// Whether there is any.
+    #[must_use]
+    pub fn given(&self) -> bool {
         self.start.is_some() || self.end.is_some() || self.content.is_some()
     }
 }
@@ -108,6 +110,12 @@ impl Multimodal {
     #[must_use]
     pub fn prompt(&self) -> &CString {
         &self.prompt
+    }
+
+    /// The same embeddings in another text, which has the same tags.
+    pub(crate) fn with_prompt(self, prompt: &str) -> Result<Self, Error> {
+        let prompt = c_text("prompt", prompt)?;
+        Ok(Self { prompt, ..self })
     }
 
     /// The images.

@@ -1,7 +1,5 @@
 //! Calls that do not run the model: caches, adapters, templates.
 
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +11,6 @@ use crate::backend::{BackendKind, ModelKind, check_model_file};
 use crate::desk::DeskHandle;
 use crate::error::Error;
 use crate::input::{CrossAttention, c_text};
-use crate::prompt_cache;
 
 /// An answer that the model's thread will give.
 pub struct Pending {
@@ -186,22 +183,7 @@ impl Model {
     pub fn begin_load_prompt_cache(&self, path: &Path, verify: bool) -> Result<Pending, Error> {
         self.able("prompt_cache")?;
         let path = absolute("path", path)?;
-        if !path.exists() {
-            return Err(missing("path", &path));
-        }
-        if !path.is_file() {
-            return Err(Error::invalid_with_hint(
-                "path",
-                format!("{} is no regular file", path.display()),
-                "Give the file that save_prompt_cache= wrote.",
-            ));
-        }
-        if verify {
-            prompt_cache::verify(&path, &self.path, &self.runtime)?;
-        }
-        let c_path = CString::new(path.as_os_str().as_bytes())
-            .map_err(|_| Error::invalid("path", "it holds a NUL byte"))?;
-        self.ask(Request::LoadPromptCache(c_path))
+        self.ask(Request::LoadPromptCache { path, verify })
     }
 
     /// Lets go of the loaded prompt cache (`rkllm_release_prompt_cache`).

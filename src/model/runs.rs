@@ -311,12 +311,21 @@ impl Model {
     /// Puts our own template around text, for releases that have none.
     fn templated(&self, input: Input) -> Result<Input, Error> {
         let template = self.shared.state.template.lock();
-        match (&*template, input) {
-            (Template::Ours([system, prefix, postfix]), Input::Prompt(text)) => {
-                let text = text.to_string_lossy();
-                Input::prompt(&format!("{system}{prefix}{text}{postfix}"))
+        let Template::Ours([system, prefix, postfix]) = &*template else {
+            return Ok(input);
+        };
+        let around = |text: &std::ffi::CStr| {
+            let text = text.to_string_lossy();
+            format!("{system}{prefix}{text}{postfix}")
+        };
+        match input {
+            Input::Prompt(text) => Input::prompt(&around(&text)),
+            Input::Multimodal(multimodal) => {
+                let prompt = around(multimodal.prompt());
+                let multimodal = multimodal.with_prompt(&prompt)?;
+                Ok(Input::Multimodal(Box::new(multimodal)))
             }
-            (_, input) => Ok(input),
+            input => Ok(input),
         }
     }
 

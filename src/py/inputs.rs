@@ -113,18 +113,57 @@ fn full<const N: usize>(
     Ok(all)
 }
 
-/// Demands that a count which was given is that of the shape.
-fn agree(py: Python<'_>, name: &str, given: Option<usize>, shape: usize) -> PyResult<usize> {
-    match given {
-        Some(given) if given != shape => Err(raise(
-            py,
-            &Error::invalid_with_hint(
+/// What was given about images, or about videos, besides their embeddings.
+struct Part<'py> {
+    py: Python<'py>,
+    kind: &'static str,
+    count: (&'static str, Option<usize>),
+    frames: (&'static str, Option<usize>),
+    tokens: (&'static str, Option<usize>),
+    size: [Option<usize>; 2],
+    markers: Markers,
+}
+
+impl Part<'_> {
+    fn wrong(&self, name: &str, reason: String, hint: String) -> PyErr {
+        raise(self.py, &Error::invalid_with_hint(name, reason, hint))
+    }
+
+    /// Demands that there is nothing to say where there are no embeddings.
+    fn nothing_given(&self) -> PyResult<()> {
+        let sizes = [("width", self.size[0]), ("height", self.size[1])];
+        let counts = [self.count, self.frames, self.tokens];
+        let mut given = counts
+            .into_iter()
+            .chain(sizes)
+            .filter(|part| part.1.is_some());
+        let name = match given.next() {
+            Some((name, _)) => name,
+            None if self.markers.given() => "marker",
+            None => return Ok(()),
+        };
+        let kind = self.kind;
+        Err(self.wrong(
+            name,
+            format!("there are no {kind} embeddings"),
+            format!("Give {kind}_embed, or leave {name} out."),
+        ))
+    }
+
+    /// Demands that a count which was given is that of the shape.
+    fn agree(&self, (name, given): (&str, Option<usize>), shape: usize) -> PyResult<usize> {
+        match given {
+            Some(given) if given != shape => Err(self.wrong(
                 name,
                 format!("got {given}, and the array has {shape}"),
-                "Leave it out, or reshape the array.",
-            ),
-        )),
-        _ => Ok(shape),
+                "Leave it out, or reshape the array.".to_owned(),
+            )),
+            _ => Ok(shape),
+        }
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.size[0].unwrap_or(0), self.size[1].unwrap_or(0))
     }
 }
 
@@ -158,54 +197,75 @@ impl Multimodal {
     ) -> PyResult<Self> {
         let py = prompt.py();
         let text = convert::text("prompt", prompt)?;
-        let size = |name, value| Ok::<_, PyErr>(convert::optional_size(name, value)?.unwrap_or(0));
+        let image = Part {
+            py,
+            kind: "image",
+            count: ("n_image", convert::optional_size("n_image", n_image)?),
+            frames: ("", None),
+            tokens: (
+                "n_image_tokens",
+                convert::optional_size("n_image_tokens", n_image_tokens)?,
+            ),
+            size: [
+                convert::optional_size("image_width", image_width)?,
+                convert::optional_size("image_height", image_height)?,
+            ],
+            markers: Markers {
+                start: convert::c_text("image_start", image_start)?,
+                end: convert::c_text("image_end", image_end)?,
+                content: convert::c_text("image_content", image_content)?,
+            },
+        };
         let images = match image_embed {
-            None => None,
+            None => image.nothing_given().map(|()| None)?,
             Some(value) => {
                 let array = floats("image_embed", value)?;
                 let wanted = "(images, tokens, width) or (tokens, width)";
                 let [count, tokens, _] = full(py, "image_embed", wanted, &array.shape)?;
-                let given = convert::optional_size("n_image", n_image)?;
-                let given_tokens = convert::optional_size("n_image_tokens", n_image_tokens)?;
                 Some(Images {
                     values: array.values.into(),
-                    count: agree(py, "n_image", given, count)?,
-                    tokens: agree(py, "n_image_tokens", given_tokens, tokens)?,
-                    size: (
-                        size("image_width", image_width)?,
-                        size("image_height", image_height)?,
-                    ),
-                    markers: Markers {
-                        start: convert::c_text("image_start", image_start)?,
-                        end: convert::c_text("image_end", image_end)?,
-                        content: convert::c_text("image_content", image_content)?,
-                    },
+                    count: image.agree(image.count, count)?,
+                    tokens: image.agree(image.tokens, tokens)?,
+                    size: image.size(),
+                    markers: image.markers,
                 })
             }
         };
+        let video = Part {
+            py,
+            kind: "video",
+            count: ("n_video", convert::optional_size("n_video", n_video)?),
+            frames: (
+                "n_frame_per_video",
+                convert::optional_size("n_frame_per_video", n_frame_per_video)?,
+            ),
+            tokens: (
+                "n_frame_tokens",
+                convert::optional_size("n_frame_tokens", n_frame_tokens)?,
+            ),
+            size: [
+                convert::optional_size("frame_width", frame_width)?,
+                convert::optional_size("frame_height", frame_height)?,
+            ],
+            markers: Markers {
+                start: convert::c_text("video_start", video_start)?,
+                end: convert::c_text("video_end", video_end)?,
+                content: convert::c_text("video_content", video_content)?,
+            },
+        };
         let videos = match video_embed {
-            None => None,
+            None => video.nothing_given().map(|()| None)?,
             Some(value) => {
                 let array = floats("video_embed", value)?;
                 let wanted = "(videos, frames, tokens, width) or (frames, tokens, width)";
                 let [count, frames, tokens, _] = full(py, "video_embed", wanted, &array.shape)?;
-                let given = convert::optional_size("n_video", n_video)?;
-                let given_frames = convert::optional_size("n_frame_per_video", n_frame_per_video)?;
-                let given_tokens = convert::optional_size("n_frame_tokens", n_frame_tokens)?;
                 Some(Videos {
                     values: array.values.into(),
-                    count: agree(py, "n_video", given, count)?,
-                    frames: agree(py, "n_frame_per_video", given_frames, frames)?,
-                    tokens: agree(py, "n_frame_tokens", given_tokens, tokens)?,
-                    size: (
-                        size("frame_width", frame_width)?,
-                        size("frame_height", frame_height)?,
-                    ),
-                    markers: Markers {
-                        start: convert::c_text("video_start", video_start)?,
-                        end: convert::c_text("video_end", video_end)?,
-                        content: convert::c_text("video_content", video_content)?,
-                    },
+                    count: video.agree(video.count, count)?,
+                    frames: video.agree(video.frames, frames)?,
+                    tokens: video.agree(video.tokens, tokens)?,
+                    size: video.size(),
+                    markers: video.markers,
                 })
             }
         };
