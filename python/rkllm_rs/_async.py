@@ -7,8 +7,7 @@ the loop and no thread is started: the model's own thread wakes it. A task that 
 from __future__ import annotations
 
 from . import _native
-from ._abc import Callable, Mapping, Sequence  # noqa: TC001
-from ._generate import Generating
+from ._abc import Callable, Literal, Mapping, Sequence  # noqa: TC001
 from ._inputs import Input  # noqa: TC001
 from ._library import Path  # noqa: TC001
 from ._measure import Measuring, _inputs
@@ -23,12 +22,8 @@ from ._native import (
 from ._score import Score
 from ._state import Keeping, _json
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Literal
 
-
-class Awaiting(Generating, Measuring, Keeping):
+class Awaiting(Measuring, Keeping):
     """The part of ``RKLLM`` for event loops."""
 
     __slots__ = ()
@@ -327,7 +322,7 @@ class Awaiting(Generating, Measuring, Keeping):
 
         _native.check_pooling(pooling, normalize)
         single, inputs = _inputs(texts)
-        states = []
+        states: list[FloatArray] = []
         for padded, wanted in self._groups(inputs):
             streams = self._rows(padded, logits=False, timeout=timeout, lora=lora)
             states += (await all_finished(streams))[:wanted]
@@ -365,7 +360,9 @@ class Awaiting(Generating, Measuring, Keeping):
 
         if isinstance(text, Tokens):
             return text.to_list()
-        own = self._model.own_tokens(text) if isinstance(text, str) else None
+        own = None
+        if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the library's side complains
+            own = self._model.own_tokens(text)
         return await done(self._model.tokenize(text, leading)) if own is None else own
 
     async def aload_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from ._native import Generation, TokenStream
+from ._abc import Iterator  # noqa: TC001
+from ._native import Generation, TokenStream  # noqa: TC001
 
 
 class BatchStream:

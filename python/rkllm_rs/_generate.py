@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import _native  # noqa: TC001
 from ._abc import Callable, Sequence  # noqa: TC001
 from ._batch import BatchStream
 from ._inputs import Input  # noqa: TC001
@@ -13,10 +14,6 @@ from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hin
     Steps,
     TokenStream,
 )
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from . import _native
 
 
 class Generating:

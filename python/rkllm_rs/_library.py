@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 
 from . import _native
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from ._native import BackendStatus
+from ._native import BackendStatus  # noqa: TC001
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 PACKAGE = os.path.dirname(os.path.abspath(__file__))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from . import _native
-from ._abc import Iterator, Sequence  # noqa: TC001
+from ._abc import Iterator, Literal, Sequence  # noqa: TC001
+from ._generate import Generating
 from ._inputs import Input  # noqa: TC001
 from ._native import (
     ArrayStream,
@@ -16,22 +17,19 @@ from ._score import Score
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Literal
+    from typing_extensions import Unpack
+
+    from ._native import _RowSettings
 
 
-class Measuring:
+class Measuring(Generating):
     """The part of ``RKLLM`` that measures: logits, hidden states, embeddings, probabilities."""
 
     __slots__ = ()
 
-    if TYPE_CHECKING:
-
-        @property
-        def _model(self) -> _native.Model: ...
-
-        def _caller(self) -> int | None: ...
-
-    def _rows(self, inputs: Sequence[Input], *, logits: bool, **options: object) -> list[ArrayStream]:
+    def _rows(
+        self, inputs: Sequence[Input], *, logits: bool, **options: Unpack[_RowSettings]
+    ) -> list[ArrayStream]:
         return self._model.stream_rows(inputs, logits=logits, caller=self._caller(), **options)
 
     def logits(
@@ -288,7 +286,7 @@ class Measuring:
         """
         _native.check_pooling(pooling, normalize)
         single, inputs = _inputs(texts)
-        states = []
+        states: list[FloatArray] = []
         for padded, wanted in self._groups(inputs):
             streams = self._rows(padded, logits=False, timeout=timeout, lora=lora)
             states += [stream.result() for stream in streams][:wanted]
@@ -338,7 +336,9 @@ class Measuring:
     def _ids(self, text: str | Tokens, *, leading: bool) -> list[int]:
         if isinstance(text, Tokens):
             return text.to_list()
-        own = self._model.own_tokens(text) if isinstance(text, str) else None
+        own = None
+        if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the library's side complains
+            own = self._model.own_tokens(text)
         return self._model.tokenize(text, leading).result() if own is None else own
 
 

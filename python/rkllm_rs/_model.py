@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 
 from . import _native
+from ._abc import Callable, Iterable, Literal, Sequence  # noqa: TC001
 from ._async import Awaiting
-from ._library import options
+from ._inputs import Floats  # noqa: TC001
+from ._library import Path, options
 from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hints(): they cost nothing
     ModelInfo,
     Runtime,
@@ -16,13 +18,7 @@ from .errors import BackendFallbackWarning, RkllmWarning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
-    from types import TracebackType
-    from typing import Literal
-
     from typing_extensions import Self
-
-    from ._library import Path
 
 
 class RKLLM(Awaiting):
@@ -62,7 +58,7 @@ class RKLLM(Awaiting):
         use_cross_attn: bool | None = None,
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
-        embedder: Callable[[list[int]], object] | None = None,
+        embedder: Callable[[list[int]], Floats] | None = None,
     ) -> None:
         """Opens library and model (``rkllm_init``); returns when the model is loaded.
 
@@ -163,7 +159,7 @@ class RKLLM(Awaiting):
         use_cross_attn: bool | None = None,
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
-        embedder: Callable[[list[int]], object] | None = None,
+        embedder: Callable[[list[int]], Floats] | None = None,
     ) -> Self:
         """Opens library and model for an event loop: ``llm = await RKLLM.aopen(...)``.
 
@@ -231,11 +227,11 @@ class RKLLM(Awaiting):
             tokenizer=tokenizer,
             embedder=embedder,
         )
-        model = await done(opening)
-        advice = _advice(model)
+        opened = await done(opening)
+        advice = _advice(opened)
         if advice:
             _warn(advice, None)
-        return cls._of(model)
+        return cls._of(opened)
 
     @classmethod
     def _of(cls, model: _native.Model) -> Self:
@@ -310,7 +306,7 @@ class RKLLM(Awaiting):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: object,
     ) -> None:
         await self.aclose()
 
@@ -321,7 +317,7 @@ class RKLLM(Awaiting):
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        traceback: TracebackType | None,
+        traceback: object,
     ) -> None:
         self.close()
 
@@ -333,10 +329,14 @@ class RKLLM(Awaiting):
         return f"<rkllm_rs.RKLLM {os.path.basename(model.path)!r} ({state}, {self.runtime.identity.abi})>"
 
 
+if not TYPE_CHECKING:
+    Self = RKLLM  # for typing.get_type_hints()
+
+
 def _advice(model: _native.Model) -> list[str]:
     """What is known to give wrong text, and was not refused by the library."""
     info = model.info
-    advice = []
+    advice: list[str] = []
     if info.context_limit is not None and model.max_context_len > info.context_limit:
         advice.append(
             f"max_context_len {model.max_context_len} is above the model's limit of {info.context_limit}: "

@@ -4,21 +4,35 @@ The public classes are re-exported by ``rkllm_rs``; what is not named there is p
 """
 
 import os
-from collections.abc import Coroutine, Iterable, Iterator, Sequence
-from typing import Any, ClassVar, Literal, TypeAlias, TypedDict, final
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
+from types import TracebackType
+from typing import Any, ClassVar, Literal, Protocol, TypeAlias, TypedDict, final
 
-from typing_extensions import Self
+# Where NumPy is not installed, type checkers take its arrays for Any.
+from numpy import float32
+from numpy.typing import NDArray
+from typing_extensions import Buffer, CapsuleType, Self, Unpack
 
 __all__ = [
+    "ArrayStream",
     "BackendStatus",
     "Chunk",
+    "CrossAttention",
+    "Embeddings",
     "Evidence",
+    "FloatArray",
     "Generation",
     "Identity",
+    "LoraAdapter",
     "Model",
+    "ModelInfo",
+    "Multimodal",
+    "Opening",
+    "Pending",
     "PerfStats",
     "Runtime",
     "SamplingParams",
+    "Steps",
     "TextStream",
     "TokenStream",
     "Tokens",
@@ -29,8 +43,11 @@ __all__ = [
     "abi_layouts",
     "at_exit",
     "backends",
+    "check_pooling",
     "find_library",
     "known_libraries",
+    "logprobs",
+    "pool",
     "resolve",
     "shut_down",
 ]
@@ -39,6 +56,73 @@ _Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 _Backend: TypeAlias = Literal["npu", "cpu"]
 _FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "tool_calls"]
 _LibraryParts: TypeAlias = tuple[float, int, float, int, float]
+_Source: TypeAlias = Literal["log", "cpu runtime", "results"]
+_Input: TypeAlias = str | Tokens | Embeddings | Multimodal
+
+class _ArrayInterface(Protocol):
+    """An array with NumPy's array interface; NumPy's own arrays have it."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+# Arrays of float32 in C order: what they hold, type checkers cannot see.
+_Floats: TypeAlias = Buffer | _ArrayInterface
+
+class _RowSettings(TypedDict, total=False):
+    """Keywords of calls that give rows of floats."""
+
+    timeout: float | None
+    lora: str | None
+    keep_history: bool
+    role: str | Sequence[str] | None
+    thinking: bool | Sequence[bool] | None
+
+class _CallSettings(TypedDict, total=False):
+    """Keywords of calls that generate."""
+
+    max_new_tokens: int | None
+    sampling: SamplingParams | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    timeout: float | None
+    lora: str | None
+    save_prompt_cache: _Path | None
+    on_token: Callable[[Chunk], object] | None
+    caller: int | None
+
+class _StepsSettings(_CallSettings, total=False):
+    role: str | None
+    thinking: bool | None
+
+class _StreamSettings(_StepsSettings, total=False):
+    keep_history: bool
+
+class _BatchSettings(_CallSettings, total=False):
+    keep_history: bool
+    role: str | Sequence[str] | None
+    thinking: bool | Sequence[bool] | None
+
+class _OpenSettings(TypedDict, total=False):
+    """Keywords of opening; ``rkllm_rs.RKLLM`` documents them."""
+
+    max_context_len: int | None
+    max_new_tokens: int | None
+    sampling: SamplingParams | None
+    n_keep: int | None
+    skip_special_token: bool | None
+    ignore_eos_token: bool | None
+    img_start: str | None
+    img_end: str | None
+    img_content: str | None
+    base_domain_id: int | None
+    embed_flash: bool | None
+    enabled_cpus_num: int | None
+    enabled_cpus_mask: int | Iterable[int] | None
+    n_batch: int | None
+    use_cross_attn: bool | None
+    template: Literal["model", "raw"] | tuple[str, str, str]
+    tokenizer: Callable[[str], Iterable[int]] | None
+    embedder: Callable[[list[int]], _Floats] | None
 
 class _Layout(TypedDict):
     size: int
@@ -172,6 +256,247 @@ class Tokens:
     def __getnewargs__(self) -> tuple[list[int]]: ...
 
 @final
+class FloatArray:
+    """Floats in rows: logits, hidden states, embeddings.
+
+    They were copied once, out of the library's memory. ``numpy.asarray(array)``, :meth:`to_numpy` and
+    ``torch.from_dlpack(array)`` look into this memory without another copy and keep it alive. A row is a
+    ``FloatArray`` too, and shares it.
+
+    Example:
+        >>> logits = llm.logits("Hello")  # doctest: +SKIP
+        >>> logits.shape  # doctest: +SKIP
+        (9, 49152)
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """``(rows, width)``, or ``(length,)``."""
+    @property
+    def ndim(self) -> int:
+        """1 or 2."""
+    @property
+    def size(self) -> int:
+        """How many floats there are."""
+    @property
+    def nbytes(self) -> int:
+        """How many bytes they take."""
+    def tolist(self) -> list[Any]:
+        """Returns all floats, in one list or in one for each row."""
+    def tobytes(self) -> bytes:
+        """Returns all floats as bytes, row by row, in this machine's byte order."""
+    def to_numpy(self) -> NDArray[float32]:
+        """Returns a NumPy array that looks into this memory.
+
+        Raises:
+            ImportError: NumPy is not installed (``pip install 'rkllm_rs[numpy]'``).
+        """
+    def __len__(self) -> int: ...
+    # A row, or a float of a vector. Any, as for list.__getitem__ of nested lists: a union would have
+    # to be narrowed at every use.
+    def __getitem__(self, index: int, /) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    @property
+    def __array_interface__(self) -> dict[str, Any]:
+        """NumPy's array interface, version 3."""
+    def __dlpack__(
+        self,
+        *,
+        stream: None = None,
+        max_version: tuple[int, int] | None = None,
+        dl_device: tuple[int, int] | None = None,
+        copy: bool | None = None,
+    ) -> CapsuleType:
+        """Returns DLPack's capsule. Nothing is copied, and there is one device.
+
+        Raises:
+            BufferError: Another device, a stream, or a copy was asked for.
+        """
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Returns ``(1, 0)``: the CPU."""
+
+@final
+class Embeddings:
+    """Embeddings as input (``RKLLM_INPUT_EMBED``), taken as they are: no chat template, no tokenizer.
+
+    Example:
+        >>> from array import array
+        >>> from rkllm_rs import Embeddings
+        >>> Embeddings(array("f", [0.5, 1, 0, 0.25, 2, 3]), width=3).shape
+        (2, 3)
+    """
+
+    def __new__(cls, data: _Floats, *, width: int | None = None) -> Self:
+        """Checks and copies the array.
+
+        Args:
+            data: float32, C-contiguous, of the shape (n, width): a NumPy array, a ``FloatArray``, anything
+                with the buffer protocol or ``__array_interface__``. It is copied.
+            width: Width of a row, for a flat buffer such as ``array.array("f")``.
+
+        Raises:
+            InvalidArgumentError: Not contiguous, empty, or of another shape.
+            InvalidTypeError: No array, or one of another type than float32.
+        """
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """``(n, width)``."""
+    def __len__(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    # Not hashable: floats that compare equal need not be meant as equal.
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+@final
+class Multimodal:
+    """Text with embeddings of images or videos in it (``RKLLM_INPUT_MULTIMODAL``).
+
+    The text must hold one ``<image>`` for each image and one ``<video>`` for each video. Counts come
+    from the shapes of the arrays; those that are given must agree.
+    """
+
+    def __new__(
+        cls,
+        prompt: str,
+        image_embed: _Floats | None = None,
+        *,
+        n_image_tokens: int | None = None,
+        n_image: int | None = None,
+        image_width: int | None = None,
+        image_height: int | None = None,
+        image_start: str | None = None,
+        image_end: str | None = None,
+        image_content: str | None = None,
+        video_embed: _Floats | None = None,
+        n_frame_tokens: int | None = None,
+        n_frame_per_video: int | None = None,
+        n_video: int | None = None,
+        video_start: str | None = None,
+        video_end: str | None = None,
+        video_content: str | None = None,
+        frame_width: int | None = None,
+        frame_height: int | None = None,
+    ) -> Self:
+        """Checks and copies text and arrays.
+
+        Args:
+            prompt: The text.
+            image_embed: Image embeddings, float32: (images, tokens, width), or (tokens, width) for one.
+            n_image_tokens: Tokens of each image.
+            n_image: Images; more than one from RKLLM 1.2.1b1.
+            image_width: Width that they were encoded with, for models with mrope; from 1.2.1b1.
+            image_height: Height, likewise.
+            image_start: Marker before each image; from 1.3.0, before it is ``img_start=`` of the model.
+            image_end: Marker after each image, likewise.
+            image_content: Placeholder of an image's tokens, likewise.
+            video_embed: Video embeddings, float32: (videos, frames, tokens, width), or (frames, tokens,
+                width) for one; from 1.3.0.
+            n_frame_tokens: Tokens of each frame.
+            n_frame_per_video: Frames of each video.
+            n_video: Videos.
+            video_start: Marker before each video.
+            video_end: Marker after each video.
+            video_content: Placeholder of a video's tokens.
+            frame_width: Width of a frame.
+            frame_height: Height of a frame.
+
+        Raises:
+            InvalidArgumentError: Tags, counts and shapes that do not agree.
+            InvalidTypeError: No array, or one of another type than float32.
+        """
+
+    @property
+    def prompt(self) -> str:
+        """The text."""
+    @property
+    def n_image(self) -> int:
+        """How many images there are."""
+    @property
+    def n_image_tokens(self) -> int:
+        """Tokens of each image."""
+    @property
+    def n_video(self) -> int:
+        """How many videos there are."""
+
+@final
+class CrossAttention:
+    """Encoder output for models with cross attention (``RKLLMCrossAttnParam``).
+
+    Note the orders in memory, which differ between K and V.
+    """
+
+    def __new__(cls, k_cache: _Floats, v_cache: _Floats, mask: _Floats, positions: Iterable[int]) -> Self:
+        """Checks and copies the arrays.
+
+        Args:
+            k_cache: float32, (layers, tokens, kv heads, head width) (``encoder_k_cache``).
+            v_cache: float32, (layers, kv heads, head width, tokens) (``encoder_v_cache``).
+            mask: float32, (tokens,) (``encoder_mask``).
+            positions: int, one for each token (``encoder_pos``).
+
+        Raises:
+            InvalidArgumentError: Shapes that do not fit each other, arrays that are not contiguous.
+            InvalidTypeError: No arrays, or of another type.
+        """
+
+    @property
+    def num_tokens(self) -> int:
+        """Length of the encoder's output."""
+
+@final
+class ModelInfo:
+    """What is known of an open model, and where from; ``RKLLM.info`` makes it.
+
+    The C API tells nothing of a model. With the vendor's library it is known from the lines that it
+    prints while it loads the model, and from results; with the CPU runtime from the model itself.
+    """
+
+    @property
+    def context_limit(self) -> int | None:
+        """Longest context that the model was converted or trained for, in tokens, or ``None``."""
+    @property
+    def vocab_size(self) -> int | None:
+        """Size of the vocabulary, or ``None``."""
+    @property
+    def hidden_size(self) -> int | None:
+        """Width of embeddings and hidden states, or ``None``."""
+    @property
+    def platform(self) -> str | None:
+        """The chip that it was converted for, such as ``"RK3588"``, or ``None``."""
+    @property
+    def npu_cores(self) -> int | None:
+        """NPU cores that it was converted for, or ``None``."""
+    @property
+    def toolkit_version(self) -> str | None:
+        """Version of the toolkit that converted it, or ``None``."""
+    @property
+    def dtype(self) -> str | None:
+        """How its weights are quantised, such as ``"W8A8"``, or ``None``."""
+    @property
+    def driver_version(self) -> str | None:
+        """Version of the NPU's kernel driver that the library found, or ``None``."""
+    @property
+    def sources(self) -> dict[str, _Source]:
+        """For each fact that is known, where from: ``"log"``, ``"cpu runtime"`` or ``"results"``."""
+
+@final
+class LoraAdapter:
+    """A loaded adapter (``RKLLMLoraAdapter``); ``RKLLM.loras`` lists them."""
+
+    @property
+    def name(self) -> str:
+        """The name that selects it in calls."""
+    @property
+    def path(self) -> str:
+        """Its file."""
+    @property
+    def scale(self) -> float:
+        """Its strength."""
+    def __eq__(self, other: object, /) -> bool: ...
+    # Not hashable: it holds a float.
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
+
+@final
 class Chunk:
     """A piece of an answer, as a stream gives it. ``str(chunk)`` is its text."""
 
@@ -293,6 +618,8 @@ class TokenStream:
         Raises:
             OSError: The system has no descriptor to give.
         """
+    def _finished(self) -> tuple[Generation] | None:
+        """Returns what :meth:`result` would, if the run has ended."""
 
 @final
 class TextStream:
@@ -315,6 +642,115 @@ class TextStream:
 
         Raises:
             StopAsyncIteration: The run has ended.
+        """
+    def _arm(self) -> int | None:
+        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
+
+        Raises:
+            OSError: The system has no descriptor to give.
+        """
+
+@final
+class ArrayStream:
+    """Logits or hidden states, one ``FloatArray`` for each callback of the library.
+
+    ``RKLLM.stream_logits`` and ``RKLLM.stream_hidden_states`` make it. Iterate with ``for`` or
+    ``async for``. A stream that nothing refers to any more cancels its run.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> FloatArray: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, FloatArray]: ...
+    def cancel(self) -> None:
+        """Ends the run (``rkllm_abort``), from any thread; iteration then ends normally."""
+    def result(self) -> FloatArray:
+        """Waits for the end and returns all rows that were not read, in one array.
+
+        Raises:
+            GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
+            GenerationTimeout: The deadline passed.
+            ContextLengthError: More tokens than the context window holds.
+        """
+    def _poll(self) -> FloatArray | None:
+        """Returns the next array, or ``None`` if it has to be waited for.
+
+        Raises:
+            StopAsyncIteration: The run has ended.
+        """
+    def _arm(self) -> int | None:
+        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
+
+        Raises:
+            OSError: The system has no descriptor to give.
+        """
+    def _finished(self) -> tuple[FloatArray] | None:
+        """Returns what :meth:`result` would, if the run has ended."""
+
+@final
+class Steps:
+    """A run that pauses after each token; ``RKLLM.steps`` makes it.
+
+    Works as a generator: ``next()``, or a ``for`` or ``async for`` loop, lets the model go on with the
+    token it has just given; :meth:`send` puts something else in that token's place. Between two tokens
+    the KV cache can be looked at and changed. Other runs on the model wait until the steps end: with the
+    answer, by :meth:`close`, by leaving a ``with`` block, or when nothing refers to them any more.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> Chunk: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, Chunk]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def send(self, input: _Input | None) -> Chunk:  # noqa: A002 - the field's word
+        """Lets the model go on with other input than the token it has just given; returns the next.
+
+        Args:
+            input: What takes that token's place. To keep the token and add to it, send it along:
+                ``Tokens([step.token_id, ...])``. ``None`` goes on with the token itself.
+
+        Returns:
+            The next token.
+
+        Raises:
+            StopIteration: The answer has ended.
+            InvalidArgumentError: Before the first token.
+        """
+    def asend(self, input: _Input | None) -> Coroutine[Any, Any, Chunk]:  # noqa: A002 - the field's word
+        """:meth:`send` for an event loop.
+
+        Args:
+            input: As for :meth:`send`.
+
+        Returns:
+            The next token, to be awaited.
+
+        Raises:
+            StopAsyncIteration: The answer has ended.
+            InvalidArgumentError: Before the first token.
+        """
+    def close(self) -> None:
+        """Ends the steps, from any thread; again, or after the end, it does nothing."""
+    def cancel(self) -> None:
+        """Ends the steps, as :meth:`close`."""
+    def result(self) -> Generation:
+        """Returns all that has come, after the end.
+
+        Raises:
+            InvalidArgumentError: The steps have not ended.
+            GenerationError: The run failed.
+        """
+    def _poll(self) -> Chunk | None:
+        """Returns the next token, or ``None`` if it has to be waited for.
+
+        Raises:
+            StopAsyncIteration: The answer has ended.
         """
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
@@ -437,31 +873,42 @@ class BackendStatus:
         """What to do about it, or ``None``."""
 
 @final
+class Pending:
+    """What a model's thread will answer, to be waited for or awaited."""
+
+    def result(self) -> list[int]:
+        """Waits; returns numbers, or an empty list where there are none to give."""
+    def _poll(self) -> tuple[list[int]] | None:
+        """Returns the answer in a tuple if it is there."""
+    def _arm(self) -> int | None:
+        """Returns a descriptor that becomes readable with the answer; ``None`` if it is there.
+
+        Raises:
+            OSError: The system has no descriptor to give.
+        """
+
+@final
+class Opening:
+    """A model that is being opened."""
+
+    def result(self) -> Model:
+        """Waits in steps, so that a signal gives up and raises at once."""
+    def _poll(self) -> tuple[Model] | None:
+        """Returns the model in a tuple if it is open."""
+    def _arm(self) -> int | None:
+        """Returns a descriptor that becomes readable with the model; ``None`` if it is there.
+
+        Raises:
+            OSError: The system has no descriptor to give.
+        """
+
+@final
 class Model:
     """An open model (``LLMHandle``); programs use ``rkllm_rs.RKLLM``, which documents the arguments."""
 
     @staticmethod
-    def open(
-        runtime: Runtime,
-        path: _Path,
-        *,
-        max_context_len: int | None = None,
-        max_new_tokens: int | None = None,
-        sampling: SamplingParams | None = None,
-        n_keep: int | None = None,
-        skip_special_token: bool | None = None,
-        ignore_eos_token: bool | None = None,
-        img_start: str | None = None,
-        img_end: str | None = None,
-        img_content: str | None = None,
-        base_domain_id: int | None = None,
-        embed_flash: bool | None = None,
-        enabled_cpus_num: int | None = None,
-        enabled_cpus_mask: int | None = None,
-        n_batch: int | None = None,
-        use_cross_attn: bool | None = None,
-    ) -> Model:
-        """Opens a model (``rkllm_init``); waits in steps, so that a signal gives up and raises at once."""
+    def open(runtime: Runtime, path: _Path, **settings: Unpack[_OpenSettings]) -> Opening:
+        """Begins to open a model (``rkllm_init``)."""
     @property
     def runtime(self) -> Runtime:
         """The library that runs it."""
@@ -478,24 +925,65 @@ class Model:
     def max_new_tokens(self) -> int:
         """Most tokens of an answer, as opened."""
     @property
+    def n_batch(self) -> int:
+        """Prompts in one run, as opened."""
+    @property
     def sampling(self) -> SamplingParams:
         """Sampling as opened, every value known."""
+    @property
+    def info(self) -> ModelInfo:
+        """What is known of the model."""
+    @property
+    def loras(self) -> list[LoraAdapter]:
+        """The loaded adapters."""
+    @property
+    def in_steps(self) -> bool:
+        """Whether somebody is in the middle of steps."""
     def stream(
         self,
-        input: str | Tokens,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        sampling: SamplingParams | None = None,
-        timeout: float | None = None,
-        keep_history: bool | None = None,
-        role: str | None = None,
-        thinking: bool | None = None,
+        input: _Input,  # noqa: A002 - the field's word
+        **settings: Unpack[_StreamSettings],
     ) -> TokenStream:
         """Starts a run (``rkllm_run``) and returns its stream; never blocks."""
-    def clear_kv_cache(self, *, keep_system_prompt: bool = False) -> None:
-        """Empties the KV cache (``rkllm_clear_kv_cache``)."""
-    def kv_cache_size(self) -> list[int]:
+    def stream_batch(self, inputs: Iterable[_Input], **settings: Unpack[_BatchSettings]) -> list[TokenStream]:
+        """Starts a run of several inputs and returns a stream for each."""
+    def stream_rows(
+        self,
+        inputs: Iterable[_Input],
+        *,
+        logits: bool,
+        caller: int | None = None,
+        **settings: Unpack[_RowSettings],
+    ) -> list[ArrayStream]:
+        """Starts a run that gives logits, or hidden states; returns a stream for each input."""
+    def steps(
+        self,
+        input: _Input,  # noqa: A002 - the field's word
+        **settings: Unpack[_StepsSettings],
+    ) -> Steps:
+        """Starts a run that pauses after each token."""
+    def clear_kv_cache(
+        self, *, keep_system_prompt: bool, ranges: Iterable[tuple[int, int]] | None
+    ) -> Pending:
+        """Empties the KV cache, or removes a range of each row (``rkllm_clear_kv_cache``)."""
+    def kv_cache_size(self) -> Pending:
         """Tokens in the KV cache, one number for each row of a batch (``rkllm_get_kv_cache_size``)."""
+    def load_lora(self, path: _Path, name: str | None, scale: float) -> Pending:
+        """Loads an adapter (``rkllm_load_lora``)."""
+    def load_prompt_cache(self, path: _Path, verify: bool) -> Pending:
+        """Loads a prompt cache (``rkllm_load_prompt_cache``)."""
+    def release_prompt_cache(self) -> Pending:
+        """Lets go of the loaded prompt cache (``rkllm_release_prompt_cache``)."""
+    def set_chat_template(self, system_prompt: str, prompt_prefix: str, prompt_postfix: str) -> Pending:
+        """Replaces the chat template (``rkllm_set_chat_template``)."""
+    def set_function_tools(self, tools: str, system_prompt: str, tool_response_str: str) -> Pending:
+        """Tells which functions the model may call (``rkllm_set_function_tools``)."""
+    def set_cross_attention(self, encoder: CrossAttention) -> Pending:
+        """Hands over an encoder's output (``rkllm_set_cross_attn_params``)."""
+    def own_tokens(self, text: str) -> list[int] | None:
+        """Returns token ids of a text by the program's tokenizer, if it gave one."""
+    def tokenize(self, text: str, leading: bool) -> Pending:
+        """Asks for token ids of a text by the library; the CPU runtime only."""
     def close(self) -> None:
         """Ends all runs and gives the model back (``rkllm_destroy``)."""
 
@@ -531,6 +1019,20 @@ def abi_layouts() -> dict[str, dict[str, _Layout]]:
 
 def at_exit() -> None:
     """Closes all models for the end of the interpreter; other threads stay where they wait."""
+
+def check_pooling(pooling: str, normalize: bool) -> None:
+    """Checks the settings of :func:`pool` before anything is run."""
+
+def pool(
+    arrays: Sequence[FloatArray],
+    pooling: str,
+    normalize: bool,
+    single: bool,
+) -> FloatArray:
+    """Makes one vector of each array of hidden states, one below the other; a single one as a vector."""
+
+def logprobs(logits: FloatArray, ids: Sequence[int], continuation: int) -> list[float]:
+    """Returns natural logarithms of the probabilities of the last ``continuation`` of ``ids``."""
 
 def shut_down() -> bool:
     """Closes all models; true when the library has let go of them."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 
 class Score:
     """How likely a model holds a continuation.
@@ -13,7 +11,10 @@ class Score:
         logprobs: For each the natural logarithm of its probability, given all before it.
     """
 
-    __slots__ = ("logprobs", "token_ids")
+    __slots__ = {  # noqa: RUF023 - in the order of the arguments; help() shows the texts
+        "token_ids": "The continuation's tokens.",
+        "logprobs": "For each the natural logarithm of its probability, given all before it.",
+    }
 
     token_ids: list[int]
     logprobs: list[float]
@@ -31,11 +32,15 @@ class Score:
     @property
     def logprob(self) -> float:
         """Natural logarithm of the probability of the whole continuation."""
+        import math
+
         return math.fsum(self.logprobs)
 
     @property
     def perplexity(self) -> float:
         """E to the negative mean of the logarithms: 1 is certainty, the vocabulary's size is chance."""
+        import math
+
         return math.exp(-self.logprob / len(self.logprobs))
 
     def __eq__(self, other: object) -> bool:
@@ -43,7 +48,7 @@ class Score:
             return NotImplemented
         return (self.token_ids, self.logprobs) == (other.token_ids, other.logprobs)
 
-    __hash__ = None  # type: ignore[assignment]
+    __hash__ = None  # type: ignore[assignment]  # pyright: ignore[reportAssignmentType]
 
     def __repr__(self) -> str:
         figures = f"logprob={self.logprob:.4f}, perplexity={self.perplexity:.4f}"

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+from . import _native  # noqa: TC001
 from ._abc import Mapping, Sequence  # noqa: TC001
 from ._library import Path  # noqa: TC001
 from ._native import CrossAttention, LoraAdapter  # noqa: TC001
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from . import _native
 
 
 class Keeping:
@@ -16,10 +13,7 @@ class Keeping:
 
     __slots__ = ()
 
-    if TYPE_CHECKING:
-
-        @property
-        def _model(self) -> _native.Model: ...
+    _model: _native.Model
 
     @property
     def loras(self) -> tuple[LoraAdapter, ...]:

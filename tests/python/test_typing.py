@@ -3,17 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import os
 import subprocess
 import sys
 import typing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import pytest
 
 import rkllm_rs
-from rkllm_rs import RKLLM, Generation, SamplingParams, Tokens, TokenStream, _native
+from rkllm_rs import (
+    RKLLM,
+    Embeddings,
+    FloatArray,
+    Generation,
+    LoraAdapter,
+    Multimodal,
+    SamplingParams,
+    Tokens,
+    TokenStream,
+    _native,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,21 +66,83 @@ def documented() -> Iterator[tuple[str, object]]:
                     yield f"{name}.{member}", attribute
 
 
+def documentation(value: object) -> str | None:
+    # That of a slot stands in its class, where help() finds it.
+    return inspect.getdoc(value) if inspect.ismemberdescriptor(value) else value.__doc__
+
+
 def test_help_has_something_to_say_about_every_public_name() -> None:
-    assert [name for name, value in documented() if not getattr(value, "__doc__", None)] == []
+    assert [name for name, value in documented() if not documentation(value)] == []
 
 
 def test_public_classes_name_the_package_they_are_imported_from() -> None:
     natives = {value for value in vars(_native).values() if isinstance(value, type)}
-    assert {value.__module__ for value in natives - {_native.Model}} == {"rkllm_rs"}
+    private = {_native.Model, _native.Opening, _native.Pending}
+    assert {value.__module__ for value in natives - private} == {"rkllm_rs"}
+    assert natives - private <= {getattr(rkllm_rs, name) for name in rkllm_rs.__all__}
 
 
 def test_hints_of_calls_can_be_resolved_at_run_time() -> None:
     hints = typing.get_type_hints(RKLLM.generate)
-    assert hints["input"] == str | Tokens
+    assert hints["input"] == str | Tokens | Embeddings | Multimodal
     assert hints["sampling"] == SamplingParams | None
     assert hints["return"] is Generation
     assert typing.get_type_hints(RKLLM.stream)["return"] is TokenStream
+    assert typing.get_type_hints(RKLLM.aopen)["return"] is RKLLM
+    assert typing.get_type_hints(RKLLM.__enter__)["return"] is RKLLM
+    assert typing.get_type_hints(RKLLM.embed)["pooling"] == Literal["last", "mean"]
+    assert typing.get_type_hints(RKLLM.ahidden_states_batch)["return"] == list[FloatArray]
+    assert hints_of(RKLLM.loras) == {"return": tuple[LoraAdapter, ...]}
+
+
+def hints_of(value: object) -> dict[str, Any]:
+    """Hints of a function, or of what a class keeps in its place."""
+    if isinstance(value, property):
+        value = value.fget
+    return typing.get_type_hints(inspect.unwrap(getattr(value, "__func__", value)))
+
+
+def written_in_python() -> Iterator[tuple[str, object]]:
+    for name in rkllm_rs.__all__:
+        value = getattr(rkllm_rs, name)
+        if inspect.isfunction(value) or isinstance(value, type):
+            yield name, value
+        # Inherited ones too: each is looked up in the module that it was written in.
+        for base in value.__mro__ if isinstance(value, type) else ():
+            if base.__module__.startswith("rkllm_rs"):
+                for member, attribute in vars(base).items():
+                    if isinstance(attribute, property | classmethod | staticmethod) or callable(attribute):
+                        public = not member.startswith("_") or member.endswith("__")
+                        if public and not isinstance(attribute, type):
+                            yield f"{name}.{member}", attribute
+
+
+FOUND = dict(written_in_python())
+
+
+def test_public_calls_are_found() -> None:
+    assert {"RKLLM", "RKLLM.__init__", "RKLLM.aopen", "Score.logprob", "backends"} <= set(FOUND)
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_hints_of_every_public_call_can_be_resolved_at_run_time(name: str) -> None:
+    try:
+        hints_of(FOUND[name])
+    except TypeError:
+        # What is written in Rust has no hints at run time; only that may be so.
+        assert not inspect.isfunction(FOUND[name])
+
+
+def test_async_calls_have_the_parameters_of_the_ordinary_ones() -> None:
+    checked = 0
+    for name, call in inspect.getmembers(RKLLM, inspect.iscoroutinefunction):
+        ordinary = getattr(RKLLM, name[1:], None)
+        if name.startswith("a") and ordinary is not None:
+            assert inspect.signature(call) == inspect.signature(ordinary), name
+            checked += 1
+    assert checked >= 17
+    opening = inspect.signature(RKLLM.aopen).parameters
+    assert opening == inspect.signature(RKLLM).parameters
 
 
 def test_import_loads_nothing_slow() -> None:
