@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fakes import fake_library, fake_model
+from tiny_lora import make_lora
 
 ROOT = Path(__file__).parents[2]
 # Read before the fixtures take the variables of this project away.
@@ -28,13 +30,28 @@ def blocks(language: str) -> list[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize(("where", "code"), blocks("python"), ids=[where for where, _ in blocks("python")])
+def programs() -> list[Any]:
+    """The Python blocks; those for the CPU runtime alone need the real model."""
+    return [
+        pytest.param(where, code, id=where, marks=[pytest.mark.model] * (".rkllm" not in code))
+        for where, code in blocks("python")
+    ]
+
+
+@pytest.mark.parametrize(("where", "code"), programs())
 def test_example_runs(where: str, code: str, tmp_path: Path) -> None:
-    script = {"runs": [{"steps": ["One, ", "two, ", "three."]}], "quiet": True}
+    if "import numpy" in code:
+        pytest.importorskip("numpy")
+    run: dict[str, Any] = {"steps": ["One, ", "two, ", "three."]}
+    if "tokenizer=" in code:
+        run["ask"] = [{"tokenize": "abc", "capacity": 8}]
     for name in set(re.findall(r"[\w.-]+\.rkllm", code)):
-        fake_model(tmp_path, name, **script)
+        fake_model(tmp_path, name, runs=[run], quiet=True)
     for name in set(re.findall(r"[\w.-]+\.gguf", code)):
-        (tmp_path / name).symlink_to(MODEL)
+        if name.endswith("lora.gguf"):
+            make_lora(Path(MODEL), tmp_path / name)
+        else:
+            (tmp_path / name).symlink_to(MODEL)
     environment = dict(os.environ)
     if ".rkllm" in code:
         environment["RKLLM_RS_LIB"] = str(fake_library(tmp_path, "v1_3_0"))
