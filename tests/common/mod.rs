@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rkllm_rs::{Input, LoadOptions, Model, ModelConfig, Runtime};
 use serde_json::Value;
 
-pub const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
+pub(crate) const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
 
-pub fn fake(generation: &str) -> PathBuf {
+pub(crate) fn fake(generation: &str) -> PathBuf {
     let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release"),
         PathBuf::from,
@@ -24,7 +24,7 @@ pub fn fake(generation: &str) -> PathBuf {
     path
 }
 
-pub fn runtime(generation: &str) -> Arc<Runtime> {
+pub(crate) fn runtime(generation: &str) -> Arc<Runtime> {
     let options = LoadOptions {
         library: Some(fake(generation)),
         ..LoadOptions::default()
@@ -33,7 +33,7 @@ pub fn runtime(generation: &str) -> Arc<Runtime> {
 }
 
 /// A scripted model in a file of its own.
-pub fn script(name: &str, script: &Value) -> PathBuf {
+pub(crate) fn script(name: &str, script: &Value) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("rkllm-rs-runs-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let path = folder.join(format!("{name}.rkllm"));
@@ -41,7 +41,7 @@ pub fn script(name: &str, script: &Value) -> PathBuf {
     path
 }
 
-pub fn open(generation: &str, name: &str, model: &Value) -> Model {
+pub(crate) fn open(generation: &str, name: &str, model: &Value) -> Model {
     let path = script(&format!("{name}-{generation}"), model);
     Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
 }
@@ -49,10 +49,10 @@ pub fn open(generation: &str, name: &str, model: &Value) -> Model {
 /// Releases before 1.2.2 run one model in a process.
 static ONE_MODEL: Mutex<()> = Mutex::new(());
 
-pub fn alone() -> MutexGuard<'static, ()> {
+pub(crate) fn alone() -> MutexGuard<'static, ()> {
     ONE_MODEL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-pub fn hello() -> Input {
+pub(crate) fn hello() -> Input {
     Input::prompt("hello").unwrap()
 }
