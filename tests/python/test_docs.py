@@ -18,6 +18,36 @@ ROOT = Path(__file__).parents[2]
 # Read before the fixtures take the variables of this project away.
 MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "/nonexistent")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "cpu-runtime" / "README.md"]
+#: Every name in its guide for Bun.FFI, its messages included.
+NAMES_OF_RKLLMJS = [
+    "RKLLM",
+    "RKLLMInputType.PROMPT",
+    "init",
+    "run",
+    "destroy",
+    "modelPath",
+    "maxContextLen",
+    "temperature",
+    "inputType",
+    "inputData",
+    "result.text",
+    "'ffi'",
+    "'napi'",
+    "backendType",
+    "initializeFFI",
+    "isFFIAvailable",
+    "isBunRuntime",
+    "getKVCacheSize",
+    "clearKVCache",
+    "setChatTemplate",
+    "benchmarkBackend",
+    "initTime",
+    "bun-ffi-example.ts",
+    "backend-comparison.ts",
+    "Could not load RKLLM library from any location",
+    "FFI backend failed, falling back to N-API",
+    "only available in Bun runtime",
+]
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -74,6 +104,12 @@ def test_links_lead_somewhere() -> None:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_the_page_for_those_who_come_from_rkllmjs_has_all_of_its_names() -> None:
+    page = (ROOT / "docs" / "migration.md").read_text()
+    rows = "\n".join(line for line in page.splitlines() if line.startswith("| "))
+    assert [name for name in NAMES_OF_RKLLMJS if name not in rows] == []
 
 
 def test_make_targets_of_the_readme_exist() -> None:
