@@ -1,0 +1,289 @@
+"""Tasks of an event loop: cancelled, waiting for each other, in the middle of steps."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fakes import calls
+from rkllm_rs import RKLLM, BusyError, ModelError, RkllmWarning, Tokens
+from support import PATIENCE, SLOW, began, newest, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Coroutine
+    from pathlib import Path
+    from typing import TypeVar
+
+    from conftest import Opener
+
+    T = TypeVar("T")
+
+ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
+
+
+def run(main: Coroutine[Any, Any, T]) -> T:
+    """Runs it to its end, or fails; nothing here may hang."""
+    return asyncio.run(asyncio.wait_for(main, PATIENCE))
+
+
+# ---- cancelling
+
+
+@newest
+def test_cancelling_a_task_cancels_its_run(open_model: Opener, record: Path) -> None:
+    model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
+
+    async def main() -> str:
+        task = asyncio.ensure_future(model.agenerate("x"))
+        await asyncio.to_thread(began, record)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return (await model.agenerate("y")).text
+
+    assert run(main()) == "fine"
+    assert [end["end"] for end in calls(record, "run_end")] == ["aborted", "played"]
+
+
+@newest
+@pytest.mark.parametrize("call", ["alogits", "ahidden_states", "aembed"])
+def test_cancelling_rows(open_model: Opener, record: Path, call: str) -> None:
+    blocks = [{"width": 4}] * 1000
+    model = open_model({"runs": [{"logits": blocks, "hidden": blocks, "delay_ms": 20}, {"steps": ["fine"]}]})
+
+    async def main() -> str:
+        task = asyncio.ensure_future(getattr(model, call)("x"))
+        await asyncio.to_thread(began, record, "callback")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return (await model.agenerate("y")).text
+
+    assert run(main()) == "fine"
+    assert calls(record, "run_end")[0]["end"] == "aborted"
+
+
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+def test_cancelling_a_batch(open_model: Opener, record: Path, generation: str) -> None:
+    model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]}, n_batch=2)
+
+    async def main() -> list[str]:
+        task = asyncio.ensure_future(model.agenerate_batch(["x", "y"]))
+        await asyncio.to_thread(began, record)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return [answer.text for answer in await model.agenerate_batch(["x", "y"])]
+
+    assert run(main()) == ["fine"] * 2
+    assert [end["end"] for end in calls(record, "run_end")] == ["aborted", "played"]
+
+
+@newest
+def test_wait_for_cancels(open_model: Opener, record: Path) -> None:
+    model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
+
+    async def main() -> str:
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(model.agenerate("x"), 0.1)
+        return (await model.agenerate("y")).text
+
+    assert run(main()) == "fine"
+
+
+@newest
+def test_cancelling_a_request_leaves_the_model_usable(open_model: Opener, record: Path) -> None:
+    model = open_model({"clear_kv_cache": {"delay_ms": 200}, "runs": [{"steps": ["fine"]}]})
+
+    async def main() -> str:
+        task = asyncio.ensure_future(model.aclear_kv_cache())
+        await asyncio.to_thread(began, record, "rkllm_clear_kv_cache")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return (await model.agenerate("y")).text
+
+    assert run(main()) == "fine"
+
+
+@newest
+def test_cancelling_aopen_gives_the_model_back(
+    library: Path, make_model: Callable[..., Path], open_model: Opener, record: Path
+) -> None:
+    path = make_model({"init": {"delay_ms": 300}})
+
+    async def main() -> float:
+        task = asyncio.ensure_future(RKLLM.aopen(path, library=library))
+        await asyncio.to_thread(began, record, "rkllm_init")
+        begin = time.monotonic()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return time.monotonic() - begin
+
+    with pytest.warns(RkllmWarning):
+        assert run(main()) < 0.25 * SLOW
+    began(record, "rkllm_destroy")
+    assert open_model(["fine"]).generate("x").text == "fine"
+
+
+@newest
+def test_aopen_of_what_does_not_open(library: Path, make_model: Callable[..., Path], record: Path) -> None:
+    async def main(path: Path) -> None:
+        with pytest.raises(ModelError):
+            await RKLLM.aopen(path, library=library)
+
+    with pytest.warns(RkllmWarning):
+        run(main(make_model({"init": {"return": -1}})))
+    run(main(make_model(["a"]).with_name("none.rkllm")))
+    assert not calls(record, "rkllm_destroy")
+
+
+@newest
+def test_two_models_are_opened_at_once(library: Path, make_model: Callable[..., Path]) -> None:
+    path = make_model({"init": {"delay_ms": 50}, "runs": [{"steps": ["a"]}]})
+
+    async def main() -> None:
+        models = await asyncio.gather(*(RKLLM.aopen(path, library=library) for _ in range(3)))
+        answers = await asyncio.gather(*(model.agenerate("x") for model in models))
+        assert [answer.text for answer in answers] == ["a"] * 3
+        await asyncio.gather(*(model.aclose() for model in models))
+
+    with pytest.warns(RkllmWarning):
+        run(main())
+
+
+# ---- several tasks
+
+
+@newest
+def test_tasks_wait_in_order(open_model: Opener, record: Path) -> None:
+    rows = {"logits": {"width": 2}}
+    model = open_model({"runs": [{"steps": [{"echo": True}], "delay_ms": 5, **rows}]})
+
+    async def main() -> None:
+        tasks: list[Awaitable[Any]] = []
+        for number in range(4):
+            tasks += [
+                asyncio.ensure_future(model.agenerate(f"prompt {number}")),
+                asyncio.ensure_future(model.alogits("x")),
+                asyncio.ensure_future(model.akv_cache_size()),
+            ]
+        found = await asyncio.gather(*tasks)
+        assert [answer.text for answer in found[::3]] == [f"prompt {number}" for number in range(4)]
+
+    run(main())
+    names = [call["fn"] for call in calls(record) if call["fn"] in {"rkllm_run", "rkllm_get_kv_cache_size"}]
+    assert names == ["rkllm_run", "rkllm_run", "rkllm_get_kv_cache_size"] * 4
+
+
+STEPS = {"runs": [{"steps": [{"text": "a", "id": 1}]}] * 3 + [{"steps": ["fine"]}]}
+
+
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+def test_another_task_waits_for_steps_and_the_same_is_told(open_model: Opener, generation: str) -> None:
+    model = open_model(STEPS)
+    done: list[str] = []
+
+    async def other() -> None:
+        done.append((await model.agenerate("y")).text)
+
+    async def main() -> None:
+        steps = model.steps("x")
+        assert (await anext(steps)).text == "a"
+        task = asyncio.ensure_future(other())
+        for use in (
+            lambda: model.agenerate("z"),
+            lambda: model.alogits("z"),
+            lambda: model.ascore(Tokens([1]), Tokens([2])),
+            lambda: model.aembed("z"),
+        ):
+            with pytest.raises(BusyError, match="steps") as caught:
+                await use()
+            assert caught.value.hint
+        with pytest.raises(BusyError):
+            model.stream("z")
+        # What looks at the pause, or changes it, is what it is for.
+        assert await model.akv_cache_size() == [0]
+        assert (await anext(steps)).text == "a"
+        await asyncio.sleep(0.05)
+        assert done == []
+        done.append("steps end")
+        steps.close()
+        await task
+
+    run(main())
+    assert done[0] == "steps end"
+    assert len(done) == 2
+
+
+@pytest.mark.parametrize("generation", ["v1_3_0"])
+def test_steps_of_two_tasks_take_turns(open_model: Opener, generation: str) -> None:
+    model = open_model({"runs": [{"steps": [{"text": "a", "id": 1}]}]})
+    order: list[str] = []
+
+    async def walk(name: str) -> None:
+        steps = model.steps("x", max_new_tokens=3)
+        async for _ in steps:
+            order.append(name)  # noqa: PERF401 - as they come
+        assert len(steps.result().token_ids) == 3
+
+    async def main() -> None:
+        await asyncio.gather(walk("1"), walk("2"))
+
+    run(main())
+    assert "".join(order) in {"111222", "222111"}
+
+
+@newest
+def test_a_task_that_ends_in_the_middle_of_steps(open_model: Opener) -> None:
+    model = open_model(STEPS)
+
+    async def leave() -> None:
+        steps = model.steps("x")
+        await anext(steps)
+        message = "left"
+        raise LookupError(message)
+
+    async def main() -> None:
+        with pytest.raises(LookupError):
+            await asyncio.ensure_future(leave())
+        # Nothing refers to them any more.
+        assert (await model.agenerate("y")).text in {"a", "fine"}
+
+    run(main())
+
+
+@newest
+def test_cancelling_a_task_in_the_middle_of_a_step(open_model: Opener, record: Path) -> None:
+    model = open_model({"runs": [{"prefill_ms": 300, "steps": ["a"]}, {"steps": ["fine"]}]})
+
+    async def main() -> None:
+        steps = model.steps("x")
+        task = asyncio.ensure_future(steps.__anext__())
+        await asyncio.to_thread(began, record)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        steps.close()
+        assert (await model.agenerate("y")).text == "fine"
+
+    run(main())
+
+
+@newest
+def test_no_descriptor_is_left(open_model: Opener) -> None:
+    model = open_model({"runs": [{"prefill_ms": 2, "steps": ["a"], "logits": {"width": 4}}]})
+
+    async def main() -> None:
+        await asyncio.gather(model.agenerate("x"), model.alogits("x"), model.akv_cache_size())
+
+    run(main())
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(10):
+        run(main())
+    wait_until(lambda: len(os.listdir("/proc/self/fd")) <= before, "the end of all descriptors")
