@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from rkllm_rs import RKLLM
+from rkllm_rs import RKLLM, SamplingParams
 
 QUESTIONS = ("What is the capital of France?", "What is two plus two?")
 
@@ -30,7 +30,8 @@ async def run(model: str) -> None:
     """Opens the model, asks, and shows that the loop was free."""
     counter = [0]
     other = asyncio.create_task(other_work(counter))
-    async with await RKLLM.aopen(model, max_context_len=1024) as llm:
+    greedy = SamplingParams(top_k=1)
+    async with await RKLLM.aopen(model, max_context_len=1024, sampling=greedy) as llm:
         # Runs on one model are served in turn, in the order of the calls.
         await asyncio.gather(*(ask(llm, question) for question in QUESTIONS))
         answer = await llm.agenerate("Say hello.", max_new_tokens=16, timeout=120)

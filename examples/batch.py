@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import threading
 
-from rkllm_rs import RKLLM, TokenStream
+from rkllm_rs import RKLLM, SamplingParams, TokenStream
 
 QUESTIONS = ("What is the capital of France?", "Name a colour.", "Write a long poem about rain.")
 
@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, n_batch=len(QUESTIONS), max_context_len=1024) as llm:
+    greedy = SamplingParams(top_k=1)
+    with RKLLM(arguments.model, n_batch=len(QUESTIONS), max_context_len=1024, sampling=greedy) as llm:
         streams = llm.stream_batch(QUESTIONS, max_new_tokens=48)
         first: list[int] = []
         readers = [

@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 
-from rkllm_rs import RKLLM
+from rkllm_rs import RKLLM, SamplingParams
 
 TOOLS = [
     {
@@ -43,7 +43,8 @@ def main() -> None:
     parser.add_argument("question", nargs="?", default="How warm is it in Paris?")
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, max_context_len=2048) as llm:
+    # Calls must be well-formed: the likeliest token each time is the safest.
+    with RKLLM(arguments.model, max_context_len=2048, sampling=SamplingParams(top_k=1)) as llm:
         llm.set_function_tools(TOOLS, system_prompt="You may call functions.")
         # keep_history: the result goes into the same conversation as the question.
         answer = llm.generate(arguments.question, keep_history=True, max_new_tokens=256)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from rkllm_rs import RKLLM
+from rkllm_rs import RKLLM, SamplingParams
 
 
 def main() -> None:
@@ -18,7 +18,7 @@ def main() -> None:
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, max_context_len=1024) as llm:
+    with RKLLM(arguments.model, max_context_len=1024, sampling=SamplingParams(top_k=1)) as llm:
         print("empty:         ", llm.kv_cache_size())
         # keep_history: only the new turn is sent, the library remembers the ones before.
         llm.generate("My name is Ada.", keep_history=True, max_new_tokens=24)

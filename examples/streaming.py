@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from rkllm_rs import RKLLM, GenerationTimeout
+from rkllm_rs import RKLLM, GenerationTimeout, SamplingParams
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--timeout", type=float, default=120, help="seconds for all of it")
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, max_context_len=1024) as llm:
+    with RKLLM(arguments.model, max_context_len=1024, sampling=SamplingParams(top_k=1)) as llm:
         stream = llm.stream(
             arguments.question, max_new_tokens=100, stop=arguments.stop, timeout=arguments.timeout
         )
