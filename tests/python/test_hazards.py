@@ -1,0 +1,415 @@
+"""The vendor library's hazards, injected; and that ``docs/hazards.md`` has a row for each.
+
+Many are injected in the tests of what they endanger; the page names them.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from fakes import calls, fake_library
+from rkllm_rs import (
+    ContextLengthError,
+    Embeddings,
+    ModelError,
+    Tokens,
+    UnsupportedFeatureError,
+)
+from support import SLOW, newest, succeed, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from conftest import Opener
+
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
+
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "hazards.md"
+
+#: Every hazard that is known of the vendor's library.
+IDS = (
+    *(f"V{number}" for number in range(1, 5)),
+    *(f"N{number}" for number in range(1, 8)),
+    *(f"A{number}" for number in range(1, 11)),
+    *(f"M{number}" for number in range(1, 7)),
+    *(f"G{number}" for number in range(1, 10)),
+    *(f"L{number}" for number in range(1, 5)),
+)
+
+#: Those that no code of ours can avoid or notice.
+DEFENCELESS = {"M5", "G4", "G8", "G9"}
+
+
+# ---- the page
+
+
+def rows() -> dict[str, list[str]]:
+    """The cells of each row that begins with an id."""
+    lines = (
+        line for line in PAGE.read_text(encoding="utf-8").splitlines() if re.match(r"\| [A-Z]\d+ \|", line)
+    )
+    cells = [[cell.strip() for cell in line.strip("|\n ").split(" | ")] for line in lines]
+    assert len({row[0] for row in cells}) == len(cells), "an id has two rows"
+    return {row[0]: row[1:] for row in cells}
+
+
+def test_every_hazard_has_a_row() -> None:
+    assert list(rows()) == list(IDS)
+    for name, cells in rows().items():
+        assert len(cells) == 4, f"{name}: {cells}"
+        assert all(cells), name
+
+
+def test_every_test_that_the_page_names_exists() -> None:
+    for name, (*_, tests) in rows().items():
+        named = re.findall(r"`([\w/.]+)::(\w+)`", tests)
+        assert bool(named) is (name not in DEFENCELESS), name
+        for file, test in named:
+            path = ROOT / (file if "/" in file else f"tests/python/{file}")
+            assert re.search(rf"^ *(def|fn) {test}\(", path.read_text(), re.MULTILINE), (
+                f"{name}: {file}::{test}"
+            )
+
+
+def test_what_nothing_can_be_done_about_says_what_to_do() -> None:
+    for name in DEFENCELESS:
+        assert "none" in rows()[name][3], name
+
+
+# ---- V: versions
+
+
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+def test_v3_a_library_whose_defaults_have_no_rows(
+    tmp_path: Path, open_model: Opener, record: Path, generation: str
+) -> None:
+    library = fake_library(
+        tmp_path / "zero",
+        generation,
+        defaults={"n_batch": 0, "max_new_tokens": -1},
+        record=record,
+        quiet=True,
+    )
+    # Such defaults fit no known release, so that 1.3.0 has to be vouched for.
+    assert open_model(["a"], library=library, abi=generation).generate("x").text == "a"
+    param = calls(record, "rkllm_init")[0]["param"]
+    assert param["extend_param"]["n_batch"] == 1
+    assert param["max_new_tokens"] == param["max_context_len"]
+
+
+# ---- N: init
+
+
+def strings(value: Any) -> list[str]:
+    """The names of all strings in what the library was given that are NULL."""
+    found = []
+    if isinstance(value, dict):
+        for name, one in value.items():
+            textual = name in {"role", "model_path", "img_start", "img_end", "img_content", "prompt_input"}
+            if one is None and (
+                textual or name.endswith(("_prompt", "_prefix", "_postfix", "_str", "_path", "_name"))
+            ):
+                found.append(name)
+            found += strings(one)
+    return found
+
+
+def test_n1_no_string_is_null(tmp_path: Path, open_model: Opener, record: Path, generation: str) -> None:
+    adapter = tmp_path / "style.rkllm"
+    adapter.write_bytes(b"\xe5" * 5000)
+    model = open_model(["a"])
+    model.load_lora(adapter)
+    model.generate("x", lora="style", save_prompt_cache=tmp_path / "c")
+    model.load_prompt_cache(tmp_path / "c")
+    if generation > "v1_2_0":
+        model.set_function_tools([{"name": "f"}])
+    model.set_chat_template()
+    assert [(call["fn"], strings(call)) for call in calls(record) if strings(call)] == []
+
+
+OPEN_FILES = """
+import resource
+soft, hard = map(int, sys.argv[3:5])
+resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+Runtime.load(os.fsdecode(library))
+say(*resource.getrlimit(resource.RLIMIT_NOFILE))
+try:
+    RKLLM(os.fsdecode(model), library=os.fsdecode(library)).close()
+except ModelError:
+    say("refused")
+say(*resource.getrlimit(resource.RLIMIT_NOFILE))
+"""
+
+LIMITS = {(256, 4096): 4096, (256, 200_000): 102_400, (150_000, 200_000): 150_000, (512, 512): 512}
+
+
+@newest
+@pytest.mark.parametrize(("soft", "hard"), LIMITS)
+def test_n6_open_files(library: Path, make_model: Callable[..., Path], soft: int, hard: int) -> None:
+    import resource
+
+    if hard > resource.getrlimit(resource.RLIMIT_NOFILE)[1]:
+        pytest.skip("this process may not have so many open files")
+    expected = [f"{soft} {hard}", f"{LIMITS[soft, hard]} {hard}"]
+    assert succeed(OPEN_FILES, library, make_model(["a"]), soft, hard) == expected
+    # Before init: it is init that runs out of them.
+    refuses = make_model({"init": {"return": -1}})
+    expected.insert(1, "refused")
+    assert succeed(OPEN_FILES, library, refuses, soft, hard) == expected
+
+
+@pytest.mark.model
+@newest
+def test_n6_the_cpu_runtime_needs_no_more(library: Path) -> None:
+    code = OPEN_FILES.replace("library=os.fsdecode(library)", 'backend="cpu", max_context_len=64')
+    assert succeed(code, library, Path(MODEL), 256, 4096) == ["256 4096"] * 2
+
+
+HANDLERS = """
+RKLLM(os.fsdecode(model), library=os.fsdecode(library)).close()
+for line in open("/proc/self/status"):
+    if line.startswith("SigCgt"):
+        caught = int(line.split()[1], 16)
+say(*(int(bool(caught >> int(number) - 1 & 1)) for number in sys.argv[3:]))
+"""
+
+
+@newest
+def test_n7_sigill_is_left_alone(library: Path, make_model: Callable[..., Path]) -> None:
+    numbers = [int(number) for number in (signal.SIGILL, signal.SIGABRT, signal.SIGSEGV)]
+    # The others are caught for a moment, so that the library's last words reach the terminal.
+    assert succeed(HANDLERS, library, make_model(["a"]), *numbers) == ["0 1 1"]
+
+
+# ---- A: asynchrony
+
+
+def test_a1_never_asynchronous(tmp_path: Path, open_model: Opener, record: Path, generation: str) -> None:
+    library = fake_library(
+        tmp_path / "other", generation, defaults={"is_async": 1}, record=record, quiet=True
+    )
+    assert open_model(["a"], library=library).generate("x").text == "a"
+    assert calls(record, "rkllm_init")[0]["param"]["is_async"] in (0, False)
+    assert not calls(record, "rkllm_run_async")
+
+
+def test_a4_is_running_is_never_asked(open_model: Opener, record: Path) -> None:
+    model = open_model({"runs": [{"steps": ["x"], "repeat": 100_000, "delay_ms": 1}, {"steps": ["a"]}]})
+    stream = model.stream("x")
+    next(stream)
+    stream.cancel()
+    assert model.generate("y").text == "a"
+    model.close()
+    wait_until(lambda: calls(record, "rkllm_destroy"), "destroy")
+    assert not calls(record, "rkllm_is_running")
+
+
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+def test_a5_callbacks_return_what_is_meant(open_model: Opener, record: Path, generation: str) -> None:
+    steps = [
+        {"text": "a"},
+        {"null_text": True},
+        {"null_result": True},
+        {"text": "", "state": 7},
+        {"bytes": [0xF0], "state": 1},
+    ]
+    model = open_model({"runs": [{"steps": steps, "hidden": {"width": 4}, "logits": {"width": 4}}]})
+    model.generate("x")
+    model.generate("x", max_new_tokens=1)
+    list(model.stream("x", stop="a"))
+    wait_until(lambda: len(calls(record, "run_end")) == 3, "the end of the runs")
+    # Only what is not 0 is noted.
+    assert [end["callback_returns"] for end in calls(record, "run_end")] == [[], [], []]
+    with model.steps("x") as paused:
+        next(paused)
+    assert calls(record, "run_end")[-1]["callback_returns"] == [1]
+
+
+def test_m2_rows_are_given_back(open_model: Opener, record: Path, generation: str) -> None:
+    model = open_model(
+        {"runs": [{"hidden": [{"width": 4}] * 3, "logits": {"width": 4}, "normal_first": True}]}
+    )
+    model.hidden_states("x")
+    if generation != "v1_1_0":
+        model.logits("x")
+    shown = [call for call in calls(record, "callback") if call["rows"]]
+    assert len(shown) >= 3
+    # Before 1.3.0 nobody knows what 2 would do.
+    wanted = 2 if generation == "v1_3_0" else 0
+    assert {call["return"] for call in shown} <= ({wanted} if generation > "v1_2_0" else {0, None})
+
+
+SLOWLY = {"delay_ms": 300}
+
+
+@newest
+def test_a8_other_threads_go_on(open_model: Opener, tmp_path: Path) -> None:
+    adapter = tmp_path / "style.rkllm"
+    adapter.write_bytes(b"\xe5" * 5000)
+    longest = 0.0
+    done = threading.Event()
+
+    def heart() -> None:
+        nonlocal longest
+        last = time.monotonic()
+        while not done.wait(0.005):
+            now = time.monotonic()
+            longest, last = max(longest, now - last), now
+
+    beating = threading.Thread(target=heart)
+    beating.start()
+    begin = time.monotonic()
+    slow = ("init", "destroy", "load_lora", "clear_kv_cache", "get_kv_cache_size", "set_chat_template")
+    model = open_model({**dict.fromkeys(slow, SLOWLY), "runs": [{"prefill_ms": 300, "steps": ["a"]}]})
+    model.load_lora(adapter)
+    model.generate("x")
+    model.clear_kv_cache()
+    model.kv_cache_size()
+    model.set_chat_template()
+    model.close()
+    done.set()
+    beating.join()
+    assert time.monotonic() - begin > 1.8
+    assert longest < 0.2 * SLOW
+
+
+@newest
+def test_a7_what_the_library_holds_outlives_its_owner(open_model: Opener, record: Path) -> None:
+    runs = [{"steps": ["a"], "late": ["late"] * 3, "late_ms": 50}, {"steps": ["b"], "delay_ms": 100}]
+    model = open_model({"runs": runs, "record_tokens": True})
+    stream = model.stream("x", on_token=lambda _: None)
+    assert stream.result().text == "a"
+    del stream
+    gc.collect()
+    # Nobody is left of the first run when the library calls for it again.
+    assert model.generate("y").text == "b"
+    wait_until(lambda: len(calls(record, "token")) == 5, "the late calls")
+
+
+# ---- M: memory and instances
+
+
+def test_m4_the_domain_is_the_librarys_own(open_model: Opener, record: Path) -> None:
+    open_model(["a"])
+    assert calls(record, "rkllm_init")[0]["param"]["extend_param"]["base_domain_id"] == 0
+
+
+@newest
+def test_m3_domains_of_several_models(open_model: Opener, record: Path) -> None:
+    for domain in (1, 2):
+        open_model(["a"], base_domain_id=domain)
+    inits = calls(record, "rkllm_init")
+    assert [init["param"]["extend_param"]["base_domain_id"] for init in inits] == [1, 2]
+
+
+def test_m1_the_way_around_the_leak(open_model: Opener, record: Path, generation: str) -> None:
+    model = open_model(["a"])
+    if generation == "v1_1_0":
+        with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.0"):
+            model.clear_kv_cache()
+        return
+    for prompt in ("x", "y"):
+        model.clear_kv_cache()
+        assert model.generate(prompt, keep_history=True).text == "a"
+    names = [call["fn"] for call in calls(record) if call["fn"] in {"rkllm_run", "rkllm_clear_kv_cache"}]
+    assert names == ["rkllm_clear_kv_cache", "rkllm_run"] * 2
+    assert [run["infer"]["keep_history"] for run in calls(record, "rkllm_run")] == [1, 1]
+
+
+# ---- G: generation
+
+
+def test_g1_what_is_longer_than_the_context(open_model: Opener, record: Path) -> None:
+    model = open_model(["a"], max_context_len=64)
+    wide = memoryview(bytes(65 * 4 * 4)).cast("f", (65, 4))
+    for given in (Tokens([1] * 65), Embeddings(wide)):
+        with pytest.raises(ContextLengthError, match=r"65.*64"):
+            model.generate(given)
+    assert not calls(record, "rkllm_run")
+    assert model.generate(Embeddings(wide[:64])).text == "a"
+
+
+def test_g5_logits_of_tokens_with_history(open_model: Opener, record: Path, generation: str) -> None:
+    model = open_model({"runs": [{"logits": {"width": 4}, "hidden": {"width": 4}}]})
+    if generation == "v1_3_0":
+        assert model.logits(Tokens([1, 2]), keep_history=True).shape == (2, 4)
+        return
+    with pytest.raises(UnsupportedFeatureError):
+        model.logits(Tokens([1, 2]), keep_history=True)
+    assert not calls(record, "rkllm_run")
+    if generation != "v1_1_0":
+        # Each of the three is fine without the others.
+        assert model.logits(Tokens([1, 2])).shape == (2, 4)
+        assert model.logits("x", keep_history=True).shape == (1, 4)
+        assert model.hidden_states(Tokens([1, 2]), keep_history=True).shape == (2, 4)
+
+
+# ---- L: linker and process
+
+
+SYMBOLS = """
+import ctypes
+from pathlib import Path
+with RKLLM(os.fsdecode(model), library=os.fsdecode(library)) as llm:
+    say(any(os.fsdecode(library) in line for line in open("/proc/self/maps")))
+    for name in ("rkllm_run", "rkllm_init"):
+        say(hasattr(ctypes.CDLL(None), name))
+"""
+
+
+@newest
+def test_l1_symbols_stay_apart(library: Path, make_model: Callable[..., Path]) -> None:
+    assert succeed(SYMBOLS, library, make_model(["a"])) == ["True", "False", "False"]
+
+
+@newest
+def test_l4_a_library_that_never_comes_back(
+    open_model: Opener, library: Path, make_model: Callable[..., Path], record: Path
+) -> None:
+    stuck = make_model(
+        {"runs": [{"steps": ["x"], "repeat": 2_000_000, "delay_ms": 10, "ignore_abort": True}]}
+    )
+    lines = succeed(
+        """
+        llm = RKLLM(os.fsdecode(model), library=os.fsdecode(library))
+        stream = llm.stream("x")
+        next(stream)
+        begin = time.monotonic()
+        llm.close()
+        say(stream.result().finish_reason)
+        say(time.monotonic() - begin < 1)
+        # The end of the program is bounded as well, and takes the library with it.
+        """,
+        library,
+        stuck,
+    )
+    assert lines == ["cancelled", "True"]
+    assert not calls(record, "rkllm_destroy")
+
+
+@newest
+def test_n4_memory_is_given_back_before_the_next_model_is_opened(open_model: Opener, record: Path) -> None:
+    first = open_model({"destroy": {"delay_ms": 200}, "runs": [{"steps": ["a"]}]})
+    first.close()
+    open_model(["b"])
+    order = [call["fn"] for call in calls(record) if call["fn"] in {"rkllm_init", "rkllm_destroy"}]
+    assert order == ["rkllm_init", "rkllm_destroy", "rkllm_init"]
+
+
+@newest
+def test_n2_a_model_that_failed_is_not_used(open_model: Opener, record: Path) -> None:
+    with pytest.raises(ModelError, match="returned 0"):
+        open_model({"init": {"null_handle": True}})
+    assert not calls(record, "rkllm_destroy")
+    assert not calls(record, "rkllm_run")
