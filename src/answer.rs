@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use crate::error::Error;
+use crate::loader::host::fork;
 use crate::loader::host::wake::{Side, WakePair};
 
 struct State<T> {
@@ -26,6 +27,8 @@ pub(crate) struct Giver<T>(Option<Arc<Shared<T>>>);
 pub(crate) struct Answer<T> {
     shared: Arc<Shared<T>>,
     wake: Option<WakePair>,
+    /// In a forked child nobody is left who could answer.
+    forks: u64,
 }
 
 /// Both ends.
@@ -41,6 +44,7 @@ pub(crate) fn answer<T>() -> (Giver<T>, Answer<T>) {
     let answer = Answer {
         shared: Arc::clone(&shared),
         wake: None,
+        forks: fork::generation(),
     };
     (Giver(Some(shared)), answer)
 }
@@ -78,6 +82,9 @@ impl<T> Drop for Giver<T> {
 impl<T> Answer<T> {
     /// Waits, `limit` at most; the answer is taken away.
     pub(crate) fn wait(&self, limit: Duration) -> Option<Result<T, Error>> {
+        if self.forks != fork::generation() {
+            return Some(Err(Error::Forked));
+        }
         let until = Instant::now() + limit;
         let mut state = self.shared.state.lock();
         while !state.given {
@@ -115,6 +122,9 @@ impl<T> Answer<T> {
 
 impl<T> Drop for Answer<T> {
     fn drop(&mut self) {
+        if self.forks != fork::generation() {
+            return;
+        }
         if let Some(wake) = self.wake.take() {
             // From here on nobody signals it.
             self.shared.state.lock().wake = None;

@@ -30,6 +30,12 @@ impl RowStream {
         self.kind
     }
 
+    /// Whether any rows have come.
+    #[must_use]
+    pub fn any(&self) -> bool {
+        self.any
+    }
+
     /// For waiting and cancelling, also while another thread reads.
     #[must_use]
     pub fn handle(&self) -> &StreamHandle {
@@ -75,7 +81,7 @@ impl RowStream {
         loop {
             match self.poll() {
                 Poll::Ready(block) => blocks.push(block),
-                Poll::Ended(Ok(())) => return join(blocks, self.kind),
+                Poll::Ended(Ok(())) => return join(blocks, self.kind, self.any),
                 Poll::Ended(Err(error)) => return Err(error),
                 Poll::Nothing => {
                     self.stream.handle().refuse_questions();
@@ -86,16 +92,17 @@ impl RowStream {
     }
 }
 
-/// All blocks of a run in one.
+/// All blocks of a run in one; `any` tells whether there were others that have been read.
 ///
 /// # Errors
 /// [`Error::Run`] if there are none, if they are of different widths, or if there is no memory.
-pub fn join(blocks: Vec<FloatBlock>, kind: RowsKind) -> Result<FloatBlock, Arc<Error>> {
+pub fn join(blocks: Vec<FloatBlock>, kind: RowsKind, any: bool) -> Result<FloatBlock, Arc<Error>> {
     let count = blocks.len();
     FloatBlock::join(blocks).ok_or_else(|| {
         Arc::new(Error::Run {
             function: "rkllm_run",
             reason: match count {
+                0 if any => format!("all its {} have been read already", kind.as_str()),
                 0 => format!("it was ended before any {} came", kind.as_str()),
                 _ => format!("{count} blocks of {} cannot be joined", kind.as_str()),
             },

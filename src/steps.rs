@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use crate::actor::{Caller, Shared};
 use crate::callback::RunSpec;
+use crate::config::Effective;
 use crate::delivery::Rows;
 use crate::error::Error;
 use crate::input::Input;
+use crate::model::{Model, check_input};
 use crate::output::{Chunk, Generation};
+use crate::runtime::Runtime;
 use crate::stream::{Poll, StreamHandle, TokenStream};
 
 /// A run that pauses after each token; dropping it ends it.
@@ -16,11 +19,14 @@ use crate::stream::{Poll, StreamHandle, TokenStream};
 /// The library keeps the KV cache while it is paused, and what the next run brings takes the place of
 /// the token that was given last: to go on as if nothing had happened is to send that token.
 pub struct Steps {
+    runtime: Arc<Runtime>,
     shared: Arc<Shared>,
+    effective: Effective,
     spec: RunSpec,
     rows: Rows,
     stream: TokenStream,
-    caller: Caller,
+    /// Who takes the tokens, from the first one on.
+    caller: Option<Caller>,
     begun: bool,
     over: bool,
     /// Tokens given so far, and the last one.
@@ -30,26 +36,36 @@ pub struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn new(
-        shared: Arc<Shared>,
-        spec: RunSpec,
-        rows: Rows,
-        stream: TokenStream,
-        caller: Caller,
-    ) -> Self {
+    pub(crate) fn new(model: &Model, spec: RunSpec, rows: Rows, stream: TokenStream) -> Self {
         let limit = usize::try_from(spec.max_new_tokens).unwrap_or(0);
         Self {
-            shared,
+            runtime: Arc::clone(&model.runtime),
+            shared: Arc::clone(&model.shared),
+            effective: model.effective,
             spec,
             rows,
             stream,
-            caller,
+            caller: None,
             begun: false,
             over: false,
             given: 0,
             last: None,
             limit,
         }
+    }
+
+    /// Says who takes the tokens, where it is a task and not the thread that calls [`Steps::advance`]
+    /// first: other runs of his would wait for these steps, and fail with [`Error::Busy`] instead.
+    pub fn set_caller(&mut self, caller: Caller) {
+        if !self.begun {
+            self.caller = Some(caller);
+        }
+    }
+
+    /// Whether the first token has been asked for.
+    #[must_use]
+    pub fn has_begun(&self) -> bool {
+        self.begun
     }
 
     /// For waiting and cancelling, also while another thread reads.
@@ -79,10 +95,12 @@ impl Steps {
                     "Take a token first; then send what is to come in its place.",
                 ));
             }
-            self.shared.state.steps_begin(self.caller);
+            let caller = *self.caller.get_or_insert_with(Caller::thread);
+            self.shared.state.check_steps(Some(caller))?;
+            self.shared.state.steps_begin(caller);
             let begun = self.shared.submit(self.spec.clone(), &self.rows);
             if begun.is_err() {
-                self.shared.state.steps_end(self.caller);
+                self.shared.state.steps_end(caller);
             }
             self.begun = begun.is_ok();
             return begun;
@@ -97,6 +115,10 @@ impl Steps {
                 "the model is computing",
                 hint,
             ));
+        }
+        self.shared.desk.check_callbacks()?;
+        if let Some(input) = &input {
+            check_input(&self.runtime, &self.shared, &self.effective, input)?;
         }
         let Some(input) = input.or(self.last.map(|id| Input::Tokens(vec![id]))) else {
             return Ok(());
@@ -187,7 +209,10 @@ impl Steps {
 
     fn end(&mut self) {
         if self.begun && !std::mem::replace(&mut self.over, true) {
-            self.shared.state.steps_end(self.caller);
+            if let Some(caller) = self.caller {
+                self.shared.state.steps_end(caller);
+            }
+            self.shared.look();
         }
     }
 }

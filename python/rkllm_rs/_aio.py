@@ -16,13 +16,21 @@ if TYPE_CHECKING:
 
         def _poll(self) -> _Item_co | None: ...
         def _arm(self) -> int | None: ...
+        @property
+        def _asks(self) -> bool: ...
 
     class _Run(Protocol[_Item_co]):
         """A run, as one sees it who wants its whole result."""
 
         def _finished(self) -> tuple[_Item_co] | None: ...
         def _arm(self) -> int | None: ...
+        @property
+        def _asks(self) -> bool: ...
         def cancel(self) -> None: ...
+
+
+#: Seconds after which one who can answer looks for questions that came for others.
+_LOOK = 0.02
 
 
 async def next_item(stream: _Source[_Item_co]) -> _Item_co:
@@ -41,7 +49,7 @@ async def next_item(stream: _Source[_Item_co]) -> _Item_co:
         item = stream._poll()  # noqa: SLF001 - the native side's half of this function
         if item is not None:
             return item
-        await _readable(stream._arm())  # noqa: SLF001
+        await _readable(stream._arm(), stream._asks)  # noqa: SLF001
 
 
 async def finished(run: _Run[_Item_co]) -> _Item_co:
@@ -58,7 +66,7 @@ async def finished(run: _Run[_Item_co]) -> _Item_co:
             found = run._finished()  # noqa: SLF001 - the native side's half of this function
             if found is not None:
                 return found[0]
-            await _readable(run._arm())  # noqa: SLF001
+            await _readable(run._arm(), run._asks)  # noqa: SLF001
     except BaseException:
         run.cancel()
         raise
@@ -94,20 +102,27 @@ async def done(pending: _Source[tuple[_Item_co]]) -> _Item_co:
         found = pending._poll()  # noqa: SLF001 - the native side's half of this function
         if found is not None:
             return found[0]
-        await _readable(pending._arm())  # noqa: SLF001
+        await _readable(pending._arm(), pending._asks)  # noqa: SLF001
 
 
-async def _readable(descriptor: int | None) -> None:
-    """Waits in the running event loop until ``descriptor`` can be read; ``None`` can at once."""
+async def _readable(descriptor: int | None, asks: bool) -> None:  # noqa: FBT001
+    """Waits in the running event loop until ``descriptor`` can be read; ``None`` can at once.
+
+    With ``asks`` it returns before that every now and then: the library may ask something for a run that
+    nobody waits for, and whoever waits for the model answers.
+    """
     if descriptor is None:
         return
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
     loop.add_reader(descriptor, _set, readable)
+    look = loop.call_later(_LOOK, _set, readable) if asks else None
     try:
         await readable
     finally:
         loop.remove_reader(descriptor)
+        if look is not None:
+            look.cancel()
 
 
 def _set(future: asyncio.Future[None]) -> None:

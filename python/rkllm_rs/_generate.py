@@ -314,8 +314,6 @@ class Generating:
             ContextLengthError: More tokens than the context window holds.
             UnsupportedFeatureError: The loaded release cannot do that.
         """
-        from ._tasks import task_number
-
         return self._model.steps(
             input,
             max_new_tokens=max_new_tokens,
@@ -328,5 +326,4 @@ class Generating:
             role=role,
             thinking=thinking,
             on_token=on_token,
-            caller=task_number(),
         )

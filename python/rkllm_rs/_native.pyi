@@ -612,6 +612,9 @@ class TokenStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
 
@@ -643,6 +646,9 @@ class TextStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
 
@@ -678,6 +684,9 @@ class ArrayStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
 
@@ -752,6 +761,9 @@ class Steps:
         Raises:
             StopAsyncIteration: The answer has ended.
         """
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
 
@@ -880,6 +892,9 @@ class Pending:
         """Waits; returns numbers, or an empty list where there are none to give."""
     def _poll(self) -> tuple[list[int]] | None:
         """Returns the answer in a tuple if it is there."""
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable with the answer; ``None`` if it is there.
 
@@ -895,6 +910,9 @@ class Opening:
         """Waits in steps, so that a signal gives up and raises at once."""
     def _poll(self) -> tuple[Model] | None:
         """Returns the model in a tuple if it is open."""
+    @property
+    def _asks(self) -> bool:
+        """Whether questions of the library may come that the event loop must look for."""
     def _arm(self) -> int | None:
         """Returns a descriptor that becomes readable with the model; ``None`` if it is there.
 

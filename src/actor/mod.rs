@@ -53,6 +53,8 @@ pub(crate) type Reply = Vec<i32>;
 enum Message {
     Run(Box<RunSpec>, Rows),
     Ask(Request, Giver<Reply>),
+    /// Steps have ended: see to it now.
+    Look,
     Close,
 }
 
@@ -139,6 +141,11 @@ impl Shared {
             .send(Message::Ask(request, giver))
             .map_err(|_| Error::Closed)?;
         Ok(answer)
+    }
+
+    /// Makes the actor see that steps have ended.
+    pub(crate) fn look(&self) {
+        drop(self.inbox.lock().send(Message::Look));
     }
 
     /// Ends all runs for their readers, asks the library to abort, and lets the actor destroy the

@@ -125,10 +125,7 @@ struct Actor<'a> {
 impl Actor<'_> {
     fn serve(&mut self, messages: &Receiver<Message>) {
         while !self.shared.is_closed() {
-            if self.steps.as_ref().is_some_and(|steps| steps.has_ended()) {
-                self.steps = None;
-                self.model.end_pause();
-            }
+            self.end_steps();
             let message = if self.steps.is_some() {
                 match messages.recv_timeout(STEPS_LOOK) {
                     Ok(message) => message,
@@ -143,6 +140,8 @@ impl Actor<'_> {
                     Err(_) => return,
                 }
             };
+            // They may have ended while the message was waited for.
+            self.end_steps();
             match message {
                 Message::Run(spec, rows) => match &self.steps {
                     Some(steps) if !Arc::ptr_eq(steps, &rows[0]) => {
@@ -153,8 +152,17 @@ impl Actor<'_> {
                 Message::Ask(request, giver) => {
                     giver.give(self.answer(request), Side::Vendor);
                 }
+                Message::Look => {}
                 Message::Close => return,
             }
+        }
+    }
+
+    /// Lets go of steps that have ended.
+    fn end_steps(&mut self) {
+        if self.steps.as_ref().is_some_and(|steps| steps.has_ended()) {
+            self.steps = None;
+            self.model.end_pause();
         }
     }
 
@@ -258,6 +266,6 @@ fn refuse(message: Message) {
         Message::Ask(_, giver) => {
             giver.give(Err(Error::Closed), Side::Vendor);
         }
-        Message::Close => {}
+        Message::Look | Message::Close => {}
     }
 }

@@ -1,9 +1,11 @@
 //! A model: opened, asked, closed.
 
+mod checks;
 mod options;
 mod requests;
 mod runs;
 
+pub(crate) use checks::check_input;
 pub use options::{Batch, GenerateOptions};
 pub use requests::Pending;
 
@@ -45,10 +47,10 @@ const CLOSE: Duration = Duration::from_millis(50);
 /// ```
 #[doc(alias = "LLMHandle")]
 pub struct Model {
-    runtime: Arc<Runtime>,
+    pub(crate) runtime: Arc<Runtime>,
     path: PathBuf,
-    shared: Arc<Shared>,
-    effective: Effective,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) effective: Effective,
     runs: AtomicU64,
     forks: u64,
 }

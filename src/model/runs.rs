@@ -6,13 +6,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{Batch, Caller, GenerateOptions, Model};
+use super::{Batch, GenerateOptions, Model, check_input};
 use crate::abi::Generation as Abi;
 use crate::actor::Template;
 use crate::callback::{FloatBlock, RowSpec, RunSpec};
 use crate::delivery::{Delivery, Limit, Rows, Terms};
 use crate::error::Error;
-use crate::input::{Input, Multimodal};
+use crate::input::Input;
 use crate::output::{Generation, RowsKind};
 use crate::rows::RowStream;
 use crate::steps::Steps;
@@ -120,7 +120,6 @@ impl Model {
                 "Leave it out: the library pauses in single turns only.",
             ));
         }
-        self.shared.state.check_steps(options.caller)?;
         let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
         let terms = Terms {
             stepping: true,
@@ -128,9 +127,7 @@ impl Model {
         };
         let rows = self.deliveries(1, &terms);
         let stream = self.token_stream(&rows[0]);
-        let shared = Arc::clone(&self.shared);
-        let caller = options.caller.unwrap_or_else(Caller::thread);
-        Ok(Steps::new(shared, spec, rows, stream, caller))
+        Ok(Steps::new(self, spec, rows, stream))
     }
 
     fn begin(
@@ -245,67 +242,12 @@ impl Model {
         let role = CString::new(role).map_err(|_| {
             Error::invalid_with_hint("role", "it holds a NUL", "Give \"user\" or \"tool\".")
         })?;
-        self.check_input(&input)?;
+        check_input(&self.runtime, &self.shared, &self.effective, &input)?;
         Ok(RowSpec {
             input: self.templated(input)?,
             role,
             thinking: thinking.unwrap_or(false),
         })
-    }
-
-    /// What can be known to be wrong before the library sees it.
-    fn check_input(&self, input: &Input) -> Result<(), Error> {
-        let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
-        let tokens = input.positions();
-        if tokens > limit {
-            return Err(Error::ContextLength { tokens, limit });
-        }
-        let info = self.info();
-        let check_width = |name: &'static str, width: usize| match info.hidden_size {
-            Some((expected, _)) if width != expected => Err(Error::invalid_with_hint(
-                name,
-                format!("expected rows of {expected} floats, the model's width, got {width}"),
-                "Make the embeddings with this model's own embedding layer or encoder.",
-            )),
-            _ => Ok(()),
-        };
-        match input {
-            Input::Prompt(_) => Ok(()),
-            Input::Tokens(ids) => {
-                let Some((size, _)) = info.vocab_size else {
-                    return Ok(());
-                };
-                let outside = |id: &&i32| usize::try_from(**id).is_ok_and(|id| id >= size);
-                ids.iter().find(outside).map_or(Ok(()), |id| {
-                    Err(Error::invalid_with_hint(
-                        "tokens",
-                        format!("{id} is outside the vocabulary of {size}"),
-                        "Use the ids of this model's own tokenizer.",
-                    ))
-                })
-            }
-            Input::Embeddings(values) => check_width("embeddings", values.width()),
-            Input::Multimodal(multimodal) => {
-                self.check_multimodal(multimodal)?;
-                multimodal
-                    .widths()
-                    .try_for_each(|width| check_width("image_embed", width))
-            }
-        }
-    }
-
-    fn check_multimodal(&self, multimodal: &Multimodal) -> Result<(), Error> {
-        let able = self.runtime.capabilities();
-        if multimodal.needs_several() {
-            able.require("multi_image")?;
-        }
-        if multimodal.needs_markers() {
-            able.require("per_run_image_markers")?;
-        }
-        if multimodal.videos().is_some() {
-            able.require("video")?;
-        }
-        Ok(())
     }
 
     /// Puts our own template around text, for releases that have none.

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use super::buffer::floats;
 use super::convert;
 use crate::desk::{DeskHandle, Question, Response};
+use crate::stream::StreamHandle;
 
 /// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
 #[derive(Default)]
@@ -34,6 +35,11 @@ impl Callables {
         convert::integers("tokenizer", &ids).map(Some)
     }
 
+    /// Whether there are any.
+    pub(super) fn any(&self) -> bool {
+        self.tokenizer.is_some() || self.embedder.is_some()
+    }
+
     fn answer(&self, py: Python<'_>, question: &Question) -> PyResult<Response> {
         match question {
             Question::Tokenize { text, .. } => {
@@ -59,12 +65,33 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
+    /// Whether there is anything to answer with.
+    pub(super) fn any(&self) -> bool {
+        self.callables.any()
+    }
+
+    /// Waits until `handle` has something to read. Meanwhile questions are answered, whichever run of the
+    /// model they are of: a run that nobody reads must not hold up one that somebody waits for.
+    /// A signal, and what a callable raises, cancels the run.
+    pub(super) fn wait(&self, py: Python<'_>, handle: &StreamHandle) -> PyResult<()> {
+        loop {
+            let ready = super::detach(py, || handle.wait(super::STEP));
+            // While things keep coming, no step runs out: signals are looked for each time.
+            py.check_signals().inspect_err(|_| handle.cancel())?;
+            self.serve(py, Some(handle))?;
+            if ready {
+                return Ok(());
+            }
+        }
+    }
+
     /// Answers a waiting question, if there is one.
     ///
     /// # Errors
-    /// What the program's callable raised; the library is told that there is no answer.
-    pub(super) fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        if self.callables.tokenizer.is_none() && self.callables.embedder.is_none() {
+    /// What the program's callable raised; the library is told that there is no answer, and the run that
+    /// is read is cancelled.
+    pub(super) fn serve(&self, py: Python<'_>, reading: Option<&StreamHandle>) -> PyResult<()> {
+        if !self.any() {
             return Ok(());
         }
         let Some((number, question)) = self.desk.take() else {
@@ -75,7 +102,13 @@ impl Answerer {
             .in_callback(|| self.callables.answer(py, &question));
         let (response, outcome) = match answer {
             Ok(response) => (response, Ok(())),
-            Err(error) => (Response::Failed, Err(error)),
+            Err(error) => {
+                // First, so that the run ends by this and not by the library's complaint.
+                if let Some(handle) = reading {
+                    handle.cancel();
+                }
+                (Response::Failed, Err(error))
+            }
         };
         self.desk.answer(number, response);
         outcome

@@ -120,7 +120,7 @@ struct Part<'py> {
     count: (&'static str, Option<usize>),
     frames: (&'static str, Option<usize>),
     tokens: (&'static str, Option<usize>),
-    size: [Option<usize>; 2],
+    size: [(&'static str, Option<usize>); 2],
     markers: Markers,
 }
 
@@ -131,11 +131,10 @@ impl Part<'_> {
 
     /// Demands that there is nothing to say where there are no embeddings.
     fn nothing_given(&self) -> PyResult<()> {
-        let sizes = [("width", self.size[0]), ("height", self.size[1])];
         let counts = [self.count, self.frames, self.tokens];
         let mut given = counts
             .into_iter()
-            .chain(sizes)
+            .chain(self.size)
             .filter(|part| part.1.is_some());
         let name = match given.next() {
             Some((name, _)) => name,
@@ -163,7 +162,7 @@ impl Part<'_> {
     }
 
     fn size(&self) -> (usize, usize) {
-        (self.size[0].unwrap_or(0), self.size[1].unwrap_or(0))
+        (self.size[0].1.unwrap_or(0), self.size[1].1.unwrap_or(0))
     }
 }
 
@@ -207,8 +206,14 @@ impl Multimodal {
                 convert::optional_size("n_image_tokens", n_image_tokens)?,
             ),
             size: [
-                convert::optional_size("image_width", image_width)?,
-                convert::optional_size("image_height", image_height)?,
+                (
+                    "image_width",
+                    convert::optional_size("image_width", image_width)?,
+                ),
+                (
+                    "image_height",
+                    convert::optional_size("image_height", image_height)?,
+                ),
             ],
             markers: Markers {
                 start: convert::c_text("image_start", image_start)?,
@@ -244,8 +249,14 @@ impl Multimodal {
                 convert::optional_size("n_frame_tokens", n_frame_tokens)?,
             ),
             size: [
-                convert::optional_size("frame_width", frame_width)?,
-                convert::optional_size("frame_height", frame_height)?,
+                (
+                    "frame_width",
+                    convert::optional_size("frame_width", frame_width)?,
+                ),
+                (
+                    "frame_height",
+                    convert::optional_size("frame_height", frame_height)?,
+                ),
             ],
             markers: Markers {
                 start: convert::c_text("video_start", video_start)?,

@@ -50,20 +50,6 @@ fn on_main_thread() -> bool {
     rustix::thread::gettid() == rustix::process::getpid()
 }
 
-/// Calls `step` with the time that it may wait, detached, until it has something; signals that come
-/// in between raise.
-fn wait<T: Send>(
-    py: Python<'_>,
-    mut step: impl FnMut(Duration) -> Option<T> + Send,
-) -> PyResult<T> {
-    loop {
-        if let Some(value) = detach(py, || step(STEP)) {
-            return Ok(value);
-        }
-        py.check_signals()?;
-    }
-}
-
 /// The native part of rkllm_rs.
 #[pymodule(name = "_native", gil_used = false)]
 mod native {

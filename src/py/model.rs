@@ -54,7 +54,7 @@ impl Opening {
                 callables: Arc::clone(&self.callables),
                 desk,
             }
-            .serve(py),
+            .serve(py, None),
             None => Ok(()),
         }
     }
@@ -89,6 +89,12 @@ impl Opening {
         opened
             .map(|opened| Ok((self.opened(py, opened)?,)))
             .transpose()
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.callables.any()
     }
 
     /// A descriptor that becomes readable with the model; `None` if it is there already.

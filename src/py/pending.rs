@@ -38,7 +38,7 @@ impl Pending {
             return Ok(Vec::new());
         };
         loop {
-            self.answerer.serve(py)?;
+            self.answerer.serve(py, None)?;
             if let Some(answer) = super::detach(py, || pending.lock().wait(super::STEP)) {
                 return Self::finish(py, answer);
             }
@@ -51,11 +51,17 @@ impl Pending {
         let Some(pending) = &self.pending else {
             return Ok(Some((Vec::new(),)));
         };
-        self.answerer.serve(py)?;
+        self.answerer.serve(py, None)?;
         match pending.lock().wait(std::time::Duration::ZERO) {
             Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
             None => Ok(None),
         }
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.answerer.any()
     }
 
     /// A descriptor that becomes readable with the answer; `None` if it is there already.

@@ -40,10 +40,7 @@ impl ArrayStream {
     }
 
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        super::wait(py, |step| self.handle.wait(step).then_some(()))
-            .and_then(|()| py.check_signals())
-            .and_then(|()| self.answerer.serve(py))
-            .inspect_err(|_| self.handle.cancel())
+        self.answerer.wait(py, &self.handle)
     }
 
     fn fail(py: Python<'_>, error: &Arc<Error>) -> PyErr {
@@ -70,16 +67,18 @@ impl ArrayStream {
             match self.poll(py) {
                 Ok(Some(block)) => self.taken.lock().push(block),
                 Ok(None) => {
-                    self.answerer
-                        .serve(py)
-                        .inspect_err(|_| self.handle.cancel())?;
+                    self.answerer.serve(py, Some(&self.handle))?;
                     return Ok(None);
                 }
                 Err(Err(error)) => return Err(error),
                 Err(Ok(())) => {
                     let blocks = std::mem::take(&mut *self.taken.lock());
-                    let kind = self.stream.lock().kind();
-                    let all = rows::join(blocks, kind).map_err(|error| Self::fail(py, &error))?;
+                    let (kind, any) = {
+                        let stream = self.stream.lock();
+                        (stream.kind(), stream.any())
+                    };
+                    let all =
+                        rows::join(blocks, kind, any).map_err(|error| Self::fail(py, &error))?;
                     return Ok(Some(FloatArray::rows(all)));
                 }
             }
@@ -116,14 +115,18 @@ impl ArrayStream {
         match self.poll(py) {
             Ok(Some(block)) => Ok(Some(FloatArray::rows(block))),
             Ok(None) => {
-                self.answerer
-                    .serve(py)
-                    .inspect_err(|_| self.handle.cancel())?;
+                self.answerer.serve(py, Some(&self.handle))?;
                 Ok(None)
             }
             Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.answerer.any()
     }
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.

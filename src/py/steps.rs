@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration, PyStopIteration};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use spin::Mutex;
 
 use super::callables::Answerer;
@@ -12,6 +13,7 @@ use super::inputs::input;
 use super::outputs::{Chunk, Generation};
 use super::stream::{chunk, wait_async};
 use crate::error::Error;
+use crate::model::Caller;
 use crate::output;
 use crate::steps;
 use crate::stream::{Poll, StreamHandle};
@@ -63,7 +65,14 @@ impl Steps {
 
     fn advance(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let next = next.filter(|next| !next.is_none()).map(input).transpose()?;
-        let advanced = self.steps.lock().advance(next);
+        let begun = self.steps.lock().has_begun();
+        let task = if begun { None } else { task_number(py)? };
+        let mut steps = self.steps.lock();
+        if let Some(task) = task {
+            steps.set_caller(Caller::task(task));
+        }
+        let advanced = steps.advance(next);
+        drop(steps);
         advanced.map_err(|error| raise(py, &error))
     }
 
@@ -84,12 +93,9 @@ impl Steps {
                 });
                 made.map(Some).map_err(Err)
             }
-            Poll::Nothing => match self.answerer.serve(py) {
+            Poll::Nothing => match self.answerer.serve(py, Some(&self.handle)) {
                 Ok(()) => Ok(None),
-                Err(error) => {
-                    self.handle.cancel();
-                    Err(Err(error))
-                }
+                Err(error) => Err(Err(error)),
             },
             Poll::Ended(Ok(())) => {
                 super::vendor_log::pass_on(py);
@@ -114,9 +120,7 @@ impl Steps {
     }
 
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        super::wait(py, |step| self.handle.wait(step).then_some(()))
-            .and_then(|()| py.check_signals())
-            .inspect_err(|_| self.handle.cancel())
+        self.answerer.wait(py, &self.handle)
     }
 
     /// Waits until the library has really paused, so that what the caller asks next meets it so.
@@ -126,6 +130,14 @@ impl Steps {
         }
         Ok(())
     }
+}
+
+/// The number of the task that calls, if one does.
+fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
+    static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    TASK.import(py, "rkllm_rs._tasks", "task_number")?
+        .call0()?
+        .extract()
 }
 
 #[pymethods]
@@ -189,6 +201,12 @@ impl Steps {
             Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.answerer.any()
     }
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.

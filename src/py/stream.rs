@@ -44,38 +44,44 @@ impl TokenStream {
         }
     }
 
-    /// Tells `on_token` of a chunk; what it raises ends the run.
+    /// The next piece if there is one; `make` turns it into an object while the text is at hand.
+    #[inline]
+    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+        match self.stream.lock().poll() {
+            Poll::Ready((text, id)) => Poll::Ready(make(text, id)),
+            Poll::Nothing => Poll::Nothing,
+            Poll::Ended(outcome) => Poll::Ended(outcome),
+        }
+    }
+
+    /// [`Self::poll`] for a run with `on_token`: told when the lock is free, since the callable may do
+    /// anything with the stream. What it raises ends the run.
     #[cold]
-    fn tell(&self, py: Python<'_>, on_token: &Py<PyAny>, text: &str, id: i32) -> PyResult<()> {
-        let chunk = chunk(py, text, id)?;
+    fn poll_told<T>(
+        &self,
+        py: Python<'_>,
+        on_token: &Py<PyAny>,
+        make: impl FnOnce(&str, i32) -> T,
+    ) -> PyResult<Poll<T>> {
+        let (text, id) = match self.poll(|text, id| (text.to_owned(), id)) {
+            Poll::Ready(piece) => piece,
+            Poll::Nothing => return Ok(Poll::Nothing),
+            Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
+        };
+        let chunk = chunk(py, &text, id)?;
         self.answerer
             .desk
             .in_callback(|| on_token.call1(py, (chunk,)))
-            .map(drop)
-            .inspect_err(|_| self.handle.cancel())
+            .inspect_err(|_| self.handle.cancel())?;
+        Ok(Poll::Ready(make(&text, id)))
     }
 
-    /// Makes an item of a piece, and tells `on_token`.
+    /// [`Self::poll`], past `on_token` where there is one.
     #[inline]
-    fn hand_out<T>(&self, py: Python<'_>, piece: (T, Option<(String, i32)>)) -> PyResult<T> {
-        let (item, told) = piece;
-        if let (Some((text, id)), Some(on_token)) = (told, &self.on_token) {
-            self.tell(py, on_token, &text, id)?;
-        }
-        Ok(item)
-    }
-
-    /// The next piece if there is one; `make` turns it into an object while the text is at hand.
-    #[inline]
-    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<(T, Option<(String, i32)>)> {
-        match self.stream.lock().poll() {
-            Poll::Ready((text, id)) => {
-                // Told after the lock is free: the callable may do anything with the stream.
-                let told = self.on_token.as_ref().map(|_| (text.to_owned(), id));
-                Poll::Ready((make(text, id), told))
-            }
-            Poll::Nothing => Poll::Nothing,
-            Poll::Ended(outcome) => Poll::Ended(outcome),
+    fn pass<T>(&self, py: Python<'_>, make: impl FnOnce(&str, i32) -> T) -> PyResult<Poll<T>> {
+        match &self.on_token {
+            None => Ok(self.poll(make)),
+            Some(on_token) => self.poll_told(py, on_token, make),
         }
     }
 
@@ -114,8 +120,8 @@ impl TokenStream {
     #[inline]
     fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
         loop {
-            match self.poll(&mut make) {
-                Poll::Ready(item) => return self.hand_out(py, item).map(Some),
+            match self.pass(py, &mut make)? {
+                Poll::Ready(item) => return Ok(Some(item)),
                 Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
@@ -124,19 +130,13 @@ impl TokenStream {
 
     /// Waits until there is something to read; a signal cancels the run and raises.
     pub(super) fn wait(&self, py: Python<'_>) -> PyResult<()> {
-        super::wait(py, |step| self.handle.wait(step).then_some(()))
-            // While tokens keep coming, no step runs out: signals are looked for here as well.
-            .and_then(|()| py.check_signals())
-            .inspect_err(|_| self.handle.cancel())?;
-        self.serve(py)
+        self.answerer.wait(py, &self.handle)
     }
 
     /// Answers what the library asks; what the callable raises ends the run.
     #[inline]
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        self.answerer
-            .serve(py)
-            .inspect_err(|_| self.handle.cancel())
+        self.answerer.serve(py, Some(&self.handle))
     }
 
     /// The whole answer if the run has ended.
@@ -144,8 +144,8 @@ impl TokenStream {
         if self.on_token.is_some() {
             // Every chunk must pass by it.
             loop {
-                match self.poll(|_, _| ()) {
-                    Poll::Ready(item) => self.hand_out(py, item)?,
+                match self.pass(py, |_, _| ())? {
+                    Poll::Ready(()) => {}
                     Poll::Nothing => return self.serve(py).map(|()| None),
                     Poll::Ended(_) => break,
                 }
@@ -167,8 +167,8 @@ impl TokenStream {
         py: Python<'_>,
         make: impl FnOnce(&str, i32) -> T,
     ) -> PyResult<Option<T>> {
-        match self.poll(make) {
-            Poll::Ready(item) => self.hand_out(py, item).map(Some),
+        match self.pass(py, make)? {
+            Poll::Ready(item) => Ok(Some(item)),
             Poll::Nothing => {
                 self.serve(py)?;
                 Ok(None)
@@ -224,6 +224,12 @@ impl TokenStream {
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
         self.poll_async(py, |text, id| chunk(py, text, id))?
             .transpose()
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.answerer.any()
     }
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.
@@ -313,6 +319,12 @@ impl TextStream {
         self.stream
             .get()
             .poll_async(py, |text, _| PyString::new(py, text).unbind())
+    }
+
+    /// Whether questions may come that the loop must look for.
+    #[getter]
+    fn _asks(&self) -> bool {
+        self.stream.get()._asks()
     }
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.

@@ -1,0 +1,67 @@
+//! What can be known to be wrong with an input before the library sees it.
+
+use crate::actor::Shared;
+use crate::config::Effective;
+use crate::error::Error;
+use crate::input::{Input, Multimodal};
+use crate::runtime::Runtime;
+
+/// What can be known to be wrong before the library sees it.
+pub(crate) fn check_input(
+    runtime: &Runtime,
+    shared: &Shared,
+    effective: &Effective,
+    input: &Input,
+) -> Result<(), Error> {
+    let limit = usize::try_from(effective.max_context_len).unwrap_or(0);
+    let tokens = input.positions();
+    if tokens > limit {
+        return Err(Error::ContextLength { tokens, limit });
+    }
+    let info = shared.state.info.lock().clone();
+    let check_width = |name: &'static str, width: usize| match info.hidden_size {
+        Some((expected, _)) if width != expected => Err(Error::invalid_with_hint(
+            name,
+            format!("expected rows of {expected} floats, the model's width, got {width}"),
+            "Make the embeddings with this model's own embedding layer or encoder.",
+        )),
+        _ => Ok(()),
+    };
+    match input {
+        Input::Prompt(_) => Ok(()),
+        Input::Tokens(ids) => {
+            let Some((size, _)) = info.vocab_size else {
+                return Ok(());
+            };
+            let outside = |id: &&i32| usize::try_from(**id).is_ok_and(|id| id >= size);
+            ids.iter().find(outside).map_or(Ok(()), |id| {
+                Err(Error::invalid_with_hint(
+                    "tokens",
+                    format!("{id} is outside the vocabulary of {size}"),
+                    "Use the ids of this model's own tokenizer.",
+                ))
+            })
+        }
+        Input::Embeddings(values) => check_width("embeddings", values.width()),
+        Input::Multimodal(multimodal) => {
+            check_multimodal(runtime, multimodal)?;
+            multimodal
+                .widths()
+                .try_for_each(|width| check_width("image_embed", width))
+        }
+    }
+}
+
+fn check_multimodal(runtime: &Runtime, multimodal: &Multimodal) -> Result<(), Error> {
+    let able = runtime.capabilities();
+    if multimodal.needs_several() {
+        able.require("multi_image")?;
+    }
+    if multimodal.needs_markers() {
+        able.require("per_run_image_markers")?;
+    }
+    if multimodal.videos().is_some() {
+        able.require("video")?;
+    }
+    Ok(())
+}
