@@ -324,7 +324,7 @@ impl TextStream {
     /// Whether questions may come that the loop must look for.
     #[getter]
     fn _asks(&self) -> bool {
-        self.stream.get()._asks()
+        self.stream.get().answerer.any()
     }
 
     /// A descriptor that becomes readable when something comes; `None` if it is there already.
