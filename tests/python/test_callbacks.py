@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import array
 import asyncio
-import select
 import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,15 +13,13 @@ from fakes import calls
 from rkllm_rs import (
     BusyError,
     GenerationError,
-    GenerationTimeout,
     InvalidTypeError,
     ModelError,
     RkllmError,
     Tokens,
-    TokenStream,
     UnsupportedFeatureError,
 )
-from support import PATIENCE, SOON, began, in_thread, newest, wait_until
+from support import PATIENCE, in_thread, newest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,13 +57,6 @@ class Served:
 def asking(*questions: dict[str, Any], **run: Any) -> dict[str, Any]:
     """A script whose first run asks, and whose second does not."""
     return {"runs": [{"ask": list(questions), "steps": ["a", "b"], **run}, {"steps": ["fine"]}]}
-
-
-def asked(stream: TokenStream) -> None:
-    """Waits until the library has asked something, and waits for the answer, which nobody gives yet."""
-    descriptor = stream._arm()
-    if descriptor is not None:
-        assert select.select([descriptor], [], [], PATIENCE)[0], "no question came"
 
 
 @newest
@@ -301,118 +290,6 @@ def test_another_model_can_be_asked_from_inside(open_model: Opener) -> None:
     other = open_model(["1 2 3"])
     model = open_model(asking(WORD), tokenizer=lambda text: map(int, other.generate(text).text.split()))
     assert model.generate("x").text == "ab"
-
-
-@newest
-def test_a_stream_that_is_read_late(open_model: Opener, record: Path) -> None:
-    served = Served()
-    model = open_model(asking(WORD, ROWS), **served.keywords())
-    stream = model.stream("x")
-    asked(stream)
-    assert served.told == []
-    assert stream.result().text == "ab"
-    assert served.told == [TEXT, [7, 8, 9]]
-
-
-@newest
-@pytest.mark.parametrize("call", ["generate", "kv_cache_size", "release_prompt_cache"])
-def test_an_unread_stream_that_asks_holds_nobody_up(open_model: Opener, record: Path, call: str) -> None:
-    served = Served()
-    model = open_model(asking(WORD, ROWS), **served.keywords())
-    unread = model.stream("x")
-    asked(unread)
-    keywords = {"generate": {"input": "y", "timeout": PATIENCE / 2}}
-    in_thread(lambda: getattr(model, call)(**keywords.get(call, {})))()
-    assert unread.result().text == "ab"
-
-
-@newest
-@pytest.mark.parametrize("call", ["agenerate", "akv_cache_size"])
-def test_an_unread_stream_that_asks_does_not_hold_up_a_loop(open_model: Opener, call: str) -> None:
-    model = open_model(asking(WORD, prefill_ms=50), **Served().keywords())
-
-    async def main() -> None:
-        unread = model.stream("x")
-        waiting = model.agenerate("y") if call == "agenerate" else model.akv_cache_size()
-        await asyncio.wait_for(waiting, PATIENCE / 2)
-        assert unread.result().text == "ab"
-
-    asyncio.run(main())
-
-
-@newest
-def test_leaving_while_it_asks(open_model: Opener, record: Path) -> None:
-    model = open_model(asking(WORD), **Served().keywords())
-    stream = model.stream("x")
-    asked(stream)
-    begin = time.monotonic()
-    stream.cancel()
-    assert stream.result().finish_reason == "cancelled"
-    assert model.generate("y").text == "fine"
-    assert time.monotonic() - begin < SOON
-
-
-@newest
-def test_dropping_a_stream_while_it_asks(open_model: Opener, record: Path) -> None:
-    model = open_model(asking(WORD), **Served().keywords())
-    stream = model.stream("x")
-    asked(stream)
-    del stream
-    assert model.generate("y", timeout=PATIENCE).text == "fine"
-
-
-@newest
-def test_a_deadline_while_it_asks(open_model: Opener, record: Path) -> None:
-    model = open_model(asking(WORD), **Served().keywords())
-    stream = model.stream("x", timeout=0.1)
-    asked(stream)
-    # Nobody reads, so nobody answers; the deadline frees the model by itself.
-    wait_until(lambda: calls(record, "run_end"), "the end of the run")
-    with pytest.raises(GenerationTimeout):
-        stream.result()
-    assert model.generate("y").text == "fine"
-
-
-@newest
-def test_a_deadline_that_passes_in_the_callable(open_model: Opener) -> None:
-    def slow(_: str) -> list[int]:
-        wait_until(stream_ended.is_set, "the deadline")
-        return [1]
-
-    stream_ended = threading.Event()
-    model = open_model(asking(WORD), tokenizer=slow)
-    stream = model.stream("x", timeout=0.1)
-    reading = in_thread(stream.result)
-    threading.Timer(0.3, stream_ended.set).start()
-    with pytest.raises(GenerationTimeout):
-        reading()
-    assert model.generate("y").text == "fine"
-
-
-@newest
-def test_closing_while_it_asks(make_model: Callable[..., Path], open_model: Opener, record: Path) -> None:
-    model = open_model(asking(WORD), **Served().keywords())
-    stream = model.stream("x")
-    asked(stream)
-    begin = time.monotonic()
-    model.close()
-    assert stream.result().finish_reason == "cancelled"
-    began(record, "rkllm_destroy")
-    assert time.monotonic() - begin < SOON
-    assert open_model(["fine"]).generate("x").text == "fine"
-
-
-@newest
-def test_closing_and_cancelling_from_inside(open_model: Opener, record: Path) -> None:
-    def tokenizer(_: str) -> list[int]:
-        stream.cancel()
-        model.close()
-        return [1]
-
-    model = open_model(asking(WORD), tokenizer=tokenizer)
-    stream = model.stream("x")
-    assert stream.result().finish_reason == "cancelled"
-    began(record, "rkllm_destroy")
 
 
 @newest
