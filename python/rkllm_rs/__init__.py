@@ -14,7 +14,6 @@ from __future__ import annotations
 import atexit as _atexit
 
 from . import _native
-from ._batch import BatchStream
 from ._library import backends
 from ._model import RKLLM
 from ._native import (
@@ -39,7 +38,7 @@ from ._native import (
     TokenStream,
     __version__,
 )
-from ._score import Score
+from ._results import BatchStream, Score
 from .errors import (
     BackendFallbackWarning,
     BusyError,

@@ -7,8 +7,6 @@ the loop and no thread is started: the model's own thread wakes it. A task that 
 from __future__ import annotations
 
 from . import _native
-from ._abc import Callable, Literal, Mapping, Sequence  # noqa: TC001
-from ._inputs import Input  # noqa: TC001
 from ._library import Path  # noqa: TC001
 from ._measure import Measuring, _inputs
 from ._native import (
@@ -19,8 +17,15 @@ from ._native import (
     SamplingParams,
     Tokens,
 )
-from ._score import Score
+from ._results import Score
 from ._state import Keeping, _json
+from ._types import (  # noqa: TC001
+    Callable,
+    Input,
+    Literal,
+    Mapping,
+    Sequence,
+)
 
 
 class Awaiting(Measuring, Keeping):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from . import _native  # noqa: TC001
-from ._abc import Callable, Sequence  # noqa: TC001
-from ._batch import BatchStream
-from ._inputs import Input  # noqa: TC001
 from ._library import Path  # noqa: TC001
 from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hints(): they cost nothing
     Chunk,
@@ -13,6 +10,12 @@ from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hin
     SamplingParams,
     Steps,
     TokenStream,
+)
+from ._results import BatchStream
+from ._types import (  # noqa: TC001
+    Callable,
+    Input,
+    Sequence,
 )
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from . import _native
-from ._abc import Iterator, Literal, Sequence  # noqa: TC001
 from ._generate import Generating
-from ._inputs import Input  # noqa: TC001
 from ._native import (
     ArrayStream,
     Embeddings,
@@ -13,7 +11,13 @@ from ._native import (
     Multimodal,
     Tokens,
 )
-from ._score import Score
+from ._results import Score
+from ._types import (  # noqa: TC001
+    Input,
+    Iterator,
+    Literal,
+    Sequence,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

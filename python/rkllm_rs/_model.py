@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 
 from . import _native
-from ._abc import Callable, Iterable, Literal, Sequence  # noqa: TC001
 from ._async import Awaiting
-from ._inputs import Floats  # noqa: TC001
 from ._library import Path, options
 from ._native import (  # noqa: TC001 - at run time too, for typing.get_type_hints(): they cost nothing
     ModelInfo,
     Runtime,
     SamplingParams,
+)
+from ._types import (  # noqa: TC001
+    Callable,
+    Floats,
+    Iterable,
+    Literal,
+    Sequence,
 )
 from .errors import BackendFallbackWarning, RkllmWarning
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from . import _native  # noqa: TC001
-from ._abc import Mapping, Sequence  # noqa: TC001
 from ._library import Path  # noqa: TC001
 from ._native import CrossAttention, LoraAdapter  # noqa: TC001
+from ._types import Mapping, Sequence  # noqa: TC001
 
 
 class Keeping:

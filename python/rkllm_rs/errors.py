@@ -7,8 +7,8 @@ what Python calls such a thing too: a missing file is a ``FileNotFoundError``, a
 
 from __future__ import annotations
 
-from ._abc import Iterable  # noqa: TC001
 from ._native import Generation  # noqa: TC001
+from ._types import Iterable  # noqa: TC001
 
 __all__ = [
     "BackendFallbackWarning",

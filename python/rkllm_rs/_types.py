@@ -6,10 +6,14 @@ be there then.
 
 from __future__ import annotations
 
+from ._native import Embeddings, Multimodal, Tokens
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Literal
+
+    from ._native import _Floats as Floats
 else:
     from _collections_abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -21,5 +25,10 @@ else:
 
             return typing.Literal[values]
 
+    Floats = object
 
-__all__ = ["Callable", "Iterable", "Iterator", "Literal", "Mapping", "Sequence"]
+
+__all__ = ["Callable", "Floats", "Input", "Iterable", "Iterator", "Literal", "Mapping", "Sequence"]
+
+#: An input of a run: text, token ids, embeddings, or text with embeddings in it.
+Input = str | Tokens | Embeddings | Multimodal
