@@ -71,6 +71,17 @@ impl Response {
     }
 }
 
+/// A question that waits for its answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked {
+    /// What its answer must bear.
+    pub number: u64,
+    /// The run in which it came ([`crate::stream::StreamHandle::run`]); none while a model is opened.
+    pub run: Option<u64>,
+    /// What is asked.
+    pub question: Question,
+}
+
 #[derive(Default)]
 struct State {
     number: u64,
@@ -143,15 +154,19 @@ impl Desk {
         }
     }
 
-    /// A question that nobody has taken yet, with its number.
-    pub(crate) fn take(&self) -> Option<(u64, Question)> {
+    /// A question that nobody has taken yet.
+    pub(crate) fn take(&self) -> Option<Asked> {
         let mut state = self.state.lock();
         if state.taken {
             return None;
         }
         let question = state.question.clone()?;
         state.taken = true;
-        Some((state.number, question))
+        Some(Asked {
+            number: state.number,
+            run: state.readers.as_ref().map(|readers| readers[0].run()),
+            question,
+        })
     }
 
     /// Refuses a call from inside a callback of this model, which would wait for its own caller.
@@ -199,9 +214,9 @@ impl Drop for Leave<'_> {
 pub struct DeskHandle(pub(crate) &'static Desk);
 
 impl DeskHandle {
-    /// A question that nobody has taken yet, with the number that its answer must bear.
+    /// A question that nobody has taken yet.
     #[must_use]
-    pub fn take(self) -> Option<(u64, Question)> {
+    pub fn take(self) -> Option<Asked> {
         self.0.take()
     }
 
@@ -218,8 +233,8 @@ impl DeskHandle {
 
     /// Answers a question, if there is one, with failure: for readers that cannot serve any.
     pub(crate) fn refuse(self) {
-        if let Some((number, _)) = self.take() {
-            self.answer(number, Response::Failed);
+        if let Some(asked) = self.take() {
+            self.answer(asked.number, Response::Failed);
         }
     }
 }
@@ -243,8 +258,8 @@ mod tests {
         let desk = Arc::clone(desk);
         thread::spawn(move || {
             let number = loop {
-                if let Some((number, _)) = desk.take() {
-                    break number;
+                if let Some(asked) = desk.take() {
+                    break asked.number;
                 }
                 thread::yield_now();
             };

@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, FileTimes};
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -140,10 +140,11 @@ pub(crate) fn note(
         let side = side_file(cache);
         let mut part = OsString::from(&side);
         part.push(".part");
-        let mut file = File::create(&part)?;
-        file.write_all(&serde_json::to_vec_pretty(&note)?)?;
+        let text = serde_json::to_vec_pretty(&note)?;
         // Whole or not at all, whatever happens in between.
-        fs::rename(&part, side)
+        fs::write(&part, text)
+            .and_then(|()| fs::rename(&part, side))
+            .inspect_err(|_| drop(fs::remove_file(&part)))
     };
     written().map_err(|error| {
         let reason = format!("its side file cannot be written: {error}");

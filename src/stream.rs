@@ -60,6 +60,12 @@ impl StreamHandle {
         self.delivery.has_ended()
     }
 
+    /// The run's number, counted from 1 for each model.
+    #[must_use]
+    pub fn run(&self) -> u64 {
+        self.delivery.run()
+    }
+
     /// Where the library's questions are answered: look there whenever [`StreamHandle::wait`] returns
     /// and there is nothing to read.
     #[must_use]

@@ -191,13 +191,14 @@ fn questions_are_answered_by_who_reads() {
             Poll::Ended(outcome) => panic!("{outcome:?}"),
             Poll::Nothing => {}
         }
-        if let Some((number, question)) = handle.desk().take() {
-            let response = match &question {
+        if let Some(question) = handle.desk().take() {
+            assert_eq!(question.run, Some(handle.run()));
+            let response = match &question.question {
                 Question::Tokenize { text, .. } => Response::Tokens(vec![text.len() as i32]),
                 Question::Embed { floats, .. } => Response::Embeddings(vec![1.5; *floats]),
             };
-            asked.push(question);
-            handle.desk().answer(number, response);
+            handle.desk().answer(question.number, response);
+            asked.push(question.question);
         }
         let _ = handle.wait(Duration::from_secs(1));
     };

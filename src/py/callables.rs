@@ -1,7 +1,9 @@
 //! What the program answers: tokenizer, embedder and `on_token`.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 
 use super::buffer::floats;
@@ -14,6 +16,8 @@ use crate::stream::StreamHandle;
 pub(super) struct Callables {
     pub(super) tokenizer: Option<Py<PyAny>>,
     pub(super) embedder: Option<Py<PyAny>>,
+    /// What they raised, by the run that asked; for its reader.
+    raised: Mutex<HashMap<u64, PyErr>>,
 }
 
 /// Takes callables only.
@@ -85,32 +89,55 @@ impl Answerer {
         }
     }
 
-    /// Answers a waiting question, if there is one.
+    /// Answers a waiting question, if there is one, also of a run that `reading` is not of.
     ///
     /// # Errors
-    /// What the program's callable raised; the library is told that there is no answer, and the run that
-    /// is read is cancelled.
+    /// What the program's callable raised for the run that is read, or while a model is opened: the
+    /// library is told that there is no answer, and the run is cancelled. What it raised for another run
+    /// is kept for that run's reader.
     pub(super) fn serve(&self, py: Python<'_>, reading: Option<&StreamHandle>) -> PyResult<()> {
         if !self.any() {
             return Ok(());
         }
-        let Some((number, question)) = self.desk.take() else {
+        let Some(asked) = self.desk.take() else {
             return Ok(());
         };
         let answer = self
             .desk
-            .in_callback(|| self.callables.answer(py, &question));
+            .in_callback(|| self.callables.answer(py, &asked.question));
         let (response, outcome) = match answer {
             Ok(response) => (response, Ok(())),
-            Err(error) => {
-                // First, so that the run ends by this and not by the library's complaint.
-                if let Some(handle) = reading {
-                    handle.cancel();
-                }
-                (Response::Failed, Err(error))
-            }
+            Err(error) => (Response::Failed, self.blame(asked.run, reading, error)),
         };
-        self.desk.answer(number, response);
+        self.desk.answer(asked.number, response);
         outcome
+    }
+
+    fn blame(
+        &self,
+        run: Option<u64>,
+        reading: Option<&StreamHandle>,
+        error: PyErr,
+    ) -> PyResult<()> {
+        match (run, reading) {
+            (Some(run), Some(handle)) if handle.run() == run => {
+                // First, so that the run ends by this and not by the library's complaint.
+                handle.cancel();
+                Err(error)
+            }
+            (None, _) => Err(error),
+            (Some(run), _) => {
+                self.callables.raised.lock().insert(run, error);
+                Ok(())
+            }
+        }
+    }
+
+    /// What a callable raised for this run, when somebody else answered for it.
+    pub(super) fn raised(&self, handle: &StreamHandle) -> Option<PyErr> {
+        if !self.any() {
+            return None;
+        }
+        self.callables.raised.lock().remove(&handle.run())
     }
 }

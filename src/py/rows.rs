@@ -43,8 +43,11 @@ impl ArrayStream {
         self.answerer.wait(py, &self.handle)
     }
 
-    fn fail(py: Python<'_>, error: &Arc<Error>) -> PyErr {
+    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
+        if let Some(raised) = self.answerer.raised(&self.handle) {
+            return raised;
+        }
         with_partial(py, error, || Ok(py.None()))
     }
 
@@ -57,7 +60,7 @@ impl ArrayStream {
                 super::vendor_log::pass_on(py);
                 Err(Ok(()))
             }
-            Poll::Ended(Err(error)) => Err(Err(Self::fail(py, &error))),
+            Poll::Ended(Err(error)) => Err(Err(self.fail(py, &error))),
         }
     }
 
@@ -78,7 +81,7 @@ impl ArrayStream {
                         (stream.kind(), stream.any())
                     };
                     let all =
-                        rows::join(blocks, kind, any).map_err(|error| Self::fail(py, &error))?;
+                        rows::join(blocks, kind, any).map_err(|error| self.fail(py, &error))?;
                     return Ok(Some(FloatArray::rows(all)));
                 }
             }

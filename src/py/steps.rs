@@ -53,6 +53,9 @@ impl Steps {
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
+        if let Some(raised) = self.answerer.raised(&self.handle) {
+            return raised;
+        }
         with_partial(py, error, || {
             let (text, ids) = self.steps.lock().so_far();
             let perf = output::PerfStats {

@@ -105,6 +105,9 @@ impl TokenStream {
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
+        if let Some(raised) = self.answerer.raised(&self.handle) {
+            return raised;
+        }
         with_partial(py, error, || {
             let stream = self.stream.lock();
             let (text, ids) = stream.so_far();
