@@ -11,7 +11,7 @@ from ._native import (
     Multimodal,
     Tokens,
 )
-from ._results import Score
+from ._results import Score, all_results
 from ._types import (  # noqa: TC001
     Input,
     Iterator,
@@ -110,7 +110,7 @@ class Measuring(Generating):
             role=role,
             thinking=thinking,
         )
-        return [stream.result() for stream in streams]
+        return all_results(streams)
 
     def stream_logits(
         self,
@@ -223,7 +223,7 @@ class Measuring(Generating):
             role=role,
             thinking=thinking,
         )
-        return [stream.result() for stream in streams]
+        return all_results(streams)
 
     def stream_hidden_states(
         self,
@@ -293,7 +293,7 @@ class Measuring(Generating):
         states: list[FloatArray] = []
         for padded, wanted in self._groups(inputs):
             streams = self._rows(padded, logits=False, timeout=timeout, lora=lora)
-            states += [stream.result() for stream in streams][:wanted]
+            states += all_results(streams)[:wanted]
         return _native.pool(states, pooling, normalize, single)
 
     def _groups(self, inputs: list[Input]) -> Iterator[tuple[list[Input], int]]:
@@ -350,4 +350,10 @@ def _inputs(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
     """Whether it was one input, and the list of them."""
     if isinstance(texts, (str, Tokens, Embeddings, Multimodal)):
         return True, [texts]
-    return False, list(texts)
+    try:
+        return False, list(texts)
+    except TypeError:
+        from .errors import InvalidTypeError
+
+        message = f"texts: expected an input or a list of inputs, got {type(texts).__name__}"
+        raise InvalidTypeError(message, hint="Give a str, Tokens, Embeddings or Multimodal.") from None

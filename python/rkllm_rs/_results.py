@@ -3,7 +3,37 @@
 from __future__ import annotations
 
 from ._native import Generation, TokenStream  # noqa: TC001
-from ._types import Iterator  # noqa: TC001
+from ._types import Iterator, Sequence  # noqa: TC001
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol, TypeVar
+
+    _Result_co = TypeVar("_Result_co", covariant=True)
+
+    class _Row(Protocol[_Result_co]):
+        """A row of a run."""
+
+        def result(self) -> _Result_co: ...
+        def cancel(self) -> None: ...
+
+
+def all_results(rows: Sequence[_Row[_Result_co]]) -> list[_Result_co]:
+    """The results of all rows of a run; what one of them raises ends the others too.
+
+    Args:
+        rows: The run's streams.
+
+    Returns:
+        What their ``result()`` gives.
+    """
+    try:
+        return [row.result() for row in rows]
+    except BaseException:
+        # Whoever keeps the exception keeps the streams, and their run would go on.
+        for row in rows:
+            row.cancel()
+        raise
 
 
 class BatchStream:
@@ -47,7 +77,7 @@ class BatchStream:
             GenerationError: The run failed.
             GenerationTimeout: The deadline passed.
         """
-        return [stream.result() for stream in self._streams]
+        return all_results(self._streams)
 
     def __repr__(self) -> str:
         return f"<rkllm_rs.BatchStream of {len(self)} rows>"

@@ -47,6 +47,20 @@ pub(crate) enum Request {
     Tokenize { text: CString, leading: bool },
 }
 
+impl Request {
+    /// Whether the library may be asked this while a run is paused; what may not waits for the end of
+    /// the steps, as runs do.
+    pub(crate) fn fits_a_pause(&self) -> bool {
+        matches!(
+            self,
+            Self::ClearKvCache { .. }
+                | Self::ClearKvRanges(_)
+                | Self::KvCacheSize
+                | Self::Tokenize { .. }
+        )
+    }
+}
+
 /// What it answers: numbers where there are any.
 pub(crate) type Reply = Vec<i32>;
 

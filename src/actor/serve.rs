@@ -149,6 +149,9 @@ impl Actor<'_> {
                     }
                     _ => self.run(&spec, &rows),
                 },
+                Message::Ask(request, giver) if self.steps.is_some() && !request.fits_a_pause() => {
+                    self.waiting.push_back(Message::Ask(request, giver));
+                }
                 Message::Ask(request, giver) => {
                     giver.give(self.answer(request), Side::Vendor);
                 }

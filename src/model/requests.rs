@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{LoraAdapter, Model};
+use super::{Caller, LoraAdapter, Model};
 use crate::abi::Generation;
 use crate::actor::{Reply, Request, Template};
 use crate::answer::Answer;
@@ -60,10 +60,21 @@ impl Pending {
 impl Model {
     fn ask(&self, request: Request) -> Result<Pending, Error> {
         self.check()?;
+        if !request.fits_a_pause() {
+            self.check_steps(None)?;
+        }
         Ok(Pending {
             answer: self.shared.ask(request)?,
             desk: self.desk(),
         })
+    }
+
+    /// Refuses what would wait for the end of the caller's own steps.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] in the middle of them; `None` stands for the calling thread.
+    pub fn check_steps(&self, caller: Option<Caller>) -> Result<(), Error> {
+        self.shared.state.check_steps(caller)
     }
 
     fn able(&self, feature: &str) -> Result<(), Error> {

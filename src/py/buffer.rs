@@ -55,20 +55,23 @@ fn from_interface(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Floats> {
     let Some(interface) = value.getattr_opt(pyo3::intern!(py, "__array_interface__"))? else {
         return Err(wrong_type(name, WANTED, value));
     };
-    let interface = interface.cast_into::<PyDict>()?;
+    let interface = interface
+        .cast_into::<PyDict>()
+        .map_err(|_| wrong_type(name, WANTED, value))?;
     let item = |key: &str| {
         let missing = || wrong_type(name, WANTED, value);
         interface.get_item(key)?.ok_or_else(missing)
     };
-    let kind: String = item("typestr")?.extract()?;
+    let unusable = |_| wrong_type(name, WANTED, value);
+    let kind: String = item("typestr")?.extract().map_err(unusable)?;
     let little = cfg!(target_endian = "little");
     if kind != if little { "<f4" } else { ">f4" } && kind != "=f4" {
         return Err(wrong_dtype(py, name, &kind));
     }
-    let shape: Vec<usize> = item("shape")?.extract()?;
+    let shape: Vec<usize> = item("shape")?.extract().map_err(unusable)?;
     let strides = interface.get_item("strides")?.filter(|s| !s.is_none());
     if let Some(strides) = strides {
-        let strides: Vec<isize> = strides.extract()?;
+        let strides: Vec<isize> = strides.extract().map_err(unusable)?;
         let mut expected = size_of::<f32>();
         for (stride, length) in strides.iter().zip(&shape).rev() {
             if *length > 1 && usize::try_from(*stride) != Ok(expected) {
@@ -81,8 +84,12 @@ fn from_interface(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Floats> {
     if data.is_none() {
         return Err(wrong_type(name, WANTED, value));
     }
-    let (address, _): (usize, bool) = data.extract()?;
-    let length: usize = shape.iter().product::<usize>() * size_of::<f32>();
+    let (address, _): (usize, bool) = data.extract().map_err(unusable)?;
+    let length = shape
+        .iter()
+        .try_fold(size_of::<f32>(), |all, length| all.checked_mul(*length))
+        .filter(|length| isize::try_from(*length).is_ok())
+        .ok_or_else(|| wrong_type(name, WANTED, value))?;
     let bytes = py
         .import("ctypes")?
         .call_method1("string_at", (address, length))?;

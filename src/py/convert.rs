@@ -295,10 +295,14 @@ pub(super) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, 
     items
         .map(|item| {
             let item = item?;
-            let numbers = integers(name, &item).map_err(|_| wrong_type(name, wanted, value))?;
-            <[i32; 2]>::try_from(numbers)
+            let numbers = integers(name, &item)?;
+            <[i32; 2]>::try_from(numbers.as_slice())
                 .map(|[start, end]| (start, end))
-                .map_err(|_| wrong_type(name, wanted, value))
+                .map_err(|_| {
+                    let reason = format!("expected two numbers in each, got {}", numbers.len());
+                    let hint = format!("Give {wanted}, one for each row.");
+                    raise(value.py(), &Error::invalid_with_hint(name, reason, hint))
+                })
         })
         .collect()
 }

@@ -20,11 +20,11 @@ use super::params::SamplingParams;
 use super::pending::Pending;
 use super::rows::ArrayStream;
 use super::runtime::Runtime;
-use super::steps::Steps;
+use super::steps::{Steps, task_number};
 use super::stream::TokenStream;
 use crate::error::Error;
 use crate::input::Input;
-use crate::model::{self, Batch};
+use crate::model::{self, Batch, Caller};
 use crate::output::RowsKind;
 use crate::score::{self, Pooling};
 
@@ -119,6 +119,16 @@ impl Model {
     ) -> PyResult<Pending> {
         let pending = begun.map_err(|error| raise(py, &error))?;
         Ok(Pending::new(pending, self.answerer()))
+    }
+
+    /// Refuses what would wait for the end of the calling task's own steps.
+    fn refuse_in_steps(&self, py: Python<'_>) -> PyResult<()> {
+        if !self.model.in_steps() {
+            return Ok(());
+        }
+        let caller = task_number(py)?.map(Caller::task);
+        let checked = self.model.check_steps(caller);
+        checked.map_err(|error| raise(py, &error))
     }
 
     /// One input for each row, with what the call says of the rows.
@@ -311,6 +321,11 @@ impl Model {
         let keep = convert::boolean("keep_system_prompt", keep_system_prompt)?;
         let begun = match ranges {
             None => self.model.begin_clear_kv_cache(keep),
+            Some(_) if keep => Err(Error::invalid_with_hint(
+                "keep_system_prompt",
+                "it is about the whole cache, and ranges are given",
+                "Give one of the two.",
+            )),
             Some(ranges) => self
                 .model
                 .begin_clear_kv_ranges(convert::pairs("ranges", ranges)?),
@@ -331,6 +346,7 @@ impl Model {
         name: Option<&Bound<'_, PyAny>>,
         scale: &Bound<'_, PyAny>,
     ) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         let path = convert::path("path", path)?;
         let name = match name {
             Some(name) => convert::text("name", name)?,
@@ -351,6 +367,7 @@ impl Model {
         path: &Bound<'_, PyAny>,
         verify: &Bound<'_, PyAny>,
     ) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         let path = convert::path("path", path)?;
         let verify = convert::boolean("verify", verify)?;
         let begun = super::detach(py, || self.model.begin_load_prompt_cache(&path, verify));
@@ -359,6 +376,7 @@ impl Model {
 
     /// Lets go of the loaded prompt cache (`rkllm_release_prompt_cache`).
     fn release_prompt_cache(&self, py: Python<'_>) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         self.pending(py, self.model.begin_release_prompt_cache().map(Some))
     }
 
@@ -370,6 +388,7 @@ impl Model {
         prompt_prefix: &Bound<'_, PyAny>,
         prompt_postfix: &Bound<'_, PyAny>,
     ) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         let system = convert::text("system_prompt", system_prompt)?;
         let prefix = convert::text("prompt_prefix", prompt_prefix)?;
         let postfix = convert::text("prompt_postfix", prompt_postfix)?;
@@ -387,6 +406,7 @@ impl Model {
         system_prompt: &Bound<'_, PyAny>,
         tool_response_str: &Bound<'_, PyAny>,
     ) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         let tools = convert::text("tools", tools)?;
         let system = convert::text("system_prompt", system_prompt)?;
         let tag = convert::text("tool_response_str", tool_response_str)?;
@@ -396,6 +416,7 @@ impl Model {
 
     /// Hands over an encoder's output (`rkllm_set_cross_attn_params`).
     fn set_cross_attention(&self, py: Python<'_>, encoder: &Bound<'_, PyAny>) -> PyResult<Pending> {
+        self.refuse_in_steps(py)?;
         let wrong = |_| convert::wrong_type("encoder", "CrossAttention", encoder);
         let encoder = encoder.cast::<CrossAttention>().map_err(wrong)?;
         let begun = self

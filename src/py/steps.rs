@@ -136,7 +136,7 @@ impl Steps {
 }
 
 /// The number of the task that calls, if one does.
-fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
+pub(super) fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
     static TASK: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     TASK.import(py, "rkllm_rs._tasks", "task_number")?
         .call0()?

@@ -159,7 +159,8 @@ class Child:
         assert self.process.stdout is not None
         for line in self.process.stdout:
             if line.startswith(word):
-                return line.split()
+                words: list[str] = line.split()
+                return words
         self.process.wait(PATIENCE)
         assert self.process.stderr is not None
         message = f"the program ended without {word!r}: {self.process.stderr.read()}"

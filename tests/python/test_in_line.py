@@ -1,0 +1,109 @@
+"""What waits for the end of somebody's steps, and what ends all rows of a run together."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from fakes import calls
+from rkllm_rs import BusyError, InvalidArgumentError, InvalidTypeError
+from support import PATIENCE, began, in_thread
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from conftest import Opener
+
+since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+PAUSED = {"runs": [{"steps": ["a", "b", "c"]}]}
+
+
+@since_1_2_1
+def test_what_does_not_fit_a_pause_waits_for_its_end(open_model: Opener, record: Path) -> None:
+    model = open_model(PAUSED)
+    with model.steps("x") as steps:
+        next(steps)
+        wait = in_thread(lambda: model.set_chat_template("s", "<", ">"))
+        assert model.kv_cache_size() == [0]
+        next(steps)
+        assert not calls(record, "rkllm_set_chat_template")
+    wait()
+    began(record, "rkllm_set_chat_template")
+
+
+@since_1_2_1
+def test_whoever_is_in_the_middle_of_steps_would_wait_for_himself(open_model: Opener, tmp_path: Path) -> None:
+    model = open_model(PAUSED)
+    path = tmp_path / "cache"
+    path.write_bytes(b"x")
+    with model.steps("x") as steps:
+        next(steps)
+        for call in (
+            lambda: model.set_chat_template("s", "<", ">"),
+            lambda: model.set_function_tools([{"name": "f"}]),
+            lambda: model.load_prompt_cache(path, verify=False),
+            model.release_prompt_cache,
+        ):
+            with pytest.raises(BusyError):
+                call()
+        assert next(steps).text == "a"
+
+
+@since_1_2_1
+def test_another_task_waits_and_the_same_one_is_refused(open_model: Opener, record: Path) -> None:
+    model = open_model(PAUSED)
+
+    async def main() -> None:
+        with model.steps("x") as steps:
+            await steps.__anext__()
+            other = asyncio.create_task(model.aset_chat_template("s", "<", ">"))
+            with pytest.raises(BusyError):
+                await model.arelease_prompt_cache()
+            await asyncio.sleep(0)
+            assert not other.done()
+        await asyncio.wait_for(other, PATIENCE)
+
+    asyncio.run(main())
+    assert calls(record, "rkllm_set_chat_template")
+
+
+@since_1_2_1
+def test_what_one_row_raises_ends_the_others(open_model: Opener, record: Path) -> None:
+    model = open_model({"runs": [{"steps": ["a"], "repeat": 100_000, "delay_ms": 5}]}, n_batch=2)
+
+    def fail(_: object) -> None:
+        raise KeyError
+
+    with pytest.raises(KeyError) as kept:
+        model.generate_batch(["x", "y"], on_token=fail)
+    # The exception, and with it the streams, is still held: the model is free all the same.
+    batch = model.stream_batch(["x", "y"])
+    assert next(batch[1]).text == "a"
+    assert kept.value is not None
+    batch.cancel()
+    assert calls(record, "rkllm_abort")
+
+
+@since_1_2_1
+def test_ranges_that_cannot_be_meant(open_model: Opener) -> None:
+    model = open_model({**PAUSED, "kv_cache_size": [8]})
+    with model.steps("x") as steps:
+        next(steps)
+        with pytest.raises(InvalidArgumentError, match="C type"):
+            model.clear_kv_cache(ranges=[(0, 2**40)])
+        with pytest.raises(InvalidArgumentError, match="got 1"):
+            model.clear_kv_cache(ranges=[(0,)])  # type: ignore[list-item]
+        with pytest.raises(InvalidTypeError, match="float"):
+            model.clear_kv_cache(ranges=[(1.0, 2)])  # type: ignore[list-item]
+        with pytest.raises(InvalidArgumentError, match="keep_system_prompt"):
+            model.clear_kv_cache(ranges=[(0, 1)], keep_system_prompt=True)
+        model.clear_kv_cache(ranges=[(0, 1)])
+
+
+@since_1_2_1
+@pytest.mark.parametrize("texts", [None, 5])
+def test_what_cannot_be_embedded(open_model: Opener, texts: object) -> None:
+    with pytest.raises(InvalidTypeError, match="texts"):
+        open_model(["a"]).embed(texts)  # type: ignore[arg-type]
