@@ -1,0 +1,455 @@
+"""Batches: several inputs in one run, each with a stream of its own."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import time
+
+import pytest
+
+from fakes import GENERATIONS, calls
+from rkllm_rs import (
+    ClosedError,
+    GenerationError,
+    GenerationTimeout,
+    InvalidArgumentError,
+    InvalidTypeError,
+    Tokens,
+    UnsupportedFeatureError,
+)
+from support import PATIENCE, SOON, began, in_thread, wait_until
+
+SINCE_1_2_1 = GENERATIONS[2:]
+
+since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
+newest = pytest.mark.parametrize("generation", SINCE_1_2_1[-1:])
+
+#: Goes on until it is aborted; not so long that a test which finds none would hang.
+ENDLESS = {"text": "x", "repeat": 3000, "delay_ms": 2}
+FINE = {"rows": [["fine"], ["good"], ["well"]]}
+INPUTS = ["one", "two", "three"]
+
+
+def texts(answers):
+    return [answer.text for answer in answers]
+
+
+def ends(record):
+    return [line["end"] for line in calls(record, "run_end")]
+
+
+@pytest.fixture
+def opened(open_model):
+    """Opens a model of three rows, whose second run is a short one."""
+
+    def opener(*rows, **more):
+        return open_model({"runs": [{"rows": list(rows), **more}, FINE]}, n_batch=3)
+
+    return opener
+
+
+@since_1_2_1
+def test_an_answer_for_each(opened, record):
+    model = opened(["a", "b"], ["c"], [{"text": "d", "id": 70}, {"echo": True}, "!"])
+    answers = model.generate_batch(INPUTS)
+    assert texts(answers) == ["ab", "c", "dthree!"]
+    assert [answer.token_ids for answer in answers] == [[1, 2], [1], [70, 2, 3]]
+    assert [answer.finish_reason for answer in answers] == ["stop"] * 3
+    assert [answer.perf.generate_tokens for answer in answers] == [2, 1, 3]
+    assert model.n_batch == 3
+    (run,) = calls(record, "rkllm_run")
+    assert [one["prompt_input"] for one in run["inputs"]] == INPUTS
+    assert texts(model.generate_batch([Tokens([1]), "x", Tokens([2, 3])])) == ["fine", "good", "well"]
+
+
+@since_1_2_1
+def test_a_sequence_of_streams(opened):
+    streams = opened(["a"], ["b", "c"], []).stream_batch(INPUTS)
+    assert len(streams) == 3
+    assert list(streams) == [streams[0], streams[1], streams[-1]]
+    with pytest.raises(IndexError):
+        streams[3]
+    assert "3 rows" in repr(streams)
+    # In any order, and each as any other stream.
+    assert [chunk.text for chunk in streams[2]] == []
+    assert list(streams[1].texts()) == ["b", "c"]
+    assert [(chunk.text, chunk.token_id) for chunk in streams[0]] == [("a", 1)]
+    assert texts(streams.results()) == ["a", "bc", ""]
+
+
+@since_1_2_1
+def test_rows_end_at_their_own_time(opened, record):
+    streams = opened(["a"], ["b", "c"], ["d", ENDLESS]).stream_batch(INPUTS)
+    assert streams[0].result().text == "a"
+    assert [chunk.text for chunk in streams[1]] == ["b", "c"]
+    assert (streams[1].result().finish_reason, streams[1].result().token_ids) == ("stop", [1, 2])
+    # The library goes on with the third.
+    for _ in range(5):
+        assert next(streams[2]).text in "dx"
+    assert ends(record) == []
+    assert not calls(record, "rkllm_abort")
+    streams[2].cancel()
+    began(record, "run_end")
+    assert ends(record) == ["aborted"]
+
+
+@since_1_2_1
+def test_stop_strings_are_each_rows_own(opened, record):
+    streams = opened(["a ST", "OP", ENDLESS], ["b ST", "x", "y"], ["STOP", ENDLESS]).stream_batch(
+        INPUTS, stop="STOP"
+    )
+    answers = streams.results()
+    assert texts(answers) == ["a ", "b STxy", ""]
+    assert [answer.token_ids for answer in answers] == [[1, 2], [1, 2, 3], [1]]
+    assert [answer.finish_reason for answer in answers] == ["stop"] * 3
+    # All have ended, so nobody wants more of it.
+    began(record, "run_end")
+    assert ends(record) == ["aborted"]
+
+
+@since_1_2_1
+def test_limits_are_each_rows_own(opened, record):
+    model = opened(["a"], [ENDLESS], ["b", ENDLESS])
+    answers = model.generate_batch(INPUTS, max_new_tokens=3)
+    assert texts(answers) == ["a", "xxx", "bxx"]
+    assert [answer.finish_reason for answer in answers] == ["stop", "length", "length"]
+    assert [len(answer.token_ids) for answer in answers] == [1, 3, 3]
+    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+    assert ends(record) == ["aborted", "played"]
+
+
+@since_1_2_1
+def test_one_row_cancelled(opened, record):
+    streams = opened([ENDLESS], ["a", *["b"] * 40], ["c"], delay_ms=2).stream_batch(INPUTS)
+    next(streams[0])
+    streams[0].cancel()
+    assert streams[0].result().finish_reason == "cancelled"
+    # The others are whole.
+    assert streams[1].result().text == "a" + "b" * 40
+    assert streams[2].result().text == "c"
+    began(record, "run_end")
+    assert ends(record) == ["aborted"]
+
+
+@since_1_2_1
+@pytest.mark.parametrize("way", ["cancel", "each", "drop"])
+def test_all_rows_given_up(opened, record, way):
+    model = opened([ENDLESS], ["a", ENDLESS], ["b"])
+    streams = model.stream_batch(INPUTS)
+    for stream in streams:
+        next(stream)
+    del stream
+    if way == "cancel":
+        streams.cancel()
+        streams.cancel()
+        assert [stream.result().finish_reason for stream in streams][:2] == ["cancelled"] * 2
+    elif way == "each":
+        for row in range(3):
+            streams[row].cancel()
+    else:
+        kept = streams[1]
+        del streams
+        gc.collect()
+        # Who holds on to one row keeps the run going.
+        for _ in range(20):
+            next(kept)
+        assert ends(record) == []
+        del kept
+        gc.collect()
+    began(record, "run_end")
+    assert ends(record) == ["aborted"]
+    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+
+
+@since_1_2_1
+def test_a_row_that_nobody_reads_holds_up_nothing(open_model):
+    count = 20_000
+    rows = [[{"text": "a", "repeat": count}], [{"text": "b", "repeat": count}]]
+    model = open_model({"runs": [{"rows": rows}]}, n_batch=2, max_new_tokens=2 * count)
+    streams = model.stream_batch(["x", "y"])
+    assert streams[1].result().text == "b" * count
+    assert "".join(chunk.text for chunk in streams[0]) == "a" * count
+
+
+@newest
+def test_rows_read_by_threads(opened):
+    streams = opened(["a"] * 300, ["b"] * 200, ["c"] * 100).stream_batch(INPUTS)
+    readers = [in_thread(lambda row=row: [chunk.text for chunk in streams[row]]) for row in range(3)]
+    assert [reader() for reader in readers] == [["a"] * 300, ["b"] * 200, ["c"] * 100]
+
+
+@newest
+def test_as_many_as_there_can_be(open_model, record):
+    count = 100
+    rows = [[f"{row}", *["."] * (row % 7)] for row in range(count)]
+    model = open_model({"runs": [{"rows": rows}], "kv_cache_size": list(range(count))}, n_batch=count)
+    answers = model.generate_batch([f"p{row}" for row in range(count)])
+    assert texts(answers) == ["".join(row) for row in rows]
+    assert model.kv_cache_size() == list(range(count))
+
+
+@newest
+def test_characters_are_each_rows_own(opened):
+    first = [{"bytes": [0xE2]}, {"bytes": [0x82]}, {"bytes": [0xAC]}]
+    second = [{"bytes": [0xF0, 0x9F]}, {"bytes": [0x98, 0x80]}, {"bytes": [0xC3]}]
+    assert texts(opened(first, second, ["é"]).generate_batch(INPUTS)) == ["€", "😀\ufffd", "é"]
+
+
+@since_1_2_1
+@pytest.mark.parametrize(
+    ("failing", "word"),
+    [({"return": -5}, "-5"), ({"error": True}, "reported an error"), ({"no_finish": True}, "last")],
+)
+def test_errors_reach_all_rows(opened, failing, word):
+    log = [["stderr", "E rkllm: it broke"]]
+    model = opened(["a", "b"], ["c", "d"], ["e", "f"], log=log, **failing)
+    streams = model.stream_batch(INPUTS)
+    for stream, text in zip(streams, ["ab", "cd", "ef"], strict=True):
+        got = []
+        with pytest.raises(GenerationError, match=word) as caught:
+            got.extend(iter(lambda stream=stream: next(stream).text, None))
+        assert "E rkllm: it broke" in caught.value.log
+        assert text.startswith("".join(got))
+    with pytest.raises(GenerationError, match=word):
+        streams.results()
+    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+
+
+@since_1_2_1
+def test_a_deadline_for_all(opened, record):
+    model = opened([ENDLESS], ["a", ENDLESS], ["b"])
+    begin = time.monotonic()
+    streams = model.stream_batch(INPUTS, timeout=0.2)
+    for row in (1, 0):
+        with pytest.raises(GenerationTimeout, match=r"0\.2 s") as caught:
+            streams[row].result()
+        assert caught.value.partial.text.startswith("ax" if row else "xx")
+    assert 0.2 <= time.monotonic() - begin < 0.2 + SOON
+    # This one was over before.
+    assert streams[2].result().text == "b"
+    assert texts(model.generate_batch(INPUTS, timeout=PATIENCE)) == ["fine", "good", "well"]
+    assert ends(record) == ["aborted", "played"]
+
+
+@since_1_2_1
+@pytest.mark.parametrize("count", [0, 1, 2, 4])
+def test_another_number_of_inputs(opened, record, count):
+    model = opened(["a"], ["b"], ["c"])
+    inputs = ["x"] * count
+    for call in (model.generate_batch, model.stream_batch, model.logits_batch, model.hidden_states_batch):
+        with pytest.raises(
+            InvalidArgumentError, match=rf"opened for 3 inputs a run, and got {count}"
+        ) as caught:
+            call(inputs)
+        assert caught.value.hint
+    assert not calls(record, "rkllm_run")
+
+
+@newest
+def test_single_calls_on_a_model_of_several_rows(opened, record):
+    model = opened(["a"], ["b"], ["c"])
+    for call in (model.generate, model.stream, model.logits, model.stream_hidden_states):
+        with pytest.raises(InvalidArgumentError, match="opened for 3 inputs a run, and got 1") as caught:
+            call("x")
+        assert "generate_batch" in caught.value.hint
+    assert not calls(record, "rkllm_run")
+
+
+@newest
+@pytest.mark.parametrize("inputs", ["abc", Tokens([1, 2, 3]), None, 3, [1, 2, 3], ["a", None, "c"]], ids=repr)
+def test_what_are_no_inputs(opened, inputs):
+    model = opened(["a"], ["b"], ["c"])
+    with pytest.raises(InvalidTypeError, match="input"):
+        model.generate_batch(inputs)
+
+
+@newest
+def test_one_wrong_input_among_right_ones(opened, record):
+    model = opened(["a"], ["b"], ["c"])
+    with pytest.raises(InvalidArgumentError, match="empty"):
+        model.generate_batch(["x", "", "y"])
+    assert not calls(record, "rkllm_run")
+    # Any iterable will do.
+    assert texts(model.generate_batch(text for text in INPUTS)) == ["a", "b", "c"]
+
+
+def test_a_batch_of_one(open_model, generation):
+    model = open_model(["a"])
+    assert texts(model.generate_batch(["x"])) == ["a"]
+    assert [rows.shape for rows in model.hidden_states_batch(["x"])] == [(1, 4)]
+    with pytest.raises(InvalidArgumentError, match="opened for 1 input a run, and got 2") as caught:
+        model.generate_batch(["x", "y"])
+    assert "n_batch" in caught.value.hint
+    if generation not in SINCE_1_2_1:
+        model.close()
+        with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later"):
+            open_model(["a"], n_batch=2)
+
+
+@since_1_2_1
+def test_role_and_thinking(opened, record):
+    model = opened(["a"], ["b"], ["c"])
+    model.generate_batch(INPUTS, role=["user", "tool", "user"], thinking=(True, False, True))
+    model.generate_batch(INPUTS, role="tool", thinking=True)
+    model.hidden_states_batch(INPUTS, role=["tool", "user", "user"], thinking=[False, True, False])
+    model.logits_batch(INPUTS)
+    seen = [
+        [(one["role"], one["enable_thinking"]) for one in run["inputs"]] for run in calls(record, "rkllm_run")
+    ]
+    assert seen == [
+        [("user", True), ("tool", False), ("user", True)],
+        [("tool", True)] * 3,
+        [("tool", False), ("user", True), ("user", False)],
+        [("user", False)] * 3,
+    ]
+
+
+@newest
+@pytest.mark.parametrize("keyword", ["role", "thinking"])
+def test_role_and_thinking_for_another_number_of_rows(opened, record, keyword):
+    model = opened(["a"], ["b"], ["c"])
+    value = "user" if keyword == "role" else True
+    for count in (0, 2, 4):
+        for call in (model.generate_batch, model.logits_batch):
+            with pytest.raises(InvalidArgumentError, match=rf"{keyword}: got {count} for 3 inputs") as caught:
+                call(INPUTS, **{keyword: [value] * count})
+            assert caught.value.hint
+    for wrong in (5, [5] * 3):
+        with pytest.raises(InvalidTypeError, match=keyword):
+            model.generate_batch(INPUTS, **{keyword: wrong})
+    assert not calls(record, "rkllm_run")
+
+
+@since_1_2_1
+@pytest.mark.parametrize("kind", ["logits", "hidden_states"])
+def test_rows_of_floats(open_model, record, generation, kind):
+    parts = [{"width": 2, "start": 1}, {"rows": 1, "width": 2, "start": 50}]
+    script = {"runs": [{"logits": parts, "hidden": parts}, FINE]}
+    model = open_model(script, n_batch=3)
+    call = getattr(model, f"{kind}_batch")
+    arrays = call([Tokens([5, 6]), "x", Tokens([7, 8, 9])])
+    assert [array.tolist() for array in arrays] == [
+        [[1, 2], [3, 4], [50, 51]],
+        [[1001, 1002], [1050, 1051]],
+        [[2001, 2002], [2003, 2004], [2005, 2006], [2050, 2051]],
+    ]
+    release = 2 if generation == "v1_3_0" else 0
+    assert [line["return"] for line in calls(record, "callback")] == [release] * 2
+    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+    asked = getattr(model, f"a{kind}_batch")
+    assert [array.shape for array in asyncio.run(asked(INPUTS))] == [(1, 4)] * 3
+
+
+@newest
+def test_no_rows_of_floats(open_model):
+    model = open_model({"runs": [{"hidden": []}, FINE]}, n_batch=3)
+    with pytest.raises(GenerationError, match="gave no hidden_states"):
+        model.hidden_states_batch(INPUTS)
+    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+
+
+@newest
+def test_on_token(opened, record):
+    model = opened(["a", "b"], ["c"], ["d", "e", "f"])
+    told = []
+    answers = model.generate_batch(INPUTS, on_token=lambda chunk: told.append(chunk.text))
+    assert texts(answers) == ["ab", "c", "def"]
+    assert sorted(told) == list("abcdef")
+
+
+@newest
+@pytest.mark.parametrize("calling", ["generate", "agenerate"])
+def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
+    model = opened([ENDLESS], ["a", ENDLESS], [ENDLESS])
+
+    def fail(_chunk):
+        raise ZeroDivisionError
+
+    def call():
+        if calling == "generate":
+            model.generate_batch(INPUTS, on_token=fail)
+        else:
+            asyncio.run(model.agenerate_batch(INPUTS, on_token=fail))
+
+    # As long as the exception is held, so is what it passed through.
+    with pytest.raises(ZeroDivisionError) as caught:
+        call()
+    began(record, "run_end")
+    assert ends(record) == ["aborted"]
+    assert texts(in_thread(lambda: model.generate_batch(INPUTS))()) == ["fine", "good", "well"]
+    assert caught.tb
+
+
+@newest
+@pytest.mark.parametrize(
+    "call", ["generate_batch(inputs)", "logits_batch(inputs)", "stream_batch(inputs).results()"]
+)
+def test_ctrl_c_ends_all_rows(child, library, make_model, record, call):
+    floats = [{"rows": 1, "width": 1}] * 10_000
+    model = make_model({"runs": [{"rows": [[ENDLESS]] * 3, "logits": floats, "delay_ms": 2}, FINE]})
+    code = f"""
+    record = sys.argv[3]
+    llm = RKLLM(model, library=library, n_batch=3)
+    inputs = ["one", "two", "three"]
+    threading.Thread(target=lambda: (began(record), say("running")), daemon=True).start()
+    try:
+        llm.{call}
+    except KeyboardInterrupt:
+        # In here the interrupt still holds what it came through.
+        say("interrupted", time.monotonic())
+        say("answers", *[answer.text for answer in llm.generate_batch(inputs)])
+    """
+    running = child(code, library, model, record)
+    running.expect("running")
+    sent = running.signal(signal.SIGINT)
+    assert float(running.expect("interrupted")[1]) - sent < SOON
+    assert running.expect("answers") == ["answers", "fine", "good", "well"]
+    assert running.end()[0] == 0
+
+
+@since_1_2_1
+def test_in_an_event_loop(opened, record):
+    model = opened(["a", "b"], ["c"], ["d", "e", "f"])
+
+    async def row(stream):
+        return [chunk.text async for chunk in stream]
+
+    async def main():
+        rows = await asyncio.gather(*[row(stream) for stream in model.stream_batch(INPUTS)])
+        return rows, await model.agenerate_batch(INPUTS, max_new_tokens=5)
+
+    rows, answers = asyncio.run(asyncio.wait_for(main(), PATIENCE))
+    assert rows == [["a", "b"], ["c"], ["d", "e", "f"]]
+    assert texts(answers) == ["fine", "good", "well"]
+
+
+@since_1_2_1
+def test_a_task_that_is_cancelled(opened, record):
+    model = opened(["a"], [ENDLESS], [ENDLESS])
+
+    async def main():
+        task = asyncio.ensure_future(model.agenerate_batch(INPUTS))
+        await asyncio.to_thread(began, record)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return await model.agenerate_batch(INPUTS)
+
+    assert texts(asyncio.run(asyncio.wait_for(main(), PATIENCE))) == ["fine", "good", "well"]
+    assert ends(record) == ["aborted", "played"]
+
+
+@newest
+def test_a_model_that_is_closed(opened, record):
+    model = opened(["a"], [ENDLESS], ["b", ENDLESS])
+    streams, waiting = model.stream_batch(INPUTS), model.stream_batch(INPUTS)
+    next(streams[1])
+    assert streams[0].result().text == "a"
+    model.close()
+    assert [answer.finish_reason for answer in streams.results()] == ["stop", "cancelled", "cancelled"]
+    for stream in waiting:
+        with pytest.raises(ClosedError):
+            stream.result()
+    wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")
