@@ -198,8 +198,12 @@ def test_what_is_no_range(open_model, record, ranges):
     model = open_model(script("a"))
     with model.steps("x") as steps:
         next(steps)
-        with pytest.raises(InvalidTypeError, match=r"ranges: expected a list of \(start, end\)"):
+        with pytest.raises(
+            (InvalidTypeError, InvalidArgumentError), match="ranges: expected .*, got"
+        ) as caught:
             model.clear_kv_cache(ranges=ranges)
+        assert caught.value.hint
+        assert not calls(record, "rkllm_clear_kv_cache")
 
 
 @newest
