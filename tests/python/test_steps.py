@@ -199,7 +199,7 @@ def test_what_is_no_range(open_model, record, ranges):
     with model.steps("x") as steps:
         next(steps)
         with pytest.raises(
-            (InvalidTypeError, InvalidArgumentError), match="ranges: expected .*, got"
+            (InvalidTypeError, InvalidArgumentError), match=r"ranges: expected .*, got"
         ) as caught:
             model.clear_kv_cache(ranges=ranges)
         assert caught.value.hint
