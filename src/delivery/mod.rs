@@ -233,10 +233,11 @@ impl Delivery {
         if stopped {
             self.stop_at(inner, FinishReason::Stop);
         } else if self.terms.row_of_batch {
-            // The other rows go on: the library is not asked to stop.
+            // The other rows go on. If nobody wants them any more, the library is asked to stop.
             let reason = inner.reason();
             self.finish(&mut inner, Ok(reason));
             self.wake(inner, Side::Vendor);
+            self.watch.poke();
         } else if length > 0 {
             self.wake(inner, Side::Vendor);
         }
@@ -323,7 +324,8 @@ impl Delivery {
             pending.rest = Some(Piece::new(length, inner.last_token));
         }
         let library = match inner.last_call {
-            Some(LastCall::Finish(perf)) => perf,
+            // The library's figures are those of the run, and only the first row's are certain.
+            Some(LastCall::Finish(perf)) if !self.terms.row_of_batch => perf,
             _ => None,
         };
         let started = inner.started.unwrap_or(now);

@@ -191,8 +191,9 @@ impl Steps {
 
     /// The next token, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        if !std::mem::replace(&mut *self.going.lock(), true) {
+        if !*self.going.lock() {
             self.advance(py, None)?;
+            *self.going.lock() = true;
         }
         match self.poll(py) {
             Ok(Some(chunk)) => {

@@ -57,6 +57,7 @@ def test_an_answer_for_each(opened, record):
     assert texts(answers) == ["ab", "c", "dthree!"]
     assert [answer.token_ids for answer in answers] == [[1, 2], [1], [70, 2, 3]]
     assert [answer.finish_reason for answer in answers] == ["stop"] * 3
+    # Measured for each row: the library's figures are those of the run.
     assert [answer.perf.generate_tokens for answer in answers] == [2, 1, 3]
     assert model.n_batch == 3
     (run,) = calls(record, "rkllm_run")
