@@ -21,41 +21,25 @@ dist=$root/dist
 mkdir -p "$work" "$dist"
 compilers=$(scripts/toolchain.sh gcc) || fail "no compiler"
 PATH=$venv/bin:$PATH
-unit=$(printf '\037')
-cargo fetch --quiet --locked
+. scripts/rust.sh
 
 # portable <machine>: the library
 portable() {
-    triple=$1-unknown-linux-gnu
+    triple=$(triple "$1")
     variants=$work/variants-$1
     scripts/cpu_variants.sh "$1" "$compilers" "$variants" >&2
     eval "$(RKLLM_RS_CPU_PORTABLE=1 cpu-runtime/build_env.sh "$venv")"
-    CARGO_TARGET_DIR=$work/cpu
-    installed=$(rustc --print sysroot)/lib/rustlib/$triple/lib
-    if ! ls "$installed"/libstd-*.rlib >/dev/null 2>&1; then
-        bin=$(scripts/toolchain.sh rust) || fail "no Rust for $triple: rustup target add $triple"
-        CARGO_TARGET_DIR=$work/cpu-debian
-        RUSTC=$bin/rustc
-        export RUSTC
-    fi
+    rust_for "$triple" "$work/cpu"
     case $1 in
     x86_64) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include)" ;;
     *) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include) -I$compilers/usr/$1-linux-gnu/include" ;;
     esac
-    remap=--remap-path-prefix=$HOME=home
-    maps="-ffile-prefix-map=$HOME=home"
-    for sources in "${CARGO_HOME:-$HOME/.cargo}"/registry/src/*; do
-        remap="$remap${unit}--remap-path-prefix=$sources=crates"
-        maps="$maps -ffile-prefix-map=$sources=crates"
-    done
-    remap="$remap${unit}--remap-path-prefix=$root=rkllm_rs"
-    remap="$remap${unit}--remap-path-prefix=$(${RUSTC:-rustc} --print sysroot)=rust"
+    maps="-ffile-prefix-map=$HOME=home $(crate_sources | sed 's/.*/-ffile-prefix-map=&=crates/' | tr '\n' ' ')"
     upper=$(echo "$triple" | tr 'a-z-' 'A-Z_')
     under=$(echo "$triple" | tr - _)
     flags="-fPIC -ffunction-sections -fdata-sections $maps"
     env "CC_$under=$compilers/bin/$1-gcc" "CXX_$under=$compilers/bin/$1-g++" "AR_$under=$compilers/bin/$1-ar" \
         "RANLIB_$under=$compilers/bin/$1-ranlib" "CARGO_TARGET_${upper}_LINKER=$compilers/bin/$1-gcc" \
-        CARGO_TARGET_DIR="$CARGO_TARGET_DIR" CARGO_ENCODED_RUSTFLAGS="$remap" \
         CMAKE_C_FLAGS="$flags" CMAKE_CXX_FLAGS="$flags" \
         BINDGEN_EXTRA_CLANG_ARGS="--sysroot=$compilers $headers" \
         GGML_CPU=OFF RKLLM_RS_CPU_VARIANTS="$variants" \
