@@ -29,36 +29,45 @@ DIST = ROOT / "dist"
 
 MEGABYTE = 1_000_000
 MACHINES = {"aarch64": "EM_AARCH64", "armv7l": "EM_ARM", "x86_64": "EM_X86_64"}
+#: What CPython puts into the names of modules for it.
+PLATFORMS = {
+    "aarch64": "aarch64-linux-gnu",
+    "armv7l": "arm-linux-gnueabihf",
+    "x86_64": "x86_64-linux-gnu",
+}
 #: Libraries that any image with glibc and GCC's unwinder has.
 SYSTEM = re.compile(r"(lib(c|m|dl|pthread|rt|util)\.so\.\d+|ld-linux[-\w]*\.so\.\d+|libgcc_s\.so\.1)$")
 
 
 @dataclass(frozen=True)
 class Promise:
-    """What a distribution's wheels keep."""
+    """What wheels of one distribution, for one kind of Python, keep."""
 
-    python: str
     limit: int
     files: tuple[str, ...]
     glibc: tuple[int, ...]
 
 
+CORE_FILES = (
+    "rkllm_rs/_native.pyi",
+    "rkllm_rs/py.typed",
+    "{info}/entry_points.txt",
+    "{info}/licenses/LICENSE-APACHE",
+    "{info}/licenses/LICENSE-MIT",
+)
 PROMISES = {
-    "rkllm_rs": Promise(
-        python="cp310-abi3",
+    ("rkllm_rs", "cp310-abi3"): Promise(
         limit=MEGABYTE,
-        files=(
-            "rkllm_rs/_native.abi3.so",
-            "rkllm_rs/_native.pyi",
-            "rkllm_rs/py.typed",
-            "{info}/entry_points.txt",
-            "{info}/licenses/LICENSE-APACHE",
-            "{info}/licenses/LICENSE-MIT",
-        ),
+        files=("rkllm_rs/_native.abi3.so", *CORE_FILES),
         glibc=(2, 17),
     ),
-    "rkllm_rs_cpu": Promise(
-        python="py3-none",
+    # Without the GIL.
+    ("rkllm_rs", "cp314-cp314t"): Promise(
+        limit=MEGABYTE,
+        files=("rkllm_rs/_native.cpython-314t-{platform}.so", *CORE_FILES),
+        glibc=(2, 17),
+    ),
+    ("rkllm_rs_cpu", "py3-none"): Promise(
         limit=10 * MEGABYTE,
         files=(
             "rkllm_rs_cpu/lib/librkllmrt_cpu.so",
@@ -153,11 +162,11 @@ def check(wheel: Path) -> Report:
     """Looks at one wheel."""
     report = Report(wheel.name, wheel.stat().st_size)
     name, _, python, abi, platforms = wheel.stem.split("-")
-    promise = PROMISES[name]
+    promise = PROMISES.get((name, f"{python}-{abi}"))
     # Of several names for one platform the one with the number tells most.
     report.tag = next((tag for tag in platforms.split(".") if manylinux(tag)), platforms)
     machine = next((machine for machine in MACHINES if report.tag.endswith(machine)), "")
-    if not machine or not manylinux(report.tag) or f"{python}-{abi}" != promise.python:
+    if not machine or not manylinux(report.tag) or promise is None:
         report.wrong.append(f"the tag is {python}-{abi}-{platforms}")
         return report
     if report.size > promise.limit:
@@ -168,7 +177,8 @@ def check(wheel: Path) -> Report:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         info = next(name for name in names if name.endswith("/METADATA")).removesuffix("/METADATA")
-        missing = {path.format(info=info) for path in promise.files} - set(names)
+        wanted = {path.format(info=info, platform=PLATFORMS[machine]) for path in promise.files}
+        missing = wanted - set(names)
         report.wrong += [f"{path} is missing" for path in sorted(missing)]
         for path in names:
             data = archive.read(path)
@@ -187,6 +197,8 @@ def table(reports: list[Report]) -> str:
     lines = ["| wheel | size | highest GLIBC | tag |", "|---|---|---|---|"]
     for report in reports:
         distribution, machine = report.wheel.split("-")[0], report.tag.split("_", 3)[-1]
+        if "-cp314t-" in report.wheel:
+            machine += ", Python 3.14t"
         glibc = ".".join(map(str, report.glibc))
         lines.append(
             f"| `{distribution}` {machine} | {report.size / MEGABYTE:.2f} MB | {glibc} | `{report.tag}` |"
