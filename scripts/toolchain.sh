@@ -76,7 +76,12 @@ unpack() {
     say "unpacking $# packages into $into"
     rm -rf "$into" "$into.deb"
     mkdir -p "$into" "$into.deb"
-    (cd "$into.deb" && apt-get -qq download "$@" >&2)
+    (cd "$into.deb" && apt-get -qq download "$@" >&2) || {
+        # Lists that were read some time ago name versions that the mirror no longer has.
+        say "reading the package lists anew"
+        apt-get -qq update >&2
+        (cd "$into.deb" && apt-get -qq download "$@" >&2)
+    }
     for package in "$into.deb"/*.deb; do
         dpkg -x "$package" "$into"
     done
