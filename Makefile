@@ -106,12 +106,16 @@ wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, 
 cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for any x86_64 and aarch64, checked, into dist/
 	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels
 
-$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
+$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
 	scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
 	@touch $@
 
-test-arm: $(STAMP)/arm ## The Python tests of both ARM wheels, under emulation
-	scripts/test_arm.sh $(VENV)/wheels
+$(STAMP)/arm-cpu: $(CPU_SOURCES) scripts/cpu_wheels.sh scripts/cpu_variants.sh scripts/rust.sh $(STAMP)/wheels
+	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels aarch64
+	@touch $@
+
+test-arm: $(STAMP)/arm $(STAMP)/arm-cpu ## The Python tests of both ARM wheels and the real model, under emulation
+	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" scripts/test_arm.sh $(VENV)/wheels
 
 test-arm-quick: $(STAMP)/tools ## A representative part of test-arm, where the machine can
 	@reason=$$(scripts/toolchain.sh can) || { echo "test-arm-quick: NOT RUN: $$reason"; exit 0; } && \

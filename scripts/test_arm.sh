@@ -1,12 +1,12 @@
 #!/bin/sh
 # Runs the tests of the ARM wheels under emulation: the wheel as it is shipped, unpacked beside an ARM
-# CPython, against the ARM build of the scripted library.
+# CPython, against the ARM build of the scripted library; and the CPU runtime's wheel with a real model.
 #
 #   scripts/test_arm.sh <venv> [--quick] [aarch64 | armv7l]...
 #
-# <venv> has requirements/wheels.txt. Wheels are taken from dist/ and fakes from target/wheels, both
-# built by wheels.sh. --quick runs a representative part. If this machine cannot do it, that is said and
-# is no error with --quick.
+# <venv> has requirements/wheels.txt. Wheels are taken from dist/, where wheels.sh and cpu_wheels.sh leave
+# them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model. --quick runs a representative part,
+# without the model. If this machine cannot do it, that is said and is no error with --quick.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -33,11 +33,13 @@ else
     tests=tests/python
 fi
 
+fail() { echo "test_arm: $*" >&2; exit 1; }
+
 emulated() { # emulated <target> <argument>...: Python for it
     case $1 in
     aarch64) python=$(scripts/toolchain.sh python arm64) ;;
     armv7l) python=$(scripts/toolchain.sh python armhf) ;;
-    *) echo "test_arm: unknown: $1" >&2; exit 1 ;;
+    *) fail "unknown: $1" ;;
     esac
     site=$root/target/wheels/site-$1
     fakes=$root/target/wheels/fakes-$1
@@ -54,17 +56,25 @@ for target; do
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --target "$site" --no-deps \
         --require-hashes --only-binary :all: --python-version 3.11 --implementation py --abi none \
         --platform any -r requirements/arm.txt
-    for wheel in dist/rkllm_rs-*_"$target".whl dist/rkllm_rs_cpu-*_"$target".whl; do
+    # Not those of free-threaded Pythons: the emulated one has the GIL.
+    for wheel in dist/rkllm_rs-*-cp310-abi3-*_"$target".whl dist/rkllm_rs_cpu-*_"$target".whl; do
         [ ! -e "$wheel" ] || "$venv/bin/python" -m zipfile -e "$wheel" "$site"
     done
-    [ -d "$site/rkllm_rs" ] || { echo "test_arm: no wheel for $target: make wheels" >&2; exit 1; }
+    [ -d "$site/rkllm_rs" ] || fail "no wheel for $target: make wheels"
 
     emulated "$target" -c 'import platform, rkllm_rs, sys
 print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", platform.python_version())'
     # shellcheck disable=SC2086 # words
     emulated "$target" -m pytest -q -rf -p no:cacheprovider --timeout "${RKLLM_RS_TEST_TIMEOUT:-600}" \
         -m 'not model' -k "$unfit" $tests
-    if [ -n "${RKLLM_RS_TEST_GGUF:-}" ] && [ -d "$site/rkllm_rs_cpu" ]; then
-        emulated "$target" scripts/say_something.py "$RKLLM_RS_TEST_GGUF"
-    fi
+    [ -z "$quick" ] || continue
+    case $target in
+    armv7l) continue ;; # There is no CPU runtime for it.
+    esac
+    [ -d "$site/rkllm_rs_cpu" ] || fail "no CPU runtime for $target: make cpu-wheels"
+    # A processor without dotprod, and one with it: the library chooses its code when it starts.
+    for cpu in cortex-a57 cortex-a76; do
+        RKLLM_RS_ARM_CPU=$cpu emulated "$target" scripts/say_something.py \
+            "${RKLLM_RS_TEST_GGUF:?names the model that scripts/fetch_model.py fetches}" 12
+    done
 done
