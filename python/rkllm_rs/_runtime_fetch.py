@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from io import FileIO
     from typing import IO
 
-    from .runtimes import OfficialFile
+    from ._runtime_table import OfficialFile
 
 #: Told the bytes that are there, and the bytes in all, if known.
 Progress = Callable[[int, "int | None"], object]

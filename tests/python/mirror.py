@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+#: The vendor's folder for this process, or for the board that a PC fetches a file for.
+ARCH = runtimes.machine() or "aarch64"
+OTHER_ARCH = "aarch64" if ARCH == "armhf" else "armhf"
 
 
 def blob_id(data: bytes) -> str:
@@ -27,7 +30,7 @@ def library_bytes(seed: str, size: int = 600_000) -> bytes:
 
 
 def official_file(
-    data: bytes, release: str = "1.3.0", arch: str = "aarch64", *, size: int | None = None
+    data: bytes, release: str = "1.3.0", arch: str = ARCH, *, size: int | None = None
 ) -> runtimes.OfficialFile:
     path = f"rkllm-runtime/Linux/librkllm_api/{arch}/librkllmrt.so"
     return runtimes.OfficialFile(release, "v1_3_0", "linux", arch, blob_id(data), COMMIT, path, size)

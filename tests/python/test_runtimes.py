@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from fakes import fake_library, fake_model
-from mirror import COMMIT, blob_id, library_bytes, official_file
+from mirror import ARCH, COMMIT, OTHER_ARCH, blob_id, library_bytes, official_file
 from rkllm_rs import (
     RKLLM,
     InvalidArgumentError,
@@ -24,6 +24,7 @@ from rkllm_rs import (
     RkllmError,
     Runtime,
     RuntimeInstallError,
+    _runtime_table,
     runtimes,
 )
 from rkllm_rs import _runtime_cli as cli
@@ -33,6 +34,8 @@ from rkllm_rs.__main__ import main
 NAME = "librkllmrt.so"
 DATA = library_bytes("1.3.0")
 OLDER = library_bytes("1.2.3")
+#: The same release for the architecture that this process is not of.
+FOREIGN = OLDER + b"other"
 NOBODY = 65534
 
 
@@ -41,10 +44,10 @@ def table(monkeypatch):
     """Two releases that are known, the older one for both architectures."""
     table = (
         official_file(OLDER, "1.2.3"),
-        official_file(OLDER + b"armhf", "1.2.3", "armhf"),
+        official_file(FOREIGN, "1.2.3", OTHER_ARCH),
         official_file(DATA),
     )
-    monkeypatch.setattr(runtimes, "_known", lambda: table)
+    monkeypatch.setattr(_runtime_table, "known", lambda: table)
     return table
 
 
@@ -63,7 +66,7 @@ def file(tmp_path):
 
 def refused(version="1.3.0", **keywords):
     with pytest.raises(RuntimeInstallError) as caught:
-        runtimes.install(version, **{"arch": "aarch64", **keywords})
+        runtimes.install(version, **{"arch": ARCH, **keywords})
     assert runtimes.installed() == []
     with contextlib.suppress(OSError):
         assert [one.name for one in Path(runtimes.home(), "downloads").iterdir()] in ([], ["lock"])
@@ -152,7 +155,7 @@ def test_without_home_it_asks_for_one(monkeypatch):
 
 def test_a_file_is_checked_and_put_in_place(table, home, file):
     done = runtimes.install("v1.3.0", source=file)
-    assert (done.version, done.arch, done.status) == ("1.3.0", "aarch64", "verified")
+    assert (done.version, done.arch, done.status) == ("1.3.0", ARCH, "verified")
     assert Path(done.path).read_bytes() == DATA
     assert done.source == str(file)
     assert file.read_bytes() == DATA
@@ -162,10 +165,10 @@ def test_a_file_is_checked_and_put_in_place(table, home, file):
 @pytest.mark.parametrize(
     "place",
     [
-        table_path := "rkllm-runtime/Linux/librkllm_api/aarch64",
-        "Linux/librkllm_api/aarch64",
-        "librkllm_api/aarch64",
-        "aarch64",
+        table_path := f"rkllm-runtime/Linux/librkllm_api/{ARCH}",
+        f"Linux/librkllm_api/{ARCH}",
+        f"librkllm_api/{ARCH}",
+        ARCH,
         "1.3.0",
         "",
     ],
@@ -174,7 +177,7 @@ def test_a_folder_is_looked_through(table, home, tmp_path, place):
     folder = tmp_path / "from" / place
     folder.mkdir(parents=True)
     (folder / NAME).write_bytes(DATA)
-    assert runtimes.install("1.3.0", source=tmp_path / "from", arch="aarch64").status == "verified"
+    assert runtimes.install("1.3.0", source=tmp_path / "from", arch=ARCH).status == "verified"
 
 
 def test_bad_files(table, home, tmp_path):
@@ -186,15 +189,15 @@ def test_bad_files(table, home, tmp_path):
         b"MZ": "does not begin as an ELF file does",
         DATA[:-1]: "is not the official file",
         DATA[:-1] + b"!": blob_id(DATA),
-        OLDER: "is the official file of 1.2.3 for linux aarch64, not of 1.3.0",
+        OLDER: f"is the official file of 1.2.3 for linux {ARCH}, not of 1.3.0",
     }
     for data, words in cases.items():
         path.write_bytes(data)
         error = refused(source=path)
         assert words in str(error)
         assert str(path) in str(error)
-    path.write_bytes(OLDER + b"armhf")
-    assert "but aarch64 is wanted" in str(refused("1.2.3", source=path))
+    path.write_bytes(FOREIGN)
+    assert f"but {ARCH} is wanted" in str(refused("1.2.3", source=path))
     path.unlink()
     assert "no such file" in str(refused(source=path))
     os.mkfifo(path)
@@ -206,10 +209,10 @@ def test_bad_files(table, home, tmp_path):
 
 
 def test_a_known_size_is_told(table, home, tmp_path, monkeypatch):
-    monkeypatch.setattr(runtimes, "_known", lambda: (official_file(DATA, size=len(DATA)),))
+    monkeypatch.setattr(_runtime_table, "known", lambda: (official_file(DATA, size=len(DATA)),))
     path = tmp_path / "short.so"
     path.write_bytes(DATA[:1000])
-    assert f"has 1000 bytes, but the official 1.3.0 for linux aarch64 has {len(DATA)}" in str(
+    assert f"has 1000 bytes, but the official 1.3.0 for linux {ARCH} has {len(DATA)}" in str(
         refused(source=path)
     )
 
@@ -225,7 +228,7 @@ def test_a_link_out_of_the_folder_is_not_followed(table, home, tmp_path, file):
     (folder / "store/lib").write_bytes(DATA)
     (folder / NAME).unlink()
     (folder / NAME).symlink_to("store/lib")
-    assert runtimes.install("1.3.0", source=folder, arch="aarch64").status == "verified"
+    assert runtimes.install("1.3.0", source=folder, arch=ARCH).status == "verified"
 
 
 @pytest.mark.parametrize("change", ["longer", "shorter", "touched"])
@@ -253,8 +256,8 @@ def test_what_is_unknown_needs_to_be_asked_for(table, home, tmp_path):
     path.write_bytes(DATA + b"patched")
     assert "--allow-unknown" in (refused(source=path).hint or "")
     assert "1.2.3, 1.3.0" in (refused("9.9.9", source=path).hint or "")
-    done = runtimes.install("9.9.9", source=path, allow_unknown=True, arch="aarch64")
-    assert (done.status, done.arch, done.git_blob_sha1) == ("unknown", "aarch64", blob_id(DATA + b"patched"))
+    done = runtimes.install("9.9.9", source=path, allow_unknown=True, arch=ARCH)
+    assert (done.status, done.arch, done.git_blob_sha1) == ("unknown", ARCH, blob_id(DATA + b"patched"))
     # Once more, of other bytes, in place of an official one.
     runtimes.install("1.3.0", source=file_of(tmp_path, DATA))
     done = runtimes.install("1.3.0", source=path, allow_unknown=True)
@@ -293,14 +296,14 @@ def test_architectures(table, home, tmp_path, monkeypatch):
     error = refused("1.2.3", arch=None)
     assert "no library for this machine (x86_64)" in str(error)
     assert "--arch aarch64" in (error.hint or "")
-    assert "built for aarch64" in str(refused("1.3.0", arch="armhf", source=tmp_path))
+    assert f"built for {ARCH}" in str(refused("1.3.0", arch=OTHER_ARCH, source=tmp_path))
     with pytest.raises(InvalidArgumentError, match=r"\Aarch: 'x86_64' is not one of"):
         runtimes.install("1.3.0", arch="x86_64")
     # A file tells by itself.
-    done = runtimes.install("1.2.3", source=file_of(tmp_path, OLDER + b"armhf"))
-    assert done.arch == "armhf"
-    with pytest.raises(RuntimeInstallError, match="installed already, for armhf"):
-        runtimes.install("1.2.3", source=file_of(tmp_path, OLDER), arch="aarch64")
+    done = runtimes.install("1.2.3", source=file_of(tmp_path, FOREIGN))
+    assert done.arch == OTHER_ARCH
+    with pytest.raises(RuntimeInstallError, match=f"installed already, for {OTHER_ARCH}"):
+        runtimes.install("1.2.3", source=file_of(tmp_path, OLDER), arch=ARCH)
     assert runtimes.installed() == [done]
 
 
@@ -370,7 +373,7 @@ def test_links_that_lead_outside_are_not_written_through(table, home, tmp_path, 
     # A port that nobody listens on: nothing is asked for before.
     source = None if name.endswith(".part") else file
     with pytest.raises(RuntimeInstallError, match="is a symbolic link") as caught:
-        runtimes.install("1.3.0", source=source, arch="aarch64", mirror="http://127.0.0.1:9")
+        runtimes.install("1.3.0", source=source, arch=ARCH, mirror="http://127.0.0.1:9")
     assert str(home / name) in str(caught.value)
     assert caught.value.hint
     assert not [one for one in outside.rglob("*") if one.read_bytes() != b"precious"]
@@ -476,10 +479,10 @@ def test_any_file_can_be_verified(table, home, tmp_path, file, capsys):
     assert (found.size, found.git_blob_sha1) == (len(DATA), blob_id(DATA))
     (tmp_path / "dir").mkdir()
     (tmp_path / "dir" / NAME).write_bytes(OLDER)
-    assert str(runtimes.verify(tmp_path / "dir").official) == "1.2.3 for linux aarch64"
+    assert str(runtimes.verify(tmp_path / "dir").official) == f"1.2.3 for linux {ARCH}"
     assert report(capsys, "verify", file)["official"]["commit"] == COMMIT
     assert command("verify", file) == 0
-    assert "the official file of 1.3.0 for linux aarch64" in capsys.readouterr().out
+    assert f"the official file of 1.3.0 for linux {ARCH}" in capsys.readouterr().out
     file.write_bytes(DATA + b"!")
     assert runtimes.verify(file).official is None
     assert report(capsys, "verify", file, status=1)["official"] is None
@@ -647,7 +650,7 @@ def test_install_by_command(table, home, file, capsys):
     assert done["status"] == "verified"
     assert command("install", "1.3.0", "--from", file) == 0
     out, err = capsys.readouterr()
-    assert f"1.3.0 (aarch64, verified): {done['path']}" in out
+    assert f"1.3.0 ({ARCH}, verified): {done['path']}" in out
     assert err == ""
     assert command("install", "1.4.0", "--from", file) == 1
     assert "rkllm-rs: 1.4.0 is no official release\nhint: " in capsys.readouterr().err
@@ -681,7 +684,7 @@ def test_a_bar_on_terminals_only(monkeypatch, capsys):
 def test_every_message_says_what_to_do(table, home, tmp_path):
     for call in (
         lambda: runtimes.install("9.9.9"),
-        lambda: runtimes.install("1.3.0", arch="aarch64", mirror="http://127.0.0.1:9"),
+        lambda: runtimes.install("1.3.0", arch=ARCH, mirror="http://127.0.0.1:9"),
         lambda: runtimes.use("1.3.0"),
         lambda: runtimes.install("nonsense"),
     ):

@@ -22,8 +22,8 @@ from pathlib import Path
 
 import pytest
 
-from mirror import COMMIT, Mirror, blob_id, library_bytes, official_file, send
-from rkllm_rs import InvalidArgumentError, RuntimeInstallError, runtimes
+from mirror import ARCH, COMMIT, Mirror, blob_id, library_bytes, official_file, send
+from rkllm_rs import InvalidArgumentError, RuntimeInstallError, _runtime_table, runtimes
 from rkllm_rs import _runtime_fetch as fetch
 from support import wait_until
 
@@ -36,7 +36,7 @@ REDIRECT = 302
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_HOME", str(tmp_path / "data"))
     table = (official_file(OTHER, "1.2.3"), official_file(DATA))
-    monkeypatch.setattr(runtimes, "_known", lambda: table)
+    monkeypatch.setattr(_runtime_table, "known", lambda: table)
     return tmp_path / "data"
 
 
@@ -49,7 +49,7 @@ def mirror(monkeypatch):
 
 
 def install(version="1.3.0", **keywords):
-    return runtimes.install(version, arch="aarch64", **keywords)
+    return runtimes.install(version, arch=ARCH, **keywords)
 
 
 def part(home):
@@ -68,12 +68,12 @@ def test_a_release_is_fetched_checked_and_put_in_place(mirror, home):
     seen = []
     done = install(progress=lambda *numbers: seen.append(numbers))
     path = home / "runtimes/1.3.0/librkllmrt.so"
-    assert (done.version, done.path, done.arch, done.status) == ("1.3.0", str(path), "aarch64", "verified")
+    assert (done.version, done.path, done.arch, done.status) == ("1.3.0", str(path), ARCH, "verified")
     assert path.read_bytes() == DATA
     assert stat.S_IMODE(path.stat().st_mode) == 0o644
     assert stat.S_IMODE(path.parent.stat().st_mode) & 0o022 == 0
     assert seen[-1] == (len(DATA), len(DATA))
-    tail = "rkllm-runtime/Linux/librkllm_api/aarch64/librkllmrt.so"
+    tail = f"rkllm-runtime/Linux/librkllm_api/{ARCH}/librkllmrt.so"
     assert mirror.asked == [(f"/mirror/{COMMIT}/{tail}", None)]
     assert [one.name for one in (home / "downloads").iterdir()] == ["lock"]
     record = json.loads((path.parent / "runtime.json").read_text())
@@ -114,7 +114,7 @@ def html_unnamed(request, start):
         (lambda r, _: send(r, b"", 503), "answered 503", "Try again later"),
         (lambda r, _: send(r, DATA[:-1] + b"!"), "is not the official file", "--allow-unknown"),
         (lambda r, _: send(r, DATA[:-9], length=-1), "is not the official file", "fetch it again"),
-        (lambda r, _: send(r, OTHER), "is the official file of 1.2.3 for linux aarch64", "its own VERSION"),
+        (lambda r, _: send(r, OTHER), f"is the official file of 1.2.3 for linux {ARCH}", "its own VERSION"),
         (lambda r, _: send(r, b"", length=1 << 40), "more than any library has", None),
         (lambda r, _: r.wfile.write(b"nonsense\r\n\r\n"), "could not be reached", "--from FILE"),
         (lambda *_: None, "could not be reached", "--from FILE"),
@@ -136,10 +136,10 @@ def test_an_answer_without_end_is_cut_off(mirror, home, monkeypatch):
 
 
 def test_the_size_is_looked_at_where_it_is_known(mirror, home, monkeypatch):
-    monkeypatch.setattr(runtimes, "_known", lambda: (official_file(DATA, size=len(DATA) - 1),))
+    monkeypatch.setattr(_runtime_table, "known", lambda: (official_file(DATA, size=len(DATA) - 1),))
     error = refused(home)
     assert f"a file of {len(DATA)} bytes, but the official one has {len(DATA) - 1}" in str(error)
-    monkeypatch.setattr(runtimes, "_known", lambda: (official_file(DATA, size=len(DATA)),))
+    monkeypatch.setattr(_runtime_table, "known", lambda: (official_file(DATA, size=len(DATA)),))
     assert install().status == "verified"
 
 
@@ -270,7 +270,7 @@ def test_redirects_in_a_ring_end(mirror, home):
 )
 def test_the_official_host_redirects_to_its_own_servers_only(target, follows):
     origin = fetch.official(official_file(DATA))
-    tail = "rkllm-runtime/Linux/librkllm_api/aarch64/librkllmrt.so"
+    tail = f"rkllm-runtime/Linux/librkllm_api/{ARCH}/librkllmrt.so"
     assert origin.url == f"https://github.com/airockchip/rknn-llm/raw/{COMMIT}/{tail}"
     request = urllib.request.Request(origin.url)  # noqa: S310 - never sent
     handler = fetch._Redirects(origin)
@@ -392,18 +392,18 @@ CHILD = """
 import sys
 sys.path.insert(0, {here!r})
 from mirror import library_bytes, official_file
-from rkllm_rs import RuntimeInstallError, runtimes
-runtimes._known = lambda: (official_file(library_bytes("1.3.0")),)
+from rkllm_rs import RuntimeInstallError, _runtime_table, runtimes
+_runtime_table.known = lambda: (official_file(library_bytes("1.3.0")),)
 print("ready", flush=True)
 try:
-    print(runtimes.install("1.3.0", arch="aarch64").status, flush=True)
+    print(runtimes.install("1.3.0", arch={arch!r}).status, flush=True)
 except RuntimeInstallError as error:
     print(error, flush=True)
 """
 
 
 def child():
-    code = CHILD.format(here=str(Path(__file__).parent))
+    code = CHILD.format(here=str(Path(__file__).parent), arch=ARCH)
     return subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
 
 
