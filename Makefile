@@ -103,7 +103,7 @@ wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, 
 	scripts/wheels.sh $(VENV)/wheels
 	$(WHEELS)/python scripts/check_wheels.py dist/rkllm_rs-*.whl
 
-cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for any x86_64 and aarch64, checked, into dist/
+cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for the same machines, checked, into dist/
 	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels
 
 $(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
@@ -111,7 +111,7 @@ $(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(shell find tes
 	@touch $@
 
 $(STAMP)/arm-cpu: $(CPU_SOURCES) scripts/cpu_wheels.sh scripts/cpu_variants.sh scripts/rust.sh $(STAMP)/wheels
-	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels aarch64
+	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels aarch64 armv7l
 	@touch $@
 
 test-arm: $(STAMP)/arm $(STAMP)/arm-cpu ## The Python tests of both ARM wheels and the real model, under emulation

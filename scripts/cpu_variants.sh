@@ -1,7 +1,7 @@
 #!/bin/sh
 # Builds ggml's CPU code once for each kind of processor, as one archive whose members share no names.
 #
-#   scripts/cpu_variants.sh <x86_64|aarch64> <compilers> <folder>
+#   scripts/cpu_variants.sh <x86_64|aarch64|armv7l> <compilers> <folder>
 #
 # <compilers> is what `toolchain.sh gcc` prints; cmake and ninja are on the path. <folder> gets
 # librkllm_variants.a. ggml would load each variant as a library of its own from a folder that it
@@ -21,6 +21,10 @@ case $machine in
 x86_64)
     variants='sse42: sandybridge:avx haswell:avx2 skylakex:avx512f icelake:avx512f zen4:avx512f'
     ;;
+armv7l)
+    # ggml has one kind, which every processor of the boards can run: ARMv7 with NEON and VFPv4.
+    variants='neon:neon'
+    ;;
 aarch64)
     # Those with SVE, and i8mm with them, answered nonsense when built with GCC 10 and run under qemu.
     variants='armv8.0_1: armv8.2_1: armv8.2_2:'
@@ -29,7 +33,8 @@ aarch64)
 esac
 
 cd "$root"
-source=$(cargo metadata --locked --format-version 1 --filter-platform "$machine-unknown-linux-gnu" |
+. scripts/rust.sh
+source=$(cargo metadata --locked --format-version 1 --filter-platform "$(triple "$machine")" |
     sed 's/.*"manifest_path":"\([^"]*llama-cpp-sys-2-[^"]*\)\/Cargo.toml".*/\1/')/llama.cpp/ggml
 
 build=$folder/build
@@ -41,18 +46,29 @@ project(variants C CXX)
 add_subdirectory("$source" ggml)
 END
 hidden="-ffile-prefix-map=$source=ggml -ffile-prefix-map=$build=ggml -ffunction-sections -fdata-sections"
+case $machine in
+armv7l) kinds='-DGGML_CPU_ARM_ARCH=armv7-a' hidden="$hidden -mfpu=neon-vfpv4 -mno-unaligned-access" ;;
+*) kinds='-DGGML_CPU_ALL_VARIANTS=ON' ;;
+esac
 cmake -S "$folder/project" -B "$build" -G Ninja -Wno-dev --log-level=WARNING \
     -DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR="$machine" \
     -DCMAKE_C_COMPILER="$compilers/$machine-gcc" -DCMAKE_CXX_COMPILER="$compilers/$machine-g++" \
     -DCMAKE_AR="$compilers/$machine-ar" -DCMAKE_RANLIB="$compilers/$machine-ranlib" \
     -DCMAKE_C_FLAGS="$hidden" -DCMAKE_CXX_FLAGS="$hidden -fno-gnu-unique" \
     -DCMAKE_BUILD_TYPE=Release -DBUILD_SHARED_LIBS=ON -DGGML_BACKEND_DL=ON \
-    -DGGML_CPU_ALL_VARIANTS=ON -DGGML_NATIVE=OFF -DGGML_OPENMP=ON -DGGML_LLAMAFILE=ON -DGGML_CCACHE=OFF \
+    "$kinds" -DGGML_NATIVE=OFF -DGGML_OPENMP=ON -DGGML_LLAMAFILE=ON -DGGML_CCACHE=OFF \
     -DGGML_BUILD_TESTS=OFF -DGGML_BUILD_EXAMPLES=OFF
+
+target() { # target <variant>: its name in the project
+    case $machine in
+    armv7l) echo ggml-cpu ;;
+    *) echo "ggml-cpu-${1%%:*}" ;;
+    esac
+}
 
 targets=
 for variant in $variants; do
-    targets="$targets ggml-cpu-${variant%%:*}"
+    targets="$targets $(target "$variant")"
 done
 # shellcheck disable=SC2086 # words
 cmake --build "$build" --target $targets >&2
@@ -63,6 +79,7 @@ table=$folder/table.c
 {
     echo '#include <stdlib.h>'
     echo '#include <string.h>'
+    echo '#include <sys/auxv.h>'
     echo 'struct variant { const char *name; int (*score)(void); void *(*init)(void); const char *needs; };'
 } > "$table"
 entries=
@@ -72,13 +89,17 @@ for variant in $variants; do
     id=$(echo "$name" | tr . _)
     # shellcheck disable=SC2046 # words
     "$compilers/$machine-ld" -r --force-group-allocation -o "$folder/$id.o" \
-        $(find "$build" -path "*/ggml-cpu-$name.dir/*.o" -o -path "*/ggml-cpu-$name-feats.dir/*.o")
+        $(find "$build" -path "*/$(target "$variant").dir/*.o" -o -path "*/ggml-cpu-$name-feats.dir/*.o")
     "$compilers/$machine-objcopy" --keep-global-symbol=ggml_backend_init \
         --keep-global-symbol=ggml_backend_score "$folder/$id.o"
     "$compilers/$machine-objcopy" --redefine-sym "ggml_backend_init=rkllm_init_$id" \
         --redefine-sym "ggml_backend_score=rkllm_score_$id" --strip-debug "$folder/$id.o"
-    echo "int rkllm_score_$id(void); void *rkllm_init_$id(void);" >> "$table"
-    entries="$entries    {\"$name\", rkllm_score_$id, rkllm_init_$id, \"${variant#*:}\"},
+    case $machine in
+    armv7l) score=NULL ;;
+    *) score=rkllm_score_$id && echo "int $score(void);" >> "$table" ;;
+    esac
+    echo "void *rkllm_init_$id(void);" >> "$table"
+    entries="$entries    {\"$name\", $score, rkllm_init_$id, \"${variant#*:}\"},
 "
 done
 {
@@ -86,6 +107,12 @@ done
     cat << 'END'
 
 static int suits(const struct variant *variant) {
+#ifdef __arm__
+    /* ggml has no score for it. */
+    (void)variant;
+    unsigned long has = getauxval(AT_HWCAP);
+    return has & HWCAP_ARM_NEON && has & HWCAP_ARM_VFPv4;
+#else
 #ifdef __x86_64__
     /* The processor may have registers that the system does not save. */
     if (!strcmp(variant->needs, "avx") && !__builtin_cpu_supports("avx")) return 0;
@@ -93,6 +120,7 @@ static int suits(const struct variant *variant) {
     if (!strcmp(variant->needs, "avx512f") && !__builtin_cpu_supports("avx512f")) return 0;
 #endif
     return variant->score();
+#endif
 }
 
 /* The best variant that this processor can run; RKLLM_RS_CPU_VARIANT asks for another. */

@@ -1,7 +1,7 @@
 #!/bin/sh
-# Builds the wheels of rkllm-rs-cpu that run on any x86_64 or aarch64 machine, into dist/.
+# Builds the wheels of rkllm-rs-cpu that run on any machine of a kind, into dist/.
 #
-#   scripts/cpu_wheels.sh <venv> <tools> [x86_64 | aarch64]...
+#   scripts/cpu_wheels.sh <venv> <tools> [x86_64 | aarch64 | armv7l]...
 #
 # <venv> has requirements/build.txt (cmake, ninja, libclang, hatchling), <tools> requirements/wheels.txt.
 # The compiler is GCC 10 with a glibc of 2.31, unpacked from Debian's packages (toolchain.sh), since zig
@@ -14,7 +14,7 @@ root=$(cd "$(dirname "$0")/.." && pwd)
 venv=$(cd "${1:?usage: cpu_wheels.sh <venv> <tools> [<target>]...}" && pwd)
 tools=$(cd "${2:?usage: cpu_wheels.sh <venv> <tools> [<target>]...}" && pwd)
 shift 2
-[ $# -gt 0 ] || set -- x86_64 aarch64
+[ $# -gt 0 ] || set -- x86_64 aarch64 armv7l
 cd "$root"
 work=$root/target/wheels
 dist=$root/dist
@@ -32,7 +32,8 @@ portable() {
     rust_for "$triple" "$work/cpu"
     case $1 in
     x86_64) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include)" ;;
-    *) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include) -I$compilers/usr/$1-linux-gnu/include" ;;
+    aarch64) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include) -I$compilers/usr/$1-linux-gnu/include" ;;
+    armv7l) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include) -I$compilers/usr/arm-linux-gnueabihf/include" ;;
     esac
     maps="-ffile-prefix-map=$HOME=home $(crate_sources | sed 's/.*/-ffile-prefix-map=&=crates/' | tr '\n' ' ')"
     upper=$(echo "$triple" | tr 'a-z-' 'A-Z_')

@@ -19,6 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from check_version import python_version
 
 SUMS = "SHA256SUMS"
+MACHINES = ("aarch64", "armv7l", "x86_64")
 #: Interpreters without a GIL that wheels of their own are built for.
 FREE_THREADED = ("cp314-cp314t",)
 
@@ -27,10 +28,10 @@ def expected(version: str) -> list[str]:
     """Patterns, each for one file."""
     core = [
         f"rkllm_rs-{version}-{python}-*manylinux_2_17_{machine}.whl"
-        for machine in ("aarch64", "armv7l", "x86_64")
+        for machine in MACHINES
         for python in ("cp310-abi3", *FREE_THREADED)
     ]
-    cpu = [f"rkllm_rs_cpu-{version}-py3-none-*manylinux_*_{machine}.whl" for machine in ("aarch64", "x86_64")]
+    cpu = [f"rkllm_rs_cpu-{version}-py3-none-*manylinux_*_{machine}.whl" for machine in MACHINES]
     bills = [f"{name}-{version}.cdx.json" for name in ("rkllm_rs", "rkllm_rs_cpu")]
     return [*core, *cpu, f"rkllm_rs-{version}.tar.gz", *bills]
 

@@ -61,6 +61,7 @@ for target; do
         [ ! -e "$wheel" ] || "$venv/bin/python" -m zipfile -e "$wheel" "$site"
     done
     [ -d "$site/rkllm_rs" ] || fail "no wheel for $target: make wheels"
+    [ -n "$quick" ] || [ -d "$site/rkllm_rs_cpu" ] || fail "no CPU runtime for $target: make cpu-wheels"
 
     emulated "$target" -c 'import platform, rkllm_rs, sys
 print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", platform.python_version())'
@@ -68,13 +69,18 @@ print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", plat
     emulated "$target" -m pytest -q -rf -p no:cacheprovider --timeout "${RKLLM_RS_TEST_TIMEOUT:-600}" \
         -m 'not model' -k "$unfit" $tests
     [ -z "$quick" ] || continue
-    case $target in
-    armv7l) continue ;; # There is no CPU runtime for it.
-    esac
-    [ -d "$site/rkllm_rs_cpu" ] || fail "no CPU runtime for $target: make cpu-wheels"
     # A processor without dotprod, and one with it: the library chooses its code when it starts.
-    for cpu in cortex-a57 cortex-a76; do
-        RKLLM_RS_ARM_CPU=$cpu emulated "$target" scripts/say_something.py \
-            "${RKLLM_RS_TEST_GGUF:?names the model that scripts/fetch_model.py fetches}" 12
+    case $target in
+    aarch64) cpus='cortex-a57:armv8.0_1 cortex-a76:armv8.2_2' ;;
+    armv7l) cpus=cortex-a7:neon ;;
+    esac
+    for cpu in $cpus; do
+        said=$(RKLLM_LOG_LEVEL=1 RKLLM_RS_ARM_CPU=${cpu%:*} emulated "$target" scripts/say_something.py \
+            "${RKLLM_RS_TEST_GGUF:?names the model that scripts/fetch_model.py fetches}" 12 2>&1) ||
+            fail "the model on ${cpu%:*}: $said"
+        case $said in
+        *"CPU code: ${cpu#*:}"*) printf '%s, code for %s: %s\n' "${cpu%:*}" "${cpu#*:}" "${said##*: }" ;;
+        *) fail "not the code for ${cpu%:*}: $said" ;;
+        esac
     done
 done

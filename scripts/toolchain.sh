@@ -4,11 +4,11 @@
 #
 #   scripts/toolchain.sh rust            a folder with rustc and rustdoc that know the ARM targets
 #   scripts/toolchain.sh python <arch>   a CPython for arm64 or armhf, as a command that runs it
-#   scripts/toolchain.sh gcc             a folder with bin/: GCC with a glibc of 2.31, x86_64 and aarch64
+#   scripts/toolchain.sh gcc             a folder with bin/: GCC with a glibc of 2.31, for x86_64, aarch64 and armv7l
 #   scripts/toolchain.sh can             exit status 0 if this machine can do all that, else says why not
 #
 # RKLLM_RS_TOOLCHAIN names another folder than the cache, RKLLM_RS_DEBIAN_MIRROR another mirror than
-# the one that this machine's apt uses. A folder once filled is not looked at again: remove it to renew.
+# the one that this machine's apt uses. What is there is not fetched again: remove the folder to renew it.
 set -eu
 
 say() { echo "toolchain: $*" >&2; }
@@ -72,7 +72,7 @@ configure() {
 unpack() {
     into=$home/$1
     shift
-    [ -e "$into/.complete" ] && return
+    [ "$(cat "$into/.complete" 2>/dev/null)" = "$*" ] && return
     say "unpacking $# packages into $into"
     rm -rf "$into" "$into.deb"
     mkdir -p "$into" "$into.deb"
@@ -86,7 +86,7 @@ unpack() {
         dpkg -x "$package" "$into"
     done
     rm -r "$into.deb"
-    touch "$into/.complete"
+    echo "$*" > "$into/.complete"
 }
 
 # depends <package> <pattern>: the first package that <package> depends on and that has such a name
@@ -127,7 +127,7 @@ python() {
     case $1 in
     # Pythons of later releases authenticate pointers, which qemu does in software for its best CPU.
     arm64) qemu="qemu-aarch64-static -cpu ${RKLLM_RS_ARM_CPU:-cortex-a57}" ;;
-    armhf) qemu=qemu-arm-static ;;
+    armhf) qemu="qemu-arm-static -cpu ${RKLLM_RS_ARM_CPU:-cortex-a7}" ;;
     *) fail "no Python for $1" ;;
     esac
     configure bookworm amd64 arm64 armhf
@@ -150,12 +150,20 @@ python() {
 
 gcc() {
     configure bullseye amd64 arm64
+    cross=
+    for target in arm64:aarch64-linux-gnu armhf:arm-linux-gnueabihf; do
+        for package in "gcc-10-${target#*:}" "g++-10-${target#*:}" "cpp-10-${target#*:}" "binutils-${target#*:}"; do
+            cross="$cross $package"
+        done
+        for package in libgcc-10-dev libstdc++-10-dev libc6-dev libc6 linux-libc-dev libgcc-s1 libgomp1; do
+            cross="$cross $package-${target%%:*}-cross"
+        done
+    done
+    # shellcheck disable=SC2086 # words
     unpack gcc gcc-10 g++-10 cpp-10 binutils binutils-common binutils-x86-64-linux-gnu libbinutils libctf0 \
         libctf-nobfd0 libgcc-10-dev libstdc++-10-dev libc6-dev libc6 libcrypt-dev linux-libc-dev libgcc-s1 \
         libisl23 libmpc3 libmpfr6 libgmp10 libzstd1 zlib1g libstdc++6 libgomp1 \
-        gcc-10-aarch64-linux-gnu g++-10-aarch64-linux-gnu cpp-10-aarch64-linux-gnu \
-        binutils-aarch64-linux-gnu libgcc-10-dev-arm64-cross libstdc++-10-dev-arm64-cross \
-        libc6-dev-arm64-cross libc6-arm64-cross linux-libc-dev-arm64-cross libgcc-s1-arm64-cross libgomp1-arm64-cross
+        $cross
     root=$home/gcc/usr
     mkdir -p "$home/gcc/bin"
     # Links to / would lead to the machine's own files.
@@ -163,23 +171,24 @@ gcc() {
         target=$(readlink "$link")
         [ "${target#"$home"}" != "$target" ] || ln -sfn "$home/gcc$target" "$link"
     done
-    for target in x86_64 aarch64; do
+    for target in x86_64 aarch64 armv7l; do
         # Its assembler and linker, under their plain names.
         case $target in
-        x86_64) tools=$root/bin ;;
-        *) tools=$root/$target-linux-gnu/bin ;;
+        x86_64) name=x86_64-linux-gnu tools=$root/bin ;;
+        aarch64) name=aarch64-linux-gnu tools=$root/aarch64-linux-gnu/bin ;;
+        armv7l) name=arm-linux-gnueabihf tools=$root/arm-linux-gnueabihf/bin ;;
         esac
         for tool in gcc g++; do
             # The compiler's own libraries, but not this root's glibc, which the machine's loader
             # could not use.
             script "$home/gcc/bin/$target-$tool" \
                 "export LD_LIBRARY_PATH='$root/lib/x86_64-linux-gnu'" \
-                "exec '$root/bin/$target-linux-gnu-$tool-10' -B'$tools/' --sysroot='$home/gcc' \"\$@\""
+                "exec '$root/bin/$name-$tool-10' -B'$tools/' --sysroot='$home/gcc' \"\$@\""
         done
         for tool in ar ld objcopy ranlib strip; do
             script "$home/gcc/bin/$target-$tool" \
                 "export LD_LIBRARY_PATH='$root/lib/x86_64-linux-gnu'" \
-                "exec '$root/bin/$target-linux-gnu-$tool' \"\$@\""
+                "exec '$root/bin/$name-$tool' \"\$@\""
         done
     done
     echo "$home/gcc"

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import importlib
 import io
+import os
 import re
 import sys
 from dataclasses import dataclass
@@ -147,8 +148,10 @@ FILES = [
         for machine in ("aarch64", "armv7l", "x86_64")
         for python in ("cp310-abi3", "cp314-cp314t")
     ),
-    "rkllm_rs_cpu-1.2.3rc1-py3-none-manylinux_2_31_aarch64.whl",
-    "rkllm_rs_cpu-1.2.3rc1-py3-none-manylinux_2_31_x86_64.whl",
+    *(
+        f"rkllm_rs_cpu-1.2.3rc1-py3-none-manylinux_2_31_{machine}.whl"
+        for machine in ("aarch64", "armv7l", "x86_64")
+    ),
     "rkllm_rs-1.2.3rc1.tar.gz",
     "rkllm_rs-1.2.3rc1.cdx.json",
     "rkllm_rs_cpu-1.2.3rc1.cdx.json",
@@ -205,6 +208,18 @@ def test_actions_are_pinned_by_commit(workflow: Path) -> None:
     # One version of an action throughout.
     pins = {tuple(action.split(" # ")[0].split("@")) for action in used}
     assert len({name for name, _ in pins}) == len(pins)
+
+
+@pytest.mark.parametrize("workflow", WORKFLOWS, ids=lambda path: path.name)
+def test_workflows_start_what_exists(workflow: Path) -> None:
+    text = workflow.read_text()
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made = {word for words in re.findall(r"run: make (.*)$", text, re.MULTILINE) for word in words.split()}
+    files = {ROOT / path for path in re.findall(r"\b(?:scripts|requirements)/[\w.]+\.\w+", text)}
+    assert made | files
+    assert made <= targets
+    assert [path for path in files if not path.is_file()] == []
+    assert [path for path in files if path.suffix == ".sh" and not os.access(path, os.X_OK)] == []
 
 
 def test_release_publishes_for_a_pushed_tag_only() -> None:
