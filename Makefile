@@ -20,6 +20,7 @@ CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml build.rs README.md \
 	$(shell find src data python -type f -not -name '*.pyc')
 CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*' -not -name '*.pyc') \
 	$(shell find src/ffi -type f)
+FAKE_SOURCES := Cargo.lock $(shell find tests/fake_rkllm -type f)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
@@ -106,7 +107,7 @@ wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, 
 cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for the same machines, checked, into dist/
 	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels
 
-$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(shell find tests/fake_rkllm -type f) $(STAMP)/wheels
+$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(FAKE_SOURCES) $(STAMP)/wheels
 	scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
 	@touch $@
 
@@ -117,9 +118,16 @@ $(STAMP)/arm-cpu: $(CPU_SOURCES) scripts/cpu_wheels.sh scripts/cpu_variants.sh s
 test-arm: $(STAMP)/arm $(STAMP)/arm-cpu ## The Python tests of both ARM wheels and the real model, under emulation
 	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" scripts/test_arm.sh $(VENV)/wheels
 
+# Without the long link, which takes most of the time and which test-arm has.
+QUICK := RKLLM_RS_PROFILE=fast RKLLM_RS_DIST="$(CURDIR)/target/wheels/quick"
+
+$(STAMP)/arm-quick: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh $(FAKE_SOURCES) $(STAMP)/wheels
+	$(QUICK) scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
+	@touch $@
+
 test-arm-quick: $(STAMP)/tools ## A representative part of test-arm, where the machine can
 	@reason=$$(scripts/toolchain.sh can) || { echo "test-arm-quick: NOT RUN: $$reason"; exit 0; } && \
-	$(MAKE) --no-print-directory $(STAMP)/arm && scripts/test_arm.sh $(VENV)/wheels --quick
+	$(MAKE) --no-print-directory $(STAMP)/arm-quick && $(QUICK) scripts/test_arm.sh $(VENV)/wheels --quick
 
 LOCK := uv pip compile -q --universal --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--custom-compile-command "make lock"

@@ -25,7 +25,7 @@ rust_for "$triple" "$root/target/wheels/free-threaded"
 for version; do
     number=$(echo "$version" | tr -d .)
     rm -f "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl
-    maturin build --quiet --locked --profile "${RKLLM_RS_PROFILE:-release}" --zig --compatibility manylinux_2_17 \
+    maturin build --quiet --locked --release --zig --compatibility manylinux_2_17 \
         --target "$triple" --features python --interpreter "python$version" --out "$dist"
     # Fails where the wheel is not the one that was asked for.
     wheel=$(ls "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl)

@@ -4,9 +4,10 @@
 #
 #   scripts/test_arm.sh <venv> [--quick] [aarch64 | armv7l]...
 #
-# <venv> has requirements/wheels.txt. Wheels are taken from dist/, where wheels.sh and cpu_wheels.sh leave
-# them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model. --quick runs a representative part,
-# without the model. If this machine cannot do it, that is said and is no error with --quick.
+# <venv> has requirements/wheels.txt. Wheels are taken from dist/ (or RKLLM_RS_DIST), where wheels.sh and
+# cpu_wheels.sh leave them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model. --quick runs a
+# representative part, without the model. If this machine cannot do it, that is said and is no error with
+# --quick.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -16,6 +17,7 @@ quick=
 [ "${1:-}" != --quick ] || { quick=1; shift; }
 [ $# -gt 0 ] || set -- aarch64 armv7l
 cd "$root"
+dist=${RKLLM_RS_DIST:-dist}
 
 reason=$(scripts/toolchain.sh can) || {
     echo "test_arm: NOT RUN: $reason" >&2
@@ -57,7 +59,7 @@ for target; do
         --require-hashes --only-binary :all: --python-version 3.11 --implementation py --abi none \
         --platform any -r requirements/arm.txt
     # Not those of free-threaded Pythons: the emulated one has the GIL.
-    for wheel in dist/rkllm_rs-*-cp310-abi3-*_"$target".whl dist/rkllm_rs_cpu-*_"$target".whl; do
+    for wheel in "$dist"/rkllm_rs-*-cp310-abi3-*_"$target".whl "$dist"/rkllm_rs_cpu-*_"$target".whl; do
         [ ! -e "$wheel" ] || "$venv/bin/python" -m zipfile -e "$wheel" "$site"
     done
     [ -d "$site/rkllm_rs" ] || fail "no wheel for $target: make wheels"

@@ -6,6 +6,7 @@
 # <venv> has requirements/wheels.txt. A target is aarch64, armv7l or x86_64; without any word, all of
 # them and the source distribution are built. The scripted libraries that tests open come on request,
 # into target/wheels/fakes-<target>. Builds lie under target/wheels; rust.sh tells which Rust makes them.
+# For trying things out, RKLLM_RS_PROFILE names another profile of Cargo's, RKLLM_RS_DIST another folder.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
@@ -14,7 +15,7 @@ shift
 [ $# -gt 0 ] || set -- aarch64 armv7l x86_64 sdist
 PATH=$venv/bin:$PATH
 work=$root/target/wheels
-dist=$root/dist
+dist=${RKLLM_RS_DIST:-$root/dist}
 mkdir -p "$work" "$dist"
 cd "$root"
 . scripts/rust.sh
@@ -23,7 +24,8 @@ wheel() { # wheel <triple> <name in the tag>
     echo "== $2"
     rust_for "$1" "$work/host"
     rm -f "$dist"/rkllm_rs-*_"$2".whl
-    maturin build --quiet --release --locked --zig --compatibility manylinux_2_17 --target "$1" --out "$dist"
+    maturin build --quiet --locked --profile "${RKLLM_RS_PROFILE:-release}" --zig --compatibility manylinux_2_17 \
+        --target "$1" --out "$dist"
     "$venv/bin/python" scripts/tidy_wheel.py "$dist"/rkllm_rs-*_"$2".whl
 }
 
