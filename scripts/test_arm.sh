@@ -50,8 +50,8 @@ emulated() { # emulated <target> <argument>...: Python for it
         env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" scripts/without_eventfd.py "$python" "$@"
 }
 
-for target; do
-    echo "== $target"
+all() { # all <target>: unpacks its wheels and runs everything
+    target=$1
     site=target/wheels/site-$target
     rm -rf "$site"
     mkdir -p "$site"
@@ -70,7 +70,7 @@ print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", plat
     # shellcheck disable=SC2086 # words
     emulated "$target" -m pytest -q -rf -p no:cacheprovider --timeout "${RKLLM_RS_TEST_TIMEOUT:-600}" \
         -m 'not model' -k "$unfit" $tests
-    [ -z "$quick" ] || continue
+    [ -z "$quick" ] || return 0
     # A processor without dotprod, and one with it: the library chooses its code when it starts.
     case $target in
     aarch64) cpus='cortex-a57:armv8.0_1 cortex-a76:armv8.2_2' ;;
@@ -85,4 +85,19 @@ print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", plat
         *) fail "not the code for ${cpu%:*}: $said" ;;
         esac
     done
+}
+
+# Side by side: each is busy on one core only.
+mkdir -p target/wheels
+running=
+for target; do
+    (all "$target") > "target/wheels/test-$target.log" 2>&1 &
+    running="$running $target:$!"
 done
+failed=
+for one in $running; do
+    wait "${one#*:}" || failed="$failed ${one%:*}"
+    echo "== ${one%:*}"
+    cat "target/wheels/test-${one%:*}.log"
+done
+[ -z "$failed" ] || fail "failed on$failed"

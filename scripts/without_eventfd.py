@@ -12,6 +12,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 import sys
 
@@ -48,5 +49,7 @@ def forbid() -> None:
 
 
 if __name__ == "__main__":
+    # What a shell starts in the background ignores Ctrl-C, which some tests send to their programs.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     forbid()
     os.execvp(sys.argv[1], sys.argv[1:])  # noqa: S606 - that is the point
