@@ -13,8 +13,12 @@ pub(crate) fn start() {
     static ONCE: std::sync::Once = std::sync::Once::new();
     ONCE.call_once(|| {
         crate::log::forward_llama();
-        model::start_backend();
+        // Before llama.cpp starts: where it finds nothing registered, it loads libraries from the
+        // working folder, and the one that GGML_BACKEND_PATH names.
         #[cfg(feature = "variants")]
-        variants::register();
+        if !variants::register() {
+            return;
+        }
+        model::start_backend();
     });
 }

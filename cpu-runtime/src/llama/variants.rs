@@ -12,14 +12,14 @@ unsafe extern "C" {
     fn rkllm_cpu_variant(name: *mut *const c_char) -> sys::ggml_backend_reg_t;
 }
 
-/// Gives llama.cpp the variant that it computes with.
-pub(super) fn register() {
+/// Gives llama.cpp the variant that it computes with, if one suits this processor.
+pub(super) fn register() -> bool {
     let mut name: *const c_char = std::ptr::null();
     // SAFETY: `name` is writable.
     let variant = unsafe { rkllm_cpu_variant(&raw mut name) };
     if variant.is_null() {
         crate::log::error!("this processor is older than any that the library was built for");
-        return;
+        return false;
     }
     // SAFETY: a variant that suits comes with its name, a constant text.
     let name = unsafe { CStr::from_ptr(name) };
@@ -28,4 +28,5 @@ pub(super) fn register() {
     }
     // SAFETY: a registry entry that lives as long as the process, registered once.
     unsafe { sys::ggml_backend_register(variant) };
+    true
 }
