@@ -65,6 +65,10 @@ configure() {
     } > "$APT_CONFIG"
     say "reading the package lists of Debian $suite"
     apt-get -qq update >&2
+    # A list that could not be had is no failure to apt.
+    for arch; do
+        ls "$apt"/lists/*_binary-"${arch}"_Packages* >/dev/null 2>&1 || fail "no package list for $arch from the mirror"
+    done
     touch "$apt/ready"
 }
 
