@@ -3,7 +3,7 @@
 # installed: Debian's packages are fetched by an apt configuration of our own and only unpacked.
 #
 #   scripts/toolchain.sh rust            a folder with rustc and rustdoc that know the ARM targets
-#   scripts/toolchain.sh python <arch>   a CPython for arm64 or armhf, as a command that runs it
+#   scripts/toolchain.sh python <arch>   a CPython with NumPy for arm64 or armhf, as a command that runs it
 #   scripts/toolchain.sh gcc             a folder with bin/: GCC with a glibc of 2.31, for x86_64, aarch64 and armv7l
 #   scripts/toolchain.sh can             exit status 0 if this machine can do all that, else says why not
 #
@@ -139,12 +139,18 @@ python() {
     packages=
     for package in python3.11-minimal libpython3.11-minimal libpython3.11-stdlib libc6 libgcc-s1 \
         libstdc++6 libexpat1 zlib1g libbz2-1.0 liblzma5 libsqlite3-0 libcrypt1 libssl3 libffi8 \
-        libncursesw6 libtinfo6 libreadline8 libdb5.3 libuuid1; do
+        libncursesw6 libtinfo6 libreadline8 libdb5.3 libuuid1 python3-numpy libblas3 liblapack3 libgfortran5; do
         packages="$packages $package:$1"
     done
     # shellcheck disable=SC2086 # words
     unpack "python-$1" $packages tzdata media-types
     root=$home/python-$1
+    # As update-alternatives would.
+    for folder in "$root"/usr/lib/*/blas "$root"/usr/lib/*/lapack; do
+        for library in "$folder"/*.so.3; do
+            ln -sfn "${folder##*/}/${library##*/}" "${folder%/*}/${library##*/}"
+        done
+    done
     # sys.executable is this script: the kernel cannot start the real one.
     script "$root/usr/bin/python" \
         "export PYTHONHOME='$root/usr'" \
