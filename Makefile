@@ -138,6 +138,7 @@ lock: ## Pin the Python tools again (needs uv on the path)
 	$(LOCK) --python-version 3.10 requirements/lint.in -o requirements/lint.txt
 	$(LOCK) --python-version 3.10 requirements/wheels.in -o requirements/wheels.txt
 	$(LOCK) --python-version 3.11 requirements/arm.in -o requirements/arm.txt
+	$(LOCK) --python-version 3.14 requirements/free-threaded.in -o requirements/free-threaded.txt
 
 clean: ## Remove what was built here
 	rm -rf $(VENV) target dist
