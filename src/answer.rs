@@ -110,11 +110,11 @@ impl<T> Answer<T> {
             Some(wake) => wake,
             None => *self.wake.insert(WakePair::acquire()?),
         };
-        wake.clear();
         let mut state = self.shared.state.lock();
         if state.given {
             return Ok(None);
         }
+        wake.clear();
         state.wake = Some(wake);
         Ok(Some(wake.host_fd()))
     }

@@ -186,6 +186,13 @@ impl Desk {
         f()
     }
 
+    /// Whether anybody still reads the run that asked.
+    pub(crate) fn is_wanted(&self, number: u64) -> bool {
+        let state = self.state.lock();
+        let readers = state.readers.as_deref().unwrap_or_default();
+        state.number == number && readers.iter().any(|reader| !reader.has_ended())
+    }
+
     /// Answers a question; one that is no longer waiting is left alone.
     pub(crate) fn answer(&self, number: u64, response: Response) {
         let mut state = self.state.lock();
@@ -218,6 +225,12 @@ impl DeskHandle {
     #[must_use]
     pub fn take(self) -> Option<Asked> {
         self.0.take()
+    }
+
+    /// Whether anybody still reads the run that asked.
+    #[must_use]
+    pub fn is_wanted(self, number: u64) -> bool {
+        self.0.is_wanted(number)
     }
 
     /// Answers it.

@@ -87,6 +87,9 @@ impl Steps {
     /// [`Error::InvalidArgument`] if the model is not paused, or `input` is given before the first
     /// token; [`Error::Closed`]; [`Error::UnsupportedFeature`] and others as [`crate::Model::stream`].
     pub fn advance(&mut self, input: Option<Input>) -> Result<(), Error> {
+        if self.handle().is_forked() {
+            return Err(Error::Forked);
+        }
         if !self.begun {
             if input.is_some() {
                 return Err(Error::invalid_with_hint(
@@ -208,7 +211,7 @@ impl Steps {
     }
 
     fn end(&mut self) {
-        if self.begun && !std::mem::replace(&mut self.over, true) {
+        if self.begun && !self.handle().is_forked() && !std::mem::replace(&mut self.over, true) {
             if let Some(caller) = self.caller {
                 self.shared.state.steps_end(caller);
             }

@@ -60,6 +60,10 @@ impl StreamHandle {
         self.delivery.has_ended()
     }
 
+    pub(crate) fn is_forked(&self) -> bool {
+        self.forks != fork::generation()
+    }
+
     /// The run's number, counted from 1 for each model.
     #[must_use]
     pub fn run(&self) -> u64 {
@@ -251,7 +255,6 @@ impl TokenStream {
             Some(wake) => wake,
             None => *self.wake.insert(WakePair::acquire()?),
         };
-        wake.clear();
         Ok(if self.handle.delivery.arm(wake) {
             None
         } else {

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Seconds after which one who can answer looks for questions that came for others.
 _LOOK = 0.02
+#: Who waits for which descriptor, in which loop.
+_waiters: dict[tuple[asyncio.AbstractEventLoop, int], list[asyncio.Future[None]]] = {}
 
 
 async def next_item(stream: _Source[_Item_co]) -> _Item_co:
@@ -115,14 +117,27 @@ async def _readable(descriptor: int | None, asks: bool) -> None:  # noqa: FBT001
         return
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
-    loop.add_reader(descriptor, _set, readable)
+    key = (loop, descriptor)
+    # An event loop knows one reader of a descriptor, and several tasks may share a stream.
+    waiters = _waiters.setdefault(key, [])
+    if not waiters:
+        loop.add_reader(descriptor, _set_all, waiters)
+    waiters.append(readable)
     look = loop.call_later(_LOOK, _set, readable) if asks else None
     try:
         await readable
     finally:
-        loop.remove_reader(descriptor)
+        waiters.remove(readable)
+        if not waiters:
+            loop.remove_reader(descriptor)
+            del _waiters[key]
         if look is not None:
             look.cancel()
+
+
+def _set_all(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        _set(future)
 
 
 def _set(future: asyncio.Future[None]) -> None:

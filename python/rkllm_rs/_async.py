@@ -355,20 +355,16 @@ class Awaiting(Measuring, Keeping):
         Raises:
             RkllmError: As for :meth:`score`.
         """
-        before = await self._aids(prompt, leading=True)
-        after = await self._aids(continuation, leading=False)
+        before = await self._aids("prompt", prompt, leading=True)
+        after = await self._aids("continuation", continuation, leading=False)
         logits = await self.alogits(Tokens(before + after), timeout=timeout, lora=lora)
         return Score(after, _native.logprobs(logits, before + after, len(after)))
 
-    async def _aids(self, text: str | Tokens, *, leading: bool) -> list[int]:
+    async def _aids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
         from ._aio import done
 
-        if isinstance(text, Tokens):
-            return text.to_list()
-        own = None
-        if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the library's side complains
-            own = self._model.own_tokens(text)
-        return await done(self._model.tokenize(text, leading)) if own is None else own
+        own = self._own_ids(name, text)
+        return await done(self._model.tokenize(str(text), leading)) if own is None else own
 
     async def aload_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:
         """:meth:`load_lora`, for an event loop.

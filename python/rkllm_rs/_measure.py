@@ -332,18 +332,25 @@ class Measuring(Generating):
             InvalidArgumentError: No token before the continuation, or none in it.
             RkllmError: As for :meth:`logits`.
         """
-        before = self._ids(prompt, leading=True)
-        after = self._ids(continuation, leading=False)
+        before = self._ids("prompt", prompt, leading=True)
+        after = self._ids("continuation", continuation, leading=False)
         logits = self.logits(Tokens(before + after), timeout=timeout, lora=lora)
         return Score(after, _native.logprobs(logits, before + after, len(after)))
 
-    def _ids(self, text: str | Tokens, *, leading: bool) -> list[int]:
+    def _ids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
+        own = self._own_ids(name, text)
+        return self._model.tokenize(str(text), leading).result() if own is None else own
+
+    def _own_ids(self, name: str, text: object) -> list[int] | None:
+        """The ids of a text, if the library is not needed for them."""
         if isinstance(text, Tokens):
             return text.to_list()
-        own = None
-        if isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance] - the library's side complains
-            own = self._model.own_tokens(text)
-        return self._model.tokenize(text, leading).result() if own is None else own
+        if isinstance(text, str):
+            return self._model.own_tokens(text)
+        from .errors import InvalidTypeError
+
+        message = f"{name}: expected a str or Tokens, got {type(text).__name__}"
+        raise InvalidTypeError(message, hint="Give a str or Tokens.")
 
 
 def _inputs(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:

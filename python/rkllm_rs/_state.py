@@ -155,6 +155,11 @@ def _json(tools: str | Sequence[Mapping[str, object]]) -> str:
     """Tools as the text that C takes."""
     if isinstance(tools, str):
         return tools
+    if not isinstance(tools, (list, tuple)):
+        from .errors import InvalidTypeError
+
+        message = f"tools: expected JSON text or a list of dictionaries, got {type(tools).__name__}"
+        raise InvalidTypeError(message, hint='Give [{"type": "function", "function": {...}}].')
     import json
 
     try:

@@ -180,6 +180,10 @@ impl Actor<'_> {
         });
         let before = cache.map(prompt_cache::Before::look);
         self.shared.watch.set_current(Some(Arc::clone(rows)));
+        if rows.iter().any(|row| row.abort_wanted()) {
+            // Asked for when the watch did not know the run yet.
+            self.shared.watch.poke();
+        }
         let outcome = self.model.run(spec, rows);
         self.shared.watch.set_current(None);
         if let (Some(kind), Some(width)) = (spec.wants, rows[0].width()) {

@@ -143,9 +143,9 @@ impl FloatBlock {
 
     /// Looks at the floats. Whoever writes through a view at the same time gets what he asked for.
     pub fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
-        // SAFETY: the memory holds so many floats as long as `self` lives. Views from outside are
-        // written to by the program that made them, which does so outside of this call: from Python
-        // both hold the interpreter.
+        // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. A
+        // program that writes through a view of its own while another thread of its own reads here has
+        // a race of its own making, as with any array library; nobody else writes.
         look(unsafe { std::slice::from_raw_parts(self.memory.at.as_ptr(), self.memory.length) })
     }
 }

@@ -296,7 +296,9 @@ impl Delivery {
                 kind: crate::error::ErrorKind::Generation,
             })),
             // A library that counts differently, or was stopped by us, may call its end an error.
-            Err(error) if !inner.limit_reached => Err(error),
+            Err(error) if !inner.limit_reached || !matches!(*error, Error::Run { .. }) => {
+                Err(error)
+            }
             _ => Ok(inner.reason()),
         };
         self.finish(&mut inner, outcome);

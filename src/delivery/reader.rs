@@ -98,6 +98,9 @@ impl Delivery {
             inner.poked = false;
             return true;
         }
+        // Under the lock under which signals are given, and only if nothing is there: another task may
+        // wait for the signal that is taken away.
+        wake.clear();
         inner.wake = Some(wake);
         inner.loop_waits = true;
         false

@@ -31,7 +31,10 @@ impl CrossAttention {
         let [layers, tokens, heads, width] = k_shape;
         let hint = "K is (layers, tokens, heads, head width), V (layers, heads, head width, tokens), mask and positions (tokens,).";
         let wrong = |name: &str, reason| Err(Error::invalid_with_hint(name, reason, hint));
-        if k.is_empty() || k_shape.iter().product::<usize>() != k.len() {
+        if k.is_empty() {
+            return wrong("k_cache", "there is nothing in it".to_owned());
+        }
+        if k_shape.iter().product::<usize>() != k.len() {
             return wrong(
                 "k_cache",
                 format!("{} floats have not the shape {k_shape:?}", k.len()),

@@ -239,9 +239,14 @@ impl Model {
                 "Open the model with template=\"model\", or write the switch into the prompt.",
             ));
         }
-        let role = CString::new(role).map_err(|_| {
-            Error::invalid_with_hint("role", "it holds a NUL", "Give \"user\" or \"tool\".")
-        })?;
+        if !matches!(role, "user" | "tool") {
+            return Err(Error::invalid_with_hint(
+                "role",
+                format!("got {role:?}"),
+                "Give \"user\" or \"tool\"; a system prompt belongs to the chat template.",
+            ));
+        }
+        let role = crate::input::c_text("role", role)?;
         check_input(&self.runtime, &self.shared, &self.effective, &input)?;
         Ok(RowSpec {
             input: self.templated(input)?,

@@ -126,6 +126,8 @@ fn dtype(format: &str) -> &str {
         "B" => "bytes (uint8)",
         "h" => "int16",
         "i" => "int32",
+        // C's long is of the machine's width.
+        "l" if size_of::<std::ffi::c_long>() == 4 => "int32",
         "l" | "q" => "int64",
         other => other,
     }

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::buffer::floats;
 use super::convert;
-use crate::desk::{DeskHandle, Question, Response};
+use crate::desk::{Asked, DeskHandle, Question, Response};
 use crate::stream::StreamHandle;
 
 /// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
@@ -107,19 +107,14 @@ impl Answerer {
             .in_callback(|| self.callables.answer(py, &asked.question));
         let (response, outcome) = match answer {
             Ok(response) => (response, Ok(())),
-            Err(error) => (Response::Failed, self.blame(asked.run, reading, error)),
+            Err(error) => (Response::Failed, self.blame(&asked, reading, error)),
         };
         self.desk.answer(asked.number, response);
         outcome
     }
 
-    fn blame(
-        &self,
-        run: Option<u64>,
-        reading: Option<&StreamHandle>,
-        error: PyErr,
-    ) -> PyResult<()> {
-        match (run, reading) {
+    fn blame(&self, asked: &Asked, reading: Option<&StreamHandle>, error: PyErr) -> PyResult<()> {
+        match (asked.run, reading) {
             (Some(run), Some(handle)) if handle.run() == run => {
                 // First, so that the run ends by this and not by the library's complaint.
                 handle.cancel();
@@ -127,7 +122,9 @@ impl Answerer {
             }
             (None, _) => Err(error),
             (Some(run), _) => {
-                self.callables.raised.lock().insert(run, error);
+                if self.desk.is_wanted(asked.number) {
+                    self.callables.raised.lock().insert(run, error);
+                }
                 Ok(())
             }
         }

@@ -89,6 +89,13 @@ impl ArrayStream {
     }
 }
 
+impl Drop for ArrayStream {
+    fn drop(&mut self) {
+        // Nobody will ask for it any more, and its traceback may hold the model.
+        drop(self.answerer.raised(&self.handle));
+    }
+}
+
 #[pymethods]
 impl ArrayStream {
     fn __iter__(slf: Py<Self>) -> Py<Self> {

@@ -143,6 +143,13 @@ pub(super) fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
         .extract()
 }
 
+impl Drop for Steps {
+    fn drop(&mut self) {
+        // Nobody will ask for it any more, and its traceback may hold the model.
+        drop(self.answerer.raised(&self.handle));
+    }
+}
+
 #[pymethods]
 impl Steps {
     fn __iter__(slf: Py<Self>) -> Py<Self> {

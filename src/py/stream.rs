@@ -205,6 +205,13 @@ pub(super) fn wait_async<'py>(
         .call1((stream,))
 }
 
+impl Drop for TokenStream {
+    fn drop(&mut self) {
+        // Nobody will ask for it any more, and its traceback may hold the model.
+        drop(self.answerer.raised(&self.handle));
+    }
+}
+
 #[pymethods]
 impl TokenStream {
     fn __iter__(slf: Py<Self>) -> Py<Self> {

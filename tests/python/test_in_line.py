@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fakes import calls
-from rkllm_rs import BusyError, InvalidArgumentError, InvalidTypeError
-from support import PATIENCE, began, in_thread
+from rkllm_rs import BusyError, InvalidArgumentError, InvalidTypeError, PromptCacheError
+from support import PATIENCE, began, in_thread, newest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -107,3 +109,67 @@ def test_ranges_that_cannot_be_meant(open_model: Opener) -> None:
 def test_what_cannot_be_embedded(open_model: Opener, texts: object) -> None:
     with pytest.raises(InvalidTypeError, match="texts"):
         open_model(["a"]).embed(texts)  # type: ignore[arg-type]
+
+
+@newest
+def test_two_tasks_share_a_stream(open_model: Opener) -> None:
+    model = open_model({"runs": [{"steps": [str(at) for at in range(20)], "delay_ms": 2}]})
+
+    async def main() -> list[str]:
+        stream = model.stream("x")
+
+        async def read() -> list[str]:
+            return [chunk.text async for chunk in stream]
+
+        both = await asyncio.wait_for(asyncio.gather(read(), read()), PATIENCE)
+        return sorted(both[0] + both[1], key=int)
+
+    assert asyncio.run(main()) == [str(at) for at in range(20)]
+
+
+@newest
+def test_steps_go_on_after_a_refusal_in_an_event_loop(open_model: Opener) -> None:
+    model = open_model({"runs": [*PAUSED["runs"] * 2]})
+
+    async def main() -> str:
+        first, second = model.steps("x"), model.steps("y")
+        await first.__anext__()
+        with pytest.raises(BusyError):
+            await second.__anext__()
+        first.close()
+        chunk = await asyncio.wait_for(second.__anext__(), PATIENCE)
+        second.close()
+        return chunk.text
+
+    assert asyncio.run(main()) == "a"
+
+
+@newest
+def test_a_cache_that_was_not_saved_is_told_at_the_limit_too(open_model: Opener, tmp_path: Path) -> None:
+    run = {"steps": ["a", "b"], "obey_max_new_tokens": True}
+    model = open_model({"no_cache_file": True, "runs": [run]})
+    with pytest.raises(PromptCacheError, match="saved none"):
+        model.generate("x", max_new_tokens=1, save_prompt_cache=tmp_path / "cache")
+    assert model.generate("x", max_new_tokens=1).finish_reason == "length"
+
+
+@newest
+def test_what_is_raised_for_a_dropped_run_is_not_kept(open_model: Opener) -> None:
+    class Raised(Exception):
+        pass
+
+    raised: list[weakref.ref[Raised]] = []
+
+    def fail(_: str) -> list[int]:
+        error = Raised()
+        raised.append(weakref.ref(error))
+        raise error
+
+    ask = {"steps": ["a"], "ask": [{"tokenize": "t", "capacity": 4}]}
+    model = open_model({"runs": [ask, {"steps": ["b"]}]}, tokenizer=fail)
+    unread = model.stream("x")
+    assert model.generate("y").text == "b"
+    del unread
+    gc.collect()
+    assert len(raised) == 1
+    assert raised[0]() is None
