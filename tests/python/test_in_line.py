@@ -155,13 +155,13 @@ def test_a_cache_that_was_not_saved_is_told_at_the_limit_too(open_model: Opener,
 
 @newest
 def test_what_is_raised_for_a_dropped_run_is_not_kept(open_model: Opener) -> None:
-    class Raised(Exception):
+    class OwnError(Exception):
         pass
 
-    raised: list[weakref.ref[Raised]] = []
+    raised: list[weakref.ref[OwnError]] = []
 
     def fail(_: str) -> list[int]:
-        error = Raised()
+        error = OwnError()
         raised.append(weakref.ref(error))
         raise error
 
