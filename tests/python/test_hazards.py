@@ -177,19 +177,26 @@ def test_n6_the_cpu_runtime_needs_no_more(library: Path) -> None:
 
 
 HANDLERS = """
+def caught():
+    for line in open("/proc/self/status"):
+        if line.startswith("SigCgt"):
+            mask = int(line.split()[1], 16)
+    return [int(bool(mask >> int(number) - 1 & 1)) for number in sys.argv[3:]]
+before = caught()
 RKLLM(os.fsdecode(model), library=os.fsdecode(library)).close()
-for line in open("/proc/self/status"):
-    if line.startswith("SigCgt"):
-        caught = int(line.split()[1], 16)
-say(*(int(bool(caught >> int(number) - 1 & 1)) for number in sys.argv[3:]))
+say(*before)
+say(*caught())
 """
 
 
 @newest
 def test_n7_sigill_is_left_alone(library: Path, make_model: Callable[..., Path]) -> None:
     numbers = [int(number) for number in (signal.SIGILL, signal.SIGABRT, signal.SIGSEGV)]
+    before, after = (line.split() for line in succeed(HANDLERS, library, make_model(["a"]), *numbers))
+    # As it was: an emulator catches signals of its own.
+    assert after[0] == before[0]
     # The others are caught for a moment, so that the library's last words reach the terminal.
-    assert succeed(HANDLERS, library, make_model(["a"]), *numbers) == ["0 1 1"]
+    assert after[1:] == ["1", "1"]
 
 
 # ---- A: asynchrony
