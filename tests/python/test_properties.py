@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from rkllm_rs import CrossAttention, Embeddings, InvalidArgumentError, Multimodal
 from support import newest
+
+# It has compiled parts, which not every emulated machine has.
+pytest.importorskip("hypothesis")
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 if TYPE_CHECKING:
     from conftest import Opener
