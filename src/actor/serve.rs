@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use super::{Message, Opened, Reply, Request, Shared, registry};
 use crate::answer::Giver;
-use crate::backend::BackendKind;
 use crate::callback::{NativeModel, RunEnd, RunSpec};
 use crate::config::ModelConfig;
 use crate::delivery::{Delivery, Rows};
@@ -22,8 +21,6 @@ use crate::runtime::Runtime;
 
 /// How often a model in the middle of steps looks whether they were given up.
 const STEPS_LOOK: Duration = Duration::from_millis(20);
-/// As many open files as the vendor's own programs allow themselves (hazard N6).
-const OPEN_FILES: u64 = 102_400;
 
 pub(super) fn live(
     shared: &Arc<Shared>,
@@ -37,9 +34,6 @@ pub(super) fn live(
     registry::wait_for_closing(shared);
     if shared.is_closed() {
         return shared.gone.set();
-    }
-    if runtime.backend() == BackendKind::Npu {
-        raise_open_files();
     }
     match NativeModel::open(
         runtime,
@@ -94,21 +88,6 @@ pub(super) fn live(
         refuse(message);
     }
     shared.gone.set();
-}
-
-/// Lets this process have as many open files as it may (hazard N6).
-fn raise_open_files() {
-    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-    let now = getrlimit(Resource::Nofile);
-    let wanted = now.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
-    if now.current.is_some_and(|current| current < wanted) {
-        let raised = Rlimit {
-            current: Some(wanted),
-            maximum: now.maximum,
-        };
-        // Refused at worst, and then all is as before.
-        let _ = setrlimit(Resource::Nofile, raised);
-    }
 }
 
 struct Actor<'a> {
