@@ -4,21 +4,36 @@ use crate::error::Error;
 
 /// Most stop strings of a run, and most bytes of all together: beyond, somebody has made a mistake.
 const MOST: usize = 256;
-const MOST_BYTES: usize = 64 * 1024;
+const MOST_BYTES: usize = 16 * 1024;
 
-/// The stop strings of a run, ready for matching (an Aho-Corasick automaton with full tables).
+/// No state.
+const NONE: u32 = u32::MAX;
+
+/// One state of the automaton: what the text ends with, of all that begins a stop string.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct State {
+    /// The byte that leads here.
+    byte: u8,
+    /// How many bytes of text it stands for.
+    depth: u32,
+    /// Length of the longest stop string that is complete here; 0 for none.
+    complete: u32,
+    /// The longest shorter end of the same text that begins a stop string.
+    shorter: u32,
+    /// The first state that one more byte leads to, and the next one with the same state before it.
+    child: u32,
+    sibling: u32,
+}
+
+/// The stop strings of a run, ready for matching (Aho-Corasick). Its size is that of the strings.
 ///
 /// Of several strings the one that is complete first stops the run, and of those complete at the same
 /// byte the longest, however the text is cut into pieces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct StopStrings {
-    /// For each state and byte the next state.
-    next: Vec<[u32; 256]>,
-    /// For each state how many bytes of text it stands for: the longest end of the text that begins
-    /// a stop string.
-    depth: Vec<u32>,
-    /// For each state the length of the longest stop string that is complete there; 0 for none.
-    complete: Vec<u32>,
+    states: Vec<State>,
+    /// For each byte the state after it where nothing has begun: nearly all text is read through this.
+    first: Box<[u32; 256]>,
 }
 
 /// What a piece of text brought.
@@ -49,12 +64,12 @@ impl StopStrings {
         if strings.len() > MOST || bytes > MOST_BYTES {
             return Err(invalid(
                 format!("got {} strings of {bytes} bytes", strings.len()),
-                "Give at most 256 strings, 64 KiB together.",
+                "Give at most 256 strings, 16 KiB together.",
             ));
         }
         if strings.iter().any(|s| s.as_ref().is_empty()) {
             return Err(invalid(
-                "one of the strings is empty".to_owned(),
+                "stop strings must not be empty".to_owned(),
                 "Give strings of at least one character.",
             ));
         }
@@ -62,60 +77,108 @@ impl StopStrings {
     }
 
     fn build<S: AsRef<str>>(strings: &[S]) -> Self {
-        const NONE: u32 = u32::MAX;
+        let root = State {
+            byte: 0,
+            depth: 0,
+            complete: 0,
+            shorter: 0,
+            child: NONE,
+            sibling: NONE,
+        };
         let mut all = Self {
-            next: vec![[NONE; 256]],
-            depth: vec![0],
-            complete: vec![0],
+            states: vec![root],
+            first: Box::new([0; 256]),
         };
         for string in strings {
-            let mut state = 0_usize;
+            let mut state = 0;
             for &byte in string.as_ref().as_bytes() {
-                if all.next[state][usize::from(byte)] == NONE {
-                    all.next[state][usize::from(byte)] = all.next.len() as u32;
-                    all.next.push([NONE; 256]);
-                    all.depth.push(all.depth[state] + 1);
-                    all.complete.push(0);
-                }
-                state = all.next[state][usize::from(byte)] as usize;
+                state = match all.child(state, byte) {
+                    NONE => all.add(state, byte),
+                    known => known,
+                };
             }
-            all.complete[state] = all.depth[state];
+            let end = &mut all.states[state as usize];
+            end.complete = end.depth;
         }
-        // Breadth first, so that where a state falls back to is finished before it is needed.
-        let mut fallback = vec![0_u32; all.next.len()];
-        let mut queue = std::collections::VecDeque::from([0_usize]);
-        while let Some(state) = queue.pop_front() {
-            let back = fallback[state] as usize;
-            all.complete[state] = all.complete[state].max(all.complete[back]);
-            for byte in 0..256 {
-                let elsewhere = if state == 0 { 0 } else { all.next[back][byte] };
-                match all.next[state][byte] {
-                    NONE => all.next[state][byte] = elsewhere,
-                    child => {
-                        fallback[child as usize] = elsewhere;
-                        queue.push_back(child as usize);
-                    }
-                }
-            }
-        }
+        all.link();
         all
+    }
+
+    fn add(&mut self, parent: u32, byte: u8) -> u32 {
+        let new = self.states.len() as u32;
+        let before = self.states[parent as usize];
+        self.states.push(State {
+            byte,
+            depth: before.depth + 1,
+            complete: 0,
+            shorter: 0,
+            child: NONE,
+            sibling: before.child,
+        });
+        self.states[parent as usize].child = new;
+        if parent == 0 {
+            self.first[usize::from(byte)] = new;
+        }
+        new
+    }
+
+    /// Finds each state's shorter one: breadth first, so that those of shorter states are known.
+    fn link(&mut self) {
+        let mut queue = std::collections::VecDeque::from([0]);
+        while let Some(state) = queue.pop_front() {
+            let parent: State = self.states[state as usize];
+            let mut child = parent.child;
+            while child != NONE {
+                let at = child as usize;
+                let shorter = match state {
+                    0 => 0,
+                    _ => self.after(parent.shorter, self.states[at].byte),
+                };
+                let complete = self.states[shorter as usize].complete;
+                let this = &mut self.states[at];
+                this.shorter = shorter;
+                this.complete = this.complete.max(complete);
+                queue.push_back(child);
+                child = this.sibling;
+            }
+        }
+    }
+
+    fn child(&self, state: u32, byte: u8) -> u32 {
+        let mut child = self.states[state as usize].child;
+        while child != NONE && self.states[child as usize].byte != byte {
+            child = self.states[child as usize].sibling;
+        }
+        child
+    }
+
+    /// The state after one more byte.
+    #[inline]
+    fn after(&self, mut state: u32, byte: u8) -> u32 {
+        while state != 0 {
+            match self.child(state, byte) {
+                NONE => state = self.states[state as usize].shorter,
+                child => return child,
+            }
+        }
+        self.first[usize::from(byte)]
     }
 
     /// Reads the next piece.
     #[inline]
     pub(crate) fn read(&self, at: &mut StopState, piece: &str) -> Found {
-        let mut state = at.0 as usize;
+        let mut state = at.0;
         for (index, &byte) in piece.as_bytes().iter().enumerate() {
-            state = self.next[state][usize::from(byte)] as usize;
-            if self.complete[state] > 0 {
+            state = self.after(state, byte);
+            if state != 0 && self.states[state as usize].complete > 0 {
                 return Found::Stop {
                     end: index + 1,
-                    length: self.complete[state] as usize,
+                    length: self.states[state as usize].complete as usize,
                 };
             }
         }
-        at.0 = state as u32;
-        Found::Held(self.depth[state] as usize)
+        at.0 = state;
+        Found::Held(self.states[state as usize].depth as usize)
     }
 }
 
@@ -189,6 +252,19 @@ mod tests {
         assert!(StopStrings::new::<&str>(&[]).unwrap().is_none());
         assert!(StopStrings::new(&["a", ""]).is_err());
         assert!(StopStrings::new(&vec!["a"; 257]).is_err());
+        assert!(StopStrings::new(&["a".repeat(16 * 1024 + 1)]).is_err());
+    }
+
+    #[test]
+    fn the_automaton_is_no_larger_than_its_strings() {
+        let strings: Vec<String> = (0..64)
+            .map(|n| format!("{n:03}{}", "ab".repeat(120)))
+            .collect();
+        let stop = StopStrings::new(&strings).unwrap().unwrap();
+        let bytes: usize = strings.iter().map(String::len).sum();
+        assert!(stop.states.len() <= bytes + 1);
+        let (mut state, text) = (StopState::default(), "ab".repeat(8000));
+        assert_eq!(stop.read(&mut state, &text), Found::Held(0));
     }
 
     proptest! {
