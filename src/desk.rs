@@ -99,6 +99,8 @@ struct State {
 /// One model's desk.
 #[derive(Default)]
 pub(crate) struct Desk {
+    /// Held by the one whose question lies here: a library may ask from several threads.
+    asking: Mutex<()>,
     state: Mutex<State>,
     answered: Condvar,
 }
@@ -120,8 +122,9 @@ impl Desk {
         self.state.lock().problem.take()
     }
 
-    /// Asks, on the library's thread, and waits.
+    /// Asks, on the library's thread, and waits; questions of several threads are answered in turn.
     pub(crate) fn ask(&self, question: Question) -> Response {
+        let _turn = self.asking.lock();
         let mut state = self.state.lock();
         state.number += 1;
         state.taken = false;
@@ -302,6 +305,40 @@ mod tests {
             assert_eq!(desk.ask(question()), Response::Failed);
             served.join().unwrap();
             assert!(desk.problem().is_some_and(|problem| problem.contains(word)));
+        }
+    }
+
+    #[test]
+    fn questions_of_several_threads_are_answered_in_turn() {
+        let desk = Arc::new(Desk::default());
+        let askers: Vec<_> = (0..4)
+            .map(|id| {
+                let desk = Arc::clone(&desk);
+                thread::spawn(move || {
+                    let question = Question::Tokenize {
+                        text: id.to_string(),
+                        capacity: 1,
+                    };
+                    (id, desk.ask(question))
+                })
+            })
+            .collect();
+        let mut answered = 0;
+        while answered < 4 {
+            let Some(asked) = desk.take() else {
+                thread::yield_now();
+                continue;
+            };
+            let Question::Tokenize { text, .. } = asked.question else {
+                panic!("nobody asks for embeddings")
+            };
+            let id = text.parse().unwrap();
+            desk.answer(asked.number, Response::Tokens(vec![id]));
+            answered += 1;
+        }
+        for asker in askers {
+            let (id, response) = asker.join().unwrap();
+            assert_eq!(response, Response::Tokens(vec![id]));
         }
     }
 
