@@ -143,15 +143,18 @@ type LoadArguments<'py> = (
 static OBJECTS: Mutex<Vec<Py<Runtime>>> = Mutex::new(Vec::new());
 
 /// The one Python object of a loaded library.
-fn object(py: Python<'_>, runtime: Arc<runtime::Runtime>) -> PyResult<Py<Runtime>> {
+fn object(py: Python<'_>, runtime: &Arc<runtime::Runtime>) -> PyResult<Py<Runtime>> {
+    // Made before the lock is taken: making an object can run the program's code.
+    let new = Py::new(py, Runtime(Arc::clone(runtime)))?;
     let mut objects = OBJECTS.lock();
-    if let Some(known) = objects
+    let known = objects
         .iter()
-        .find(|one| Arc::ptr_eq(&one.get().0, &runtime))
-    {
-        return Ok(known.clone_ref(py));
+        .find(|one| Arc::ptr_eq(&one.get().0, runtime));
+    if let Some(known) = known {
+        let known = known.clone_ref(py);
+        drop(objects);
+        return Ok(known);
     }
-    let new = Py::new(py, Runtime(runtime))?;
     objects.push(new.clone_ref(py));
     Ok(new)
 }
@@ -167,7 +170,7 @@ fn load(
     let options = options(backend, library, abi, package_dir, cpu_library)?;
     let loaded = super::detach(py, || runtime::Runtime::load(&options));
     super::vendor_log::pass_on(py);
-    object(py, loaded.map_err(|error| raise(py, &error))?)
+    object(py, &loaded.map_err(|error| raise(py, &error))?)
 }
 
 #[pymethods]
@@ -302,7 +305,7 @@ pub(super) fn resolve(
     let notes = resolved.warnings.iter().map(ToString::to_string).collect();
     Ok((
         resolved.model,
-        object(py, resolved.runtime)?,
+        object(py, &resolved.runtime)?,
         notes,
         resolved.fallback,
     ))
