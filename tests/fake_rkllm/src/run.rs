@@ -290,7 +290,8 @@ impl Session {
         self.instance.paused.store(end == End::Paused, SeqCst);
         // A failing run calls back only if the script asks for it, or a callback was at fault.
         let tells = run.error || run.finish.is_some() || returns == 0 || end == End::Failed;
-        if end != End::Paused && !run.no_finish && tells {
+        let ends = end != End::Paused || run.finish_paused;
+        if ends && !run.no_finish && tells {
             let failed = end == End::Failed || (run.error && end == End::Played);
             player.finish(if failed {
                 call_state::ERROR
@@ -298,6 +299,7 @@ impl Session {
                 call_state::FINISH
             });
         }
+        thread::sleep(Duration::from_millis(run.end_ms));
         output::lines(&run.log_end);
         self.instance.recorder.write("run_end", |fields| {
             fields.insert("end".to_owned(), end.name().into());

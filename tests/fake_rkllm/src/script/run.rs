@@ -172,6 +172,10 @@ pub struct Run {
     pub returns: i32,
     /// Leave out the finishing call.
     pub no_finish: bool,
+    /// Make the finishing call also when the run is paused.
+    pub finish_paused: bool,
+    /// Time between the last callback and the run's return.
+    pub end_ms: u64,
     /// What the finishing call brings.
     pub finish: Option<Finish>,
     /// An error call in place of the finishing one.
@@ -221,6 +225,8 @@ impl Default for Run {
             obey_max_new_tokens: false,
             returns: 0,
             no_finish: false,
+            finish_paused: false,
+            end_ms: 0,
             finish: None,
             error: false,
             return_before_callbacks: false,
