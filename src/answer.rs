@@ -26,7 +26,7 @@ pub(crate) struct Giver<T>(Option<Arc<Shared<T>>>);
 /// Waits for the answer.
 pub(crate) struct Answer<T> {
     shared: Arc<Shared<T>>,
-    wake: Option<WakePair>,
+    wake: Mutex<Option<WakePair>>,
     /// In a forked child nobody is left who could answer.
     forks: u64,
 }
@@ -43,7 +43,7 @@ pub(crate) fn answer<T>() -> (Giver<T>, Answer<T>) {
     });
     let answer = Answer {
         shared: Arc::clone(&shared),
-        wake: None,
+        wake: Mutex::new(None),
         forks: fork::generation(),
     };
     (Giver(Some(shared)), answer)
@@ -105,10 +105,11 @@ impl<T> Answer<T> {
     ///
     /// # Errors
     /// When the system has no descriptor to give.
-    pub(crate) fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
-        let wake = match self.wake {
+    pub(crate) fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+        let mut own = self.wake.lock();
+        let wake = match *own {
             Some(wake) => wake,
-            None => *self.wake.insert(WakePair::acquire()?),
+            None => *own.insert(WakePair::acquire()?),
         };
         let mut state = self.shared.state.lock();
         if state.given {
@@ -125,7 +126,7 @@ impl<T> Drop for Answer<T> {
         if self.forks != fork::generation() {
             return;
         }
-        if let Some(wake) = self.wake.take() {
+        if let Some(wake) = self.wake.get_mut().take() {
             // From here on nobody signals it.
             self.shared.state.lock().wake = None;
             wake.release();

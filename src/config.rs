@@ -1,6 +1,7 @@
 //! Everything that is fixed when a model is opened.
 
 use std::ffi::CString;
+use std::time::Duration;
 
 use crate::abi::{Capabilities, Generation};
 use crate::error::Error;
@@ -50,6 +51,9 @@ pub struct ModelConfig {
     pub tokenizer: bool,
     /// Whether questions for embeddings are answered (from 1.3.0).
     pub embedder: bool,
+    /// How long opening waits for a model that was closed and is still busy in the library; `None` for
+    /// 60 seconds. Then it fails with [`Error::Busy`].
+    pub open_timeout: Option<Duration>,
 }
 
 /// The settings that a model was really opened with.
@@ -68,6 +72,11 @@ pub struct Effective {
 }
 
 impl ModelConfig {
+    /// See the field of that name.
+    pub(crate) fn open_timeout(&self) -> Duration {
+        self.open_timeout.unwrap_or(Duration::from_secs(60))
+    }
+
     /// Checks what can be checked without the model.
     ///
     /// # Errors

@@ -220,7 +220,7 @@ pub enum Error {
 }
 
 /// What a caller is in the middle of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
 pub enum BusyWith {
     /// A callback of the same model.
     #[error("the model is busy with the run that called this callback")]
@@ -228,6 +228,12 @@ pub enum BusyWith {
     /// `steps()` of the same model.
     #[error("the model is in the middle of the steps() that this caller has begun")]
     Steps,
+    /// A model that was closed, and whose run the library has not ended.
+    #[error("a model that was closed is still busy in the library after {seconds} s")]
+    Closing {
+        /// How long it was waited for.
+        seconds: f64,
+    },
 }
 
 impl Error {
@@ -310,6 +316,11 @@ impl Error {
             Self::Busy(BusyWith::Steps) => {
                 Some("End the steps first: with their close(), or a with block.".to_owned())
             }
+            Self::Busy(BusyWith::Closing { .. }) => Some(
+                "The library does not interrupt the computation of a prompt. Try again later, or \
+                 raise open_timeout."
+                    .to_owned(),
+            ),
             Self::OneModelOnly { .. } => Some(
                 "Close that model first, load RKLLM 1.2.2 or later, or give each model a process of \
                  its own."

@@ -32,49 +32,96 @@ fn logprob(row: &[f32], token: usize) -> f64 {
     f64::from(row[token] - top) - sum.ln()
 }
 
-/// Scores the last `continuation` of `ids` by the logits of all of them.
-///
-/// # Errors
-/// [`Error::InvalidArgument`] if there is no token before the continuation, or a token is outside the
-/// vocabulary; [`Error::Run`] if the library gave fewer rows than tokens.
-pub fn score(logits: &FloatBlock, ids: &[i32], continuation: usize) -> Result<Score, Error> {
-    let before = ids.len().saturating_sub(continuation);
-    if before == 0 || continuation == 0 {
-        return Err(Error::invalid_with_hint(
-            "continuation",
-            format!("{before} tokens before it and {continuation} in it"),
-            "Give at least one token of each: a token's probability depends on what is before it.",
-        ));
+/// Scores a continuation by the logits of a run, block by block as they come: no row is kept.
+#[derive(Debug)]
+pub struct Scorer {
+    /// What was before it, and the continuation.
+    ids: Vec<i32>,
+    before: usize,
+    /// How many rows have come.
+    rows: usize,
+    logprobs: Vec<f64>,
+}
+
+impl Scorer {
+    /// For the last `continuation` of `ids`.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] if there is no token before the continuation, or none in it.
+    pub fn new(ids: Vec<i32>, continuation: usize) -> Result<Self, Error> {
+        let before = ids.len().saturating_sub(continuation);
+        if before == 0 || continuation == 0 {
+            return Err(Error::invalid_with_hint(
+                "continuation",
+                format!("{before} tokens before it and {continuation} in it"),
+                "Give at least one token of each: a token's probability depends on what is before it.",
+            ));
+        }
+        Ok(Self {
+            ids,
+            before,
+            rows: 0,
+            logprobs: Vec::with_capacity(continuation),
+        })
     }
-    if logits.kind != RowsKind::Logits || logits.rows() != ids.len() {
-        return Err(Error::Run {
+
+    /// Takes the next rows of logits.
+    ///
+    /// # Errors
+    /// [`Error::InvalidArgument`] for a token outside the vocabulary; [`Error::Run`] if the library gave
+    /// something else than logits, or of more positions than there are tokens.
+    pub fn add(&mut self, logits: &FloatBlock) -> Result<(), Error> {
+        let first = self.rows;
+        self.rows += logits.rows();
+        if logits.kind != RowsKind::Logits || self.rows > self.ids.len() {
+            return Err(self.unfit());
+        }
+        let width = logits.width();
+        logits.with(|values| {
+            for (at, row) in (first..).zip(values.chunks_exact(width)) {
+                // The row of a position tells of the token behind it.
+                let Some(id) = self.ids.get(at + 1).filter(|_| at + 1 >= self.before) else {
+                    continue;
+                };
+                let token = usize::try_from(*id).ok().filter(|id| *id < width);
+                let token = token.ok_or_else(|| {
+                    Error::invalid_with_hint(
+                        "continuation",
+                        format!("{id} is outside the vocabulary of {width}"),
+                        "Use the ids of this model's own tokenizer.",
+                    )
+                })?;
+                self.logprobs.push(logprob(row, token));
+            }
+            Ok(())
+        })
+    }
+
+    /// The score, when all rows have come.
+    ///
+    /// # Errors
+    /// [`Error::Run`] if the library gave fewer rows than tokens.
+    pub fn finish(&self) -> Result<Score, Error> {
+        if self.rows != self.ids.len() {
+            return Err(self.unfit());
+        }
+        Ok(Score {
+            logprobs: self.logprobs.clone(),
+        })
+    }
+
+    fn unfit(&self) -> Error {
+        Error::Run {
             function: "rkllm_run",
             reason: format!(
                 "the library gave logits of {} positions for {} tokens",
-                logits.rows(),
-                ids.len()
+                self.rows,
+                self.ids.len()
             ),
             log: Vec::new(),
             kind: crate::error::ErrorKind::Generation,
-        });
+        }
     }
-    let width = logits.width();
-    let logprobs = logits.with(|values| {
-        (before..ids.len())
-            .map(|at| {
-                let row = &values[(at - 1) * width..at * width];
-                let token = usize::try_from(ids[at]).ok().filter(|id| *id < width);
-                token.map(|token| logprob(row, token)).ok_or_else(|| {
-                    Error::invalid_with_hint(
-                        "continuation",
-                        format!("{} is outside the vocabulary of {width}", ids[at]),
-                        "Use the ids of this model's own tokenizer.",
-                    )
-                })
-            })
-            .collect::<Result<Vec<_>, _>>()
-    })?;
-    Ok(Score { logprobs })
 }
 
 /// How the hidden states of a text become one vector.
@@ -153,30 +200,40 @@ mod tests {
         FloatBlock::new(kind, values.to_vec(), rows)
     }
 
+    fn score(blocks: &[FloatBlock], ids: &[i32], continuation: usize) -> Result<Score, Error> {
+        let mut scorer = Scorer::new(ids.to_vec(), continuation)?;
+        blocks.iter().try_for_each(|block| scorer.add(block))?;
+        scorer.finish()
+    }
+
     #[test]
     fn probabilities_follow_the_softmax() {
         // Equal logits: each of four tokens has a quarter, whatever their size.
-        let logits = block(
+        let row = |logit| block(RowsKind::Logits, 1, &[logit; 4]);
+        let whole = block(
             RowsKind::Logits,
             2,
             &[1e30, 1e30, 1e30, 1e30, 0.0, 0.0, 0.0, 0.0],
         );
-        let score = score(&logits, &[0, 3], 1).unwrap();
-        assert!((score.logprobs[0] - 0.25_f64.ln()).abs() < 1e-12);
-        assert!((score.perplexity() - 4.0).abs() < 1e-9);
+        for blocks in [vec![whole], vec![row(1e30), row(0.0)]] {
+            let score = score(&blocks, &[0, 3], 1).unwrap();
+            assert_eq!(score.logprobs.len(), 1);
+            assert!((score.logprobs[0] - 0.25_f64.ln()).abs() < 1e-12);
+            assert!((score.perplexity() - 4.0).abs() < 1e-9);
+        }
     }
 
     #[test]
     fn what_cannot_be_scored_is_told() {
         let logits = block(RowsKind::Logits, 2, &[0.0; 8]);
         for (ids, continuation) in [(vec![0, 1], 2), (vec![0, 1], 0), (vec![0, 4], 1)] {
-            let error = score(&logits, &ids, continuation).unwrap_err();
+            let error = score(std::slice::from_ref(&logits), &ids, continuation).unwrap_err();
             assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
         }
-        assert!(matches!(
-            score(&logits, &[0, 1, 2], 1),
-            Err(Error::Run { .. })
-        ));
+        for blocks in [vec![logits.clone()], vec![logits.clone(), logits.clone()]] {
+            let error = score(&blocks, &[0, 1, 2], 1).unwrap_err();
+            assert!(matches!(error, Error::Run { .. }), "{error}");
+        }
     }
 
     #[test]

@@ -100,10 +100,10 @@ impl Steps {
             }
             let caller = *self.caller.get_or_insert_with(Caller::thread);
             self.shared.state.check_steps(Some(caller))?;
-            self.shared.state.steps_begin(caller);
+            self.shared.state.steps_begin(caller, &self.rows[0]);
             let begun = self.shared.submit(self.spec.clone(), &self.rows);
             if begun.is_err() {
-                self.shared.state.steps_end(caller);
+                self.shared.state.steps_end(&self.rows[0]);
             }
             self.begun = begun.is_ok();
             return begun;
@@ -139,8 +139,8 @@ impl Steps {
         self.shared.resume(spec, &self.rows)
     }
 
-    /// The token that the model has computed, without waiting. Its text may be empty, where it
-    /// completes no character.
+    /// The token that the model has computed, without waiting: there when the library has paused, so
+    /// that it can be asked and advanced at once. Its text may be empty, where it completes no character.
     pub fn poll(&mut self) -> Poll<Chunk> {
         match self.stream.poll_token() {
             Poll::Ready((text, token_id)) => {
@@ -168,13 +168,7 @@ impl Steps {
         self.advance(input).map_err(Arc::new)?;
         loop {
             match self.poll() {
-                Poll::Ready(chunk) => {
-                    // The library is still on its way out of the run; what follows needs it paused.
-                    while !self.is_paused() && !self.handle().has_ended() {
-                        let _ = self.handle().wait(Duration::from_secs(1));
-                    }
-                    return Ok(Some(chunk));
-                }
+                Poll::Ready(chunk) => return Ok(Some(chunk)),
                 Poll::Ended(Ok(())) => return Ok(None),
                 Poll::Ended(Err(error)) => return Err(error),
                 Poll::Nothing => {
@@ -212,9 +206,7 @@ impl Steps {
 
     fn end(&mut self) {
         if self.begun && !self.handle().is_forked() && !std::mem::replace(&mut self.over, true) {
-            if let Some(caller) = self.caller {
-                self.shared.state.steps_end(caller);
-            }
+            self.shared.state.steps_end(&self.rows[0]);
             self.shared.look();
         }
     }

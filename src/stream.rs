@@ -3,18 +3,21 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::actor::deadlines;
 use crate::callback::FloatBlock;
 use crate::delivery::{Batch, Delivery, Taken};
 use crate::desk::DeskHandle;
 use crate::error::Error;
 use crate::loader::host::fork;
 use crate::loader::host::wake::WakePair;
+use crate::model::Keeper;
 use crate::output::{Chunk, Ending, FinishReason, Generation};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
 
-/// The pieces of an answer; dropping it cancels the run.
+/// The pieces of an answer; dropping it cancels the run. The model stays open for it until its end has
+/// been read.
 pub struct TokenStream {
     handle: StreamHandle,
     batch: Batch,
@@ -24,6 +27,8 @@ pub struct TokenStream {
     /// What was read before `batch`.
     read: Vec<Batch>,
     wake: Option<WakePair>,
+    /// The model stays open until the run's end has been read.
+    keeper: Option<Arc<Keeper>>,
 }
 
 /// A run's buffer, for waiting and cancelling from any thread.
@@ -51,6 +56,14 @@ impl StreamHandle {
     pub fn cancel(&self) {
         if self.forks == fork::generation() {
             self.delivery.cancel();
+        }
+    }
+
+    /// Says that the reader was cancelled while it waited. Unless one reads or waits again within 100 ms,
+    /// the run is cancelled.
+    pub fn leave(&self) {
+        if self.forks == fork::generation() {
+            deadlines::left(&self.delivery);
         }
     }
 
@@ -90,7 +103,12 @@ impl StreamHandle {
 }
 
 impl TokenStream {
-    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64, desk: DeskHandle) -> Self {
+    pub(crate) fn new(
+        delivery: Arc<Delivery>,
+        forks: u64,
+        desk: DeskHandle,
+        keeper: Arc<Keeper>,
+    ) -> Self {
         Self {
             handle: StreamHandle {
                 delivery,
@@ -102,6 +120,7 @@ impl TokenStream {
             begin: 0,
             read: Vec::new(),
             wake: None,
+            keeper: Some(keeper),
         }
     }
 
@@ -157,11 +176,11 @@ impl TokenStream {
         match self.handle.delivery.take_rows() {
             None => Poll::Nothing,
             Some(Ok(block)) => Poll::Ready(block),
-            Some(Err(ending)) => Poll::Ended(
-                ending
-                    .outcome
-                    .map(|reason| reason == FinishReason::Cancelled),
-            ),
+            Some(Err(ending)) => {
+                self.keeper = None;
+                let cancelled = |reason| reason == FinishReason::Cancelled;
+                Poll::Ended(ending.outcome.map(cancelled))
+            }
         }
     }
 
@@ -184,7 +203,11 @@ impl TokenStream {
         }
         self.next = 0;
         self.begin = 0;
-        self.handle.delivery.take(&mut self.batch)
+        let taken = self.handle.delivery.take(&mut self.batch);
+        if matches!(taken, Taken::Ended(_)) {
+            self.keeper = None;
+        }
+        taken
     }
 
     /// Takes all that has come without handing it out: for [`TokenStream::generation`].

@@ -323,7 +323,7 @@ class Awaiting(Measuring, Keeping):
         Raises:
             RkllmError: As for :meth:`embed`.
         """
-        from ._aio import all_finished
+        from ._aio import all_finished, elsewhere
 
         _native.check_pooling(pooling, normalize)
         single, inputs = _inputs(texts)
@@ -331,7 +331,7 @@ class Awaiting(Measuring, Keeping):
         for padded, wanted in self._groups(inputs):
             streams = self._rows(padded, logits=False, timeout=timeout, lora=lora)
             states += (await all_finished(streams))[:wanted]
-        return _native.pool(states, pooling, normalize, single)
+        return await elsewhere(_native.pool, states, pooling, normalize, single)
 
     async def ascore(
         self,
@@ -355,10 +355,15 @@ class Awaiting(Measuring, Keeping):
         Raises:
             RkllmError: As for :meth:`score`.
         """
+        from ._aio import elsewhere
+
         before = await self._aids("prompt", prompt, leading=True)
         after = await self._aids("continuation", continuation, leading=False)
-        logits = await self.alogits(Tokens(before + after), timeout=timeout, lora=lora)
-        return Score(after, _native.logprobs(logits, before + after, len(after)))
+        scorer = _native.Scorer(before + after, len(after))
+        async with self.stream_logits(Tokens(before + after), timeout=timeout, lora=lora) as stream:
+            async for logits in stream:
+                await elsewhere(scorer.add, logits)
+        return Score(after, scorer.logprobs())
 
     async def _aids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
         from ._aio import done

@@ -334,8 +334,10 @@ class Measuring(Generating):
         """
         before = self._ids("prompt", prompt, leading=True)
         after = self._ids("continuation", continuation, leading=False)
-        logits = self.logits(Tokens(before + after), timeout=timeout, lora=lora)
-        return Score(after, _native.logprobs(logits, before + after, len(after)))
+        scorer = _native.Scorer(before + after, len(after))
+        for logits in self.stream_logits(Tokens(before + after), timeout=timeout, lora=lora):
+            scorer.add(logits)
+        return Score(after, scorer.logprobs())
 
     def _ids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
         own = self._own_ids(name, text)

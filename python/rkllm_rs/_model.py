@@ -64,6 +64,7 @@ class RKLLM(Awaiting):
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        open_timeout: float | None = 60.0,
     ) -> None:
         """Opens library and model (``rkllm_init``); returns when the model is loaded.
 
@@ -98,6 +99,8 @@ class RKLLM(Awaiting):
                 Called on the thread that waits for the model.
             embedder: Gives embeddings of tokens, float32 (n, width), for models exported without an
                 embedding layer; from 1.3.0. Called likewise.
+            open_timeout: How many seconds to wait for a model that was closed and is still busy in the
+                library; ``None`` waits without limit.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
@@ -105,7 +108,7 @@ class RKLLM(Awaiting):
             UnsupportedFeatureError: A setting that the loaded release does not have.
             ModelError: The model could not be opened; ``ModelNotFoundError``, ``ModelFormatError``,
                 ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError`` say more.
-            BusyError: A second model, with a release before 1.2.2.
+            BusyError: A second model, with a release before 1.2.2; or ``open_timeout`` has passed.
             InvalidArgumentError: A value that can never be right (also a ``ValueError``).
             InvalidTypeError: A value of the wrong type (also a ``TypeError``).
         """
@@ -133,6 +136,7 @@ class RKLLM(Awaiting):
             template=template,
             tokenizer=tokenizer,
             embedder=embedder,
+            open_timeout=open_timeout,
         )
         self._model: _native.Model = opening.result()
         advice = _advice(self._model)
@@ -165,6 +169,7 @@ class RKLLM(Awaiting):
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        open_timeout: float | None = 60.0,
     ) -> Self:
         """Opens library and model for an event loop: ``llm = await RKLLM.aopen(...)``.
 
@@ -193,6 +198,7 @@ class RKLLM(Awaiting):
             template: As for the class.
             tokenizer: As for the class.
             embedder: As for the class.
+            open_timeout: As for the class.
 
         Returns:
             The model, open; for ``async with`` as well.
@@ -231,6 +237,7 @@ class RKLLM(Awaiting):
             template=template,
             tokenizer=tokenizer,
             embedder=embedder,
+            open_timeout=open_timeout,
         )
         opened = await done(opening)
         advice = _advice(opened)

@@ -32,6 +32,7 @@ __all__ = [
     "PerfStats",
     "Runtime",
     "SamplingParams",
+    "Scorer",
     "Steps",
     "TextStream",
     "TokenStream",
@@ -46,7 +47,6 @@ __all__ = [
     "check_pooling",
     "find_library",
     "known_libraries",
-    "logprobs",
     "pool",
     "resolve",
     "shut_down",
@@ -123,6 +123,7 @@ class _OpenSettings(TypedDict, total=False):
     template: Literal["model", "raw"] | tuple[str, str, str]
     tokenizer: Callable[[str], Iterable[int]] | None
     embedder: Callable[[list[int]], _Floats] | None
+    open_timeout: float | None
 
 class _Layout(TypedDict):
     size: int
@@ -588,6 +589,20 @@ class TokenStream:
     def __next__(self) -> Chunk: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, Chunk]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
     def texts(self) -> TextStream:
         """Returns the same stream, giving plain ``str``."""
     def cancel(self) -> None:
@@ -595,6 +610,10 @@ class TokenStream:
 
         Iteration then ends normally, and the finish reason is ``"cancelled"``.
         """
+    def close(self) -> None:
+        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
         """Waits for the end and returns the whole answer, pieces that were read before included.
 
@@ -612,6 +631,8 @@ class TokenStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""
@@ -621,6 +642,8 @@ class TokenStream:
         Raises:
             OSError: The system has no descriptor to give.
         """
+    def _is_long(self) -> bool:
+        """Returns false: its :meth:`result` never takes longer than an event loop should wait."""
     def _finished(self) -> tuple[Generation] | None:
         """Returns what :meth:`result` would, if the run has ended."""
 
@@ -632,8 +655,26 @@ class TextStream:
     def __next__(self) -> str: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, str]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
     def cancel(self) -> None:
         """Ends the run, as ``TokenStream.cancel``."""
+    def close(self) -> None:
+        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
         """Waits for the end and returns the whole answer, as ``TokenStream.result``.
 
@@ -646,6 +687,8 @@ class TextStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""
@@ -668,8 +711,26 @@ class ArrayStream:
     def __next__(self) -> FloatArray: ...
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Coroutine[Any, Any, FloatArray]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
     def cancel(self) -> None:
         """Ends the run (``rkllm_abort``), from any thread; iteration then ends normally."""
+    def close(self) -> None:
+        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
     def result(self) -> FloatArray:
         """Waits for the end and returns all rows that were not read, in one array.
 
@@ -684,6 +745,8 @@ class ArrayStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""
@@ -693,8 +756,25 @@ class ArrayStream:
         Raises:
             OSError: The system has no descriptor to give.
         """
+    def _is_long(self) -> bool:
+        """Whether the run has ended, and :meth:`result` copies more than an event loop should wait for."""
     def _finished(self) -> tuple[FloatArray] | None:
         """Returns what :meth:`result` would, if the run has ended."""
+
+@final
+class Scorer:
+    """How likely a model holds the last tokens of a text, from its logits as they come."""
+
+    def __new__(cls, ids: Sequence[int], continuation: int) -> Self:
+        """Prepares for the last ``continuation`` of ``ids``.
+
+        Raises:
+            InvalidArgumentError: No token before the continuation, or none in it.
+        """
+    def add(self, logits: FloatArray) -> None:
+        """Takes the next rows; computes for long, without holding the interpreter."""
+    def logprobs(self) -> list[float]:
+        """Returns the natural logarithm of each token's probability, when all rows have come."""
 
 @final
 class Steps:
@@ -717,6 +797,13 @@ class Steps:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
     def send(self, input: _Input | None) -> Chunk:  # noqa: A002 - the field's word
         """Lets the model go on with other input than the token it has just given; returns the next.
 
@@ -746,6 +833,8 @@ class Steps:
         """
     def close(self) -> None:
         """Ends the steps, from any thread; again, or after the end, it does nothing."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
     def cancel(self) -> None:
         """Ends the steps, as :meth:`close`."""
     def result(self) -> Generation:
@@ -761,6 +850,8 @@ class Steps:
         Raises:
             StopAsyncIteration: The answer has ended.
         """
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""
@@ -1048,9 +1139,6 @@ def pool(
     single: bool,
 ) -> FloatArray:
     """Makes one vector of each array of hidden states, one below the other; a single one as a vector."""
-
-def logprobs(logits: FloatArray, ids: Sequence[int], continuation: int) -> list[float]:
-    """Returns natural logarithms of the probabilities of the last ``continuation`` of ``ids``."""
 
 def shut_down() -> bool:
     """Closes all models; true when the library has let go of them."""

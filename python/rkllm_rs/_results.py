@@ -9,6 +9,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
+    from typing_extensions import Self
+
     _Result_co = TypeVar("_Result_co", covariant=True)
 
     class _Row(Protocol[_Result_co]):
@@ -67,6 +69,30 @@ class BatchStream:
         for stream in self._streams:
             stream.cancel()
 
+    def close(self) -> None:
+        """Ends all rows, as :meth:`cancel` does; leaving a ``with`` block calls it."""
+        self.cancel()
+
+    async def aclose(self) -> None:
+        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: object
+    ) -> None:
+        self.close()
+
     def results(self) -> list[Generation]:
         """Waits for the end of all rows.
 
@@ -81,6 +107,10 @@ class BatchStream:
 
     def __repr__(self) -> str:
         return f"<rkllm_rs.BatchStream of {len(self)} rows>"
+
+
+if not TYPE_CHECKING:
+    Self = BatchStream  # for typing.get_type_hints()
 
 
 class Score:

@@ -3,6 +3,7 @@
 //! Requests are plain owned data, and so is what comes back, so that the same messages can cross to
 //! another process one day.
 
+pub(crate) mod deadlines;
 pub(crate) mod registry;
 mod serve;
 mod state;
@@ -126,7 +127,7 @@ impl Shared {
         runs.retain(|run| run.upgrade().is_some_and(|run| !run.has_ended()));
         for row in rows.iter() {
             runs.push(Arc::downgrade(row));
-            self.watch.mind(row);
+            deadlines::mind(row);
         }
         self.send_run(spec, rows)
     }
@@ -194,6 +195,7 @@ pub(crate) fn start(
     path: PathBuf,
     config: ModelConfig,
 ) -> Result<(Arc<Shared>, Answer<Opened>), Error> {
+    deadlines::start()?;
     let (inbox, messages) = channel();
     let shared = Arc::new(Shared {
         only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::Shared;
-use crate::error::Error;
+use crate::error::{BusyWith, Error};
 use crate::loader::host;
 
-/// How long a model that is being closed can hold up the opening of another.
-const CLOSING: Duration = Duration::from_secs(10);
+/// How often one that waits for another model looks whether it is still wanted itself.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for runs to obey their abort.
 const EXIT: Duration = Duration::from_secs(2);
 
@@ -53,18 +53,28 @@ fn live() -> Vec<Arc<Shared>> {
 }
 
 /// Waits until the models that are being closed are gone, or `new` is closed itself.
-pub(super) fn wait_for_closing(new: &Arc<Shared>) {
+///
+/// # Errors
+/// [`Error::Busy`] when `limit` has passed first: the library is not asked to open a model beside a run
+/// of one that was closed (hazards M6 and N4).
+pub(super) fn wait_for_closing(new: &Arc<Shared>, limit: Duration) -> Result<(), Error> {
     let start = Instant::now();
     for model in live() {
         if Arc::ptr_eq(&model, new) || !model.is_closed() {
             continue;
         }
-        while start.elapsed() < CLOSING && !new.is_closed() {
-            if model.gone.wait(Duration::from_millis(20)) {
+        while !new.is_closed() {
+            let left = limit.saturating_sub(start.elapsed());
+            if model.gone.wait(left.min(LOOK)) {
                 break;
+            }
+            if left.is_zero() {
+                let seconds = limit.as_secs_f64();
+                return Err(Error::Busy(BusyWith::Closing { seconds }));
             }
         }
     }
+    Ok(())
 }
 
 /// Since when the library does not let go, so that the end of the process does not wait for it twice.

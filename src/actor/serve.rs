@@ -31,9 +31,15 @@ pub(super) fn live(
     report: Giver<Opened>,
 ) {
     // Models that were closed before are let go of first: there may be memory for one only.
-    registry::wait_for_closing(shared);
+    let waited = registry::wait_for_closing(shared, config.open_timeout());
     if shared.is_closed() {
         return shared.gone.set();
+    }
+    if let Err(error) = waited {
+        shared.closed.store(true, Ordering::Release);
+        shared.gone.set();
+        report.give(Err(error), Side::Vendor);
+        return;
     }
     match NativeModel::open(
         runtime,
@@ -191,7 +197,11 @@ impl Actor<'_> {
                 rows[0].rest();
             }
             Ok(RunEnd::Paused) => self.model.end_pause(),
-            Ok(RunEnd::Over) => rows.iter().for_each(|row| row.end(Ok(()))),
+            Ok(RunEnd::Over) => {
+                // It may have ended in a pause.
+                self.model.end_pause();
+                rows.iter().for_each(|row| row.end(Ok(())));
+            }
             Err(error) => {
                 self.model.end_pause();
                 let error = Arc::new(error);

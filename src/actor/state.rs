@@ -2,10 +2,12 @@
 
 use std::ffi::CString;
 use std::path::PathBuf;
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
 use crate::abi::Generation;
+use crate::delivery::Delivery;
 use crate::error::{BusyWith, Error};
 use crate::info::ModelInfo;
 
@@ -72,8 +74,8 @@ pub(crate) struct State {
     pub(crate) template: Mutex<Template>,
     /// Loaded adapters, and those that are being loaded.
     loras: Mutex<Vec<(LoraAdapter, bool)>>,
-    /// Who is in the middle of steps.
-    steps: Mutex<Vec<Caller>>,
+    /// Who is in the middle of steps, and of which run.
+    steps: Mutex<Vec<(Caller, Weak<Delivery>)>>,
 }
 
 impl Template {
@@ -147,8 +149,14 @@ impl State {
 
     /// Refuses a run for one who is in the middle of steps, and would wait for himself.
     pub(crate) fn check_steps(&self, caller: Option<Caller>) -> Result<(), Error> {
-        let steps = self.steps.lock();
-        if !steps.is_empty() && steps.contains(&caller.unwrap_or_else(Caller::thread)) {
+        let mut steps = self.steps.lock();
+        // Steps can end without their reader: by a deadline, or when it was cancelled.
+        steps.retain(|(_, run)| run.upgrade().is_some_and(|run| !run.has_ended()));
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let caller = caller.unwrap_or_else(Caller::thread);
+        if steps.iter().any(|(owner, _)| *owner == caller) {
             return Err(Error::Busy(BusyWith::Steps));
         }
         Ok(())
@@ -159,14 +167,12 @@ impl State {
         !self.steps.lock().is_empty()
     }
 
-    pub(crate) fn steps_begin(&self, caller: Caller) {
-        self.steps.lock().push(caller);
+    pub(crate) fn steps_begin(&self, caller: Caller, run: &Arc<Delivery>) {
+        self.steps.lock().push((caller, Arc::downgrade(run)));
     }
 
-    pub(crate) fn steps_end(&self, caller: Caller) {
-        let mut steps = self.steps.lock();
-        if let Some(at) = steps.iter().position(|owner| *owner == caller) {
-            steps.swap_remove(at);
-        }
+    pub(crate) fn steps_end(&self, run: &Arc<Delivery>) {
+        let ended = Arc::as_ptr(run);
+        self.steps.lock().retain(|(_, one)| one.as_ptr() != ended);
     }
 }

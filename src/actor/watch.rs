@@ -1,25 +1,22 @@
-//! Watches a model's runs from beside: asks the library to abort, and ends runs whose deadline is over.
+//! Asks the library to abort a model's runs, from beside.
 //!
-//! `rkllm_abort` may only be called from another thread than the run's, may be ignored for seconds,
-//! and may be lost when it comes before the library has really begun. So one thread asks, and asks
-//! again, until the run is over.
+//! `rkllm_abort` may only be called from another thread than the run's, may block or be ignored for
+//! seconds, and may be lost when it comes before the library has really begun. So one thread for each
+//! model asks, and asks again after a growing pause, until the run is over. It does nothing else.
 
-use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
 use crate::callback::Aborter;
-use crate::delivery::{Delivery, Rows};
+use crate::delivery::Rows;
 
-/// How often an abort that has not worked yet is asked for again.
-const AGAIN: Duration = Duration::from_millis(20);
+/// How soon an abort that has not worked yet is asked for again: first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 #[derive(Default)]
 struct State {
-    deadlines: Vec<(Instant, f64, Weak<Delivery>)>,
     current: Option<Rows>,
-    poked: bool,
     quit: bool,
 }
 
@@ -33,19 +30,9 @@ pub(crate) struct Watch {
 impl Watch {
     /// Something wants an abort: look now.
     pub(crate) fn poke(&self) {
-        self.state.lock().poked = true;
+        // Under the lock, so that the thread either sees the wish or is asleep already.
+        let _state = self.state.lock();
         self.changed.notify_one();
-    }
-
-    /// Ends `delivery` when its deadline is over, from now on, queued or running.
-    pub(crate) fn mind(&self, delivery: &Arc<Delivery>) {
-        if let Some((at, seconds)) = delivery.deadline {
-            self.state
-                .lock()
-                .deadlines
-                .push((at, seconds, Arc::downgrade(delivery)));
-            self.changed.notify_one();
-        }
     }
 
     /// The run that the library is in.
@@ -62,46 +49,28 @@ impl Watch {
     /// The thread's work.
     pub(crate) fn watch(&self, aborter: &Aborter) {
         let mut state = self.state.lock();
+        // The run that was asked to abort, when it is asked again, and the pause until then.
+        let mut asked: Option<(u64, Instant, Duration)> = None;
         while !state.quit {
-            state.poked = false;
-            let now = Instant::now();
-            let mut due = Vec::new();
-            state
-                .deadlines
-                .retain(|(at, seconds, delivery)| match delivery.upgrade() {
-                    Some(delivery) if *at <= now => {
-                        due.push((delivery, *seconds));
-                        false
-                    }
-                    Some(delivery) => !delivery.has_ended(),
-                    None => false,
-                });
-            let abort = state.current.clone().filter(abort_wanted);
-            let next = state.deadlines.iter().map(|(at, ..)| *at).min();
-            if !due.is_empty() || abort.is_some() {
-                // Neither call may be made under the lock: both sides poke, and the library's abort
-                // may take its time.
-                drop(state);
-                for (delivery, seconds) in due {
-                    delivery.expire(seconds);
+            let Some(rows) = state.current.clone().filter(abort_wanted) else {
+                asked = None;
+                self.changed.wait(&mut state);
+                continue;
+            };
+            let run = rows[0].run();
+            let pause = match asked {
+                Some((same, at, _)) if same == run && Instant::now() < at => {
+                    self.changed.wait_until(&mut state, at);
+                    continue;
                 }
-                if let Some(rows) = &abort {
-                    aborter.abort(rows[0].run());
-                }
-                state = self.state.lock();
-            }
-            if state.quit {
-                return;
-            }
-            let again = abort.map(|_| Instant::now() + AGAIN);
-            match [next, again].into_iter().flatten().min() {
-                // A poke that has just come is looked at at once, unless it only repeats the abort.
-                _ if state.poked && again.is_none() => {}
-                Some(until) => {
-                    self.changed.wait_until(&mut state, until);
-                }
-                None => self.changed.wait(&mut state),
-            }
+                Some((same, _, pause)) if same == run => AGAIN.1.min(pause * 2),
+                _ => AGAIN.0,
+            };
+            // Not under the lock: whoever pokes must not wait for the library.
+            drop(state);
+            aborter.abort(run);
+            state = self.state.lock();
+            asked = Some((run, Instant::now() + pause, pause));
         }
     }
 }

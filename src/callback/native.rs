@@ -195,8 +195,10 @@ impl NativeModel {
             )
         };
         let aborting = rows.iter().any(|row| row.abort_wanted());
-        self.paused = code == 0 && first.has_paused();
-        let last = if code == 0 && !self.paused {
+        let (paused, said_over) = first.has_paused();
+        self.paused = code == 0 && paused;
+        let goes_on = self.paused && !said_over;
+        let last = if code == 0 && !goes_on {
             first.wait_for_last_call(if aborting {
                 LAST_CALL_ABORTED
             } else {
@@ -210,7 +212,7 @@ impl NativeModel {
         Slots::release(slot);
         host::log_sync();
         let reason = match (code, last) {
-            (0, _) if self.paused => return Ok(RunEnd::Paused),
+            (0, _) if goes_on => return Ok(RunEnd::Paused),
             (0, Some(LastCall::Finish(_))) => return Ok(RunEnd::Over),
             (0, None) if aborting => return Ok(RunEnd::Over),
             (0, Some(LastCall::Error)) => "the library reported an error".to_owned(),

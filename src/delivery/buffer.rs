@@ -101,7 +101,11 @@ pub(super) struct Inner {
     pub(super) resting: bool,
     /// The library asks something.
     pub(super) poked: bool,
-    pub(super) sleepers: usize,
+    /// Its reader takes one token at a time, each only when the library has paused after it.
+    pub(super) stepping: bool,
+    /// The reader was cancelled while it waited, and has not come back since; which time that was.
+    pub(super) left: Option<u64>,
+    pub(super) times_left: u64,
     pub(super) loop_waits: bool,
     pub(super) wake: Option<WakePair>,
 }
@@ -144,10 +148,14 @@ impl Inner {
 
     /// Whether there is something for the reader.
     pub(super) fn ready(&self) -> bool {
-        !self.pending.text.is_empty()
-            || self.ending.is_some()
+        self.ending.is_some()
             || self.resting
             || self.poked
-            || !self.blocks.is_empty()
+            || !self.stepping && (!self.pending.text.is_empty() || !self.blocks.is_empty())
+    }
+
+    /// Whether what has come may be taken: of steps only when the library has paused.
+    pub(super) fn may_take(&self) -> bool {
+        !self.stepping || self.resting || self.ending.is_some()
     }
 }

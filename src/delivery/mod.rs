@@ -82,8 +82,12 @@ impl Delivery {
     pub(crate) fn new(run: u64, terms: Terms, watch: Arc<Watch>) -> Arc<Self> {
         let submitted = Instant::now();
         let timeout = terms.timeout;
+        let inner = Inner {
+            stepping: terms.stepping,
+            ..Inner::default()
+        };
         Arc::new(Self {
-            inner: Mutex::default(),
+            inner: Mutex::new(inner),
             arrived: Condvar::new(),
             called: Condvar::new(),
             watch,
@@ -170,7 +174,8 @@ impl Delivery {
             }
         }
         let verdict = self.verdict(&mut inner);
-        if length > 0 {
+        // A step is there when the library has paused: `rest` wakes its reader.
+        if length > 0 && !self.terms.stepping {
             self.wake(inner, Side::Vendor);
         }
         verdict
@@ -367,18 +372,35 @@ impl Delivery {
         self.stop(Ok(FinishReason::Cancelled), side);
     }
 
-    /// [`Self::stop`] for a model that is being closed: a run that has not begun has no answer at all.
+    /// [`Self::stop`] for a model that is being closed.
     pub(crate) fn close(&self) {
-        let begun = self.inner.lock().started.is_some();
-        let outcome = if begun {
-            Ok(FinishReason::Cancelled)
-        } else {
-            Err(Arc::new(Error::Closed))
-        };
-        self.stop(outcome, Side::Host);
+        self.stop(Err(Arc::new(Error::Closed)), Side::Host);
     }
 
-    /// [`Self::stop`] for a deadline that has passed.
+    /// The reader was cancelled while it waited. Gives the number of this time, for
+    /// [`Self::end_if_left`]; none where there is nothing left to end.
+    pub(crate) fn leave(&self) -> Option<u64> {
+        let mut inner = self.inner.lock();
+        if inner.ending.is_some() {
+            return None;
+        }
+        inner.times_left += 1;
+        inner.left = Some(inner.times_left);
+        inner.left
+    }
+
+    /// [`Self::cancel`], if the reader has not come back since it left for that time.
+    pub(crate) fn end_if_left(&self, time: u64) {
+        let mut inner = self.inner.lock();
+        if inner.ending.is_some() || inner.left != Some(time) {
+            return;
+        }
+        self.finish(&mut inner, Ok(FinishReason::Cancelled));
+        self.wake(inner, Side::Vendor);
+        self.want_abort();
+    }
+
+    /// [`Self::stop`] for a run whose deadline has passed.
     pub(crate) fn expire(&self, seconds: f64) {
         self.stop(Err(Arc::new(Error::Timeout { seconds })), Side::Vendor);
     }
@@ -390,9 +412,11 @@ impl Delivery {
         self.wake(inner, Side::Vendor);
     }
 
-    /// Whether the library was told to pause in this run, and has called back with nothing after it.
-    pub(crate) fn has_paused(&self) -> bool {
-        self.inner.lock().pausing
+    /// Whether the library was told to pause in this run; and whether it has said since that the run is
+    /// over, which ends the steps: there is nothing to go on with.
+    pub(crate) fn has_paused(&self) -> (bool, bool) {
+        let inner = self.inner.lock();
+        (inner.pausing, inner.last_call.is_some())
     }
 
     /// Whether the run waits for what it is to go on with.
@@ -429,10 +453,8 @@ impl Delivery {
 
     #[inline]
     fn wake(&self, mut inner: MutexGuard<'_, Inner>, side: Side) {
-        if inner.sleepers > 0 {
-            inner.sleepers = 0;
-            self.arrived.notify_all();
-        }
+        // Costs next to nothing while nobody sleeps.
+        self.arrived.notify_all();
         if inner.loop_waits {
             inner.loop_waits = false;
             if let Some(wake) = inner.wake {

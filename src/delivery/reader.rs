@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use parking_lot::MutexGuard;
 
 use super::Delivery;
-use super::buffer::{Batch, Inner};
+use super::buffer::Batch;
 use crate::callback::FloatBlock;
 use crate::loader::host::wake::WakePair;
 use crate::output::Ending;
@@ -30,6 +30,10 @@ impl Delivery {
     pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
         batch.clear();
         let mut inner = self.inner.lock();
+        inner.left = None;
+        if !inner.may_take() {
+            return Taken::Nothing;
+        }
         if !inner.pending.is_empty() {
             std::mem::swap(&mut inner.pending, batch);
             return Taken::Some;
@@ -43,6 +47,7 @@ impl Delivery {
     /// Rows that have come, one callback's after the other; `None` when there are none yet.
     pub(crate) fn take_rows(&self) -> Option<Result<FloatBlock, Ending>> {
         let mut inner = self.inner.lock();
+        inner.left = None;
         match inner.blocks.pop_front() {
             Some(block) => Some(Ok(block)),
             None => inner.ending.clone().map(Err),
@@ -59,33 +64,21 @@ impl Delivery {
 
     /// Sleeps until there is something to take; false when `limit` has passed first.
     pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
         self.await_arrival();
         let mut inner = self.inner.lock();
-        let ready = |inner: &mut Inner| {
-            inner.ready() && {
-                inner.poked = false;
-                true
-            }
-        };
-        if ready(&mut inner) {
-            return true;
-        }
-        inner.sleepers += 1;
-        let until = Instant::now() + limit;
+        inner.left = None;
         loop {
+            if inner.ready() {
+                inner.poked = false;
+                return true;
+            }
             let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
             if self.arriving.load(Ordering::Acquire) {
                 MutexGuard::unlocked(&mut inner, || self.await_arrival());
             }
-            if ready(&mut inner) {
-                return true;
-            }
-            if timed_out {
-                inner.sleepers = inner.sleepers.saturating_sub(1);
+            if timed_out && !inner.ready() {
                 return false;
-            }
-            if inner.sleepers == 0 {
-                inner.sleepers = 1;
             }
         }
     }
@@ -94,6 +87,7 @@ impl Delivery {
     pub(crate) fn arm(&self, wake: WakePair) -> bool {
         self.await_arrival();
         let mut inner = self.inner.lock();
+        inner.left = None;
         if inner.ready() {
             inner.poked = false;
             return true;

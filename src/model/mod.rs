@@ -16,6 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use crate::actor::{self, Opened, Shared};
 use crate::answer::Answer;
 use crate::config::{Effective, ModelConfig};
@@ -30,7 +32,8 @@ const CLOSE: Duration = Duration::from_millis(50);
 
 /// An open model (`LLMHandle`).
 ///
-/// Runs on one model are served in turn, in the order of the calls. Dropping it closes it.
+/// Runs on one model are served in turn, in the order of the calls. It is closed when it and all
+/// streams of runs that have not ended are dropped.
 ///
 /// ```no_run
 /// use rkllm_rs::{GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime};
@@ -53,14 +56,32 @@ pub struct Model {
     pub(crate) effective: Effective,
     runs: AtomicU64,
     forks: u64,
+    keeper: Arc<Keeper>,
+}
+
+/// Closes a model when the last one who needs it open is dropped: the [`Model`] itself, and the readers
+/// of its runs until these have ended.
+pub(crate) struct Keeper {
+    shared: Arc<Shared>,
+    forks: u64,
+}
+
+impl Drop for Keeper {
+    /// As [`Model::close`], without waiting.
+    fn drop(&mut self) {
+        if self.forks == fork::generation() {
+            self.shared.close();
+        }
+    }
 }
 
 /// A model that is being opened; dropping it gives up, and what the library then has is destroyed.
 pub struct Opening {
     runtime: Arc<Runtime>,
     path: PathBuf,
-    shared: Option<Arc<Shared>>,
+    shared: Mutex<Option<Arc<Shared>>>,
     opened: Answer<Opened>,
+    forks: u64,
 }
 
 impl Opening {
@@ -68,19 +89,24 @@ impl Opening {
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn wait(&mut self, limit: Duration) -> Option<Result<Model, Error>> {
+    pub fn wait(&self, limit: Duration) -> Option<Result<Model, Error>> {
         let opened = match self.opened.wait(limit)? {
             Err(error) => return Some(Err(error)),
             Ok(opened) => opened,
         };
-        let shared = self.shared.take()?;
+        let shared = self.shared.lock().take()?;
+        let forks = fork::generation();
         Some(Ok(Model {
             runtime: Arc::clone(&self.runtime),
-            path: std::mem::take(&mut self.path),
+            path: self.path.clone(),
+            keeper: Arc::new(Keeper {
+                shared: Arc::clone(&shared),
+                forks,
+            }),
             shared,
             effective: opened.effective,
             runs: AtomicU64::new(0),
-            forks: fork::generation(),
+            forks,
         }))
     }
 }
@@ -90,21 +116,25 @@ impl Opening {
     ///
     /// # Errors
     /// When the system has no descriptor to give.
-    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+    pub fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
         self.opened.arm()
     }
 
     /// Where questions of the library are answered while the model is opened.
     #[must_use]
     pub fn desk(&self) -> Option<DeskHandle> {
-        self.shared.as_ref().map(|shared| DeskHandle(shared.desk))
+        let shared = self.shared.lock();
+        shared.as_ref().map(|shared| DeskHandle(shared.desk))
     }
 }
 
 impl Drop for Opening {
     fn drop(&mut self) {
-        if let Some(shared) = &self.shared {
-            shared.close();
+        // In a forked child it is the parent's, and any lock may be held for ever.
+        if self.forks == fork::generation() {
+            if let Some(shared) = self.shared.get_mut() {
+                shared.close();
+            }
         }
     }
 }
@@ -122,7 +152,7 @@ impl Model {
         path: impl AsRef<Path>,
         config: ModelConfig,
     ) -> Result<Self, Error> {
-        let mut opening = Self::begin_open(runtime, path, config)?;
+        let opening = Self::begin_open(runtime, path, config)?;
         loop {
             if let Some(opened) = opening.wait(Duration::from_secs(3600)) {
                 return opened;
@@ -146,8 +176,9 @@ impl Model {
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path,
-            shared: Some(shared),
+            shared: Mutex::new(Some(shared)),
             opened,
+            forks: fork::generation(),
         })
     }
 
@@ -214,14 +245,5 @@ impl Model {
             return Err(Error::Closed);
         }
         self.shared.desk.check_callbacks()
-    }
-}
-
-impl Drop for Model {
-    /// As [`Model::close`], without waiting.
-    fn drop(&mut self) {
-        if self.forks == fork::generation() {
-            self.shared.close();
-        }
     }
 }

@@ -1,9 +1,10 @@
 //! Calls that do not run the model: caches, adapters, templates.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, LoraAdapter, Model};
+use super::{Caller, Keeper, LoraAdapter, Model};
 use crate::abi::Generation;
 use crate::actor::{Reply, Request, Template};
 use crate::answer::Answer;
@@ -16,6 +17,8 @@ use crate::input::{CrossAttention, c_text};
 pub struct Pending {
     answer: Answer<Reply>,
     desk: DeskHandle,
+    /// The model stays open for it.
+    _keeper: Arc<Keeper>,
 }
 
 impl Pending {
@@ -32,7 +35,7 @@ impl Pending {
     ///
     /// # Errors
     /// When the system has no descriptor to give.
-    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+    pub fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
         self.answer.arm()
     }
 
@@ -66,6 +69,7 @@ impl Model {
         Ok(Pending {
             answer: self.shared.ask(request)?,
             desk: self.desk(),
+            _keeper: Arc::clone(&self.keeper),
         })
     }
 

@@ -151,7 +151,12 @@ impl Model {
     }
 
     fn token_stream(&self, row: &Arc<Delivery>) -> TokenStream {
-        TokenStream::new(Arc::clone(row), self.forks, self.desk())
+        TokenStream::new(
+            Arc::clone(row),
+            self.forks,
+            self.desk(),
+            Arc::clone(&self.keeper),
+        )
     }
 
     fn spec(

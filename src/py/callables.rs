@@ -1,9 +1,10 @@
 //! What the program answers: tokenizer, embedder and `on_token`.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
 use parking_lot::Mutex;
+use pyo3::exceptions::PyBaseException;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::buffer::floats;
@@ -12,12 +13,21 @@ use crate::desk::{Asked, DeskHandle, Question, Response};
 use crate::stream::StreamHandle;
 
 /// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
+///
+/// An object of its own, which the model and the readers of its runs refer to, so that the collector
+/// sees each reference once.
+#[pyclass(module = "rkllm_rs._native", frozen)]
 #[derive(Default)]
 pub(super) struct Callables {
-    pub(super) tokenizer: Option<Py<PyAny>>,
-    pub(super) embedder: Option<Py<PyAny>>,
+    given: Mutex<Given>,
+}
+
+#[derive(Default)]
+struct Given {
+    tokenizer: Option<Py<PyAny>>,
+    embedder: Option<Py<PyAny>>,
     /// What they raised, by the run that asked; for its reader.
-    raised: Mutex<HashMap<u64, PyErr>>,
+    raised: HashMap<u64, Py<PyBaseException>>,
 }
 
 /// Takes callables only.
@@ -30,9 +40,29 @@ pub(super) fn callable(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Py<PyAn
 }
 
 impl Callables {
+    pub(super) fn new(tokenizer: Option<Py<PyAny>>, embedder: Option<Py<PyAny>>) -> Self {
+        Self {
+            given: Mutex::new(Given {
+                tokenizer,
+                embedder,
+                raised: HashMap::new(),
+            }),
+        }
+    }
+
+    fn tokenizer(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let given = self.given.lock();
+        given.tokenizer.as_ref().map(|one| one.clone_ref(py))
+    }
+
+    fn embedder(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let given = self.given.lock();
+        given.embedder.as_ref().map(|one| one.clone_ref(py))
+    }
+
     /// Token ids of a text by the program's tokenizer, if it gave one.
     pub(super) fn tokenize(&self, py: Python<'_>, text: &str) -> PyResult<Option<Vec<i32>>> {
-        let Some(tokenizer) = &self.tokenizer else {
+        let Some(tokenizer) = self.tokenizer(py) else {
             return Ok(None);
         };
         let ids = tokenizer.bind(py).call1((text,))?;
@@ -41,7 +71,8 @@ impl Callables {
 
     /// Whether there are any.
     pub(super) fn any(&self) -> bool {
-        self.tokenizer.is_some() || self.embedder.is_some()
+        let given = self.given.lock();
+        given.tokenizer.is_some() || given.embedder.is_some()
     }
 
     fn answer(&self, py: Python<'_>, question: &Question) -> PyResult<Response> {
@@ -51,7 +82,7 @@ impl Callables {
                 Ok(ids.map_or(Response::Failed, Response::Tokens))
             }
             Question::Embed { tokens, .. } => {
-                let Some(embedder) = &self.embedder else {
+                let Some(embedder) = self.embedder(py) else {
                     return Ok(Response::Failed);
                 };
                 let rows = embedder.bind(py).call1((tokens.clone(),))?;
@@ -59,19 +90,108 @@ impl Callables {
             }
         }
     }
+
+    /// Keeps what a callable raised for the reader of `run`.
+    fn keep(&self, py: Python<'_>, run: u64, error: PyErr) {
+        let error = error.into_value(py);
+        // Dropped when the lock is free: that can run the program's code.
+        let before = self.given.lock().raised.insert(run, error);
+        drop(before);
+    }
+
+    fn take_raised(&self, run: u64) -> Option<Py<PyBaseException>> {
+        self.given.lock().raised.remove(&run)
+    }
+}
+
+#[pymethods]
+impl Callables {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // Whoever holds the lock is in the middle of a look, and refers to us: nothing is to be
+        // collected then.
+        let Some(given) = self.given.try_lock() else {
+            return Ok(());
+        };
+        visit.call(&given.tokenizer)?;
+        visit.call(&given.embedder)?;
+        given
+            .raised
+            .values()
+            .try_for_each(|error| visit.call(error))
+    }
+
+    fn __clear__(&self) {
+        let given = self
+            .given
+            .try_lock()
+            .map(|mut given| std::mem::take(&mut *given));
+        drop(given);
+    }
+}
+
+/// The callable of one object; the collector may take it away.
+pub(super) struct Slot {
+    given: bool,
+    callable: Mutex<Option<Py<PyAny>>>,
+}
+
+impl Slot {
+    pub(super) fn new(callable: Option<Py<PyAny>>) -> Self {
+        Self {
+            given: callable.is_some(),
+            callable: Mutex::new(callable),
+        }
+    }
+
+    /// The callable, if one was given.
+    #[inline]
+    pub(super) fn get(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        if !self.given {
+            return None;
+        }
+        self.callable.lock().as_ref().map(|one| one.clone_ref(py))
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self.callable.try_lock() {
+            Some(callable) => visit.call(&*callable),
+            // Whoever holds the lock refers to us: nothing is to be collected then.
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        // Dropped when the lock is free: that can run the program's code.
+        let callable = self.callable.try_lock().map(|mut callable| callable.take());
+        drop(callable);
+    }
 }
 
 /// One who waits for a model, and answers its library's questions meanwhile.
-#[derive(Clone)]
 pub(super) struct Answerer {
-    pub(super) callables: Arc<Callables>,
+    pub(super) callables: Py<Callables>,
     pub(super) desk: DeskHandle,
+    /// Whether there is anything to answer with.
+    any: bool,
 }
 
 impl Answerer {
+    pub(super) fn new(callables: Py<Callables>, desk: DeskHandle) -> Self {
+        let any = callables.get().any();
+        Self {
+            callables,
+            desk,
+            any,
+        }
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callables)
+    }
+
     /// Whether there is anything to answer with.
     pub(super) fn any(&self) -> bool {
-        self.callables.any()
+        self.any
     }
 
     /// Waits until `handle` has something to read. Meanwhile questions are answered, whichever run of the
@@ -104,16 +224,22 @@ impl Answerer {
         };
         let answer = self
             .desk
-            .in_callback(|| self.callables.answer(py, &asked.question));
+            .in_callback(|| self.callables.get().answer(py, &asked.question));
         let (response, outcome) = match answer {
             Ok(response) => (response, Ok(())),
-            Err(error) => (Response::Failed, self.blame(&asked, reading, error)),
+            Err(error) => (Response::Failed, self.blame(py, &asked, reading, error)),
         };
         self.desk.answer(asked.number, response);
         outcome
     }
 
-    fn blame(&self, asked: &Asked, reading: Option<&StreamHandle>, error: PyErr) -> PyResult<()> {
+    fn blame(
+        &self,
+        py: Python<'_>,
+        asked: &Asked,
+        reading: Option<&StreamHandle>,
+        error: PyErr,
+    ) -> PyResult<()> {
         match (asked.run, reading) {
             (Some(run), Some(handle)) if handle.run() == run => {
                 // First, so that the run ends by this and not by the library's complaint.
@@ -123,7 +249,7 @@ impl Answerer {
             (None, _) => Err(error),
             (Some(run), _) => {
                 if self.desk.is_wanted(asked.number) {
-                    self.callables.raised.lock().insert(run, error);
+                    self.callables.get().keep(py, run, error);
                 }
                 Ok(())
             }
@@ -131,10 +257,18 @@ impl Answerer {
     }
 
     /// What a callable raised for this run, when somebody else answered for it.
-    pub(super) fn raised(&self, handle: &StreamHandle) -> Option<PyErr> {
-        if !self.any() {
-            return None;
+    pub(super) fn raised(&self, py: Python<'_>, handle: &StreamHandle) -> Option<PyErr> {
+        let raised = self
+            .any
+            .then(|| self.callables.get().take_raised(handle.run()));
+        Some(PyErr::from_value(raised??.into_bound(py).into_any()))
+    }
+
+    /// Nobody will ask any more for what a callable raised for this run, whose traceback may hold the
+    /// model.
+    pub(super) fn forget(&self, handle: &StreamHandle) {
+        if self.any {
+            drop(self.callables.get().take_raised(handle.run()));
         }
-        self.callables.raised.lock().remove(&handle.run())
     }
 }

@@ -60,7 +60,7 @@ mod native {
     #[pymodule_export]
     use super::inputs::{CrossAttention, Embeddings, Multimodal};
     #[pymodule_export]
-    use super::model::{Model, Opening, at_exit, check_pooling, logprobs, pool, shut_down};
+    use super::model::{Model, Opening, Scorer, at_exit, check_pooling, pool, shut_down};
     #[pymodule_export]
     use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]

@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::PyOSError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
-use spin::Mutex;
 
 use super::array::FloatArray;
 use super::callables::{Answerer, Callables};
@@ -34,27 +35,23 @@ use crate::score::{self, Pooling};
 pub(super) struct Model {
     model: model::Model,
     runtime: Py<Runtime>,
-    callables: Arc<Callables>,
+    callables: Py<Callables>,
 }
 
 /// A model that is being opened.
 #[pyclass(module = "rkllm_rs._native", frozen)]
 #[allow(clippy::struct_field_names, reason = "it is what the class waits for")]
 pub(super) struct Opening {
-    opening: Mutex<model::Opening>,
+    opening: model::Opening,
     runtime: Py<Runtime>,
-    callables: Arc<Callables>,
+    callables: Py<Callables>,
 }
 
 impl Opening {
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        let desk = self.opening.lock().desk();
+        let desk = self.opening.desk();
         match desk {
-            Some(desk) => Answerer {
-                callables: Arc::clone(&self.callables),
-                desk,
-            }
-            .serve(py, None),
+            Some(desk) => Answerer::new(self.callables.clone_ref(py), desk).serve(py, None),
             None => Ok(()),
         }
     }
@@ -64,7 +61,7 @@ impl Opening {
         Ok(Model {
             model: opened.map_err(|error| raise(py, &error))?,
             runtime: self.runtime.clone_ref(py),
-            callables: Arc::clone(&self.callables),
+            callables: self.callables.clone_ref(py),
         })
     }
 }
@@ -75,7 +72,7 @@ impl Opening {
     fn result(&self, py: Python<'_>) -> PyResult<Model> {
         loop {
             self.serve(py)?;
-            if let Some(opened) = super::detach(py, || self.opening.lock().wait(super::STEP)) {
+            if let Some(opened) = super::detach(py, || self.opening.wait(super::STEP)) {
                 return self.opened(py, opened);
             }
             py.check_signals()?;
@@ -85,7 +82,7 @@ impl Opening {
     /// The model in a tuple if it is open; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Model,)>> {
         self.serve(py)?;
-        let opened = self.opening.lock().wait(std::time::Duration::ZERO);
+        let opened = self.opening.wait(std::time::Duration::ZERO);
         opened
             .map(|opened| Ok((self.opened(py, opened)?,)))
             .transpose()
@@ -94,22 +91,23 @@ impl Opening {
     /// Whether questions may come that the loop must look for.
     #[getter]
     fn _asks(&self) -> bool {
-        self.callables.any()
+        self.callables.get().any()
     }
 
     /// A descriptor that becomes readable with the model; `None` if it is there already.
     fn _arm(&self) -> PyResult<Option<i32>> {
-        let armed = self.opening.lock().arm();
+        let armed = self.opening.arm();
         armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callables)
     }
 }
 
 impl Model {
-    fn answerer(&self) -> Answerer {
-        Answerer {
-            callables: Arc::clone(&self.callables),
-            desk: self.model.desk(),
-        }
+    fn answerer(&self, py: Python<'_>) -> Answerer {
+        Answerer::new(self.callables.clone_ref(py), self.model.desk())
     }
 
     fn pending(
@@ -118,7 +116,7 @@ impl Model {
         begun: Result<Option<model::Pending>, Error>,
     ) -> PyResult<Pending> {
         let pending = begun.map_err(|error| raise(py, &error))?;
-        Ok(Pending::new(pending, self.answerer()))
+        Ok(Pending::new(pending, self.answerer(py)))
     }
 
     /// Refuses what would wait for the end of the calling task's own steps.
@@ -176,9 +174,9 @@ impl Model {
         let library = Arc::clone(&runtime.get().0);
         let begun = super::detach(py, || model::Model::begin_open(&library, &path, config));
         Ok(Opening {
-            opening: Mutex::new(begun.map_err(|error| raise(py, &error))?),
+            opening: begun.map_err(|error| raise(py, &error))?,
             runtime,
-            callables: Arc::new(callables),
+            callables: Py::new(py, callables)?,
         })
     }
 
@@ -247,7 +245,7 @@ impl Model {
             .model
             .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        Ok(TokenStream::new(stream, self.answerer(), call.on_token))
+        Ok(TokenStream::new(stream, self.answerer(py), call.on_token))
     }
 
     /// Starts a run of several inputs and returns a stream for each.
@@ -265,7 +263,7 @@ impl Model {
             .stream_batch(batch, &call.options)
             .map_err(|error| raise(py, &error))?;
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
-        let stream = |stream| TokenStream::new(stream, self.answerer(), on_token());
+        let stream = |stream| TokenStream::new(stream, self.answerer(py), on_token());
         Ok(streams.into_iter().map(stream).collect())
     }
 
@@ -289,7 +287,7 @@ impl Model {
             .model
             .stream_rows(kind, batch, &call.options)
             .map_err(|error| raise(py, &error))?;
-        let stream = |stream| ArrayStream::new(stream, self.answerer());
+        let stream = |stream| ArrayStream::new(stream, self.answerer(py));
         Ok(streams.into_iter().map(stream).collect())
     }
 
@@ -307,7 +305,7 @@ impl Model {
             .model
             .steps(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        Ok(Steps::new(steps, self.answerer(), call.on_token))
+        Ok(Steps::new(steps, self.answerer(py), call.on_token))
     }
 
     /// Empties the KV cache, or removes a range of each row (`rkllm_clear_kv_cache`).
@@ -428,7 +426,7 @@ impl Model {
     /// Token ids of a text by the program's tokenizer, if it gave one.
     fn own_tokens(&self, py: Python<'_>, text: &str) -> PyResult<Option<Vec<i32>>> {
         let desk = self.model.desk();
-        desk.in_callback(|| self.callables.tokenize(py, text))
+        desk.in_callback(|| self.callables.get().tokenize(py, text))
     }
 
     /// Token ids of a text by the library; the CPU runtime only.
@@ -446,6 +444,10 @@ impl Model {
     fn close(&self, py: Python<'_>) {
         super::detach(py, || self.model.close());
     }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.callables)
+    }
 }
 
 /// One vector for each array of hidden states, one below the other; a single one as a vector.
@@ -460,9 +462,9 @@ pub(super) fn pool(
 ) -> PyResult<FloatArray> {
     let name = convert::text("pooling", pooling)?;
     let normalize = convert::boolean("normalize", normalize)?;
-    let pooled = Pooling::named(&name).and_then(|pooling| {
-        let blocks: Vec<_> = arrays.iter().map(|array| array.get().block()).collect();
-        score::pool(&blocks, pooling, normalize)
+    let blocks: Vec<_> = arrays.iter().map(|array| array.get().block()).collect();
+    let pooled = super::detach(py, || {
+        Pooling::named(&name).and_then(|pooling| score::pool(&blocks, pooling, normalize))
     });
     let pooled = pooled.map_err(|error| raise(py, &error))?;
     Ok(if single {
@@ -486,19 +488,34 @@ pub(super) fn check_pooling(
         .map_err(|error| raise(py, &error))
 }
 
-/// Natural logarithms of the probabilities of the last `continuation` of `ids`.
-#[pyfunction]
-#[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
-pub(super) fn logprobs(
-    py: Python<'_>,
-    logits: &FloatArray,
-    ids: Vec<i32>,
-    continuation: usize,
-) -> PyResult<Vec<f64>> {
-    let block = logits.block();
-    let scored = super::detach(py, || score::score(&block, &ids, continuation));
-    let scored = scored.map_err(|error| raise(py, &error))?;
-    Ok(scored.logprobs)
+/// Natural logarithms of the probabilities of the last `continuation` of `ids`, from logits as they come.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+pub(super) struct Scorer {
+    scorer: Mutex<score::Scorer>,
+}
+
+#[pymethods]
+impl Scorer {
+    #[new]
+    fn new(py: Python<'_>, ids: Vec<i32>, continuation: usize) -> PyResult<Self> {
+        let scorer = score::Scorer::new(ids, continuation).map_err(|error| raise(py, &error))?;
+        Ok(Self {
+            scorer: Mutex::new(scorer),
+        })
+    }
+
+    /// Takes the next rows. Computes for long, without holding the interpreter.
+    fn add(&self, py: Python<'_>, logits: &FloatArray) -> PyResult<()> {
+        let block = logits.block();
+        let added = super::detach(py, || self.scorer.lock().add(&block));
+        added.map_err(|error| raise(py, &error))
+    }
+
+    /// One logarithm for each token of the continuation.
+    fn logprobs(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
+        let score = self.scorer.lock().finish();
+        Ok(score.map_err(|error| raise(py, &error))?.logprobs)
+    }
 }
 
 /// Closes all models; true when the library has let go of them.

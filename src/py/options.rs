@@ -1,5 +1,7 @@
 //! The keywords of calls and of opening, as settings.
 
+use std::time::Duration;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
@@ -74,14 +76,19 @@ pub(super) fn call(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
 /// The keywords of opening.
 pub(super) fn config(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(ModelConfig, Callables)> {
     let mut config = ModelConfig::default();
-    let mut callables = Callables::default();
+    let (mut tokenizer, mut embedder) = (None, None);
     for (key, value) in keywords.into_iter().flatten() {
-        if value.is_none() {
-            continue;
-        }
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
         let value = &value;
+        if name == "open_timeout" {
+            let given = Some(value).filter(|value| !value.is_none());
+            config.open_timeout = Some(convert::seconds(name, given)?.unwrap_or(Duration::MAX));
+            continue;
+        }
+        if value.is_none() {
+            continue;
+        }
         match name {
             "max_context_len" => config.max_context_len = Some(convert::integer(name, value)?),
             "max_new_tokens" => config.max_new_tokens = Some(convert::integer(name, value)?),
@@ -102,15 +109,15 @@ pub(super) fn config(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(ModelCon
             "use_cross_attn" => config.use_cross_attn = Some(convert::boolean(name, value)?),
             "template" => config.template = inputs::template(value)?,
             "tokenizer" => {
-                callables.tokenizer = Some(callable(name, value)?);
+                tokenizer = Some(callable(name, value)?);
                 config.tokenizer = true;
             }
             "embedder" => {
-                callables.embedder = Some(callable(name, value)?);
+                embedder = Some(callable(name, value)?);
                 config.embedder = true;
             }
             _ => return Err(unexpected("RKLLM", name, value)),
         }
     }
-    Ok((config, callables))
+    Ok((config, Callables::new(tokenizer, embedder)))
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
@@ -83,6 +84,11 @@ impl Generation {
 
 #[pymethods]
 impl Generation {
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // A list that the program may put anything into, and which the collector can empty.
+        visit.call(&self.token_ids)
+    }
+
     /// For `copy` and `pickle`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, GenerationParts)> {
         let ids = self.token_ids.bind(py).extract()?;

@@ -1,8 +1,8 @@
 //! `Pending`: what a model's thread will answer, to be waited for or awaited.
 
 use pyo3::exceptions::PyOSError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use spin::Mutex;
 
 use super::callables::Answerer;
 use super::errors::raise;
@@ -12,16 +12,13 @@ use crate::model;
 #[pyclass(module = "rkllm_rs._native", frozen)]
 pub(super) struct Pending {
     /// None where the answer was there at once.
-    pending: Option<Mutex<model::Pending>>,
+    pending: Option<model::Pending>,
     answerer: Answerer,
 }
 
 impl Pending {
     pub(super) fn new(pending: Option<model::Pending>, answerer: Answerer) -> Self {
-        Self {
-            pending: pending.map(Mutex::new),
-            answerer,
-        }
+        Self { pending, answerer }
     }
 
     fn finish(py: Python<'_>, answer: Result<Vec<i32>, crate::Error>) -> PyResult<Vec<i32>> {
@@ -39,7 +36,7 @@ impl Pending {
         };
         loop {
             self.answerer.serve(py, None)?;
-            if let Some(answer) = super::detach(py, || pending.lock().wait(super::STEP)) {
+            if let Some(answer) = super::detach(py, || pending.wait(super::STEP)) {
                 return Self::finish(py, answer);
             }
             py.check_signals()?;
@@ -52,7 +49,7 @@ impl Pending {
             return Ok(Some((Vec::new(),)));
         };
         self.answerer.serve(py, None)?;
-        match pending.lock().wait(std::time::Duration::ZERO) {
+        match pending.wait(std::time::Duration::ZERO) {
             Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
             None => Ok(None),
         }
@@ -69,7 +66,11 @@ impl Pending {
         let Some(pending) = &self.pending else {
             return Ok(None);
         };
-        let armed = pending.lock().arm();
+        let armed = pending.arm();
         armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(&visit)
     }
 }

@@ -2,18 +2,22 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use spin::Mutex;
 
 use super::array::FloatArray;
 use super::callables::Answerer;
 use super::errors::with_partial;
-use super::stream::wait_async;
+use super::stream::{closed, entered, next_item};
 use crate::callback::FloatBlock;
 use crate::error::Error;
 use crate::rows::{self, RowStream};
 use crate::stream::{Poll, StreamHandle};
+
+/// So many floats are copied within a millisecond or so.
+const QUICKLY_COPIED: usize = 1 << 20;
 
 /// Logits or hidden states, one `FloatArray` for each callback of the library; `RKLLM.stream_logits` and
 /// `RKLLM.stream_hidden_states` make it.
@@ -45,7 +49,7 @@ impl ArrayStream {
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(&self.handle) {
+        if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;
         }
         with_partial(py, error, || Ok(py.None()))
@@ -53,7 +57,8 @@ impl ArrayStream {
 
     /// The next block, `None` when one has to be waited for; an end without error is `Err(Ok)`.
     fn poll(&self, py: Python<'_>) -> Result<Option<FloatBlock>, PyResult<()>> {
-        match self.stream.lock().poll() {
+        let polled = self.stream.lock().poll();
+        match polled {
             Poll::Ready(block) => Ok(Some(block)),
             Poll::Nothing => Ok(None),
             Poll::Ended(Ok(())) => {
@@ -80,8 +85,8 @@ impl ArrayStream {
                         let stream = self.stream.lock();
                         (stream.kind(), stream.any())
                     };
-                    let all =
-                        rows::join(blocks, kind, any).map_err(|error| self.fail(py, &error))?;
+                    let all = super::detach(py, || rows::join(blocks, kind, any));
+                    let all = all.map_err(|error| self.fail(py, &error))?;
                     return Ok(Some(FloatArray::rows(all)));
                 }
             }
@@ -91,8 +96,7 @@ impl ArrayStream {
 
 impl Drop for ArrayStream {
     fn drop(&mut self) {
-        // Nobody will ask for it any more, and its traceback may hold the model.
-        drop(self.answerer.raised(&self.handle));
+        self.answerer.forget(&self.handle);
     }
 }
 
@@ -117,7 +121,7 @@ impl ArrayStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        wait_async(slf.py(), slf.as_any())
+        next_item(slf.as_any())
     }
 
     /// The next array, `None` if it has to be waited for; for the event loop.
@@ -131,6 +135,11 @@ impl ArrayStream {
             Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    /// Says that the reader was cancelled while it waited; for the event loop.
+    fn _leave(&self) {
+        self.handle.leave();
     }
 
     /// Whether questions may come that the loop must look for.
@@ -150,6 +159,43 @@ impl ArrayStream {
         super::detach(py, || self.handle.cancel());
     }
 
+    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
+    fn close(&self, py: Python<'_>) {
+        self.cancel(py);
+    }
+
+    /// `close`, for an event loop; leaving an `async with` block calls it.
+    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.close(py);
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        entered(slf.as_any())
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        _error: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
     /// Waits for the end and gives all rows that were not read, in one array.
     ///
     /// Raises:
@@ -165,9 +211,30 @@ impl ArrayStream {
         }
     }
 
+    /// Whether the run has ended, and `result` now copies more than an event loop should wait for.
+    fn _is_long(&self, py: Python<'_>) -> PyResult<bool> {
+        loop {
+            match self.poll(py) {
+                Ok(Some(block)) => self.taken.lock().push(block),
+                Ok(None) => return Ok(false),
+                Err(Err(error)) => return Err(error),
+                Err(Ok(())) => {
+                    let taken = self.taken.lock();
+                    let floats: usize =
+                        taken.iter().map(|block| block.rows() * block.width()).sum();
+                    return Ok(taken.len() > 1 && floats > QUICKLY_COPIED);
+                }
+            }
+        }
+    }
+
     /// The same in a tuple if the run has ended; for the event loop.
     fn _finished(&self, py: Python<'_>) -> PyResult<Option<(FloatArray,)>> {
         Ok(self.finished(py)?.map(|array| (array,)))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(&visit)
     }
 
     fn __repr__(&self) -> String {

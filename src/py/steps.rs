@@ -1,17 +1,19 @@
 //! `Steps`: a run that pauses after each token.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use spin::Mutex;
 
-use super::callables::Answerer;
+use super::callables::{Answerer, Slot};
 use super::errors::{raise, with_partial};
 use super::inputs::input;
 use super::outputs::{Chunk, Generation};
-use super::stream::{chunk, wait_async};
+use super::stream::{chunk, closed, entered, next_item};
 use crate::error::Error;
 use crate::model::Caller;
 use crate::output;
@@ -30,9 +32,9 @@ pub(super) struct Steps {
     steps: Mutex<steps::Steps>,
     handle: StreamHandle,
     answerer: Answerer,
-    on_token: Option<Py<PyAny>>,
+    on_token: Slot,
     /// An event loop has let the model go on, and waits.
-    going: Mutex<bool>,
+    going: AtomicBool,
 }
 
 impl Steps {
@@ -46,14 +48,14 @@ impl Steps {
             steps: Mutex::new(steps),
             handle,
             answerer,
-            on_token,
-            going: Mutex::new(false),
+            on_token: Slot::new(on_token),
+            going: AtomicBool::new(false),
         }
     }
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(&self.handle) {
+        if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;
         }
         with_partial(py, error, || {
@@ -85,7 +87,7 @@ impl Steps {
         match polled {
             Poll::Ready(token) => {
                 let made = chunk(py, &token.text, token.token_id).and_then(|made| {
-                    if let Some(on_token) = &self.on_token {
+                    if let Some(on_token) = self.on_token.get(py) {
                         let told = || on_token.call1(py, (made.clone_ref(py),));
                         self.answerer
                             .desk
@@ -112,10 +114,7 @@ impl Steps {
         self.advance(py, next)?;
         loop {
             match self.poll(py) {
-                Ok(Some(chunk)) => {
-                    self.settle(py)?;
-                    return Ok(Some(chunk));
-                }
+                Ok(Some(chunk)) => return Ok(Some(chunk)),
                 Ok(None) => self.wait(py)?,
                 Err(ended) => return ended.map(|()| None),
             }
@@ -124,14 +123,6 @@ impl Steps {
 
     fn wait(&self, py: Python<'_>) -> PyResult<()> {
         self.answerer.wait(py, &self.handle)
-    }
-
-    /// Waits until the library has really paused, so that what the caller asks next meets it so.
-    fn settle(&self, py: Python<'_>) -> PyResult<()> {
-        while !self.steps.lock().is_paused() && !self.handle.has_ended() {
-            self.wait(py)?;
-        }
-        Ok(())
     }
 }
 
@@ -145,8 +136,7 @@ pub(super) fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
 
 impl Drop for Steps {
     fn drop(&mut self) {
-        // Nobody will ask for it any more, and its traceback may hold the model.
-        drop(self.answerer.raised(&self.handle));
+        self.answerer.forget(&self.handle);
     }
 }
 
@@ -178,7 +168,7 @@ impl Steps {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        wait_async(slf.py(), slf.as_any())
+        next_item(slf.as_any())
     }
 
     /// `send` for an event loop.
@@ -192,26 +182,30 @@ impl Steps {
     ) -> PyResult<Bound<'py, PyAny>> {
         let steps = slf.get();
         steps.advance(slf.py(), Some(input))?;
-        *steps.going.lock() = true;
-        wait_async(slf.py(), slf.as_any())
+        steps.going.store(true, Ordering::Relaxed);
+        next_item(slf.as_any())
     }
 
     /// The next token, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        if !*self.going.lock() {
+        if !self.going.load(Ordering::Relaxed) {
             self.advance(py, None)?;
-            *self.going.lock() = true;
+            self.going.store(true, Ordering::Relaxed);
         }
         match self.poll(py) {
             Ok(Some(chunk)) => {
-                *self.going.lock() = false;
-                self.settle(py)?;
+                self.going.store(false, Ordering::Relaxed);
                 Ok(Some(chunk))
             }
             Ok(None) => Ok(None),
             Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    /// Says that the reader was cancelled while it waited; for the event loop.
+    fn _leave(&self) {
+        self.handle.leave();
     }
 
     /// Whether questions may come that the loop must look for.
@@ -234,6 +228,24 @@ impl Steps {
     /// The same.
     fn cancel(&self, py: Python<'_>) {
         self.close(py);
+    }
+
+    /// `close`, for an event loop; leaving an `async with` block calls it.
+    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        entered(slf.as_any())
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        _error: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
     }
 
     /// All that has come, after the end.
@@ -269,6 +281,15 @@ impl Steps {
         _traceback: &Bound<'_, PyAny>,
     ) {
         self.close(py);
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(&visit)?;
+        self.on_token.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.on_token.clear();
     }
 
     fn __repr__(&self) -> String {

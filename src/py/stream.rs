@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
-use spin::Mutex;
 
-use super::callables::Answerer;
+use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
 use crate::error::Error;
@@ -21,13 +22,17 @@ use crate::stream::{self, Poll, StreamHandle};
 /// refers to any more cancels its run. Iteration raises what `result` raises.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TokenStream {
-    /// Locked for moments only, never while waiting; this kind of lock costs half of another's.
+    /// Locked for moments only, never while waiting, and never while Python objects are made or
+    /// dropped: both can run the program's code, which may come here again.
     stream: Mutex<stream::TokenStream>,
     handle: StreamHandle,
     answerer: Answerer,
     /// Called with each chunk before it is handed out.
-    on_token: Option<Py<PyAny>>,
+    on_token: Slot,
 }
+
+/// What a stream gives next: text and token.
+type Piece = (String, i32);
 
 impl TokenStream {
     pub(super) fn new(
@@ -40,56 +45,39 @@ impl TokenStream {
             stream: Mutex::new(stream),
             handle,
             answerer,
-            on_token,
+            on_token: Slot::new(on_token),
         }
     }
 
-    /// The next piece if there is one; `make` turns it into an object while the text is at hand.
+    /// The next piece if there is one, copied, so that it outlives the lock.
     #[inline]
-    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+    fn poll(&self) -> Poll<Piece> {
         match self.stream.lock().poll() {
-            Poll::Ready((text, id)) => Poll::Ready(make(text, id)),
+            Poll::Ready((text, id)) => Poll::Ready((text.to_owned(), id)),
             Poll::Nothing => Poll::Nothing,
             Poll::Ended(outcome) => Poll::Ended(outcome),
         }
     }
 
-    /// [`Self::poll`] for a run with `on_token`: told when the lock is free, since the callable may do
-    /// anything with the stream. What it raises ends the run.
-    #[cold]
-    fn poll_told<T>(
-        &self,
-        py: Python<'_>,
-        on_token: &Py<PyAny>,
-        make: impl FnOnce(&str, i32) -> T,
-    ) -> PyResult<Poll<T>> {
-        let (text, id) = match self.poll(|text, id| (text.to_owned(), id)) {
-            Poll::Ready(piece) => piece,
-            Poll::Nothing => return Ok(Poll::Nothing),
-            Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
-        };
-        let chunk = chunk(py, &text, id)?;
-        self.answerer
-            .desk
-            .in_callback(|| on_token.call1(py, (chunk,)))
-            .inspect_err(|_| self.handle.cancel())?;
-        Ok(Poll::Ready(make(&text, id)))
-    }
-
-    /// [`Self::poll`], past `on_token` where there is one.
+    /// [`Self::poll`], past `on_token` where there is one. What that raises ends the run.
     #[inline]
-    fn pass<T>(&self, py: Python<'_>, make: impl FnOnce(&str, i32) -> T) -> PyResult<Poll<T>> {
-        match &self.on_token {
-            None => Ok(self.poll(make)),
-            Some(on_token) => self.poll_told(py, on_token, make),
+    fn pass(&self, py: Python<'_>) -> PyResult<Poll<Piece>> {
+        let polled = self.poll();
+        if let Poll::Ready((text, id)) = &polled {
+            if let Some(on_token) = self.on_token.get(py) {
+                let chunk = chunk(py, text, *id)?;
+                self.answerer
+                    .desk
+                    .in_callback(|| on_token.call1(py, (chunk,)))
+                    .inspect_err(|_| self.handle.cancel())?;
+            }
         }
+        Ok(polled)
     }
 
     fn arm(&self) -> PyResult<Option<i32>> {
-        self.stream
-            .lock()
-            .arm()
-            .map_err(|error| PyOSError::new_err(error.to_string()))
+        let armed = self.stream.lock().arm();
+        armed.map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
     #[cold]
@@ -105,12 +93,11 @@ impl TokenStream {
 
     fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
         super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(&self.handle) {
+        if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;
         }
         with_partial(py, error, || {
-            let stream = self.stream.lock();
-            let (text, ids) = stream.so_far();
+            let (text, ids) = self.stream.lock().so_far();
             let perf = output::PerfStats {
                 tokens: ids.len(),
                 ..Default::default()
@@ -121,10 +108,10 @@ impl TokenStream {
 
     /// Waits for the next piece; `None` at the end of the run.
     #[inline]
-    fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
+    fn next(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
         loop {
-            match self.pass(py, &mut make)? {
-                Poll::Ready(item) => return Ok(Some(item)),
+            match self.pass(py)? {
+                Poll::Ready(piece) => return Ok(Some(piece)),
                 Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
@@ -144,11 +131,11 @@ impl TokenStream {
 
     /// The whole answer if the run has ended.
     fn finished(&self, py: Python<'_>) -> PyResult<Option<Generation>> {
-        if self.on_token.is_some() {
+        if self.on_token.get(py).is_some() {
             // Every chunk must pass by it.
             loop {
-                match self.pass(py, |_, _| ())? {
-                    Poll::Ready(()) => {}
+                match self.pass(py)? {
+                    Poll::Ready(_) => {}
                     Poll::Nothing => return self.serve(py).map(|()| None),
                     Poll::Ended(_) => break,
                 }
@@ -165,13 +152,9 @@ impl TokenStream {
     }
 
     /// The next piece, or `None` when one has to be waited for.
-    fn poll_async<T>(
-        &self,
-        py: Python<'_>,
-        make: impl FnOnce(&str, i32) -> T,
-    ) -> PyResult<Option<T>> {
-        match self.pass(py, make)? {
-            Poll::Ready(item) => Ok(Some(item)),
+    fn poll_async(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
+        match self.pass(py)? {
+            Poll::Ready(piece) => Ok(Some(piece)),
             Poll::Nothing => {
                 self.serve(py)?;
                 Ok(None)
@@ -194,21 +177,37 @@ pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Ch
     )
 }
 
-/// The coroutine that waits for the next item of `stream`.
-pub(super) fn wait_async<'py>(
-    py: Python<'py>,
+/// A coroutine of `rkllm_rs._aio` for `stream`.
+fn coroutine<'py>(
     stream: &Bound<'py, PyAny>,
+    function: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
+    let function = function.import(stream.py(), "rkllm_rs._aio", name)?;
+    function.call1((stream,))
+}
+
+/// The coroutine that waits for the next item of `stream`.
+pub(super) fn next_item<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     static NEXT_ITEM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    NEXT_ITEM
-        .import(py, "rkllm_rs._aio", "next_item")?
-        .call1((stream,))
+    coroutine(stream, &NEXT_ITEM, "next_item")
+}
+
+/// The coroutine that gives `stream` itself, for `async with`.
+pub(super) fn entered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static ENTERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    coroutine(stream, &ENTERED, "entered")
+}
+
+/// The coroutine that closes `stream`.
+pub(super) fn closed<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static CLOSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    coroutine(stream, &CLOSED, "closed")
 }
 
 impl Drop for TokenStream {
     fn drop(&mut self) {
-        // Nobody will ask for it any more, and its traceback may hold the model.
-        drop(self.answerer.raised(&self.handle));
+        self.answerer.forget(&self.handle);
     }
 }
 
@@ -219,7 +218,8 @@ impl TokenStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        self.next(py, |text, id| chunk(py, text, id))?.transpose()
+        let piece = self.next(py)?;
+        piece.map(|(text, id)| chunk(py, &text, id)).transpose()
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -227,13 +227,18 @@ impl TokenStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        wait_async(slf.py(), slf.as_any())
+        next_item(slf.as_any())
     }
 
     /// The next chunk, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        self.poll_async(py, |text, id| chunk(py, text, id))?
-            .transpose()
+        let piece = self.poll_async(py)?;
+        piece.map(|(text, id)| chunk(py, &text, id)).transpose()
+    }
+
+    /// Says that the reader was cancelled while it waited; for the event loop.
+    fn _leave(&self) {
+        self.handle.leave();
     }
 
     /// Whether questions may come that the loop must look for.
@@ -259,6 +264,43 @@ impl TokenStream {
         super::detach(py, || self.handle.cancel());
     }
 
+    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
+    fn close(&self, py: Python<'_>) {
+        self.cancel(py);
+    }
+
+    /// `close`, for an event loop; leaving an `async with` block calls it.
+    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.close(py);
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        entered(slf.as_any())
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        _error: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
     /// Waits for the end and gives the whole answer, pieces that were read before included.
     ///
     /// Pieces not yet read are taken away: iteration ends after this.
@@ -277,14 +319,28 @@ impl TokenStream {
         }
     }
 
+    /// Whether `result` takes longer than an event loop should wait: never.
+    #[allow(clippy::unused_self, reason = "as that of ArrayStream")]
+    fn _is_long(&self) -> bool {
+        false
+    }
+
     /// The whole answer in a tuple if the run has ended; for the event loop.
     fn _finished(&self, py: Python<'_>) -> PyResult<Option<(Generation,)>> {
         Ok(self.finished(py)?.map(|generation| (generation,)))
     }
 
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(&visit)?;
+        self.on_token.traverse(&visit)
+    }
+
+    fn __clear__(&self) {
+        self.on_token.clear();
+    }
+
     fn __repr__(&self) -> String {
-        let stream = self.stream.lock();
-        let (text, ids) = stream.so_far();
+        let (text, ids) = self.stream.lock().so_far();
         format!(
             "<rkllm_rs.TokenStream: {} tokens, {} characters{}>",
             ids.len(),
@@ -299,7 +355,7 @@ impl TokenStream {
 }
 
 /// A `TokenStream` that gives plain `str`; `TokenStream.texts` makes it.
-#[pyclass(module = "rkllm_rs", frozen)]
+#[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TextStream {
     stream: Py<TokenStream>,
 }
@@ -311,9 +367,8 @@ impl TextStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.stream
-            .get()
-            .next(py, |text, _| PyString::new(py, text).unbind())
+        let piece = self.stream.get().next(py)?;
+        Ok(piece.map(|(text, _)| PyString::new(py, &text).unbind()))
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -321,14 +376,18 @@ impl TextStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        wait_async(slf.py(), slf.as_any())
+        next_item(slf.as_any())
     }
 
     /// The next text, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.stream
-            .get()
-            .poll_async(py, |text, _| PyString::new(py, text).unbind())
+        let piece = self.stream.get().poll_async(py)?;
+        Ok(piece.map(|(text, _)| PyString::new(py, &text).unbind()))
+    }
+
+    /// Says that the reader was cancelled while it waited; for the event loop.
+    fn _leave(&self) {
+        self.stream.get().handle.leave();
     }
 
     /// Whether questions may come that the loop must look for.
@@ -349,6 +408,43 @@ impl TextStream {
         self.stream.get().cancel(py);
     }
 
+    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
+    fn close(&self, py: Python<'_>) {
+        self.cancel(py);
+    }
+
+    /// `close`, for an event loop; leaving an `async with` block calls it.
+    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
+    fn __enter__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) {
+        self.close(py);
+    }
+
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        entered(slf.as_any())
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        _error: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        closed(slf.as_any())
+    }
+
     /// Waits for the end and gives the whole answer, pieces that were read before included.
     ///
     /// Pieces not yet read are taken away: iteration ends after this.
@@ -360,6 +456,10 @@ impl TextStream {
     ///     ForkedProcessError: The run was started before `fork()`.
     fn result(&self, py: Python<'_>) -> PyResult<Generation> {
         self.stream.get().result(py)
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)
     }
 
     fn __repr__(&self) -> String {

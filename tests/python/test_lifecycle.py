@@ -65,11 +65,10 @@ def test_close_during_a_run(open_model, record):
     begin = time.monotonic()
     model.close()
     assert time.monotonic() - begin < 0.25
-    assert running.result().finish_reason == "cancelled"
-    assert running.result().text
-    for _ in range(2):
-        with pytest.raises(ClosedError):
-            waiting.result()
+    for stream in (running, waiting):
+        for _ in range(2):
+            with pytest.raises(ClosedError):
+                stream.result()
     wait_until(lambda: calls(record, "rkllm_destroy"))
     order = [call["fn"] for call in calls(record)]
     assert order.index("run_end") < order.index("rkllm_destroy")

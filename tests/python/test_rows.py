@@ -353,9 +353,9 @@ def test_closing(open_model, record):
     arrays, waiting = model.stream_logits("x"), model.stream_hidden_states("y")
     next(arrays)
     model.close()
-    assert len(list(arrays)) < 3000
-    with pytest.raises(ClosedError):
-        waiting.result()
+    for stream in (arrays, waiting):
+        with pytest.raises(ClosedError):
+            stream.result()
     with pytest.raises(ClosedError):
         model.logits("x")
     wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")

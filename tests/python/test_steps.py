@@ -363,10 +363,9 @@ def test_a_model_that_is_closed_in_the_middle(open_model, record):
     steps = model.steps("x")
     next(steps)
     model.close()
-    assert list(steps) == []
-    assert steps.result().finish_reason == "cancelled"
-    with pytest.raises(ClosedError):
-        model.steps("x")
+    for call in (lambda: next(steps), steps.result, lambda: model.steps("x")):
+        with pytest.raises(ClosedError):
+            call()
     wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")
 
 

@@ -6,12 +6,11 @@ import gc
 import itertools
 import threading
 import time
-import warnings
 
 import pytest
 
 from fakes import calls
-from rkllm_rs import RKLLM, GenerationError, RkllmWarning, Tokens
+from rkllm_rs import GenerationError, Tokens
 from support import SOON, began, in_thread, newest, wait_until
 
 #: Enough tokens that no test comes to their end.
@@ -243,19 +242,6 @@ def test_late_calls_are_dropped(open_model, record):
     assert model.generate("2").text == "bc"
     wait_until(lambda: len(calls(record, "token")) == 6, "the late calls")
     assert model.generate("3").text == "bc"
-
-
-def test_a_stream_of_a_model_that_is_gone(make_model, library):
-    # Dropping the model closes it: its streams end, and none of them crashes.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RkllmWarning)
-        model = RKLLM(make_model({"runs": [{"steps": ["a"]}, ENDLESS]}), library=library)
-    ended, going = model.stream("1"), model.stream("2")
-    assert next(going).text == "x"
-    del model
-    gc.collect()
-    assert ended.result().text == "a"
-    assert going.result().finish_reason == "cancelled"
 
 
 def test_two_threads_share_a_stream(open_model):

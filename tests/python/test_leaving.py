@@ -1,0 +1,291 @@
+"""Readers that leave in the middle: their run ends, and the next one need not wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import time
+
+import pytest
+
+from fakes import calls
+from support import SLOW, newest, wait_until
+
+pytestmark = newest
+
+#: Far more than any test waits for.
+ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 5}
+#: Then comes one that ends.
+THEN_FINE = {"runs": [ENDLESS, {"steps": ["fine"]}]}
+
+kept: list[BaseException] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_kept():
+    """What "loggers" of these tests keep, with all frames that it refers to, goes with the test."""
+    yield
+    kept.clear()
+    gc.collect()
+
+
+async def some_of(stream, count=3):
+    """Reads a few chunks, then waits for more than will come, so that it is in the middle of waiting."""
+    async for _ in stream:
+        count -= 1
+        if count == 0:
+            await asyncio.sleep(0)
+    return stream
+
+
+async def cancelled(task):
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def by_cancelling_its_task(model):
+    stream = model.stream("x")
+    await cancelled(asyncio.ensure_future(some_of(stream)))
+    return stream
+
+
+async def by_wait_for(model):
+    stream = model.stream("x")
+    with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+        await asyncio.wait_for(some_of(stream), 0.05)
+    return stream
+
+
+async def by_gather(model):
+    stream = model.stream("x")
+    task = asyncio.ensure_future(some_of(stream))
+    asyncio.get_running_loop().call_later(0.05, task.cancel)
+    (error,) = await asyncio.gather(task, return_exceptions=True)
+    kept.append(error)
+
+
+async def by_an_exception_that_a_logger_keeps(model):
+    async def read():
+        stream = model.stream("x")  # in the frame of a traceback that somebody keeps
+        try:
+            await some_of(stream)
+        except asyncio.CancelledError as error:
+            kept.append(error)
+            raise
+
+    await cancelled(asyncio.ensure_future(read()))
+
+
+async def while_it_does_something_else(model):
+    """A client hangs up while a chunk is sent to it: nothing waits for the stream then."""
+    sending = asyncio.Event()
+
+    async def body():
+        async for chunk in model.stream("x"):
+            yield chunk.text
+
+    async def respond():
+        parts = body()
+        kept.append(parts)
+        async for _ in parts:
+            sending.set()
+            await asyncio.sleep(3600)
+
+    task = asyncio.ensure_future(respond())
+    await sending.wait()
+    await cancelled(task)
+
+
+async def by_an_error_of_its_own(model):
+    stream = model.stream("x")
+
+    async def read():
+        async for _ in stream:
+            raise ZeroDivisionError
+
+    task = asyncio.ensure_future(read())
+    with pytest.raises(ZeroDivisionError):
+        await task
+    kept.append(task)
+    return stream
+
+
+async def by_anyio(model):
+    anyio = pytest.importorskip("anyio")
+    stream = model.stream("x")
+    async with anyio.create_task_group() as group:
+        group.start_soon(some_of, stream)
+        await asyncio.sleep(0.05)
+        group.cancel_scope.cancel()
+    return stream
+
+
+async def by_leaving_a_block(model):
+    async with model.stream("x") as stream:
+        await anext(stream)
+    return stream
+
+
+async def by_aclose(model):
+    stream = model.stream("x")
+    await anext(stream)
+    await stream.aclose()
+    await stream.aclose()
+    return stream
+
+
+@pytest.mark.parametrize(
+    "leave",
+    [
+        by_cancelling_its_task,
+        by_wait_for,
+        by_gather,
+        by_an_exception_that_a_logger_keeps,
+        while_it_does_something_else,
+        by_an_error_of_its_own,
+        by_anyio,
+        by_leaving_a_block,
+        by_aclose,
+    ],
+)
+def test_the_next_run_comes_soon(open_model, record, leave):
+    async def main():
+        model = open_model(THEN_FINE)
+        stream = await leave(model)
+        answer = await asyncio.wait_for(model.agenerate("y"), 20 * SLOW)
+        assert answer.text == "fine"
+        if stream is not None:
+            # What came before it was left can still be had.
+            assert stream.result().finish_reason == "cancelled"
+            assert set(stream.result().text) == {"x"}
+
+    asyncio.run(main())
+
+
+def test_steps_that_are_left_serve_others_again(open_model):
+    async def main():
+        model = open_model(
+            {"runs": [{"steps": ["a"]}, {"prefill_ms": 400, "steps": ["b"]}, {"steps": ["fine"]}]}
+        )
+        steps = model.steps("x")
+        await anext(steps)
+        await cancelled(asyncio.ensure_future(anext(steps)))
+        # Also for the task that began them.
+        answer = await asyncio.wait_for(model.agenerate("y"), 20 * SLOW)
+        assert answer.text == "fine"
+
+    asyncio.run(main())
+
+
+def test_a_reader_that_comes_back_at_once_loses_nothing(open_model):
+    words = [f"{number} " for number in range(20)]
+
+    async def main():
+        stream = open_model([{"text": word, "delay_ms": 15} for word in words]).stream("x")
+        text, timeouts = "", 0
+        while not text.endswith(words[-1]):
+            with contextlib.suppress(TimeoutError, asyncio.TimeoutError):
+                text += (await asyncio.wait_for(anext(stream), 0.005)).text
+                continue
+            timeouts += 1
+        assert text == "".join(words)
+        assert timeouts > 0
+        with pytest.raises(StopAsyncIteration):
+            await anext(stream)
+        assert stream.result().finish_reason == "stop"
+
+    asyncio.run(main())
+
+
+def test_also_while_others_wait(open_model):
+    async def main():
+        model = open_model({"runs": [{"steps": ["a", {"text": "b", "delay_ms": 60}]}, {"steps": ["fine"]}]})
+        stream = model.stream("x")
+        assert (await anext(stream)).text == "a"
+        other = asyncio.ensure_future(model.agenerate("y"))
+        with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+            await asyncio.wait_for(anext(stream), 0.005)
+        assert (await anext(stream)).text == "b"
+        assert (await other).text == "fine"
+
+    asyncio.run(main())
+
+
+def test_one_of_two_readers_may_leave(open_model):
+    async def main():
+        stream = open_model([{"text": "a", "delay_ms": 300}, "b"]).stream("x")
+        staying = asyncio.ensure_future(anext(stream))
+        leaving = asyncio.ensure_future(anext(stream))
+        await asyncio.sleep(0.02)
+        leaving.cancel()
+        assert (await staying).text == "a"
+        assert (await anext(stream)).text == "b"
+
+    asyncio.run(main())
+
+
+def test_tasks_may_pass_a_stream_on(open_model, record):
+    async def main():
+        stream = open_model([{"text": word, "delay_ms": 50} for word in "abcd"]).stream("x")
+        text = (await asyncio.ensure_future(anext(stream))).text
+        await asyncio.sleep(0.3)  # far beyond the grace of a reader that was cancelled
+        async for chunk in stream:
+            text += chunk.text
+        assert text == "abcd"
+        assert stream.result().finish_reason == "stop"
+
+    asyncio.run(main())
+
+
+def test_synchronous_readers(open_model, record):
+    model = open_model({"runs": [ENDLESS, ENDLESS, ENDLESS, ENDLESS, {"steps": ["fine"]}]})
+
+    def texts():
+        for chunk in model.stream("x"):
+            yield chunk.text
+
+    generator = texts()
+    assert next(generator) == "x"
+    del generator
+    with model.stream("x") as stream:
+        next(stream)
+    assert stream.result().finish_reason == "cancelled"
+    stream = model.stream("x").texts()
+    with stream:
+        next(stream)
+    stream = model.stream("x")
+    next(stream)
+    stream.close()
+    stream.close()
+    start = time.monotonic()
+    assert model.generate("y").text == "fine"
+    assert time.monotonic() - start < 20 * SLOW
+    wait_until(lambda: len(calls(record, "run_end")) == 5, "five runs")
+
+
+def test_arrays_and_batches_close(open_model):
+    model = open_model({"runs": [{"logits": [{"rows": 1, "width": 4}] * 1000, "delay_ms": 2}]})
+    with model.stream_logits("x") as arrays:
+        next(arrays)
+    assert list(arrays) == []
+
+    async def main():
+        async with model.stream_logits("x") as arrays:
+            await anext(arrays)
+        assert [array async for array in arrays] == []
+
+    asyncio.run(main())
+    batch = open_model({"runs": [{"rows": [["x"] * 10_000] * 2, "delay_ms": 2}]}, n_batch=2)
+    with batch.stream_batch(["a", "b"]) as rows:
+        next(rows[0])
+    assert [answer.finish_reason for answer in rows.results()] == ["cancelled"] * 2
+
+    async def both():
+        async with batch.stream_batch(["a", "b"]) as rows:
+            await anext(rows[1])
+        return [answer.finish_reason for answer in rows.results()]
+
+    assert asyncio.run(both()) == ["cancelled"] * 2

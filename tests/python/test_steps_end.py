@@ -1,0 +1,77 @@
+"""Where ``steps()`` end: where ``generate()`` does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from fakes import GENERATIONS, calls
+from support import SLOW, newest
+
+#: What the library would make of a run that is begun after the answer's end.
+EXTRA = {"steps": ["EXTRA"]}
+
+
+def both(model):
+    """The answer of ``generate`` and of ``steps``, text and reason."""
+    whole = model.generate("x")
+    steps = model.steps("x")
+    taken = [step.token_id for step in steps]
+    stepped = steps.result()
+    assert taken == stepped.token_ids
+    return (whole.text, whole.finish_reason), (stepped.text, stepped.finish_reason)
+
+
+@pytest.mark.parametrize("generation", GENERATIONS[2:])
+@pytest.mark.parametrize(
+    "says", [True, False], ids=["finish at the last pause", "finish in a run of its own"]
+)
+def test_a_library_that_says_finish_after_the_last_token(open_model, says, record):
+    end = [{"steps": ["b"], "finish_paused": True}] if says else [{"steps": ["b"]}, {}]
+    model = open_model({"runs": [{"steps": ["a", "b"]}, {"steps": ["a"]}, *end, EXTRA]})
+    assert both(model) == (("ab", "stop"), ("ab", "stop"))
+    assert model.generate("y").text == "EXTRA"
+
+
+@newest
+def test_an_answer_of_one_token(open_model, record):
+    model = open_model({"runs": [{"steps": ["only"], "finish_paused": True}, EXTRA]})
+    steps = model.steps("x")
+    assert [step.text for step in steps] == ["only"]
+    assert steps.result().finish_reason == "stop"
+    assert len(calls(record, "rkllm_run")) == 1
+    assert model.generate("y").text == "EXTRA"
+    assert calls(record, "rkllm_run")[-1]["paused"] is False
+
+
+@newest
+def test_a_step_is_there_when_the_library_has_paused(open_model, record):
+    """Between its callback and its return the library is not paused yet: nobody blocks meanwhile."""
+    late = round(300 * SLOW)
+
+    async def main():
+        model = open_model({"runs": [{"steps": ["x"], "end_ms": late}] * 3 + [{}], "kv_cache_size": [8]})
+        steps = model.steps("x")
+        longest = last = 0.0
+        going = True
+
+        async def tick():
+            nonlocal longest, last
+            last = time.monotonic()
+            while going:
+                await asyncio.sleep(0.005)
+                now = time.monotonic()
+                longest, last = max(longest, now - last), now
+
+        ticking = asyncio.ensure_future(tick())
+        for count in range(1, 4):
+            await anext(steps)
+            assert len(calls(record, "run_end")) == count
+            assert await model.akv_cache_size() == [8]
+        going = False
+        await ticking
+        assert longest < late / 1000 / 2
+
+    asyncio.run(main())
