@@ -5,7 +5,7 @@
 //! [`Model::stream`] gives its tokens as they come. The same calls run on the project's CPU runtime,
 //! which has the same C ABI.
 //!
-//! The floors, each using only those below it: [`model`] and [`stream`]; the actor, one thread for
+//! The floors, from top to bottom: [`model`] and [`stream`]; the actor, one thread for
 //! each model; the callbacks; [`runtime`], [`abi`] and [`loader`]; [`ffi`]. Unsafe code lives in the
 //! last four only.
 

@@ -1,7 +1,8 @@
 """The calls of ``RKLLM`` that can take long, for event loops.
 
 All have the name of the ordinary call with an ``a`` in front, its arguments and its errors. Nothing blocks
-the loop and no thread is started: the model's own thread wakes it. A task that is cancelled cancels its run.
+the loop: the model's own thread wakes it, and what computes for long runs on a thread of the loop's executor.
+A task that is cancelled cancels its run.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 //! One thread for each model: it owns the handle and makes every call on it but `rkllm_abort`.
 //!
-//! Requests are plain owned data, and so is what comes back, so that the same messages can cross to
-//! another process one day.
+//! Requests are plain owned data. What a run brings goes through the buffers of its
+//! [`Delivery`], which its reader shares.
 
 pub(crate) mod deadlines;
 pub(crate) mod registry;
