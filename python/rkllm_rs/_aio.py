@@ -122,7 +122,7 @@ def _has_failed(task: asyncio.Task[object]) -> bool:
     return cancelling is not None and cancelling() > 0
 
 
-async def entered(stream: _Item_co) -> _Item_co:
+async def entered(stream: _Result) -> _Result:
     """What ``async with`` enters.
 
     Args:
