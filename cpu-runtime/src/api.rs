@@ -115,13 +115,13 @@ unsafe fn enter(
     handle: LLMHandle,
     inputs: *mut RKLLMInput,
     infer: *mut RKLLMInferParam,
-) -> Result<(Arc<Instance>, Running, Request), String> {
+) -> Result<(Running, Arc<Instance>, Request), String> {
     let instance = instance::find(handle.addr())?;
     let running = instance.enter()?;
     let width = instance.model.embedding_width();
     // SAFETY: by this function's contract.
     let request = unsafe { request::read(inputs, infer, instance.rows, width)? };
-    Ok((instance, running, request))
+    Ok((running, instance, request))
 }
 
 /// Runs until the end, an abort or a pause; the callback is called on the calling thread.
@@ -137,8 +137,9 @@ pub unsafe extern "C" fn rkllm_run(
     userdata: *mut c_void,
 ) -> c_int {
     guard(|| {
+        // Ends after `instance` is dropped, so that the last use of a model is before its destroy returns.
         // SAFETY: by this function's contract.
-        let (instance, running, request) = unsafe { enter(handle, inputs, infer)? };
+        let (running, instance, request) = unsafe { enter(handle, inputs, infer)? };
         instance.run(&running, &request, Userdata(userdata))
     })
 }
@@ -157,11 +158,14 @@ pub unsafe extern "C" fn rkllm_run_async(
 ) -> c_int {
     guard(|| {
         // SAFETY: by this function's contract.
-        let (instance, running, request) = unsafe { enter(handle, inputs, infer)? };
+        let (running, instance, request) = unsafe { enter(handle, inputs, infer)? };
         let userdata = Userdata(userdata);
         let work = move || {
             let userdata = userdata;
             guard(|| instance.run(&running, &request, userdata));
+            // As in `rkllm_run`.
+            drop(instance);
+            drop(running);
         };
         std::thread::Builder::new()
             .name("rkllm-run".into())
@@ -190,7 +194,7 @@ pub extern "C" fn rkllm_is_running(handle: LLMHandle) -> c_int {
     or_minus_one(|| Ok(c_int::from(instance::find(handle.addr())?.flag.running())))
 }
 
-/// Ends a present run, waits for that and frees the model.
+/// Ends a present run, waits for that and frees the model: no callback comes after it has returned.
 #[unsafe(no_mangle)]
 pub extern "C" fn rkllm_destroy(handle: LLMHandle) -> c_int {
     guard(|| instance::destroy(handle.addr()))

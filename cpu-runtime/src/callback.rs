@@ -1,6 +1,7 @@
 //! Calls the caller's result callback.
 #![allow(unsafe_code, reason = "calls a C function pointer")]
 
+use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
 use rkllm_rs::ffi::shared::{call_state, callback_return};
@@ -8,6 +9,7 @@ use rkllm_rs::ffi::v1_3_0::{
     RKLLMPerfStat, RKLLMResult, RKLLMResultLastHiddenLayer, RKLLMResultLogits, ResultCallback,
 };
 
+use crate::flag::RunFlag;
 use crate::perf::{Perf, peak_memory_mb};
 
 /// The callback that `rkllm_init` was given.
@@ -70,14 +72,21 @@ pub(crate) enum Answer {
 
 /// The callback with the userdata of one run.
 #[derive(Debug)]
-pub(crate) struct Sink {
+pub(crate) struct Sink<'a> {
     callback: Callback,
     userdata: *mut c_void,
     rows: usize,
+    flag: &'a RunFlag,
+    called: Cell<bool>,
 }
 
-impl Sink {
-    pub(crate) fn new(callback: Callback, userdata: Userdata, rows: usize) -> Self {
+impl<'a> Sink<'a> {
+    pub(crate) fn new(
+        callback: Callback,
+        userdata: Userdata,
+        rows: usize,
+        flag: &'a RunFlag,
+    ) -> Self {
         let userdata = if userdata.0.is_null() {
             callback.userdata
         } else {
@@ -87,10 +96,21 @@ impl Sink {
             callback,
             userdata,
             rows,
+            flag,
+            called: Cell::new(false),
         }
     }
 
+    /// Whether the run was made to end by `rkllm_destroy` before its first call: then it makes none.
+    pub(crate) fn is_mute(&self) -> bool {
+        !self.called.get() && self.flag.closing()
+    }
+
     fn call(&self, state: c_int, results: &mut [RKLLMResult]) -> Answer {
+        if self.is_mute() {
+            return Answer::Continue;
+        }
+        self.called.set(true);
         // SAFETY: the pointers in `results` outlive the call; function and userdata are the caller's,
         // who keeps them valid for the life of the handle.
         let answer =

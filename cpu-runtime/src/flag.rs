@@ -1,7 +1,7 @@
 //! Whether a model runs, and whether it has been asked to stop.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::ThreadId;
 
 const IDLE: u8 = 0;
@@ -16,22 +16,27 @@ const STOPPING: u8 = 2;
 pub(crate) struct RunFlag {
     state: AtomicU8,
     closing: AtomicBool,
-    /// The thread that the callback is called on.
+    /// The thread that the callback is called on. Its lock is held wherever a run begins or ends, and
+    /// where a run that must not begin is ruled out.
     thread: Mutex<Option<ThreadId>>,
+    ended: Condvar,
 }
 
 impl RunFlag {
+    fn thread(&self) -> MutexGuard<'_, Option<ThreadId>> {
+        self.thread.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Enters a run; None if one is active or the model is being destroyed.
     pub(crate) fn enter(self: &Arc<Self>) -> Option<Running> {
-        if self.closing.load(Ordering::Acquire) {
+        let _entering = self.thread();
+        if self.closing() || self.running() {
             return None;
         }
-        self.state
-            .compare_exchange(IDLE, RUNNING, Ordering::AcqRel, Ordering::Acquire)
-            .ok()
-            .map(|_| Running {
-                flag: Arc::clone(self),
-            })
+        self.state.store(RUNNING, Ordering::Release);
+        Some(Running {
+            flag: Arc::clone(self),
+        })
     }
 
     /// Asks the run to stop; false if there is none.
@@ -42,10 +47,22 @@ impl RunFlag {
         matches!(asked, Ok(_) | Err(STOPPING))
     }
 
-    /// Lets no further run begin and stops the present one.
+    /// Lets no further run begin, stops the present one and waits until it has ended.
     pub(crate) fn close(&self) {
+        let mut thread = self.thread();
         self.closing.store(true, Ordering::Release);
         self.stop();
+        while self.running() {
+            thread = self
+                .ended
+                .wait(thread)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    /// Whether the model is being destroyed.
+    pub(crate) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     pub(crate) fn running(&self) -> bool {
@@ -54,8 +71,7 @@ impl RunFlag {
 
     /// Whether the present run is on the calling thread: then it cannot be waited for.
     pub(crate) fn on_own_thread(&self) -> bool {
-        let thread = *self.thread.lock().unwrap_or_else(PoisonError::into_inner);
-        self.running() && thread == Some(std::thread::current().id())
+        *self.thread() == Some(std::thread::current().id())
     }
 
     pub(crate) fn stopping(&self) -> bool {
@@ -72,18 +88,16 @@ pub(crate) struct Running {
 impl Running {
     /// Notes the calling thread as the one that runs.
     pub(crate) fn claim(&self) {
-        let mut thread = self
-            .flag
-            .thread
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        *thread = Some(std::thread::current().id());
+        *self.flag.thread() = Some(std::thread::current().id());
     }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
+        let mut thread = self.flag.thread();
+        *thread = None;
         self.flag.state.store(IDLE, Ordering::Release);
+        self.flag.ended.notify_all();
     }
 }
 
@@ -110,5 +124,44 @@ mod tests {
         let flag = Arc::new(RunFlag::default());
         flag.close();
         assert!(flag.enter().is_none() && flag.stopping());
+    }
+
+    #[test]
+    fn closing_waits_for_the_run_though_nothing_was_claimed() {
+        let flag = Arc::new(RunFlag::default());
+        let run = flag.enter().expect("idle");
+        let closer = {
+            let flag = Arc::clone(&flag);
+            std::thread::spawn(move || {
+                flag.close();
+                flag.running()
+            })
+        };
+        while !flag.closing() {
+            std::thread::yield_now();
+        }
+        assert!(!closer.is_finished());
+        drop(run);
+        assert!(!closer.join().expect("closed"));
+    }
+
+    #[test]
+    fn a_run_that_has_ended_leaves_its_thread() {
+        let flag = Arc::new(RunFlag::default());
+        let run = flag.enter().expect("idle");
+        assert!(!flag.on_own_thread());
+        run.claim();
+        assert!(flag.on_own_thread());
+        drop(run);
+        let other = Arc::clone(&flag);
+        let run = std::thread::spawn(move || {
+            let run = other.enter().expect("idle");
+            run.claim();
+            run
+        })
+        .join()
+        .expect("entered");
+        assert!(flag.running() && !flag.on_own_thread());
+        drop(run);
     }
 }

@@ -60,6 +60,7 @@ pub(crate) fn destroy(handle: usize) -> Result<(), String> {
     }
     locked(&HANDLES).1.remove(&handle);
     instance.flag.close();
+    // Another call, that of an adapter for example, may still have it.
     drop(locked(&instance.session));
     Ok(())
 }
@@ -110,9 +111,12 @@ impl Instance {
 
     /// Enters a run; the flag is up from here on.
     pub(crate) fn enter(&self) -> Result<Running, String> {
-        self.flag
-            .enter()
-            .ok_or_else(|| "a run of this model is active".into())
+        self.flag.enter().ok_or_else(|| {
+            if self.flag.closing() {
+                return "the model is being destroyed".into();
+            }
+            "a run of this model is active".into()
+        })
     }
 
     /// Does a run that was entered.
@@ -123,7 +127,7 @@ impl Instance {
         userdata: Userdata,
     ) -> Result<(), String> {
         running.claim();
-        let sink = Sink::new(self.callback, userdata, self.rows);
+        let sink = Sink::new(self.callback, userdata, self.rows, &self.flag);
         let seed = *locked(&self.seed);
         // Not locked during the run: the callback may ask how long a text is.
         let template = self.template();
@@ -135,7 +139,11 @@ impl Instance {
                 return "the run has failed".into();
             }
             failure.reason
-        })
+        })?;
+        if sink.is_mute() {
+            return Err("the model was destroyed before the run had begun".into());
+        }
+        Ok(())
     }
 
     /// The session, unless a run has it.

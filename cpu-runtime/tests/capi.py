@@ -234,6 +234,8 @@ class Run:
     errors: int
     prefilled: int
     generated: int
+    #: Whether its last call was answered with a pause.
+    paused: bool = False
 
     def take(self, results: Any, state: int) -> None:
         """What a call of the callback says."""
@@ -276,7 +278,15 @@ def sampling(**settings: float) -> Sampling:
 class Model:
     """An open model. Inputs are str, lists of token ids, or float32 arrays of embeddings."""
 
-    def __init__(self, library: Library, path: Path | str, *, context: int = 512, rows: int = 1) -> None:
+    def __init__(
+        self,
+        library: Library,
+        path: Path | str,
+        *,
+        context: int = 512,
+        rows: int = 1,
+        skip_special: bool = True,
+    ) -> None:
         self.library = library
         self.rows = rows
         self._on_call: Callable[[Any, int], int] = lambda _results, _state: 0
@@ -289,6 +299,7 @@ class Model:
         param.max_context_len = context
         param.temperature = 0.0
         param.repeat_penalty = 1.0
+        param.skip_special_token = skip_special
         param.extend_param.n_batch = rows
         handle = c.c_void_p()
         code = library.init(c.byref(handle), c.byref(param), c.byref(self._callback))
@@ -319,10 +330,12 @@ class Model:
 
         def on_call(results: Any, state: int) -> int:
             run.take(results, state)
-            return answer(run.rows) if answer and state in {NORMAL, WAITING} else 0
+            said = answer(run.rows) if answer and state in {NORMAL, WAITING} else 0
+            run.paused = said == PAUSE
+            return said
 
         self._on_call = on_call
-        array = (Input * len(inputs))(*(_input(one, role, thinking=thinking) for one in inputs))
+        array = (Input * len(inputs))(*(as_input(one, role, thinking=thinking) for one in inputs))
         infer = InferParam(mode=mode, keep_history=keep, max_new_tokens=most)
         if lora is not None:
             infer.lora = c.pointer(LoraParam(lora.encode()))
@@ -334,9 +347,9 @@ class Model:
         return run
 
     def go(self, *inputs: str | Sequence[int] | np.ndarray, **keywords: Any) -> Run:
-        """A run that succeeds."""
+        """A run that succeeds, and says that it has finished unless it is paused."""
         run = self.run(*inputs, **keywords)
-        assert (run.code, run.finished, run.errors) == (0, 1, 0)
+        assert (run.code, run.finished, run.errors) == (0, 0 if run.paused else 1, 0)
         return run
 
     def load_lora(self, path: Path | str, name: str, scale: float = 1.0) -> int:
@@ -373,7 +386,8 @@ class Model:
         return list(out[:count]) if count <= capacity else [count]
 
 
-def _input(one: str | Sequence[int] | np.ndarray, role: str, *, thinking: bool) -> Input:
+def as_input(one: str | Sequence[int] | np.ndarray, role: str, *, thinking: bool) -> Input:
+    """A row's input, which keeps alive what it points to."""
     made = Input(role=role.encode(), enable_thinking=thinking)
     if isinstance(one, str):
         made.input_type = PROMPT

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -10,6 +10,7 @@ import pytest
 from capi import GENERATE, HIDDEN_STATES, LOGITS, PAUSE, Library, Model, Row, sampling
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from capi import Sampling
@@ -239,3 +240,54 @@ def test_rows_of_a_batch_pause_together(capi: Library, model: Path) -> None:
         assert batch.sizes() == [before[0], before[1], before[2] - 1]
         batch.clear()
         assert batch.run([], [5], [5]).code == -1
+
+
+def test_a_pause_is_no_end(llm: Model) -> None:
+    paused = llm.run(PROMPT, most=8, answer=lambda rows: len(rows[0].tokens) == 3)
+    assert (paused.code, paused.finished, paused.errors) == (0, 0, 0)
+    assert llm.run(paused.tokens[-1:], most=2).finished == 1
+    values = llm.run(PROMPT, mode=LOGITS, answer=pause)
+    assert (values.code, values.finished) == (0, 0)
+
+
+@pytest.fixture(scope="module")
+def frank(capi: Library, model: Path) -> Iterator[Model]:
+    """A model that shows special tokens."""
+    with Model(capi, model, skip_special=False) as opened:
+        yield opened
+
+
+def test_an_end_token_that_is_shown_ends_the_run_whatever_is_answered(frank: Model) -> None:
+    question = "What is 2 + 2? Say the number only."
+    assert frank.clear() == 0
+    whole = frank.go(question, most=40)
+    assert whole.rows[0].text.endswith(b"<|im_end|>")
+    assert len(whole.tokens) < 40
+    assert frank.clear() == 0
+    given: Any = question
+    stepped: list[int] = []
+    while True:
+        run = frank.run(given, most=40, answer=pause)
+        assert (run.code, len(run.tokens)) == (0, 1)
+        stepped += run.tokens
+        if run.finished:
+            break
+        assert len(stepped) < len(whole.tokens), "it was paused at its end"
+        given = run.tokens
+    assert stepped == whole.tokens
+    # It is over: what comes next stands alone.
+    assert frank.clear((0, 1)) == -1
+
+
+def test_the_end_of_all_rows_is_no_pause(capi: Library, model: Path) -> None:
+    questions = ["What is 2 + 2? Say the number only."] * 2
+    with Model(capi, model, context=256, rows=2, skip_special=False) as batch:
+        whole = batch.go(*questions, most=40)
+        ends = [row.tokens[-1] for row in whole.rows]
+        length = len(whole.tokens)
+        assert length < 40
+        assert batch.clear() == 0
+        run = batch.run(*questions, most=40, answer=lambda rows: len(rows[0].tokens) == length)
+        assert [row.tokens[-1] for row in run.rows] == ends
+        assert (run.code, run.finished) == (0, 1)
+        assert batch.clear((0, 1), (0, 1)) == -1

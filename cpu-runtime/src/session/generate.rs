@@ -137,7 +137,10 @@ impl Session {
                 ready
             );
         }
-        sink.finish(&perf);
+        // A paused run has not come to its end.
+        if end == End::Complete {
+            sink.finish(&perf);
+        }
         Ok(())
     }
 
@@ -207,11 +210,13 @@ impl Session {
             }
             made += 1;
             let last = limit == Some(made);
-            if !self.deliver(&mut live, last, sink, perf, &mut end) {
-                break;
-            }
-            if end == End::Paused {
-                break;
+            match self.deliver(&mut live, last, sink, perf) {
+                None => break,
+                Some(Answer::Pause) => {
+                    end = End::Paused;
+                    break;
+                }
+                Some(Answer::Continue) => {}
             }
             if last || self.flag.stopping() {
                 self.leave_pending(&mut live);
@@ -244,15 +249,14 @@ impl Session {
         Ok(end)
     }
 
-    /// Hands over the tokens chosen last; false if there was none left to hand over.
+    /// Hands over the tokens chosen last; None if no row goes on: an end mark cannot be paused at.
     fn deliver(
         &mut self,
         live: &mut [Live],
         last: bool,
         sink: &Sink,
         perf: &mut Perf,
-        end: &mut End,
-    ) -> bool {
+    ) -> Option<Answer> {
         let single = live.len() == 1;
         let mut waiting = false;
         let mut spoken = 0;
@@ -286,13 +290,12 @@ impl Session {
             }
             events.push(event);
         }
+        let mut answer = Answer::Continue;
         if spoken > 0 {
             perf.generate_tokens += spoken;
-            if sink.rows(&mut events, Values::None, waiting) == Answer::Pause {
-                *end = End::Paused;
-            }
+            answer = sink.rows(&mut events, Values::None, waiting);
         }
-        live.iter().any(|row| row.token.is_some())
+        live.iter().any(|row| row.token.is_some()).then_some(answer)
     }
 
     /// Notes the tokens that were handed over but not computed, for a run that continues.

@@ -325,7 +325,7 @@ static void check_pause(LLMHandle h, Seen *seen) {
     reset(seen, h);
     seen->pause_at = 4;
     CHECK(run(h, token_input(tokens, 5), infer(0, 0, 8), seen) == 0);
-    CHECK(seen->n_tokens == 4 && seen->n_finish == 1);
+    CHECK(seen->n_tokens == 4 && seen->n_finish == 0);
     int size = cache_size(h);
     CHECK(size == 5 + 3);
     int start = 1, end = 3, bad = 99, negative = -1;
@@ -679,7 +679,7 @@ static void check_destroy_while_running(const char *model, Seen *seen) {
     CHECK(f.run_async(h, &input, &param, seen) == 0);
     usleep(100000);
     CHECK(f.destroy(h) == 0);
-    CHECK(seen->n_finish == 1);
+    CHECK(seen->n_finish == (seen->n_tokens > 0)); /* no call at all if it had not begun */
     CHECK(f.abort(h) == -1 && f.is_running(h) == -1);
 }
 
