@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use arrayvec::ArrayString;
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
@@ -31,8 +32,8 @@ pub(super) struct TokenStream {
     on_token: Slot,
 }
 
-/// What a stream gives next: text and token.
-type Piece = (String, i32);
+/// Nearly all pieces of text are shorter: copying them takes less time than asking for memory.
+const SHORT: usize = 32;
 
 impl TokenStream {
     pub(super) fn new(
@@ -49,30 +50,54 @@ impl TokenStream {
         }
     }
 
-    /// The next piece if there is one, copied, so that it outlives the lock.
+    /// The next piece if there is one. It is copied, so that `make` turns it into an object when the
+    /// lock is free again.
     #[inline]
-    fn poll(&self) -> Poll<Piece> {
-        match self.stream.lock().poll() {
-            Poll::Ready((text, id)) => Poll::Ready((text.to_owned(), id)),
-            Poll::Nothing => Poll::Nothing,
-            Poll::Ended(outcome) => Poll::Ended(outcome),
+    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+        let mut short = ArrayString::<SHORT>::new();
+        let mut stream = self.stream.lock();
+        let (text, id) = match stream.poll() {
+            Poll::Ready(piece) => piece,
+            Poll::Nothing => return Poll::Nothing,
+            Poll::Ended(outcome) => return Poll::Ended(outcome),
+        };
+        if short.try_push_str(text).is_ok() {
+            drop(stream);
+            return Poll::Ready(make(&short, id));
         }
+        let long = text.to_owned();
+        drop(stream);
+        Poll::Ready(make(&long, id))
     }
 
-    /// [`Self::poll`], past `on_token` where there is one. What that raises ends the run.
+    /// [`Self::poll`] for a run with `on_token`, which is told first. What that raises ends the run.
+    #[cold]
+    fn poll_told<T>(
+        &self,
+        py: Python<'_>,
+        on_token: &Py<PyAny>,
+        make: impl FnOnce(&str, i32) -> T,
+    ) -> PyResult<Poll<T>> {
+        let (text, id) = match self.poll(|text, id| (text.to_owned(), id)) {
+            Poll::Ready(piece) => piece,
+            Poll::Nothing => return Ok(Poll::Nothing),
+            Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
+        };
+        let chunk = chunk(py, &text, id)?;
+        self.answerer
+            .desk
+            .in_callback(|| on_token.call1(py, (chunk,)))
+            .inspect_err(|_| self.handle.cancel())?;
+        Ok(Poll::Ready(make(&text, id)))
+    }
+
+    /// [`Self::poll`], past `on_token` where there is one.
     #[inline]
-    fn pass(&self, py: Python<'_>) -> PyResult<Poll<Piece>> {
-        let polled = self.poll();
-        if let Poll::Ready((text, id)) = &polled {
-            if let Some(on_token) = self.on_token.get(py) {
-                let chunk = chunk(py, text, *id)?;
-                self.answerer
-                    .desk
-                    .in_callback(|| on_token.call1(py, (chunk,)))
-                    .inspect_err(|_| self.handle.cancel())?;
-            }
+    fn pass<T>(&self, py: Python<'_>, make: impl FnOnce(&str, i32) -> T) -> PyResult<Poll<T>> {
+        match self.on_token.get(py) {
+            None => Ok(self.poll(make)),
+            Some(on_token) => self.poll_told(py, &on_token, make),
         }
-        Ok(polled)
     }
 
     fn arm(&self) -> PyResult<Option<i32>> {
@@ -108,10 +133,10 @@ impl TokenStream {
 
     /// Waits for the next piece; `None` at the end of the run.
     #[inline]
-    fn next(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
+    fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
         loop {
-            match self.pass(py)? {
-                Poll::Ready(piece) => return Ok(Some(piece)),
+            match self.pass(py, &mut make)? {
+                Poll::Ready(item) => return Ok(Some(item)),
                 Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
@@ -134,8 +159,8 @@ impl TokenStream {
         if self.on_token.get(py).is_some() {
             // Every chunk must pass by it.
             loop {
-                match self.pass(py)? {
-                    Poll::Ready(_) => {}
+                match self.pass(py, |_, _| ())? {
+                    Poll::Ready(()) => {}
                     Poll::Nothing => return self.serve(py).map(|()| None),
                     Poll::Ended(_) => break,
                 }
@@ -152,9 +177,13 @@ impl TokenStream {
     }
 
     /// The next piece, or `None` when one has to be waited for.
-    fn poll_async(&self, py: Python<'_>) -> PyResult<Option<Piece>> {
-        match self.pass(py)? {
-            Poll::Ready(piece) => Ok(Some(piece)),
+    fn poll_async<T>(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce(&str, i32) -> T,
+    ) -> PyResult<Option<T>> {
+        match self.pass(py, make)? {
+            Poll::Ready(item) => Ok(Some(item)),
             Poll::Nothing => {
                 self.serve(py)?;
                 Ok(None)
@@ -218,8 +247,7 @@ impl TokenStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        let piece = self.next(py)?;
-        piece.map(|(text, id)| chunk(py, &text, id)).transpose()
+        self.next(py, |text, id| chunk(py, text, id))?.transpose()
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -232,8 +260,8 @@ impl TokenStream {
 
     /// The next chunk, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        let piece = self.poll_async(py)?;
-        piece.map(|(text, id)| chunk(py, &text, id)).transpose()
+        self.poll_async(py, |text, id| chunk(py, text, id))?
+            .transpose()
     }
 
     /// Says that the reader was cancelled while it waited; for the event loop.
@@ -367,8 +395,9 @@ impl TextStream {
     }
 
     fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        let piece = self.stream.get().next(py)?;
-        Ok(piece.map(|(text, _)| PyString::new(py, &text).unbind()))
+        self.stream
+            .get()
+            .next(py, |text, _| PyString::new(py, text).unbind())
     }
 
     fn __aiter__(slf: Py<Self>) -> Py<Self> {
@@ -381,8 +410,9 @@ impl TextStream {
 
     /// The next text, `None` if it has to be waited for; for the event loop.
     fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        let piece = self.stream.get().poll_async(py)?;
-        Ok(piece.map(|(text, _)| PyString::new(py, &text).unbind()))
+        self.stream
+            .get()
+            .poll_async(py, |text, _| PyString::new(py, text).unbind())
     }
 
     /// Says that the reader was cancelled while it waited; for the event loop.
