@@ -24,10 +24,14 @@ if TYPE_CHECKING:
         @property
         def _asks(self) -> bool: ...
 
-    class _Stream(_Source[_Item_co], Protocol[_Item_co]):
-        """A stream, as the event loop sees it."""
+    class _Left(_Source[_Item_co], Protocol[_Item_co]):
+        """Something that wants to know when nobody waits for it any more."""
 
         def _leave(self) -> None: ...
+
+    class _Stream(_Left[_Item_co], Protocol[_Item_co]):
+        """A stream, as the event loop sees it."""
+
         def close(self) -> None: ...
 
     class _Run(Protocol[_Item_co]):
@@ -197,7 +201,7 @@ async def all_finished(runs: Sequence[_Run[_Item_co]]) -> list[_Item_co]:
         raise
 
 
-async def done(pending: _Source[tuple[_Item_co]]) -> _Item_co:
+async def done(pending: _Left[tuple[_Item_co]]) -> _Item_co:
     """Returns what ``pending`` gives.
 
     Args:
@@ -206,11 +210,16 @@ async def done(pending: _Source[tuple[_Item_co]]) -> _Item_co:
     Returns:
         What its ``result()`` would.
     """
-    while True:
-        found = pending._poll()  # noqa: SLF001 - the native side's half of this function
-        if found is not None:
-            return found[0]
-        await _readable(pending._arm(), pending._asks)  # noqa: SLF001
+    try:
+        while True:
+            found = pending._poll()  # noqa: SLF001 - the native side's half of this function
+            if found is not None:
+                return found[0]
+            await _readable(pending._arm(), pending._asks)  # noqa: SLF001
+    except BaseException:
+        # Whoever keeps the exception keeps what is waited for, such as a model that is being opened.
+        pending._leave()  # noqa: SLF001
+        raise
 
 
 async def _readable(descriptor: int | None, asks: bool) -> None:  # noqa: FBT001

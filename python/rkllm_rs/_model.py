@@ -139,9 +139,7 @@ class RKLLM(Awaiting):
             open_timeout=open_timeout,
         )
         self._model: _native.Model = opening.result()
-        advice = _advice(self._model)
-        if advice:
-            _warn(advice, None)
+        _advise(self._model)
 
     @classmethod
     async def aopen(
@@ -240,9 +238,7 @@ class RKLLM(Awaiting):
             open_timeout=open_timeout,
         )
         opened = await done(opening)
-        advice = _advice(opened)
-        if advice:
-            _warn(advice, None)
+        _advise(opened)
         return cls._of(opened)
 
     @classmethod
@@ -364,10 +360,23 @@ def _advice(model: _native.Model) -> list[str]:
     return advice
 
 
-def _warn(notes: Sequence[str], fallback: str | None) -> None:
+def _advise(model: _native.Model) -> None:
+    """Warns of what :func:`_advice` finds; where warnings are errors, the model is not left open."""
+    advice = _advice(model)
+    if not advice:
+        return
+    try:
+        _warn(advice, None, above=4)
+    except BaseException:
+        # Whoever keeps the exception keeps the model.
+        model.close()
+        raise
+
+
+def _warn(notes: Sequence[str], fallback: str | None, above: int = 3) -> None:
     import warnings
 
     for note in notes:
-        warnings.warn(note, RkllmWarning, stacklevel=3)
+        warnings.warn(note, RkllmWarning, stacklevel=above)
     if fallback:
-        warnings.warn(fallback, BackendFallbackWarning, stacklevel=3)
+        warnings.warn(fallback, BackendFallbackWarning, stacklevel=above)

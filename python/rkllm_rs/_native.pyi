@@ -983,6 +983,8 @@ class Pending:
         """Waits; returns numbers, or an empty list where there are none to give."""
     def _poll(self) -> tuple[list[int]] | None:
         """Returns the answer in a tuple if it is there."""
+    def _leave(self) -> None:
+        """Says that nobody waits any more; what was asked for is done all the same."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""
@@ -1001,6 +1003,8 @@ class Opening:
         """Waits in steps, so that a signal gives up and raises at once."""
     def _poll(self) -> tuple[Model] | None:
         """Returns the model in a tuple if it is open."""
+    def _leave(self) -> None:
+        """Gives up: what the library then has is destroyed."""
     @property
     def _asks(self) -> bool:
         """Whether questions of the library may come that the event loop must look for."""

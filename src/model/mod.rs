@@ -128,14 +128,21 @@ impl Opening {
     }
 }
 
-impl Drop for Opening {
-    fn drop(&mut self) {
+impl Opening {
+    /// Gives up, as dropping it does: what the library then has is destroyed.
+    pub fn give_up(&self) {
         // In a forked child it is the parent's, and any lock may be held for ever.
         if self.forks == fork::generation() {
-            if let Some(shared) = self.shared.get_mut() {
+            if let Some(shared) = self.shared.lock().take() {
                 shared.close();
             }
         }
+    }
+}
+
+impl Drop for Opening {
+    fn drop(&mut self) {
+        self.give_up();
     }
 }
 

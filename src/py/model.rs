@@ -56,6 +56,16 @@ impl Opening {
         }
     }
 
+    fn wait(&self, py: Python<'_>) -> PyResult<Model> {
+        loop {
+            self.serve(py)?;
+            if let Some(opened) = super::detach(py, || self.opening.wait(super::STEP)) {
+                return self.opened(py, opened);
+            }
+            py.check_signals()?;
+        }
+    }
+
     fn opened(&self, py: Python<'_>, opened: Result<model::Model, Error>) -> PyResult<Model> {
         super::vendor_log::pass_on(py);
         Ok(Model {
@@ -70,13 +80,13 @@ impl Opening {
 impl Opening {
     /// Waits in steps, so that a signal gives up and raises at once.
     fn result(&self, py: Python<'_>) -> PyResult<Model> {
-        loop {
-            self.serve(py)?;
-            if let Some(opened) = super::detach(py, || self.opening.wait(super::STEP)) {
-                return self.opened(py, opened);
-            }
-            py.check_signals()?;
-        }
+        // Whoever keeps the exception keeps us.
+        self.wait(py).inspect_err(|_| self.opening.give_up())
+    }
+
+    /// Says that nobody waits any more: the reader was cancelled.
+    fn _leave(&self) {
+        self.opening.give_up();
     }
 
     /// The model in a tuple if it is open; for the event loop.

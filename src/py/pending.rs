@@ -55,6 +55,10 @@ impl Pending {
         }
     }
 
+    /// Says that nobody waits any more. What was asked for is done all the same.
+    #[allow(clippy::unused_self, reason = "as that of Opening")]
+    fn _leave(&self) {}
+
     /// Whether questions may come that the loop must look for.
     #[getter]
     fn _asks(&self) -> bool {

@@ -6,11 +6,13 @@ import asyncio
 import contextlib
 import gc
 import time
+import warnings
 
 import pytest
 
 from fakes import calls
-from support import SLOW, newest, wait_until
+from rkllm_rs import RKLLM, RkllmWarning
+from support import SLOW, began, newest, wait_until
 
 pytestmark = newest
 
@@ -163,6 +165,33 @@ def test_the_next_run_comes_soon(open_model, record, leave):
             assert set(stream.result().text) == {"x"}
 
     asyncio.run(main())
+
+
+def test_a_model_that_nobody_waits_for_any_more(make_model, library, record):
+    async def main():
+        task = asyncio.ensure_future(RKLLM.aopen(make_model({"init": {"delay_ms": 200}}), library=library))
+        await asyncio.to_thread(began, record, "rkllm_init")
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        kept.append(caught.value)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RkllmWarning)
+        asyncio.run(main())
+    began(record, "rkllm_destroy")
+
+
+def test_a_model_whose_warning_is_an_error(make_model, library, record):
+    line = "I rkllm: loaded a: max_context_limit: 256"
+    path = make_model({"init": {"log": [["stderr", line]]}})
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RkllmWarning)
+        warnings.filterwarnings("error", message=".*above the model's limit.*")
+        with pytest.raises(RkllmWarning, match="256") as caught:
+            RKLLM(path, library=library, max_context_len=4096)
+    kept.append(caught.value)
+    began(record, "rkllm_destroy")
 
 
 def test_steps_that_are_left_serve_others_again(open_model):
