@@ -13,7 +13,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # Release everywhere: another profile would build llama.cpp once more.
 CPU_ENV := eval "$$(cpu-runtime/build_env.sh $(VENV))"
 
-GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0
+GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0 v1_3_1
 FAKES       := $(foreach g,$(GENERATIONS),-p fake-rkllm-$(g))
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml build.rs README.md \

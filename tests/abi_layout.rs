@@ -44,7 +44,7 @@ fn compiled(generation: &str) -> BTreeMap<String, Value> {
 
 #[test]
 fn every_generation_is_laid_out_as_its_header_says() {
-    for generation in ["v1_1_0", "v1_2_1", "v1_3_0"] {
+    for generation in ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"] {
         assert_eq!(compiled(generation), reference(generation), "{generation}");
     }
 }

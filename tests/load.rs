@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
-use rkllm_rs::abi::{EvidenceKind, Generation, RefusalReason};
+use rkllm_rs::abi::{EvidenceKind, Generation, Layouts, RefusalReason};
 use rkllm_rs::backend::{BackendKind, BackendNote, backends_in, resolve_in as resolve};
 use rkllm_rs::error::{Error, ErrorKind};
 use rkllm_rs::loader::{Environment, LoadProblem};
@@ -28,7 +28,7 @@ fn fakes() -> &'static Path {
             .arg("build")
             .arg("--target-dir")
             .arg(folder.parent().unwrap());
-        for name in ["v1_0_1", "v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"] {
+        for name in ["v1_0_1", "v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"] {
             build.arg("-p").arg(format!("fake-rkllm-{name}"));
         }
         assert!(build.status().unwrap().success(), "the fakes do not build");
@@ -136,6 +136,7 @@ fn every_generation_is_identified() {
         ("v1_2_0", "1.2.1b1"),
         ("v1_2_1", "1.2.3"),
         ("v1_3_0", "1.3.0"),
+        ("v1_3_1", "1.3.1"),
     ] {
         let named = machine.library(
             &format!("{generation}/named.so"),
@@ -167,13 +168,22 @@ fn every_generation_is_identified() {
                 EvidenceKind::Defaults
             ]
         );
-        let runtime = machine.load(&at(&bare)).unwrap();
+        // Without a banner, functions and defaults do not separate 1.3.0 from 1.3.1.
+        let bare = if generation >= "v1_3_0" {
+            let refused = refusal(machine.load(&at(&bare)));
+            assert!(matches!(refused, RefusalReason::TooLittle(Layouts::V1_3)));
+            with_abi(&bare, generation.parse().unwrap())
+        } else {
+            at(&bare)
+        };
+        let runtime = machine.load(&bare).unwrap();
         assert_eq!(runtime.identity().generation.as_str(), generation);
         assert_eq!(runtime.identity().version, None);
         assert_eq!(
             runtime.capabilities().has("per_run_sampling"),
-            generation == "v1_3_0"
+            generation >= "v1_3_0"
         );
+        assert_eq!(runtime.capabilities().has("audio"), generation == "v1_3_1");
     }
 }
 
@@ -265,7 +275,7 @@ fn a_refusal_by_the_file_opens_nothing() {
             touch.to_str().unwrap()
         )
     };
-    let newer = machine.library("newer.so", "v1_3_0", &config("1.4.0"), &[]);
+    let newer = machine.library("newer.so", "v1_3_1", &config("1.4.0"), &[]);
     assert!(matches!(
         refusal(machine.load(&at(&newer))),
         RefusalReason::Newer(_)
@@ -273,8 +283,9 @@ fn a_refusal_by_the_file_opens_nothing() {
     let old = machine.library("old.so", "v1_0_1", &config("1.0.1"), &[]);
     assert_eq!(refusal(machine.load(&at(&old))), RefusalReason::TooOld);
     assert!(!touch.exists());
-    let runtime = machine.load(&with_abi(&newer, Generation::V1_3_0)).unwrap();
+    let runtime = machine.load(&with_abi(&newer, Generation::V1_3_1)).unwrap();
     assert_eq!(runtime.identity().version.as_deref(), Some("1.4.0"));
+    assert!(runtime.identity().newer);
     assert!(touch.exists());
 }
 

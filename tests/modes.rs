@@ -59,7 +59,7 @@ fn rows_come_whole_on_every_generation() {
 #[test]
 fn embeddings_of_another_width_are_refused_once_the_width_is_known() {
     let model = open(
-        "v1_3_0",
+        "v1_3_1",
         "width",
         &json!({"quiet": true, "hidden": {"rows": 1, "width": 3, "start": 0}, "runs": [{}]}),
     );
@@ -75,7 +75,7 @@ fn embeddings_of_another_width_are_refused_once_the_width_is_known() {
 
 #[test]
 fn steps_pause_and_take_what_is_sent() {
-    for generation in ["v1_2_1", "v1_3_0"] {
+    for generation in ["v1_2_1", "v1_3_1"] {
         let _alone = alone();
         let model = open(
             generation,
@@ -103,7 +103,7 @@ fn steps_pause_and_take_what_is_sent() {
 #[test]
 fn abandoned_steps_free_the_model() {
     let model = open(
-        "v1_3_0",
+        "v1_3_1",
         "abandoned",
         &json!({"quiet": true, "runs": [{"steps": ["a", "b", "c"]}, {"steps": ["free"]}]}),
     );
@@ -116,7 +116,7 @@ fn abandoned_steps_free_the_model() {
 
 #[test]
 fn rows_of_a_batch_end_at_their_own_time() {
-    for generation in ["v1_2_1", "v1_3_0"] {
+    for generation in ["v1_2_1", "v1_3_1"] {
         let _alone = alone();
         let path = script(
             &format!("batch-{generation}"),
@@ -181,7 +181,7 @@ fn questions_are_answered_by_who_reads() {
         embedder: true,
         ..ModelConfig::default()
     };
-    let model = Model::open(&runtime("v1_3_0"), path, config).unwrap();
+    let model = Model::open(&runtime("v1_3_1"), path, config).unwrap();
     let mut stream = model.stream(hello(), &GenerateOptions::default()).unwrap();
     let handle = stream.handle().clone();
     let mut asked = Vec::new();
@@ -225,7 +225,7 @@ fn questions_are_answered_by_who_reads() {
 #[test]
 fn adapters_are_known_by_their_names() {
     let model = open(
-        "v1_3_0",
+        "v1_3_1",
         "lora",
         &json!({"quiet": true, "runs": [{"steps": ["x"]}]}),
     );

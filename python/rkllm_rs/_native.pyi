@@ -350,10 +350,10 @@ class Embeddings:
 
 @final
 class Multimodal:
-    """Text with embeddings of images or videos in it (``RKLLM_INPUT_MULTIMODAL``).
+    """Text with embeddings of images, videos or sounds in it (``RKLLM_INPUT_MULTIMODAL``).
 
-    The text must hold one ``<image>`` for each image and one ``<video>`` for each video. Counts come
-    from the shapes of the arrays; those that are given must agree.
+    The text must hold one ``<image>`` for each image, one ``<video>`` for each video and one ``<audio>``
+    for each sound. Counts come from the shapes of the arrays; those that are given must agree.
     """
 
     def __new__(
@@ -377,6 +377,12 @@ class Multimodal:
         video_content: str | None = None,
         frame_width: int | None = None,
         frame_height: int | None = None,
+        audio_embed: _Floats | None = None,
+        n_audio_tokens: int | None = None,
+        n_audio: int | None = None,
+        audio_start: str | None = None,
+        audio_end: str | None = None,
+        audio_content: str | None = None,
     ) -> Self:
         """Checks and copies text and arrays.
 
@@ -400,6 +406,13 @@ class Multimodal:
             video_content: Placeholder of a video's tokens.
             frame_width: Width of a frame.
             frame_height: Height of a frame.
+            audio_embed: Audio embeddings, float32: (sounds, tokens, width), or (tokens, width) for one;
+                from 1.3.1.
+            n_audio_tokens: Tokens of each sound.
+            n_audio: Sounds.
+            audio_start: Marker before each sound.
+            audio_end: Marker after each sound.
+            audio_content: Placeholder of a sound's tokens.
 
         Raises:
             InvalidArgumentError: Tags, counts and shapes that do not agree.
@@ -418,6 +431,9 @@ class Multimodal:
     @property
     def n_video(self) -> int:
         """How many videos there are."""
+    @property
+    def n_audio(self) -> int:
+        """How many sounds there are."""
 
 @final
 class CrossAttention:

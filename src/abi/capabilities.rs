@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Exports, Generation, Identity, Version};
+use super::{Exports, Generation, Identity, NEWEST, Version};
 use crate::error::Error;
 
 /// A feature, the release that brings it and the functions it needs.
@@ -61,10 +61,22 @@ const FEATURES: &[Row] = &[
     row("video", "1.3.0", &[]),
     row("per_run_image_markers", "1.3.0", &[]),
     row("release_output", "1.3.0", &[]),
+    row("audio", "1.3.1", &[]),
     row("count_tokens", "cpu", &[]),
     row("model_info", "cpu", &[]),
     row("seed", "cpu", &[]),
     row("tokenize", "cpu", &[]),
+];
+
+/// What depends on the size of the input struct, which a release above the newest known one may have
+/// changed.
+const SIZED: &[&str] = &[
+    "multimodal_input",
+    "multi_image",
+    "batch",
+    "video",
+    "per_run_image_markers",
+    "audio",
 ];
 
 /// What a loaded library can do: its release, less the functions that it lacks.
@@ -72,6 +84,7 @@ const FEATURES: &[Row] = &[
 pub struct Capabilities {
     generation: Generation,
     version: Option<String>,
+    newer: bool,
     names: Vec<&'static str>,
 }
 
@@ -86,11 +99,13 @@ impl Capabilities {
             } else {
                 reached(row.since, identity.generation, release.as_ref())
             };
-            there && row.functions.iter().all(|name| exports.has(name))
+            let sized = identity.newer && SIZED.contains(&row.name);
+            there && !sized && row.functions.iter().all(|name| exports.has(name))
         };
         Self {
             generation: identity.generation,
             version: identity.version.clone(),
+            newer: identity.newer,
             names: FEATURES.iter().filter(able).map(|row| row.name).collect(),
         }
     }
@@ -129,6 +144,9 @@ impl Capabilities {
         let release = self.version.as_deref().and_then(Version::parse);
         let needs = match row.since {
             "cpu" => "the CPU runtime (backend=\"cpu\")".to_owned(),
+            _ if self.newer && SIZED.contains(&row.name) => {
+                format!("a library whose structs are known, up to RKLLM {NEWEST}")
+            }
             since if reached(since, self.generation, release.as_ref()) => {
                 format!("a library that exports {}", row.functions.join(" and "))
             }
@@ -158,6 +176,7 @@ fn reached(since: &str, generation: Generation, release: Option<&Version>) -> bo
         Generation::V1_2_0 => ([1, 2, 0], ""),
         Generation::V1_2_1 => ([1, 2, 1], ""),
         Generation::V1_3_0 => ([1, 3, 0], ""),
+        Generation::V1_3_1 => ([1, 3, 1], ""),
     };
     let Some(since) = Version::parse(since) else {
         return false;
@@ -169,7 +188,8 @@ fn reached(since: &str, generation: Generation, release: Option<&Version>) -> bo
         Generation::V1_1_0 => [1, 1, u32::MAX],
         Generation::V1_2_0 => [1, 2, 1],
         Generation::V1_2_1 => [1, 2, u32::MAX],
-        Generation::V1_3_0 => [u32::MAX; 3],
+        Generation::V1_3_0 => [1, 3, 0],
+        Generation::V1_3_1 => [u32::MAX; 3],
     };
     let bound = match generation {
         Generation::V1_2_0 => order(newest, "b1"),
@@ -185,6 +205,7 @@ fn order(numbers: [u32; 3], suffix: &str) -> ([u32; 3], bool) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Release;
     use super::super::symbols::tests::official;
     use super::*;
 
@@ -199,6 +220,9 @@ mod tests {
             version: version.map(str::to_owned),
             evidence: Vec::new(),
             cpu_runtime: cpu,
+            newer: version.is_some_and(|text| {
+                Version::parse(text).is_some_and(|one| one.release() == Release::Newer)
+            }),
         };
         Capabilities::new(&identity, &official(level))
     }
@@ -209,7 +233,8 @@ mod tests {
             (Generation::V1_1_0, 2, "is_running", "logits"),
             (Generation::V1_2_0, 3, "embed_flash", "role"),
             (Generation::V1_2_1, 4, "kv_cache_range", "per_run_sampling"),
-            (Generation::V1_3_0, 4, "release_output", "seed"),
+            (Generation::V1_3_0, 4, "release_output", "audio"),
+            (Generation::V1_3_1, 4, "audio", "seed"),
         ] {
             let all = capabilities(generation, None, level, false);
             assert_eq!(all.names().last(), Some(&last), "{generation}");
@@ -240,6 +265,21 @@ mod tests {
     }
 
     #[test]
+    fn an_admitted_newer_release_does_nothing_that_depends_on_sizes() {
+        let known = capabilities(Generation::V1_3_1, Some("1.3.1"), 4, false);
+        let newer = capabilities(Generation::V1_3_1, Some("1.4.0"), 4, false);
+        let lost = known.names().iter().filter(|name| !newer.has(name));
+        let mut lost: Vec<_> = lost.copied().collect();
+        let mut sized = SIZED.to_vec();
+        lost.sort_unstable();
+        sized.sort_unstable();
+        assert_eq!(lost, sized);
+        let error = newer.require("batch").unwrap_err();
+        assert!(matches!(error, Error::UnsupportedFeature { .. }));
+        assert!(error.to_string().contains("up to RKLLM 1.3.1"), "{error}");
+    }
+
+    #[test]
     fn the_message_names_the_release() {
         let all = capabilities(Generation::V1_1_0, Some("1.1.4"), 2, false);
         let error = all.require("function_tools").unwrap_err();
@@ -257,6 +297,7 @@ mod tests {
             version: None,
             evidence: Vec::new(),
             cpu_runtime: true,
+            newer: false,
         };
         let exports = Exports::collect(|name| name != "rkllm_load_lora");
         let all = Capabilities::new(&identity, &exports);

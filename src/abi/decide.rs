@@ -20,6 +20,7 @@ pub fn decide(evidence: &Evidence) -> Result<Identity, Refusal> {
             generation,
             version: version(evidence),
             cpu_runtime: evidence.marker && evidence.cpu_table,
+            newer: newer(evidence).is_some(),
             evidence: lines,
         }),
         Err(reason) => Err(Refusal {
@@ -51,6 +52,12 @@ fn version(evidence: &Evidence) -> Option<String> {
         Some(known) => Some(known.release.clone()),
         None => evidence.banners.first().map(ToString::to_string),
     }
+}
+
+/// A banner's release above the newest known one.
+fn newer(evidence: &Evidence) -> Option<&Version> {
+    let mut banners = evidence.banners.iter();
+    banners.find(|one| one.release() == Release::Newer)
 }
 
 /// Weighs the evidence; without `complete`, an undecided case gives any generation still possible.
@@ -99,11 +106,7 @@ fn weigh(
                 Release::Known(_) | Release::TooOld => {}
             }
         }
-    } else if let Some(newer) = evidence
-        .banners
-        .iter()
-        .find(|one| one.release() == Release::Newer)
-    {
+    } else if let Some(newer) = newer(evidence) {
         return Err(RefusalReason::Newer(newer.clone()));
     }
     let cpu_runtime = evidence.marker && evidence.cpu_table;
@@ -181,7 +184,7 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
         Probe::Unclear => Some("default parameters that fit no known family"),
         Probe::V1_1 => Some("default parameters as in 1.1.x"),
         Probe::V1_2 => Some("default parameters as in 1.2.x"),
-        Probe::V1_3 => Some("default parameters as in 1.3.0"),
+        Probe::V1_3 => Some("default parameters as in 1.3.x"),
     };
     if let Some(finding) = finding {
         add(

@@ -62,6 +62,7 @@ const G11: Expected = Ok(Generation::V1_1_0);
 const G120: Expected = Ok(Generation::V1_2_0);
 const G121: Expected = Ok(Generation::V1_2_1);
 const G13: Expected = Ok(Generation::V1_3_0);
+const G131: Expected = Ok(Generation::V1_3_1);
 
 #[test]
 fn fingerprints() {
@@ -112,9 +113,14 @@ fn banners() {
         ("1.3.0", 4, V1_3, G13),
         ("1.3.0", 4, V1_2, Err("disagree")),
         ("1.3.0", 4, Unclear, Err("unconfirmed")),
+        ("1.3.1", 4, V1_3, G131),
+        ("1.3.1", 4, V1_2, Err("disagree")),
+        ("1.3.1", 4, Unclear, Err("unconfirmed")),
+        ("1.3.1", 3, V1_3, Err("disagree")),
         ("1.3.0b1", 4, V1_3, Err("unknown")),
+        ("1.3.1b1", 4, V1_3, Err("unknown")),
         ("1.2.4", 4, V1_2, Err("unknown")),
-        ("1.3.1", 4, V1_3, Err("newer")),
+        ("1.3.2", 4, V1_3, Err("newer")),
         ("2.0.0", 4, V1_3, Err("newer")),
     ] {
         let evidence = Evidence {
@@ -139,7 +145,8 @@ fn functions_and_defaults_alone() {
         (3, Unclear, G120),
         (3, V1_1, Err("disagree")),
         (4, V1_2, G121),
-        (4, V1_3, G13),
+        // 1.3.0 and 1.3.1 have the same functions and defaults.
+        (4, V1_3, Err("little")),
         (4, Unclear, Err("little")),
         (4, V1_1, Err("disagree")),
     ] {
@@ -153,19 +160,21 @@ fn functions_and_defaults_alone() {
 
 #[test]
 fn explicit_fills_and_admits_but_never_overrides() {
-    use Generation::{V1_1_0, V1_2_0, V1_2_1, V1_3_0};
+    use Generation::{V1_1_0, V1_2_0, V1_2_1, V1_3_0, V1_3_1};
     use Probe::{Unclear, V1_2, V1_3};
     for (text, level, probe, asked, expected) in [
         // fills what is missing
         (None, 4, Unclear, V1_2_1, G121),
         (None, 4, Unclear, V1_3_0, G13),
+        (None, 4, V1_3, V1_3_0, G13),
+        (None, 4, V1_3, V1_3_1, G131),
         (Some("1.3.0"), 4, Unclear, V1_3_0, G13),
         (Some("1.2.4"), 4, V1_2, V1_2_1, G121),
         // admits a newer banner
-        (Some("1.3.1"), 4, V1_3, V1_3_0, G13),
+        (Some("1.4.0"), 4, V1_3, V1_3_1, G131),
         (Some("1.4.0"), 4, Unclear, V1_3_0, G13),
         // agrees with what is known anyway
-        (None, 4, V1_3, V1_3_0, G13),
+        (Some("1.3.1"), 4, V1_3, V1_3_1, G131),
         (Some("1.2.1b1"), 3, V1_2, V1_2_0, G120),
         // never overrides
         (None, 4, V1_3, V1_2_1, Err("contradicted")),
@@ -174,8 +183,10 @@ fn explicit_fills_and_admits_but_never_overrides() {
         (None, 3, V1_2, V1_2_1, Err("contradicted")),
         (Some("1.2.3"), 4, Unclear, V1_3_0, Err("contradicted")),
         (Some("1.3.0"), 4, V1_3, V1_2_1, Err("contradicted")),
-        (Some("1.3.1"), 4, V1_3, V1_2_1, Err("contradicted")),
-        (Some("1.3.1"), 2, Unclear, V1_3_0, Err("contradicted")),
+        (Some("1.3.0"), 4, V1_3, V1_3_1, Err("contradicted")),
+        (Some("1.3.1"), 4, V1_3, V1_3_0, Err("contradicted")),
+        (Some("1.4.0"), 4, V1_3, V1_2_1, Err("contradicted")),
+        (Some("1.4.0"), 2, Unclear, V1_3_1, Err("contradicted")),
         (Some("1.2.3"), 4, V1_3, V1_3_0, Err("disagree")),
         (Some("1.0.1"), 1, Unclear, V1_1_0, Err("old")),
         (None, 1, Unclear, V1_1_0, Err("old")),
@@ -198,6 +209,7 @@ fn fingerprint_and_banner_must_agree() {
     };
     assert_eq!(verdict(&both(FILE_1_3_0, "1.3.0")), G13);
     assert_eq!(verdict(&both(FILE_1_3_0, "1.2.3")), Err("disagree"));
+    assert_eq!(verdict(&both(FILE_1_3_0, "1.3.1")), Err("disagree"));
     assert_eq!(verdict(&both(FILE_1_3_0, "1.4.0")), Err("newer"));
     // The bytes are known; a text never seen outside of them says nothing against it.
     assert_eq!(verdict(&both(FILE_1_3_0, "1.3.0b7")), G13);
@@ -277,8 +289,11 @@ fn the_cpu_runtime_is_itself() {
         }),
         Err("broken")
     );
-    let vendor = decide(&library(4, Probe::V1_3)).unwrap();
-    assert!(!vendor.cpu_runtime);
+    let vendor = decide(&Evidence {
+        banners: banner("1.3.0"),
+        ..library(4, Probe::V1_3)
+    });
+    assert!(!vendor.unwrap().cpu_runtime);
 }
 
 #[test]
@@ -329,7 +344,7 @@ fn the_evidence_is_told() {
         told,
         [
             "banner: release 1.2.3 (v1_2_1)",
-            "symbols: 15 of the documented functions (v1_2_1 or v1_3_0)",
+            "symbols: 15 of the documented functions (v1_2_1 or v1_3_0 or v1_3_1)",
             "defaults: default parameters as in 1.2.x (v1_2_0 or v1_2_1)",
             "explicit: abi=\"v1_2_1\" (v1_2_1)",
         ]
@@ -357,7 +372,7 @@ fn an_accepted_library_is_never_one_that_evidence_excludes() {
         file(FILE_1_3_0),
     ];
     let banners = [
-        "", "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.1", "1.2.4", "1.3.0", "1.3.1",
+        "", "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.1", "1.2.4", "1.3.0", "1.3.1", "1.4.0",
     ];
     let probes = [
         Probe::NotRun,

@@ -75,7 +75,7 @@ pub enum Probe {
     V1_1,
     /// 1.2.0 to 1.2.3.
     V1_2,
-    /// 1.3.0.
+    /// 1.3.x, whose default parameters are the same.
     V1_3,
 }
 
@@ -87,7 +87,7 @@ impl Probe {
             Self::NotRun | Self::Unclear => Layouts::ANY,
             Self::V1_1 => Layouts::of(Generation::V1_1_0),
             Self::V1_2 => Layouts::V1_2,
-            Self::V1_3 => Layouts::of(Generation::V1_3_0),
+            Self::V1_3 => Layouts::V1_3,
         }
     }
 }
@@ -122,4 +122,7 @@ pub struct Identity {
     pub evidence: Vec<EvidenceLine>,
     /// Whether it is the CPU runtime of this project.
     pub cpu_runtime: bool,
+    /// Whether a banner names a release above the newest known one, so that it was admitted by `abi=`
+    /// alone. Its structs may have grown: only what does not depend on their sizes is done with it.
+    pub newer: bool,
 }

@@ -20,11 +20,19 @@ pub enum Generation {
     V1_2_1,
     /// Release 1.3.0.
     V1_3_0,
+    /// Release 1.3.1.
+    V1_3_1,
 }
 
 impl Generation {
     /// All of them, oldest first.
-    pub const ALL: [Self; 4] = [Self::V1_1_0, Self::V1_2_0, Self::V1_2_1, Self::V1_3_0];
+    pub const ALL: [Self; 5] = [
+        Self::V1_1_0,
+        Self::V1_2_0,
+        Self::V1_2_1,
+        Self::V1_3_0,
+        Self::V1_3_1,
+    ];
 
     /// The name, such as `v1_3_0`.
     #[must_use]
@@ -71,11 +79,13 @@ impl FromStr for Generation {
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Layouts(u8);
 
-const NAMES: [&str; 6] = ["v1_0_0", "v1_0_1", "v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
+const NAMES: [&str; 7] = [
+    "v1_0_0", "v1_0_1", "v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1",
+];
 
 impl Layouts {
     /// Every generation known.
-    pub const ANY: Self = Self(0b11_1111);
+    pub const ANY: Self = Self(0b111_1111);
     /// None: the evidence fits nothing.
     pub const NONE: Self = Self(0);
     /// Release 1.0.0.
@@ -86,6 +96,8 @@ impl Layouts {
     pub const V1_0: Self = Self(0b11);
     /// Both generations of 1.2.x.
     pub const V1_2: Self = Self(1 << 3 | 1 << 4);
+    /// Both generations of 1.3.x.
+    pub const V1_3: Self = Self(1 << 5 | 1 << 6);
 
     /// The set of one.
     #[must_use]
@@ -95,6 +107,7 @@ impl Layouts {
             Generation::V1_2_0 => 1 << 3,
             Generation::V1_2_1 => 1 << 4,
             Generation::V1_3_0 => 1 << 5,
+            Generation::V1_3_1 => 1 << 6,
         })
     }
 
@@ -207,6 +220,7 @@ mod tests {
     #[test]
     fn releases_name_their_generation() {
         for (text, expected) in [
+            ("1.3.1", Generation::V1_3_1),
             ("1.3.0", Generation::V1_3_0),
             ("1.2.3", Generation::V1_2_1),
             ("1.2.1b1", Generation::V1_2_0),
@@ -224,7 +238,7 @@ mod tests {
                 error
                     .hint()
                     .unwrap()
-                    .contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0"),
+                    .contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0, v1_3_1"),
                 "{error}"
             );
         }

@@ -75,8 +75,9 @@ impl Refusal {
             }
             RefusalReason::Newer(_) => format!(
                 "Update rkllm_rs, or use a library up to {NEWEST}. If the release is known to have \
-                 kept the ABI, name the generation to admit it, such as abi=\"v1_3_0\"; a wrong one \
-                 crashes the process."
+                 kept the ABI, abi=\"{}\" admits it for single text and token prompts; a wrong one \
+                 crashes the process.",
+                newest_generation()
             ),
             RefusalReason::UnknownRelease(_) | RefusalReason::Incomplete(_) => format!(
                 "Use an official release, or name the generation with abi= ({}); a wrong one \
@@ -104,6 +105,10 @@ impl Refusal {
             }
         }
     }
+}
+
+fn newest_generation() -> Generation {
+    Generation::ALL[Generation::ALL.len() - 1]
 }
 
 fn known() -> String {

@@ -32,7 +32,7 @@ const LEVELS: [Layouts; 5] = [
     Layouts::V1_0_1,
     Layouts::of(Generation::V1_1_0),
     Layouts::of(Generation::V1_2_0),
-    Layouts::of(Generation::V1_2_1).or(Layouts::of(Generation::V1_3_0)),
+    Layouts::of(Generation::V1_2_1).or(Layouts::V1_3),
 ];
 
 /// Which of the documented functions a library exports.

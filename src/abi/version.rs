@@ -25,7 +25,7 @@ pub enum Release {
 }
 
 /// The newest release whose layouts are known.
-pub const NEWEST: &str = "1.3.0";
+pub const NEWEST: &str = "1.3.1";
 
 impl Version {
     /// Reads `digits.digits.digits`, with letters or digits after it, and nothing else.
@@ -90,7 +90,8 @@ impl Version {
             ([1, 2, 0], "") | ([1, 2, 1], "b1") => Generation::V1_2_0,
             ([1, 2, 1..=3], "") => Generation::V1_2_1,
             ([1, 3, 0], "") => Generation::V1_3_0,
-            (numbers, _) if numbers > [1, 3, 0] => return Release::Newer,
+            ([1, 3, 1], "") => Generation::V1_3_1,
+            (numbers, _) if numbers > [1, 3, 1] => return Release::Newer,
             _ => return Release::Unknown,
         };
         Release::Known(Layouts::of(generation))
@@ -136,15 +137,17 @@ mod tests {
             ("1.2.4", Release::Unknown),
             ("1.3.0", known(Generation::V1_3_0)),
             ("1.3.0b1", Release::Unknown),
-            ("1.3.1", Release::Newer),
-            ("1.3.1b1", Release::Newer),
+            ("1.3.1", known(Generation::V1_3_1)),
+            ("1.3.1b1", Release::Unknown),
+            ("1.3.2", Release::Newer),
+            ("1.3.2b1", Release::Newer),
             ("1.10.0", Release::Newer),
             ("2.0.0", Release::Newer),
             ("0.9.8", Release::Unknown),
         ] {
             assert_eq!(release(text), expected, "{text}");
         }
-        assert_eq!(release(NEWEST), known(Generation::V1_3_0));
+        assert_eq!(release(NEWEST), known(Generation::V1_3_1));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! `rkllm_init` of each generation, from the settings of all.
 
 use std::ffi::{CString, c_int, c_void};
-use std::ptr;
+use std::ptr::{self, NonNull};
 
 use super::{questions, trampoline};
 use crate::abi::Generation;
@@ -12,12 +12,17 @@ use crate::ffi::{ParamBuffer, v1_1_0, v1_2_0, v1_2_1, v1_3_0};
 use crate::loader::Symbols;
 use crate::sampling::Sampling;
 
-/// What `rkllm_init` was given; kept until after `rkllm_destroy`, since nobody says what it copies.
-pub(super) struct InitStorage {
-    model_path: CString,
-    markers: [Option<CString>; 3],
+/// What `rkllm_init` was given. Nobody says what the library copies and until when it looks at the
+/// rest, so this is never freed (about 2 KB a model), and never moved nor borrowed mutably once the
+/// library has a pointer into it.
+#[repr(C)]
+struct InitStorage {
     param: ParamBuffer,
     callback: v1_3_0::RKLLMCallback,
+    /// Zeroes, for a release that has more callbacks than any known one.
+    _room: [u8; 512],
+    model_path: CString,
+    markers: [Option<CString>; 3],
 }
 
 /// What `rkllm_init` gave back.
@@ -25,7 +30,6 @@ pub(super) struct Initialised {
     pub(super) code: c_int,
     pub(super) handle: LLMHandle,
     pub(super) effective: Effective,
-    pub(super) storage: Box<InitStorage>,
 }
 
 /// Overwrites what the user set; all generations name these fields alike.
@@ -143,9 +147,12 @@ macro_rules! init_function {
             symbols: &Symbols,
             defaults: &ParamBuffer,
             $config: &ModelConfig,
-            mut $storage: Box<InitStorage>,
+            storage: NonNull<InitStorage>,
         ) -> Initialised {
             use $module::{Init, RKLLMParam};
+            // SAFETY: filled by `init`, and nobody else has the pointer yet; this borrow ends before
+            // anything is written.
+            let $storage = unsafe { storage.as_ref() };
             // SAFETY: the buffer is larger and stricter aligned than the struct, and the struct
             // holds numbers and raw pointers only, for which any bytes are valid.
             let mut $param = unsafe { ptr::read(ptr::from_ref(defaults).cast::<RKLLMParam>()) };
@@ -160,9 +167,9 @@ macro_rules! init_function {
                 n_batch,
                 use_cross_attn: use_cross_attn != 0,
             };
-            // SAFETY: as above; the struct moves to where it stays until after destroy.
+            // SAFETY: as above; the struct moves to where it stays.
             let param = unsafe {
-                let place = ptr::from_mut(&mut $storage.param).cast::<RKLLMParam>();
+                let place = (&raw mut (*storage.as_ptr()).param).cast::<RKLLMParam>();
                 ptr::write(place, $param);
                 place
             };
@@ -170,10 +177,10 @@ macro_rules! init_function {
             let init = unsafe { std::mem::transmute::<*mut c_void, Init>(symbols.init.as_ptr()) };
             let mut handle: LLMHandle = ptr::null_mut();
             let callback = $callback;
-            // SAFETY: all that the arguments point to lives in `storage` until after destroy;
+            // SAFETY: all that the arguments point to lives in `storage`, which is never freed;
             // `handle` lives for the call.
-            let code = unsafe { init(&raw mut handle, param, callback(&mut $storage)) };
-            Initialised { code, handle, effective, storage: $storage }
+            let code = unsafe { init(&raw mut handle, param, callback(storage)) };
+            Initialised { code, handle, effective }
         }
     };
 }
@@ -185,7 +192,7 @@ init_function!(
     |param, config, storage| {
         set_markers!(param, storage);
     },
-    |_: &mut Box<InitStorage>| -> v1_1_0::ResultCallback { trampoline::result_v1_1_0 }
+    |_| -> v1_1_0::ResultCallback { trampoline::result_v1_1_0 }
 );
 init_function!(
     init_v1_2_0,
@@ -195,7 +202,7 @@ init_function!(
         set_markers!(param, storage);
         set_cpus!(param, config);
     },
-    |_: &mut Box<InitStorage>| -> v1_2_0::ResultCallback { trampoline::result_v1_2_0 }
+    |_| -> v1_2_0::ResultCallback { trampoline::result_v1_2_0 }
 );
 init_function!(
     init_v1_2_1,
@@ -209,7 +216,7 @@ init_function!(
         set_cpus!(param, config);
         set_batch!(param, config);
     },
-    |_: &mut Box<InitStorage>| -> v1_2_1::ResultCallback { trampoline::result_v1_2_1 }
+    |_| -> v1_2_1::ResultCallback { trampoline::result_v1_2_1 }
 );
 init_function!(
     init_v1_3_0,
@@ -225,7 +232,10 @@ init_function!(
             param.ignore_eos_token = CBool::from(ignore);
         }
     },
-    |storage: &mut Box<InitStorage>| -> *mut v1_3_0::RKLLMCallback { &raw mut storage.callback }
+    |storage: NonNull<InitStorage>| -> *mut v1_3_0::RKLLMCallback {
+        // SAFETY: inside the storage; no reference is made.
+        unsafe { &raw mut (*storage.as_ptr()).callback }
+    }
 );
 
 /// `rkllm_init` of `generation`.
@@ -242,7 +252,7 @@ pub(super) unsafe fn init(
     desk: &'static Desk,
 ) -> Initialised {
     let asked = ptr::from_ref(desk).cast_mut().cast::<c_void>();
-    let storage = Box::new(InitStorage {
+    let storage = NonNull::from(Box::leak(Box::new(InitStorage {
         model_path,
         markers: [
             config.img_start.clone(),
@@ -250,6 +260,7 @@ pub(super) unsafe fn init(
             config.img_content.clone(),
         ],
         param: ParamBuffer::zeroed(),
+        _room: [0; 512],
         callback: v1_3_0::RKLLMCallback {
             result_callback: Some(trampoline::result_v1_3_0),
             result_userdata: ptr::null_mut(),
@@ -258,14 +269,17 @@ pub(super) unsafe fn init(
             embed_callback: config.embedder.then_some(questions::embedder),
             embed_userdata: asked,
         },
-    });
+    })));
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match generation {
             Generation::V1_1_0 => init_v1_1_0(symbols, defaults, config, storage),
             Generation::V1_2_0 => init_v1_2_0(symbols, defaults, config, storage),
             Generation::V1_2_1 => init_v1_2_1(symbols, defaults, config, storage),
-            Generation::V1_3_0 => init_v1_3_0(symbols, defaults, config, storage),
+            // The structs of init are the same.
+            Generation::V1_3_0 | Generation::V1_3_1 => {
+                init_v1_3_0(symbols, defaults, config, storage)
+            }
         }
     }
 }

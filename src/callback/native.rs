@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use super::init::{self, InitStorage};
+use super::init;
 use super::run::{self, RunSpec};
 use super::slot::Slots;
 use crate::abi::Generation;
@@ -87,9 +87,8 @@ pub(crate) struct NativeModel {
     desk: &'static Desk,
     /// The last run was paused and nothing has ended that.
     pub(super) paused: bool,
-    /// What the library may still look at; dropped after `rkllm_destroy`, as is the storage of init.
+    /// What the library may still look at; dropped after `rkllm_destroy`.
     pub(super) cross_attention: Option<CrossAttention>,
-    _storage: Box<InitStorage>,
 }
 
 impl NativeModel {
@@ -138,7 +137,6 @@ impl NativeModel {
             desk,
             paused: false,
             cross_attention: None,
-            _storage: opened.storage,
         };
         if let Some(table) = runtime.symbols().cpu_table {
             // SAFETY: the table belongs to the library of this live handle.

@@ -6,8 +6,8 @@ use std::ptr;
 use super::slot::Slot;
 use crate::abi::Generation;
 use crate::ffi::shared::{self, CBool, LLMHandle, infer_mode, input_type};
-use crate::ffi::{v1_1_0, v1_2_0, v1_2_1, v1_3_0};
-use crate::input::{Images, Input, Markers, Multimodal, Videos};
+use crate::ffi::{v1_1_0, v1_2_0, v1_2_1, v1_3_0, v1_3_1};
+use crate::input::{Audios, Images, Input, Markers, Multimodal, Videos};
 use crate::loader::Symbols;
 use crate::output::RowsKind;
 use crate::sampling::Sampling;
@@ -30,6 +30,30 @@ pub(crate) struct RunSpec {
     pub(crate) max_new_tokens: i32,
     /// Seed of this run; the CPU runtime only.
     pub(crate) seed: Option<u64>,
+}
+
+/// Structs for the library with zeroed room behind them, so that a release whose structs have grown
+/// finds nothing there, and not what happens to lie in memory.
+struct Roomy<T> {
+    all: Vec<T>,
+}
+
+impl<T> Roomy<T> {
+    /// More than any struct has grown from one release to the next.
+    const ROOM: usize = 1024;
+
+    /// As many as `count`, all bytes zero.
+    ///
+    /// # Safety
+    /// Zero bytes are a valid `T`.
+    unsafe fn zeroed(count: usize) -> Self {
+        let room = Self::ROOM.div_ceil(size_of::<T>());
+        // SAFETY: the caller's promise.
+        let zeroed = || unsafe { std::mem::zeroed() };
+        Self {
+            all: std::iter::repeat_with(zeroed).take(count + room).collect(),
+        }
+    }
 }
 
 /// The input of one row.
@@ -97,43 +121,70 @@ impl FromMultimodal for shared::RKLLMMultiModelInput {
     }
 }
 
+/// The parts of 1.3.x, whose markers are never NULL.
+fn image_part(multimodal: &Multimodal) -> v1_3_0::RKLLMImageInput {
+    let (values, images) = images(multimodal);
+    v1_3_0::RKLLMImageInput {
+        image_embed: values,
+        n_image_tokens: images.tokens,
+        n_image: images.count,
+        image_start: text(images.markers.start.as_ref()),
+        image_end: text(images.markers.end.as_ref()),
+        image_content: text(images.markers.content.as_ref()),
+        image_width: images.size.0,
+        image_height: images.size.1,
+    }
+}
+
+fn video_part(videos: Option<&Videos>) -> v1_3_0::RKLLMVideoInput {
+    let count = |of: fn(&Videos) -> usize| videos.map_or(0, of);
+    let marker = |of: fn(&Markers) -> &Option<CString>| {
+        text(videos.and_then(|videos| of(&videos.markers).as_ref()))
+    };
+    v1_3_0::RKLLMVideoInput {
+        video_embed: videos.map_or(ptr::null(), |videos| videos.values.as_ptr()),
+        n_frame_tokens: count(|videos| videos.tokens),
+        n_frame_per_video: count(|videos| videos.frames),
+        n_video: count(|videos| videos.count),
+        video_start: marker(|markers| &markers.start),
+        video_end: marker(|markers| &markers.end),
+        video_content: marker(|markers| &markers.content),
+        frame_width: count(|videos| videos.size.0),
+        frame_height: count(|videos| videos.size.1),
+    }
+}
+
+fn audio_part(audios: Option<&Audios>) -> v1_3_1::RKLLMAudioInput {
+    let marker = |of: fn(&Markers) -> &Option<CString>| {
+        text(audios.and_then(|audios| of(&audios.markers).as_ref()))
+    };
+    v1_3_1::RKLLMAudioInput {
+        audio_embed: audios.map_or(ptr::null(), |audios| audios.values.as_ptr()),
+        n_audio_tokens: audios.map_or(0, |audios| audios.tokens),
+        n_audio: audios.map_or(0, |audios| audios.count),
+        audio_start: marker(|markers| &markers.start),
+        audio_end: marker(|markers| &markers.end),
+        audio_content: marker(|markers| &markers.content),
+    }
+}
+
 impl FromMultimodal for v1_3_0::RKLLMMultiModalInput {
     fn from_multimodal(multimodal: &Multimodal) -> Self {
-        let (values, images) = images(multimodal);
-        let none = Videos {
-            values: std::sync::Arc::new([]),
-            count: 0,
-            frames: 0,
-            tokens: 0,
-            size: (0, 0),
-            markers: Markers::default(),
-        };
-        let shown = multimodal.videos();
-        let videos = shown.unwrap_or(&none);
-        let video_markers = shown.map(|videos| &videos.markers);
         Self {
             prompt: multimodal.prompt().as_ptr(),
-            image: v1_3_0::RKLLMImageInput {
-                image_embed: values,
-                n_image_tokens: images.tokens,
-                n_image: images.count,
-                image_start: text(images.markers.start.as_ref()),
-                image_end: text(images.markers.end.as_ref()),
-                image_content: text(images.markers.content.as_ref()),
-                image_width: images.size.0,
-                image_height: images.size.1,
-            },
-            video: v1_3_0::RKLLMVideoInput {
-                video_embed: shown.map_or(ptr::null(), |videos| videos.values.as_ptr()),
-                n_frame_tokens: videos.tokens,
-                n_frame_per_video: videos.frames,
-                n_video: videos.count,
-                video_start: text(video_markers.and_then(|m| m.start.as_ref())),
-                video_end: text(video_markers.and_then(|m| m.end.as_ref())),
-                video_content: text(video_markers.and_then(|m| m.content.as_ref())),
-                frame_width: videos.size.0,
-                frame_height: videos.size.1,
-            },
+            image: image_part(multimodal),
+            video: video_part(multimodal.videos()),
+        }
+    }
+}
+
+impl FromMultimodal for v1_3_1::RKLLMMultiModalInput {
+    fn from_multimodal(multimodal: &Multimodal) -> Self {
+        Self {
+            prompt: multimodal.prompt().as_ptr(),
+            image: image_part(multimodal),
+            video: video_part(multimodal.videos()),
+            audio: audio_part(multimodal.audios()),
         }
     }
 }
@@ -181,15 +232,15 @@ macro_rules! run_function {
         unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
             use $module::{RKLLMInferParam, RKLLMInput, Run};
             // One struct for each row: with a batch the library walks over an array (hazard G6).
-            let mut inputs: Vec<RKLLMInput> = $spec.rows.iter().map(|$row| {
-                // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
-                let mut $input = unsafe { std::mem::zeroed::<RKLLMInput>() };
+            // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
+            let mut inputs = unsafe { Roomy::<RKLLMInput>::zeroed($spec.rows.len()) };
+            for ($input, $row) in inputs.all.iter_mut().zip(&$spec.rows) {
                 set_input!($input, $row);
                 $($set_row)*
-                $input
-            }).collect();
+            }
             // SAFETY: as above.
-            let mut $infer = unsafe { std::mem::zeroed::<RKLLMInferParam>() };
+            let mut infers = unsafe { Roomy::<RKLLMInferParam>::zeroed(1) };
+            let $infer = &mut infers.all[0];
             $infer.mode = mode($spec);
             let lora = $spec.lora.as_ref().map(|name| shared::RKLLMLoraParam {
                 lora_adapter_name: name.as_ptr(),
@@ -207,7 +258,7 @@ macro_rules! run_function {
             let userdata = ptr::from_ref(slot).cast_mut().cast::<c_void>();
             // SAFETY: the handle is live (caller); the structs and all they point to live on this
             // stack or in `spec` until run has returned; slots live for ever.
-            unsafe { run(handle, inputs.as_mut_ptr(), &raw mut $infer, userdata) }
+            unsafe { run(handle, inputs.all.as_mut_ptr(), infers.all.as_mut_ptr(), userdata) }
         }
     };
 }
@@ -227,31 +278,44 @@ run_function!(
         infer.keep_history = c_int::from(spec.keep_history);
     }
 );
-run_function!(
-    run_v1_3_0,
-    v1_3_0,
-    |input, row| {
-        input.role = row.role.as_ptr();
-        input.enable_thinking = CBool::from(row.thinking);
-    },
-    |infer, spec| {
-        infer.keep_history = c_int::from(spec.keep_history);
-        infer.max_new_tokens = spec.max_new_tokens;
-        let sampling = spec.sampling.map(|sampling| v1_3_0::RKLLMSamplingParam {
-            top_k: sampling.top_k,
-            top_p: sampling.top_p,
-            temperature: sampling.temperature,
-            repeat_penalty: sampling.repeat_penalty,
-            frequency_penalty: sampling.frequency_penalty,
-            presence_penalty: sampling.presence_penalty,
-            mirostat: sampling.mirostat,
-            mirostat_tau: sampling.mirostat_tau,
-            mirostat_eta: sampling.mirostat_eta,
-        });
-        // NULL means the values of init.
-        infer.sampling_params = sampling.as_ref().map_or(ptr::null(), ptr::from_ref);
+
+/// 1.3.0 and 1.3.1 differ in the size of the input alone.
+macro_rules! run_function_1_3 {
+    ($name:ident, $module:ident) => {
+        run_function!(
+            $name,
+            $module,
+            |input, row| {
+                input.role = row.role.as_ptr();
+                input.enable_thinking = CBool::from(row.thinking);
+            },
+            |infer, spec| {
+                infer.keep_history = c_int::from(spec.keep_history);
+                infer.max_new_tokens = spec.max_new_tokens;
+                let sampling = spec.sampling.map(sampling_struct);
+                // NULL means the values of init.
+                infer.sampling_params = sampling.as_ref().map_or(ptr::null(), ptr::from_ref);
+            }
+        );
+    };
+}
+
+run_function_1_3!(run_v1_3_0, v1_3_0);
+run_function_1_3!(run_v1_3_1, v1_3_1);
+
+fn sampling_struct(sampling: Sampling) -> v1_3_0::RKLLMSamplingParam {
+    v1_3_0::RKLLMSamplingParam {
+        top_k: sampling.top_k,
+        top_p: sampling.top_p,
+        temperature: sampling.temperature,
+        repeat_penalty: sampling.repeat_penalty,
+        frequency_penalty: sampling.frequency_penalty,
+        presence_penalty: sampling.presence_penalty,
+        mirostat: sampling.mirostat,
+        mirostat_tau: sampling.mirostat_tau,
+        mirostat_eta: sampling.mirostat_eta,
     }
-);
+}
 
 /// `rkllm_run` of `generation`.
 ///
@@ -272,6 +336,7 @@ pub(super) unsafe fn run(
             Generation::V1_2_0 => run_v1_2_0(symbols, handle, spec, slot),
             Generation::V1_2_1 => run_v1_2_1(symbols, handle, spec, slot),
             Generation::V1_3_0 => run_v1_3_0(symbols, handle, spec, slot),
+            Generation::V1_3_1 => run_v1_3_1(symbols, handle, spec, slot),
         }
     }
 }

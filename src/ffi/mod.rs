@@ -15,6 +15,7 @@ pub mod v1_1_0;
 pub mod v1_2_0;
 pub mod v1_2_1;
 pub mod v1_3_0;
+pub mod v1_3_1;
 
 pub use layout::StructLayout;
 
@@ -42,5 +43,6 @@ pub fn generations() -> Vec<(&'static str, Vec<StructLayout>)> {
         ("v1_2_0", v1_2_0::layouts()),
         ("v1_2_1", v1_2_1::layouts()),
         ("v1_3_0", v1_3_0::layouts()),
+        ("v1_3_1", v1_3_1::layouts()),
     ]
 }

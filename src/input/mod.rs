@@ -6,7 +6,7 @@ mod multimodal;
 
 pub use cross_attention::CrossAttention;
 pub use embeddings::Embeddings;
-pub use multimodal::{Images, Markers, Multimodal, Videos};
+pub use multimodal::{Audios, Images, Markers, Multimodal, Videos};
 
 use std::ffi::CString;
 
@@ -22,7 +22,7 @@ pub enum Input {
     Tokens(Vec<i32>),
     /// Embeddings, taken as they are.
     Embeddings(Embeddings),
-    /// Text with embeddings of images or videos in it.
+    /// Text with embeddings of images, videos or sounds in it.
     Multimodal(Box<Multimodal>),
 }
 

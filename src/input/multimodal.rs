@@ -1,4 +1,4 @@
-//! Text with embeddings of images and videos, made by a vision encoder.
+//! Text with embeddings of images, videos and sounds, made by encoders.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -10,6 +10,8 @@ use crate::error::Error;
 const IMAGE_TAG: &str = "<image>";
 /// Where a video belongs in the text.
 const VIDEO_TAG: &str = "<video>";
+/// Where a sound belongs in the text.
+const AUDIO_TAG: &str = "<audio>";
 
 /// The strings that the library puts around and in place of embeddings (1.3.0; before, they are
 /// settings of the model).
@@ -64,45 +66,65 @@ pub struct Videos {
     pub markers: Markers,
 }
 
+/// Audio embeddings: `count` × `tokens` × the model's width (1.3.1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Audios {
+    /// All of them, one behind the other (`audio_embed`).
+    pub values: Arc<[f32]>,
+    /// Sounds (`n_audio`), as many as the text has `<audio>`.
+    pub count: usize,
+    /// Tokens of each sound (`n_audio_tokens`).
+    pub tokens: usize,
+    /// Markers of this input.
+    pub markers: Markers,
+}
+
 /// Text with embeddings in it (`RKLLMMultiModalInput`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Multimodal {
     prompt: CString,
     images: Option<Images>,
     videos: Option<Videos>,
+    audios: Option<Audios>,
 }
 
 impl Multimodal {
     /// Joins text and embeddings.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if counts and floats do not agree, or the text has not one
-    /// `<image>` for each image and one `<video>` for each video.
+    /// [`Error::InvalidArgument`] if counts and floats do not agree, or the text does not have one
+    /// `<image>` for each image, one `<video>` for each video and one `<audio>` for each sound.
     pub fn new(
         prompt: &str,
         images: Option<Images>,
         videos: Option<Videos>,
+        audios: Option<Audios>,
     ) -> Result<Self, Error> {
-        if images.is_none() && videos.is_none() {
+        if images.is_none() && videos.is_none() && audios.is_none() {
             return Err(Error::invalid_with_hint(
                 "image_embed",
                 "there are no embeddings",
-                "Give those of an image or a video; for text alone, give the text.",
+                "Give those of an image, a video or a sound; for text alone, give the text.",
             ));
         }
         tags(prompt, IMAGE_TAG, images.as_ref().map_or(0, |i| i.count))?;
         tags(prompt, VIDEO_TAG, videos.as_ref().map_or(0, |v| v.count))?;
+        tags(prompt, AUDIO_TAG, audios.as_ref().map_or(0, |a| a.count))?;
         if let Some(images) = &images {
             filled("image_embed", &images.values, [images.count, images.tokens])?;
         }
         if let Some(v) = &videos {
             filled("video_embed", &v.values, [v.count * v.frames, v.tokens])?;
         }
+        if let Some(audios) = &audios {
+            filled("audio_embed", &audios.values, [audios.count, audios.tokens])?;
+        }
         let prompt = c_text("prompt", prompt)?;
         Ok(Self {
             prompt,
             images,
             videos,
+            audios,
         })
     }
 
@@ -130,6 +152,12 @@ impl Multimodal {
         self.videos.as_ref()
     }
 
+    /// The sounds.
+    #[must_use]
+    pub fn audios(&self) -> Option<&Audios> {
+        self.audios.as_ref()
+    }
+
     /// Whether it has several images, or sizes of them.
     pub(crate) fn needs_several(&self) -> bool {
         let images = self.images.as_ref();
@@ -145,16 +173,22 @@ impl Multimodal {
     pub(crate) fn positions(&self) -> usize {
         let images = self.images.as_ref().map_or(0, |i| i.count * i.tokens);
         let videos = self.videos.as_ref();
-        images + videos.map_or(0, |v| v.count * v.frames * v.tokens)
+        let audios = self.audios.as_ref().map_or(0, |a| a.count * a.tokens);
+        images + videos.map_or(0, |v| v.count * v.frames * v.tokens) + audios
     }
 
-    /// Floats of one embedding, as far as it tells them; all embeddings have the same width.
-    pub(crate) fn widths(&self) -> impl Iterator<Item = usize> {
+    /// Floats of one embedding, by the name of the array it is from; all must have the model's width.
+    pub(crate) fn widths(&self) -> impl Iterator<Item = (&'static str, usize)> {
         let images = self.images.as_ref();
-        let images = images.map(|i| i.values.len() / (i.count * i.tokens));
+        let images = images.map(|i| ("image_embed", i.values.len() / (i.count * i.tokens)));
         let videos = self.videos.as_ref();
-        let videos = videos.map(|v| v.values.len() / (v.count * v.frames * v.tokens));
-        images.into_iter().chain(videos)
+        let videos = videos.map(|v| {
+            let tokens = v.count * v.frames * v.tokens;
+            ("video_embed", v.values.len() / tokens)
+        });
+        let audios = self.audios.as_ref();
+        let audios = audios.map(|a| ("audio_embed", a.values.len() / (a.count * a.tokens)));
+        images.into_iter().chain(videos).chain(audios)
     }
 }
 
@@ -201,18 +235,41 @@ mod tests {
         }
     }
 
+    fn audios(count: usize, tokens: usize, floats: usize) -> Audios {
+        Audios {
+            values: vec![0.5; floats].into(),
+            count,
+            tokens,
+            markers: Markers::default(),
+        }
+    }
+
     #[test]
     fn tags_and_embeddings_must_agree() {
-        let good = Multimodal::new("<image> and <image>", Some(images(2, 3, 24)), None).unwrap();
-        assert_eq!(good.positions(), 6);
-        assert_eq!(good.widths().collect::<Vec<_>>(), [4]);
+        let good = Multimodal::new(
+            "<image> and <image>: <audio>",
+            Some(images(2, 3, 24)),
+            None,
+            Some(audios(1, 2, 8)),
+        );
+        let good = good.unwrap();
+        assert_eq!(good.positions(), 8);
+        let widths: Vec<_> = good.widths().collect();
+        assert_eq!(widths, [("image_embed", 4), ("audio_embed", 4)]);
+        let image = |prompt, images| Multimodal::new(prompt, Some(images), None, None);
+        let audio = |prompt, audios| Multimodal::new(prompt, None, None, Some(audios));
         for bad in [
-            Multimodal::new("no tag", Some(images(1, 3, 12)), None),
-            Multimodal::new("<image><image>", Some(images(1, 3, 12)), None),
-            Multimodal::new("<image>", Some(images(1, 5, 12)), None),
-            Multimodal::new("<image>", Some(images(1, 0, 12)), None),
-            Multimodal::new("<image><video>", Some(images(1, 3, 12)), None),
-            Multimodal::new("text", None, None),
+            image("no tag", images(1, 3, 12)),
+            image("<image><image>", images(1, 3, 12)),
+            image("<image>", images(1, 5, 12)),
+            image("<image>", images(1, 0, 12)),
+            image("<image><video>", images(1, 3, 12)),
+            image("<image><audio>", images(1, 3, 12)),
+            audio("no tag", audios(1, 3, 12)),
+            audio("<audio>", audios(2, 3, 24)),
+            audio("<audio>", audios(1, 5, 12)),
+            audio("<audio>", audios(1, 0, 12)),
+            Multimodal::new("text", None, None, None),
         ] {
             assert!(matches!(bad, Err(Error::InvalidArgument { .. })));
         }

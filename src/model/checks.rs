@@ -47,13 +47,14 @@ pub(crate) fn check_input(
             check_multimodal(runtime, multimodal)?;
             multimodal
                 .widths()
-                .try_for_each(|width| check_width("image_embed", width))
+                .try_for_each(|(name, width)| check_width(name, width))
         }
     }
 }
 
 fn check_multimodal(runtime: &Runtime, multimodal: &Multimodal) -> Result<(), Error> {
     let able = runtime.capabilities();
+    able.require("multimodal_input")?;
     if multimodal.needs_several() {
         able.require("multi_image")?;
     }
@@ -62,6 +63,9 @@ fn check_multimodal(runtime: &Runtime, multimodal: &Multimodal) -> Result<(), Er
     }
     if multimodal.videos().is_some() {
         able.require("video")?;
+    }
+    if multimodal.audios().is_some() {
+        able.require("audio")?;
     }
     Ok(())
 }

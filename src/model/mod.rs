@@ -174,10 +174,14 @@ impl Model {
     pub fn begin_open(
         runtime: &Arc<Runtime>,
         path: impl AsRef<Path>,
-        config: ModelConfig,
+        mut config: ModelConfig,
     ) -> Result<Opening, Error> {
         runtime.check_process()?;
         config.validate(runtime.identity().generation, runtime.capabilities())?;
+        if !runtime.capabilities().has("batch") {
+            // Whatever the library's own default is.
+            config.n_batch = Some(1);
+        }
         let path = path.as_ref().to_owned();
         let (shared, opened) = actor::start(Arc::clone(runtime), path.clone(), config)?;
         Ok(Opening {

@@ -11,6 +11,7 @@ mod errors;
 mod info;
 mod inputs;
 mod model;
+mod multimodal;
 mod options;
 mod outputs;
 mod params;
@@ -58,9 +59,11 @@ mod native {
     #[pymodule_export]
     use super::info::{LoraAdapter, ModelInfo};
     #[pymodule_export]
-    use super::inputs::{CrossAttention, Embeddings, Multimodal};
+    use super::inputs::{CrossAttention, Embeddings};
     #[pymodule_export]
     use super::model::{Model, Opening, Scorer, at_exit, check_pooling, pool, shut_down};
+    #[pymodule_export]
+    use super::multimodal::Multimodal;
     #[pymodule_export]
     use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]

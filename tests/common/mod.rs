@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rkllm_rs::{Input, LoadOptions, Model, ModelConfig, Runtime};
 use serde_json::Value;
 
-pub(crate) const GENERATIONS: [&str; 4] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0"];
+pub(crate) const GENERATIONS: [&str; 5] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"];
 
 pub(crate) fn fake(generation: &str) -> PathBuf {
     let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(

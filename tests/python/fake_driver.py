@@ -140,7 +140,7 @@ class Fake:
         """Calls rkllm_init."""
         buffer = (ctypes.c_ubyte * 1024)(*(param if param is not None else self.param(model)))
         third: Any = self.callback
-        if self.generation == "v1_3_0":
+        if self.generation >= "v1_3_0":
             asked = (self.tokenizer and TOKENIZER(self.tokenizer), self.embedder and EMBEDDER(self.embedder))
             self.keep.append(asked)
             given = [ctypes.cast(it, ctypes.c_void_p) if it else None for it in (self.callback, *asked)]

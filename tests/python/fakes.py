@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-GENERATIONS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0")
+#: Every layout that is spoken, oldest first.
+LAYOUTS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1")
+
+#: One for each way in which the library is called. 1.3.0 differs from 1.3.1 in the size of the input
+#: alone: tests of that, and of what tells the two apart, take ``LAYOUTS``.
+GENERATIONS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_1")
 
 BANNERS: Final[Mapping[str, str | None]] = {
     "v1_0_1": None,
@@ -23,13 +28,14 @@ BANNERS: Final[Mapping[str, str | None]] = {
     "v1_2_0": "RKLLM SDK (version: 1.2.0 | target: Linux | build: fake)",
     "v1_2_1": "RKLLM SDK (version: 1.2.3 | target: Linux | build: fake)",
     "v1_3_0": "RKLLM SDK (version: 1.3.0 | target: Linux | build: fake)",
+    "v1_3_1": "RKLLM SDK (version: 1.3.1 | target: Linux | build: fake)",
 }
 
 DEFAULT_BANNER: Final = "<the generation's own>"
 
 BUILD_COMMAND: Final = (
     "cargo build --release -p fake-rkllm-v1_0_1 -p fake-rkllm-v1_1_0 -p fake-rkllm-v1_2_0 "
-    "-p fake-rkllm-v1_2_1 -p fake-rkllm-v1_3_0"
+    "-p fake-rkllm-v1_2_1 -p fake-rkllm-v1_3_0 -p fake-rkllm-v1_3_1"
 )
 
 _TAG: Final = b"FAKE_RKLLM_CONFIG:"
@@ -40,7 +46,7 @@ def built_library(generation: str) -> Path:
     """The prebuilt library of a generation.
 
     Args:
-        generation: One of ``GENERATIONS``, or ``"v1_0_1"``.
+        generation: One of ``LAYOUTS``, or ``"v1_0_1"``.
 
     Raises:
         ValueError: There is no such generation.
@@ -80,7 +86,7 @@ def fake_library(
 
     Args:
         tmp_path: Folder for the copy; made if it is missing.
-        generation: One of ``GENERATIONS``, or ``"v1_0_1"``.
+        generation: One of ``LAYOUTS``, or ``"v1_0_1"``.
         banner: The whole banner, or None for a file without one.
         defaults: ``"normal"``, ``"garbage"``, or fields to override; the key ``"as"`` names a
             generation whose layout is written.

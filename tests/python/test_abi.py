@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import GENERATIONS, fake_library
+from fakes import LAYOUTS, fake_library
 
 ABI = Path(__file__).parents[1] / "abi"
 INPUTS_OF_1_2_1B1 = ("RKLLMInput", "RKLLMMultiModelInput")
@@ -44,10 +44,10 @@ def expected(generation):
 
 
 def test_all_generations(compiled):
-    assert tuple(compiled) == GENERATIONS
+    assert tuple(compiled) == LAYOUTS
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"])
 def test_layouts(compiled, generation):
     assert compiled[generation] == expected(generation)
 
@@ -63,7 +63,7 @@ def test_1_2_0_has_the_larger_inputs_of_1_2_1b1(compiled):
 def test_plain_layouts():
     done = run("abi")
     assert done.returncode == 0
-    assert "v1_3_0\n" in done.stdout
+    assert "v1_3_1\n" in done.stdout
     assert "RKLLMParam: " in done.stdout
 
 
@@ -103,7 +103,7 @@ def test_backends_with_a_library(tmp_path, monkeypatch):
     assert json.loads(run("backends", "--json").stdout)[0]["library"] == str(library)
 
 
-@pytest.mark.parametrize("generation", GENERATIONS)
+@pytest.mark.parametrize("generation", LAYOUTS)
 def test_identify(tmp_path, generation):
     library = fake_library(tmp_path, generation)
     done = run("identify", library)

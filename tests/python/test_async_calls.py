@@ -113,7 +113,7 @@ def test_opening_and_batches_on_the_cpu_runtime() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_on_the_fake(open_model: Opener, record: Path, tmp_path: Path, generation: str) -> None:
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(b"\xe5" * 5000)
@@ -159,7 +159,7 @@ def test_what_a_release_lacks(open_model: Opener, generation: str) -> None:
         "v1_1_0": [model.alogits("x"), model.akv_cache_size(), model.aclear_kv_cache()],
         "v1_2_0": [model.aset_function_tools([{"name": "f"}]), model.akv_cache_size()],
         "v1_2_1": [model.agenerate("x", sampling=SamplingParams(top_k=77))],
-        "v1_3_0": [model.agenerate("x", seed=1)],
+        "v1_3_1": [model.agenerate("x", seed=1)],
     }
 
     async def main() -> None:

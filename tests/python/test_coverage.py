@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coverage.md"
 ABI = ROOT / "tests" / "abi"
 #: All generations that are spoken, oldest first; 1.2.1b1 is served together with 1.2.0.
-GENERATIONS = ("v1_1_0", "v1_2_0", "v1_2_1b1", "v1_2_1", "v1_3_0")
+GENERATIONS = ("v1_1_0", "v1_2_0", "v1_2_1b1", "v1_2_1", "v1_3_0", "v1_3_1")
 #: What the layouts do not have: macros, and what the callback's return values mean, with their beginning.
 FURTHER = {
     **{f"CPU{number}": "v1_2_0" for number in range(8)},

@@ -31,7 +31,7 @@ COUNT = LAYERS * TOKENS * HEADS * WIDTH
 K_SHAPE = (LAYERS, TOKENS, HEADS, WIDTH)
 V_SHAPE = (LAYERS, HEADS, WIDTH, TOKENS)
 
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 
 
 def floats(values: Sequence[float], *shape: int, kind: str = "f") -> Any:

@@ -227,7 +227,7 @@ def test_cpus_are_a_mask_or_numbers(open_model, record, generation, mask):
     assert (extend["enabled_cpus_num"], extend["enabled_cpus_mask"]) == (2, 0b1010)
 
 
-@pytest.mark.parametrize("generation", ["v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_3_1"])
 def test_callbacks(open_model, record, generation):
     def asked(_question):
         raise AssertionError
@@ -281,7 +281,7 @@ def test_a_run_with_everything_set(tmp_path, open_model, record, generation):
     given: dict[str, Any] = {"lora": "fein", "save_prompt_cache": cache}
     if generation in SINCE_1_2_0:
         given["keep_history"] = True
-    if generation == "v1_3_0":
+    if generation >= "v1_3_0":
         given |= {"sampling": SamplingParams(**SAMPLING), "max_new_tokens": 33}
     model.generate("x", **given)
     (run,) = calls(record, "rkllm_run")

@@ -8,8 +8,8 @@ import rkllm_rs
 from fakes import GENERATIONS, calls, fake_library
 from rkllm_rs import SamplingParams, Tokens, UnsupportedFeatureError
 
-SINCE_1_2_0 = ("v1_2_0", "v1_2_1", "v1_3_0")
-SINCE_1_2_1 = ("v1_2_1", "v1_3_0")
+SINCE_1_2_0 = ("v1_2_0", "v1_2_1", "v1_3_1")
+SINCE_1_2_1 = ("v1_2_1", "v1_3_1")
 
 SAMPLING = {
     "top_k": 7,
@@ -146,7 +146,7 @@ def test_length_by_us_and_by_the_library(open_model, record, generation):
     answer = model.generate("x", max_new_tokens=3)
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("aaa", [1, 2, 3], "length")
     (run,) = calls(record, "rkllm_run")
-    if generation == "v1_3_0":
+    if generation >= "v1_3_0":
         assert run["infer"]["max_new_tokens"] == 3
     else:
         assert "max_new_tokens" not in run["infer"]
@@ -168,7 +168,7 @@ def test_an_answer_below_the_limit_is_stop(open_model):
 
 def test_more_tokens_than_at_init(open_model, generation):
     model = open_model({"runs": [{"steps": ["a"], "repeat": 8}]}, max_new_tokens=4)
-    if generation == "v1_3_0":
+    if generation >= "v1_3_0":
         assert len(model.generate("x", max_new_tokens=6).token_ids) == 6
         return
     with pytest.raises(rkllm_rs.InvalidArgumentError, match=r"6 is above the 4") as caught:
@@ -204,7 +204,7 @@ def test_sampling_of_a_call(open_model, record, generation):
     model = open_model(["a"], sampling=SamplingParams(top_k=5, temperature=0.5))
     model.generate("x")
     model.generate("x", sampling=SamplingParams(top_k=5))
-    if generation == "v1_3_0":
+    if generation >= "v1_3_0":
         model.generate("x", sampling=SamplingParams(**SAMPLING))
         model.generate("x", sampling=SamplingParams(top_k=9))
         model.generate("x")
@@ -259,7 +259,7 @@ SETTINGS = [
     ("enabled_cpus_mask", 0b1100_0001, "extend_param", "enabled_cpus_mask", 0b1100_0001, SINCE_1_2_0),
     ("n_batch", 4, "extend_param", "n_batch", 4, SINCE_1_2_1),
     ("use_cross_attn", True, "extend_param", "use_cross_attn", 1, SINCE_1_2_1),
-    ("ignore_eos_token", True, None, "ignore_eos_token", True, ("v1_3_0",)),
+    ("ignore_eos_token", True, None, "ignore_eos_token", True, ("v1_3_1",)),
     ("img_start", "<s>", None, "img_start", "<s>", GENERATIONS[:3]),
     ("img_end", "<e>", None, "img_end", "<e>", GENERATIONS[:3]),
     ("img_content", "<c>", None, "img_content", "<c>", GENERATIONS[:3]),
@@ -287,7 +287,7 @@ def test_what_is_not_set_keeps_the_librarys_defaults(open_model, record, generat
     param = init["param"]
     assert param["is_async"] is False
     assert param["top_p"] == pytest.approx(0.9)
-    if generation != "v1_3_0":
+    if generation < "v1_3_0":
         assert [param[name] for name in ("img_start", "img_end", "img_content")] == ["", "", ""]
     if generation in SINCE_1_2_0:
         extend = param["extend_param"]

@@ -125,7 +125,7 @@ def test_what_it_prints_of_itself(open_model: Opener, tmp_path: Path, generation
     assert facts(open_model(["a"], library=library).info) == {"driver_version": "0.9.8"}
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_1"])
 def test_from_results(open_model: Opener, generation: str) -> None:
     model = open_model({"runs": [{"logits": {"width": 32}, "hidden": {"width": 6}, "steps": ["a"]}]})
     assert facts(model.info) == {}

@@ -10,7 +10,7 @@ import os
 import numpy as np
 import pytest
 
-from fakes import GENERATIONS, calls, fake_library
+from fakes import LAYOUTS, calls, fake_library
 from rkllm_rs import (
     RKLLM,
     ContextLengthError,
@@ -288,21 +288,55 @@ def test_what_belongs_to_videos_needs_videos(keyword):
         Multimodal("<image>", IMAGES[0], **{keyword: 2})
 
 
+@pytest.mark.parametrize("keyword", ["n_audio", "n_audio_tokens"])
+def test_what_belongs_to_sounds_needs_sounds(keyword):
+    with pytest.raises(InvalidArgumentError, match=keyword):
+        Multimodal("<image>", IMAGES[0], **{keyword: 2})
+    with pytest.raises(InvalidArgumentError, match="audio"):
+        Multimodal("<image>", IMAGES[0], audio_start="<a>")
+
+
+def test_sounds_are_counted_from_their_shape():
+    sounds = np.zeros((2, 3, 4), np.float32)
+    given = Multimodal("<audio> <audio>", audio_embed=sounds, n_audio=2, n_audio_tokens=3)
+    assert (given.n_audio, given.n_image, given.n_video) == (2, 0, 0)
+    assert "2 sounds" in repr(given)
+    for text, given_array, more in (
+        ("<audio>", sounds, {}),
+        ("none", sounds[0], {}),
+        ("<audio><audio>", sounds[0], {}),
+        ("<audio>", sounds[0], {"n_audio": 2}),
+        ("<audio>", sounds[0], {"n_audio_tokens": 2}),
+        ("<audio>", sounds[0, 0], {}),
+        ("<audio>", sounds[None], {}),
+        ("<audio>", sounds[0][:, :0], {}),
+        ("<audio>", sounds[0].T, {}),
+    ):
+        with pytest.raises(InvalidArgumentError):
+            Multimodal(text, audio_embed=given_array, **more)
+    for wrong in (sounds.astype(np.float64), "sound", 5):
+        with pytest.raises(InvalidTypeError):
+            Multimodal("<audio>", audio_embed=wrong)
+
+
 SEVERAL = Multimodal("<image> <image>", IMAGES)
 SIZED = Multimodal("<image>", IMAGES[0], image_width=8, image_height=6)
 MARKED = Multimodal("<image>", IMAGES[0], image_start="<s>")
 VIDEO = Multimodal("<video>", video_embed=VIDEOS[0])
+AUDIO = Multimodal("<audio>", audio_embed=IMAGES[0])
 
 
+@pytest.mark.parametrize("generation", LAYOUTS)
 @pytest.mark.parametrize(
     ("given", "release", "able"),
     [
-        (SEVERAL, r"1\.2\.1b1", GENERATIONS[2:]),
-        (SIZED, r"1\.2\.1b1", GENERATIONS[2:]),
-        (MARKED, r"1\.3\.0", GENERATIONS[3:]),
-        (VIDEO, r"1\.3\.0", GENERATIONS[3:]),
+        (SEVERAL, r"1\.2\.1b1", LAYOUTS[2:]),
+        (SIZED, r"1\.2\.1b1", LAYOUTS[2:]),
+        (MARKED, r"1\.3\.0", LAYOUTS[3:]),
+        (VIDEO, r"1\.3\.0", LAYOUTS[3:]),
+        (AUDIO, r"1\.3\.1", LAYOUTS[4:]),
     ],
-    ids=["several", "sized", "marked", "video"],
+    ids=["several", "sized", "marked", "video", "audio"],
 )
 def test_features_of_later_releases(open_model, record, generation, given, release, able):
     model = open_model(["a"])

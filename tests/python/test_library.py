@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fakes import GENERATIONS, calls, fake_library
+from fakes import LAYOUTS, calls, fake_library
 from rkllm_rs import (
     RKLLM,
     LibraryNotFoundError,
@@ -279,13 +279,20 @@ def test_without_a_banner_no_function_may_miss(tmp_path, record, generation):
     assert "lora" not in Runtime.load(library, abi=generation).capabilities
 
 
-CAPABILITIES = {"v1_1_0": "lora", "v1_2_0": "keep_history", "v1_2_1": "role", "v1_3_0": "per_run_sampling"}
+CAPABILITIES = {
+    "v1_1_0": "lora",
+    "v1_2_0": "keep_history",
+    "v1_2_1": "role",
+    "v1_3_0": "per_run_sampling",
+    "v1_3_1": "audio",
+}
 
 
+@pytest.mark.parametrize("generation", LAYOUTS)
 def test_capabilities_grow(library, generation):
     able = Runtime.load(library).capabilities
     assert isinstance(able, frozenset)
-    age = GENERATIONS.index(generation)
+    age = LAYOUTS.index(generation)
     for number, (_, feature) in enumerate(CAPABILITIES.items()):
         assert (feature in able) == (number <= age)
 

@@ -132,7 +132,7 @@ def test_many_models_one_after_another(open_model, record):
     assert len(calls(record, "rkllm_createDefaultParam")) == 1
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_two_models_at_once(open_model):
     one, two = open_model([{"text": "1", "delay_ms": 100}]), open_model([{"text": "2", "delay_ms": 100}])
     streams = [one.stream("x"), two.stream("x")]

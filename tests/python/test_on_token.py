@@ -172,7 +172,7 @@ def test_closing_from_inside(open_model: Opener, record: Path) -> None:
     began(record, "rkllm_destroy")
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_of_a_batch(open_model: Opener, generation: str) -> None:
     told: list[str] = []
     rows = [["a", "b"], ["c"]]
@@ -189,7 +189,7 @@ def test_of_a_batch(open_model: Opener, generation: str) -> None:
     )
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
     def on_token(chunk: Chunk) -> None:
         raise OwnError(chunk.text)
@@ -202,7 +202,7 @@ def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
     assert model.generate_batch(["x", "y"])[1].text == "b" * 20
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_of_steps(open_model: Opener, generation: str) -> None:
     told: list[int] = []
     model = open_model({"runs": [{"steps": [{"text": "", "id": 5}]}, {"steps": [{"text": "b", "id": 6}]}]})

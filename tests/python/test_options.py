@@ -170,7 +170,7 @@ MASKS: list[tuple[Any, int]] = [
 ]
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_1"])
 @pytest.mark.parametrize(("cpus", "mask"), MASKS, ids=str)
 def test_cpus(
     open_model: Opener, record: Path, generation: str, cpus: Iterable[int] | int, mask: int

@@ -91,7 +91,7 @@ def test_what_the_side_file_says(open_model: Opener, folder: Path) -> None:
     note = json.loads(side_file(cache).read_text())
     assert note["cache"]["size"] == cache.stat().st_size
     assert note["model"]["size"] == Path(model.model_path).stat().st_size
-    assert note["library"] == {"backend": "npu", "abi": "v1_3_0", "version": "1.3.0"}
+    assert note["library"] == {"backend": "npu", "abi": "v1_3_1", "version": "1.3.1"}
     assert note["lora"] is None
 
 
@@ -113,7 +113,7 @@ def test_every_way_to_run_saves(open_model: Opener, folder: Path) -> None:
         model.load_prompt_cache(folder / name)
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_a_batch_saves(open_model: Opener, folder: Path, generation: str) -> None:
     model = open_model(["a"], n_batch=2)
     model.generate_batch([PROMPT, "x"], save_prompt_cache=folder / "c")
@@ -193,7 +193,7 @@ def test_of_another_library_release(
     banner = "RKLLM SDK (version: 1.2.2 | target: Linux | build: fake)"
     for other in (
         fake_library(tmp_path / "release", "v1_2_1", banner=banner, quiet=True),
-        fake_library(tmp_path / "generation", "v1_3_0", quiet=True),
+        fake_library(tmp_path / "generation", "v1_3_1", quiet=True),
     ):
         with open_model(path, library=other) as second:
             refused(second, cache, "1.2.3", second.runtime.identity.version or "")

@@ -6,12 +6,15 @@ from typing import Any
 
 import pytest
 
-from fakes import GENERATIONS, calls, fake_library
+from fakes import GENERATIONS, LAYOUTS, calls, fake_library
 from rkllm_rs import Embeddings, Multimodal, Tokens
 from test_fields import NULL, SET, check, digest, fields_of, floats
 
 SINCE_1_2_0 = GENERATIONS[1:]
 SINCE_1_2_1 = GENERATIONS[2:]
+
+#: Where the size of an input counts, and all of it.
+every_layout = pytest.mark.parametrize("generation", LAYOUTS)
 
 IMAGE = {"prompt": SET, "image_embed": SET, "n_image_tokens": 3}
 SEVERAL = {"n_image": 2, "image_width": 640, "image_height": 480}
@@ -58,12 +61,17 @@ def test_embeddings(open_model, record, generation):
     assert calls(record, "embeddings")[0]["embed"] == digest(0.5, 20)
 
 
-def multimodal(generation: str, images: dict[str, Any], videos: dict[str, Any]) -> dict[str, Any]:
+def multimodal(
+    generation: str,
+    images: dict[str, Any],
+    videos: dict[str, Any] | None = None,
+    audios: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     """Values of the multimodal struct, whatever it looks like; what is not given is 0 or NULL."""
     values: dict[str, Any] = {}
     for path in fields_of(generation, name_of(generation)):
         outer, _, field = path.rpartition(".")
-        given = videos if outer == "video" else images
+        given = {"video": videos, "audio": audios}.get(outer, images) or {}
         empty: Any = 0
         if field.endswith("_embed"):
             empty = NULL
@@ -79,11 +87,12 @@ def name_of(generation: str) -> str:
     return fields_of(generation, "RKLLMInput")["multimodal_input"]
 
 
+@every_layout
 def test_one_image(open_model, record, generation):
     model = open_model({"runs": [{"steps": ["a"], "read_embed": 12}]})
     model.generate(Multimodal("see <image>!", floats(0.5, 3, 4)))
     (run,) = calls(record, "rkllm_run")
-    value = multimodal(generation, IMAGE | {"n_image": 1}, {})
+    value = multimodal(generation, IMAGE | {"n_image": 1})
     check_input(generation, run["input"], 3, "multimodal_input", value)
     assert run["input"]["multimodal_input"]["prompt"] == "see <image>!"
     assert calls(record, "embeddings")[0]["image"] == digest(0.5, 12)
@@ -102,11 +111,11 @@ def test_several_images_with_sizes(tmp_path, open_model, record, generation):
     images = Multimodal("<image> and <image>", floats(0.5, 2, 3, 4), image_width=640, image_height=480)
     model.generate(images)
     (run,) = calls(record, "rkllm_run")
-    check_input(generation, run["input"], 3, "multimodal_input", multimodal(generation, IMAGE | SEVERAL, {}))
+    check_input(generation, run["input"], 3, "multimodal_input", multimodal(generation, IMAGE | SEVERAL))
     assert calls(record, "embeddings")[0]["image"] == digest(0.5, 24)
 
 
-@pytest.mark.parametrize("generation", ["v1_3_0"])
+@pytest.mark.parametrize("generation", LAYOUTS[3:])
 def test_images_and_videos_with_markers(open_model, record, generation):
     video = {
         "video_embed": SET, "n_frame_tokens": 2, "n_frame_per_video": 5, "n_video": 2,
@@ -133,7 +142,7 @@ def test_images_and_videos_with_markers(open_model, record, generation):
     assert (read["image"], read["video"]) == (digest(0.5, 24), digest(0.25, 80))
 
 
-@pytest.mark.parametrize("generation", ["v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_3_1"])
 def test_a_video_alone(open_model, record, generation):
     model = open_model({"runs": [{"steps": ["a"], "read_embed": {"video": 24}}]})
     model.generate(Multimodal("<video>", video_embed=floats(0.25, 3, 2, 4)))
@@ -144,7 +153,72 @@ def test_a_video_alone(open_model, record, generation):
     assert calls(record, "embeddings")[0]["video"] == digest(0.25, 24)
 
 
-@pytest.mark.parametrize("generation", SINCE_1_2_1)
+SOUND = {"audio_embed": SET, "n_audio_tokens": 3, "n_audio": 2}
+
+
+@pytest.mark.parametrize("generation", ["v1_3_1"])
+def test_sounds_with_markers(open_model, record, generation):
+    marks = {f"audio_{end}": f"<a {end}>" for end in MARKERS}
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": {"image": 12, "audio": 24}}]})
+    given = Multimodal(
+        "<audio><image><audio>",
+        floats(0.5, 3, 4),
+        audio_embed=floats(0.25, 2, 3, 4),
+        n_audio=2, n_audio_tokens=3,
+        **marks,
+    )  # fmt: skip
+    model.generate(given)
+    (run,) = calls(record, "rkllm_run")
+    value = multimodal(generation, IMAGE | {"n_image": 1}, audios=SOUND)
+    check_input(generation, run["input"], 3, "multimodal_input", value)
+    shown = run["input"]["multimodal_input"]["audio"]
+    assert {name: shown[name] for name in marks} == marks
+    (read,) = calls(record, "embeddings")
+    assert (read["image"], read["audio"]) == (digest(0.5, 12), digest(0.25, 24))
+
+
+@pytest.mark.parametrize("generation", ["v1_3_1"])
+def test_one_sound_alone(open_model, record, generation):
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": {"audio": 12}}]})
+    model.generate(Multimodal("hear <audio>", audio_embed=floats(0.25, 3, 4)))
+    (run,) = calls(record, "rkllm_run")
+    sound = SOUND | {"n_audio": 1}
+    check_input(
+        generation, run["input"], 3, "multimodal_input", multimodal(generation, {"prompt": SET}, audios=sound)
+    )
+    assert calls(record, "embeddings")[0]["audio"] == digest(0.25, 12)
+
+
+@pytest.mark.parametrize("generation", ["v1_3_1"])
+def test_sounds_in_each_row_of_a_batch(open_model, record, generation):
+    sizes = [{"audio": 12}, {"image": 8, "audio": 24}, {"video": 16}]
+    model = open_model({"runs": [{"steps": ["a"], "read_embed": sizes}]}, n_batch=3)
+    answers = model.generate_batch(
+        [
+            Multimodal("<audio>", audio_embed=floats(1, 3, 4)),
+            Multimodal("<audio><image><audio>", floats(5, 2, 4), audio_embed=floats(2, 2, 3, 4)),
+            Multimodal("<video>", video_embed=floats(3, 2, 2, 4)),
+        ]
+    )
+    assert [answer.text for answer in answers] == ["a"] * 3
+    (run,) = calls(record, "rkllm_run")
+    first, second, third = run["inputs"]
+    prompt = {"prompt": SET}
+    one, image = SOUND | {"n_audio": 1}, IMAGE | {"n_image_tokens": 2, "n_image": 1}
+    video = {"video_embed": SET, "n_frame_tokens": 2, "n_frame_per_video": 2, "n_video": 1}
+    for row, value in (
+        (first, multimodal(generation, prompt, audios=one)),
+        (second, multimodal(generation, image, audios=SOUND)),
+        (third, multimodal(generation, prompt, video)),
+    ):
+        check_input(generation, row, 3, "multimodal_input", value)
+    read = calls(record, "embeddings")
+    assert [row.get("audio") for row in read[:2]] == [digest(1, 12), digest(2, 24)]
+    assert (read[1]["image"], read[2]["video"]) == (digest(5, 8), digest(3, 16))
+
+
+# The stride is the size of the struct, which is all that 1.3.0 and 1.3.1 differ in.
+@pytest.mark.parametrize("generation", LAYOUTS[2:])
 def test_each_row_of_a_batch(open_model, record, generation):
     script = {"runs": [{"steps": ["a"], "read_embed": [0, 0, 8, 12]}]}
     inputs = ["x", Tokens([1, 2]), Embeddings(floats(1, 2, 4)), Multimodal("<image>", floats(9, 3, 4))]
@@ -155,7 +229,7 @@ def test_each_row_of_a_batch(open_model, record, generation):
     check_input(generation, text, 0, "prompt_input", SET, enable_thinking=True)
     check_input(generation, tokens, 1, "token_input", {"input_ids": SET, "n_tokens": 2})
     check_input(generation, embeddings, 2, "embed_input", {"embed": SET, "n_tokens": 2}, enable_thinking=True)
-    check_input(generation, image, 3, "multimodal_input", multimodal(generation, IMAGE | {"n_image": 1}, {}))
+    check_input(generation, image, 3, "multimodal_input", multimodal(generation, IMAGE | {"n_image": 1}))
     assert [row["role"] for row in run["inputs"]] == ["user", "tool", "user", "tool"]
     read = calls(record, "embeddings")
     assert (read[2]["embed"], read[3]["image"]) == (digest(1, 8), digest(9, 12))

@@ -104,7 +104,7 @@ def test_ended_by_the_limit(open_model, record, generation):
         assert [step.token_id for step in steps] == [1, 1, 1]
         answer = steps.result()
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("xxx", [1] * 3, "length")
-    if generation == "v1_3_0":
+    if generation >= "v1_3_0":
         # The library counts anew in each run: it is told how many are left, at least one.
         given = [run["infer"]["max_new_tokens"] for run in calls(record, "rkllm_run")]
         assert given[:3] == [3, 2, 1]

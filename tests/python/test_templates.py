@@ -150,7 +150,7 @@ def test_bad_templates(open_model: Opener, record: Path, template: Any, kind: ty
 TOOLS = [{"name": "f"}]
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 @pytest.mark.parametrize("how", ["raw", "tuple", "call"])
 def test_what_needs_the_models_own(open_model: Opener, record: Path, generation: str, how: str) -> None:
     template: Any = {"raw": "raw", "tuple": CHATML}.get(how, "model")

@@ -32,7 +32,7 @@ WEATHER = {
     },
 }
 
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0"])
+since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 
 
 def given(record: Path) -> list[dict[str, Any]]:

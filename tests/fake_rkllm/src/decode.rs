@@ -50,16 +50,16 @@ pub(crate) fn kind(field: &str) -> Kind {
         "skip_special_token" | "ignore_eos_token" | "is_async" | "enable_thinking" | "logprobs"
         | "use_gpu" => Kind::Bool,
         "n_tokens" | "n_image_tokens" | "n_image" | "image_width" | "image_height"
-        | "n_frame_tokens" | "n_frame_per_video" | "n_video" | "frame_width" | "frame_height" => {
-            Kind::Usize
-        }
+        | "n_frame_tokens" | "n_frame_per_video" | "n_video" | "frame_width" | "frame_height"
+        | "n_audio_tokens" | "n_audio" => Kind::Usize,
         "model_path" | "img_start" | "img_end" | "img_content" | "role" | "prompt"
         | "prompt_input" | "image_start" | "image_end" | "image_content" | "video_start"
-        | "video_end" | "video_content" | "lora_adapter_path" | "lora_adapter_name"
-        | "prompt_cache_path" => Kind::Text,
+        | "video_end" | "video_content" | "audio_start" | "audio_end" | "audio_content"
+        | "lora_adapter_path" | "lora_adapter_name" | "prompt_cache_path" => Kind::Text,
         "embed" => Kind::Floats("n_tokens"),
         "image_embed" => Kind::Floats("n_image_tokens"),
         "video_embed" => Kind::Floats("n_frame_tokens"),
+        "audio_embed" => Kind::Floats("n_audio_tokens"),
         "encoder_mask" | "encoder_k_cache" | "encoder_v_cache" => Kind::Floats("num_tokens"),
         "encoder_pos" => Kind::Ids("num_tokens"),
         "input_ids" => Kind::Ids("n_tokens"),
@@ -268,14 +268,32 @@ impl<'a> View<'a> {
     }
 
     fn raw_hex(&self) -> String {
-        let mut text = String::with_capacity(self.layout.size * 2);
-        for at in 0..self.layout.size {
-            // SAFETY: inside the struct that `new` was promised.
-            let byte = unsafe { self.base.add(at).read() };
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        // SAFETY: the struct that `new` was promised.
+        unsafe { hex(self.base, self.layout.size) }
     }
+
+    /// The bytes behind the struct.
+    ///
+    /// # Safety
+    ///
+    /// So many are readable there.
+    pub(crate) unsafe fn behind(&self, count: usize) -> String {
+        // SAFETY: passed on to the caller.
+        unsafe { hex(self.base.add(self.layout.size), count) }
+    }
+}
+
+/// Bytes as hex digits.
+///
+/// # Safety
+///
+/// So many bytes are readable.
+unsafe fn hex(from: *const u8, count: usize) -> String {
+    (0..count).fold(String::new(), |mut text, at| {
+        // SAFETY: in bounds by the caller's promise.
+        let _ = write!(text, "{:02x}", unsafe { from.add(at).read() });
+        text
+    })
 }
 
 /// Copies a buffer of the caller's; None for NULL.

@@ -80,6 +80,23 @@ impl CrossArrays {
     }
 }
 
+/// Records the bytes behind structs, as a library reads them that thinks them larger.
+///
+/// # Safety
+///
+/// Each struct is NULL, or has so many readable bytes behind it.
+pub(crate) unsafe fn behind(
+    structs: &[(&'static str, Option<View<'_>>)],
+    count: usize,
+    fields: &mut Map<String, Value>,
+) {
+    for (name, view) in structs {
+        // SAFETY: passed on to the caller.
+        let bytes = view.map(|view| unsafe { view.behind(count) });
+        fields.insert((*name).to_owned(), bytes.into());
+    }
+}
+
 /// Reads the embeddings of an input as far as `sizes` allows.
 ///
 /// # Safety
@@ -87,13 +104,14 @@ impl CrossArrays {
 /// The buffers are as long as `sizes` says.
 pub(crate) unsafe fn embeddings(
     input: View<'_>,
-    sizes: [(&'static str, usize); 3],
+    sizes: [(&'static str, usize); 4],
     fields: &mut Map<String, Value>,
 ) {
     for (name, count) in sizes {
         let (kind, member, buffers): (_, _, &[&str]) = match name {
             "embed" => (2, "embed_input", &["embed"]),
             "image" => (3, "multimodal_input", &["image_embed", "image.image_embed"]),
+            "audio" => (3, "multimodal_input", &["audio.audio_embed"]),
             _ => (3, "multimodal_input", &["video.video_embed"]),
         };
         if input.int("input_type") != Some(kind) {

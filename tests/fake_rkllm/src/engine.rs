@@ -16,7 +16,7 @@ use crate::instance::{self, Instance, lock};
 use crate::output::{self, Stream};
 use crate::record::Recorder;
 use crate::script::Script;
-use crate::{Generation, config, state};
+use crate::{Generation, config, digest, state};
 
 pub use crate::instance::Callback;
 pub use crate::run::{run, run_async};
@@ -116,6 +116,15 @@ pub unsafe fn init(
     };
     if let Err(reason) = validate(view, &recorder) {
         return refuse(&reason);
+    }
+    if let Some(count) = script.read_behind {
+        // SAFETY: as above.
+        let callbacks = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
+        let structs = [("param", Some(view)), ("callback", callbacks)];
+        recorder.write("behind", |fields| {
+            // SAFETY: the script says that there is such room.
+            unsafe { digest::behind(&structs, count, fields) };
+        });
     }
     output::lines(&script.init.log);
     if let Err(reason) = callbacks.asked.all(&script.init.ask, &recorder) {

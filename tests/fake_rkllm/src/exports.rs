@@ -188,6 +188,30 @@ macro_rules! export_init {
     };
 }
 
+/// `rkllm_init` from 1.3.0 on: the callbacks are a struct.
+#[macro_export]
+macro_rules! export_init_since_1_3_0 {
+    ($generation:expr, $module:ident) => {
+        /// # Safety
+        ///
+        /// The contract of the vendor's function.
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn rkllm_init(
+            handle: *mut LLMHandle,
+            param: *mut RKLLMParam,
+            callback: *mut $crate::ffi::$module::RKLLMCallback,
+        ) -> c_int {
+            $crate::guard("rkllm_init", || {
+                // SAFETY: by the caller's promise.
+                unsafe {
+                    let callbacks = $crate::engine::Callbacks::from_struct(callback);
+                    $crate::engine::init(&$generation, handle, param.cast(), callbacks)
+                }
+            })
+        }
+    };
+}
+
 /// A function of a handle and three texts.
 #[macro_export]
 macro_rules! export_three_texts {

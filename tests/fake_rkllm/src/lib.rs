@@ -92,8 +92,11 @@ pub static V1_2_1: Generation = Generation::new("v1_2_1", "1.2.3", 121, ffi::v1_
 /// 1.3.0.
 pub static V1_3_0: Generation = Generation::new("v1_3_0", "1.3.0", 130, ffi::v1_3_0::layouts);
 
+/// 1.3.1.
+pub static V1_3_1: Generation = Generation::new("v1_3_1", "1.3.1", 131, ffi::v1_3_1::layouts);
+
 /// Every generation, oldest first.
-pub static GENERATIONS: [&Generation; 5] = [&V1_0_1, &V1_1_0, &V1_2_0, &V1_2_1, &V1_3_0];
+pub static GENERATIONS: [&Generation; 6] = [&V1_0_1, &V1_1_0, &V1_2_0, &V1_2_1, &V1_3_0, &V1_3_1];
 
 /// Runs the body of an exported function; a panic becomes an E line and −1 instead of crossing C.
 pub fn guard(function: &str, body: impl FnOnce() -> c_int) -> c_int {

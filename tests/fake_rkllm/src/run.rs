@@ -141,6 +141,13 @@ unsafe fn begin(
     let index = last.map(|last| instance.next_run.fetch_add(1, Relaxed).min(last));
     // SAFETY: by the caller's promise; the script says how long the buffers are.
     unsafe { note_buffers(&instance, index, &views) };
+    if let Some(count) = instance.script.read_behind {
+        let structs = [("input", views.last().copied()), ("infer", Some(infer))];
+        instance.recorder.write("behind", |fields| {
+            // SAFETY: the script says that there is such room.
+            unsafe { digest::behind(&structs, count, fields) };
+        });
+    }
     Ok(Session {
         index,
         inputs: views.into_iter().map(Input::of).collect(),

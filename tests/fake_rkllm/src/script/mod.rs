@@ -47,6 +47,8 @@ pub struct Script {
     pub no_cache_file: bool,
     /// See [`Run::read_embed`]; for runs that do not say it themselves.
     pub read_embed: Option<ReadEmbed>,
+    /// How many bytes behind the structs of init and run are read and recorded.
+    pub read_behind: Option<usize>,
     /// How much of the arrays of cross attention may be read.
     pub cross: Option<CrossSizes>,
     /// Where the calls on this model are appended.

@@ -26,8 +26,9 @@ pub struct Matrices(pub Vec<Rows>);
 #[derive(Deserialize)]
 #[serde(untagged)]
 enum OneOrMany<T> {
-    One(T),
+    // First, since a list would also be read as the fields of one struct, in their order.
     Many(Vec<T>),
+    One(T),
 }
 
 impl<T> OneOrMany<T> {
@@ -64,6 +65,7 @@ struct EachSize {
     embed: usize,
     image: usize,
     video: usize,
+    audio: usize,
 }
 
 impl From<OneOrMany<EmbedSizes>> for ReadEmbed {
@@ -73,15 +75,20 @@ impl From<OneOrMany<EmbedSizes>> for ReadEmbed {
 }
 
 impl ReadEmbed {
-    /// The counts for `embed`, `image` and `video` of a batch row.
-    pub(crate) fn of_row(&self, row: usize) -> [(&'static str, usize); 3] {
+    /// The counts for `embed`, `image`, `video` and `audio` of a batch row.
+    pub(crate) fn of_row(&self, row: usize) -> [(&'static str, usize); 4] {
         let sizes = match self.0.get(row).or(self.0.last()) {
-            Some(EmbedSizes::All(all)) => [*all; 3],
-            Some(EmbedSizes::Each(each)) => [each.embed, each.image, each.video],
-            None => [0; 3],
+            Some(EmbedSizes::All(all)) => [*all; 4],
+            Some(EmbedSizes::Each(each)) => [each.embed, each.image, each.video, each.audio],
+            None => [0; 4],
         };
-        let [embed, image, video] = sizes;
-        [("embed", embed), ("image", image), ("video", video)]
+        let [embed, image, video, audio] = sizes;
+        [
+            ("embed", embed),
+            ("image", image),
+            ("video", video),
+            ("audio", audio),
+        ]
     }
 }
 

@@ -8,21 +8,4 @@ fake_rkllm::export_config!(
 );
 fake_rkllm::export_common!(fake_rkllm::V1_3_0, v1_3_0);
 fake_rkllm::export_since_1_2_1!();
-
-/// # Safety
-///
-/// The contract of the vendor's function.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn rkllm_init(
-    handle: *mut LLMHandle,
-    param: *mut RKLLMParam,
-    callback: *mut fake_rkllm::ffi::v1_3_0::RKLLMCallback,
-) -> c_int {
-    fake_rkllm::guard("rkllm_init", || {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let callbacks = fake_rkllm::engine::Callbacks::from_struct(callback);
-            fake_rkllm::engine::init(&fake_rkllm::V1_3_0, handle, param.cast(), callbacks)
-        }
-    })
-}
+fake_rkllm::export_init_since_1_3_0!(fake_rkllm::V1_3_0, v1_3_0);

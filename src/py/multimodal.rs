@@ -1,0 +1,302 @@
+//! `Multimodal`: text with embeddings, whose counts come from the shapes of arrays.
+
+use pyo3::prelude::*;
+
+use super::buffer::{floats, wrong_shape};
+use super::convert;
+use super::errors::raise;
+use crate::error::Error;
+use crate::input::{self, Audios, Images, Markers, Videos};
+
+/// Text with embeddings of images, videos or sounds in it (`RKLLM_INPUT_MULTIMODAL`).
+///
+/// The text must hold one `<image>` for each image, one `<video>` for each video and one `<audio>` for
+/// each sound. Counts come from the shapes of the arrays; those that are given must agree.
+///
+/// Args:
+///     prompt: The text.
+///     image_embed: Image embeddings, float32: (images, tokens, width), or (tokens, width) for one.
+///     n_image_tokens: Tokens of each image.
+///     n_image: Images; more than one from RKLLM 1.2.1b1.
+///     image_width: Width that they were encoded with, for models with mrope; from 1.2.1b1.
+///     image_height: Height, likewise.
+///     image_start: Marker before each image; from 1.3.0, before it is `img_start=` of the model.
+///     image_end: Marker after each image, likewise.
+///     image_content: Placeholder of an image's tokens, likewise.
+///     video_embed: Video embeddings, float32: (videos, frames, tokens, width), or (frames, tokens,
+///         width) for one; from 1.3.0.
+///     n_frame_tokens: Tokens of each frame.
+///     n_frame_per_video: Frames of each video.
+///     n_video: Videos.
+///     video_start: Marker before each video.
+///     video_end: Marker after each video.
+///     video_content: Placeholder of a video's tokens.
+///     frame_width: Width of a frame.
+///     frame_height: Height of a frame.
+///     audio_embed: Audio embeddings, float32: (sounds, tokens, width), or (tokens, width) for one;
+///         from 1.3.1.
+///     n_audio_tokens: Tokens of each sound.
+///     n_audio: Sounds.
+///     audio_start: Marker before each sound.
+///     audio_end: Marker after each sound.
+///     audio_content: Placeholder of a sound's tokens.
+///
+/// Raises:
+///     InvalidArgumentError: Tags, counts and shapes that do not agree.
+///     InvalidTypeError: No array, or one of another type than float32.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct Multimodal(pub(super) input::Multimodal);
+
+/// Shape with the dimensions in front that are left out where there is one thing only.
+fn full<const N: usize>(
+    py: Python<'_>,
+    name: &str,
+    wanted: &str,
+    shape: &[usize],
+) -> PyResult<[usize; N]> {
+    let missing = N.checked_sub(shape.len()).filter(|missing| *missing <= 1);
+    let Some(missing) = missing else {
+        return Err(wrong_shape(py, name, wanted, shape));
+    };
+    let mut all = [1; N];
+    all[missing..].copy_from_slice(shape);
+    Ok(all)
+}
+
+/// A count that was given, with its name.
+fn given(
+    name: &'static str,
+    value: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(&'static str, Option<usize>)> {
+    Ok((name, convert::optional_size(name, value)?))
+}
+
+/// Start, end and content.
+fn markers(names: [&str; 3], values: [Option<&Bound<'_, PyAny>>; 3]) -> PyResult<Markers> {
+    let [start, end, content] = [0, 1, 2].map(|at| convert::c_text(names[at], values[at]));
+    Ok(Markers {
+        start: start?,
+        end: end?,
+        content: content?,
+    })
+}
+
+/// What was given about images, videos or sounds, besides their embeddings.
+struct Part<'py> {
+    py: Python<'py>,
+    kind: &'static str,
+    count: (&'static str, Option<usize>),
+    frames: (&'static str, Option<usize>),
+    tokens: (&'static str, Option<usize>),
+    size: [(&'static str, Option<usize>); 2],
+    markers: Markers,
+}
+
+impl Part<'_> {
+    fn wrong(&self, name: &str, reason: String, hint: String) -> PyErr {
+        raise(self.py, &Error::invalid_with_hint(name, reason, hint))
+    }
+
+    /// Demands that there is nothing to say where there are no embeddings.
+    fn nothing_given(&self) -> PyResult<()> {
+        let counts = [self.count, self.frames, self.tokens];
+        let mut given = counts
+            .into_iter()
+            .chain(self.size)
+            .filter(|part| part.1.is_some());
+        let name = match given.next() {
+            Some((name, _)) => name,
+            None if self.markers.given() => "marker",
+            None => return Ok(()),
+        };
+        let kind = self.kind;
+        Err(self.wrong(
+            name,
+            format!("there are no {kind} embeddings"),
+            format!("Give {kind}_embed, or leave {name} out."),
+        ))
+    }
+
+    /// Demands that a count which was given is that of the shape.
+    fn agree(&self, (name, given): (&str, Option<usize>), shape: usize) -> PyResult<usize> {
+        match given {
+            Some(given) if given != shape => Err(self.wrong(
+                name,
+                format!("got {given}, and the array has {shape}"),
+                "Leave it out, or reshape the array.".to_owned(),
+            )),
+            _ => Ok(shape),
+        }
+    }
+
+    fn size(&self) -> (usize, usize) {
+        (self.size[0].1.unwrap_or(0), self.size[1].1.unwrap_or(0))
+    }
+}
+
+#[pymethods]
+impl Multimodal {
+    #[new]
+    #[pyo3(signature = (prompt, image_embed=None, *, n_image_tokens=None, n_image=None, image_width=None, image_height=None, image_start=None, image_end=None, image_content=None, video_embed=None, n_frame_tokens=None, n_frame_per_video=None, n_video=None, video_start=None, video_end=None, video_content=None, frame_width=None, frame_height=None, audio_embed=None, n_audio_tokens=None, n_audio=None, audio_start=None, audio_end=None, audio_content=None))]
+    #[allow(
+        clippy::too_many_arguments,
+        reason = "they are the fields of RKLLMMultiModalInput"
+    )]
+    fn new(
+        prompt: &Bound<'_, PyAny>,
+        image_embed: Option<&Bound<'_, PyAny>>,
+        n_image_tokens: Option<&Bound<'_, PyAny>>,
+        n_image: Option<&Bound<'_, PyAny>>,
+        image_width: Option<&Bound<'_, PyAny>>,
+        image_height: Option<&Bound<'_, PyAny>>,
+        image_start: Option<&Bound<'_, PyAny>>,
+        image_end: Option<&Bound<'_, PyAny>>,
+        image_content: Option<&Bound<'_, PyAny>>,
+        video_embed: Option<&Bound<'_, PyAny>>,
+        n_frame_tokens: Option<&Bound<'_, PyAny>>,
+        n_frame_per_video: Option<&Bound<'_, PyAny>>,
+        n_video: Option<&Bound<'_, PyAny>>,
+        video_start: Option<&Bound<'_, PyAny>>,
+        video_end: Option<&Bound<'_, PyAny>>,
+        video_content: Option<&Bound<'_, PyAny>>,
+        frame_width: Option<&Bound<'_, PyAny>>,
+        frame_height: Option<&Bound<'_, PyAny>>,
+        audio_embed: Option<&Bound<'_, PyAny>>,
+        n_audio_tokens: Option<&Bound<'_, PyAny>>,
+        n_audio: Option<&Bound<'_, PyAny>>,
+        audio_start: Option<&Bound<'_, PyAny>>,
+        audio_end: Option<&Bound<'_, PyAny>>,
+        audio_content: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let py = prompt.py();
+        let text = convert::text("prompt", prompt)?;
+        let image = Part {
+            py,
+            kind: "image",
+            count: given("n_image", n_image)?,
+            frames: ("", None),
+            tokens: given("n_image_tokens", n_image_tokens)?,
+            size: [
+                given("image_width", image_width)?,
+                given("image_height", image_height)?,
+            ],
+            markers: markers(
+                ["image_start", "image_end", "image_content"],
+                [image_start, image_end, image_content],
+            )?,
+        };
+        let images = match image_embed {
+            None => image.nothing_given().map(|()| None)?,
+            Some(value) => {
+                let array = floats("image_embed", value)?;
+                let wanted = "(images, tokens, width) or (tokens, width)";
+                let [count, tokens, _] = full(py, "image_embed", wanted, &array.shape)?;
+                Some(Images {
+                    values: array.values.into(),
+                    count: image.agree(image.count, count)?,
+                    tokens: image.agree(image.tokens, tokens)?,
+                    size: image.size(),
+                    markers: image.markers,
+                })
+            }
+        };
+        let video = Part {
+            py,
+            kind: "video",
+            count: given("n_video", n_video)?,
+            frames: given("n_frame_per_video", n_frame_per_video)?,
+            tokens: given("n_frame_tokens", n_frame_tokens)?,
+            size: [
+                given("frame_width", frame_width)?,
+                given("frame_height", frame_height)?,
+            ],
+            markers: markers(
+                ["video_start", "video_end", "video_content"],
+                [video_start, video_end, video_content],
+            )?,
+        };
+        let videos = match video_embed {
+            None => video.nothing_given().map(|()| None)?,
+            Some(value) => {
+                let array = floats("video_embed", value)?;
+                let wanted = "(videos, frames, tokens, width) or (frames, tokens, width)";
+                let [count, frames, tokens, _] = full(py, "video_embed", wanted, &array.shape)?;
+                Some(Videos {
+                    values: array.values.into(),
+                    count: video.agree(video.count, count)?,
+                    frames: video.agree(video.frames, frames)?,
+                    tokens: video.agree(video.tokens, tokens)?,
+                    size: video.size(),
+                    markers: video.markers,
+                })
+            }
+        };
+        let audio = Part {
+            py,
+            kind: "audio",
+            count: given("n_audio", n_audio)?,
+            frames: ("", None),
+            tokens: given("n_audio_tokens", n_audio_tokens)?,
+            size: [("", None); 2],
+            markers: markers(
+                ["audio_start", "audio_end", "audio_content"],
+                [audio_start, audio_end, audio_content],
+            )?,
+        };
+        let audios = match audio_embed {
+            None => audio.nothing_given().map(|()| None)?,
+            Some(value) => {
+                let array = floats("audio_embed", value)?;
+                let wanted = "(sounds, tokens, width) or (tokens, width)";
+                let [count, tokens, _] = full(py, "audio_embed", wanted, &array.shape)?;
+                Some(Audios {
+                    values: array.values.into(),
+                    count: audio.agree(audio.count, count)?,
+                    tokens: audio.agree(audio.tokens, tokens)?,
+                    markers: audio.markers,
+                })
+            }
+        };
+        let made = input::Multimodal::new(&text, images, videos, audios);
+        made.map(Self).map_err(|error| raise(py, &error))
+    }
+
+    /// The text.
+    #[getter]
+    fn prompt(&self) -> String {
+        self.0.prompt().to_string_lossy().into_owned()
+    }
+
+    /// How many images there are.
+    #[getter]
+    fn n_image(&self) -> usize {
+        self.0.images().map_or(0, |images| images.count)
+    }
+
+    /// Tokens of each image.
+    #[getter]
+    fn n_image_tokens(&self) -> usize {
+        self.0.images().map_or(0, |images| images.tokens)
+    }
+
+    /// How many videos there are.
+    #[getter]
+    fn n_video(&self) -> usize {
+        self.0.videos().map_or(0, |videos| videos.count)
+    }
+
+    /// How many sounds there are.
+    #[getter]
+    fn n_audio(&self) -> usize {
+        self.0.audios().map_or(0, |audios| audios.count)
+    }
+
+    fn __repr__(&self) -> String {
+        format!(
+            "<rkllm_rs.Multimodal: {} images, {} videos, {} sounds>",
+            self.n_image(),
+            self.n_video(),
+            self.n_audio()
+        )
+    }
+}
