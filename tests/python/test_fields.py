@@ -70,7 +70,18 @@ SETTINGS: dict[str, tuple[str, Any, Any]] = {
 OURS = {"model_path": SET, "is_async": False, "reserved": b""}
 
 #: Keywords of RKLLM() that are no fields of its structs.
-NO_FIELDS = {"self", "model", "backend", "library", "abi", "sampling", "template", "tokenizer", "embedder"}
+NO_FIELDS = {
+    "self",
+    "model",
+    "backend",
+    "library",
+    "abi",
+    "sampling",
+    "template",
+    "tokenizer",
+    "embedder",
+    "open_timeout",
+}
 
 
 def abi(generation: str, kind: str) -> Any:
