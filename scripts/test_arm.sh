@@ -47,7 +47,7 @@ emulated() { # emulated <target> <argument>...: Python for it
     fakes=$root/target/wheels/fakes-$1
     shift
     PYTHONPATH=$site RKLLM_RS_FAKES=$fakes RKLLM_RS_TEST_SLOW=${RKLLM_RS_TEST_SLOW:-8} \
-        env -u PYTHONDONTWRITEBYTECODE "$venv/bin/python" scripts/without_eventfd.py "$python" "$@"
+        env --default-signal=INT -u PYTHONDONTWRITEBYTECODE "$python" "$@"
 }
 
 all() { # all <target>: unpacks its wheels and runs everything

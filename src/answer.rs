@@ -107,10 +107,7 @@ impl<T> Answer<T> {
     /// When the system has no descriptor to give.
     pub(crate) fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
         let mut own = self.wake.lock();
-        let wake = match *own {
-            Some(wake) => wake,
-            None => *own.insert(WakePair::acquire()?),
-        };
+        let wake = WakePair::kept_in(&mut own)?;
         let mut state = self.shared.state.lock();
         if state.given {
             return Ok(None);

@@ -274,10 +274,7 @@ impl TokenStream {
     /// # Errors
     /// When the system has no descriptor to give.
     pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
-        let wake = match self.wake {
-            Some(wake) => wake,
-            None => *self.wake.insert(WakePair::acquire()?),
-        };
+        let wake = WakePair::kept_in(&mut self.wake)?;
         Ok(if self.handle.delivery.arm(wake) {
             None
         } else {

@@ -83,6 +83,9 @@ pub enum LoadProblem {
     /// The system refuses to open or read it.
     #[error("cannot be read: {0}")]
     Unreadable(String),
+    /// The system has no thread on which it could be loaded.
+    #[error("no thread could be started to load it: {0}")]
+    NoThread(String),
     /// No bytes.
     #[error("the file is empty")]
     Empty,

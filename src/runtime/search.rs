@@ -135,12 +135,13 @@ impl Search<'_> {
         let file = loader::examine(&located, candidate.rule)?;
         self.suits(file.cpu_marker)?;
         let (path, rule, abi) = (located.path.clone(), candidate.rule, self.options.abi);
-        let opened = host::run(move || {
+        let opened = host::run("rkllm-load", move || {
             let opened = loader::open(path, file, rule, abi);
             // What its constructors said comes before whatever the program prints next.
             host::log_sync();
             opened
-        })?;
+        });
+        let opened = opened.map_err(|error| LoadProblem::NoThread(error.to_string()))??;
         // The dynamic linker may have led to a file that is loaded already.
         let key = opened.file.id.key();
         let runtime = match loaded.get(&key) {

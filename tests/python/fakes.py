@@ -78,6 +78,7 @@ def fake_library(
     record: Path | str | None = None,
     constructor_log: str | None = None,
     constructor_touch: Path | str | None = None,
+    constructor_wait: Path | str | None = None,
     quiet: bool = False,
 ) -> Path:
     """Makes a copy of a fake with a configuration of its own.
@@ -95,6 +96,7 @@ def fake_library(
         record: JSONL file to which every call is appended.
         constructor_log: Line printed to stderr while the library is loaded.
         constructor_touch: File created while the library is loaded.
+        constructor_wait: File that the library waits for, after that, while it is loaded.
         quiet: Leave out the line that every ``rkllm_init`` prints.
 
     Returns:
@@ -107,6 +109,7 @@ def fake_library(
         "record": _text(record),
         "constructor_log": constructor_log,
         "constructor_touch": _text(constructor_touch),
+        "constructor_wait": _text(constructor_wait),
         "quiet": quiet,
     }
     # Keys of no value are left out: the blob has little room.

@@ -1,4 +1,4 @@
-//! The thread from which every call into a vendor library starts.
+//! Where every call into a vendor library starts: threads with a descriptor table of their own.
 //!
 //! The vendor's library tells its reasons on stdout and stderr and in no other way. Redirecting the
 //! descriptors of the process would catch the host program's own output too. Linux lets a thread
@@ -6,6 +6,10 @@
 //! second thread, in the ordinary table, forwards at once and keeps. Threads started from there, the
 //! models' own and whatever the library starts, share that table; the host program's threads never
 //! see it. One table serves all models, since a library may keep a device open process-wide.
+//!
+//! The thread that parted from the process's table, `rkllm-vendor`, starts the others and makes
+//! descriptors, and that is all it does: it never calls a library, so that nobody waits for one that
+//! takes long to load, or never comes back.
 
 #![allow(unsafe_code, reason = "system calls on descriptors and signals")]
 
@@ -17,7 +21,7 @@ mod forward;
 pub(crate) mod wake;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 
@@ -28,8 +32,8 @@ type Job = Box<dyn FnOnce() + Send>;
 struct Host {
     jobs: Mutex<Sender<Job>>,
     capture: Option<&'static forward::Capture>,
-    /// Socket over which the vendor thread hands descriptors to the ordinary table.
-    handover: Option<fds::Handover>,
+    /// Whether the library's side has a descriptor table of its own.
+    parted: bool,
 }
 
 static HOST: OnceLock<Option<Host>> = OnceLock::new();
@@ -68,13 +72,12 @@ fn start() -> std::io::Result<Host> {
     let mut host = Host {
         jobs: Mutex::new(jobs),
         capture: None,
-        handover: None,
+        parted: false,
     };
     if let Some(plumbing) = plumbing.take() {
         if isolated && plumbing.is_isolated() {
-            let (readers, handover) = plumbing.host_side();
-            host.capture = forward::Capture::start(readers);
-            host.handover = Some(handover);
+            host.parted = true;
+            host.capture = forward::Capture::start(plumbing.host_side());
             if let Some(capture) = host.capture {
                 crash::install(capture);
             }
@@ -93,11 +96,11 @@ fn submit(job: Job) -> Result<(), Job> {
     }
 }
 
-/// Runs `f` on the vendor thread and gives back what it returned.
+/// Runs `f` on the vendor thread and gives back what it returned; `f` must not wait for anything.
 ///
 /// A panic in `f` goes on in the caller. Must not be called in a forked child of a process that has
 /// used it (see [`fork`]): the thread is not there any more.
-pub(crate) fn run<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+fn dispatch<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
     let (reply, result) = channel();
     let job = Box::new(move || {
         drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
@@ -106,6 +109,10 @@ pub(crate) fn run<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> 
         // No vendor thread could be had: an ordinary one does, without keeping the log.
         job();
     }
+    wait_for(&result)
+}
+
+fn wait_for<T>(result: &Receiver<std::thread::Result<T>>) -> T {
     match result.recv() {
         Ok(Ok(value)) => value,
         Ok(Err(panic)) => resume_unwind(panic),
@@ -119,7 +126,24 @@ pub(crate) fn run<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> 
 /// What the operating system says when it has no thread to give.
 pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let name = name.to_owned();
-    run(move || Builder::new().name(name).spawn(f).map(drop))
+    dispatch(move || Builder::new().name(name).spawn(f).map(drop))
+}
+
+/// Runs `f`, which may call a library, on a thread of that table, and gives back what it returned.
+///
+/// A panic in `f` goes on in the caller.
+///
+/// # Errors
+/// As for [`spawn`].
+pub(crate) fn run<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    let (reply, result) = channel();
+    spawn(name, move || {
+        drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
+    })?;
+    Ok(wait_for(&result))
 }
 
 /// The number that the next log line will bear; see [`log_since`].
@@ -159,4 +183,29 @@ fn capture() -> Option<&'static forward::Capture> {
     HOST.get()
         .and_then(Option::as_ref)
         .and_then(|host| host.capture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_call_that_does_not_come_back() {
+        let (go_on, stuck) = channel::<()>();
+        let (begun, started) = channel();
+        let loading = std::thread::spawn(move || {
+            run("stuck", move || {
+                begun.send(()).expect("the test waits");
+                stuck.recv().is_err()
+            })
+        });
+        started.recv().expect("the job begins");
+        let (done, other) = channel();
+        spawn("other", move || done.send(()).expect("the test waits")).expect("a thread");
+        other.recv().expect("the other thread runs");
+        let pairs: Vec<_> = (0..20).map(|_| wake::WakePair::acquire()).collect();
+        assert!(pairs.iter().all(Result::is_ok));
+        drop(go_on);
+        assert!(loading.join().expect("no panic").expect("a thread"));
+    }
 }

@@ -1,24 +1,26 @@
-//! Event descriptors with which the library's side wakes an event loop.
+//! Descriptors with which the library's side wakes an event loop.
 //!
 //! Each exists in both descriptor tables, under two numbers. They are never closed but used again,
-//! so that neither side can close a number that means something else in the other's table.
+//! so that neither side can close a number that means something else in the other's table. A program
+//! may close them behind us all the same, and open something else under the number: so each is a
+//! socket, which can be told from any other file, and is looked at before it is used.
 
 use std::io;
 use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::io::Errno;
 use rustix::net::{
-    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, bind, connect, getsockname, socket_with,
+    RecvFlags, SendFlags, SocketAddrUnix, SocketFlags, bind, connect, getsockname, recv, send,
 };
 
-/// An event descriptor, as seen from both tables.
+use super::fds::{self, FileKey};
+
+/// A descriptor for waking, as seen from both tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct WakePair {
     vendor: RawFd,
     host: RawFd,
+    key: FileKey,
 }
 
 /// On which side of the tables the calling thread is.
@@ -33,29 +35,40 @@ pub(crate) enum Side {
 static FREE: Mutex<Vec<WakePair>> = Mutex::new(Vec::new());
 
 impl WakePair {
-    /// One that nobody uses, silent.
+    /// One that nobody uses, silent. Waits for no call of a library.
     pub(crate) fn acquire() -> io::Result<Self> {
-        if let Some(pair) = FREE.lock().unwrap_or_else(PoisonError::into_inner).pop() {
-            pair.clear();
-            return Ok(pair);
-        }
-        match super::host().and_then(|host| host.handover.as_ref()) {
-            Some(handover) => {
-                let (vendor, host) = handover.obtain(make)?;
-                Ok(Self {
-                    vendor,
-                    host: host.into_raw_fd(),
-                })
+        let free = || FREE.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        while let Some(pair) = free() {
+            // One that was closed behind us is left where it is: the number is not ours any more.
+            if pair.is_here() {
+                pair.clear();
+                return Ok(pair);
             }
-            // One table serves both sides.
-            None => make().map(|fd| {
-                let fd = fd.into_raw_fd();
-                Self {
-                    vendor: fd,
-                    host: fd,
-                }
-            }),
         }
+        let (vendor, host) = if super::host().is_some_and(|host| host.parted) {
+            fds::obtain(echo)?
+        } else {
+            // One table serves both sides.
+            let fd = fds::raised(echo()?)?;
+            (std::os::fd::AsRawFd::as_raw_fd(&fd), fd)
+        };
+        Ok(Self {
+            vendor,
+            key: FileKey::of(&host)?,
+            host: host.into_raw_fd(),
+        })
+    }
+
+    /// The one in `place`, or a new one put there if there is none, or it has been closed behind us.
+    pub(crate) fn kept_in(place: &mut Option<Self>) -> io::Result<Self> {
+        match place {
+            Some(pair) if pair.is_here() => Ok(*pair),
+            _ => Ok(*place.insert(Self::acquire()?)),
+        }
+    }
+
+    fn is_here(self) -> bool {
+        self.key.is_at(self.host)
     }
 
     /// Gives it back; the caller has made sure that nobody will signal it any more.
@@ -72,43 +85,32 @@ impl WakePair {
 
     /// Makes it readable.
     pub(crate) fn signal(self, side: Side) {
-        let fd = match side {
+        let number = match side {
             Side::Vendor => self.vendor,
             Side::Host => self.host,
         };
-        // SAFETY: never closed in the table of that side (see the module's text).
-        let fd = unsafe { BorrowedFd::borrow_raw(fd) };
-        let _ = rustix::io::write(fd, &1_u64.to_ne_bytes());
+        if self.key.is_at(number) {
+            // SAFETY: it is open, as just seen, and used at once.
+            let fd = unsafe { BorrowedFd::borrow_raw(number) };
+            // A full queue is readable already.
+            let _ = send(fd, &[0], SendFlags::NOSIGNAL);
+        }
     }
 
     /// Makes it silent again; called in the ordinary table.
     pub(crate) fn clear(self) {
-        // SAFETY: never closed in the ordinary table.
-        let fd = unsafe { BorrowedFd::borrow_raw(self.host) };
-        // One read empties an event descriptor, but takes one signal only from a socket.
-        while rustix::io::read(fd, &mut [0_u8; 8]).is_ok() && SOCKETS.load(Ordering::Relaxed) {}
-    }
-}
-
-/// Whether there are no event descriptors here, and sockets stand in for them.
-static SOCKETS: AtomicBool = AtomicBool::new(false);
-
-/// A descriptor that is readable once it has been written to.
-fn make() -> io::Result<OwnedFd> {
-    match eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK) {
-        Err(Errno::NOSYS | Errno::PERM) => {
-            SOCKETS.store(true, Ordering::Relaxed);
-            echo()
+        if self.is_here() {
+            // SAFETY: it is open, as just seen, and used at once.
+            let fd = unsafe { BorrowedFd::borrow_raw(self.host) };
+            while recv(fd, &mut [0_u8; 1], RecvFlags::empty()).is_ok() {}
         }
-        made => Ok(made?),
     }
 }
 
 /// A datagram socket connected to itself: what is written to it can be read from it. Nobody else can
 /// send to a socket that is connected.
 fn echo() -> io::Result<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, flags, None)?;
+    let socket = fds::datagrams(SocketFlags::NONBLOCK)?;
     // The kernel chooses a name, and no file is made.
     bind(&socket, &SocketAddrUnix::new_unnamed())?;
     connect(&socket, &getsockname(&socket)?)?;
@@ -120,16 +122,45 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_socket_serves_where_there_is_no_event_descriptor() {
-        let socket = echo().expect("a socket");
-        let mut word = [0_u8; 8];
-        assert_eq!(rustix::io::read(&socket, &mut word), Err(Errno::AGAIN));
-        for number in [1_u64, 2] {
-            let _ = rustix::io::write(&socket, &number.to_ne_bytes());
-        }
-        assert_eq!(rustix::io::read(&socket, &mut word), Ok(8));
-        assert_eq!(word, 1_u64.to_ne_bytes());
-        assert_eq!(rustix::io::read(&socket, &mut word), Ok(8));
-        assert_eq!(rustix::io::read(&socket, &mut word), Err(Errno::AGAIN));
+    fn signals_cross_and_can_be_taken_back() {
+        let pair = WakePair::acquire().expect("a descriptor");
+        let readable = || {
+            // SAFETY: the pair is never closed.
+            let fd = unsafe { BorrowedFd::borrow_raw(pair.host_fd()) };
+            let mut fds = [rustix::event::PollFd::new(
+                &fd,
+                rustix::event::PollFlags::IN,
+            )];
+            let now = rustix::event::Timespec::default();
+            rustix::event::poll(&mut fds, Some(&now)).expect("a poll") == 1
+        };
+        assert!(!readable());
+        super::super::dispatch(move || (0..50).for_each(|_| pair.signal(Side::Vendor)));
+        assert!(readable());
+        pair.clear();
+        assert!(!readable());
+        pair.signal(Side::Host);
+        assert!(readable());
+        pair.clear();
+        pair.release();
+    }
+
+    #[test]
+    fn another_file_under_the_number_is_left_alone() {
+        let pair = WakePair::acquire().expect("a descriptor");
+        let (here, other) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::NONBLOCK).expect("a pipe");
+        rustix::io::write(&other, b"text").expect("room");
+        // SAFETY: the number is the pair's own, which is never used as an owned descriptor.
+        let mut number = std::mem::ManuallyDrop::new(unsafe {
+            std::os::fd::FromRawFd::from_raw_fd(pair.host_fd())
+        });
+        rustix::io::dup2(&here, &mut number).expect("a copy");
+        let mut place = Some(pair);
+        pair.clear();
+        let new = WakePair::kept_in(&mut place).expect("a descriptor");
+        assert_ne!(new.host_fd(), pair.host_fd());
+        assert_eq!(place, Some(new));
+        assert_eq!(rustix::io::read(&*number, &mut [0; 8]), Ok(4));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -15,6 +16,9 @@ pub const BLOB_LEN: usize = 4096;
 /// Bytes of the tag that starts the blob, `FAKE_RKLLM_CONFIG:`.
 pub const TAG_LEN: usize = 18;
 
+/// How long the constructor waits for its file.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// What the blob's JSON says.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -27,6 +31,8 @@ pub struct Config {
     pub constructor_log: Option<String>,
     /// A file that the ELF constructor creates.
     pub constructor_touch: Option<PathBuf>,
+    /// A file that the ELF constructor waits for, at most as long as [`LONGEST_WAIT`].
+    pub constructor_wait: Option<PathBuf>,
     /// Where every call is appended.
     pub record: Option<PathBuf>,
     /// Leave out the line that every `rkllm_init` prints.
@@ -79,7 +85,7 @@ pub const fn blob(text: &str) -> [u8; BLOB_LEN] {
     blob
 }
 
-/// What the ELF constructor does: reads the blob, then prints and touches what it says.
+/// What the ELF constructor does: reads the blob, then prints, touches and waits as it says.
 ///
 /// # Safety
 ///
@@ -104,6 +110,12 @@ pub unsafe fn constructor(blob: *const u8) {
     if let Some(path) = &config.constructor_touch {
         if let Err(error) = std::fs::File::create(path) {
             output::error(&format!("cannot create {}: {error}", path.display()));
+        }
+    }
+    if let Some(path) = &config.constructor_wait {
+        let start = Instant::now();
+        while !path.exists() && start.elapsed() < LONGEST_WAIT {
+            std::thread::sleep(Duration::from_millis(2));
         }
     }
     let _ = CONFIG.set(config);
