@@ -135,10 +135,11 @@ class _KnownLibrary(TypedDict):
     generation: str
     os: str
     arch: str
-    git_blob_sha1: str
+    git_blob_sha1: str | None
     commit: str
     path: str
     size: int | None
+    sha256: str | None
 
 __version__: str
 

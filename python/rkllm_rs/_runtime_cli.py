@@ -79,7 +79,7 @@ def _list(arguments: argparse.Namespace) -> int:
             for release in releases
         ],
     }
-    lines = [f"{'release':<9} {'layouts':<9} {'built for':<15} installed"]
+    lines = [f"{'release':<9} {'layouts':<9} {'known for':<15} installed"]
     for release in [*releases, *(version for version in here if version not in releases)]:
         of = [one for one in files if one.release == release and one.os == "linux"]
         generation = of[0].generation if of else "-"
@@ -150,7 +150,8 @@ def _verify(arguments: argparse.Namespace) -> int:
     found = runtimes.verify(file)
     official = found.official
     told = f"the official file of {official}" if official else "no official file"
-    _report(arguments, asdict(found), f"{found.path}: {told}", f"Git blob id: {found.git_blob_sha1}")
+    hashes = (f"Git blob id: {found.git_blob_sha1}", f"SHA-256: {found.sha256}")
+    _report(arguments, asdict(found), f"{found.path}: {told}", *hashes)
     return 0 if official else 1
 
 

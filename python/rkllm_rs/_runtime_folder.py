@@ -12,7 +12,7 @@ import shutil
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import _runtime_fetch as fetch
-from ._runtime_table import VERSION, InstalledRuntime, VerifiedFile, by_id
+from ._runtime_table import VERSION, Hashes, InstalledRuntime, VerifiedFile, by_hashes
 from .errors import RuntimeInstallError
 
 if TYPE_CHECKING:
@@ -118,20 +118,22 @@ def _sweep() -> None:
                 os.unlink(path)
 
 
-def hash_of(path: str, file: FileIO) -> tuple[str, int]:
-    """Git blob id and size of an open file."""
+def hash_of(path: str, file: FileIO) -> tuple[Hashes, int]:
+    """Hashes and size of an open file."""
     before = os.fstat(file.fileno())
-    digest = hashlib.sha1(b"blob %d\0" % before.st_size, usedforsecurity=False)
+    blob = hashlib.sha1(b"blob %d\0" % before.st_size, usedforsecurity=False)
+    sha256 = hashlib.sha256()
     file.seek(0)
     done = 0
     while chunk := fetch.reading(path, file):
-        digest.update(chunk)
+        blob.update(chunk)
+        sha256.update(chunk)
         done += len(chunk)
     after = os.fstat(file.fileno())
     if done != before.st_size or before.st_mtime_ns != after.st_mtime_ns:
         message = f"{path} changed while it was read"
         raise fetch.failed(message, "Wait until whatever writes it is done.")
-    return digest.hexdigest(), done
+    return Hashes(blob.hexdigest(), sha256.hexdigest()), done
 
 
 def verify(file: str | os.PathLike[str]) -> VerifiedFile:
@@ -147,8 +149,8 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
     if os.path.isdir(path):
         path = os.path.join(path, NAME)
     with fetch.open_file(path) as opened:
-        blob, size = hash_of(path, opened)
-    return VerifiedFile(path, size, blob, by_id(blob))
+        found, size = hash_of(path, opened)
+    return VerifiedFile(path, size, found.git_blob_sha1, by_hashes(found), found.sha256)
 
 
 def _record(path: str) -> dict[str, Any]:

@@ -24,14 +24,14 @@ from ._runtime_folder import (
     sync,
     write_new,
 )
-from ._runtime_table import ARCHES, by_id, machine, official, releases
+from ._runtime_table import ARCHES, by_hashes, machine, official, releases
 from ._runtime_table import version as checked
 from .errors import InvalidArgumentError, RuntimeInstallError
 
 if TYPE_CHECKING:
     from io import FileIO
 
-    from ._runtime_table import InstalledRuntime, OfficialFile
+    from ._runtime_table import Hashes, InstalledRuntime, OfficialFile
 
 
 def install(
@@ -46,7 +46,7 @@ def install(
     """Installs a release in the user's runtimes folder.
 
     The file is taken from the vendor's repository, unless told otherwise, and put in place only when its
-    Git blob id is that of the release. A download that was cut goes on where it ended.
+    Git blob id or SHA-256 is that of the release. A download that was cut goes on where it ended.
 
     Args:
         version: The release, such as ``"1.2.3"``.
@@ -83,11 +83,11 @@ def install(
                 return before
         if origin is not None:
             told = origin.url
-            blob = _download(plan, origin, progress)
+            found = _download(plan, origin, progress)
         else:
             told = _local(plan, os.path.abspath(source or ""))
-            blob = _copy(plan, told, progress)
-        _place(plan, blob, told)
+            found = _copy(plan, told, progress)
+        _place(plan, found, told)
     return require(version)
 
 
@@ -100,14 +100,18 @@ class _Plan:
         if not self.files and not allow_unknown:
             raise self._no_release()
         # One for each content, so that the parts of two never mix.
-        key = self.files[0].git_blob_sha1 if self.files else version
+        file = self.files[0] if self.files else None
+        key = (file.git_blob_sha1 or file.sha256) if file else version
         #: The file that the bytes come into.
         self.part = os.path.join(downloads(), f"{key}.part")
 
     def _no_release(self) -> RuntimeInstallError:
         if others := official(self.version):
-            built = ", ".join(one.arch for one in others)
-            return fetch.failed(f"there is no {self.version} for {self.arch}; it was built for {built}")
+            known = ", ".join(one.arch for one in others)
+            return fetch.failed(
+                f"no official {self.version} for {self.arch} is known, only for {known}",
+                "A file that you trust is taken with --from FILE --allow-unknown.",
+            )
         hint = f"Official ones: {releases()}. Another one is taken from a file: --from FILE --allow-unknown"
         return fetch.failed(f"{self.version} is no official release", hint)
 
@@ -143,16 +147,15 @@ class _Plan:
             message = f"{self.version} is installed already, for {before.arch}"
             raise fetch.failed(message, f"Remove it first: rkllm-rs runtime remove {self.version}")
 
-    def suits(self, blob: str) -> bool:
+    def suits(self, found: Hashes) -> bool:
         """Whether it is the official file."""
-        return any(one.git_blob_sha1 == blob for one in self.files)
+        return any(one.is_of(found) for one in self.files)
 
-    def check(self, blob: str, size: int, what: str) -> None:
+    def check(self, found: Hashes, size: int, what: str) -> None:
         """Refuses a file that is not the right one."""
-        if self.suits(blob):
+        if self.suits(found):
             return
-        wanted = " or ".join(f"{one.git_blob_sha1} ({one})" for one in self.files) or "none"
-        known = by_id(blob)
+        known = by_hashes(found)
         if known is not None:
             message = f"{what} is the official file of {known}, not of {self.version}"
             if known.release == self.version:
@@ -163,12 +166,22 @@ class _Plan:
         if self.size is not None and size != self.size:
             message = f"{what} has {size} bytes, but the official {self.files[0]} has {self.size}"
             raise fetch.failed(message, "It was cut short or changed: fetch it again.")
-        message = f"{what} is not the official file: its Git blob id is {blob}, that of the release {wanted}"
+        message = f"{what} is not the official file: {self._difference(found)}"
         raise fetch.failed(
             message,
             "It was changed or cut short: fetch it again from elsewhere. A file that you trust all the "
             "same is taken with --allow-unknown.",
         )
+
+    def _difference(self, found: Hashes) -> str:
+        """The hashes that were found, and those that were expected."""
+        if self.files and all(one.git_blob_sha1 is None for one in self.files):
+            name, has, wanted = "SHA-256", found.sha256, [(one.sha256, one) for one in self.files]
+        else:
+            name, has = "Git blob id", found.git_blob_sha1
+            wanted = [(one.git_blob_sha1, one) for one in self.files]
+        official = " or ".join(f"{value} ({one})" for value, one in wanted) or "none"
+        return f"its {name} is {has}, that of the release {official}"
 
 
 def _open_part(part: str, *, fresh: bool) -> FileIO:
@@ -187,7 +200,7 @@ def _drop(part: str) -> None:
         os.unlink(part)
 
 
-def _finish(plan: _Plan, file: FileIO) -> tuple[str, int]:
+def _finish(plan: _Plan, file: FileIO) -> tuple[Hashes, int]:
     """Has what was written on the disk, and says what it is."""
     with fetch.storing(plan.part):
         os.fchmod(file.fileno(), 0o644)
@@ -195,13 +208,13 @@ def _finish(plan: _Plan, file: FileIO) -> tuple[str, int]:
     return hash_of(plan.part, file)
 
 
-def _download(plan: _Plan, origin: fetch.Origin, progress: fetch.Progress | None) -> str:
+def _download(plan: _Plan, origin: fetch.Origin, progress: fetch.Progress | None) -> Hashes:
     part = plan.part
     # A file that another command could still be writing to is never used: the lock is held.
     with _open_part(part, fresh=False) as file:
-        blob, _ = _finish(plan, file)
-        if plan.suits(blob):
-            return blob
+        found, _ = _finish(plan, file)
+        if plan.suits(found):
+            return found
         for again in (True, False):
             try:
                 resumed = fetch.download(origin, file, size=plan.size, progress=progress)
@@ -212,18 +225,18 @@ def _download(plan: _Plan, origin: fetch.Origin, progress: fetch.Progress | None
                 if full or os.fstat(file.fileno()).st_size == 0:
                     _drop(part)
                 raise
-            blob, size = _finish(plan, file)
-            if plan.suits(blob) or not (resumed and again):
+            found, size = _finish(plan, file)
+            if plan.suits(found) or not (resumed and again):
                 break
             # The part that was there was of something else.
             with fetch.storing(part):
                 file.truncate(0)
         try:
-            plan.check(blob, size, f"what {origin.host} sent")
+            plan.check(found, size, f"what {origin.host} sent")
         except RuntimeInstallError:
             _drop(part)
             raise
-    return blob
+    return found
 
 
 def _local(plan: _Plan, source: str) -> str:
@@ -250,27 +263,27 @@ def _local(plan: _Plan, source: str) -> str:
     raise fetch.failed(message, f"Looked for: {', '.join(dict.fromkeys(places))}. Give the file itself.")
 
 
-def _copy(plan: _Plan, source: str, progress: fetch.Progress | None) -> str:
+def _copy(plan: _Plan, source: str, progress: fetch.Progress | None) -> Hashes:
     # Not the download's: what has come of that is kept.
     part = plan.part = f"{plan.part[:-5]}.{os.getpid()}.new"
     try:
         with _open_part(part, fresh=True) as file:
             fetch.copy(source, file, progress=progress)
-            blob, size = _finish(plan, file)
-            plan.check(blob, size, source)
+            found, size = _finish(plan, file)
+            plan.check(found, size, source)
     except BaseException:
         _drop(part)
         raise
-    return blob
+    return found
 
 
-def _place(plan: _Plan, blob: str, source: str) -> None:
+def _place(plan: _Plan, found: Hashes, source: str) -> None:
     """Puts a verified file in place, together with its record, in one step."""
-    known = by_id(blob)
+    known = by_hashes(found)
     record = {
         "version": plan.version,
         "arch": known.arch if known else plan.arch,
-        "git_blob_sha1": blob,
+        "git_blob_sha1": found.git_blob_sha1,
         "official": known is not None,
         "source": source,
         "installed": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -19,6 +19,14 @@ ARCHES = ("aarch64", "armhf")
 
 
 @dataclass(frozen=True)
+class Hashes:
+    """What a file's bytes are known by."""
+
+    git_blob_sha1: str
+    sha256: str
+
+
+@dataclass(frozen=True)
 class OfficialFile:
     """One library file of the vendor's.
 
@@ -27,20 +35,22 @@ class OfficialFile:
         generation: The C layouts that it speaks, such as ``"v1_2_1"``.
         os: ``"linux"`` or ``"android"``.
         arch: The vendor's folder: ``"aarch64"``, ``"armhf"``, ``"arm64-v8a"`` or ``"armeabi-v7a"``.
-        git_blob_sha1: The Git blob id of its bytes.
+        git_blob_sha1: The Git blob id of its bytes; ``None`` where only the SHA-256 is known.
         commit: The commit of the vendor's repository that has it.
         path: Where it lies there.
         size: Bytes, where known.
+        sha256: The SHA-256 of its bytes, where known.
     """
 
     release: str
     generation: str
     os: str
     arch: str
-    git_blob_sha1: str
+    git_blob_sha1: str | None
     commit: str
     path: str
     size: int | None = None
+    sha256: str | None = None
 
     @property
     def url(self) -> str:
@@ -51,6 +61,12 @@ class OfficialFile:
     def usable(self) -> bool:
         """Whether this package speaks its generation: all but 1.0.x."""
         return not self.generation.startswith("v1_0_")
+
+    def is_of(self, found: Hashes) -> bool:
+        """Whether a file with these hashes is this one."""
+        if self.git_blob_sha1 is not None:
+            return self.git_blob_sha1 == found.git_blob_sha1
+        return self.sha256 is not None and self.sha256 == found.sha256
 
     def __str__(self) -> str:
         return f"{self.release} for {self.os} {self.arch}"
@@ -65,12 +81,14 @@ class VerifiedFile:
         size: Its bytes.
         git_blob_sha1: The Git blob id of its bytes.
         official: The official file that has the same, or ``None``.
+        sha256: The SHA-256 of its bytes.
     """
 
     path: str
     size: int
     git_blob_sha1: str
     official: OfficialFile | None
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -100,9 +118,9 @@ def known() -> tuple[OfficialFile, ...]:
     return tuple(OfficialFile(**entry) for entry in _native.known_libraries())
 
 
-def by_id(git_blob_sha1: str | None) -> OfficialFile | None:
+def by_hashes(found: Hashes) -> OfficialFile | None:
     """The official file with these bytes."""
-    return next((one for one in known() if one.git_blob_sha1 == git_blob_sha1), None)
+    return next((one for one in known() if one.is_of(found)), None)
 
 
 def official(

@@ -2,13 +2,13 @@
 
 >>> from rkllm_rs import runtimes
 >>> runtimes.official()[-1].release
-'1.3.0'
+'1.3.1'
 >>> runtimes.install("1.3.0", arch="aarch64")  # doctest: +SKIP
 >>> runtimes.use("1.3.0")  # doctest: +SKIP
 
-Every file is known by its Git blob id before it is put in place, and everything lies in the user's own
-data folder: ``$RKLLM_RS_HOME``, else ``$XDG_DATA_HOME/rkllm_rs``, else ``~/.local/share/rkllm_rs``. The
-command ``rkllm-rs runtime`` does the same.
+Every file is known by its Git blob id or its SHA-256 before it is put in place, and everything lies in
+the user's own data folder: ``$RKLLM_RS_HOME``, else ``$XDG_DATA_HOME/rkllm_rs``, else
+``~/.local/share/rkllm_rs``. The command ``rkllm-rs runtime`` does the same.
 """
 
 from __future__ import annotations

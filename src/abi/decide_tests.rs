@@ -7,9 +7,11 @@ const FILE_1_1_4: &str = "3bb8cb6172c4c06e1c622c8f8c579888378784f4";
 const FILE_1_2_1B1: &str = "db041c01bba5e0e8f624bb2ff50d48825dde1bfc";
 const FILE_1_2_3: &str = "0084abc34ab43359cfa9fd5d4c92ece34127dbd0";
 const FILE_1_3_0: &str = "34167b32f99cb7ab19e21fb579fb750d96b878f1";
+/// Its Git blob id is not known, but its SHA-256 is.
+const FILE_1_3_1: &str = "f25e9b099db08aaacd0a3ac62b4697d3951d6ae61ae41ea09f6702cfa89eb32c";
 
 fn file(id: &str) -> Option<&'static KnownLibrary> {
-    let found = known_library(id);
+    let found = known_library(id, Some(id));
     assert!(found.is_some(), "{id}");
     found
 }
@@ -83,6 +85,10 @@ fn fingerprints() {
         (FILE_1_3_0, 4, V1_3, G13),
         (FILE_1_3_0, 4, Unclear, G13),
         (FILE_1_3_0, 4, V1_2, Err("disagree")),
+        (FILE_1_3_1, 4, V1_3, G131),
+        (FILE_1_3_1, 4, Unclear, G131),
+        (FILE_1_3_1, 4, V1_2, Err("disagree")),
+        (FILE_1_3_1, 3, V1_3, Err("disagree")),
     ] {
         let evidence = Evidence {
             fingerprint: file(id),
@@ -209,6 +215,8 @@ fn fingerprint_and_banner_must_agree() {
     };
     assert_eq!(verdict(&both(FILE_1_3_0, "1.3.0")), G13);
     assert_eq!(verdict(&both(FILE_1_3_0, "1.2.3")), Err("disagree"));
+    assert_eq!(verdict(&both(FILE_1_3_1, "1.3.1")), G131);
+    assert_eq!(verdict(&both(FILE_1_3_1, "1.3.0")), Err("disagree"));
     assert_eq!(verdict(&both(FILE_1_3_0, "1.3.1")), Err("disagree"));
     assert_eq!(verdict(&both(FILE_1_3_0, "1.4.0")), Err("newer"));
     // The bytes are known; a text never seen outside of them says nothing against it.
@@ -370,6 +378,7 @@ fn an_accepted_library_is_never_one_that_evidence_excludes() {
         file(FILE_1_2_1B1),
         file(FILE_1_2_3),
         file(FILE_1_3_0),
+        file(FILE_1_3_1),
     ];
     let banners = [
         "", "1.0.1", "1.1.4", "1.2.0", "1.2.1b1", "1.2.1", "1.2.4", "1.3.0", "1.3.1", "1.4.0",

@@ -1,4 +1,4 @@
-//! Evidence A: the official libraries by the Git blob id of their files.
+//! Evidence A: the official libraries by the Git blob id of their files, or by their SHA-256.
 
 use std::sync::LazyLock;
 
@@ -16,13 +16,17 @@ pub struct KnownLibrary {
     pub os: String,
     /// The vendor's folder: `aarch64`, `armhf`, `arm64-v8a` or `armeabi-v7a`.
     pub arch: String,
-    /// The Git blob id of the file, in lower-case hex.
-    pub git_blob_sha1: String,
+    /// The Git blob id of the file, in lower-case hex; where it is not known, `sha256` is.
+    #[serde(default)]
+    pub git_blob_sha1: Option<String>,
+    /// The SHA-256 of the file, in lower-case hex, where known.
+    #[serde(default)]
+    pub sha256: Option<String>,
     /// The commit of the vendor's repository that has it; not every release has a tag.
     pub commit: String,
     /// The file's path there.
     pub path: String,
-    /// Its size in bytes, where known.
+    /// Its size in bytes, where known; always beside a SHA-256.
     #[serde(default)]
     pub size: Option<u64>,
 }
@@ -52,10 +56,21 @@ pub fn known_libraries() -> &'static [KnownLibrary] {
     &TABLE
 }
 
-/// The official library whose file has that Git blob id (lower-case hex).
+/// The official library whose file has that Git blob id, or that SHA-256 (lower-case hex).
 #[must_use]
-pub fn known_library(git_blob_sha1: &str) -> Option<&'static KnownLibrary> {
-    TABLE.iter().find(|one| one.git_blob_sha1 == git_blob_sha1)
+pub fn known_library(git_blob_sha1: &str, sha256: Option<&str>) -> Option<&'static KnownLibrary> {
+    TABLE.iter().find(|one| match &one.git_blob_sha1 {
+        Some(id) => id == git_blob_sha1,
+        None => sha256.is_some() && one.sha256.as_deref() == sha256,
+    })
+}
+
+/// Whether a file of that size could be one that is known by its SHA-256.
+#[must_use]
+pub fn needs_sha256(size: u64) -> bool {
+    TABLE
+        .iter()
+        .any(|one| one.sha256.is_some() && one.size == Some(size))
 }
 
 #[cfg(test)]
@@ -65,11 +80,17 @@ mod tests {
 
     #[test]
     fn the_table_reads_and_agrees_with_the_releases() {
-        assert_eq!(TABLE.len(), 36);
+        assert_eq!(TABLE.len(), 37);
         for one in TABLE.iter() {
             let release = Version::parse(&one.release).unwrap().release();
             assert_eq!(release, Release::Known(one.layouts()), "{}", one.release);
-            assert_eq!(known_library(&one.git_blob_sha1), Some(one));
+            let id = one.git_blob_sha1.as_deref();
+            let found = known_library(id.unwrap_or(""), one.sha256.as_deref());
+            assert_eq!(found, Some(one));
+            assert!(id.is_some() || one.sha256.is_some(), "{}", one.release);
+            if one.sha256.is_some() {
+                assert!(needs_sha256(one.size.unwrap()));
+            }
             let hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_hexdigit());
             assert!(one.commit.len() == 40 && hex(&one.commit), "{}", one.commit);
             let end = format!("/{}/librkllmrt.so", one.arch);
@@ -80,10 +101,15 @@ mod tests {
 
     #[test]
     fn others_are_unknown() {
-        assert_eq!(
-            known_library("0000000000000000000000000000000000000000"),
-            None
-        );
-        assert_eq!(known_library(""), None);
+        let (id, sha256) = ("0".repeat(40), "0".repeat(64));
+        for (id, sha256) in [
+            (id.as_str(), None),
+            (&id, Some(sha256.as_str())),
+            ("", None),
+            ("", Some("")),
+        ] {
+            assert_eq!(known_library(id, sha256), None);
+        }
+        assert!(!needs_sha256(0));
     }
 }

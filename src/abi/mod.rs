@@ -17,7 +17,7 @@ pub use capabilities::Capabilities;
 pub use decide::{decide, precheck};
 pub use evidence::{Evidence, EvidenceKind, EvidenceLine, Identity, Probe};
 pub use generation::{Generation, Layouts};
-pub use known::{KnownLibrary, known_libraries, known_library};
+pub use known::{KnownLibrary, known_libraries, known_library, needs_sha256};
 pub use refusal::{Refusal, RefusalReason};
 pub use symbols::{Exports, Level};
 pub use version::{NEWEST, Release, Version};

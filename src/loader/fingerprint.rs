@@ -6,8 +6,9 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use memchr::memmem;
 use sha1::{Digest as _, Sha1};
+use sha2::Sha256;
 
-use crate::abi::{Evidence, KnownLibrary, Version, known_library};
+use crate::abi::{Evidence, KnownLibrary, Version, known_library, needs_sha256};
 use crate::ffi::cpu_table::MARKER;
 
 /// Which file it is, and in which state.
@@ -47,6 +48,8 @@ pub struct FileEvidence {
     pub id: FileId,
     /// The SHA-1 that Git gives it as a blob, in lower-case hex.
     pub git_blob_sha1: String,
+    /// Its SHA-256, likewise, where a file of that size is known by it.
+    pub sha256: Option<String>,
     /// The official library with the same bytes.
     pub known: Option<&'static KnownLibrary>,
     /// The releases that banners in it name, each once.
@@ -101,6 +104,8 @@ pub(super) fn read(file: &File, id: FileId) -> io::Result<FileEvidence> {
 /// The pass itself, over chunks of any size.
 struct Scan {
     sha1: Sha1,
+    /// Only where it can tell something: it takes longer than all the rest.
+    sha256: Option<Sha256>,
     /// The end of what was seen, for texts that lie across two chunks.
     tail: Vec<u8>,
     banners: Vec<Version>,
@@ -113,6 +118,7 @@ impl Scan {
         sha1.update(format!("blob {size}\0"));
         Self {
             sha1,
+            sha256: needs_sha256(size).then(Sha256::new),
             tail: Vec::new(),
             banners: Vec::new(),
             cpu_marker: false,
@@ -121,6 +127,9 @@ impl Scan {
 
     fn feed(&mut self, chunk: &[u8]) {
         self.sha1.update(chunk);
+        if let Some(sha256) = &mut self.sha256 {
+            sha256.update(chunk);
+        }
         let seam = chunk.len().min(OVERLAP);
         self.tail.extend_from_slice(&chunk[..seam]);
         let tail = std::mem::take(&mut self.tail);
@@ -157,10 +166,12 @@ impl Scan {
         let tail = std::mem::take(&mut self.tail);
         self.search(&tail, false);
         let git_blob_sha1 = hex(&self.sha1.finalize());
+        let sha256 = self.sha256.map(|sha256| hex(&sha256.finalize()));
         FileEvidence {
             id,
-            known: known_library(&git_blob_sha1),
+            known: known_library(&git_blob_sha1, sha256.as_deref()),
             git_blob_sha1,
+            sha256,
             banners: self.banners,
             cpu_marker: self.cpu_marker,
         }
@@ -173,4 +184,33 @@ fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn evidence(size: u64) -> FileEvidence {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(size).unwrap();
+        read(&file, FileId::of(&file.metadata().unwrap())).unwrap()
+    }
+
+    #[test]
+    fn sha256_is_computed_where_the_size_may_be_known_by_it() {
+        let known = crate::abi::known_libraries();
+        let size = known.iter().filter(|one| one.sha256.is_some());
+        let size = size.filter_map(|one| one.size).max().unwrap();
+        let zeroes = vec![0; usize::try_from(size).unwrap()];
+        let found = evidence(size);
+        assert_eq!(found.sha256, Some(hex(&Sha256::digest(&zeroes))));
+        assert_eq!(found.known, None);
+        assert_eq!(evidence(size - 1).sha256, None);
+    }
+
+    #[test]
+    fn git_gives_the_empty_file_this_id() {
+        let id = "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391";
+        assert_eq!(evidence(0).git_blob_sha1, id);
+    }
 }

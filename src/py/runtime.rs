@@ -368,6 +368,7 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
         entry.set_item("commit", &known.commit)?;
         entry.set_item("path", &known.path)?;
         entry.set_item("size", known.size)?;
+        entry.set_item("sha256", &known.sha256)?;
         Ok(entry)
     };
     crate::abi::known_libraries().iter().map(one).collect()

@@ -87,13 +87,16 @@ def report(capsys: pytest.CaptureFixture[str], *words: object, status: int = 0) 
 
 def test_every_official_file_is_known():
     files = runtimes.official(os=None)
-    assert len(files) == len({one.git_blob_sha1 for one in files}) == 36
-    assert len({one.commit for one in files}) == 14
+    assert len(files) == len({one.git_blob_sha1 or one.sha256 for one in files}) == 37
+    assert len({one.commit for one in files}) == 15
     assert {one.os for one in files} == {"linux", "android"}
     for one in files:
         assert one.url == f"https://github.com/airockchip/rknn-llm/raw/{one.commit}/{one.path}"
         assert one.usable is not one.release.startswith("1.0.")
     assert [one.arch for one in runtimes.official("1.2.3")] == ["aarch64", "armhf"]
+    (newest,) = runtimes.official("1.3.1")
+    assert (newest.arch, newest.git_blob_sha1, newest.size) == ("aarch64", None, 7_674_816)
+    assert newest.sha256 == "f25e9b099db08aaacd0a3ac62b4697d3951d6ae61ae41ea09f6702cfa89eb32c"
     assert [one.release for one in runtimes.official(arch="armhf")] == ["1.2.1", "1.2.2", "1.2.3", "1.3.0"]
 
 
@@ -296,7 +299,7 @@ def test_architectures(table, home, tmp_path, monkeypatch):
     error = refused("1.2.3", arch=None)
     assert "no library for this machine (x86_64)" in str(error)
     assert "--arch aarch64" in (error.hint or "")
-    assert f"built for {ARCH}" in str(refused("1.3.0", arch=OTHER_ARCH, source=tmp_path))
+    assert f"only for {ARCH}" in str(refused("1.3.0", arch=OTHER_ARCH, source=tmp_path))
     with pytest.raises(InvalidArgumentError, match=r"\Aarch: 'x86_64' is not one of"):
         runtimes.install("1.3.0", arch="x86_64")
     # A file tells by itself.
@@ -609,7 +612,7 @@ def test_new_folders_are_closed_to_others_whatever_the_umask(private, monkeypatc
 
 def test_the_whole_way_by_command(real, capsys):
     listed = report(capsys, "list")
-    assert len(listed["releases"]) == 14
+    assert len(listed["releases"]) == 15
     assert [one["version"] for one in listed["installed"]] == ["1.1.4", "1.2.3", "1.3.0"]
     assert (listed["current"], listed["project"], listed["model"]) == (None, None, None)
     assert report(capsys, "use", "1.3.0")["version"] == "1.3.0"
