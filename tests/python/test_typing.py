@@ -77,7 +77,7 @@ def test_help_has_something_to_say_about_every_public_name() -> None:
 
 def test_public_classes_name_the_package_they_are_imported_from() -> None:
     natives = {value for value in vars(_native).values() if isinstance(value, type)}
-    private = {_native.Model, _native.Opening, _native.Pending}
+    private = {_native.Model, _native.Opening, _native.Pending, _native.Scorer}
     assert {value.__module__ for value in natives - private} == {"rkllm_rs"}
     assert natives - private <= {getattr(rkllm_rs, name) for name in rkllm_rs.__all__}
 
