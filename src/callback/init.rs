@@ -283,3 +283,80 @@ pub(super) unsafe fn init(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::CStr;
+    use std::sync::Mutex;
+
+    use super::*;
+
+    /// What a library keeps that copies nothing.
+    static KEPT: Mutex<(usize, usize)> = Mutex::new((0, 0));
+
+    extern "C-unwind" fn keep(
+        handle: *mut LLMHandle,
+        param: *mut v1_3_0::RKLLMParam,
+        callback: *mut v1_3_0::RKLLMCallback,
+    ) -> c_int {
+        *KEPT.lock().unwrap() = (param.expose_provenance(), callback.expose_provenance());
+        // SAFETY: the caller's place for the handle.
+        unsafe { handle.write(param.cast()) };
+        0
+    }
+
+    extern "C-unwind" fn destroy(_: LLMHandle) -> c_int {
+        0
+    }
+
+    #[test]
+    fn what_init_was_given_is_there_when_all_of_ours_is_gone() {
+        let function = NonNull::new(keep as *mut c_void).unwrap();
+        let symbols = Symbols {
+            create_default_param: function,
+            init: function,
+            run: function,
+            destroy,
+            abort: None,
+            is_running: None,
+            load_lora: None,
+            load_prompt_cache: None,
+            release_prompt_cache: None,
+            clear_kv_cache: None,
+            set_chat_template: None,
+            get_kv_cache_size: None,
+            set_function_tools: None,
+            set_cross_attn_params: None,
+            cpu_table: None,
+        };
+        let config = ModelConfig {
+            max_context_len: Some(64),
+            ..ModelConfig::default()
+        };
+        let path = c"/models/a model.rkllm".to_owned();
+        let defaults = ParamBuffer::zeroed();
+        // SAFETY: the function has the shape of 1.3.x; zeroes are valid defaults.
+        let opened = unsafe {
+            let desk = Box::leak(Box::default());
+            init(Generation::V1_3_1, &symbols, &defaults, path, &config, desk)
+        };
+        assert_eq!(opened.code, 0);
+        drop((opened, config, defaults));
+        let (param, callback) = *KEPT.lock().unwrap();
+        // SAFETY: what was given is never freed, and this is the only borrow.
+        let (param, callback) = unsafe {
+            (
+                &mut *ptr::with_exposed_provenance_mut::<v1_3_0::RKLLMParam>(param),
+                &*ptr::with_exposed_provenance::<v1_3_0::RKLLMCallback>(callback),
+            )
+        };
+        // SAFETY: likewise.
+        let path = unsafe { CStr::from_ptr(param.model_path) };
+        assert_eq!(path, c"/models/a model.rkllm");
+        assert_eq!(param.max_context_len, 64);
+        assert!(callback.result_callback.is_some() && callback.tokenizer_callback.is_none());
+        // A library may write there as well.
+        param.max_context_len = 32;
+        assert_eq!(param.max_context_len, 32);
+    }
+}

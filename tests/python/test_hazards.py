@@ -276,6 +276,17 @@ def test_a7_what_the_library_holds_outlives_its_owner(open_model: Opener, record
     wait_until(lambda: len(calls(record, "token")) == 5, "the late calls")
 
 
+@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+def test_a7_what_init_was_given_is_never_freed(open_model: Opener, record: Path, generation: str) -> None:
+    for _ in range(5):
+        open_model(["a"]).close()
+    wait_until(lambda: len(calls(record, "rkllm_destroy")) == 5, "destroy")
+    open_model({"look_back": True})
+    (seen,) = calls(record, "look_back")
+    assert seen["param"] == [True] * 5
+    assert seen["callback"] == ([True] * 5 if generation >= "v1_3_0" else [])
+
+
 # ---- M: memory and instances
 
 

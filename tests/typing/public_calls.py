@@ -318,8 +318,11 @@ def inputs() -> None:
     Multimodal("<video>", video_embed=flat, n_frame_tokens=1, n_frame_per_video=1, n_video=1)
     Multimodal("<video>", video_embed=flat, video_start="(", video_end=")", video_content=".")
     Multimodal("<video>", video_embed=flat, frame_width=8, frame_height=8)
+    Multimodal("<audio>", audio_embed=flat, n_audio_tokens=1, n_audio=1)
+    Multimodal("<audio>", audio_embed=flat, audio_start="(", audio_end=")", audio_content=".")
     assert_type(image.prompt, str)
     assert_type((image.n_image, image.n_image_tokens, image.n_video), tuple[int, int, int])
+    assert_type(image.n_audio, int)
     Tokens("abc")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 

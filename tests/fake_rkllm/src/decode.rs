@@ -267,7 +267,13 @@ impl<'a> View<'a> {
         })
     }
 
-    fn raw_hex(&self) -> String {
+    /// Where the struct lies.
+    pub(crate) fn address(&self) -> usize {
+        self.base.expose_provenance()
+    }
+
+    /// Its bytes, in hex.
+    pub(crate) fn raw_hex(&self) -> String {
         // SAFETY: the struct that `new` was promised.
         unsafe { hex(self.base, self.layout.size) }
     }
@@ -288,7 +294,7 @@ impl<'a> View<'a> {
 /// # Safety
 ///
 /// So many bytes are readable.
-unsafe fn hex(from: *const u8, count: usize) -> String {
+pub(crate) unsafe fn hex(from: *const u8, count: usize) -> String {
     (0..count).fold(String::new(), |mut text, at| {
         // SAFETY: in bounds by the caller's promise.
         let _ = write!(text, "{:02x}", unsafe { from.add(at).read() });

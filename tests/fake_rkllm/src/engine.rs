@@ -12,7 +12,7 @@ use crate::ask::Asked;
 use crate::decode::View;
 use crate::ffi::shared::LLMHandle;
 use crate::ffi::v1_3_0;
-use crate::instance::{self, Instance, lock};
+use crate::instance::{self, BEHIND_US, Given, Instance, lock};
 use crate::output::{self, Stream};
 use crate::record::Recorder;
 use crate::script::Script;
@@ -117,14 +117,17 @@ pub unsafe fn init(
     if let Err(reason) = validate(view, &recorder) {
         return refuse(&reason);
     }
+    // SAFETY: as above.
+    let shown = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
     if let Some(count) = script.read_behind {
-        // SAFETY: as above.
-        let callbacks = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
-        let structs = [("param", Some(view)), ("callback", callbacks)];
+        let structs = [("param", Some(view)), ("callback", shown)];
         recorder.write("behind", |fields| {
             // SAFETY: the script says that there is such room.
             unsafe { digest::behind(&structs, count, fields) };
         });
+    }
+    if script.look_back {
+        recorder.write("look_back", look_back);
     }
     output::lines(&script.init.log);
     if let Err(reason) = callbacks.asked.all(&script.init.ask, &recorder) {
@@ -140,6 +143,10 @@ pub unsafe fn init(
     instance.model_path = path.unwrap_or_default();
     instance.asked = callbacks.asked;
     instance.fallback_user = callbacks.user.expose_provenance();
+    instance.given = vec![Given::of("param", view)];
+    instance
+        .given
+        .extend(shown.map(|view| Given::of("callback", view)));
     instance.n_batch = batch(view).unwrap_or(1);
     instance.max_new_tokens = view.int("max_new_tokens").unwrap_or(-1);
     let handle = if null_handle {
@@ -152,6 +159,18 @@ pub unsafe fn init(
         unsafe { out.write(handle) };
     }
     0
+}
+
+/// Tells of each struct that destroyed models were opened with whether it is still there.
+fn look_back(fields: &mut serde_json::Map<String, Value>) {
+    for name in ["param", "callback"] {
+        let given = lock(&BEHIND_US);
+        let there = given.iter().filter(|one| one.name == name);
+        // SAFETY: the caller promises never to free them, which is what is tested; memory that was
+        // freed after all is still mapped, as pages of a heap in use.
+        let there: Vec<bool> = there.map(|one| unsafe { one.is_there() }).collect();
+        fields.insert(name.to_owned(), there.into());
+    }
 }
 
 pub(crate) fn refuse(reason: &str) -> c_int {
@@ -214,6 +233,7 @@ pub fn destroy(handle: LLMHandle) -> c_int {
     if returns == 0 {
         // Waits for a late callback that is under way; later ones are not made.
         *lock(&instance.destroyed) = true;
+        lock(&BEHIND_US).extend_from_slice(&instance.given);
         instance::forget(handle, instance.recorder.clone());
     }
     returns

@@ -7,6 +7,7 @@ use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ask::Asked;
+use crate::decode::{View, hex};
 use crate::ffi::shared::{LLMHandle, RKLLMResult};
 use crate::ffi::{v1_1_0, v1_2_0, v1_2_1};
 use crate::record::Recorder;
@@ -94,6 +95,8 @@ pub(crate) struct Instance {
     pub(crate) asked: Asked,
     /// `result_userdata` of 1.3.0, which stands in for a NULL userdata.
     pub(crate) fallback_user: usize,
+    /// What init was given, as it was then.
+    pub(crate) given: Vec<Given>,
     pub(crate) n_batch: usize,
     pub(crate) max_new_tokens: i32,
     pub(crate) next_run: AtomicUsize,
@@ -143,6 +146,7 @@ impl Instance {
             model_path: Vec::new(),
             asked: Asked::default(),
             fallback_user: 0,
+            given: Vec::new(),
             n_batch: 1,
             max_new_tokens: -1,
             next_run: AtomicUsize::new(0),
@@ -228,6 +232,38 @@ pub(crate) fn register(instance: Arc<Instance>) -> LLMHandle {
     lock(&REGISTRY).insert(handle.addr(), Entry::Live(instance));
     handle
 }
+
+/// A struct that init was given: where it lies, and what was in it.
+#[derive(Debug, Clone)]
+pub(crate) struct Given {
+    pub(crate) name: &'static str,
+    address: usize,
+    hex: String,
+}
+
+impl Given {
+    pub(crate) fn of(name: &'static str, view: View<'_>) -> Self {
+        Self {
+            name,
+            address: view.address(),
+            hex: view.raw_hex(),
+        }
+    }
+
+    /// Whether it is still there, unchanged.
+    ///
+    /// # Safety
+    ///
+    /// The memory may be read, whosever it is by now.
+    pub(crate) unsafe fn is_there(&self) -> bool {
+        let from = std::ptr::with_exposed_provenance(self.address);
+        // SAFETY: passed on to the caller.
+        unsafe { hex(from, self.hex.len() / 2) == self.hex }
+    }
+}
+
+/// What the models were opened with that have been destroyed.
+pub(crate) static BEHIND_US: Mutex<Vec<Given>> = Mutex::new(Vec::new());
 
 /// Marks a handle as destroyed.
 pub(crate) fn forget(handle: LLMHandle, recorder: Recorder) {

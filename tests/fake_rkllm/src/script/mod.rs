@@ -49,6 +49,8 @@ pub struct Script {
     pub read_embed: Option<ReadEmbed>,
     /// How many bytes behind the structs of init and run are read and recorded.
     pub read_behind: Option<usize>,
+    /// At init, look whether what the models destroyed before were opened with is still there.
+    pub look_back: bool,
     /// How much of the arrays of cross attention may be read.
     pub cross: Option<CrossSizes>,
     /// Where the calls on this model are appended.
