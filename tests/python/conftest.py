@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 import time
 import warnings
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pytest
 
 from fakes import BUILD_COMMAND, GENERATIONS, calls, fake_library, fake_model
-from support import BROKEN_PROMISES, SLOW, Child, children
+from support import SLOW, Child, children
+from surface import all_closed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,10 +37,18 @@ class Opener(Protocol):
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # As under nohup. This process goes on without minding it; programs that tests start get the default
+        # back, since a signal that is caught, unlike one that is ignored, is not passed on.
+        signal.signal(signal.SIGINT, lambda *_: None)
     os.environ.setdefault("RKLLM_RS_FAKES", str(REPOSITORY / "target/release"))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        # A run of the real model takes all cores: two of them only get in each other's way.
+        if item.get_closest_marker("model"):
+            item.add_marker(pytest.mark.xdist_group("model"))
     folder = Path(os.environ["RKLLM_RS_FAKES"])
     if items and not list(folder.glob("libfake_rkllm_v*.so")):
         message = f"there are no fakes in {folder}; build them with\n  {BUILD_COMMAND}\nor set RKLLM_RS_FAKES"
@@ -62,18 +73,22 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def nothing_open() -> Iterator[None]:
-    """Models that a test leaves open are closed, and gone before the next one begins."""
+def nothing_open(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Models that a test leaves open are closed, and gone before the next one begins.
+
+    No promise to the library may have been broken, by a program that the test started either.
+    """
+    path = tmp_path / "broken.jsonl"
+    monkeypatch.setenv("RKLLM_RS_FAKE_BROKEN", str(path))
     yield
     settle()
+    assert not calls(path)
 
 
 def settle() -> None:
     """Closes all models and waits until the library has let go of them."""
-    from rkllm_rs import _native
-
     until = time.monotonic() + 30 * SLOW
-    while not _native.shut_down():
+    while not all_closed():
         assert time.monotonic() < until, "a model does not go away"
         time.sleep(0.05)
 
@@ -95,20 +110,33 @@ def private() -> Iterator[Path]:
     shutil.rmtree(folder)
 
 
-@pytest.fixture(params=GENERATIONS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that names ``generation`` runs for each generation of the ABI, any other for the newest.
+
+    Only what fills or reads a struct of the header differs between them: opening, running, the callbacks.
+    """
+    given = {name for mark in metafunc.definition.iter_markers("parametrize") for name in mark.args[0]}
+    given |= {
+        word.strip()
+        for mark in metafunc.definition.iter_markers("parametrize")
+        if isinstance(mark.args[0], str)
+        for word in mark.args[0].split(",")
+    }
+    if "generation" in metafunc.fixturenames and "generation" not in given:
+        names = "generation" in inspect.signature(metafunc.function).parameters
+        metafunc.parametrize("generation", GENERATIONS if names else GENERATIONS[-1:], indirect=True)
+
+
+@pytest.fixture
 def generation(request: pytest.FixtureRequest) -> str:
-    """Each generation of the ABI."""
+    """The generation of the ABI that the test is about."""
     return str(request.param)
 
 
 @pytest.fixture
-def record(tmp_path: Path) -> Iterator[Path]:
-    """What the library was called with; at the end no promise to it may have been broken."""
-    path = tmp_path / "record.jsonl"
-    yield path
-    settle()
-    broken = [call for call in calls(path) if call["fn"] in BROKEN_PROMISES]
-    assert not broken
+def record(tmp_path: Path) -> Path:
+    """What the library was called with."""
+    return tmp_path / "record.jsonl"
 
 
 @pytest.fixture

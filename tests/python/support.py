@@ -25,24 +25,11 @@ both_ends = pytest.mark.parametrize("generation", ["v1_1_0", "v1_3_1"])
 
 #: How many times slower than a usual machine this one is: more than 1 under emulation.
 SLOW: Final = float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))
-#: A bound for anything that should be quick, on a machine that is busy with other things.
-SOON: Final = 1.0 * SLOW
+#: A bound for anything that should be quick, on a machine that is busy with other things. What it is compared
+#: with must take far longer if the promise is broken.
+SOON: Final = 5.0 * SLOW
 #: A bound for anything that must happen at all.
 PATIENCE: Final = 20.0 * SLOW
-
-#: Events in a record that tell of a broken promise.
-BROKEN_PROMISES: Final = frozenset(
-    {
-        "overlap",
-        "concurrent",
-        "reentrant",
-        "destroy_during_run",
-        "use_after_destroy",
-        "bad_handle",
-        "null_marker",
-        "rkllm_run_async",
-    }
-)
 
 #: Begins every program that :func:`program` starts.
 PRELUDE: Final = """

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import array
+import ctypes
 import inspect
 import json
 import struct
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fake_driver import ABI, TARGET, WIDE
 from fakes import GENERATIONS, calls, fake_library
 from rkllm_rs import RKLLM, CrossAttention, SamplingParams
+from surface import aopen_signature
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+ABI = Path(__file__).parents[1] / "abi"
+WIDE = ctypes.sizeof(ctypes.c_void_p) == 8
+TARGET = "x86_64" if WIDE else "armhf"
 
 SINCE_1_2_0 = GENERATIONS[1:]
 SINCE_1_2_1 = GENERATIONS[2:]
@@ -172,7 +178,7 @@ def digest(start: float, count: int) -> dict[str, Any]:
 def test_each_keyword_of_opening_is_checked_here():
     keywords = set(inspect.signature(RKLLM.__init__).parameters) - NO_FIELDS
     assert keywords == {keyword for keyword, _, _ in SETTINGS.values()}
-    assert set(inspect.signature(RKLLM.aopen).parameters) >= keywords
+    assert set(aopen_signature().parameters) >= keywords
     assert {name for name in dir(SamplingParams()) if not name.startswith("_")} >= set(SAMPLING)
 
 

@@ -198,9 +198,8 @@ fn validate(view: View<'_>, recorder: &Recorder) -> Result<(), String> {
         .iter()
         .any(|marker| view.is_null(marker))
     {
-        recorder.event("null_marker", "rkllm_init");
-        output::error("basic_string: construction from null is not valid");
-        output::abort();
+        recorder.broken("null_marker", "rkllm_init", |_| ());
+        return Err("basic_string: construction from null is not valid".to_owned());
     }
     match batch(view) {
         Some(count) if !(1..=100).contains(&count) => Err(format!(
@@ -218,12 +217,12 @@ pub fn destroy(handle: LLMHandle) -> c_int {
     instance
         .recorder
         .write("rkllm_destroy", |fields| note_handle(fields, handle));
+    instance.wait_if_told();
     if instance.running.load(Ordering::SeqCst) {
         instance
             .recorder
-            .event("destroy_during_run", "rkllm_destroy");
-        output::error("destroyed during a run");
-        output::abort();
+            .broken("destroy_during_run", "rkllm_destroy", |_| ());
+        return refuse("destroyed during a run");
     }
     let _entered = instance.enter("rkllm_destroy");
     let call = &instance.script.destroy;

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::ffi::{c_int, c_void};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use crate::ask::Asked;
@@ -101,6 +101,10 @@ pub(crate) struct Instance {
     pub(crate) max_new_tokens: i32,
     pub(crate) next_run: AtomicUsize,
     pub(crate) running: AtomicBool,
+    /// The run goes on behind the caller's back, and its last callback has been made: for the caller it
+    /// is over, so that who comes next waits for its thread.
+    told: AtomicBool,
+    over: Condvar,
     /// The callback paused the last run, and its cache is as it left it.
     pub(crate) paused: AtomicBool,
     pub(crate) state: Mutex<State>,
@@ -151,6 +155,8 @@ impl Instance {
             max_new_tokens: -1,
             next_run: AtomicUsize::new(0),
             running: AtomicBool::new(false),
+            told: AtomicBool::new(false),
+            over: Condvar::new(),
             paused: AtomicBool::new(false),
             state: Mutex::default(),
             abort_asked: AtomicBool::new(false),
@@ -172,8 +178,7 @@ impl Instance {
             } else {
                 "concurrent"
             };
-            self.recorder.write(what, |fields| {
-                fields.insert("in".to_owned(), function.into());
+            self.recorder.broken(what, function, |fields| {
                 fields.insert("during".to_owned(), other.into());
             });
         }
@@ -186,6 +191,7 @@ impl Instance {
 
     /// Claims the run; false when one is under way.
     pub(crate) fn begin_run(&self) -> bool {
+        self.wait_if_told();
         let begun = !self.running.swap(true, Ordering::SeqCst);
         if begun {
             *lock(&self.abort_time) = None;
@@ -198,7 +204,22 @@ impl Instance {
     pub(crate) fn end_run(&self) {
         // Under the lock, so that an abort that found a run is one of that run.
         let _time = lock(&self.abort_time);
+        self.told.store(false, Ordering::SeqCst);
         self.running.store(false, Ordering::SeqCst);
+        self.over.notify_all();
+    }
+
+    /// The last callback of a run behind the caller's back comes now.
+    pub(crate) fn tell(&self) {
+        self.told.store(true, Ordering::SeqCst);
+    }
+
+    /// Waits for the end of a run that has told its own, as a library waits for its threads.
+    pub(crate) fn wait_if_told(&self) {
+        let mut time = lock(&self.abort_time);
+        while self.told.load(Ordering::SeqCst) {
+            time = self.over.wait(time).unwrap_or_else(PoisonError::into_inner);
+        }
     }
 
     /// Asks the current run to end; false when there is none.
@@ -270,18 +291,18 @@ pub(crate) fn forget(handle: LLMHandle, recorder: Recorder) {
     lock(&REGISTRY).insert(handle.addr(), Entry::Destroyed(recorder));
 }
 
-/// The instance behind a handle. A destroyed one ends the process, as a real library may.
+/// The instance behind a handle that is live.
 pub(crate) fn find(handle: LLMHandle, function: &'static str) -> Option<Arc<Instance>> {
     match lock(&REGISTRY).get(&handle.addr()) {
         Some(Entry::Live(instance)) => return Some(Arc::clone(instance)),
         Some(Entry::Destroyed(recorder)) => {
-            recorder.event("use_after_destroy", function);
+            recorder.broken("use_after_destroy", function, |_| ());
             output::error(&format!("{function}: the handle was destroyed"));
-            output::abort();
+            return None;
         }
         None => {}
     }
-    config::recorder().event("bad_handle", function);
+    config::recorder().broken("bad_handle", function, |_| ());
     output::error(&format!("{function}: the handle is not valid"));
     None
 }

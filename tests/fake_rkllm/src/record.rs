@@ -8,6 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::output;
 
+/// The environment variable that names a file for broken promises, whatever library and model.
+const BROKEN: &str = "RKLLM_RS_FAKE_BROKEN";
+
 /// Appends to zero or more files. They are opened for each line, so that no descriptor stays.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Recorder {
@@ -53,10 +56,19 @@ impl Recorder {
         }
     }
 
-    /// Writes a line that holds nothing but its name and where it happened.
-    pub(crate) fn event(&self, what: &str, during: &str) {
-        self.write(what, |fields| {
+    /// Writes that a promise to the library was broken, also to the file that `BROKEN` names: the test
+    /// that finds it fails. The process goes on, so that the tests after that one still run.
+    pub(crate) fn broken(
+        &self,
+        what: &str,
+        during: &str,
+        fill: impl FnOnce(&mut Map<String, Value>),
+    ) {
+        let paths = self.paths.iter().cloned().map(Some);
+        let broken = std::env::var_os(BROKEN).map(PathBuf::from);
+        Self::new(paths.chain([broken])).write(what, |fields| {
             fields.insert("in".to_owned(), during.into());
+            fill(fields);
         });
     }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) user: usize,
     /// Tokens after which a run that obeys the limit ends.
     pub(crate) limit: i32,
+    /// The call has returned already.
+    behind: bool,
 }
 
 /// `rkllm_run`.
@@ -56,8 +58,6 @@ pub unsafe fn run(
     {
         return session.play_behind();
     }
-    let instance = Arc::clone(&session.instance);
-    let _entered = instance.enter("rkllm_run");
     session.play()
 }
 
@@ -125,7 +125,7 @@ unsafe fn begin(
         return Err(-1);
     };
     if !instance.begin_run() {
-        instance.recorder.event("overlap", function);
+        instance.recorder.broken("overlap", function, |_| ());
         output::error("another run is under way on this handle");
         return Err(-1);
     }
@@ -162,6 +162,7 @@ unsafe fn begin(
             user
         },
         limit: limit.unwrap_or(instance.max_new_tokens),
+        behind: false,
         instance,
     })
 }
@@ -214,13 +215,10 @@ impl Session {
         self.instance.script.runs.get(self.index?)
     }
 
-    fn play_behind(self) -> c_int {
+    fn play_behind(mut self) -> c_int {
+        self.behind = true;
         let returns = self.script().map_or(0, |run| run.returns);
-        thread::spawn(move || {
-            let instance = Arc::clone(&self.instance);
-            let _entered = instance.enter("rkllm_run");
-            self.play()
-        });
+        thread::spawn(move || self.play());
         returns
     }
 
@@ -272,7 +270,9 @@ impl Session {
 
     /// Plays the run to its end and frees the claim on the model; gives what run returns.
     fn play(self) -> c_int {
-        let _claim = Claim(Arc::clone(&self.instance));
+        let instance = Arc::clone(&self.instance);
+        let _claim = Claim(&instance);
+        let _entered = instance.enter("rkllm_run");
         let silent = Run::default();
         let run = self.script().unwrap_or(&silent);
         output::lines(&run.log);
@@ -300,6 +300,9 @@ impl Session {
         let ends = end != End::Paused || run.finish_paused;
         if ends && !run.no_finish && tells {
             let failed = end == End::Failed || (run.error && end == End::Played);
+            if self.behind {
+                self.instance.tell();
+            }
             player.finish(if failed {
                 call_state::ERROR
             } else {
@@ -344,9 +347,9 @@ impl Session {
 }
 
 /// The claim of a run on its model.
-struct Claim(Arc<Instance>);
+struct Claim<'a>(&'a Instance);
 
-impl Drop for Claim {
+impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.0.end_run();
     }

@@ -215,6 +215,54 @@ fn calls_without_a_handle_fail() {
 }
 
 #[test]
+fn a_run_that_has_told_its_end_is_waited_for() {
+    let script = r#"{"quiet": true, "runs": [{"steps": ["a"], "return_before_callbacks": true, "end_ms": 30}]}"#;
+    let path = model("behind", script);
+    let (handle, returned) = open(&V1_3_0, &path, newest());
+    assert_eq!(returned, 0);
+    let counter = AtomicU64::new(0);
+    let user: *mut c_void = (&raw const counter).cast_mut().cast();
+    for calls in [2, 4] {
+        assert_eq!(run_1_3_0(handle, user), 0);
+        // For the caller the run is over with its last callback, whatever its thread still does.
+        while counter.load(Ordering::Relaxed) < calls {
+            std::thread::yield_now();
+        }
+    }
+    assert_eq!(engine::destroy(handle), 0);
+}
+
+#[test]
+fn broken_promises_are_told_and_end_no_process() {
+    let record = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("broken.jsonl");
+    let _ = std::fs::remove_file(&record);
+    let shown = record.to_str().unwrap();
+    let script = format!(
+        r#"{{"quiet": true, "record": "{shown}", "runs": [
+            {{"steps": ["a"], "return_before_callbacks": true, "prefill_ms": 100}}]}}"#
+    );
+    let (handle, returned) = open(&V1_3_0, &model("broken", &script), newest());
+    assert_eq!(returned, 0);
+    let counter = AtomicU64::new(0);
+    let user: *mut c_void = (&raw const counter).cast_mut().cast();
+    assert_eq!(run_1_3_0(handle, user), 0);
+    assert_eq!(run_1_3_0(handle, user), -1);
+    assert_eq!(engine::destroy(handle), -1);
+    while counter.load(Ordering::Relaxed) < 2 {
+        std::thread::yield_now();
+    }
+    assert_eq!(engine::destroy(handle), 0);
+    assert_eq!(engine::destroy(handle), -1);
+    let told = std::fs::read_to_string(&record).unwrap();
+    for event in ["overlap", "destroy_during_run", "use_after_destroy"] {
+        assert!(
+            told.contains(&format!(r#""fn":"{event}""#)),
+            "{event}: {told}"
+        );
+    }
+}
+
+#[test]
 fn a_panic_becomes_a_failure() {
     assert_eq!(guard("rkllm_run", || panic!("on purpose")), -1);
 }
