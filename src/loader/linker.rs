@@ -44,6 +44,7 @@ pub(super) fn dlopen_hint(text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    // hazard: L2, L3
     #[test]
     fn linker_messages_have_fixes() {
         for (text, part) in [
