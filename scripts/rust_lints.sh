@@ -1,0 +1,21 @@
+#!/usr/bin/env bash
+# Whether cargo fmt and cargo clippy are there: 0 if so. A toolchain of rustup's without them fails (1), since
+# one command adds them; one of a distribution may not have them at all (3), which is said where CI shows it.
+set -euo pipefail
+cargo="${1:-cargo}"
+missing=()
+for lint in fmt clippy; do
+  "$cargo" "$lint" --version >/dev/null 2>&1 || missing+=("cargo $lint")
+done
+[ ${#missing[@]} -eq 0 ] && exit 0
+if command -v rustup >/dev/null 2>&1; then
+  echo "lint: ${missing[*]} not installed; install with: rustup component add rustfmt clippy" >&2
+  exit 1
+fi
+text="${missing[*]} not installed, and this Rust toolchain cannot add it (no rustup): Rust lints were NOT RUN"
+if [ -n "${CI:-}" ]; then
+  echo "::error::lint: $text" >&2
+  exit 1
+fi
+echo "lint: WARNING: $text" >&2
+exit 3
