@@ -47,6 +47,7 @@ def test_all_generations(compiled):
     assert tuple(compiled) == LAYOUTS
 
 
+@pytest.mark.hazard("V2", "V4")
 @pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"])
 def test_layouts(compiled, generation):
     assert compiled[generation] == expected(generation)

@@ -24,7 +24,6 @@ from rkllm_rs import (
     SamplingParams,
     Tokens,
 )
-from support import newest
 
 NAN, INF = float("nan"), float("inf")
 
@@ -50,7 +49,7 @@ MODELS = {
 }
 
 
-@newest
+@pytest.mark.hazard("N2")
 @pytest.mark.parametrize("case", MODELS)
 def test_model_files(tmp_path, open_model, record, case):
     content, kind, words = MODELS[case]
@@ -60,7 +59,6 @@ def test_model_files(tmp_path, open_model, record, case):
     assert not calls(record, "rkllm_init")
 
 
-@newest
 def test_model_paths(tmp_path, open_model, record):
     folder = tmp_path / "folder.rkllm"
     folder.mkdir()
@@ -96,7 +94,6 @@ for use in (lambda: RKLLM({model!r}, library={library!r}), lambda: Runtime.load(
 """
 
 
-@newest
 def test_unreadable_files(tmp_path, library, make_model):
     model = make_model(["a"])
     secret = Path(shutil.copy(library, tmp_path / "secret.so"))
@@ -120,7 +117,6 @@ def test_unreadable_files(tmp_path, library, make_model):
     assert lines == ["ModelError True True", "LibraryNotFoundError True True"], done.stderr
 
 
-@newest
 def test_paths_that_are_no_utf_8(tmp_path, make_model, record, library):
     raw = os.path.join(os.fsencode(tmp_path), b"m\xffdel.rkllm")
     # The fake reads its script through text, which such a name does not survive; ours must.
@@ -140,7 +136,6 @@ def test_paths_that_are_no_utf_8(tmp_path, make_model, record, library):
     refused(ModelNotFoundError, lambda: RKLLM(missing, library=library))
 
 
-@newest
 @pytest.mark.parametrize("bad", ["mo\0del.rkllm", b"mo\0del.rkllm"])
 def test_nul_in_paths(open_model, library, make_model, bad):
     refused(InvalidArgumentError, lambda: RKLLM(bad, library=library), "NUL")
@@ -148,13 +143,11 @@ def test_nul_in_paths(open_model, library, make_model, bad):
     refused(InvalidArgumentError, lambda: RKLLM(make_model(["a"]), library=bad), "NUL")
 
 
-@newest
 @pytest.mark.parametrize("bad", [None, 5, 1.5, object(), [3], [None]])
 def test_paths_of_wrong_types(library, bad):
     refused(InvalidTypeError, lambda: RKLLM(bad, library=library))
 
 
-@newest
 @pytest.mark.parametrize("keyword", ["library", "backend", "abi"])
 @pytest.mark.parametrize("bad", [5, 1.5, object(), ["x"]])
 def test_options_of_wrong_types(library, make_model, keyword, bad):
@@ -190,7 +183,6 @@ CALLS = {
 }
 
 
-@newest
 @pytest.mark.parametrize("method", ["generate", "stream"])
 @pytest.mark.parametrize("case", CALLS)
 def test_calls(open_model, record, method, case):
@@ -201,6 +193,7 @@ def test_calls(open_model, record, method, case):
     assert model.generate("x").text == "fine"
 
 
+@pytest.mark.hazard("G1")
 def test_tokens_beyond_the_context(open_model, record):
     model = open_model(["fine"], max_context_len=64)
     error = refused(ContextLengthError, lambda: model.generate(Tokens([1] * 65)), "65", "64")
@@ -275,7 +268,6 @@ SETTINGS = [
 ]
 
 
-@newest
 @pytest.mark.parametrize(("name", "values", "types"), SETTINGS, ids=[one[0] for one in SETTINGS])
 def test_settings(open_model, record, name, values, types):
     for value in values:
@@ -285,7 +277,6 @@ def test_settings(open_model, record, name, values, types):
     assert not calls(record, "rkllm_init")
 
 
-@newest
 def test_settings_that_disagree(open_model, record):
     refused(InvalidArgumentError, lambda: open_model(["a"], n_keep=64, max_context_len=64), "n_keep")
     cpus = {"enabled_cpus_num": 3, "enabled_cpus_mask": 0b11}
@@ -301,7 +292,6 @@ def test_markers(open_model, record, generation, name):
     assert not calls(record, "rkllm_init")
 
 
-@newest
 def test_unknown_keywords(open_model, record):
     with pytest.raises(TypeError, match="top_k"):
         open_model(["a"], top_k=1)
@@ -310,7 +300,6 @@ def test_unknown_keywords(open_model, record):
     assert not calls(record, "rkllm_init")
 
 
-@newest
 def test_a_bad_library_keeps_good_ones_usable(tmp_path, library, make_model, open_model):
     model = make_model(["a"])
     for content in (

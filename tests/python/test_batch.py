@@ -20,6 +20,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, SOON, began, in_thread, wait_until
+from surface import aio
 
 SINCE_1_2_1 = GENERATIONS[2:]
 
@@ -65,7 +66,6 @@ def test_an_answer_for_each(opened, record):
     assert texts(model.generate_batch([Tokens([1]), "x", Tokens([2, 3])])) == ["fine", "good", "well"]
 
 
-@since_1_2_1
 def test_a_sequence_of_streams(opened):
     streams = opened(["a"], ["b", "c"], []).stream_batch(INPUTS)
     assert len(streams) == 3
@@ -80,7 +80,6 @@ def test_a_sequence_of_streams(opened):
     assert texts(streams.results()) == ["a", "bc", ""]
 
 
-@since_1_2_1
 def test_rows_end_at_their_own_time(opened, record):
     streams = opened(["a"], ["b", "c"], ["d", ENDLESS]).stream_batch(INPUTS)
     assert streams[0].result().text == "a"
@@ -96,7 +95,6 @@ def test_rows_end_at_their_own_time(opened, record):
     assert ends(record) == ["aborted"]
 
 
-@since_1_2_1
 def test_stop_strings_are_each_rows_own(opened, record):
     streams = opened(["a ST", "OP", ENDLESS], ["b ST", "x", "y"], ["STOP", ENDLESS]).stream_batch(
         INPUTS, stop="STOP"
@@ -110,7 +108,6 @@ def test_stop_strings_are_each_rows_own(opened, record):
     assert ends(record) == ["aborted"]
 
 
-@since_1_2_1
 def test_limits_are_each_rows_own(opened, record):
     model = opened(["a"], [ENDLESS], ["b", ENDLESS])
     answers = model.generate_batch(INPUTS, max_new_tokens=3)
@@ -121,7 +118,6 @@ def test_limits_are_each_rows_own(opened, record):
     assert ends(record) == ["aborted", "played"]
 
 
-@since_1_2_1
 def test_one_row_cancelled(opened, record):
     streams = opened([ENDLESS], ["a", *["b"] * 40], ["c"], delay_ms=2).stream_batch(INPUTS)
     next(streams[0])
@@ -134,7 +130,6 @@ def test_one_row_cancelled(opened, record):
     assert ends(record) == ["aborted"]
 
 
-@since_1_2_1
 @pytest.mark.parametrize("way", ["cancel", "each", "drop"])
 def test_all_rows_given_up(opened, record, way):
     model = opened([ENDLESS], ["a", ENDLESS], ["b"])
@@ -164,7 +159,6 @@ def test_all_rows_given_up(opened, record, way):
     assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
 
 
-@since_1_2_1
 def test_a_row_that_nobody_reads_holds_up_nothing(open_model):
     count = 20_000
     rows = [[{"text": "a", "repeat": count}], [{"text": "b", "repeat": count}]]
@@ -174,14 +168,12 @@ def test_a_row_that_nobody_reads_holds_up_nothing(open_model):
     assert "".join(chunk.text for chunk in streams[0]) == "a" * count
 
 
-@newest
 def test_rows_read_by_threads(opened):
     streams = opened(["a"] * 300, ["b"] * 200, ["c"] * 100).stream_batch(INPUTS)
     readers = [in_thread(lambda row=row: [chunk.text for chunk in streams[row]]) for row in range(3)]
     assert [reader() for reader in readers] == [["a"] * 300, ["b"] * 200, ["c"] * 100]
 
 
-@newest
 def test_as_many_as_there_can_be(open_model, record):
     count = 100
     rows = [[f"{row}", *["."] * (row % 7)] for row in range(count)]
@@ -191,14 +183,12 @@ def test_as_many_as_there_can_be(open_model, record):
     assert model.kv_cache_size() == list(range(count))
 
 
-@newest
 def test_characters_are_each_rows_own(opened):
     first = [{"bytes": [0xE2]}, {"bytes": [0x82]}, {"bytes": [0xAC]}]
     second = [{"bytes": [0xF0, 0x9F]}, {"bytes": [0x98, 0x80]}, {"bytes": [0xC3]}]
     assert texts(opened(first, second, ["é"]).generate_batch(INPUTS)) == ["€", "😀\ufffd", "é"]
 
 
-@since_1_2_1
 @pytest.mark.parametrize(
     ("failing", "word"),
     [({"return": -5}, "-5"), ({"error": True}, "reported an error"), ({"no_finish": True}, "last")],
@@ -218,7 +208,6 @@ def test_errors_reach_all_rows(opened, failing, word):
     assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
 
 
-@since_1_2_1
 def test_a_deadline_for_all(opened, record):
     model = opened([ENDLESS], ["a", ENDLESS], ["b"])
     begin = time.monotonic()
@@ -234,7 +223,6 @@ def test_a_deadline_for_all(opened, record):
     assert ends(record) == ["aborted", "played"]
 
 
-@since_1_2_1
 @pytest.mark.parametrize("count", [0, 1, 2, 4])
 def test_another_number_of_inputs(opened, record, count):
     model = opened(["a"], ["b"], ["c"])
@@ -248,7 +236,6 @@ def test_another_number_of_inputs(opened, record, count):
     assert not calls(record, "rkllm_run")
 
 
-@newest
 def test_single_calls_on_a_model_of_several_rows(opened, record):
     model = opened(["a"], ["b"], ["c"])
     for call in (model.generate, model.stream, model.logits, model.stream_hidden_states):
@@ -258,7 +245,6 @@ def test_single_calls_on_a_model_of_several_rows(opened, record):
     assert not calls(record, "rkllm_run")
 
 
-@newest
 @pytest.mark.parametrize("inputs", ["abc", Tokens([1, 2, 3]), None, 3, [1, 2, 3], ["a", None, "c"]], ids=repr)
 def test_what_are_no_inputs(opened, inputs):
     model = opened(["a"], ["b"], ["c"])
@@ -266,7 +252,6 @@ def test_what_are_no_inputs(opened, inputs):
         model.generate_batch(inputs)
 
 
-@newest
 def test_one_wrong_input_among_right_ones(opened, record):
     model = opened(["a"], ["b"], ["c"])
     with pytest.raises(InvalidArgumentError, match="empty"):
@@ -307,7 +292,6 @@ def test_role_and_thinking(opened, record):
     ]
 
 
-@newest
 @pytest.mark.parametrize("keyword", ["role", "thinking"])
 def test_role_and_thinking_for_another_number_of_rows(opened, record, keyword):
     model = opened(["a"], ["b"], ["c"])
@@ -339,11 +323,10 @@ def test_rows_of_floats(open_model, record, generation, kind):
     release = 2 if generation >= "v1_3_0" else 0
     assert [line["return"] for line in calls(record, "callback")] == [release] * 2
     assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
-    asked = getattr(model, f"a{kind}_batch")
+    asked = getattr(aio(model), f"{kind}_batch")
     assert [array.shape for array in asyncio.run(asked(INPUTS))] == [(1, 4)] * 3
 
 
-@newest
 def test_no_rows_of_floats(open_model):
     model = open_model({"runs": [{"hidden": []}, FINE]}, n_batch=3)
     with pytest.raises(GenerationError, match="gave no hidden_states"):
@@ -351,7 +334,6 @@ def test_no_rows_of_floats(open_model):
     assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
 
 
-@newest
 def test_on_token(opened, record):
     model = opened(["a", "b"], ["c"], ["d", "e", "f"])
     told = []
@@ -360,7 +342,6 @@ def test_on_token(opened, record):
     assert sorted(told) == list("abcdef")
 
 
-@newest
 @pytest.mark.parametrize("calling", ["generate", "agenerate"])
 def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
     model = opened([ENDLESS], ["a", ENDLESS], [ENDLESS])
@@ -372,7 +353,7 @@ def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
         if calling == "generate":
             model.generate_batch(INPUTS, on_token=fail)
         else:
-            asyncio.run(model.agenerate_batch(INPUTS, on_token=fail))
+            asyncio.run(aio(model).generate_batch(INPUTS, on_token=fail))
 
     # As long as the exception is held, so is what it passed through.
     with pytest.raises(ZeroDivisionError) as caught:
@@ -383,7 +364,6 @@ def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
     assert caught.tb
 
 
-@newest
 @pytest.mark.parametrize(
     "call", ["generate_batch(inputs)", "logits_batch(inputs)", "stream_batch(inputs).results()"]
 )
@@ -410,7 +390,6 @@ def test_ctrl_c_ends_all_rows(child, library, make_model, record, call):
     assert running.end()[0] == 0
 
 
-@since_1_2_1
 def test_in_an_event_loop(opened, record):
     model = opened(["a", "b"], ["c"], ["d", "e", "f"])
 
@@ -419,30 +398,28 @@ def test_in_an_event_loop(opened, record):
 
     async def main():
         rows = await asyncio.gather(*[row(stream) for stream in model.stream_batch(INPUTS)])
-        return rows, await model.agenerate_batch(INPUTS, max_new_tokens=5)
+        return rows, await aio(model).generate_batch(INPUTS, max_new_tokens=5)
 
     rows, answers = asyncio.run(asyncio.wait_for(main(), PATIENCE))
     assert rows == [["a", "b"], ["c"], ["d", "e", "f"]]
     assert texts(answers) == ["fine", "good", "well"]
 
 
-@since_1_2_1
 def test_a_task_that_is_cancelled(opened, record):
     model = opened(["a"], [ENDLESS], [ENDLESS])
 
     async def main():
-        task = asyncio.ensure_future(model.agenerate_batch(INPUTS))
+        task = asyncio.ensure_future(aio(model).generate_batch(INPUTS))
         await asyncio.to_thread(began, record)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await model.agenerate_batch(INPUTS)
+        return await aio(model).generate_batch(INPUTS)
 
     assert texts(asyncio.run(asyncio.wait_for(main(), PATIENCE))) == ["fine", "good", "well"]
     assert ends(record) == ["aborted", "played"]
 
 
-@newest
 def test_a_model_that_is_closed(opened, record):
     model = opened(["a"], [ENDLESS], ["b", ENDLESS])
     streams, waiting = model.stream_batch(INPUTS), model.stream_batch(INPUTS)

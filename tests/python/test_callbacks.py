@@ -19,7 +19,8 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
-from support import PATIENCE, in_thread, newest
+from support import PATIENCE, in_thread
+from surface import aio, aopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,7 +60,6 @@ def asking(*questions: dict[str, Any], **run: Any) -> dict[str, Any]:
     return {"runs": [{"ask": list(questions), "steps": ["a", "b"], **run}, {"steps": ["fine"]}]}
 
 
-@newest
 def test_answers_arrive_byte_for_byte(open_model: Opener, record: Path) -> None:
     served = Served()
     model = open_model(asking(WORD, ROWS), **served.keywords())
@@ -75,7 +75,6 @@ def test_answers_arrive_byte_for_byte(open_model: Opener, record: Path) -> None:
     assert (asked["return"], asked["overrun"]) == (0, False)
 
 
-@newest
 def test_the_library_gets_only_the_callbacks_that_are_served(open_model: Opener, record: Path) -> None:
     served = Served()
     for keywords, tokenizer, embedder in (
@@ -89,7 +88,6 @@ def test_the_library_gets_only_the_callbacks_that_are_served(open_model: Opener,
         assert callback["embed_callback"] is embedder
 
 
-@newest
 @pytest.mark.parametrize("size", [0, 1, 64])
 def test_as_many_ids_as_there_is_room_for(open_model: Opener, record: Path, size: int) -> None:
     model = open_model(asking({"tokenize": "t", "capacity": 64}), tokenizer=lambda _: range(size))
@@ -97,7 +95,6 @@ def test_as_many_ids_as_there_is_room_for(open_model: Opener, record: Path, size
     assert calls(record, "tokenizer")[0]["tokens"] == list(range(size))
 
 
-@newest
 def test_any_float32_array_will_do(open_model: Opener, record: Path) -> None:
     numpy = pytest.importorskip("numpy")
     rows = numpy.arange(12, dtype=numpy.float32).reshape(3, 4)
@@ -108,7 +105,7 @@ def test_any_float32_array_will_do(open_model: Opener, record: Path) -> None:
     assert [asked["floats"] for asked in calls(record, "embedding")] == [list(range(12))] * 4
 
 
-@newest
+@pytest.mark.hazard("A8")
 @pytest.mark.parametrize("thread", [False, True])
 @pytest.mark.parametrize("way", ["generate", "iterate", "texts", "result"])
 def test_they_run_on_the_reading_thread(open_model: Opener, way: str, *, thread: bool) -> None:
@@ -129,7 +126,6 @@ def test_they_run_on_the_reading_thread(open_model: Opener, way: str, *, thread:
     assert served.threads == [reader] * 2
 
 
-@newest
 def test_rows_steps_and_batches_are_served(open_model: Opener) -> None:
     served = Served()
     script = {"runs": [{"ask": [WORD, ROWS], "steps": ["a", "b"]}]}
@@ -148,7 +144,6 @@ def test_rows_steps_and_batches_are_served(open_model: Opener) -> None:
     assert served.told == [TEXT, [7, 8, 9]]
 
 
-@newest
 def test_questions_while_the_model_is_opened(open_model: Opener, record: Path) -> None:
     served = Served()
     script = {"init": {"ask": [WORD, {**ROWS, "thread": True}]}, "runs": [{"steps": ["a"]}]}
@@ -159,7 +154,6 @@ def test_questions_while_the_model_is_opened(open_model: Opener, record: Path) -
     assert calls(record, "tokenizer")[0]["tokens"] == list(TEXT.encode())
 
 
-@newest
 def test_an_exception_while_the_model_is_opened(open_model: Opener, record: Path) -> None:
     def tokenizer(_: str) -> list[int]:
         message = "no vocabulary"
@@ -170,7 +164,6 @@ def test_an_exception_while_the_model_is_opened(open_model: Opener, record: Path
     assert open_model(["fine"]).generate("x").text == "fine"
 
 
-@newest
 def test_a_wrong_answer_while_the_model_is_opened(open_model: Opener) -> None:
     with pytest.raises(ModelError, match="tokenizer_callback failed"):
         open_model({"init": {"ask": [{"tokenize": "t", "capacity": 1}]}}, tokenizer=lambda _: [1, 2])
@@ -181,7 +174,7 @@ class OwnError(Exception):
     """What no library raises."""
 
 
-@newest
+@pytest.mark.hazard("A6")
 @pytest.mark.parametrize("thread", [False, True])
 @pytest.mark.parametrize("question", [WORD, ROWS], ids=["tokenizer", "embedder"])
 def test_an_exception_ends_the_run_and_is_raised(
@@ -204,7 +197,6 @@ def test_an_exception_ends_the_run_and_is_raised(
     assert calls(record, "run_end")[0]["end"] in {"failed", "aborted"}
 
 
-@newest
 def test_also_what_is_no_exception(open_model: Opener) -> None:
     def fail(_: object) -> Any:
         raise KeyboardInterrupt
@@ -228,7 +220,6 @@ WRONG: dict[str, tuple[dict[str, Any], Any, type[RkllmError], str]] = {
 }
 
 
-@newest
 @pytest.mark.parametrize("case", WRONG)
 def test_wrong_answers_are_told(open_model: Opener, record: Path, case: str) -> None:
     question, answer, kind, words = WRONG[case]
@@ -240,7 +231,6 @@ def test_wrong_answers_are_told(open_model: Opener, record: Path, case: str) -> 
     assert model.generate("x").text == "fine"
 
 
-@newest
 def test_a_question_that_nobody_was_given_for(open_model: Opener) -> None:
     model = open_model(asking(ROWS), tokenizer=Served().tokenizer)
     with pytest.raises(GenerationError, match="embed_callback is NULL"):
@@ -264,7 +254,6 @@ CALLS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@newest
 @pytest.mark.parametrize("call", CALLS)
 def test_calls_on_the_model_from_inside_are_refused(open_model: Opener, record: Path, call: str) -> None:
     refused: list[BusyError] = []
@@ -285,14 +274,12 @@ def test_calls_on_the_model_from_inside_are_refused(open_model: Opener, record: 
     assert len(calls(record, "rkllm_run")) == 2
 
 
-@newest
 def test_another_model_can_be_asked_from_inside(open_model: Opener) -> None:
     other = open_model(["1 2 3"])
     model = open_model(asking(WORD), tokenizer=lambda text: map(int, other.generate(text).text.split()))
     assert model.generate("x").text == "ab"
 
 
-@newest
 @pytest.mark.parametrize("thread", [False, True])
 def test_async_for(open_model: Opener, *, thread: bool) -> None:
     served = Served()
@@ -303,10 +290,9 @@ def test_async_for(open_model: Opener, *, thread: bool) -> None:
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == "ab"
     assert set(served.threads) == {threading.get_native_id()}
-    assert asyncio.run(asyncio.wait_for(model.agenerate("y"), PATIENCE)).text == "fine"
+    assert asyncio.run(asyncio.wait_for(aio(model).generate("y"), PATIENCE)).text == "fine"
 
 
-@newest
 def test_an_exception_in_async_for(open_model: Opener) -> None:
     def fail(_: str) -> list[int]:
         raise OwnError
@@ -315,30 +301,27 @@ def test_an_exception_in_async_for(open_model: Opener) -> None:
 
     async def main() -> str:
         with pytest.raises(OwnError):
-            await asyncio.wait_for(model.agenerate("x"), PATIENCE)
-        return (await model.agenerate("y")).text
+            await asyncio.wait_for(aio(model).generate("x"), PATIENCE)
+        return (await aio(model).generate("y")).text
 
     assert asyncio.run(main()) == "fine"
 
 
-@newest
 def test_questions_during_aopen(make_model: Callable[..., Path], library: Path) -> None:
-    from rkllm_rs import RKLLM
 
     served = Served()
     path = make_model({"init": {"delay_ms": 50, "ask": [WORD, ROWS]}, "runs": [{"steps": ["a"]}]})
 
     async def main() -> str:
-        opening = RKLLM.aopen(path, backend="npu", library=library, **served.keywords())
+        opening = aopen(path, backend="npu", library=library, **served.keywords())
         async with await asyncio.wait_for(opening, PATIENCE / 2) as model:
-            return (await model.agenerate("x")).text
+            return (await aio(model).generate("x")).text
 
     with pytest.warns(UserWarning, match="NPU"):
         assert asyncio.run(main()) == "a"
     assert served.told == [TEXT, [7, 8, 9]]
 
 
-@newest
 def test_several_readers_of_one_run_answer_once(open_model: Opener) -> None:
     served = Served()
     model = open_model(asking(*[WORD, ROWS] * 10), **served.keywords())
@@ -361,7 +344,6 @@ def test_only_1_3_0_asks(open_model: Opener, record: Path, generation: str) -> N
         assert not calls(record, "rkllm_init")
 
 
-@newest
 @pytest.mark.parametrize("name", ["tokenizer", "embedder"])
 @pytest.mark.parametrize("bad", [5, "f", [1], object()])
 def test_only_callables(open_model: Opener, record: Path, name: str, bad: object) -> None:
@@ -370,7 +352,7 @@ def test_only_callables(open_model: Opener, record: Path, name: str, bad: object
     assert not calls(record, "rkllm_init")
 
 
-@newest
+@pytest.mark.hazard("A7")
 def test_the_callables_live_as_long_as_the_model(open_model: Opener) -> None:
     import gc
     import weakref
@@ -384,7 +366,6 @@ def test_the_callables_live_as_long_as_the_model(open_model: Opener) -> None:
     assert alive() is not None
 
 
-@newest
 def test_score_uses_the_tokenizer(open_model: Opener, record: Path) -> None:
     served = Served()
     model = open_model({"runs": [{"logits": {"width": 256}}]}, tokenizer=served.tokenizer)

@@ -12,7 +12,8 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import ClosedError, GenerationTimeout, TokenStream
-from support import PATIENCE, SOON, began, in_thread, newest, wait_until
+from support import PATIENCE, SOON, began, in_thread, wait_until
+from surface import aio, armed
 from test_callbacks import ROWS, TEXT, WORD, OwnError, Served, asking
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 def asked(stream: TokenStream) -> None:
     """Waits until the library has asked something, and waits for the answer, which nobody gives yet."""
-    descriptor = stream._arm()
+    descriptor = armed(stream)
     if descriptor is not None:
         assert select.select([descriptor], [], [], PATIENCE)[0], "no question came"
 
@@ -40,7 +41,6 @@ WAITING: dict[str, Callable[[Any], object]] = {
 }
 
 
-@newest
 def test_a_stream_that_is_read_late(open_model: Opener, record: Path) -> None:
     served = Served()
     model = open_model(asking(WORD, ROWS), **served.keywords())
@@ -51,7 +51,6 @@ def test_a_stream_that_is_read_late(open_model: Opener, record: Path) -> None:
     assert served.told == [TEXT, [7, 8, 9]]
 
 
-@newest
 @pytest.mark.parametrize("call", WAITING)
 def test_an_unread_stream_that_asks_holds_nobody_up(open_model: Opener, call: str) -> None:
     served = Served()
@@ -63,7 +62,6 @@ def test_an_unread_stream_that_asks_holds_nobody_up(open_model: Opener, call: st
     assert served.told == [TEXT, [7, 8, 9]]
 
 
-@newest
 @pytest.mark.parametrize("call", WAITING)
 def test_who_answers_for_another_run_is_not_blamed(open_model: Opener, call: str) -> None:
     raised = OwnError("mine")
@@ -82,21 +80,19 @@ def test_who_answers_for_another_run_is_not_blamed(open_model: Opener, call: str
     assert model.generate("z").text == "fine"
 
 
-@newest
 @pytest.mark.parametrize("call", ["agenerate", "akv_cache_size"])
 def test_an_unread_stream_that_asks_does_not_hold_up_a_loop(open_model: Opener, call: str) -> None:
     model = open_model(asking(WORD, prefill_ms=50), **Served().keywords())
 
     async def main() -> None:
         unread = model.stream("x")
-        waiting = model.agenerate("y") if call == "agenerate" else model.akv_cache_size()
+        waiting = aio(model).generate("y") if call == "agenerate" else aio(model).kv_cache_size()
         await asyncio.wait_for(waiting, PATIENCE / 2)
         assert unread.result().text == "ab"
 
     asyncio.run(main())
 
 
-@newest
 def test_leaving_while_it_asks(open_model: Opener, record: Path) -> None:
     model = open_model(asking(WORD), **Served().keywords())
     stream = model.stream("x")
@@ -108,7 +104,6 @@ def test_leaving_while_it_asks(open_model: Opener, record: Path) -> None:
     assert time.monotonic() - begin < SOON
 
 
-@newest
 def test_dropping_a_stream_while_it_asks(open_model: Opener, record: Path) -> None:
     model = open_model(asking(WORD), **Served().keywords())
     stream = model.stream("x")
@@ -117,7 +112,6 @@ def test_dropping_a_stream_while_it_asks(open_model: Opener, record: Path) -> No
     assert model.generate("y", timeout=PATIENCE).text == "fine"
 
 
-@newest
 def test_a_deadline_while_it_asks(open_model: Opener, record: Path) -> None:
     model = open_model(asking(WORD), **Served().keywords())
     stream = model.stream("x", timeout=0.1)
@@ -129,7 +123,6 @@ def test_a_deadline_while_it_asks(open_model: Opener, record: Path) -> None:
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_a_deadline_that_passes_in_the_callable(open_model: Opener) -> None:
     def slow(_: str) -> list[int]:
         wait_until(stream_ended.is_set, "the deadline")
@@ -145,7 +138,6 @@ def test_a_deadline_that_passes_in_the_callable(open_model: Opener) -> None:
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_closing_while_it_asks(make_model: Callable[..., Path], open_model: Opener, record: Path) -> None:
     model = open_model(asking(WORD), **Served().keywords())
     stream = model.stream("x")
@@ -159,7 +151,6 @@ def test_closing_while_it_asks(make_model: Callable[..., Path], open_model: Open
     assert open_model(["fine"]).generate("x").text == "fine"
 
 
-@newest
 def test_closing_and_cancelling_from_inside(open_model: Opener, record: Path) -> None:
     def tokenizer(_: str) -> list[int]:
         stream.cancel()

@@ -20,6 +20,7 @@ from rkllm_rs import (
     SamplingParams,
     Tokens,
 )
+from surface import aio
 from tiny_lora import make_lora
 
 if TYPE_CHECKING:
@@ -213,10 +214,10 @@ def test_the_event_loop_gives_the_same(llm: RKLLM) -> None:
     prompt = Tokens(ids_of(llm, QUESTION))
 
     async def ask() -> tuple[list[int], list[int], np.ndarray, float]:
-        answer = await llm.agenerate(prompt, max_new_tokens=6)
+        answer = await aio(llm).generate(prompt, max_new_tokens=6)
         steps = [step.token_id async for step in llm.steps(prompt, max_new_tokens=6)]
         rows = [rows.to_numpy() async for rows in llm.stream_logits(prompt)]
-        score = await llm.ascore(prompt, " Paris")
+        score = await aio(llm).score(prompt, " Paris")
         return answer.token_ids, steps, np.concatenate(rows), score.logprob
 
     tokens, steps, rows, logprob = asyncio.run(ask())

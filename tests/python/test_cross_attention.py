@@ -19,6 +19,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, newest
+from surface import aio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -126,7 +127,6 @@ def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, generat
     assert [found(line) for line in calls(record, "cross_attention")] == [sums()] * 2
 
 
-@newest
 def test_the_next_takes_its_place(open_model: Opener, record: Path) -> None:
     model = open_model(script({"prefill_ms": 100, "steps": ["a"]}), use_cross_attn=True)
     model.set_cross_attention(CrossAttention(**parts()))
@@ -137,13 +137,12 @@ def test_the_next_takes_its_place(open_model: Opener, record: Path) -> None:
     churn()
     assert stream.result().text == "a"
     model.generate("y")
-    asyncio.run(model.aset_cross_attention(CrossAttention(**parts(9))))
+    asyncio.run(aio(model).set_cross_attention(CrossAttention(**parts(9))))
     churn()
     model.generate("z")
     assert [found(line) for line in calls(record, "cross_attention")] == [sums(), sums(7), sums(9)]
 
 
-@newest
 def test_a_refused_one_leaves_the_one_before(open_model: Opener, record: Path) -> None:
     model = open_model(script(), use_cross_attn=True)
     model.set_cross_attention(CrossAttention(**parts()))
@@ -156,7 +155,6 @@ def test_a_refused_one_leaves_the_one_before(open_model: Opener, record: Path) -
     assert found(calls(record, "cross_attention")[0]) == sums()
 
 
-@newest
 def test_a_library_that_refuses(open_model: Opener) -> None:
     log = [["stderr", "E rkllm: cross attention does not fit the model"]]
     model = open_model(script(set_cross_attn_params={"return": -1, "log": log}), use_cross_attn=True)
@@ -166,7 +164,6 @@ def test_a_library_that_refuses(open_model: Opener) -> None:
     assert model.generate("x").text == "a"
 
 
-@newest
 def test_one_encoder_for_two_models(open_model: Opener, record: Path) -> None:
     encoder = CrossAttention(**parts())
     first, second = (open_model(script(), use_cross_attn=True) for _ in range(2))
@@ -237,7 +234,6 @@ def test_what_is_not_contiguous(name: str) -> None:
         assert "ascontiguousarray" in str(caught.value.hint)
 
 
-@newest
 def test_what_is_no_encoder(open_model: Opener, record: Path) -> None:
     model = open_model(script(), use_cross_attn=True)
     for bad in (None, parts(), (1, 2, 3, 4)):

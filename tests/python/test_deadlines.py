@@ -47,6 +47,7 @@ def test_an_abort_that_does_nothing_is_asked_for_less_and_less(open_model, recor
     assert 2 <= asked <= 20
 
 
+@pytest.mark.hazard("N4")
 @both_ends
 def test_no_second_model_beside_a_run_of_a_closed_one(open_model, record):
     slow = {"runs": [{"prefill_ms": round(1500 * SLOW), "steps": ["a"]}]}

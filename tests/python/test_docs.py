@@ -115,12 +115,6 @@ def test_the_page_for_those_who_come_from_rkllmjs_has_all_of_its_names() -> None
     assert [name for name in NAMES_OF_RKLLMJS if name not in rows] == []
 
 
-def test_make_targets_of_the_readme_exist() -> None:
-    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
-    named = set(re.findall(r"\bmake ([a-z-]+)", (ROOT / "README.md").read_text()))
-    assert named <= targets
-
-
 def test_commands_of_the_readme_exist() -> None:
     for command in set(re.findall(r"rkllm-rs ([a-z]+)", (ROOT / "README.md").read_text())):
         done = subprocess.run(

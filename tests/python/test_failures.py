@@ -74,6 +74,7 @@ INITS = {
 }
 
 
+@pytest.mark.hazard("N2", "N3")
 @pytest.mark.parametrize("case", INITS)
 def test_a_model_that_does_not_open(open_model, record, case):
     init, kind = INITS[case]

@@ -94,6 +94,7 @@ def test_runs_follow_one_another(open_model):
     ],
     ids=lambda prompt: prompt[:5].encode("unicode_escape").decode(),
 )
+@pytest.mark.hazard("V4")
 def test_prompts_arrive_byte_for_byte(open_model, record, prompt):
     answer = open_model({"runs": [{"steps": [{"echo": True}]}]}).generate(prompt)
     assert answer.text == prompt
@@ -141,6 +142,7 @@ def test_measured_figures(open_model):
     assert "generate_tokens=4" in repr(perf)
 
 
+@pytest.mark.hazard("G3")
 def test_length_by_us_and_by_the_library(open_model, record, generation):
     model = open_model({"runs": [{"steps": ["a"], "repeat": 50}]}, max_new_tokens=20)
     answer = model.generate("x", max_new_tokens=3)
@@ -176,6 +178,7 @@ def test_more_tokens_than_at_init(open_model, generation):
     assert caught.value.hint
 
 
+@pytest.mark.hazard("G3")
 def test_a_limit_is_always_set(open_model, record):
     # Models without a working end-of-sequence token would go on for ever (hazard G3).
     model = open_model({"runs": [{"steps": ["a"], "repeat": 700}]})
@@ -281,6 +284,7 @@ def test_each_setting_arrives(open_model, record, generation, keyword, value, st
     assert (param[struct] if struct else param)[field] == expected
 
 
+@pytest.mark.hazard("V3")
 def test_what_is_not_set_keeps_the_librarys_defaults(open_model, record, generation):
     open_model(["a"])
     (init,) = calls(record, "rkllm_init")
@@ -296,6 +300,7 @@ def test_what_is_not_set_keeps_the_librarys_defaults(open_model, record, generat
         assert param["extend_param"]["n_batch"] == 1
 
 
+@pytest.mark.hazard("N1")
 @pytest.mark.parametrize("generation", GENERATIONS[:3])
 def test_null_markers_become_empty(tmp_path, open_model, record, generation):
     # A NULL marker takes the process with it (hazard N1).

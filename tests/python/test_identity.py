@@ -50,6 +50,7 @@ def refusal(library, model=None, **keywords):
     return str(caught.value)
 
 
+@pytest.mark.hazard("V2")
 @EVERY
 def test_with_banner(make, generation):
     identity = Runtime.load(make()).identity
@@ -101,6 +102,7 @@ def test_unclear_defaults_are_too_little(make, make_model, generation, text):
     assert "explicit" in kinds(identity)
 
 
+@pytest.mark.hazard("V1")
 @EVERY
 def test_a_banner_of_another_generation(make, generation, make_model):
     for other in LAYOUTS:
@@ -112,6 +114,7 @@ def test_a_banner_of_another_generation(make, generation, make_model):
             assert RELEASES[other] in message
 
 
+@pytest.mark.hazard("V1")
 @LATE
 def test_defaults_of_another_generation(make, generation, make_model):
     other = "v1_3_1" if generation == "v1_2_1" else "v1_2_1"
@@ -146,6 +149,7 @@ def test_an_unknown_release_of_a_known_series(make, generation):
     assert Runtime.load(library, abi=generation).identity.abi == generation
 
 
+@pytest.mark.hazard("V1")
 @EVERY
 def test_abi_overrides_nothing(make, generation, make_model):
     for other in LAYOUTS:
@@ -181,6 +185,7 @@ def test_1_2_1b1_has_the_layouts_of_1_2_0(make, generation):
     assert "role" not in runtime.capabilities
 
 
+@pytest.mark.hazard("N3", "N6")
 @newest
 @pytest.mark.parametrize("text", [None, "1.0.0", "1.0.1", "1.0.2"])
 @pytest.mark.parametrize("abi", [None, "v1_1_0"])

@@ -11,7 +11,8 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import BusyError, InvalidArgumentError, InvalidTypeError, PromptCacheError
-from support import PATIENCE, began, in_thread, newest
+from support import PATIENCE, began, in_thread
+from surface import aio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,7 +23,6 @@ since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 PAUSED = {"runs": [{"steps": ["a", "b", "c"]}]}
 
 
-@since_1_2_1
 def test_what_does_not_fit_a_pause_waits_for_its_end(open_model: Opener, record: Path) -> None:
     model = open_model(PAUSED)
     with model.steps("x") as steps:
@@ -35,7 +35,6 @@ def test_what_does_not_fit_a_pause_waits_for_its_end(open_model: Opener, record:
     began(record, "rkllm_set_chat_template")
 
 
-@since_1_2_1
 def test_whoever_is_in_the_middle_of_steps_would_wait_for_himself(open_model: Opener, tmp_path: Path) -> None:
     model = open_model(PAUSED)
     path = tmp_path / "cache"
@@ -53,16 +52,15 @@ def test_whoever_is_in_the_middle_of_steps_would_wait_for_himself(open_model: Op
         assert next(steps).text == "a"
 
 
-@since_1_2_1
 def test_another_task_waits_and_the_same_one_is_refused(open_model: Opener, record: Path) -> None:
     model = open_model(PAUSED)
 
     async def main() -> None:
         with model.steps("x") as steps:
             await steps.__anext__()
-            other = asyncio.create_task(model.aset_chat_template("s", "<", ">"))
+            other = asyncio.create_task(aio(model).set_chat_template("s", "<", ">"))
             with pytest.raises(BusyError):
-                await model.arelease_prompt_cache()
+                await aio(model).release_prompt_cache()
             await asyncio.sleep(0)
             assert not other.done()
         await asyncio.wait_for(other, PATIENCE)
@@ -71,7 +69,6 @@ def test_another_task_waits_and_the_same_one_is_refused(open_model: Opener, reco
     assert calls(record, "rkllm_set_chat_template")
 
 
-@since_1_2_1
 def test_what_one_row_raises_ends_the_others(open_model: Opener, record: Path) -> None:
     model = open_model({"runs": [{"steps": ["a"], "repeat": 100_000, "delay_ms": 5}]}, n_batch=2)
 
@@ -88,7 +85,6 @@ def test_what_one_row_raises_ends_the_others(open_model: Opener, record: Path) -
     assert calls(record, "rkllm_abort")
 
 
-@since_1_2_1
 def test_ranges_that_cannot_be_meant(open_model: Opener) -> None:
     model = open_model({**PAUSED, "kv_cache_size": [8]})
     with model.steps("x") as steps:
@@ -104,14 +100,12 @@ def test_ranges_that_cannot_be_meant(open_model: Opener) -> None:
         model.clear_kv_cache(ranges=[(0, 1)])
 
 
-@since_1_2_1
 @pytest.mark.parametrize("texts", [None, 5])
 def test_what_cannot_be_embedded(open_model: Opener, texts: object) -> None:
     with pytest.raises(InvalidTypeError, match="texts"):
         open_model(["a"]).embed(texts)  # type: ignore[arg-type]
 
 
-@newest
 def test_two_tasks_share_a_stream(open_model: Opener) -> None:
     model = open_model({"runs": [{"steps": [str(at) for at in range(20)], "delay_ms": 2}]})
 
@@ -127,7 +121,6 @@ def test_two_tasks_share_a_stream(open_model: Opener) -> None:
     assert asyncio.run(main()) == [str(at) for at in range(20)]
 
 
-@newest
 def test_steps_go_on_after_a_refusal_in_an_event_loop(open_model: Opener) -> None:
     model = open_model({"runs": [*PAUSED["runs"] * 2]})
 
@@ -144,7 +137,6 @@ def test_steps_go_on_after_a_refusal_in_an_event_loop(open_model: Opener) -> Non
     assert asyncio.run(main()) == "a"
 
 
-@newest
 def test_a_cache_that_was_not_saved_is_told_at_the_limit_too(open_model: Opener, tmp_path: Path) -> None:
     run = {"steps": ["a", "b"], "obey_max_new_tokens": True}
     model = open_model({"no_cache_file": True, "runs": [run]})
@@ -153,7 +145,6 @@ def test_a_cache_that_was_not_saved_is_told_at_the_limit_too(open_model: Opener,
     assert model.generate("x", max_new_tokens=1).finish_reason == "length"
 
 
-@newest
 def test_what_is_raised_for_a_dropped_run_is_not_kept(open_model: Opener) -> None:
     class OwnError(Exception):
         pass

@@ -12,6 +12,7 @@ import pytest
 from fakes import calls, fake_library
 from rkllm_rs import RKLLM, Embeddings, InvalidArgumentError, ModelInfo, RkllmWarning, Tokens
 from support import newest
+from surface import aopen
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -199,6 +200,7 @@ def opens(library: Path, model: Path, **keywords: Any) -> list[str]:
     return told(lambda: RKLLM(model, library=library, **keywords).close())
 
 
+@pytest.mark.hazard("G2")
 def test_a_context_beyond_the_models_limit(library: Path, make_model: Callable[..., Path]) -> None:
     model = make_model(script(*TOOLKIT))
     (warning,) = [text for text in opens(library, model, max_context_len=8192) if "max_context_len" in text]
@@ -213,6 +215,7 @@ def test_a_context_beyond_the_models_limit(library: Path, make_model: Callable[.
 DRIVERS = {"0.9.7": True, "0.9.6": True, "0.8.12": True, "0.9.8": False, "0.9.10": False, "1.0.0": False}
 
 
+@pytest.mark.hazard("G7")
 @pytest.mark.parametrize("version", DRIVERS)
 def test_an_old_driver(library: Path, make_model: Callable[..., Path], version: str) -> None:
     line = f"I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: {version}, platform: RK3588"
@@ -236,7 +239,7 @@ def test_both_in_an_event_loop(library: Path, make_model: Callable[..., Path]) -
     model = make_model(script(line, "I rkllm: max_context_limit: 512"))
 
     async def main() -> None:
-        async with await RKLLM.aopen(model, library=library, max_context_len=1024):
+        async with await aopen(model, library=library, max_context_len=1024):
             pass
 
     with warnings.catch_warnings(record=True) as caught:

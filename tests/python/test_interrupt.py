@@ -6,8 +6,6 @@ import signal
 
 import pytest
 
-from support import both_ends
-
 #: Most seconds until Ctrl-C has raised, on a busy machine; the library is stuck for much longer.
 PROMPT = 1.0
 
@@ -52,7 +50,7 @@ def test_during_the_tokens(child, library, make_model, record, work):
     assert running.end()[0] == 0
 
 
-@both_ends
+@pytest.mark.hazard("A2")
 def test_during_the_prompt(child, library, make_model, record):
     model = make_model({"runs": [{"prefill_ms": 3000, **ENDLESS}, {"steps": ["fine"]}]})
     running = child(READ.format(work=WORK["generate"]), library, model, record)
@@ -64,7 +62,6 @@ def test_during_the_prompt(child, library, make_model, record):
     assert running.end()[0] == 0
 
 
-@both_ends
 def test_while_the_library_ignores_the_abort(child, library, make_model, record):
     model = make_model({"runs": [{**ENDLESS, "ignore_abort_ms": 5000}, {"steps": ["fine"]}]})
     running = child(READ.format(work=WORK["for"]), library, model, record)
@@ -75,7 +72,6 @@ def test_while_the_library_ignores_the_abort(child, library, make_model, record)
     assert running.end()[0] == 0
 
 
-@both_ends
 def test_during_the_load(child, library, make_model, record):
     slow, quick = make_model({"init": {"delay_ms": 10_000}}), make_model(["fine"])
     code = """
@@ -96,7 +92,6 @@ def test_during_the_load(child, library, make_model, record):
     assert running.end()[0] == 0
 
 
-@both_ends
 def test_a_stream_that_was_interrupted_is_cancelled(child, library, make_model, record):
     model = make_model({"runs": [{**ENDLESS, "prefill_ms": 1500}, {"steps": ["fine"]}]})
     code = """
@@ -136,7 +131,6 @@ def test_handlers_run_and_the_wait_goes_on(child, library, make_model, record):
     assert running.end()[0] == 0
 
 
-@both_ends
 def test_a_handler_that_raises(child, library, make_model, record):
     model = make_model({"runs": [{"prefill_ms": 2000, "steps": ["a"]}, {"steps": ["fine"]}]})
     code = """
@@ -162,7 +156,6 @@ def test_a_handler_that_raises(child, library, make_model, record):
     assert running.end()[0] == 0
 
 
-@both_ends
 @pytest.mark.parametrize("phase", [{"prefill_ms": 2500}, {}])
 def test_in_asyncio(child, library, make_model, record, phase):
     model = make_model({"runs": [{**ENDLESS, **phase}, {"steps": ["fine"]}]})
@@ -189,7 +182,6 @@ def test_in_asyncio(child, library, make_model, record, phase):
     assert running.end()[0] == 0
 
 
-@both_ends
 def test_uncaught(child, library, make_model, record):
     model = make_model({"runs": [ENDLESS]})
     running = child(

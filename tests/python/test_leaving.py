@@ -13,6 +13,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import RKLLM, RkllmWarning
 from support import SLOW, began, newest, wait_until
+from surface import aio, aopen
 
 pytestmark = newest
 
@@ -157,7 +158,7 @@ def test_the_next_run_comes_soon(open_model, record, leave):
     async def main():
         model = open_model(THEN_FINE)
         stream = await leave(model)
-        answer = await asyncio.wait_for(model.agenerate("y"), 20 * SLOW)
+        answer = await asyncio.wait_for(aio(model).generate("y"), 20 * SLOW)
         assert answer.text == "fine"
         if stream is not None:
             # What came before it was left can still be had.
@@ -169,7 +170,7 @@ def test_the_next_run_comes_soon(open_model, record, leave):
 
 def test_a_model_that_nobody_waits_for_any_more(make_model, library, record):
     async def main():
-        task = asyncio.ensure_future(RKLLM.aopen(make_model({"init": {"delay_ms": 200}}), library=library))
+        task = asyncio.ensure_future(aopen(make_model({"init": {"delay_ms": 200}}), library=library))
         await asyncio.to_thread(began, record, "rkllm_init")
         task.cancel()
         with pytest.raises(asyncio.CancelledError) as caught:
@@ -203,7 +204,7 @@ def test_steps_that_are_left_serve_others_again(open_model):
         await anext(steps)
         await cancelled(asyncio.ensure_future(anext(steps)))
         # Also for the task that began them.
-        answer = await asyncio.wait_for(model.agenerate("y"), 20 * SLOW)
+        answer = await asyncio.wait_for(aio(model).generate("y"), 20 * SLOW)
         assert answer.text == "fine"
 
     asyncio.run(main())
@@ -234,7 +235,7 @@ def test_also_while_others_wait(open_model):
         model = open_model({"runs": [{"steps": ["a", {"text": "b", "delay_ms": 60}]}, {"steps": ["fine"]}]})
         stream = model.stream("x")
         assert (await anext(stream)).text == "a"
-        other = asyncio.ensure_future(model.agenerate("y"))
+        other = asyncio.ensure_future(aio(model).generate("y"))
         with pytest.raises((TimeoutError, asyncio.TimeoutError)):
             await asyncio.wait_for(anext(stream), 0.005)
         assert (await anext(stream)).text == "b"

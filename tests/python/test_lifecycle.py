@@ -12,7 +12,7 @@ import pytest
 
 from fakes import calls, fake_library
 from rkllm_rs import RKLLM, BusyError, ClosedError, ModelError, RkllmWarning
-from support import both_ends, newest, program, succeed, wait_until
+from support import program, succeed, wait_until
 
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 
@@ -31,6 +31,7 @@ def test_an_exception_in_the_block_closes_too(open_model, record):
     assert model.closed
 
 
+@pytest.mark.hazard("A9")
 def test_close_is_idempotent(open_model, record):
     model = open_model(["a"])
     for _ in range(3):
@@ -58,13 +59,14 @@ def test_repr(open_model, generation):
         assert word in repr(model)
 
 
+@pytest.mark.hazard("A9")
 def test_close_during_a_run(open_model, record):
-    model = open_model({"runs": [{**ENDLESS, "ignore_abort_ms": 300}]})
+    model = open_model({"runs": [{**ENDLESS, "ignore_abort_ms": 1000}]})
     running, waiting = model.stream("1"), model.stream("2")
     assert next(running).text == "x"
-    begin = time.monotonic()
     model.close()
-    assert time.monotonic() - begin < 0.25
+    # The library is still in the middle of it.
+    assert not calls(record, "run_end")
     for stream in (running, waiting):
         for _ in range(2):
             with pytest.raises(ClosedError):
@@ -85,6 +87,7 @@ def test_dropping_closes(make_model, library, record):
     wait_until(lambda: calls(record, "rkllm_destroy"))
 
 
+@pytest.mark.hazard("A1")
 def test_one_thread_makes_all_calls(open_model, record):
     model = open_model({"runs": [{"steps": ["a"]}, ENDLESS]})
     model.generate("x")
@@ -114,6 +117,7 @@ def test_no_abort_without_a_reason(open_model, record):
     assert not calls(record, "rkllm_abort")
 
 
+@pytest.mark.hazard("N4")
 def test_opening_behind_a_close_waits(open_model, record):
     first = open_model({"runs": [{**ENDLESS, "ignore_abort_ms": 700}]})
     next(first.stream("x"))
@@ -132,7 +136,7 @@ def test_many_models_one_after_another(open_model, record):
     assert len(calls(record, "rkllm_createDefaultParam")) == 1
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+@pytest.mark.hazard("M6")
 def test_two_models_at_once(open_model):
     one, two = open_model([{"text": "1", "delay_ms": 100}]), open_model([{"text": "2", "delay_ms": 100}])
     streams = [one.stream("x"), two.stream("x")]
@@ -154,7 +158,7 @@ EXITS = {
 }
 
 
-@both_ends
+@pytest.mark.hazard("A9", "L4")
 @pytest.mark.parametrize("how", EXITS)
 @pytest.mark.parametrize("run", [ENDLESS, {**ENDLESS, "ignore_abort": True}], ids=["obeys", "ignores"])
 def test_leaving_during_a_run(library, make_model, record, how, run):
@@ -171,7 +175,6 @@ def test_leaving_during_a_run(library, make_model, record, how, run):
     assert len(calls(record, "rkllm_destroy")) == (0 if run.get("ignore_abort") else 1)
 
 
-@both_ends
 def test_leaving_while_another_thread_reads(library, make_model, record):
     code = """
     llm = RKLLM(model, library=library)
@@ -184,7 +187,6 @@ def test_leaving_while_another_thread_reads(library, make_model, record):
     assert (done.returncode, done.stderr) == (4, "")
 
 
-@both_ends
 def test_leaving_during_a_load(library, make_model, record):
     code = """
     threading.Thread(target=lambda: RKLLM(model, library=library), daemon=True).start()
@@ -197,7 +199,6 @@ def test_leaving_during_a_load(library, make_model, record):
     assert time.monotonic() - begin < 15
 
 
-@both_ends
 def test_os_exit_is_left_alone(library, make_model):
     code = "llm = RKLLM(model, library=library)\nnext(llm.stream('x'))\nos._exit(6)"
     assert program(code, library, make_model({"runs": [ENDLESS]})).returncode == 6
@@ -229,7 +230,7 @@ say("parent", child, llm.generate("2").text)
 """
 
 
-@both_ends
+@pytest.mark.hazard("A10")
 @pytest.mark.parametrize("leave", ["sys.exit(7)", "os._exit(7)"])
 def test_fork(library, make_model, leave):
     begin = time.monotonic()
@@ -240,7 +241,7 @@ def test_fork(library, make_model, leave):
     assert time.monotonic() - begin < 15
 
 
-@newest
+@pytest.mark.hazard("A10")
 def test_a_forked_child_leaves_quickly(library, make_model):
     # It has nothing to wait for: the model is the parent's.
     code = """
@@ -256,7 +257,6 @@ def test_a_forked_child_leaves_quickly(library, make_model):
     assert float(seconds) < 1.5
 
 
-@newest
 def test_fork_before_anything_is_open(library, make_model):
     code = """
     pid = os.fork()
@@ -269,6 +269,7 @@ def test_fork_before_anything_is_open(library, make_model):
     assert succeed(code, library, make_model(["a"])) == ["0 a"]
 
 
+@pytest.mark.hazard("A10")
 def test_spawn(tmp_path, library, make_model):
     script = tmp_path / "spawns.py"
     script.write_text(
@@ -289,13 +290,13 @@ def test_spawn(tmp_path, library, make_model):
     assert (done.returncode, done.stdout) == (0, "a a\n"), done.stderr
 
 
-@newest
 def test_the_library_may_print_at_its_end(library, make_model):
     model = make_model({"runs": [{"steps": ["a"]}], "destroy": {"log": [["stderr", "I rkllm: bye"]]}})
     done = program("llm = RKLLM(model, library=library)\nllm.generate('x')", library, model)
     assert (done.returncode, done.stderr) == (0, "I rkllm: bye\n")
 
 
+@pytest.mark.hazard("M6")
 @pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
 def test_one_model_at_a_time_below_1_2_2(tmp_path, open_model, generation, record):
     library = fake_library(tmp_path / "one", generation, record=record)

@@ -10,6 +10,7 @@ import pytest
 from fakes import fake_library
 from rkllm_rs import Runtime
 from support import PATIENCE, in_thread, newest, wait_until
+from surface import aio
 
 pytestmark = newest
 
@@ -55,7 +56,7 @@ def test_an_event_loop_goes_on(loading, open_model):
         # More streams at once than there can be spare descriptors, and what is no stream.
         streams = [model.stream("x") for _ in range(20)]
         texts = await asyncio.gather(*(joined(stream) for stream in streams))
-        await model.akv_cache_size()
+        await aio(model).kv_cache_size()
         beating.cancel()
         return texts, ticks
 

@@ -9,8 +9,9 @@ import warnings
 import numpy as np
 import pytest
 
-from rkllm_rs import RKLLM, RkllmWarning, Tokens
+from rkllm_rs import RkllmWarning, Tokens
 from support import PATIENCE, SLOW, newest
+from surface import aio, aopen
 
 pytestmark = newest
 
@@ -40,7 +41,7 @@ async def longest_stall(work):
 
 def opening(path, library):
     warnings.simplefilter("ignore", RkllmWarning)
-    return RKLLM.aopen(path, library=library)
+    return aopen(path, library=library)
 
 
 async def opens(make_model, library):
@@ -50,7 +51,7 @@ async def opens(make_model, library):
 
 async def closes(make_model, library):
     model = await opening(make_model({"destroy": {"delay_ms": LONG}, "runs": [{}]}), library)
-    await model.aclose()
+    await aio(model).close()
 
 
 async def opens_behind_one_that_closes(make_model, library):
@@ -58,8 +59,8 @@ async def opens_behind_one_that_closes(make_model, library):
     model = await opening(slow, library)
     stream = model.stream("x")
     async with await opening(make_model({"runs": [{"steps": ["y"]}]}), library) as other:
-        assert (await other.agenerate("x")).text == "y"
-    await model.aclose()
+        assert (await aio(other).generate("x")).text == "y"
+    await aio(model).close()
     await (await opening(slow, library)).aclose()
     stream.close()
 
@@ -77,8 +78,8 @@ async def clears_and_asks(make_model, library):
         "kv_cache_size": [8],
     }
     async with await opening(make_model({**script, "runs": [{}]}), library) as model:
-        await model.aclear_kv_cache()
-        assert await model.akv_cache_size() == [8]
+        await aio(model).clear_kv_cache()
+        assert await aio(model).kv_cache_size() == [8]
 
 
 async def aborts(make_model, library):
@@ -87,7 +88,7 @@ async def aborts(make_model, library):
         stream = model.stream("x")
         await anext(stream)
         await stream.aclose()
-        await model.agenerate("y")
+        await aio(model).generate("y")
 
 
 @pytest.mark.parametrize(
@@ -109,13 +110,13 @@ def test_while_results_are_computed(open_model):
     async def main():
         model = open_model({"runs": [{"logits": shown}]})
         tokens = Tokens(range(1, positions))
-        joined = np.asarray(await model.alogits(tokens))
+        joined = np.asarray(await aio(model).logits(tokens))
         assert joined.shape == (positions, vocabulary)
         start = time.monotonic()
         score = model.score(Tokens([0]), tokens)
         alone = (time.monotonic() - start) * 1000
-        stall = await longest_stall(model.ascore(Tokens([0]), tokens))
-        assert (await model.ascore(Tokens([0]), tokens)).logprobs == score.logprobs
+        stall = await longest_stall(aio(model).score(Tokens([0]), tokens))
+        assert (await aio(model).score(Tokens([0]), tokens)).logprobs == score.logprobs
         return alone, stall
 
     alone, stall = asyncio.run(asyncio.wait_for(main(), 2 * PATIENCE))

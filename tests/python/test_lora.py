@@ -18,6 +18,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, in_thread, newest, wait_until
+from surface import ask_for_lora
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,7 +92,7 @@ def test_a_relative_path_is_of_the_time_of_the_call(
 def taken(model: Any, adapter: Path) -> bool:
     """Whether an adapter of that name is loaded or being loaded, told without waiting for the model."""
     try:
-        model._model.load_lora(adapter, adapter.stem, 1.0)
+        ask_for_lora(model, adapter, adapter.stem)
     except InvalidArgumentError:
         return True
     message = "the name was free: this has loaded it"

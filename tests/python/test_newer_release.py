@@ -60,6 +60,7 @@ def test_single_prompts_are_served(admitted: RKLLM, record: Path) -> None:
     assert runs[1]["input"]["token_input"]["input_ids"] == [1, 2]
 
 
+@pytest.mark.hazard("V1")
 def test_nothing_but_zeroes_lies_behind_what_it_is_given(admitted: RKLLM, record: Path) -> None:
     admitted.generate("text")
     opened, run = calls(record, "behind")

@@ -10,7 +10,8 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import RKLLM, BusyError, Chunk, ClosedError, InvalidTypeError, Tokens
-from support import began, newest, wait_until
+from support import began, wait_until
+from surface import aio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +31,7 @@ WAYS: dict[str, Callable[[RKLLM, Any], str]] = {
     "stream": lambda model, told: "".join(chunk.text for chunk in model.stream("x", on_token=told)),
     "texts": lambda model, told: "".join(model.stream("x", on_token=told).texts()),
     "result": lambda model, told: model.stream("x", on_token=told).result().text,
-    "agenerate": lambda model, told: asyncio.run(model.agenerate("x", on_token=told)).text,
+    "agenerate": lambda model, told: asyncio.run(aio(model).generate("x", on_token=told)).text,
     "async for": lambda model, told: asyncio.run(joined(model.stream("x", on_token=told))),
     "async texts": lambda model, told: asyncio.run(joined(model.stream("x", on_token=told).texts())),
 }
@@ -54,7 +55,6 @@ def test_it_is_told_of_each_chunk(open_model: Opener, way: str) -> None:
     assert threads == {threading.get_native_id()}
 
 
-@newest
 def test_what_was_read_before_is_not_told_again(open_model: Opener) -> None:
     told: list[str] = []
     stream = open_model(["a", "b", "c"]).stream("x", on_token=lambda chunk: told.append(chunk.text))
@@ -65,7 +65,6 @@ def test_what_was_read_before_is_not_told_again(open_model: Opener) -> None:
     assert told == ["a", "b", "c"]
 
 
-@newest
 def test_stop_strings_are_held_back_from_it_too(open_model: Opener) -> None:
     told: list[str] = []
     model = open_model(["one", " <e", "nd> ", "two"])
@@ -77,8 +76,8 @@ class OwnError(Exception):
     """What no library raises."""
 
 
+@pytest.mark.hazard("A6")
 @pytest.mark.parametrize("way", WAYS)
-@newest
 def test_an_exception_ends_the_run_and_is_raised(open_model: Opener, record: Path, way: str) -> None:
     raised = OwnError("mine")
     told = []
@@ -97,7 +96,6 @@ def test_an_exception_ends_the_run_and_is_raised(open_model: Opener, record: Pat
     assert [end["end"] for end in calls(record, "run_end")] == ["aborted", "played"]
 
 
-@newest
 def test_after_the_exception(open_model: Opener) -> None:
     def on_token(_: Chunk) -> None:
         raise OwnError
@@ -122,7 +120,6 @@ CALLS: dict[str, Callable[[Any], object]] = {
 }
 
 
-@newest
 @pytest.mark.parametrize("call", CALLS)
 def test_calls_from_inside_are_refused(open_model: Opener, record: Path, call: str) -> None:
     errors: list[BusyError] = []
@@ -141,7 +138,6 @@ def test_calls_from_inside_are_refused(open_model: Opener, record: Path, call: s
     assert model.generate("x").text == "ab"
 
 
-@newest
 def test_a_call_from_inside_ends_the_run_where_it_is_not_caught(open_model: Opener) -> None:
     model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
     with pytest.raises(BusyError):
@@ -149,7 +145,6 @@ def test_a_call_from_inside_ends_the_run_where_it_is_not_caught(open_model: Open
     assert model.generate("x").text == "fine"
 
 
-@newest
 def test_other_models_and_streams_may_be_used_inside(open_model: Opener) -> None:
     other = open_model(["other"])
     told: list[str] = []
@@ -164,7 +159,6 @@ def test_other_models_and_streams_may_be_used_inside(open_model: Opener) -> None
     assert set(told) == {"other"}
 
 
-@newest
 def test_closing_from_inside(open_model: Opener, record: Path) -> None:
     model = open_model({"runs": [ENDLESS]})
     with pytest.raises(ClosedError):
@@ -183,10 +177,8 @@ def test_of_a_batch(open_model: Opener, generation: str) -> None:
     streams = model.stream_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text.upper()))
     assert [chunk.text for chunk in streams[1]] == ["c"]
     assert told[3:] == ["C"]
-    assert (
-        asyncio.run(model.agenerate_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text)))[0].text
-        == "ab"
-    )
+    answering = aio(model).generate_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text))
+    assert asyncio.run(answering)[0].text == "ab"
 
 
 @pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
@@ -198,7 +190,7 @@ def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
     with pytest.raises(OwnError, match="a"):
         model.generate_batch(["x", "y"], on_token=on_token)
     with pytest.raises(OwnError, match="a"):
-        asyncio.run(model.agenerate_batch(["x", "y"], on_token=on_token))
+        asyncio.run(aio(model).generate_batch(["x", "y"], on_token=on_token))
     assert model.generate_batch(["x", "y"])[1].text == "b" * 20
 
 
@@ -219,7 +211,6 @@ def test_of_steps(open_model: Opener, generation: str) -> None:
     assert model.generate("y").text == "b"
 
 
-@newest
 @pytest.mark.parametrize("bad", [5, "print", [print], object()])
 def test_only_callables(open_model: Opener, record: Path, bad: Any) -> None:
     with pytest.raises(InvalidTypeError, match="on_token"):

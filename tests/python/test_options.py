@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -19,7 +18,8 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
-from support import PATIENCE, SOON, began, newest
+from support import PATIENCE, began, newest
+from surface import aio
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -46,7 +46,7 @@ def test_the_c_api_has_no_seed(open_model: Opener, record: Path) -> None:
     for use in (
         lambda: model.generate("x", seed=1),
         lambda: model.stream("x", seed=0),
-        lambda: asyncio.run(model.agenerate("x", seed=1)),
+        lambda: asyncio.run(aio(model).generate("x", seed=1)),
     ):
         with pytest.raises(UnsupportedFeatureError, match="seed needs the CPU runtime"):
             use()
@@ -89,13 +89,12 @@ def test_a_seed_gives_the_same_text_twice(cpu: RKLLM) -> None:
 
 
 def test_a_deadline_covers_the_waiting(open_model: Opener, record: Path) -> None:
-    model = open_model({"runs": [{"prefill_ms": 500, "steps": ["a"]}]})
+    model = open_model({"runs": [{"prefill_ms": 1000, "steps": ["a"]}]})
     first = model.stream("x")
     began(record)
-    begin = time.monotonic()
     with pytest.raises(GenerationTimeout) as caught:
         model.generate("y", timeout=0.1)
-    assert 0.1 <= time.monotonic() - begin < 0.4 + SOON
+    assert not calls(record, "run_end")
     assert caught.value.partial is not None
     assert caught.value.partial.token_ids == []
     assert first.result().text == "a"
@@ -111,20 +110,19 @@ MEASURES: dict[str, Callable[[RKLLM], object]] = {
     "embed": lambda model: model.embed("x", timeout=0.1),
     "score": lambda model: model.score(Tokens([1]), Tokens([2]), timeout=0.1),
     "steps": lambda model: next(model.steps("x", timeout=0.1)),
-    "alogits": lambda model: asyncio.run(model.alogits("x", timeout=0.1)),
-    "aembed": lambda model: asyncio.run(model.aembed(["x", "y"], timeout=0.1)),
-    "agenerate": lambda model: asyncio.run(model.agenerate("x", timeout=0.1)),
+    "alogits": lambda model: asyncio.run(aio(model).logits("x", timeout=0.1)),
+    "aembed": lambda model: asyncio.run(aio(model).embed(["x", "y"], timeout=0.1)),
+    "agenerate": lambda model: asyncio.run(aio(model).generate("x", timeout=0.1)),
 }
 
 
 @newest
 @pytest.mark.parametrize("call", MEASURES)
-def test_a_deadline_covers_the_prompt(open_model: Opener, call: str) -> None:
+def test_a_deadline_covers_the_prompt(open_model: Opener, record: Path, call: str) -> None:
     model = open_model({"runs": [{"prefill_ms": 700, "steps": ["a"]}]})
-    begin = time.monotonic()
     with pytest.raises(GenerationTimeout, match=r"0\.1 s"):
         MEASURES[call](model)
-    assert time.monotonic() - begin < 0.6 + SOON
+    assert not calls(record, "run_end")
 
 
 @newest
@@ -133,7 +131,6 @@ def test_a_deadline_between_steps(open_model: Opener, record: Path) -> None:
     steps = model.steps("x", timeout=0.2)
     assert next(steps).text == "a"
     # The caller thinks for too long: others need not wait for him.
-    assert model._model.in_steps
     began(record, "rkllm_clear_kv_cache")
     with pytest.raises(GenerationTimeout):
         next(steps)
@@ -247,6 +244,7 @@ def test_bad_rows(open_model: Opener, record: Path, rows: Any) -> None:
     assert not calls(record, "rkllm_init")
 
 
+@pytest.mark.hazard("G6")
 @newest
 def test_rows_and_inputs_must_agree(open_model: Opener, record: Path) -> None:
     model = open_model(["a"], n_batch=2)

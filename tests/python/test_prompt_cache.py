@@ -22,6 +22,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, newest
+from surface import aio
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,7 +85,6 @@ def test_saved_loaded_released(open_model: Opener, record: Path, folder: Path) -
     assert len(calls(record, "rkllm_release_prompt_cache")) == 1
 
 
-@newest
 def test_what_the_side_file_says(open_model: Opener, folder: Path) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
@@ -95,12 +95,11 @@ def test_what_the_side_file_says(open_model: Opener, folder: Path) -> None:
     assert note["lora"] is None
 
 
-@newest
 def test_every_way_to_run_saves(open_model: Opener, folder: Path) -> None:
     model = open_model(["a", "b"])
 
     async def awaited(cache: Path) -> None:
-        await model.agenerate(PROMPT, save_prompt_cache=cache)
+        await aio(model).generate(PROMPT, save_prompt_cache=cache)
 
     ways: dict[str, Callable[[Path], object]] = {
         "generate": lambda cache: model.generate(PROMPT, save_prompt_cache=cache),
@@ -139,7 +138,6 @@ TEXTS = {
 }
 
 
-@newest
 @pytest.mark.parametrize("text", TEXTS)
 def test_a_side_file_that_is_none(open_model: Opener, record: Path, folder: Path, text: str) -> None:
     model = open_model(["a"])
@@ -150,7 +148,6 @@ def test_a_side_file_that_is_none(open_model: Opener, record: Path, folder: Path
     model.load_prompt_cache(cache, verify=False)
 
 
-@newest
 def test_a_side_file_of_a_later_format(open_model: Opener, folder: Path) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
@@ -170,7 +167,6 @@ def test_of_another_model(open_model: Opener, record: Path, folder: Path) -> Non
     second.load_prompt_cache(cache, verify=False)
 
 
-@newest
 def test_the_model_may_move(open_model: Opener, folder: Path, tmp_path: Path) -> None:
     first = open_model(["a"])
     cache = saved(first, folder / "c")
@@ -212,7 +208,6 @@ def test_truncated(open_model: Opener, record: Path, folder: Path, size: int) ->
     model.load_prompt_cache(cache)
 
 
-@newest
 def test_changed(open_model: Opener, record: Path, folder: Path) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
@@ -251,7 +246,6 @@ def test_missing_files_and_folders(open_model: Opener, record: Path, folder: Pat
     assert model.generate(PROMPT).text == "a"
 
 
-@newest
 @pytest.mark.parametrize("bad", [5, True, ["c"], "", "a\0b"])
 def test_bad_paths(open_model: Opener, record: Path, bad: Any) -> None:
     model = open_model(["a"])
@@ -263,7 +257,6 @@ def test_bad_paths(open_model: Opener, record: Path, bad: Any) -> None:
     assert not calls(record, "rkllm_run")
 
 
-@newest
 @pytest.mark.parametrize("bad", [1, None, "yes"])
 def test_verify_is_a_bool(open_model: Opener, folder: Path, bad: Any) -> None:
     model = open_model(["a"])
@@ -283,7 +276,6 @@ def test_a_cancelled_run_leaves_nothing_half_written(open_model: Opener, record:
     whole_or_not_at_all(model, folder)
 
 
-@newest
 def test_a_deadline_leaves_nothing_half_written(open_model: Opener, folder: Path) -> None:
     model = open_model({"runs": [{"steps": ["x"], "repeat": 100_000, "delay_ms": 2}, {"steps": ["fine"]}]})
     with pytest.raises(GenerationTimeout):
@@ -323,7 +315,6 @@ def test_a_library_that_writes_none(open_model: Opener, folder: Path, log: list[
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_a_library_that_writes_none_does_not_bless_an_old_one(open_model: Opener, folder: Path) -> None:
     first = open_model(["a"])
     cache = saved(first, folder / "c")
@@ -335,7 +326,6 @@ def test_a_library_that_writes_none_does_not_bless_an_old_one(open_model: Opener
         second.load_prompt_cache(cache)
 
 
-@newest
 @pytest.mark.parametrize("keywords", [{"stop": "b"}, {"max_new_tokens": 2}])
 def test_a_run_that_ends_early_saves_too(open_model: Opener, folder: Path, keywords: dict[str, Any]) -> None:
     # The answer is there before the library has come back: loading waits for it.
@@ -354,7 +344,6 @@ def test_a_run_of_fewer_tokens_than_at_init_saves_too(
     model.load_prompt_cache(folder / "c")
 
 
-@newest
 def test_a_failed_run_leaves_no_side_file(open_model: Opener, folder: Path) -> None:
     model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["a"], "return": -1}]})
     cache = saved(model, folder / "c")
@@ -365,7 +354,6 @@ def test_a_failed_run_leaves_no_side_file(open_model: Opener, folder: Path) -> N
     refused(model, cache)
 
 
-@newest
 def test_saving_over_an_old_one(open_model: Opener, folder: Path) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
@@ -390,7 +378,6 @@ def test_relative_paths_are_of_the_time_of_the_call(
     assert loads(record) == [str(folder / "c")]
 
 
-@newest
 def test_a_folder_that_goes_away(open_model: Opener, record: Path, folder: Path) -> None:
     model = open_model({"runs": [{"prefill_ms": 200, "steps": ["a"]}, {"steps": ["fine"]}]})
     stream = model.stream(PROMPT, save_prompt_cache=folder / "c")
@@ -401,7 +388,6 @@ def test_a_folder_that_goes_away(open_model: Opener, record: Path, folder: Path)
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_a_side_file_that_cannot_be_written(open_model: Opener, folder: Path) -> None:
     model = open_model(["a"])
     side_file(folder / "c").mkdir()

@@ -19,6 +19,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, SOON, began, in_thread, newest, wait_until
+from surface import aio
 
 SINCE_1_2_0 = GENERATIONS[1:]
 SINCE_1_2_1 = GENERATIONS[2:]
@@ -275,12 +276,11 @@ def test_deadlines(open_model, record, kind):
 
 @kinds
 @newest
-def test_a_deadline_over_the_prompt(open_model, kind):
-    model = open_model(script(kind, prefill_ms=800))
-    begin = time.monotonic()
+def test_a_deadline_over_the_prompt(open_model, record, kind):
+    model = open_model(script(kind, prefill_ms=1000))
     with pytest.raises(GenerationTimeout):
         list(stream(model, kind, timeout=0.1))
-    assert time.monotonic() - begin < 0.7
+    assert not calls(record, "run_end")
     assert model.generate("y").text == "fine"
 
 
@@ -290,14 +290,14 @@ def test_for_event_loops(open_model, record, kind):
     model = open_model({"runs": [run_of(kind), run_of(kind, PARTS * 1000, delay_ms=5), {"steps": ["fine"]}]})
 
     async def main():
-        call = getattr(model, f"a{kind}")
+        call = getattr(aio(model), f"{kind}")
         assert (await call("x")).tolist() == WHOLE
         task = asyncio.ensure_future(call("y"))
         await asyncio.to_thread(began, record, count=2)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await model.agenerate("z")
+        return await aio(model).generate("z")
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)).text == "fine"
     assert [line["end"] for line in calls(record, "run_end")] == ["played", "aborted", "played"]

@@ -218,6 +218,7 @@ def test_sounds_in_each_row_of_a_batch(open_model, record, generation):
 
 
 # The stride is the size of the struct, which is all that 1.3.0 and 1.3.1 differ in.
+@pytest.mark.hazard("V1")
 @pytest.mark.parametrize("generation", LAYOUTS[2:])
 def test_each_row_of_a_batch(open_model, record, generation):
     script = {"runs": [{"steps": ["a"], "read_embed": [0, 0, 8, 12]}]}

@@ -12,6 +12,7 @@ import pytest
 from fakes import GENERATIONS, calls
 from rkllm_rs import BusyError, GenerationTimeout, InvalidArgumentError, Tokens
 from support import PATIENCE, SOON, began, in_thread
+from surface import aio
 
 SINCE_1_2_1 = GENERATIONS[2:]
 
@@ -48,7 +49,6 @@ def by_another_thread(steps):
     in_thread(steps.close)()
 
 
-@since_1_2_1
 @pytest.mark.parametrize("end", [by_close, by_leaving, by_an_exception, by_another_thread])
 def test_ended_by_the_caller(open_model, record, end):
     model = open_model(two_then_fine())
@@ -73,7 +73,6 @@ def test_ended_by_the_caller(open_model, record, end):
     assert calls(record, "rkllm_run")[2]["paused"] is False
 
 
-@since_1_2_1
 def test_ended_by_nobody_wanting_them(open_model, record):
     model = open_model(two_then_fine())
     steps = model.steps("x")
@@ -86,7 +85,6 @@ def test_ended_by_nobody_wanting_them(open_model, record):
     assert [run["paused"] for run in calls(record, "rkllm_run")] == [False, False]
 
 
-@newest
 def test_steps_that_nobody_began(open_model, record):
     model = open_model(ENDLESS)
     steps = model.steps("x")
@@ -112,7 +110,6 @@ def test_ended_by_the_limit(open_model, record, generation):
     assert model.generate("y", max_new_tokens=1).text == "x"
 
 
-@since_1_2_1
 def test_ended_by_a_stop_string(open_model, record):
     runs = [{"steps": [text]} for text in ("a", " ST", "O", "P!", "fine")]
     model = open_model({"runs": runs})
@@ -126,7 +123,6 @@ def test_ended_by_a_stop_string(open_model, record):
     assert model.generate("y").text == "fine"
 
 
-@since_1_2_1
 def test_what_a_stop_string_held_back_is_given_at_the_end(open_model):
     model = open_model({"runs": [{"steps": ["a"]}, {"steps": [" ST"]}, {}]})
     steps = model.steps("x", stop="STOP")
@@ -134,7 +130,6 @@ def test_what_a_stop_string_held_back_is_given_at_the_end(open_model):
     assert (steps.result().text, steps.result().token_ids) == ("a ST", [1, 1])
 
 
-@since_1_2_1
 def test_ended_by_a_deadline_in_the_middle(open_model, record):
     model = open_model(two_then_fine())
     steps = model.steps("x", timeout=0.3)
@@ -152,19 +147,17 @@ def test_ended_by_a_deadline_in_the_middle(open_model, record):
     assert model.generate("z").text == "fine"
 
 
-@since_1_2_1
-def test_ended_by_a_deadline_while_computing(open_model):
-    model = open_model(two_then_fine(prefill_ms=600))
-    steps = model.steps("x", timeout=0.2)
+def test_ended_by_a_deadline_while_computing(open_model, record):
+    model = open_model(two_then_fine(prefill_ms=1500))
+    steps = model.steps("x", timeout=0.6)
     next(steps)
-    begin = time.monotonic()
     with pytest.raises(GenerationTimeout):
         next(steps)
-    assert time.monotonic() - begin < 0.5
+    # The second step is still being computed.
+    assert len(calls(record, "run_end")) == 1
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_closed_from_another_thread_while_computing(open_model, record):
     model = open_model(two_then_fine(prefill_ms=400))
     steps = model.steps("x")
@@ -177,7 +170,6 @@ def test_closed_from_another_thread_while_computing(open_model, record):
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_one_reader_at_a_time(open_model, record):
     model = open_model(two_then_fine(prefill_ms=300))
     steps = model.steps("x")
@@ -191,7 +183,6 @@ def test_one_reader_at_a_time(open_model, record):
     steps.close()
 
 
-@since_1_2_1
 def test_characters_that_are_not_whole_yet(open_model, record):
     parts = [[0xE2], [0x82], [0xAC]]
     runs = [{"steps": [{"bytes": part, "id": 40 + at}]} for at, part in enumerate(parts)]
@@ -202,7 +193,6 @@ def test_characters_that_are_not_whole_yet(open_model, record):
     assert steps.result().text == "€!"
 
 
-@since_1_2_1
 def test_on_token(open_model, record):
     model = open_model(two_then_fine())
     told = []
@@ -239,7 +229,6 @@ say("answer", llm.generate("2").text)
 """
 
 
-@since_1_2_1
 @pytest.mark.parametrize("given", ["next(steps)", "steps.send('y')", "list(steps)"])
 def test_interrupted_while_computing(child, library, make_model, record, given):
     model = make_model(two_then_fine(prefill_ms=2000))
@@ -253,7 +242,6 @@ def test_interrupted_while_computing(child, library, make_model, record, given):
     assert running.end()[0] == 0
 
 
-@newest
 def test_interrupted_between_two_tokens(child, library, make_model, record):
     model = make_model(two_then_fine())
     code = STEPPING.format(count=1, work="time.sleep(60)", then="next(steps).text, steps.close()")
@@ -271,7 +259,6 @@ async def joined(steps) -> str:
     return "".join([step.text async for step in steps])
 
 
-@since_1_2_1
 def test_in_an_event_loop(open_model, record):
     model = open_model(two_then_fine())
 
@@ -281,14 +268,14 @@ def test_in_an_event_loop(open_model, record):
             await steps.asend("y")
         async for step in steps:
             if step.text == "a":
-                assert await model.akv_cache_size() == [8]
-                await model.aclear_kv_cache(ranges=[(0, 2)])
+                assert await aio(model).kv_cache_size() == [8]
+                await aio(model).clear_kv_cache(ranges=[(0, 2)])
                 continue
             assert step.text == "b"
             assert (await steps.asend(Tokens([7, 8]))).text == "fine"
             break
         steps.close()
-        return steps.result().text, await model.agenerate("z")
+        return steps.result().text, await aio(model).generate("z")
 
     text, answer = asyncio.run(asyncio.wait_for(main(), PATIENCE))
     assert (text, answer.text) == ("abfine", "fine")
@@ -296,12 +283,11 @@ def test_in_an_event_loop(open_model, record):
     assert [one.get("token_input", {}).get("input_ids") for one in given] == [None, [1], [7, 8], None]
 
 
-@since_1_2_1
 def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
     model = open_model({"runs": [{"steps": ["x"]}] * 3 + [{"steps": ["fine"]}]})
 
     async def other():
-        return (await model.agenerate("other")).text
+        return (await aio(model).generate("other")).text
 
     async def main():
         steps = model.steps("x")
@@ -310,7 +296,7 @@ def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
         async for _step in steps:
             waiting = waiting or asyncio.ensure_future(other())
             with pytest.raises(BusyError, match="steps"):
-                await model.agenerate("mine")
+                await aio(model).generate("mine")
             with pytest.raises(BusyError, match="steps"):
                 model.stream_logits("mine")
             count += 1
@@ -324,7 +310,6 @@ def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == "fine"
 
 
-@newest
 def test_steps_made_outside_of_the_loop(open_model):
     model = open_model(ENDLESS)
     steps = model.steps("x")
@@ -335,12 +320,11 @@ def test_steps_made_outside_of_the_loop(open_model):
                 model.stream("mine")
             break
         steps.close()
-        return (await model.agenerate("y")).text
+        return (await aio(model).generate("y")).text
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == "x"
 
 
-@since_1_2_1
 def test_a_task_that_is_cancelled(open_model, record):
     model = open_model(two_then_fine(prefill_ms=300))
 
@@ -355,13 +339,12 @@ def test_a_task_that_is_cancelled(open_model, record):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        return await model.agenerate("y")
+        return await aio(model).generate("y")
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)).text == "fine"
     assert [run["paused"] for run in calls(record, "rkllm_run")] == [False, True, False]
 
 
-@newest
 def test_the_loop_goes_on_meanwhile(open_model):
     model = open_model(two_then_fine(prefill_ms=400))
 

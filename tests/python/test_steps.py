@@ -85,7 +85,6 @@ def test_releases_that_cannot_pause(open_model, record, generation):
     assert model.generate("x").text == "a"
 
 
-@since_1_2_1
 def test_send_takes_the_place_of_the_token(open_model, record):
     model = open_model({**ENDLESS, "runs": [{"steps": ["x"], "read_embed": 6}]})
     with model.steps("start") as steps:
@@ -100,7 +99,6 @@ def test_send_takes_the_place_of_the_token(open_model, record):
     assert [read["embed"]["sum"] for read in calls(record, "embeddings") if "embed" in read] == [21]
 
 
-@since_1_2_1
 def test_nothing_can_be_sent_before_the_first_token(open_model, record):
     with open_model(script("a", "b")).steps("x") as steps:
         for given in (Tokens([1]), "y"):
@@ -113,7 +111,6 @@ def test_nothing_can_be_sent_before_the_first_token(open_model, record):
         assert next(steps).text == "b"
 
 
-@newest
 def test_what_cannot_be_sent(open_model, record):
     model = open_model({**ENDLESS, "logits": {"width": 7}}, max_context_len=32)
     model.logits("x")
@@ -147,7 +144,6 @@ def test_what_cannot_be_sent_to_a_release(open_model, record):
     assert len(runs(record)) == 2
 
 
-@since_1_2_1
 def test_the_cache_between_steps(open_model, record):
     model = open_model(script("a", "b", "c"))
     with model.steps("x") as steps:
@@ -166,7 +162,6 @@ def test_the_cache_between_steps(open_model, record):
     assert model.generate("y").text == "fine"
 
 
-@since_1_2_1
 @pytest.mark.parametrize(
     ("ranges", "word"),
     [
@@ -190,7 +185,6 @@ def test_ranges_that_cannot_be(open_model, record, ranges, word):
         assert next(steps).text == "b"
 
 
-@newest
 @pytest.mark.parametrize(
     "ranges", [5, "ab", [5], [(1,)], [(1, 2, 3)], [("a", "b")], [(0.0, 1.0)], (0, 3)], ids=repr
 )
@@ -206,7 +200,6 @@ def test_what_is_no_range(open_model, record, ranges):
         assert not calls(record, "rkllm_clear_kv_cache")
 
 
-@newest
 def test_ranges_after_the_end(open_model, record):
     model = open_model(ENDLESS)
     for _ in range(20):
@@ -219,7 +212,6 @@ def test_ranges_after_the_end(open_model, record):
     assert [(call["start_pos"], call["paused"]) for call in cleared] == [(None, True)] * 20
 
 
-@since_1_2_1
 def test_ranges_without_a_pause(open_model, record):
     model = open_model(script("a"))
     steps = model.steps("x")
@@ -240,7 +232,6 @@ def test_ranges_of_older_releases(open_model, record):
     assert not calls(record, "rkllm_clear_kv_cache")
 
 
-@since_1_2_1
 def test_clearing_the_whole_cache_ends_them(open_model, record):
     model = open_model({**ENDLESS, "runs": [{"steps": ["a"]}, {"steps": ["fine"]}]})
     steps = model.steps("x")
@@ -252,7 +243,6 @@ def test_clearing_the_whole_cache_ends_them(open_model, record):
     assert [run["paused"] for run in runs(record)] == [False, False]
 
 
-@since_1_2_1
 def test_runs_from_the_middle_would_wait_for_themselves(open_model, record):
     model = open_model(ENDLESS)
     with model.steps("x") as steps:
@@ -273,7 +263,6 @@ def test_runs_from_the_middle_would_wait_for_themselves(open_model, record):
     assert model.generate("y").text == "x"
 
 
-@since_1_2_1
 def test_other_threads_wait_in_their_order(open_model, record):
     model = open_model({**ENDLESS, "runs": [*ENDLESS["runs"] * 3, {"steps": ["1"]}, {"steps": ["2"]}]})
     steps = model.steps("x")
@@ -292,7 +281,6 @@ def test_other_threads_wait_in_their_order(open_model, record):
     assert [run["paused"] for run in runs(record)[3:]] == [False] * 3
 
 
-@newest
 def test_steps_wait_for_steps(open_model, record):
     model = open_model({**ENDLESS, "runs": [*ENDLESS["runs"] * 2, {"steps": ["other"]}, {}]})
     steps = model.steps("x")
@@ -303,7 +291,6 @@ def test_steps_wait_for_steps(open_model, record):
     assert other() == ["other"]
 
 
-@newest
 def test_who_takes_the_tokens_is_who_must_not_wait(open_model):
     # Made here and taken there: a run from the midst of it would wait for ever.
     model = open_model(ENDLESS)
@@ -348,7 +335,6 @@ def test_settings_go_along(tmp_path, open_model, record, generation, word):
         assert run["infer"]["keep_history"] == 0
 
 
-@newest
 def test_keywords_that_steps_do_not_have(open_model):
     model = open_model(["a"])
     with pytest.raises(TypeError, match="keep_history"):
@@ -357,7 +343,6 @@ def test_keywords_that_steps_do_not_have(open_model):
         batch.steps("x")
 
 
-@newest
 def test_a_model_that_is_closed_in_the_middle(open_model, record):
     model = open_model(ENDLESS)
     steps = model.steps("x")
@@ -369,7 +354,6 @@ def test_a_model_that_is_closed_in_the_middle(open_model, record):
     wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")
 
 
-@newest
 def test_a_model_that_is_closed_before(open_model):
     model = open_model(ENDLESS)
     steps = model.steps("x")
@@ -378,7 +362,6 @@ def test_a_model_that_is_closed_before(open_model):
         next(steps)
 
 
-@since_1_2_1
 def test_the_library_does_not_know_how_to_go_on(open_model, record):
     model = open_model({"runs": [{"steps": ["a"]}, {"return": -3}, {"steps": ["fine"]}]})
     steps = model.steps("x")
@@ -392,7 +375,6 @@ def test_the_library_does_not_know_how_to_go_on(open_model, record):
     assert [run["paused"] for run in runs(record)] == [False, True, False]
 
 
-@newest
 def test_waiting_is_seen_from_the_record(open_model, record):
     # The pause is over when next() returns: what is asked then meets it so.
     model = open_model(ENDLESS)

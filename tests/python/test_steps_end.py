@@ -9,6 +9,7 @@ import pytest
 
 from fakes import GENERATIONS, calls
 from support import SLOW, newest
+from surface import aio
 
 #: What the library would make of a run that is begun after the answer's end.
 EXTRA = {"steps": ["EXTRA"]}
@@ -69,7 +70,7 @@ def test_a_step_is_there_when_the_library_has_paused(open_model, record):
         for count in range(1, 4):
             await anext(steps)
             assert len(calls(record, "run_end")) == count
-            assert await model.akv_cache_size() == [8]
+            assert await aio(model).kv_cache_size() == [8]
         going = False
         await ticking
         assert longest < late / 1000 / 2

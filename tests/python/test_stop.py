@@ -9,7 +9,8 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import GenerationTimeout, InvalidArgumentError, InvalidTypeError, Tokens
-from support import began, newest
+from support import began
+from surface import aio, nothing_to_read
 
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 #: Tokens without text, until an abort ends them.
@@ -111,7 +112,7 @@ def test_what_is_held_back_is_given_as_soon_as_it_is_harmless(open_model):
     stream = open_model({"runs": [{"steps": steps}]}).stream("x", stop="STOP")
     assert [(next(stream).text, next(stream).text)] == [("a", "STx")]
     # The S that came since is held; nothing else is there to read.
-    assert stream._poll() is None
+    assert nothing_to_read(stream)
     stream.cancel()
     assert stream.result().token_ids[:4] == [1, 2, 3, 9]
 
@@ -183,7 +184,6 @@ def test_a_library_that_goes_on(open_model):
     assert model.generate("y").text == "fine"
 
 
-@newest
 def test_all_ways_to_read_give_the_same(open_model):
     pieces = ["one ", "S", "T", "x", " ST", "O", "P", "!"]
     model = open_model({"runs": [{"steps": pieces}]})
@@ -199,13 +199,12 @@ def test_all_ways_to_read_give_the_same(open_model):
     async def main():
         stream = model.stream("x", stop=["STOP"])
         got = [(chunk.text, chunk.token_id) async for chunk in stream]
-        return got, await model.agenerate("x", stop=["STOP"])
+        return got, await aio(model).generate("x", stop=["STOP"])
 
     got, whole = asyncio.run(main())
     assert (got, whole.text, whole.token_ids) == (expected, answer.text, ids)
 
 
-@newest
 def test_one_string_or_several(open_model):
     model = open_model(["a", "b", "c", "d"])
     for stop in ("c", ["c"], ("x", "c"), {"c"}, iter(["d", "c"]), ["c", "c"]):
@@ -217,7 +216,6 @@ def test_one_string_or_several(open_model):
     assert model.generate("x", stop=[f"{number}!" for number in range(256)]).text == "abcd"
 
 
-@newest
 @pytest.mark.parametrize(
     "stop", ["", ["a", ""], ["a"] * 257, ["a" * 65_537], "a\ud800"], ids=lambda s: f"{len(s)}"
 )
@@ -230,7 +228,6 @@ def test_strings_that_cannot_be_meant(open_model, record, stop):
     assert not calls(record, "rkllm_run")
 
 
-@newest
 @pytest.mark.parametrize("stop", [5, b"a", [5], [b"a"], [None], True], ids=repr)
 def test_what_is_no_string(open_model, stop):
     model = open_model(["a"])

@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import itertools
 import threading
-import time
 
 import pytest
 
 from fakes import calls
 from rkllm_rs import GenerationError, Tokens
-from support import SOON, began, in_thread, newest, wait_until
+from support import SOON, began, in_thread, wait_until
 
 #: Enough tokens that no test comes to their end.
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
@@ -64,19 +63,17 @@ def test_result_after_a_part(open_model):
     assert stream.result().token_ids == [1, 2, 3, 4]
 
 
-def test_stream_returns_at_once(open_model):
-    model = open_model({"runs": [{"prefill_ms": 300, "steps": ["a"]}]})
-    begin = time.monotonic()
+def test_stream_returns_at_once(open_model, record):
+    model = open_model({"runs": [{"prefill_ms": 1000, "steps": ["a"]}]})
     stream = model.stream("x")
-    assert time.monotonic() - begin < 0.25
+    assert not calls(record, "run_end")
     assert stream.result().text == "a"
 
 
-def test_chunks_come_as_they_are_made(open_model):
+def test_chunks_come_as_they_are_made(open_model, record):
     stream = open_model({"runs": [{"steps": ["a", {"text": "b", "delay_ms": 1500}]}]}).stream("x")
-    begin = time.monotonic()
     assert next(stream).text == "a"
-    assert time.monotonic() - begin < SOON
+    assert not calls(record, "run_end")
 
 
 def test_cancel(open_model):
@@ -91,13 +88,12 @@ def test_cancel(open_model):
 
 
 def test_cancel_before_the_first_token(open_model, record):
-    model = open_model({"runs": [{"prefill_ms": 300, **ENDLESS}, {"steps": ["fine"]}]})
+    model = open_model({"runs": [{"prefill_ms": 1000, **ENDLESS}, {"steps": ["fine"]}]})
     stream = model.stream("x")
     began(record)
     stream.cancel()
-    begin = time.monotonic()
     assert list(stream) == []
-    assert time.monotonic() - begin < 0.25
+    assert not calls(record, "run_end")
     assert stream.result().finish_reason == "cancelled"
     assert model.generate("y").text == "fine"
 
@@ -122,6 +118,7 @@ def test_cancel_of_a_run_that_waits(open_model, record):
     assert prompts == ["1", "3"]
 
 
+@pytest.mark.hazard("A3")
 @pytest.mark.parametrize("leave", ["break", "drop", "cancel"])
 def test_the_next_answer_is_clean(open_model, record, leave):
     # The library goes on for a while after the abort (hazard A3).
@@ -235,6 +232,7 @@ def test_two_threads_generate(open_model):
         assert result() == [f"{name}{number}" for number in range(20)]
 
 
+@pytest.mark.hazard("A3")
 def test_late_calls_are_dropped(open_model, record):
     runs = [{"steps": ["a"], "late": ["late"] * 3, "late_ms": 30}, {"steps": ["b", "c"], "delay_ms": 40}]
     model = open_model({"runs": runs, "record_tokens": True})
@@ -259,7 +257,7 @@ def test_two_threads_wait_for_one_stream(open_model):
     assert [result().text for result in waiting] == ["a"] * 3
 
 
-@newest
+@pytest.mark.hazard("A8")
 def test_other_threads_run_while_one_waits(open_model):
     stream = open_model({"runs": [{"prefill_ms": 1500, "steps": ["a"]}]}).stream("x")
     done = threading.Event()
@@ -269,7 +267,6 @@ def test_other_threads_run_while_one_waits(open_model):
     assert waiting().text == "a"
 
 
-@newest
 def test_an_error_comes_behind_the_tokens(open_model):
     stream = open_model({"runs": [{"steps": ["a", "b"], "error": True}]}).stream("x")
     assert [next(stream).text, next(stream).text] == ["a", "b"]
@@ -280,14 +277,12 @@ def test_an_error_comes_behind_the_tokens(open_model):
         stream.result()
 
 
-@newest
 def test_repr_tells_how_far_it_is(open_model):
     stream = open_model(["a", "b"]).stream(Tokens([1]))
     stream.result()
     assert "2 tokens" in repr(stream)
 
 
-@newest
 def test_a_stream_takes_weak_references(open_model):
     import weakref
 

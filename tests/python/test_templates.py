@@ -102,7 +102,6 @@ def test_ours_is_that_of_the_time_of_the_call(open_model: Opener, record: Path, 
     assert prompts(record) == ["1:x", "1:y", "2:z"]
 
 
-@newest
 def test_the_librarys_is_set_in_turn(open_model: Opener, record: Path) -> None:
     model = open_model({"runs": [{"prefill_ms": 100, "steps": ["a"]}]})
     stream = model.stream("x")
@@ -113,7 +112,6 @@ def test_the_librarys_is_set_in_turn(open_model: Opener, record: Path) -> None:
     assert stream.result().text == "a"
 
 
-@newest
 @pytest.mark.parametrize("name", ["system_prompt", "prompt_prefix", "prompt_postfix"])
 @pytest.mark.parametrize("bad", ["a\0b", "a\ud800", 5, None, b"x"])
 def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> None:
@@ -138,7 +136,6 @@ BAD: list[tuple[Any, type[RkllmError]]] = [
 ]
 
 
-@newest
 @pytest.mark.parametrize(("template", "kind"), BAD, ids=repr)
 def test_bad_templates(open_model: Opener, record: Path, template: Any, kind: type[RkllmError]) -> None:
     with pytest.raises(kind, match="template") as caught:
@@ -175,7 +172,6 @@ def test_what_needs_the_models_own(open_model: Opener, record: Path, generation:
     assert model.generate("x", thinking=False).text == "a"
 
 
-@newest
 def test_a_library_that_refuses(open_model: Opener, record: Path) -> None:
     log = [["stderr", "E rkllm: no chat template"]]
     model = open_model({"set_chat_template": {"return": -1, "log": log}, "runs": [{"steps": ["a"]}]})
@@ -187,7 +183,6 @@ def test_a_library_that_refuses(open_model: Opener, record: Path) -> None:
     model.set_function_tools(TOOLS)
 
 
-@newest
 def test_a_library_that_refuses_at_opening(open_model: Opener, record: Path) -> None:
     log = [["stderr", "E rkllm: no chat template"]]
     with pytest.raises(RkllmError, match="rkllm_set_chat_template") as caught:

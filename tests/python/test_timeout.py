@@ -27,17 +27,17 @@ def test_over_the_tokens(open_model):
     assert model.generate("y").text == "fine"
 
 
-def test_over_the_prompt(open_model):
+@pytest.mark.hazard("A2")
+def test_over_the_prompt(open_model, record):
     # The library's prefill cannot be interrupted: control comes back, the model waits (hazard A2).
-    model = open_model({"runs": [{"prefill_ms": 800, **ENDLESS}, {"steps": ["fine"]}]})
-    begin = time.monotonic()
+    model = open_model({"runs": [{"prefill_ms": 1000, **ENDLESS}, {"steps": ["fine"]}]})
     with pytest.raises(GenerationTimeout) as caught:
         model.generate("x", timeout=0.1)
-    assert time.monotonic() - begin < 0.7
+    assert not calls(record, "run_end")
     assert caught.value.partial.text == ""
     assert caught.value.partial.token_ids == []
     assert model.generate("y").text == "fine"
-    assert time.monotonic() - begin >= 0.8
+    assert len(calls(record, "run_end")) == 2
 
 
 def test_over_the_waiting(open_model, record):
@@ -53,14 +53,13 @@ def test_over_the_waiting(open_model, record):
     assert [run["input"]["prompt_input"] for run in calls(record, "rkllm_run")] == ["1", "3"]
 
 
-def test_a_library_that_ignores_the_abort(open_model):
+def test_a_library_that_ignores_the_abort(open_model, record):
     model = open_model({"runs": [{**ENDLESS, "ignore_abort_ms": 1500}, {"steps": ["fine"]}]})
-    begin = time.monotonic()
     with pytest.raises(GenerationTimeout):
         model.generate("x", timeout=0.1)
-    assert time.monotonic() - begin < 0.1 + SOON
+    assert not calls(record, "run_end")
     assert model.generate("y").text == "fine"
-    assert time.monotonic() - begin >= 1.5
+    assert [end["end"] for end in calls(record, "run_end")] == ["aborted", "played"]
 
 
 def test_an_unread_stream_stops_too(open_model, record):

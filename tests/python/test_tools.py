@@ -17,6 +17,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import newest
+from surface import aio
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -64,12 +65,11 @@ def test_text(open_model: Opener, record: Path, generation: str) -> None:
     assert (call["tools"], call["system_prompt"], call["tool_response_str"]) == (text, "", "tool_response")
 
 
-@newest
 def test_a_tuple_and_another_time(open_model: Opener, record: Path) -> None:
     model = open_model(["a"])
     model.set_function_tools((WEATHER,))
     model.set_function_tools([{"name": "f"}])
-    asyncio.run(model.aset_function_tools([{"name": "g"}], tool_response_str="t"))
+    asyncio.run(aio(model).set_function_tools([{"name": "g"}], tool_response_str="t"))
     assert [json.loads(call["tools"]) for call in given(record)] == [
         [WEATHER],
         [{"name": "f"}],
@@ -106,7 +106,6 @@ BAD: dict[str, tuple[Any, type[RkllmError]]] = {
 }
 
 
-@newest
 @pytest.mark.parametrize("case", BAD)
 def test_bad_tools(open_model: Opener, record: Path, case: str) -> None:
     tools, kind = BAD[case]
@@ -115,12 +114,11 @@ def test_bad_tools(open_model: Opener, record: Path, case: str) -> None:
         model.set_function_tools(tools)
     assert caught.value.hint
     with pytest.raises(kind, match="tools"):
-        asyncio.run(model.aset_function_tools(tools))
+        asyncio.run(aio(model).set_function_tools(tools))
     assert not given(record)
     assert model.generate("x").text == "a"
 
 
-@newest
 @pytest.mark.parametrize("name", ["system_prompt", "tool_response_str"])
 @pytest.mark.parametrize("bad", ["a\0b", 5, None])
 def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> None:

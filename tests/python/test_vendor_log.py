@@ -85,6 +85,7 @@ ENDS = {"abort": ({"abort": True}, -signal.SIGABRT), "crash": ({"crash": True}, 
 ENDS["exit"] = ({"exit": 9}, 9)
 
 
+@pytest.mark.hazard("N5")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("when", ["init", "run"])
 def test_the_last_words_before_a_crash(library, make_model, end, when):
