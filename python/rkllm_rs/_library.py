@@ -24,7 +24,7 @@ def cpu_library() -> str | None:
 
 
 def options(
-    library: Path | None, backend: str, abi: str | None
+    library: Path | None, backend: str, abi: str | None, vendor_log: str | None = None
 ) -> tuple[str, Path | None, str | None, str, str | None]:
     """The arguments with which the native side searches, and which it checks.
 
@@ -32,10 +32,13 @@ def options(
         library: The library's file, or ``None`` for the usual search.
         backend: ``"auto"``, ``"npu"`` or ``"cpu"``.
         abi: The generation, or ``None``.
+        vendor_log: What is printed of the library's lines, or ``None`` to leave that as it is.
 
     Returns:
         Backend, library, generation, the package's folder, the CPU runtime's file.
     """
+    if vendor_log is not None:
+        _native.set_vendor_log(vendor_log)
     return backend, library, abi, PACKAGE, cpu_library()
 
 

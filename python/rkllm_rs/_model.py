@@ -65,6 +65,7 @@ class RKLLM(Awaiting):
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
         open_timeout: float | None = 60.0,
+        vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
     ) -> None:
         """Opens library and model (``rkllm_init``); returns when the model is loaded.
 
@@ -101,6 +102,12 @@ class RKLLM(Awaiting):
                 embedding layer; from 1.3.0. Called likewise.
             open_timeout: How many seconds to wait for a model that was closed and is still busy in the
                 library; ``None`` waits without limit.
+            vendor_log: What to print of the library's own lines: ``"warnings"`` (errors and warnings, to
+                stderr), ``"quiet"`` (nothing), ``"all"`` (everything, to stderr) or ``"direct"`` (leave the
+                library's output alone). The choice is for the whole process, and the last one counts;
+                ``None`` leaves it as it is. At first it is that of ``RKLLM_RS_VENDOR_LOG``, or
+                ``"warnings"``. ``"direct"`` must be chosen before the first library is loaded. If the
+                logger ``rkllm_rs.vendor`` has a handler of its own, nothing is printed.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
@@ -112,7 +119,7 @@ class RKLLM(Awaiting):
             InvalidArgumentError: A value that can never be right (also a ``ValueError``).
             InvalidTypeError: A value of the wrong type (also a ``TypeError``).
         """
-        path, runtime, notes, fallback = _native.resolve(model, *options(library, backend, abi))
+        path, runtime, notes, fallback = _native.resolve(model, *options(library, backend, abi, vendor_log))
         if notes or fallback:
             _warn(notes, fallback)
         opening = _native.Model.open(
@@ -168,6 +175,7 @@ class RKLLM(Awaiting):
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
         open_timeout: float | None = 60.0,
+        vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
     ) -> Self:
         """Opens library and model for an event loop: ``llm = await RKLLM.aopen(...)``.
 
@@ -197,6 +205,7 @@ class RKLLM(Awaiting):
             tokenizer: As for the class.
             embedder: As for the class.
             open_timeout: As for the class.
+            vendor_log: As for the class.
 
         Returns:
             The model, open; for ``async with`` as well.
@@ -208,7 +217,7 @@ class RKLLM(Awaiting):
 
         from ._aio import done
 
-        arguments = options(library, backend, abi)
+        arguments = options(library, backend, abi, vendor_log)
         loop = asyncio.get_running_loop()
         # Files are read whole before they are loaded, which takes a moment.
         path, runtime, notes, fallback = await loop.run_in_executor(None, _native.resolve, model, *arguments)

@@ -1161,6 +1161,9 @@ def pool(
 ) -> FloatArray:
     """Makes one vector of each array of hidden states, one below the other; a single one as a vector."""
 
+def set_vendor_log(mode: str) -> None:
+    """Chooses what is printed of the library's lines, in the whole process."""
+
 def shut_down() -> bool:
     """Closes all models; true when the library has let go of them."""
 

@@ -9,11 +9,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 LOGGER = logging.getLogger("rkllm_rs.vendor")
-# The lines are on the terminal already: without a handler of the program's own, nothing prints them
-# a second time.
+# Without a handler of the program's own, nothing here prints what is on stderr already.
 LOGGER.addHandler(logging.NullHandler())
 
 LEVELS = {"E": logging.ERROR, "W": logging.WARNING, "I": logging.INFO, "D": logging.DEBUG}
+
+
+def taken() -> bool:
+    """Whether the program gave the logger a handler of its own, so that stderr need not get the lines."""
+    return any(not isinstance(handler, logging.NullHandler) for handler in LOGGER.handlers)
 
 
 def emit(lines: Sequence[tuple[str, str]]) -> None:

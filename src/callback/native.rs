@@ -102,7 +102,7 @@ impl NativeModel {
     ) -> Result<Self, Error> {
         let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
             .map_err(|_| Error::invalid("model", "the path holds a NUL byte"))?;
-        let mark = host::log_mark();
+        let opening = host::LogOfOpening::begin();
         // SAFETY: the runtime has established its library's generation from agreeing evidence, and
         // its defaults come from that library.
         let opened = unsafe {
@@ -115,10 +115,10 @@ impl NativeModel {
                 desk,
             )
         };
-        host::log_sync();
-        let lines = host::log_since(mark);
+        let lines = opening.lines();
         if opened.code != 0 || opened.handle.is_null() {
             let log = diagnose::reportable(&lines);
+            opening.leave_to_error();
             let kind = diagnose::classify(&log, ErrorKind::Model);
             return Err(Error::Init {
                 path: path.to_owned(),
@@ -127,6 +127,9 @@ impl NativeModel {
                 kind,
             });
         }
+        drop(opening);
+        // What was held back comes before whatever the program prints next.
+        host::log_sync();
         let mut model = Self {
             runtime: Arc::clone(runtime),
             handle: opened.handle,

@@ -22,7 +22,7 @@ mod steps;
 mod stream;
 mod vendor_log;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::time::Duration;
 
 use pyo3::prelude::*;
@@ -30,8 +30,8 @@ use pyo3::prelude::*;
 /// How long a wait goes on before signals are looked for: Ctrl-C is answered within this time.
 const STEP: Duration = Duration::from_millis(50);
 
-/// Set when the interpreter has begun to end.
-static ENDING: AtomicBool = AtomicBool::new(false);
+/// The thread on which the interpreter ends, once it has begun to; it need not be the process's first one.
+static ENDS_ON: AtomicI32 = AtomicI32::new(0);
 
 /// Runs `f` without holding the interpreter.
 ///
@@ -40,15 +40,26 @@ static ENDING: AtomicBool = AtomicBool::new(false);
 fn detach<T: Send>(py: Python<'_>, f: impl FnOnce() -> T + Send) -> T {
     py.detach(|| {
         let value = f();
-        while ENDING.load(Ordering::Acquire) && !on_main_thread() {
+        while ends_elsewhere() {
             std::thread::sleep(Duration::from_secs(3600));
         }
         value
     })
 }
 
-fn on_main_thread() -> bool {
-    rustix::thread::gettid() == rustix::process::getpid()
+fn this_thread() -> i32 {
+    rustix::thread::gettid().as_raw_nonzero().get()
+}
+
+fn ends_elsewhere() -> bool {
+    let thread = ENDS_ON.load(Ordering::Acquire);
+    thread != 0 && thread != this_thread()
+}
+
+/// The interpreter ends, on the calling thread. There is no second one after it: `PyO3` keeps objects of
+/// the first.
+fn interpreter_ends() {
+    ENDS_ON.store(this_thread(), Ordering::Release);
 }
 
 /// The native part of rkllm_rs.
@@ -81,11 +92,16 @@ mod native {
     use super::steps::Steps;
     #[pymodule_export]
     use super::stream::{TextStream, TokenStream};
+    #[pymodule_export]
+    use super::vendor_log::set_vendor_log;
 
     use pyo3::prelude::*;
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
+        if module.py().import("sys")?.getattr("__stderr__")?.is_none() {
+            crate::vendor_log::set_no_stderr();
+        }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyOSError;
@@ -249,6 +248,7 @@ impl Model {
         #[pyo3(from_py_with = input)] input: Input,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<TokenStream> {
+        super::vendor_log::look(py);
         let call = call(settings)?;
         Self::single(&call, py)?;
         let stream = self
@@ -266,6 +266,7 @@ impl Model {
         #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<TokenStream>> {
+        super::vendor_log::look(py);
         let mut call = call(settings)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let streams = self
@@ -286,6 +287,7 @@ impl Model {
         logits: bool,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<ArrayStream>> {
+        super::vendor_log::look(py);
         let mut call = call(settings)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let kind = if logits {
@@ -309,6 +311,7 @@ impl Model {
         #[pyo3(from_py_with = input)] input: Input,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Steps> {
+        super::vendor_log::look(py);
         let call = call(settings)?;
         Self::single(&call, py)?;
         let steps = self
@@ -537,6 +540,7 @@ pub(super) fn shut_down(py: Python<'_>) -> bool {
 /// `shut_down` for the end of the interpreter, from which no other thread comes back.
 #[pyfunction]
 pub(super) fn at_exit(py: Python<'_>) {
-    super::ENDING.store(true, Ordering::Release);
+    super::interpreter_ends();
     let _ = py.detach(crate::shut_down);
+    super::vendor_log::pass_on(py);
 }

@@ -168,8 +168,10 @@ fn load(
 ) -> PyResult<Py<Runtime>> {
     let py = backend.py();
     let options = options(backend, library, abi, package_dir, cpu_library)?;
+    super::vendor_log::look(py);
     let loaded = super::detach(py, || runtime::Runtime::load(&options));
     super::vendor_log::pass_on(py);
+    super::vendor_log::warn(py)?;
     object(py, &loaded.map_err(|error| raise(py, &error))?)
 }
 
@@ -299,10 +301,12 @@ pub(super) fn resolve(
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(backend, library, abi, package_dir, cpu_library)?;
+    super::vendor_log::look(py);
     let resolved = super::detach(py, || backend::resolve(&models, &options));
     super::vendor_log::pass_on(py);
+    let mut notes = crate::vendor_log::notices();
     let resolved = resolved.map_err(|error| raise(py, &error))?;
-    let notes = resolved.warnings.iter().map(ToString::to_string).collect();
+    notes.extend(resolved.warnings.iter().map(ToString::to_string));
     Ok((
         resolved.model,
         object(py, &resolved.runtime)?,

@@ -2,10 +2,14 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::vendor_log;
+use super::convert;
+use super::errors::raise;
+use crate::error::Error;
+use crate::vendor_log::{self, Mode};
 
 /// The number of the first line that has not been passed on.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -27,12 +31,10 @@ pub(super) fn pass_on(py: Python<'_>) {
 }
 
 fn emit(py: Python<'_>, from: u64) -> PyResult<()> {
-    let modules = py
-        .import("sys")?
-        .getattr("modules")?
-        .cast_into::<PyDict>()?;
-    if !modules.contains("logging")? {
-        NEXT.store(vendor_log::next_number(), Ordering::Relaxed);
+    if modules(py)?.get_item("logging")?.is_none() {
+        let next = vendor_log::next_number();
+        NEXT.store(next, Ordering::Relaxed);
+        vendor_log::passed_on(next, false);
         return Ok(());
     }
     let lines = super::detach(py, || vendor_log::lines(from));
@@ -50,7 +52,60 @@ fn emit(py: Python<'_>, from: u64) -> PyResult<()> {
         .iter()
         .map(|line| (line.level.letter(), line.text.as_str()))
         .collect();
+    vendor_log::passed_on(last.number + 1, true);
     py.import("rkllm_rs._vendor_log")?
         .call_method1("emit", (lines,))?;
+    Ok(())
+}
+
+fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let modules = py
+        .import(intern!(py, "sys"))?
+        .getattr(intern!(py, "modules"))?;
+    Ok(modules.cast_into::<PyDict>()?)
+}
+
+/// Looks whether the program's logger takes the lines, at the beginning of a call.
+pub(super) fn look(py: Python<'_>) {
+    if let Err(error) = look_for_handlers(py) {
+        error.write_unraisable(py, None);
+    }
+}
+
+fn look_for_handlers(py: Python<'_>) -> PyResult<()> {
+    if modules(py)?.get_item(intern!(py, "logging"))?.is_none() {
+        return Ok(());
+    }
+    let taken = py
+        .import(intern!(py, "rkllm_rs._vendor_log"))?
+        .call_method0(intern!(py, "taken"))?
+        .is_truthy()?;
+    vendor_log::set_taken(taken);
+    vendor_log::passed_on(NEXT.load(Ordering::Relaxed), true);
+    Ok(())
+}
+
+/// Chooses what is printed of the library's lines, in the whole process.
+#[pyfunction]
+pub(super) fn set_vendor_log(py: Python<'_>, mode: &Bound<'_, PyAny>) -> PyResult<()> {
+    let text = convert::text("vendor_log", mode)?;
+    let mode = text.parse::<Mode>().map_err(|names| {
+        let hint = format!("{}.", names[..1].to_uppercase() + &names[1..]);
+        let error = Error::invalid_with_hint("vendor_log", format!("{text:?} is unknown"), hint);
+        raise(py, &error)
+    })?;
+    vendor_log::set_mode(mode);
+    Ok(())
+}
+
+/// Warns of a choice that is unknown or cannot be obeyed, each once.
+pub(super) fn warn(py: Python<'_>) -> PyResult<()> {
+    for notice in vendor_log::notices() {
+        let category = py.import("rkllm_rs.errors")?.getattr("RkllmWarning")?;
+        let keywords = PyDict::new(py);
+        keywords.set_item("stacklevel", 3)?;
+        let warn = py.import("warnings")?.getattr("warn")?;
+        warn.call((notice, category), Some(&keywords))?;
+    }
     Ok(())
 }

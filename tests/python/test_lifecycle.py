@@ -291,9 +291,9 @@ def test_spawn(tmp_path, library, make_model):
 
 
 def test_the_library_may_print_at_its_end(library, make_model):
-    model = make_model({"runs": [{"steps": ["a"]}], "destroy": {"log": [["stderr", "I rkllm: bye"]]}})
+    model = make_model({"runs": [{"steps": ["a"]}], "destroy": {"log": [["stderr", "W rkllm: bye"]]}})
     done = program("llm = RKLLM(model, library=library)\nllm.generate('x')", library, model)
-    assert (done.returncode, done.stderr) == (0, "I rkllm: bye\n")
+    assert (done.returncode, done.stderr) == (0, "W rkllm: bye\n")
 
 
 @pytest.mark.hazard("M6")

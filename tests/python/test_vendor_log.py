@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import platform
 import pty
 import re
 import signal
@@ -12,6 +14,7 @@ import threading
 
 import pytest
 
+from fakes import fake_library
 from support import PATIENCE, command, newest, program
 
 pytestmark = newest
@@ -31,7 +34,7 @@ def chatty(count=COUNT):
 def test_nothing_of_the_host_is_swallowed_or_reordered(tmp_path, library, make_model):
     path = tmp_path / "both"
     code = """
-    llm = RKLLM(model, library=library)
+    llm = RKLLM(model, library=library, vendor_log="all")
     number = 0
     for chunk in llm.stream("x"):
         os.write(1, f"host out {number}\\n".encode())
@@ -51,34 +54,191 @@ def test_nothing_of_the_host_is_swallowed_or_reordered(tmp_path, library, make_m
     assert host == [f"host {stream} {number}" for number in range(COUNT) for stream in ("out", "err")]
 
 
-def test_streams_are_kept_apart(library, make_model):
-    done = program("RKLLM(model, library=library).generate('x')", library, make_model(chatty(20)))
-    assert done.stdout.splitlines() == [f"I rkllm: out {number}" for number in range(20)]
-    assert done.stderr.splitlines() == [f"W rkllm: err {number}" for number in range(20)]
+OUT = [f"I rkllm: out {number}" for number in range(20)]
+ERR = [f"W rkllm: err {number}" for number in range(20)]
+MODES = {
+    "warnings": ([], ERR),
+    "quiet": ([], []),
+    "all": ([], OUT + ERR),
+    # Decided before the library is loaded, so that it is left alone.
+    "direct": (OUT, ERR),
+    "off": (OUT, ERR),
+    "0": (OUT, ERR),
+}
+
+
+@pytest.mark.parametrize("mode", [*MODES, "", "QUIET"])
+@pytest.mark.parametrize("way", ["argument", "variable"])
+def test_modes(library, make_model, mode, way):
+    given = f", vendor_log={mode!r}" if way == "argument" and mode else ""
+    env = {**os.environ, "RKLLM_RS_VENDOR_LOG": mode if way == "variable" else "all" if mode else ""}
+    code = f"RKLLM(model, library=library{given}).generate('x')"
+    done = program(code, library, make_model(chatty(20)), env=env)
+    out, err = MODES[mode.lower() or "warnings"]
+    assert done.stdout.splitlines() == out
+    assert sorted(done.stderr.splitlines()) == sorted(err)
+
+
+def test_the_last_choice_counts(library, make_model):
+    code = """
+    for mode in ("quiet", "all", None, "warnings", "direct"):
+        llm = RKLLM(model, library=library, vendor_log=mode)
+        print(mode, file=sys.stderr, flush=True)
+        llm.generate("x")
+        llm.close()
+    """
+    done = program(code, library, make_model(chatty(1)))
+    lines = done.stderr.splitlines()
+    both = ["I rkllm: out 0", "W rkllm: err 0"]
+    assert sorted(lines) == sorted(
+        ["quiet", "all", *both, "None", *both, "warnings", both[1], "direct", both[1]]
+    )
+    # Too late to leave the library alone: its lines go where it wrote them.
+    assert done.stdout == "I rkllm: out 0\n"
+
+
+def test_unknown_modes(library, make_model):
+    code = """
+    import warnings
+    for mode in ("loud", 1):
+        try:
+            RKLLM(model, library=library, vendor_log=mode)
+        except RkllmError as error:
+            say(type(error).__name__, "vendor_log" in str(error), "quiet" in str(error) or mode == 1)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        Runtime.load(library)
+        RKLLM(model, library=library).generate("x")
+    said = [str(one.message) for one in caught if issubclass(one.category, RkllmWarning)]
+    say(sum("RKLLM_RS_VENDOR_LOG" in one and "loud" in one for one in said))
+    """
+    env = {**os.environ, "RKLLM_RS_VENDOR_LOG": "loud"}
+    done = program(code, library, make_model(chatty(1)), env=env)
+    assert done.stdout.splitlines() == [
+        "InvalidArgumentError True True",
+        "InvalidTypeError True True",
+        "1",
+    ], done.stderr
+    assert done.stderr == "W rkllm: err 0\n"
+
+
+def test_a_protocol_on_stdout_is_left_alone(tmp_path, generation, make_model):
+    """With default settings, and a library that prints to stdout at every turn."""
+    noisy = [["stdout", "E rkllm: at once"], ["stdio_stdout", "W rkllm: buffered"], ["stdout", "noise"]]
+    path = fake_library(tmp_path / "noisy", generation, constructor_log="I rkllm: loading")
+    run = {"steps": [{"text": "a", "log": noisy}], "log": noisy, "log_end": noisy}
+    model = make_model({"init": {"log": noisy}, "destroy": {"log": noisy}, "runs": [run]})
+    code = """
+    import json
+    with RKLLM(model, library=library) as llm:
+        for line in sys.stdin:
+            say(json.dumps({"id": json.loads(line)["id"], "text": llm.generate("x").text}))
+    """
+    asked = "".join(json.dumps({"id": number}) + "\n" for number in range(3))
+    done = program(code, path, model, input=asked)
+    assert done.returncode == 0, done.stderr
+    answers = [json.loads(line) for line in done.stdout.splitlines()]
+    assert answers == [{"id": number, "text": "a"} for number in range(3)]
+    assert done.stderr.count("E rkllm: at once\n") == 1 + 3 * 3 + 1
+    assert "loading" not in done.stderr
+    assert "noise" not in done.stderr
+
+
+@pytest.mark.parametrize("mode", ["warnings", "all"])
+def test_a_failing_open_is_told_once(library, make_model, mode):
+    log = [["stderr", "E rkllm: invalid rkllm model!"], ["stdout", "W rkllm: hm"], ["stderr", "I rkllm: x"]]
+    broken = make_model({"init": {"log": log, "return": -1}})
+    code = """
+    try:
+        RKLLM(sys.argv[3], library=library, vendor_log=sys.argv[4])
+    except ModelFormatError as error:
+        say(len(error.log))
+    RKLLM(model, library=library).close()
+    """
+    fine = make_model({"init": {"log": [["stderr", "W rkllm: fine"]]}})
+    done = program(code, library, fine, broken, mode)
+    assert done.stdout == "2\n", done.stderr
+    if mode == "warnings":
+        assert done.stderr.splitlines() == ["W rkllm: fine"]
+    else:
+        assert len(done.stderr.splitlines()) == 4
+
+
+def test_an_open_that_hangs_shows_its_lines(child, library, make_model):
+    log = [["stderr", "E rkllm: no such device"]]
+    model = make_model({"init": {"log": log, "delay_ms": 60_000}})
+    running = child("RKLLM(model, library=library)", library, model)
+    timer = threading.Timer(PATIENCE, running.kill)
+    timer.start()
+    assert running.process.stderr.readline() == "E rkllm: no such device\n"
+    assert running.process.poll() is None
+    timer.cancel()
+
+
+def test_the_logger_gets_every_line(library, make_model):
+    """With a handler of its own stderr gets none; else both do."""
+    code = """
+    import logging
+    got = []
+    class Handler(logging.Handler):
+        def emit(self, record):
+            got.append((record.levelname, record.getMessage()))
+    logger = logging.getLogger("rkllm_rs.vendor")
+    logger.setLevel("DEBUG")
+    handler = Handler()
+    (logger if sys.argv[3] == "own" else logging.getLogger()).addHandler(handler)
+    llm = RKLLM(model, library=library)
+    llm.generate("x")
+    say(len(got), got[0], got[-1])
+    logger.removeHandler(handler)
+    llm.generate("x")
+    """
+    # More lines than are kept for errors.
+    script = chatty(400)
+    own = program(code, library, make_model(script), "own")
+    assert own.stdout.splitlines() == ["800 ('INFO', 'I rkllm: out 0') ('WARNING', 'W rkllm: err 399')"], (
+        own.stderr
+    )
+    assert own.stderr.count("W rkllm: err") == 400
+    root = program(code, library, make_model(script), "root")
+    assert root.stdout == own.stdout
+    assert root.stderr.count("W rkllm: err") == 800
+
+
+def test_last_words_are_printed_although_a_logger_takes_the_lines(library, make_model):
+    log = [["stderr", "E rkllm: told"], ["stderr", "terminate called"]]
+    code = """
+    import logging
+    logging.getLogger("rkllm_rs.vendor").addHandler(logging.StreamHandler(open(os.devnull, "w")))
+    RKLLM(model, library=library).generate("x")
+    """
+    done = program(code, library, make_model({"runs": [{"log": log, "abort": True}]}))
+    assert done.returncode == -signal.SIGABRT
+    assert done.stderr.splitlines()[:2] == ["E rkllm: told", "terminate called"]
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_lines_come_during_the_run(child, library, make_model, stream):
-    step = {"text": "a", "log": [[stream, "I rkllm: now"]]}
+    step = {"text": "a", "log": [[stream, "W rkllm: now"]]}
     model = make_model({"runs": [{"steps": [step, {"text": "b", "delay_ms": 60_000}]}]})
     running = child("RKLLM(model, library=library).generate('x')", library, model)
     timer = threading.Timer(PATIENCE, running.kill)
     timer.start()
-    assert getattr(running.process, stream).readline() == "I rkllm: now\n"
+    assert running.process.stderr.readline() == "W rkllm: now\n"
     assert running.process.poll() is None
     timer.cancel()
 
 
 def test_lines_of_a_call_come_before_what_the_host_prints_next(tmp_path, library, make_model):
     path = tmp_path / "both"
-    log = [["stdio_stdout", "I rkllm: loaded"], ["stderr", "I rkllm: ready"]]
-    model = make_model({"init": {"log": log}, "runs": [{"log_end": [["stderr", "I rkllm: done"]]}]})
+    log = [["stdio_stdout", "W rkllm: loaded"], ["stderr", "W rkllm: ready"]]
+    model = make_model({"init": {"log": log}, "runs": [{"log_end": [["stderr", "W rkllm: done"]]}]})
     code = "llm = RKLLM(model, library=library)\nsay('opened')\nllm.generate('x')\nsay('answered')"
     with path.open("wb") as both:
         program(code, library, model, capture_output=False, stdout=both, stderr=both)
     lines = path.read_text().splitlines()
-    assert sorted(lines[:2]) == ["I rkllm: loaded", "I rkllm: ready"]
-    assert lines[2:] == ["opened", "I rkllm: done", "answered"]
+    assert sorted(lines[:2]) == ["W rkllm: loaded", "W rkllm: ready"]
+    assert lines[2:] == ["opened", "W rkllm: done", "answered"]
 
 
 ENDS = {"abort": ({"abort": True}, -signal.SIGABRT), "crash": ({"crash": True}, -signal.SIGSEGV)}
@@ -93,7 +253,8 @@ def test_the_last_words_before_a_crash(library, make_model, end, when):
     if end != "abort":
         # No handler of ours can run: the fake takes it away before its SIGSEGV, and _exit(2) asks for
         # none. What was printed a moment ago has been forwarded all the same.
-        how = {**how, "delay_ms": 100} if when == "init" else {**how, "prefill_ms": 100}
+        # Lines of an open that goes on are held back for two seconds.
+        how = {**how, "delay_ms": 4000} if when == "init" else {**how, "prefill_ms": 100}
     last = ["stderr", "E rkllm: GGML_ASSERT failed"]
     script = {"init": {**how, "log": [last]}} if when == "init" else {"runs": [{**how, "log": [last]}]}
     done = program("RKLLM(model, library=library).generate('x')", library, make_model(script))
@@ -117,36 +278,117 @@ def test_a_terminal_stays_one(library, make_model):
     code = """
     llm = RKLLM(model, library=library)
     for chunk in llm.stream("x"):
-        assert os.isatty(1) and sys.stdout.isatty() and os.ttyname(1)
-    say("terminal")
+        assert os.isatty(2) and sys.stderr.isatty() and os.ttyname(2)
+    print("terminal", file=sys.stderr)
     """
     ours, theirs = pty.openpty()
     try:
-        keywords = {"stdout": theirs, "stderr": subprocess.PIPE, "text": True}
+        keywords = {"stderr": theirs, "stdout": subprocess.PIPE, "text": True}
         done = subprocess.run(
             command(code, library, make_model(chatty(5))), check=False, timeout=30, **keywords
         )
-        assert done.returncode == 0, done.stderr
+        assert done.returncode == 0
         text = os.read(ours, 65536).decode()
     finally:
         os.close(ours)
         os.close(theirs)
     assert "terminal" in text
-    assert text.count("I rkllm: out") == 5
+    assert text.count("W rkllm: err") == 5
 
 
-@pytest.mark.parametrize("off", ["off", "0"])
-def test_the_switch(library, make_model, off):
+def test_nothing_is_kept_where_the_library_is_left_alone(library, make_model):
     failing = {"runs": [{"return": -1, "log": [["stderr", "E rkllm: no"], ["stdout", "I rkllm: hm"]]}]}
     code = """
+    import warnings
     try:
-        RKLLM(model, library=library).generate("x")
+        RKLLM(model, library=library, vendor_log="direct").generate("x")
     except GenerationError as error:
         say(error.log)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        RKLLM(model, library=library, vendor_log="quiet")
+    say(sum("no effect" in str(one.message) for one in caught))
     """
-    done = program(code, library, make_model(failing), env={**os.environ, "RKLLM_RS_VENDOR_LOG": off})
-    assert done.stderr.count("E rkllm: no\n") == 1
-    assert sorted(done.stdout.splitlines()) == ["I rkllm: hm", "[]"]
+    done = program(code, library, make_model(failing))
+    assert done.stderr == "E rkllm: no\n"
+    assert sorted(done.stdout.splitlines()) == ["1", "I rkllm: hm", "[]"]
+
+
+FORBID = """
+import ctypes, errno, platform, struct
+numbers = {"x86_64": (272, 436), "aarch64": (97, 436)}[platform.machine()]
+steps = [(0x20, 0, 0, 0), (0x15, 2, 0, numbers[0]), (0x15, 1, 0, numbers[1])]
+steps += [(6, 0, 0, 0x7FFF0000), (6, 0, 0, 0x00050000 | errno.EPERM)]
+text = b"".join(struct.pack("<HBBI", *step) for step in steps)
+filters = ctypes.create_string_buffer(text, len(text))
+header = struct.pack("@HP", len(steps), ctypes.addressof(filters))
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, header, 0, 0) == 0
+"""
+
+
+@pytest.mark.skipif(
+    platform.machine() not in ("x86_64", "aarch64") or "RKLLM_RS_TEST_SLOW" in os.environ,
+    reason="the filter knows these kernels, and no emulator has it",
+)
+def test_a_system_that_gives_no_table_of_its_own(library, make_model):
+    """The library then prints by itself, and that is said."""
+    code = (
+        FORBID
+        + """
+import asyncio, warnings
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    llm = RKLLM(model, library=library)
+    RKLLM(model, library=library).close()
+async def joined():
+    return "".join([chunk.text async for chunk in llm.stream("x")])
+assert asyncio.run(joined()) == "xx"
+assert sum("no effect" in str(one.message) for one in caught) == 1
+"""
+    )
+    done = program(code, library, make_model(chatty(2)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == OUT[:2]
+    assert done.stderr.splitlines() == ERR[:2]
+
+
+def test_descriptors_closed_behind_us(library, make_model):
+    """Whatever has their numbers then is the program's, and the library's lines come all the same."""
+    code = """
+    import asyncio, resource, socket
+    def spent():
+        return time.process_time()
+    llm = RKLLM(model, library=library)
+    async def joined():
+        return "".join([chunk.text async for chunk in llm.stream("x")])
+    assert asyncio.run(joined()) == "x" * 3
+    os.closerange(3, 1024)
+    pairs = [socket.socketpair() for _ in range(40)]
+    for here, there in pairs:
+        there.send(b"mine")
+    assert asyncio.run(joined()) == "x" * 3
+    RKLLM(model, library=library).generate("x")
+    before = spent()
+    time.sleep(0.5)
+    say("idle" if spent() - before < 0.25 else "spins")
+    for here, there in pairs:
+        here.setblocking(False)
+        assert here.recv(100) == b"mine"
+        try:
+            there.setblocking(False)
+            assert not there.recv(100)
+        except BlockingIOError:
+            pass
+    try:
+        llm.load_lora("/nowhere/at/all")
+    except RkllmError as error:
+        say("raised")
+    """
+    done = program(code, library, make_model(chatty(3)))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["idle", "raised"]
+    assert done.stderr.count("W rkllm: err") == 9
 
 
 def test_children_of_the_host_write_where_it_writes(library, make_model):

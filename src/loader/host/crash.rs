@@ -1,7 +1,7 @@
 //! Lets the last log lines out before a crash takes the process.
 //!
-//! The lines that explain an `abort()` are written just before it and may still be in the pipe. The
-//! handler waits, half a second at most, until they are forwarded, then leaves the signal to
+//! The lines that explain an `abort()` are written just before it and may still be in the pipe, or be
+//! held back. The handler waits, half a second at most, until they are printed, then leaves the signal to
 //! whoever had it before. It changes nothing else: the process dies as it would have.
 
 use std::mem::MaybeUninit;
@@ -10,7 +10,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use libc::{SIGABRT, SIGBUS, SIGFPE, SIGSEGV, c_int, c_void, siginfo_t};
 
+use super::fork;
 use super::forward::Capture;
+use super::print::End;
 
 /// SIGILL is left alone: on some boards it tells of a library that the CPU cannot run.
 const SIGNALS: [c_int; 4] = [SIGABRT, SIGSEGV, SIGBUS, SIGFPE];
@@ -20,7 +22,7 @@ static PREVIOUS: OnceLock<[libc::sigaction; 4]> = OnceLock::new();
 static WAITED: AtomicBool = AtomicBool::new(false);
 
 extern "C" fn handler(signal: c_int, info: *mut siginfo_t, _context: *mut c_void) {
-    wait_for_lines();
+    wait_for_lines(End::Crash);
     let previous = SIGNALS
         .iter()
         .position(|known| *known == signal)
@@ -43,13 +45,17 @@ extern "C" fn handler(signal: c_int, info: *mut siginfo_t, _context: *mut c_void
     }
 }
 
-fn wait_for_lines() {
+fn wait_for_lines(end: End) {
     let Some(capture) = CAPTURE.get() else { return };
+    // A forked child has neither the threads nor the lines.
+    if fork::generation() != 0 {
+        return;
+    }
     if WAITED.swap(true, Ordering::SeqCst) {
         return;
     }
     for _ in 0..500 {
-        if capture.is_drained() {
+        if capture.is_read() && capture.printer.ends(end) {
             return;
         }
         let pause = libc::timespec {
@@ -62,7 +68,7 @@ fn wait_for_lines() {
 }
 
 extern "C" fn at_exit() {
-    wait_for_lines();
+    wait_for_lines(End::Exit);
 }
 
 /// Installs the handlers, once.

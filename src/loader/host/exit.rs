@@ -32,12 +32,11 @@ extern "C" fn at_exit(status: libc::c_int, _argument: *mut libc::c_void) {
         DONE.store(true, Ordering::Release);
         return;
     }
-    // SAFETY: fflush(NULL) writes what C streams hold; _exit ends the process at once, since
-    // destructors of a library with a live run in it can crash or hang.
-    unsafe {
-        libc::fflush(std::ptr::null_mut());
-        libc::_exit(status);
-    }
+    // Not fflush(NULL), which waits for every thread that reads from a stream.
+    super::stdio::flush_at_end();
+    // SAFETY: ends the process at once, since destructors of a library with a live run in it can crash
+    // or hang.
+    unsafe { libc::_exit(status) }
 }
 
 /// Makes the end of the process call `let_go` before the library's own destructors run, and skip

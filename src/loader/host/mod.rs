@@ -2,10 +2,11 @@
 //!
 //! The vendor's library tells its reasons on stdout and stderr and in no other way. Redirecting the
 //! descriptors of the process would catch the host program's own output too. Linux lets a thread
-//! have a descriptor table of its own, so one does: in its table descriptors 1 and 2 are pipes that a
-//! second thread, in the ordinary table, forwards at once and keeps. Threads started from there, the
-//! models' own and whatever the library starts, share that table; the host program's threads never
-//! see it. One table serves all models, since a library may keep a device open process-wide.
+//! have a descriptor table of its own, so one does: in its table descriptors 1 and 2 are pipes, which a
+//! second thread reads there; a third one, in the ordinary table, prints what is to be printed. Threads
+//! started from there, the models' own and whatever the library starts, share that table; the host
+//! program's threads never see it. One table serves all models, since a library may keep a device open
+//! process-wide.
 //!
 //! The thread that parted from the process's table, `rkllm-vendor`, starts the others and makes
 //! descriptors, and that is all it does: it never calls a library, so that nobody waits for one that
@@ -18,6 +19,10 @@ pub(crate) mod exit;
 mod fds;
 pub(crate) mod fork;
 mod forward;
+mod lines;
+pub(crate) mod mode;
+mod print;
+mod stdio;
 pub(crate) mod wake;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -25,7 +30,8 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::thread::Builder;
 
-pub use forward::{LogLevel, LogLine, LogStream};
+pub use lines::{LogLevel, LogLine, LogStream};
+pub use mode::Mode;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -34,16 +40,11 @@ struct Host {
     capture: Option<&'static forward::Capture>,
     /// Whether the library's side has a descriptor table of its own.
     parted: bool,
+    /// Whether it was started in order to leave the library's output alone.
+    direct: bool,
 }
 
 static HOST: OnceLock<Option<Host>> = OnceLock::new();
-
-/// `RKLLM_RS_VENDOR_LOG=off` (or `0`): the library writes where it likes and nothing is kept.
-fn capture_wanted() -> bool {
-    std::env::var_os("RKLLM_RS_VENDOR_LOG")
-        .and_then(|value| value.to_str().map(str::to_ascii_lowercase))
-        .is_none_or(|value| !matches!(value.as_str(), "off" | "0" | "no" | "false"))
-}
 
 fn host() -> Option<&'static Host> {
     HOST.get_or_init(|| start().ok()).as_ref()
@@ -51,10 +52,11 @@ fn host() -> Option<&'static Host> {
 
 fn start() -> std::io::Result<Host> {
     fork::watch();
-    let mut plumbing = if capture_wanted() {
-        fds::Plumbing::new().ok()
-    } else {
+    let direct = mode::get() == Mode::Direct;
+    let mut plumbing = if direct {
         None
+    } else {
+        fds::Plumbing::new().ok()
     };
     let private = plumbing.as_ref().map(fds::Plumbing::private_side);
     let (jobs, inbox) = channel::<Job>();
@@ -69,21 +71,40 @@ fn start() -> std::io::Result<Host> {
             }
         })?;
     let isolated = isolated.recv().unwrap_or(false);
-    let mut host = Host {
-        jobs: Mutex::new(jobs),
-        capture: None,
-        parted: false,
+    let parted = plumbing
+        .as_ref()
+        .is_some_and(|plumbing| isolated && plumbing.is_isolated());
+    let capture = match plumbing.take() {
+        Some(plumbing) if parted => start_capture(plumbing, &jobs)?,
+        _ => None,
     };
-    if let Some(plumbing) = plumbing.take() {
-        if isolated && plumbing.is_isolated() {
-            host.parted = true;
-            host.capture = forward::Capture::start(plumbing.host_side());
-            if let Some(capture) = host.capture {
-                crash::install(capture);
-            }
-        }
-    }
-    Ok(host)
+    Ok(Host {
+        jobs: Mutex::new(jobs),
+        capture,
+        parted,
+        direct,
+    })
+}
+
+fn start_capture(
+    plumbing: fds::Plumbing,
+    jobs: &Sender<Job>,
+) -> std::io::Result<Option<&'static forward::Capture>> {
+    let capture = forward::Capture::new(plumbing.host_side(), print::Printer::new())?;
+    let capture: &'static forward::Capture = Box::leak(Box::new(capture));
+    Builder::new()
+        .name("rkllm-print".to_owned())
+        .spawn(|| capture.printer.print())?;
+    let (reply, started) = channel();
+    let job: Job = Box::new(move || {
+        let reader = Builder::new().name("rkllm-log".to_owned());
+        drop(reply.send(reader.spawn(|| capture.read()).map(drop)));
+    });
+    drop(jobs.send(job));
+    started.recv().unwrap_or(Ok(()))?;
+    stdio::buffer_lines();
+    crash::install(capture);
+    Ok(Some(capture))
 }
 
 fn submit(job: Job) -> Result<(), Job> {
@@ -162,16 +183,81 @@ pub(crate) fn log_kept(mark: u64) -> Vec<LogLine> {
     capture().map_or_else(Vec::new, |capture| capture.since(mark))
 }
 
-/// Waits, for a moment at most, until all that the library has written is forwarded and kept.
+/// The program's logger has been given the lines below `number`; `awaited` tells whether it takes the
+/// later ones too, so that they are kept until then.
+pub(crate) fn log_passed_on(number: u64, awaited: bool) {
+    if let Some(capture) = capture() {
+        capture.pass_on(number, awaited);
+    }
+}
+
+/// Waits, for a moment at most, until all that the library has written is kept, and printed if it is to
+/// be.
 ///
 /// Called on a thread of the library's side after each call, so that the lines of a call come
 /// before whatever the caller prints next.
 pub(crate) fn log_sync() {
     if let Some(capture) = capture() {
-        forward::flush_stdio();
+        stdio::flush_library();
         capture.drain(std::time::Duration::from_millis(200));
-        capture.finish_lines();
     }
+}
+
+/// An open that goes on: the lines of one that fails are in its error, and not printed as well.
+pub(crate) struct LogOfOpening {
+    mark: u64,
+    in_error: bool,
+}
+
+impl LogOfOpening {
+    pub(crate) fn begin() -> Self {
+        if let Some(capture) = capture() {
+            capture.printer.opening();
+        }
+        Self {
+            mark: log_mark(),
+            in_error: false,
+        }
+    }
+
+    /// The lines since it began.
+    pub(crate) fn lines(&self) -> Vec<LogLine> {
+        log_since(self.mark)
+    }
+
+    /// It has failed, and the error has the lines.
+    pub(crate) fn leave_to_error(mut self) {
+        self.in_error = true;
+    }
+}
+
+impl Drop for LogOfOpening {
+    fn drop(&mut self) {
+        if let Some(capture) = capture() {
+            capture.printer.opened(self.in_error.then_some(self.mark));
+        }
+    }
+}
+
+/// Why the choice of [`mode`] has no effect on a library that is loaded, if it has none.
+pub(crate) fn log_problem() -> Option<String> {
+    let host = HOST.get()?.as_ref();
+    if host.is_some_and(|host| host.capture.is_some()) || mode::get() == Mode::Direct {
+        return None;
+    }
+    let name = mode::get().name();
+    Some(if host.is_some_and(|host| host.direct) {
+        format!(
+            "vendor_log={name:?} has no effect: this process loaded its first library with \
+             \"direct\", and that cannot be changed afterwards"
+        )
+    } else {
+        format!(
+            "vendor_log={name:?} has no effect: this system gives threads no descriptor table of \
+             their own (close_range and unshare are forbidden), so the library prints to stdout and \
+             stderr itself, and errors have no lines of it"
+        )
+    })
 }
 
 /// Whether the library's log lines are being kept.
