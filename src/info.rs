@@ -49,6 +49,8 @@ pub struct ModelInfo {
     pub dtype: Known<String>,
     /// Version of the NPU's kernel driver that the library found.
     pub driver_version: Known<String>,
+    /// Why the model's own chat template is not used, where it has one that cannot be.
+    pub template_problem: Known<String>,
 }
 
 /// The value behind `key` in a line of `key: value` parts.

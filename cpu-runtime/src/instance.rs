@@ -21,6 +21,8 @@ pub(crate) struct Instance {
     pub(crate) model: Arc<Model>,
     pub(crate) flag: Arc<RunFlag>,
     pub(crate) rows: usize,
+    /// Why the model's own chat template is not used, where it has one.
+    pub(crate) template_problem: Option<String>,
     callback: Callback,
     template: Mutex<Arc<Template>>,
     seed: Mutex<Option<u64>>,
@@ -92,7 +94,7 @@ impl Instance {
             model.vocabulary_size(),
             model.hidden_width(),
         );
-        let template = template_of(&model);
+        let (template, template_problem) = template_of(&model);
         let model = Arc::new(model);
         let flag = Arc::new(RunFlag::default());
         let rows = options.rows;
@@ -102,6 +104,7 @@ impl Instance {
             model,
             flag,
             rows,
+            template_problem,
             callback,
             template: Mutex::new(Arc::new(template)),
             seed: Mutex::new(None),
@@ -183,18 +186,21 @@ impl Instance {
     }
 }
 
-/// The model's own template; a text that minijinja cannot use leaves prompts as they are.
-fn template_of(model: &Model) -> Template {
+/// The model's own template, or why it cannot be used: then prompts are left as they are.
+fn template_of(model: &Model) -> (Template, Option<String>) {
     let text = |token: Option<i32>| {
         token.map_or_else(String::new, |token| {
             String::from_utf8_lossy(&model.piece(token, true)).into_owned()
         })
     };
     let (bos, eos) = (text(model.bos()), text(model.eos()));
-    Template::of_model(model.chat_template(), bos.clone(), eos.clone()).unwrap_or_else(|reason| {
-        log::warning!("{reason}; prompts go to the model as they are");
-        Template::raw(bos, eos)
-    })
+    match Template::of_model(model.chat_template(), bos.clone(), eos.clone()) {
+        Ok(template) => (template, None),
+        Err(reason) => {
+            log::warning!("{reason}; prompts go to the model as they are");
+            (Template::raw(bos, eos), Some(reason))
+        }
+    }
 }
 
 /// Finds the usual mistakes with a better text than llama.cpp's.

@@ -20,6 +20,7 @@ static TABLE: CpuTable = CpuTable {
     context_limit,
     set_seed,
     tokenize: Some(tokenize),
+    template_problem: Some(template_problem),
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.
@@ -113,6 +114,22 @@ unsafe extern "C" fn tokenize(
             }
             // SAFETY: the caller gives room for `capacity` ids, which is enough.
             unsafe { out.copy_from_nonoverlapping(tokens.as_ptr(), tokens.len()) };
+        }
+        Ok(count)
+    })
+}
+
+unsafe extern "C" fn template_problem(h: LLMHandle, out: *mut c_char, capacity: c_int) -> c_int {
+    or_minus_one(|| {
+        let instance = instance::find(h.addr())?;
+        let text = instance.template_problem.as_deref().unwrap_or_default();
+        let count = c_int::try_from(text.len()).map_err(|e| e.to_string())?;
+        if count > 0 && capacity >= count {
+            if out.is_null() {
+                return Err("out is NULL".into());
+            }
+            // SAFETY: the caller gives room for `capacity` bytes, which is enough.
+            unsafe { out.copy_from_nonoverlapping(text.as_ptr().cast(), text.len()) };
         }
         Ok(count)
     })

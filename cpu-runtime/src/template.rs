@@ -69,7 +69,7 @@ impl Template {
         eos: String,
     ) -> Result<Self, String> {
         let kind = match source.filter(|text| !text.is_empty()) {
-            Some(source) => Kind::Model(Jinja::new(source)?),
+            Some(source) => Kind::Model(Jinja::new(&source).map_err(|e| e.to_string())?),
             None => Kind::Raw,
         };
         let template = Self {
@@ -258,10 +258,13 @@ impl Template {
             messages => all,
             add_generation_prompt => prompt,
             enable_thinking => thinking,
-            tools => self.tools.as_ref().map(|tools| tools.functions.clone()),
-            bos_token => self.bos,
-            eos_token => self.eos,
+            // As transformers does: given always, None where there are none.
+            tools => self.tools.as_ref().map_or_else(|| Value::from(()), |tools| tools.functions.clone()),
+            documents => Value::from(()),
+            bos_token => self.bos.as_str(),
+            eos_token => self.eos.as_str(),
         })
+        .map_err(|trouble| trouble.to_string())
     }
 }
 

@@ -366,6 +366,11 @@ def _advice(model: _native.Model) -> list[str]:
             f"the NPU driver is {driver}: below 0.9.8 runs may succeed with garbage; "
             "update the board's kernel"
         )
+    if info.template_problem is not None:
+        advice.append(
+            f"{info.template_problem}. Prompts go to the model as they are: pass template= with the text to put "
+            'around them, or template="raw" if that is meant'
+        )
     return advice
 
 

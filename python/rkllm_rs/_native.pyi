@@ -494,6 +494,9 @@ class ModelInfo:
     def driver_version(self) -> str | None:
         """Version of the NPU's kernel driver that the library found, or ``None``."""
     @property
+    def template_problem(self) -> str | None:
+        """Why the model's own chat template is not used, or ``None``."""
+    @property
     def sources(self) -> dict[str, _Source]:
         """For each fact that is known, where from: ``"log"``, ``"cpu runtime"`` or ``"results"``."""
 

@@ -209,4 +209,15 @@ impl NativeModel {
         }
         Ok(ids)
     }
+
+    /// Why the model's own chat template is not used; only the CPU runtime knows.
+    pub(crate) fn template_problem(&self) -> Option<String> {
+        let ask = self.runtime.symbols().cpu_table?.template_problem?;
+        // SAFETY: the table belongs to the library of this live handle; NULL has no room.
+        let length = unsafe { ask(self.handle, std::ptr::null_mut(), 0) };
+        let mut text = vec![0_u8; usize::try_from(length).ok().filter(|length| *length > 0)?];
+        // SAFETY: as above; there is as much room as is told.
+        let written = unsafe { ask(self.handle, text.as_mut_ptr().cast(), length) };
+        (written == length).then(|| String::from_utf8_lossy(&text).into_owned())
+    }
 }

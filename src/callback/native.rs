@@ -18,7 +18,7 @@ use crate::diagnose;
 use crate::error::{Error, ErrorKind};
 use crate::ffi::shared::LLMHandle;
 use crate::ffi::shared::functions::OnHandle;
-use crate::info::ModelInfo;
+use crate::info::{ModelInfo, Source};
 use crate::input::{CrossAttention, Input};
 use crate::loader::host;
 use crate::runtime::Runtime;
@@ -146,6 +146,11 @@ impl NativeModel {
             let [vocab, width, limit] = [table.vocab_size, table.embd_size, table.context_limit]
                 .map(|ask| unsafe { ask(model.handle) });
             model.info.tell(vocab, width, limit);
+            if config.template.is_none() {
+                model.info.template_problem = model
+                    .template_problem()
+                    .map(|text| (text, Source::CpuRuntime));
+            }
         }
         match &config.template {
             // Releases without templates: see `Template::Ours`.

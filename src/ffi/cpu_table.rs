@@ -48,7 +48,15 @@ pub struct CpuTable {
     /// count, and writes the ids only if `capacity` is enough; negative on error. `out` may be NULL
     /// when `capacity` is 0. None in a library that came before this member.
     pub tokenize: Option<Tokenize>,
+    /// Why the model's own chat template is not used, in UTF-8, or nothing. Returns the length in
+    /// bytes, and writes the text only if `capacity` is enough; negative on error. `out` may be NULL
+    /// when `capacity` is 0. None in a library that came before this member.
+    pub template_problem: Option<TemplateProblem>,
 }
+
+/// [`CpuTable::template_problem`].
+pub type TemplateProblem =
+    unsafe extern "C" fn(h: LLMHandle, out: *mut c_char, capacity: c_int) -> c_int;
 
 /// [`CpuTable::tokenize`].
 pub type Tokenize = unsafe extern "C" fn(

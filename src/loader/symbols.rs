@@ -174,7 +174,8 @@ unsafe fn copied(table: *const CpuTable) -> Option<CpuTable> {
     let [version, size] = unsafe { table.cast::<[u32; 2]>().read() };
     let there = match size as usize {
         size if size >= size_of::<CpuTable>() => size_of::<CpuTable>(),
-        size if size >= cpu_table::LEAST_SIZE => cpu_table::LEAST_SIZE,
+        // Only whole members, each of which is a function, stand behind the least.
+        size if size >= cpu_table::LEAST_SIZE => size - size % align_of::<CpuTable>(),
         _ => return None,
     };
     if version != cpu_table::VERSION {
@@ -226,6 +227,10 @@ mod tests {
         9
     }
 
+    unsafe extern "C" fn problem(_: LLMHandle, _: *mut c_char, _: c_int) -> c_int {
+        0
+    }
+
     fn of(version: u32, size: usize) -> Option<CpuTable> {
         let table = CpuTable {
             version,
@@ -236,6 +241,7 @@ mod tests {
             context_limit: number,
             set_seed: seed,
             tokenize: Some(tokenize),
+            template_problem: Some(problem),
         };
         // SAFETY: the table is at least as long as it says here, however long that is.
         unsafe { copied(&raw const table) }
@@ -249,6 +255,9 @@ mod tests {
         assert!(longer.tokenize.is_some());
         let older = of(cpu_table::VERSION, cpu_table::LEAST_SIZE).expect("older");
         assert!(older.tokenize.is_none());
+        let before = std::mem::offset_of!(CpuTable, template_problem);
+        let between = of(cpu_table::VERSION, before).expect("between");
+        assert!(between.tokenize.is_some() && between.template_problem.is_none());
         // SAFETY: the function takes anything.
         assert_eq!(unsafe { (older.vocab_size)(std::ptr::null_mut()) }, 7);
     }

@@ -16,7 +16,7 @@ use crate::model;
 pub(super) struct ModelInfo(pub(super) info::ModelInfo);
 
 impl ModelInfo {
-    fn sources_of(&self) -> [(&'static str, Option<Source>); 8] {
+    fn sources_of(&self) -> [(&'static str, Option<Source>); 9] {
         let all = &self.0;
         [
             ("context_limit", all.context_limit.map(|known| known.1)),
@@ -32,6 +32,10 @@ impl ModelInfo {
             (
                 "driver_version",
                 all.driver_version.as_ref().map(|known| known.1),
+            ),
+            (
+                "template_problem",
+                all.template_problem.as_ref().map(|known| known.1),
             ),
         ]
     }
@@ -81,6 +85,14 @@ impl ModelInfo {
     #[getter]
     fn driver_version(&self) -> Option<&str> {
         self.0.driver_version.as_ref().map(|known| known.0.as_str())
+    }
+    /// Why the model's own chat template is not used, or `None`.
+    #[getter]
+    fn template_problem(&self) -> Option<&str> {
+        self.0
+            .template_problem
+            .as_ref()
+            .map(|known| known.0.as_str())
     }
     /// For each fact that is known, where from: "log", "cpu runtime" or "results".
     #[getter]

@@ -32,6 +32,7 @@ FACTS = (
     "toolkit_version",
     "dtype",
     "driver_version",
+    "template_problem",
 )
 
 RUNTIME = "I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: 0.9.8, platform: RK3588"

@@ -1,37 +1,107 @@
-//! The Jinja dialect of chat templates: what Python's engine and its users' helpers offer.
+//! The Jinja dialect of chat templates: what Python's engine and transformers offer.
+//!
+//! Templates are programs out of downloaded files. They run with a limited amount of fuel, which pays
+//! for steps and for memory, without access to anything but what they are given.
 
-use std::fmt::Write as _;
-use std::io;
+mod clock;
+mod compile;
+mod guard;
+mod json;
+mod methods;
+mod python;
 
-use minijinja::value::{Kwargs, Value};
-use minijinja::{Environment, Error, ErrorKind};
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use compile::Program;
+use minijinja::value::Value;
+use minijinja::{AutoEscape, Environment, ErrorKind, machinery};
+
+/// Steps of a rendering. One pays for 64 bytes as well, so this bounds memory at 32 MB.
+const FUEL: u64 = 500_000;
+/// The longest text that a template may write.
+const LONGEST: usize = 16 << 20;
+/// Values can be nested as deep as there is fuel, and are freed by recursion. Only what is used of
+/// this is ever taken from the system.
+const STACK: usize = if cfg!(target_pointer_width = "64") {
+    256 << 20
+} else {
+    96 << 20
+};
+/// Longer than any real template by far.
+const LONGEST_SOURCE: usize = 1 << 20;
+
+/// Why a template gave no text. Nothing of a prompt is in it, but what the template itself raised.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Trouble {
+    /// The text is no template, or uses what is not there.
+    NotUnderstood(String),
+    /// It called `raise_exception`.
+    Refused(String),
+    /// It ran out of fuel.
+    Endless,
+    /// It wrote more than [`LONGEST`] bytes.
+    TooLong,
+    /// Anything else.
+    Failed(String),
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the model's chat template ")?;
+        match self {
+            Self::NotUnderstood(why) => write!(f, "is not understood: {why}"),
+            Self::Refused(why) => write!(f, "refuses this: {why}"),
+            Self::Endless => f.write_str("takes too many steps or too much memory"),
+            Self::TooLong => write!(f, "gives more than {} MiB of text", LONGEST >> 20),
+            Self::Failed(why) => write!(f, "failed {why}"),
+        }
+    }
+}
+
+/// What `raise_exception` was called with.
+#[derive(Debug)]
+struct Refusal(String);
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Refusal {}
 
 /// A compiled template.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Jinja {
-    environment: Environment<'static>,
+    environment: Arc<Environment<'static>>,
+    program: Arc<Program>,
     knows_tools: bool,
 }
 
+impl fmt::Debug for Jinja {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Jinja")
+            .field("knows_tools", &self.knows_tools)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Jinja {
-    pub(super) fn new(source: String) -> Result<Self, String> {
-        let knows_tools = source.contains("'tool'") || source.contains("\"tool\"");
+    pub(super) fn new(source: &str) -> Result<Self, Trouble> {
+        if source.len() > LONGEST_SOURCE {
+            return Err(Trouble::NotUnderstood("it is longer than 1 MiB".to_owned()));
+        }
+        let program = apart(|| Program::new(source).map_err(|error| trouble(&error)))?;
         let mut environment = Environment::new();
-        environment.set_trim_blocks(true);
-        environment.set_lstrip_blocks(true);
-        environment
-            .set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-        environment.add_function("raise_exception", |text: String| -> Result<Value, Error> {
-            Err(Error::new(ErrorKind::InvalidOperation, text))
-        });
-        environment.add_function("strftime_now", |format: String| now(&format));
-        environment.add_filter("tojson", to_json);
-        environment
-            .add_template_owned("chat", source)
-            .map_err(|e| format!("the model's chat template is not understood: {e}"))?;
+        environment.set_fuel(Some(FUEL));
+        guard::install(&mut environment);
+        python::install(&mut environment);
         Ok(Self {
-            environment,
-            knows_tools,
+            environment: Arc::new(environment),
+            program: Arc::new(program),
+            knows_tools: source.contains("'tool'") || source.contains("\"tool\""),
         })
     }
 
@@ -40,203 +110,65 @@ impl Jinja {
         self.knows_tools
     }
 
-    pub(super) fn render(&self, context: Value) -> Result<String, String> {
-        // The prompt itself must not reach the log, so only the kind of failure is told.
-        self.environment
-            .get_template("chat")
-            .and_then(|template| template.render(context))
-            .map_err(|e| match e.kind() {
-                ErrorKind::InvalidOperation => format!(
-                    "the model's chat template refuses this: {}",
-                    e.detail().unwrap_or("")
-                ),
-                kind => format!(
-                    "the model's chat template failed in line {}: {kind}",
-                    e.line().unwrap_or(0)
-                ),
-            })
+    pub(super) fn render(&self, context: Value) -> Result<String, Trouble> {
+        apart(|| {
+            let (mut text, blocks) = (String::new(), BTreeMap::new());
+            let mut out = machinery::make_string_output(&mut text);
+            let ended = machinery::eval(
+                &self.environment,
+                self.program.instructions(),
+                context,
+                &blocks,
+                &mut out,
+                AutoEscape::None,
+            );
+            drop(ended.map_err(|error| trouble(&error))?);
+            drop(out);
+            if text.len() > LONGEST {
+                return Err(Trouble::TooLong);
+            }
+            Ok(text)
+        })
     }
 }
 
-/// Python's `json.dumps(value, ensure_ascii=False)`; the engine's own filter escapes for HTML.
-#[allow(
-    clippy::needless_pass_by_value,
-    reason = "the engine asks for this signature"
-)]
-fn to_json(value: &Value, options: Kwargs) -> Result<Value, Error> {
-    let indent: Option<usize> = options.get("indent")?;
-    let _: Option<Value> = options.get("ensure_ascii")?;
-    let mut out = Vec::new();
-    let written = if let Some(indent) = indent {
-        let spaces = " ".repeat(indent);
-        let pretty = serde_json::ser::PrettyFormatter::with_indent(spaces.as_bytes());
-        let mut to = serde_json::Serializer::with_formatter(&mut out, pretty);
-        serde::Serialize::serialize(value, &mut to)
-    } else {
-        let mut to = serde_json::Serializer::with_formatter(&mut out, PythonStyle);
-        serde::Serialize::serialize(value, &mut to)
-    };
-    written.map_err(|e| Error::new(ErrorKind::BadSerialization, e.to_string()))?;
-    Ok(Value::from_safe_string(
-        String::from_utf8_lossy(&out).into_owned(),
-    ))
-}
-
-/// Blanks after commas and colons.
-struct PythonStyle;
-
-impl serde_json::ser::Formatter for PythonStyle {
-    fn begin_array_value<W: ?Sized + io::Write>(
-        &mut self,
-        to: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first { Ok(()) } else { to.write_all(b", ") }
-    }
-
-    fn begin_object_key<W: ?Sized + io::Write>(
-        &mut self,
-        to: &mut W,
-        first: bool,
-    ) -> io::Result<()> {
-        if first { Ok(()) } else { to.write_all(b", ") }
-    }
-
-    fn begin_object_value<W: ?Sized + io::Write>(&mut self, to: &mut W) -> io::Result<()> {
-        to.write_all(b": ")
-    }
-}
-
-const MONTHS: [&str; 12] = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-];
-
-/// Today's date (UTC) in the few forms that templates ask for.
-fn now(format: &str) -> String {
-    let seconds = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| since.as_secs());
-    format_time(format, seconds)
-}
-
-fn format_time(format: &str, seconds: u64) -> String {
-    let (year, month, day) = date(seconds / 86_400);
-    let name = MONTHS[month as usize - 1];
-    let mut out = String::new();
-    let mut rest = format.chars();
-    while let Some(c) = rest.next() {
-        if c != '%' {
-            out.push(c);
-            continue;
+/// Runs `work` on a thread with room for deep recursion.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
+    let failed = |why: String| Err(Trouble::Failed(why));
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("rkllm-template".into())
+            .stack_size(STACK);
+        match thread.spawn_scoped(scope, work) {
+            Ok(running) => running
+                .join()
+                .unwrap_or_else(|_| failed("inside the engine".to_owned())),
+            Err(error) => failed(format!("to get a thread: {error}")),
         }
-        let number = match rest.next() {
-            Some('Y') => year,
-            Some('m') => month,
-            Some('d') => day,
-            Some('H') => seconds / 3600 % 24,
-            Some('M') => seconds / 60 % 60,
-            Some('S') => seconds % 60,
-            Some('B') => {
-                out.push_str(name);
-                continue;
-            }
-            Some('b') => {
-                out.push_str(&name[..3]);
-                continue;
-            }
-            Some('%') | None => {
-                out.push('%');
-                continue;
-            }
-            Some(other) => {
-                out.extend(['%', other]);
-                continue;
-            }
-        };
-        // Writing to a String cannot fail.
-        let _ = write!(out, "{number:02}");
-    }
-    out
+    })
 }
 
-/// Year, month and day of a day counted from 1970-01-01.
-fn date(mut days: u64) -> (u64, u64, u64) {
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
-    let mut year = 1970;
-    while days >= 365 + u64::from(leap(year)) {
-        days -= 365 + u64::from(leap(year));
-        year += 1;
+/// The prompt itself must not reach the log, so only kinds of failure and names are told.
+fn trouble(error: &minijinja::Error) -> Trouble {
+    let refusal =
+        std::error::Error::source(error).and_then(|source| source.downcast_ref::<Refusal>());
+    if let Some(refusal) = refusal {
+        return Trouble::Refused(refusal.0.clone());
     }
-    let lengths = [
-        31,
-        28 + u64::from(leap(year)),
-        31,
-        30,
-        31,
-        30,
-        31,
-        31,
-        30,
-        31,
-        30,
-        31,
-    ];
-    let mut month = 1;
-    for length in lengths {
-        if days < length {
-            break;
-        }
-        days -= length;
-        month += 1;
+    let place = error
+        .line()
+        .map_or_else(String::new, |line| format!(" in line {line}"));
+    let detail = error.detail().unwrap_or_default();
+    match error.kind() {
+        ErrorKind::OutOfFuel => Trouble::Endless,
+        ErrorKind::SyntaxError
+        | ErrorKind::UnknownFilter
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownMethod => Trouble::NotUnderstood(format!("{detail}{place}")),
+        kind => Trouble::Failed(format!("{}: {kind}", place.trim_start())),
     }
-    (year, month, days + 1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates_are_right() {
-        assert_eq!(format_time("%Y-%m-%d %H:%M:%S", 0), "1970-01-01 00:00:00");
-        assert_eq!(format_time("%d %b %Y", 951_782_400), "29 Feb 2000");
-        assert_eq!(
-            format_time("%B %d, %Y %%%q", 1_767_225_599),
-            "December 31, 2025 %%q"
-        );
-    }
-
-    #[test]
-    fn json_is_written_as_python_does() {
-        let jinja =
-            Jinja::new("{{ x | tojson }}|{{ x | tojson(indent=2) }}".into()).expect("compiles");
-        let x: Value = serde_json::from_str(r#"{"b": [1, "<é>"], "a": null}"#).expect("json");
-        let out = jinja.render(minijinja::context! { x }).expect("renders");
-        assert_eq!(
-            out,
-            "{\"b\": [1, \"<é>\"], \"a\": null}|{\n  \"b\": [\n    1,\n    \"<é>\"\n  ],\n  \"a\": null\n}"
-        );
-    }
-
-    #[test]
-    fn failures_keep_the_prompt_to_themselves() {
-        let jinja = Jinja::new("{{ raise_exception('no such role') }}".into()).expect("compiles");
-        let error = jinja.render(minijinja::context! {}).expect_err("raises");
-        assert_eq!(
-            error,
-            "the model's chat template refuses this: no such role"
-        );
-        assert!(Jinja::new("{% if %}".into()).is_err());
-    }
-}
+mod tests;

@@ -114,3 +114,14 @@ fn python_habits_work() {
         Template::of_model(Some(source.into()), "<s>".into(), String::new()).expect("compiles");
     assert_eq!(rendered(&template, Place::First, user(" a bc ")), "bc<s>4");
 }
+
+#[test]
+fn what_is_not_given_is_none_and_not_missing() {
+    let source = "{{ tools is defined }} {{ tools is none }} {{ documents is none }}";
+    let template =
+        Template::of_model(Some(source.into()), String::new(), String::new()).expect("compiles");
+    assert_eq!(
+        rendered(&template, Place::First, user("q")),
+        "True True True"
+    );
+}

@@ -1,0 +1,221 @@
+//! From a template's text to instructions that are safe to run.
+//!
+//! The engine counts its fuel for what it creates, but compares, prints and hashes values as they
+//! are, whatever they hold. So what such an instruction is about to walk is paid for in front of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, TemplateConfig};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::{AutoEscape, Error};
+
+use super::guard;
+
+/// A compiled template, together with the text that it borrows from.
+pub(super) struct Program(Inner);
+
+self_cell::self_cell!(
+    struct Inner {
+        owner: String,
+        #[covariant]
+        dependent: Instructions,
+    }
+);
+
+impl Program {
+    pub(super) fn new(source: &str) -> Result<Self, Error> {
+        let source = with_scopes(&source.replace("\r\n", "\n").replace('\r', "\n"));
+        let syntax = SyntaxConfig::builder()
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .build()?;
+        let config = TemplateConfig {
+            syntax_config: syntax,
+            default_auto_escape: Arc::new(|_| AutoEscape::None),
+        };
+        Inner::try_new(source, |source| {
+            let compiled = CompiledTemplate::new("chat", source, &config)?;
+            Ok(guarded(&compiled.instructions))
+        })
+        .map(Self)
+    }
+
+    pub(super) fn instructions(&self) -> &Instructions<'_> {
+        self.0.borrow_dependent()
+    }
+}
+
+/// The instructions again, with those of [`guard`] in front of whatever walks values.
+fn guarded<'s>(old: &Instructions<'s>) -> Instructions<'s> {
+    let targets: BTreeSet<u32> = all(old)
+        .filter_map(|(_, one)| jump(&mut one.clone()).copied())
+        .collect();
+    let mut new = Instructions::new(old.name(), old.source());
+    let mut places = BTreeMap::new();
+    let (mut constant, mut length) = (false, 0);
+    for (at, one) in all(old) {
+        let line = old.get_line(at).unwrap_or(0) as u16;
+        constant &= !targets.contains(&at);
+        // A jump to what is guarded goes to its guard.
+        places.insert(at, length);
+        for each in guards(one, constant) {
+            length = new.add_with_line(each, line) + 1;
+        }
+        constant = matches!(one, Instruction::LoadConst(value) if value.as_object().is_none());
+    }
+    for at in 0..length {
+        if let Some(target) = new.get_mut(at).and_then(jump) {
+            // The end of the template is a target as well.
+            *target = places.get(target).copied().unwrap_or(length);
+        }
+    }
+    new
+}
+
+fn all<'i, 's>(
+    instructions: &'i Instructions<'s>,
+) -> impl Iterator<Item = (u32, &'i Instruction<'s>)> {
+    (0..).map_while(|at| Some((at, instructions.get(at)?)))
+}
+
+/// Where an instruction may jump to.
+fn jump<'i>(one: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
+    match one {
+        Instruction::Iterate(to)
+        | Instruction::Jump(to)
+        | Instruction::JumpIfFalse(to)
+        | Instruction::JumpIfFalseOrPop(to)
+        | Instruction::JumpIfTrueOrPop(to)
+        | Instruction::BuildMacro(_, to, _) => Some(to),
+        _ => None,
+    }
+}
+
+/// An instruction with what goes in front of it and behind it, or with what takes its place.
+///
+/// `constant` says that the last value on the stack is a string or a number of the template's text:
+/// what is compared with it is walked no further than that.
+fn guards<'s>(one: &Instruction<'s>, constant: bool) -> Vec<Instruction<'s>> {
+    let call = |name, count: usize| Instruction::CallFunction(name, u16::try_from(count).ok());
+    // A function returns one value: several come as a list.
+    let behind = |name, count: usize| match count {
+        1 => vec![call(name, 1), one.clone()],
+        _ => vec![
+            call(name, count),
+            Instruction::UnpackList(count),
+            one.clone(),
+        ],
+    };
+    let count = |count: &Option<u16>| count.map_or(0, usize::from);
+    let mut all = match one {
+        Instruction::Rem => vec![call(guard::PERCENT, 2)],
+        Instruction::StringConcat => vec![call(guard::CONCAT, 2)],
+        Instruction::BuildMap(pairs) => vec![call(guard::MAP, 2 * pairs)],
+        Instruction::Add | Instruction::Mul if !constant => behind(guard::ADD, 2),
+        Instruction::GetItem if !constant => behind(guard::KEY, 1),
+        Instruction::In => behind(guard::PAY_IN, 2),
+        Instruction::Eq
+        | Instruction::Ne
+        | Instruction::Gt
+        | Instruction::Gte
+        | Instruction::Lt
+        | Instruction::Lte
+        | Instruction::CompareAndPreserve(_)
+            if !constant =>
+        {
+            behind(guard::PAY, 2)
+        }
+        Instruction::ApplyFilter(name, args, _) if count(args) > 0 && guard::walks(name) => {
+            behind(guard::PAY, count(args))
+        }
+        Instruction::ApplyFilter(_, args, _) if count(args) > 1 => {
+            behind(guard::PAY_REST, count(args))
+        }
+        Instruction::PerformTest(_, args, _) if count(args) > 1 => behind(guard::PAY, count(args)),
+        _ => vec![one.clone()],
+    };
+    if matches!(
+        one,
+        Instruction::Add | Instruction::Mul | Instruction::Slice | Instruction::ApplyFilter(..)
+    ) {
+        all.push(call(guard::LIST, 1));
+    }
+    all
+}
+
+/// Writes `{% generation %}`, with which transformers marks the text of the assistant, as the scope
+/// that it is to a renderer: `{% with %}`.
+fn with_scopes(source: &str) -> String {
+    let mut out = String::with_capacity(source.len());
+    let mut rest = source;
+    while let Some(start) = rest.find('{') {
+        let (before, at) = rest.split_at(start);
+        out.push_str(before);
+        let length = if at.starts_with("{#") {
+            at.find("#}").map_or(at.len(), |end| end + 2)
+        } else if at.starts_with("{{") {
+            inside(at, "}}")
+        } else if at.starts_with("{%") {
+            inside(at, "%}")
+        } else {
+            1
+        };
+        let (part, after) = at.split_at(length);
+        rest = after;
+        match at.starts_with("{%").then(|| block(part)).flatten() {
+            Some("generation") => out.push_str(&part.replacen("generation", "with", 1)),
+            Some("endgeneration") => out.push_str(&part.replacen("endgeneration", "endwith", 1)),
+            Some("raw") => {
+                let length = end_of_raw(rest);
+                out.push_str(part);
+                out.push_str(&rest[..length]);
+                rest = &rest[length..];
+            }
+            _ => out.push_str(part),
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// The only word of a block such as `{%- raw -%}`.
+fn block(part: &str) -> Option<&str> {
+    let inner = part.strip_prefix("{%")?.strip_suffix("%}")?;
+    let inner = inner.strip_prefix(['-', '+']).unwrap_or(inner);
+    let inner = inner.strip_suffix(['-', '+']).unwrap_or(inner);
+    Some(inner.trim())
+}
+
+/// The length of what begins with two characters and ends with `end`, which counts outside of
+/// strings only.
+fn inside(text: &str, end: &str) -> usize {
+    let mut quote = None;
+    let mut escaped = false;
+    for (at, c) in text.char_indices().skip(2) {
+        match quote {
+            _ if escaped => escaped = false,
+            Some(_) if c == '\\' => escaped = true,
+            Some(mark) if c == mark => quote = None,
+            None if text[at..].starts_with(end) => return at + 2,
+            None if c == '"' || c == '\'' => quote = Some(c),
+            Some(_) | None => {}
+        }
+    }
+    text.len()
+}
+
+/// The length of raw text before the block that ends it.
+fn end_of_raw(text: &str) -> usize {
+    let mut from = 0;
+    while let Some(start) = text[from..].find("{%").map(|start| from + start) {
+        let end = text[start..]
+            .find("%}")
+            .map_or(text.len(), |end| start + end + 2);
+        if block(&text[start..end]) == Some("endraw") {
+            return start;
+        }
+        from = start + 2;
+    }
+    text.len()
+}
