@@ -297,7 +297,7 @@ mod tests {
 
     fn problem(path: &Path) -> LoadProblem {
         let root = Path::new("/");
-        let who = Trusted::this_process(root);
+        let who = Trusted::this_process();
         let found = locate(
             &candidate(path, Rule::Obeyed),
             &["librkllmrt.so"],

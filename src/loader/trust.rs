@@ -7,6 +7,8 @@ use std::fs::{self, Metadata};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Component, Path, PathBuf};
 
+use nix::unistd::{Group, User};
+
 use super::problem::{LoadProblem, reason};
 
 /// As many links as the kernel follows.
@@ -16,52 +18,47 @@ const MOST_LINKS: usize = 40;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Trusted {
     uid: u32,
-    private_groups: Vec<u32>,
+    groups: Groups,
+}
+
+/// What is known of the groups that may write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Groups {
+    /// What the system's account service says, when it is asked.
+    System,
+    /// These are private.
+    #[cfg(test)]
+    Private(Vec<u32>),
 }
 
 impl Trusted {
-    /// The effective user, with what the account files below `root` say of the groups.
-    pub(crate) fn this_process(root: &Path) -> Self {
-        let read = |name| fs::read_to_string(root.join(name)).unwrap_or_default();
-        let uid = rustix::process::geteuid().as_raw();
-        Self::new(uid, &read("etc/passwd"), &read("etc/group"))
+    /// The effective user.
+    pub(crate) fn this_process() -> Self {
+        Self {
+            uid: rustix::process::geteuid().as_raw(),
+            groups: Groups::System,
+        }
     }
 
-    /// A group is private when it bears the name of root or the user and nobody else is in it.
-    fn new(uid: u32, passwd: &str, group: &str) -> Self {
-        // name:password:uid:gid:…
-        let accounts: Vec<(&str, u32, u32)> = passwd
-            .lines()
-            .filter_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                let uid = fields.nth(1)?.parse().ok()?;
-                Some((name, uid, fields.next()?.parse().ok()?))
-            })
-            .collect();
-        let trusted = |account: &&(&str, u32, u32)| account.1 == 0 || account.1 == uid;
-        // name:password:gid:members
-        let private_groups = group
-            .lines()
-            .filter_map(|line| {
-                let mut fields = line.split(':');
-                let name = fields.next()?;
-                let gid: u32 = fields.nth(1)?.parse().ok()?;
-                let members = fields.next().unwrap_or_default();
-                let owned = accounts
-                    .iter()
-                    .filter(trusted)
-                    .any(|one| one.0 == name && one.2 == gid);
-                let others = members
-                    .split(',')
-                    .any(|member| !member.is_empty() && member != name)
-                    || accounts.iter().any(|one| one.2 == gid && one.0 != name);
-                (owned && !others).then_some(gid)
-            })
-            .collect();
-        Self {
-            uid,
-            private_groups,
+    /// Whether only root or the user is in a group.
+    ///
+    /// The account service is asked here, at a group that may write, and not before: it may have to
+    /// ask a server.
+    fn is_private(&self, gid: u32) -> bool {
+        match &self.groups {
+            Groups::System => [0, self.uid].into_iter().any(|uid| {
+                let (user, group) = (Account::of(uid), Group::from_gid(gid.into()));
+                let local = fs::read_to_string("/etc/passwd").unwrap_or_default();
+                match (user, group) {
+                    (Some(user), Ok(Some(group))) => {
+                        user.owns(gid, &group.name, &group.mem, &local)
+                    }
+                    // A user or a group without an entry, as in many containers.
+                    _ => false,
+                }
+            }),
+            #[cfg(test)]
+            Groups::Private(groups) => groups.contains(&gid),
         }
     }
 
@@ -78,10 +75,43 @@ impl Trusted {
         if mode & 0o002 != 0 {
             return Some("can be written by everybody".to_owned());
         }
-        if mode & 0o020 != 0 && !self.private_groups.contains(&data.gid()) {
+        if mode & 0o020 != 0 && !self.is_private(data.gid()) {
             return Some(format!("can be written by group {}", data.gid()));
         }
         None
+    }
+}
+
+/// A user, as far as groups are concerned.
+struct Account {
+    name: String,
+    gid: u32,
+}
+
+impl Account {
+    fn of(uid: u32) -> Option<Self> {
+        let user = User::from_uid(uid.into()).ok()??;
+        Some(Self {
+            name: user.name,
+            gid: user.gid.as_raw(),
+        })
+    }
+
+    /// Whether a group is this user's own: bears the name, and has nobody else in it.
+    ///
+    /// Groups list those only who are in them besides their first one; whose first one it is, is
+    /// known of the machine's own accounts (`/etc/passwd`), since other services do not list theirs.
+    fn owns(&self, gid: u32, name: &str, members: &[String], local: &str) -> bool {
+        // name:password:uid:gid:…
+        let shared = local.lines().any(|line| {
+            let mut fields = line.split(':');
+            let other = fields.next() != Some(&self.name);
+            other && fields.nth(2).and_then(|field| field.parse().ok()) == Some(gid)
+        });
+        self.gid == gid
+            && self.name == name
+            && members.iter().all(|member| *member == self.name)
+            && !shared
     }
 }
 

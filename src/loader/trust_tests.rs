@@ -3,8 +3,6 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use super::*;
 
 const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\nann:x:1000:1000::/home/ann:\nbob:x:1001:100::/:\neve:x:1002:100::/:\nbroken";
-const GROUP: &str =
-    "root:x:0:\nann:x:1000:\nusers:x:100:\nstaff:x:50:bob,eve\nbob:x:1001:bob\nvideo:x:44:ann";
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
@@ -21,7 +19,7 @@ fn place() -> (tempfile::TempDir, PathBuf, Trusted) {
     mode(&path.join("lib/a.so"), 0o644);
     let who = Trusted {
         uid: rustix::process::geteuid().as_raw(),
-        private_groups: Vec::new(),
+        groups: Groups::Private(Vec::new()),
     };
     (root, path, who)
 }
@@ -34,12 +32,34 @@ fn untrusted(result: Result<(), LoadProblem>) -> (PathBuf, String) {
 }
 
 #[test]
-fn groups_of_one_are_private() {
-    assert_eq!(Trusted::new(1000, PASSWD, GROUP).private_groups, [0, 1000]);
-    assert_eq!(Trusted::new(1001, PASSWD, GROUP).private_groups, [0]);
-    assert_eq!(Trusted::new(7, "", "").private_groups, [0u32; 0]);
-    let shared = GROUP.replace("ann:x:1000:", "ann:x:1000:eve");
-    assert_eq!(Trusted::new(1000, PASSWD, &shared).private_groups, [0]);
+fn a_group_is_private_that_bears_the_user_s_name_alone() {
+    let owns = |name: &str, gid, group: &str, members: &[&str], of: u32| {
+        let members: Vec<String> = members.iter().map(|one| (*one).to_owned()).collect();
+        let name = name.to_owned();
+        Account { name, gid }.owns(of, group, &members, PASSWD)
+    };
+    assert!(owns("root", 0, "root", &[], 0));
+    assert!(owns("ann", 1000, "ann", &[], 1000));
+    assert!(owns("ann", 1000, "ann", &["ann"], 1000));
+    // From a directory service, which has no line in the file.
+    assert!(owns("zoe", 70_000, "zoe", &[], 70_000));
+    assert!(!owns("ann", 1000, "ann", &["ann", "eve"], 1000));
+    assert!(!owns("ann", 1000, "staff", &[], 1000));
+    assert!(!owns("ann", 1000, "ann", &[], 50));
+    assert!(!owns("bob", 100, "bob", &[], 100));
+}
+
+#[test]
+fn the_system_s_accounts_are_asked() {
+    let root = Account::of(0).expect("every system has root");
+    assert_eq!((root.name.as_str(), root.gid), ("root", 0));
+    // Nobody has the last number but one, which stands for an error where it is not nobody's.
+    let nameless = Trusted {
+        uid: u32::MAX - 7,
+        groups: Groups::System,
+    };
+    assert!(Account::of(nameless.uid).is_none());
+    assert!(!nameless.is_private(u32::MAX - 7));
 }
 
 #[test]
@@ -72,7 +92,7 @@ fn a_group_must_be_private() {
     let gid = fs::metadata(root.join("lib")).unwrap().gid();
     let (_, why) = untrusted(check(&root.join("lib/a.so"), &root, &who));
     assert_eq!(why, format!("can be written by group {gid}"));
-    who.private_groups.push(gid);
+    who.groups = Groups::Private(vec![gid]);
     assert_eq!(check(&root.join("lib/a.so"), &root, &who), Ok(()));
 }
 

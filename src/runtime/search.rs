@@ -32,7 +32,7 @@ pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
         &candidate,
         &[CPU_NAME, NPU_NAME],
         root,
-        &Trusted::this_process(root),
+        &Trusted::this_process(),
     );
     let file = found.and_then(|located| loader::examine(&located, Rule::Obeyed));
     file.is_ok_and(|file| file.cpu_marker)
@@ -107,7 +107,7 @@ impl Search<'_> {
         candidates: &[Candidate],
         mut visit: impl FnMut(&Candidate, &Trusted) -> Result<T, LoadProblem>,
     ) -> Result<T> {
-        let who = Trusted::this_process(&self.env.root);
+        let who = Trusted::this_process();
         let mut tried = Vec::new();
         for candidate in candidates {
             match visit(candidate, &who) {
