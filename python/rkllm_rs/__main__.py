@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import signal
 import sys
 
 from . import _native
@@ -78,6 +81,20 @@ def _identify(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _unwritten(error: OSError) -> int:
+    """Ends a command whose output nobody takes; gives its status."""
+    # What is left in the buffer goes nowhere, and is not tried again at exit.
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
+    if isinstance(error, BrokenPipeError):
+        return 128 + signal.SIGPIPE  # as the shell says of a command that this signal ends
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"rkllm-rs: the output cannot be written: {error.strerror}\n")
+    return 1
+
+
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
@@ -111,14 +128,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The words behind the command's name; those of the process without it.
 
     Returns:
-        The exit status: 0, or 1 when an error was printed.
+        The exit status: 0, 1 when an error was printed, 141 when whoever read the output has gone.
     """
-    parsed = _parser().parse_args(arguments)
+    if sys.stdout is None:  # closed by the shell
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - for the process's life
     try:
-        return int(parsed.run(parsed))
-    except RkllmError as error:
-        sys.stderr.write(f"rkllm-rs: {error}\n")
-        return 1
+        try:
+            parsed = _parser().parse_args(arguments)
+            return int(parsed.run(parsed))
+        except RkllmError as error:
+            sys.stderr.write(f"rkllm-rs: {error}\n")
+            return 1
+        finally:
+            # Here, where a failure can be told; at exit it would be a traceback.
+            sys.stdout.flush()
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        return _unwritten(error)
 
 
 if __name__ == "__main__":
