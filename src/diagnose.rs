@@ -50,6 +50,9 @@ const PATTERNS: &[(ErrorKind, &[&str])] = &[
     (
         ErrorKind::ModelVersion,
         &[
+            // llama.cpp's words for what is newer than it.
+            "unknown model architecture",
+            "unknown pre-tokenizer",
             "toolkit version",
             "toolkit_version",
             "runtime version",
@@ -70,6 +73,9 @@ const PATTERNS: &[(ErrorKind, &[&str])] = &[
         ],
     ),
 ];
+
+/// Stands before the build in the CPU runtime's lines.
+const LLAMA: &str = "llama.cpp ";
 
 /// The class that the error lines tell, or `general`.
 pub(crate) fn classify(lines: &[String], general: ErrorKind) -> ErrorKind {
@@ -97,6 +103,15 @@ pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
         ErrorKind::ModelPlatform => {
             "The model was converted for another chip. Convert it with target_platform set to this \
              board's chip, or download the file made for it."
+        }
+        ErrorKind::ModelVersion if lines.iter().any(|line| line.contains(LLAMA)) => {
+            let build = lines.iter().find_map(|line| line.split_once(LLAMA));
+            let build = build.and_then(|(_, rest)| rest.split([' ', ')', ',']).next());
+            return Some(format!(
+                "The model is newer than the CPU runtime, which is built from llama.cpp {}. Update \
+                 rkllm_rs_cpu, or take an older model.",
+                build.unwrap_or("of an unknown build")
+            ));
         }
         ErrorKind::ModelVersion => {
             "The runtime must be at least as new as the toolkit that converted the model; equal \
@@ -137,6 +152,14 @@ mod tests {
             of("E rkllm: prompt is too long: 9 tokens exceed max_context_len 8"),
             ErrorKind::ContextLength
         );
+        for what in ["model architecture: 'new'", "pre-tokenizer type: 'new'"] {
+            assert_eq!(
+                of(&format!("E rkllm: unknown {what}")),
+                ErrorKind::ModelVersion
+            );
+        }
+        let lines = ["E rkllm: failed to load the model x.gguf (llama.cpp 1.2.3)".to_owned()];
+        assert!(hint(ErrorKind::ModelVersion, &lines).is_some_and(|text| text.contains("1.2.3")));
         assert_eq!(of("E rkllm: something else"), ErrorKind::Model);
         assert_eq!(of("W rkllm: out of memory soon"), ErrorKind::Model);
     }

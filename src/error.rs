@@ -93,6 +93,17 @@ pub enum Error {
         problem: ModelProblem,
     },
 
+    /// The file is no adapter that the model could take.
+    #[error("cannot load the adapter {}: {problem}", .path.display())]
+    AdapterFile {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: ModelProblem,
+        /// The kind that the model's backend takes.
+        needed: ModelKind,
+    },
+
     /// The model is of a kind that the backend cannot run.
     #[error("{} is a {} model, which needs backend \"{}\", not \"{backend}\"", .path.display(), .model_kind.extension(), .model_kind.backend())]
     BackendMismatch {
@@ -259,6 +270,19 @@ impl Error {
         }
     }
 
+    /// This error, when it is about an argument, with that argument's name in its context.
+    #[cfg(feature = "python")]
+    pub(crate) fn about(self, place: String) -> Self {
+        match self {
+            Self::InvalidArgument { reason, hint, .. } => Self::InvalidArgument {
+                name: place,
+                reason,
+                hint,
+            },
+            other => other,
+        }
+    }
+
     /// The class of this error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
@@ -267,7 +291,7 @@ impl Error {
             Self::UnsupportedRuntime { .. } => ErrorKind::UnsupportedRuntime,
             Self::UnsupportedFeature { .. } => ErrorKind::UnsupportedFeature,
             Self::ModelFile { problem, .. } => problem.kind(),
-            Self::BackendMismatch { .. } => ErrorKind::ModelFormat,
+            Self::AdapterFile { .. } | Self::BackendMismatch { .. } => ErrorKind::ModelFormat,
             Self::NoNpu { .. } | Self::System { .. } => ErrorKind::Model,
             Self::Init { kind, .. } | Self::Run { kind, .. } => *kind,
             Self::ContextLength { .. } => ErrorKind::ContextLength,
@@ -293,6 +317,20 @@ impl Error {
                 Some(format!("Load {needs}, or leave this feature out."))
             }
             Self::ModelFile { problem, .. } => problem.hint(),
+            Self::AdapterFile {
+                problem, needed, ..
+            } => match problem {
+                ModelProblem::Projector
+                | ModelProblem::NotAdapter
+                | ModelProblem::LaterPart(..)
+                | ModelProblem::Embedding(_) => {
+                    Some("Give the adapter that was made for this model.".to_owned())
+                }
+                _ => Some(format!(
+                    "Give the adapter as a {} file, converted for this backend.",
+                    needed.extension()
+                )),
+            },
             Self::BackendMismatch { model_kind, .. } => Some(format!(
                 "Pass backend=\"{}\" or leave it at \"auto\", without a library of the other kind.",
                 model_kind.backend()
@@ -335,6 +373,15 @@ impl Error {
                 "Open the model in the child, or start it with the \"spawn\" method.".to_owned(),
             ),
             Self::InvalidArgument { hint, .. } => hint.clone(),
+            Self::Run {
+                function: "rkllm_load_lora",
+                kind: ErrorKind::ModelFormat,
+                ..
+            } => Some(
+                "The adapter is damaged, or was made for another model or release: download or \
+                 convert it again."
+                    .to_owned(),
+            ),
             Self::Init { kind, log, .. } | Self::Run { kind, log, .. } => {
                 crate::diagnose::hint(*kind, log)
             }
@@ -356,6 +403,7 @@ impl Error {
         match self {
             Self::UnsupportedRuntime { path, .. }
             | Self::ModelFile { path, .. }
+            | Self::AdapterFile { path, .. }
             | Self::BackendMismatch { path, .. }
             | Self::NoNpu { path, .. }
             | Self::PromptCache { path, .. }

@@ -73,7 +73,12 @@ impl Instance {
         check_file(path)?;
         llama::start();
         let shown = path.to_string_lossy();
-        let model = Model::load(path).ok_or_else(|| format!("failed to load the model {shown}"))?;
+        let model = Model::load(path).ok_or_else(|| {
+            format!(
+                "failed to load the model {shown} (llama.cpp {})",
+                llama::version()
+            )
+        })?;
         if !model.generates() {
             return Err(format!("the model {shown} is not one that generates text"));
         }

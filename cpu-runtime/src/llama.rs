@@ -8,6 +8,11 @@ mod variants;
 pub(crate) use context::{Context, ContextOptions, Decoded, Outputs};
 pub(crate) use model::{Adapter, Model};
 
+/// The build of llama.cpp, in its own words.
+pub(crate) fn version() -> String {
+    model::version()
+}
+
 /// Starts llama.cpp's global state once in the life of the process.
 pub(crate) fn start() {
     static ONCE: std::sync::Once = std::sync::Once::new();

@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
-use super::ModelKind;
+use super::{ModelKind, gguf};
 use crate::error::ErrorKind;
 use crate::loader::{LoadProblem, known_text, reason};
 
@@ -62,6 +62,21 @@ pub enum ModelProblem {
     /// A `.gguf` that does not.
     #[error("not a GGUF file, in spite of its name")]
     NotGguf,
+    /// The part of a vision model that reads images.
+    #[error("a vision projector (mmproj), not a language model")]
+    Projector,
+    /// A LoRA adapter in a model's place.
+    #[error("a LoRA adapter, not a model")]
+    Adapter,
+    /// A model in an adapter's place.
+    #[error("a model, not a LoRA adapter")]
+    NotAdapter,
+    /// A later part of a model in several files, counted from 1.
+    #[error("part {0} of a model in {1} files")]
+    LaterPart(u64, u64),
+    /// A model that has no words to give.
+    #[error("an embedding model ({0}), which generates no text")]
+    Embedding(String),
     /// No path was given.
     #[error("no path was given")]
     NoPath,
@@ -106,6 +121,26 @@ impl ModelProblem {
             Self::IsGguf => {
                 "Rename it to .gguf to run it on the CPU; the NPU needs a converted .rkllm model."
             }
+            Self::Projector => {
+                "Give the .gguf file of the language model; the projector belongs to it, and the CPU \
+                 runtime does not read images."
+            }
+            Self::Adapter => {
+                "Open the model that the adapter was made for, then load the adapter with load_lora()."
+            }
+            Self::NotAdapter => {
+                "Give the adapter that was made for this model; to run this file, open it as a model."
+            }
+            Self::LaterPart(_, count) => {
+                return Some(format!(
+                    "Give the first file, whose name ends in -00001-of-{count:05}.gguf; the others are \
+                     found beside it."
+                ));
+            }
+            Self::Embedding(_) => {
+                "Give a model that generates text, whose embed() gives vectors as well; models of this \
+                 kind run with llama.cpp or sentence-transformers."
+            }
             Self::NotGguf => "Download it again; a .rkllm model keeps its own suffix.",
         };
         Some(text.to_owned())
@@ -131,6 +166,53 @@ pub(super) fn present(path: &Path) -> Result<fs::Metadata, ModelProblem> {
 
 /// Checks the content as far as a closed format allows.
 pub(super) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
+    match whole(path, kind)? {
+        Some(about) => purpose(&about).map_or(Ok(()), Err),
+        None => Ok(()),
+    }
+}
+
+/// Checks the content of an adapter likewise.
+pub(super) fn check_adapter(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
+    match whole(path, kind)?.as_ref().map(purpose) {
+        None | Some(Some(ModelProblem::Adapter)) => Ok(()),
+        Some(Some(other)) => Err(other),
+        Some(None) => Err(ModelProblem::NotAdapter),
+    }
+}
+
+/// Architectures that give vectors only.
+const EMBEDDING: [&str; 10] = [
+    "bert",
+    "modern-bert",
+    "nomic-bert",
+    "nomic-bert-moe",
+    "neo-bert",
+    "jina-bert-v2",
+    "jina-bert-v3",
+    "eurobert",
+    "gemma-embedding",
+    "t5encoder",
+];
+
+/// What a whole file is for, if not for generating text.
+fn purpose(about: &gguf::About) -> Option<ModelProblem> {
+    let architecture = about.architecture.as_deref().unwrap_or_default();
+    match (about.kind.as_deref(), architecture) {
+        (Some("mmproj"), _) | (_, "clip") => return Some(ModelProblem::Projector),
+        (Some("adapter"), _) => return Some(ModelProblem::Adapter),
+        _ => {}
+    }
+    if let (Some(part @ 1..), Some(count)) = (about.part, about.parts) {
+        return Some(ModelProblem::LaterPart(part.saturating_add(1), count));
+    }
+    EMBEDDING
+        .contains(&architecture)
+        .then(|| ModelProblem::Embedding(architecture.to_owned()))
+}
+
+/// Checks that a file is of `kind` and whole; what a GGUF file says of itself, if it can be read.
+fn whole(path: &Path, kind: ModelKind) -> Result<Option<gguf::About>, ModelProblem> {
     let data = present(path)?;
     if data.is_dir() {
         return Err(ModelProblem::Directory);
@@ -159,7 +241,10 @@ pub(super) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
         return match (gguf, data.len()) {
             (false, _) => Err(ModelProblem::NotGguf),
             (true, size @ ..24) => Err(ModelProblem::TooSmall(size)),
-            (true, _) => Ok(()),
+            (true, _) => {
+                file.rewind().map_err(unreadable)?;
+                Ok(gguf::about(file))
+            }
         };
     }
     if gguf {
@@ -171,7 +256,7 @@ pub(super) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
         file.rewind().map_err(unreadable)?;
         let script = is_script(file, &head, data.len());
         return if script {
-            Ok(())
+            Ok(None)
         } else {
             Err(ModelProblem::Text)
         };
@@ -179,7 +264,7 @@ pub(super) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
     if data.len() < SMALLEST {
         return Err(ModelProblem::TooSmall(data.len()));
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Whether the start of a file reads as text; a character cut off at its end may be.
@@ -247,6 +332,66 @@ mod tests {
             (b"{}".to_vec(), Err(ModelProblem::NotGguf)),
         ] {
             assert_eq!(verdict(&content, ModelKind::Gguf), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_no_language_model_is_named() {
+        let of = |texts: &[(&str, &str)], numbers: &[(&str, u16)]| {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("model.gguf");
+            fs::write(&path, gguf::tests::made(texts, numbers)).unwrap();
+            let kind = ModelKind::Gguf;
+            (check(&path, kind), check_adapter(&path, kind))
+        };
+        let (architecture, kind) = ("general.architecture", "general.type");
+        let bert = ModelProblem::Embedding("nomic-bert".to_owned());
+        let later = ModelProblem::LaterPart(2, 3);
+        for (texts, numbers, model, adapter) in [
+            (
+                &[(architecture, "llama"), (kind, "model")][..],
+                &[][..],
+                Ok(()),
+                Err(ModelProblem::NotAdapter),
+            ),
+            (
+                &[(architecture, "llama")],
+                &[("split.no", 0), ("split.count", 3)],
+                Ok(()),
+                Err(ModelProblem::NotAdapter),
+            ),
+            (
+                &[(architecture, "clip")],
+                &[],
+                Err(ModelProblem::Projector),
+                Err(ModelProblem::Projector),
+            ),
+            (
+                &[(kind, "mmproj")],
+                &[],
+                Err(ModelProblem::Projector),
+                Err(ModelProblem::Projector),
+            ),
+            (
+                &[(architecture, "llama"), (kind, "adapter")],
+                &[],
+                Err(ModelProblem::Adapter),
+                Ok(()),
+            ),
+            (
+                &[],
+                &[("split.no", 1), ("split.count", 3)],
+                Err(later.clone()),
+                Err(later),
+            ),
+            (
+                &[(architecture, "nomic-bert")],
+                &[],
+                Err(bert.clone()),
+                Err(bert),
+            ),
+        ] {
+            assert_eq!(of(texts, numbers), (model, adapter), "{texts:?}");
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod device;
 mod file;
+mod gguf;
 mod resolve;
 mod status;
 
@@ -12,9 +13,9 @@ pub use file::ModelProblem;
 pub use resolve::{BackendNote, Resolved, resolve, resolve_in};
 pub use status::{BackendStatus, backends, backends_in};
 
-/// Checks a file that must be of `kind`, as far as a closed format allows.
-pub(crate) fn check_model_file(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
-    file::check(path, kind)
+/// Checks an adapter's file for a model of `kind`, as far as a closed format allows.
+pub(crate) fn check_adapter_file(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
+    file::check_adapter(path, kind)
 }
 
 /// What runs a model.

@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 
 use super::native::{NativeModel, check, failed};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::ffi::shared::functions::SetThreeStrings;
 use crate::ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
 use crate::input::CrossAttention;
@@ -104,7 +104,15 @@ impl NativeModel {
         };
         // SAFETY: live handle, exclusively borrowed; struct and strings live for the call.
         let code = unsafe { load(self.handle, &raw mut adapter) };
-        check("rkllm_load_lora", code, mark)
+        check("rkllm_load_lora", code, mark).map_err(|mut error| {
+            // Nothing is generated here: what is wrong is the file, unless the lines say otherwise.
+            if let Error::Run { kind, .. } = &mut error {
+                if *kind == ErrorKind::Generation {
+                    *kind = ErrorKind::ModelFormat;
+                }
+            }
+            error
+        })
     }
 
     /// `rkllm_load_prompt_cache`.

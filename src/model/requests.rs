@@ -8,7 +8,7 @@ use super::{Caller, Keeper, LoraAdapter, Model};
 use crate::abi::Generation;
 use crate::actor::{Reply, Request, Template};
 use crate::answer::Answer;
-use crate::backend::{BackendKind, ModelKind, check_model_file};
+use crate::backend::{BackendKind, ModelKind, check_adapter_file};
 use crate::desk::DeskHandle;
 use crate::error::Error;
 use crate::input::{CrossAttention, c_text};
@@ -138,8 +138,10 @@ impl Model {
     /// Loads an adapter (`rkllm_load_lora`), to be selected by its name in calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a name that is taken or empty, a scale that is no number, or a
-    /// file of another kind; [`Error::FileMissing`]; [`Error::Run`] if the library refuses.
+    /// [`Error::InvalidArgument`] for a name that is taken or empty, or a scale that is no number;
+    /// [`Error::FileMissing`]; [`Error::AdapterFile`] for a file that is no adapter of this kind;
+    /// [`Error::Run`] if the library refuses, [`ErrorKind::ModelFormat`](crate::error::ErrorKind) if
+    /// the file is why.
     #[doc(alias = "rkllm_load_lora")]
     pub fn begin_load_lora(&self, mut adapter: LoraAdapter) -> Result<Pending, Error> {
         self.able("lora")?;
@@ -160,18 +162,15 @@ impl Model {
             BackendKind::Npu => ModelKind::Rkllm,
             BackendKind::Cpu => ModelKind::Gguf,
         };
-        check_model_file(&adapter.path, kind).map_err(|problem| {
+        check_adapter_file(&adapter.path, kind).map_err(|problem| {
             if problem.is_missing() {
                 return missing("path", &adapter.path);
             }
-            Error::invalid_with_hint(
-                "path",
-                format!("{}: {problem}", adapter.path.display()),
-                format!(
-                    "Give the adapter as a {} file, converted for this backend.",
-                    kind.extension()
-                ),
-            )
+            Error::AdapterFile {
+                path: adapter.path.clone(),
+                problem,
+                needed: kind,
+            }
         })?;
         self.shared.state.lora_begins(&adapter)?;
         let name = adapter.name.clone();

@@ -6,6 +6,7 @@ No download and nothing to install: the weights are random, of a rank of a few.
 from __future__ import annotations
 
 import random
+import shutil
 import struct
 from array import array
 from dataclasses import dataclass
@@ -103,6 +104,36 @@ def write_gguf(
         body += bytes(-len(body) % ALIGNMENT)
     path.write_bytes(head + bytes(-len(head) % ALIGNMENT) + body)
     return path
+
+
+def changed_gguf(source: Path, out: Path, texts: Mapping[str, str]) -> Path:
+    """A copy of a file whose metadata has other texts."""
+    with source.open("rb") as file:
+        lead = file.read(8)
+        tensor_count, value_count = _take(file, "Q"), _take(file, "Q")
+        values = {}
+        for _ in range(value_count):
+            start = file.tell()
+            name = _text(file)
+            _value(file, _take(file, "I"))
+            end = file.tell()
+            file.seek(start)
+            values[name] = file.read(end - start)
+        start = file.tell()
+        for _ in range(tensor_count):
+            _text(file)
+            file.seek(8 * _take(file, "I") + 12, 1)
+        end = file.tell()
+        file.seek(start)
+        places = file.read(end - start)
+        file.seek(-end % ALIGNMENT, 1)
+        for name, text in texts.items():
+            values[name] = _named(name) + struct.pack("<I", TEXT) + _named(text)
+        head = lead + struct.pack("<QQ", tensor_count, len(values)) + b"".join(values.values()) + places
+        with out.open("wb") as written:
+            written.write(head + bytes(-len(head) % ALIGNMENT))
+            shutil.copyfileobj(file, written, 1 << 20)
+    return out
 
 
 def make_lora(

@@ -16,6 +16,13 @@ pub(super) fn start_backend() {
     unsafe { sys::llama_backend_init() };
 }
 
+pub(super) fn version() -> String {
+    // SAFETY: no arguments; returns a constant, NUL-terminated text.
+    unsafe { CStr::from_ptr(sys::llama_version()) }
+        .to_string_lossy()
+        .into_owned()
+}
+
 /// A loaded model.
 #[derive(Debug)]
 pub(crate) struct Model {
