@@ -163,6 +163,7 @@ class Table(c.Structure):
             "tokenize",
             c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_size_t, c.c_int, c.POINTER(c.c_int32), c.c_int),
         ),
+        ("template_problem", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_int)),
     )
 
 

@@ -19,6 +19,11 @@ def test_it_tells_its_version_and_size(capi: Library) -> None:
     assert (capi.table.version, capi.table.size) == (1, c.sizeof(Table))
 
 
+def test_a_template_that_is_used_has_no_problem(capi: Library, llm: Model) -> None:
+    assert capi.table.template_problem(llm.handle, None, 0) == 0
+    assert capi.table.template_problem(None, None, 0) < 0
+
+
 def test_text_is_tokenized_as_it_is(llm: Model) -> None:
     assert llm.tokenize("The capital of France is") == [504, 3575, 282, 4649, 314]
     assert llm.tokenize("") == []
