@@ -360,9 +360,12 @@ def _inputs(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
     if isinstance(texts, (str, Tokens, Embeddings, Multimodal)):
         return True, [texts]
     try:
-        return False, list(texts)
+        inputs = list(texts)
     except TypeError:
         from .errors import InvalidTypeError
 
         message = f"texts: expected an input or a list of inputs, got {type(texts).__name__}"
         raise InvalidTypeError(message, hint="Give a str, Tokens, Embeddings or Multimodal.") from None
+    # All of them before the first is computed.
+    _native.check_inputs("texts", inputs)
+    return False, inputs

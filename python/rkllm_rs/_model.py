@@ -73,7 +73,8 @@ class RKLLM(Awaiting):
 
         Args:
             model: A ``.rkllm`` or ``.gguf`` file, a folder with one, a name without suffix, or several
-                of these in order of preference.
+                of these in order of preference. ``~`` stands for the home folder here and in all other
+                paths.
             backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime; ``"auto"`` takes what
                 fits model and machine. ``RKLLM_RS_BACKEND`` replaces ``"auto"``.
             library: The library's file; obeyed.
@@ -327,6 +328,18 @@ class RKLLM(Awaiting):
     ) -> None:
         await self.aclose()
 
+    def __reduce_ex__(self, protocol: object, /) -> str | tuple[object, ...]:
+        """Refuses ``copy`` and ``pickle``: an open model is in the library's hands.
+
+        Raises:
+            InvalidTypeError: Always (also a ``TypeError``).
+        """
+        from .errors import InvalidTypeError
+
+        message = "an open model cannot be copied or pickled"
+        hint = "Share the one object between threads and tasks, or open the model again by its model_path."
+        raise InvalidTypeError(message, hint=hint)
+
     def __enter__(self) -> Self:
         return self
 
@@ -368,8 +381,8 @@ def _advice(model: _native.Model) -> list[str]:
         )
     if info.template_problem is not None:
         advice.append(
-            f"{info.template_problem}. Prompts go to the model as they are: pass template= with the text to put "
-            'around them, or template="raw" if that is meant'
+            f"{info.template_problem}. Prompts go to the model as they are: pass the strings to put around "
+            'them as template=, or template="raw" if that is meant'
         )
     return advice
 

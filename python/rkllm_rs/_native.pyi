@@ -44,6 +44,7 @@ __all__ = [
     "abi_layouts",
     "at_exit",
     "backends",
+    "check_inputs",
     "check_pooling",
     "find_library",
     "known_libraries",
@@ -1152,6 +1153,9 @@ def abi_layouts() -> dict[str, dict[str, _Layout]]:
 
 def at_exit() -> None:
     """Closes all models for the end of the interpreter; other threads stay where they wait."""
+
+def check_inputs(name: str, values: Sequence[object]) -> None:
+    """Refuses, by their places, what can be no input of a list."""
 
 def check_pooling(pooling: str, normalize: bool) -> None:
     """Checks the settings of :func:`pool` before anything is run."""

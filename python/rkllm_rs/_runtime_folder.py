@@ -136,6 +136,11 @@ def hash_of(path: str, file: FileIO) -> tuple[Hashes, int]:
     return Hashes(blob.hexdigest(), sha256.hexdigest()), done
 
 
+def expanded(path: str | os.PathLike[str]) -> str:
+    """A path of the user's as an absolute one, ``~`` written out."""
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+
+
 def verify(file: str | os.PathLike[str]) -> VerifiedFile:
     """Hashes a file and looks it up among the official ones.
 
@@ -145,7 +150,7 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
     Raises:
         RuntimeInstallError: It cannot be read.
     """
-    path: str = os.path.abspath(file)
+    path = expanded(file)
     if os.path.isdir(path):
         path = os.path.join(path, NAME)
     with fetch.open_file(path) as opened:

@@ -15,6 +15,7 @@ from ._runtime_folder import (
     NAME,
     RECORD,
     downloads,
+    expanded,
     folder,
     hash_of,
     locked,
@@ -85,7 +86,7 @@ def install(
             told = origin.url
             found = _download(plan, origin, progress)
         else:
-            told = _local(plan, os.path.abspath(source or ""))
+            told = _local(plan, expanded(source or ""))
             found = _copy(plan, told, progress)
         _place(plan, found, told)
     return require(version)

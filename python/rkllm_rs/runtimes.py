@@ -22,6 +22,7 @@ from . import _runtime_fetch as fetch
 from ._library import PACKAGE
 from ._runtime_folder import (
     downloads,
+    expanded,
     folder,
     home,
     installed,
@@ -70,8 +71,8 @@ def current() -> str | None:
 
 def _pin(project: str | os.PathLike[str] | None, model: str | os.PathLike[str] | None) -> str:
     if model is not None:
-        return f"{os.path.abspath(model)}{_MODEL_SUFFIX}"
-    return os.path.join(os.path.abspath(project or "."), _PROJECT_FILE)
+        return f"{expanded(model)}{_MODEL_SUFFIX}"
+    return os.path.join(expanded(project or "."), _PROJECT_FILE)
 
 
 def chosen(
@@ -119,7 +120,7 @@ def use(
     if project is not None and model is not None:
         message = "project: cannot be given together with model"
         raise InvalidArgumentError(message)
-    if model is not None and not os.path.exists(model):
+    if model is not None and not os.path.exists(expanded(model)):
         message = f"{os.fspath(model)}: no such model"
         raise fetch.failed(message)
     path = _pin(project, model)
@@ -158,7 +159,7 @@ def path(*, model: str | os.PathLike[str] | None = None) -> str:
         LibraryNotFoundError: There is none; the message lists every place tried and why not.
         UnsupportedRuntimeError: There is one, but of a release that cannot be used.
     """
-    found, _ = _native.find_library(None if model is None else os.fspath(model), PACKAGE)
+    found, _ = _native.find_library(None if model is None else expanded(model), PACKAGE)
     return found
 
 

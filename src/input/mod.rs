@@ -35,7 +35,7 @@ impl Input {
         if text.is_empty() {
             return Err(Error::invalid_with_hint(
                 "prompt",
-                "it is empty",
+                "must not be empty",
                 "Give some text.",
             ));
         }

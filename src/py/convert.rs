@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyString};
+use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyString};
 
 use super::errors::{InvalidType, raise};
 use crate::error::Error;
@@ -52,6 +52,20 @@ where
             wrong_type(name, "an int", value)
         }
     })
+}
+
+/// A seed: a random one is asked for with `None`, and not with a negative number as in C programs.
+pub(super) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
+    let negative = value.is_instance_of::<PyInt>() && value.lt(0)?;
+    if !negative {
+        return integer("seed", value);
+    }
+    let reason = format!("got {}, expected 0 or more", value.str()?);
+    let hint = "Leave it out, or pass None, for a random seed.";
+    Err(raise(
+        value.py(),
+        &Error::invalid_with_hint("seed", reason, hint),
+    ))
 }
 
 /// The range of an integer type.
@@ -173,12 +187,19 @@ pub(super) fn c_text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<O
     CString::new(owned).map(Some).map_err(nul)
 }
 
-/// A path: `str`, `bytes` or `os.PathLike`; bytes that are no UTF-8 are bytes like any other.
+/// A path: `str`, `bytes` or `os.PathLike`; bytes that are no UTF-8 are bytes like any other. A user's
+/// folder may be written as in a shell: `~` or `~name`.
 pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     let py = value.py();
     let plain = match value.getattr_opt(pyo3::intern!(py, "__fspath__"))? {
         Some(method) => method.call0()?,
         None => value.clone(),
+    };
+    let plain = if plain.is_instance_of::<PyString>() || plain.is_instance_of::<PyBytes>() {
+        py.import(pyo3::intern!(py, "os.path"))?
+            .call_method1(pyo3::intern!(py, "expanduser"), (plain,))?
+    } else {
+        plain
     };
     let bytes = if let Ok(bytes) = plain.cast::<PyBytes>() {
         bytes.as_bytes().to_vec()

@@ -113,6 +113,27 @@ impl CrossAttention {
 
 const KINDS: &str = "a str, Tokens, Embeddings or Multimodal";
 
+/// Refuses, by their places, what can be no input of a list.
+#[pyfunction]
+#[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
+pub(super) fn check_inputs(name: &str, values: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+    for (index, value) in values.iter().enumerate() {
+        let name = format!("{name}[{index}]");
+        if value.is_instance_of::<PyString>() {
+            let text = convert::text(&name, value)?;
+            if let Err(error) = Input::prompt(&text) {
+                return Err(raise(value.py(), &error.about(name)));
+            }
+        } else if !(value.is_instance_of::<Tokens>()
+            || value.is_instance_of::<Embeddings>()
+            || value.is_instance_of::<Multimodal>())
+        {
+            return Err(convert::wrong_type(&name, KINDS, value));
+        }
+    }
+    Ok(())
+}
+
 /// The input of a call.
 pub(super) fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
     let py = value.py();

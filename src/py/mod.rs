@@ -70,7 +70,7 @@ mod native {
     #[pymodule_export]
     use super::info::{LoraAdapter, ModelInfo};
     #[pymodule_export]
-    use super::inputs::{CrossAttention, Embeddings};
+    use super::inputs::{CrossAttention, Embeddings, check_inputs};
     #[pymodule_export]
     use super::model::{Model, Opening, Scorer, at_exit, check_pooling, pool, shut_down};
     #[pymodule_export]

@@ -49,7 +49,7 @@ pub(super) fn call(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
             "max_new_tokens" => options.max_new_tokens = Some(convert::integer(name, value)?),
             "sampling" => options.sampling = own_sampling(value)?,
             "stop" => options.stop = convert::texts(name, value)?,
-            "seed" => options.seed = Some(convert::integer(name, value)?),
+            "seed" => options.seed = Some(convert::seed(value)?),
             "timeout" => options.timeout = convert::seconds(name, Some(value))?,
             "lora" => options.lora = Some(convert::text(name, value)?),
             "save_prompt_cache" => options.save_prompt_cache = Some(convert::path(name, value)?),
