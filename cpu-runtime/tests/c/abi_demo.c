@@ -23,6 +23,7 @@ typedef struct {
     int (*context_limit)(LLMHandle);
     int (*set_seed)(LLMHandle, int, uint64_t);
     int (*tokenize)(LLMHandle, const char *, size_t, int, int32_t *, int);
+    int (*template_problem)(LLMHandle, char *, int);
 } CpuTable;
 
 static int failures;
@@ -635,6 +636,7 @@ static void check_table(LLMHandle h, Seen *seen) {
     CHECK(table->tokenize(h, words, 24, 0, NULL, 0) == 5 && table->tokenize(h, NULL, 0, 0, NULL, 0) == 0);
     CHECK(table->tokenize(h, words, 24, 0, NULL, 6) == -1 && table->tokenize(h, NULL, 1, 0, out, 6) == -1);
     CHECK(table->tokenize(NULL, words, 24, 0, out, 6) == -1);
+    CHECK(table->template_problem(h, NULL, 0) == 0 && table->template_problem(NULL, NULL, 0) == -1);
     CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
     free(again);
 }
