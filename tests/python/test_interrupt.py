@@ -73,7 +73,7 @@ def test_while_the_library_ignores_the_abort(child, library, make_model, record)
 
 
 def test_during_the_load(child, library, make_model, record):
-    slow, quick = make_model({"init": {"delay_ms": 10_000}}), make_model(["fine"])
+    slow, quick = make_model({"init": {"delay_ms": 4000}}), make_model(["fine"])
     code = """
     record, quick = sys.argv[3:]
     threading.Thread(target=lambda: (began(record, "rkllm_init"), say("loading")), daemon=True).start()
@@ -189,6 +189,6 @@ def test_uncaught(child, library, make_model, record):
     )
     running.expect("running")
     running.signal(signal.SIGINT)
-    status, _, err = running.end(timeout=10)
+    status, _, err = running.end(timeout=60)
     assert status == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")

@@ -286,7 +286,7 @@ def test_spawn(tmp_path, library, make_model):
         "            print(pool.apply(work, sys.argv[1:]), llm.generate('x').text)\n"
     )
     words = [sys.executable, script, library, make_model(["a"])]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=40)
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stdout) == (0, "a a\n"), done.stderr
 
 

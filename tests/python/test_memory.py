@@ -41,7 +41,7 @@ runs(100)
 say((resident() - before) // 1024)
 """
     model = make_model({"runs": [{"steps": ["word "], "repeat": 10_000}]})
-    (grown,) = succeed(code, library, model, timeout=55)
+    (grown,) = succeed(code, library, model, timeout=240)
     assert int(grown) < 1024
 
 
@@ -60,7 +60,7 @@ runs(1000)
 say((resident() - before) // 1024, counts() == open_before)
 """
     model = make_model({"runs": [{"steps": ["word "], "repeat": 10_000, "delay_ms": 0}]})
-    (line,) = succeed(code, library, model, timeout=55)
+    (line,) = succeed(code, library, model, timeout=240)
     grown, same = line.split()
     assert int(grown) < 1024
     assert same == "True"
@@ -88,7 +88,7 @@ before, open_before = resident(), settled()
 cycles(150)
 say((resident() - before) // 1024, settled() == open_before)
 """
-    (line,) = succeed(code, library, make_model(["a"]), timeout=55)
+    (line,) = succeed(code, library, make_model(["a"]), timeout=240)
     grown, same = line.split()
     assert int(grown) < 1024
     assert same == "True"

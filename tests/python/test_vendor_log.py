@@ -269,7 +269,7 @@ def test_a_fault_is_not_held_up(library, make_model):
     next(llm.stream("x"))
     ctypes.string_at(0)
     """
-    done = program(code, library, make_model(chatty()), timeout=20)
+    done = program(code, library, make_model(chatty()))
     assert done.returncode == -signal.SIGSEGV
     assert "W rkllm: err 0\n" in done.stderr
 
