@@ -155,7 +155,9 @@ def calls(record: Path | str, function: str | None = None) -> list[dict[str, Any
     path = Path(record)
     if not path.exists():
         return []
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    # The last line may be on its way, and is for the next look.
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")
+    lines = [json.loads(line) for line in whole.splitlines()]
     return [line for line in lines if function is None or line["fn"] == function]
 
 
