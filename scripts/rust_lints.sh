@@ -3,16 +3,17 @@
 # one command adds them; one of a distribution may not have them at all (3), which is said where CI shows it.
 set -euo pipefail
 cargo="${1:-cargo}"
-missing=()
+missing=""
 for lint in fmt clippy; do
-  "$cargo" "$lint" --version >/dev/null 2>&1 || missing+=("cargo $lint")
+  "$cargo" "$lint" --version >/dev/null 2>&1 || missing="${missing:+$missing and }cargo $lint"
 done
-[ ${#missing[@]} -eq 0 ] && exit 0
+[ -z "$missing" ] && exit 0
 if command -v rustup >/dev/null 2>&1; then
-  echo "lint: ${missing[*]} not installed; install with: rustup component add rustfmt clippy" >&2
+  echo "lint: $missing not installed; install with: rustup component add rustfmt clippy" >&2
   exit 1
 fi
-text="${missing[*]} not installed, and this Rust toolchain cannot add it (no rustup): Rust lints were NOT RUN"
+text="$missing not installed and there is no rustup to add it; a distribution may have rustfmt and rust-clippy: \
+Rust lints were NOT RUN"
 if [ -n "${CI:-}" ]; then
   echo "::error::lint: $text" >&2
   exit 1

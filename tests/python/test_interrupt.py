@@ -63,12 +63,12 @@ def test_during_the_prompt(child, library, make_model, record):
 
 
 def test_while_the_library_ignores_the_abort(child, library, make_model, record):
-    model = make_model({"runs": [{**ENDLESS, "ignore_abort_ms": 5000}, {"steps": ["fine"]}]})
+    model = make_model({"runs": [{**ENDLESS, "ignore_abort_ms": 3000}, {"steps": ["fine"]}]})
     running = child(READ.format(work=WORK["for"]), library, model, record)
     running.expect("running")
     sent = interrupt(running)
     _, text, at = running.expect("answer")
-    assert (text, float(at) - sent > 4) == ("fine", True)
+    assert (text, float(at) - sent > 2) == ("fine", True)
     assert running.end()[0] == 0
 
 

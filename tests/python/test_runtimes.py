@@ -437,15 +437,14 @@ def test_a_home_that_cannot_be_written_to(table, tmp_path, file, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("number", "words"),
+    ("step", "number", "words"),
     [
-        (errno.EROFS, "cannot be written: Read-only file system"),
-        (errno.ENOSPC, "the disk is full"),
-        (errno.EDQUOT, "the disk is full"),
-        (errno.EIO, "could not be written: Input/output error"),
+        ("mkdir", errno.EROFS, "cannot be written: Read-only file system"),
+        ("fsync", errno.EIO, "could not be written: Input/output error"),
+        ("rename", errno.EDQUOT, "the disk is full"),
+        ("open", errno.ENOSPC, "the disk is full"),
     ],
 )
-@pytest.mark.parametrize("step", ["mkdir", "fsync", "rename", "open"])
 def test_failures_at_every_step_leave_nothing(table, home, file, monkeypatch, number, words, step):
     def fail(*_, **__):
         raise OSError(number, os.strerror(number))
