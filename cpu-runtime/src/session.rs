@@ -15,6 +15,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::live::Live;
+use self::prefill::{BLOCK, whole_blocks};
 use crate::digest;
 use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
@@ -39,15 +40,23 @@ struct Row {
     pending: Option<Pending>,
     /// While a run that made tokens is paused: its state.
     held: Option<Live>,
-    /// Positions from the start that a new prompt may reuse. A shift moves what follows to positions
-    /// it was not computed at.
-    reusable: usize,
+    /// Positions from the start that are what their tokens give. A shift moves what follows to
+    /// positions it was not computed at.
+    sound: usize,
+    /// Those of them that a new prompt may reuse: whole blocks, each computed at once and behind such.
+    exact: usize,
 }
 
 impl Row {
     fn truncate(&mut self, length: usize) {
         self.cache.truncate(length);
-        self.reusable = self.reusable.min(length);
+        self.sound_up_to(length);
+    }
+
+    /// What follows the first `length` positions is not what its tokens give, or is no more.
+    fn sound_up_to(&mut self, length: usize) {
+        self.sound = self.sound.min(length);
+        self.exact = self.exact.min(whole_blocks(length));
     }
 
     /// Lets go of what the run before has left beyond the cache.
@@ -56,9 +65,13 @@ impl Row {
         self.held = None;
     }
 
+    /// Takes down what was computed at once.
     fn push(&mut self, tokens: &[i32]) {
-        if self.reusable == self.cache.len() {
-            self.reusable += tokens.len();
+        if self.sound == self.cache.len() {
+            self.sound += tokens.len();
+        }
+        if self.exact == self.cache.len() && tokens.len() == BLOCK {
+            self.exact += BLOCK;
         }
         self.cache.extend_from_slice(tokens);
     }
@@ -113,6 +126,7 @@ impl Session {
             model,
             ContextOptions {
                 length: u32::try_from(options.max_context_len).ok()?,
+                batch: BLOCK.max(options.rows) as u32,
                 threads: threads as i32,
                 rows: options.rows as u32,
             },
@@ -139,7 +153,7 @@ impl Session {
     /// Empties the cache, but for a common start with `spared`.
     pub(crate) fn clear(&mut self, spared: &[i32]) {
         for at in 0..self.rows.len() {
-            let keep = common(&self.rows[at].cache[..self.rows[at].reusable], spared);
+            let keep = common(&self.rows[at].cache[..self.rows[at].sound], spared);
             self.cut_back(at, keep);
             self.rows[at].forget();
         }
@@ -173,7 +187,7 @@ impl Session {
             }
             let row = &mut self.rows[at];
             row.cache.drain(start..end);
-            row.reusable = row.reusable.min(start);
+            row.sound_up_to(start);
         }
         Ok(())
     }
@@ -244,7 +258,7 @@ impl Session {
         for at in 0..self.rows.len() {
             if continues {
                 // Of two adapters: no other prompt may take it for its own.
-                self.rows[at].reusable = 0;
+                self.rows[at].sound_up_to(0);
             } else {
                 self.cut_back(at, 0);
             }
@@ -259,4 +273,31 @@ fn common(a: &[i32], b: &[i32]) -> usize {
         .zip(b)
         .take_while(|(x, y)| x == y && **x != EMBEDDING)
         .count()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_whole_blocks_behind_whole_blocks_are_exact() {
+        let mut row = Row::default();
+        row.push(&[1; BLOCK]);
+        row.push(&[2; BLOCK]);
+        row.push(&[3; 10]);
+        assert_eq!((row.sound, row.exact), (2 * BLOCK + 10, 2 * BLOCK));
+        // Of a run that goes on from there.
+        row.push(&[4; BLOCK]);
+        assert_eq!((row.sound, row.exact), (3 * BLOCK + 10, 2 * BLOCK));
+        row.truncate(2 * BLOCK - 1);
+        assert_eq!((row.sound, row.exact), (2 * BLOCK - 1, BLOCK));
+        row.push(&[5; 1]);
+        assert_eq!((row.sound, row.exact), (2 * BLOCK, BLOCK));
+        row.truncate(BLOCK);
+        row.push(&[6; BLOCK]);
+        assert_eq!((row.sound, row.exact), (2 * BLOCK, 2 * BLOCK));
+        row.sound_up_to(0);
+        row.push(&[7; BLOCK]);
+        assert_eq!((row.sound, row.exact), (0, 0));
+    }
 }

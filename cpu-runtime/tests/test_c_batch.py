@@ -60,10 +60,15 @@ def test_each_row_has_its_own_cache(batch: Model, single: Model) -> None:
         assert single.sizes() == [sizes[at]]
         assert alone.tokens == run.rows[at].tokens
     assert run.prefilled == sum(sizes) - sum(min(len(row.tokens), 7) for row in run.rows)
-    # Reused row by row; the system prompt stays in each.
+    # Reused row by row: whole blocks of 64.
     again = batch.go(*QUESTIONS, most=8)
-    assert again.prefilled == 4
+    assert again.prefilled == run.prefilled
     assert [row.tokens for row in again.rows] == [row.tokens for row in run.rows]
+    long = [[*range(500, 500 + length)] for length in (10, 64, 65, 130)]
+    assert batch.go(*long, most=2).prefilled == 10 + 64 + 65 + 130
+    assert batch.go(*long, most=2).prefilled == 10 + 64 + 1 + 2
+    # The system prompt stays in each.
+    batch.go(*QUESTIONS, most=8)
     assert batch.clear(keep_system=True) == 0
     kept = batch.sizes()
     assert len(set(kept)) == 1

@@ -56,12 +56,14 @@ def test_the_scale_counts(styled: Model) -> None:
 
 
 def test_another_adapter_takes_nothing_from_the_cache(styled: Model) -> None:
+    prompt = PROMPT * 13
+    held = len(prompt) - 64
     styled.clear()
-    assert styled.go(PROMPT, most=2).prefilled == len(PROMPT)
-    assert styled.go(PROMPT, most=2).prefilled == 1
-    assert styled.go(PROMPT, most=2, lora="whole").prefilled == len(PROMPT)
-    assert styled.go(PROMPT, most=2, lora="whole").prefilled == 1
-    assert styled.go(PROMPT, most=2).prefilled == len(PROMPT)
+    assert styled.go(prompt, most=2).prefilled == len(prompt)
+    assert styled.go(prompt, most=2).prefilled == held
+    assert styled.go(prompt, most=2, lora="whole").prefilled == len(prompt)
+    assert styled.go(prompt, most=2, lora="whole").prefilled == held
+    assert styled.go(prompt, most=2).prefilled == len(prompt)
 
 
 def test_a_paused_run_may_go_on_with_another_adapter(styled: Model) -> None:

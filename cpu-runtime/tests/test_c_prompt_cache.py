@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.timeout(300)
 
-PROMPT = [504, 3575, 282, 4649, 314] * 6
+#: Two whole blocks of 64, which are what a prompt takes from a cache, and two tokens.
+PROMPT = [504, 3575, 282, 4649, 314] * 26
+BLOCKS = 128
 DAMAGED = "it is truncated or damaged"
 
 
@@ -43,10 +45,10 @@ def test_it_saves_the_prefill_and_changes_nothing(llm: Model, saved: Path) -> No
     assert llm.sizes() == [len(PROMPT)]
     loaded = llm.go(longer, most=12)
     assert loaded.tokens == expected.tokens
-    assert loaded.prefilled == 2
+    assert loaded.prefilled == len(longer) - BLOCKS
     # It stays for the next prompt, until it is released.
     other = [*PROMPT, 19, 20]
-    assert llm.go(other, most=1).prefilled == 2
+    assert llm.go(other, most=1).prefilled == len(other) - BLOCKS
     assert llm.library.release_prompt_cache(llm.handle) == 0
     assert llm.sizes() == [0]
     assert llm.go(other, most=1).prefilled == len(other)
@@ -79,7 +81,7 @@ def test_damaged_files_are_refused(llm: Model, saved: Path, capfd: pytest.Captur
     refused(llm, saved.parent, "directory", capfd)
     # What was in the cache is still there.
     run = llm.go(PROMPT, most=4)
-    assert (run.tokens, run.prefilled) == (expected, 1)
+    assert (run.tokens, run.prefilled) == (expected, len(PROMPT) - BLOCKS)
 
 
 def test_another_model_or_context_is_refused(
@@ -92,11 +94,11 @@ def test_another_model_or_context_is_refused(
         refused(other, saved, "it was made with another model", capfd)
         assert other.go(PROMPT, most=2).prefilled == len(PROMPT)
     with Model(capi, model, context=16) as small:
-        refused(small, saved, "its 30 tokens exceed max_context_len 16", capfd)
+        refused(small, saved, "its 130 tokens exceed max_context_len 16", capfd)
         assert small.go(PROMPT[:8], most=2).tokens
     with Model(capi, model, rows=2) as batch:
         refused(batch, saved, "it was made with an n_batch of 1, not 2", capfd)
-    with Model(capi, model, context=64) as fitting:
+    with Model(capi, model, context=160) as fitting:
         assert fitting.load_cache(saved) == 0
 
 
@@ -111,7 +113,7 @@ def test_it_knows_its_adapter(
         assert llm.clear() == 0
         assert llm.load_cache(styled) == 0
         run = llm.go(PROMPT, most=8, lora="style")
-        assert (run.tokens, run.prefilled) == (expected, 1)
+        assert (run.tokens, run.prefilled) == (expected, len(PROMPT) - BLOCKS)
         # The base model takes nothing from it, nor the adapter from the base model's.
         assert llm.go(PROMPT, most=8).prefilled == len(PROMPT)
         assert llm.library.release_prompt_cache(llm.handle) == 0
@@ -139,7 +141,7 @@ def test_what_a_shift_has_moved_is_not_saved(
 ) -> None:
     path = tmp_path / "moved.cache"
     with Model(capi, model, context=40) as llm:
-        llm.go(PROMPT, most=20, keep=True, settings=sampling(repeat_penalty=1.5))
+        llm.go(PROMPT[:30], most=20, keep=True, settings=sampling(repeat_penalty=1.5))
         llm.go(PROMPT[:5], most=1, keep=True, save=path)
     assert not path.exists()
     assert "a KV cache that was cut or is of several adapters cannot be saved" in capfd.readouterr().err

@@ -15,6 +15,8 @@ use crate::flag::RunFlag;
 pub(crate) struct ContextOptions {
     /// Positions in each row.
     pub(crate) length: u32,
+    /// The most tokens that one decode takes.
+    pub(crate) batch: u32,
     pub(crate) threads: i32,
     /// Independent sequences.
     pub(crate) rows: u32,
@@ -57,7 +59,7 @@ pub(crate) struct Context {
     model: Arc<Model>,
     // llama.cpp holds a pointer into the flag, so it must live as long as the context.
     _flag: Arc<RunFlag>,
-    chunk: usize,
+    batch: usize,
     positions: Vec<i32>,
     sequence_counts: Vec<i32>,
     sequences: Vec<i32>,
@@ -82,8 +84,8 @@ impl Context {
         // SAFETY: takes no arguments, returns a plain struct.
         let mut params = unsafe { sys::llama_context_default_params() };
         params.n_ctx = options.length.checked_mul(options.rows)?;
-        params.n_batch = 512_u32.max(options.rows);
-        params.n_ubatch = 512_u32.max(options.rows);
+        params.n_batch = options.batch;
+        params.n_ubatch = options.batch;
         params.n_seq_max = options.rows;
         params.n_threads = options.threads;
         params.n_threads_batch = options.threads;
@@ -96,19 +98,13 @@ impl Context {
             raw,
             model: Arc::clone(model),
             _flag: Arc::clone(flag),
-            // SAFETY: the context was just made.
-            chunk: unsafe { sys::llama_n_batch(raw.as_ptr()) } as usize,
+            batch: options.batch as usize,
             positions: Vec::new(),
             sequence_counts: Vec::new(),
             sequences: Vec::new(),
             outputs: Vec::new(),
         };
         (!context.memory().is_null()).then_some(context)
-    }
-
-    /// The most tokens that one decode takes.
-    pub(crate) fn chunk(&self) -> usize {
-        self.chunk
     }
 
     fn memory(&self) -> sys::llama_memory_t {
@@ -134,7 +130,7 @@ impl Context {
 
     fn submit(&mut self, token: *const i32, embd: *const f32) -> Decoded {
         let count = self.positions.len();
-        debug_assert!(count <= self.chunk);
+        debug_assert!(count <= self.batch);
         self.sequence_counts.clear();
         self.sequence_counts.resize(count, 1);
         let mut rows: Vec<*mut i32> = self.sequences.iter_mut().map(std::ptr::from_mut).collect();
@@ -152,7 +148,7 @@ impl Context {
         Decoded::from_code(unsafe { sys::llama_decode(self.raw.as_ptr(), batch) })
     }
 
-    /// Computes at most [`Self::chunk`] tokens of one row.
+    /// Computes tokens of one row, at most as many as the context was made for.
     pub(crate) fn decode(
         &mut self,
         row: i32,

@@ -7,10 +7,10 @@ use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::{EMBEDDING, Session};
+use super::{EMBEDDING, Session, whole_blocks};
 use crate::digest;
 
-const MAGIC: &[u8; 8] = b"RKLLMPC1";
+const MAGIC: &[u8; 8] = b"RKLLMPC2";
 /// The digest of a cache without adapter.
 const NO_ADAPTER: u64 = 0;
 
@@ -21,16 +21,19 @@ struct Cache {
     adapter: u64,
     /// Rows of the context: llama.cpp lays out the cache by them.
     rows: u32,
+    /// How many of the tokens a prompt may take over; see [`super::Row`].
+    exact: u32,
     tokens: Vec<i32>,
     state: Vec<u8>,
 }
 
 impl Cache {
     fn write(&self) -> Vec<u8> {
-        let mut body = Vec::with_capacity(32 + 4 * self.tokens.len() + self.state.len());
+        let mut body = Vec::with_capacity(36 + 4 * self.tokens.len() + self.state.len());
         body.extend_from_slice(&self.model.to_le_bytes());
         body.extend_from_slice(&self.adapter.to_le_bytes());
         body.extend_from_slice(&self.rows.to_le_bytes());
+        body.extend_from_slice(&self.exact.to_le_bytes());
         body.extend_from_slice(&(self.tokens.len() as u32).to_le_bytes());
         for token in &self.tokens {
             body.extend_from_slice(&token.to_le_bytes());
@@ -55,6 +58,7 @@ impl Cache {
         let (model, rest) = body.split_first_chunk().ok_or(damaged)?;
         let (adapter, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let (rows, rest) = rest.split_first_chunk().ok_or(damaged)?;
+        let (exact, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let (count, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let count = u32::from_le_bytes(*count) as usize;
         let (tokens, state) = rest.split_at_checked(4 * count).ok_or(damaged)?;
@@ -62,6 +66,7 @@ impl Cache {
             model: u64::from_le_bytes(*model),
             adapter: u64::from_le_bytes(*adapter),
             rows: u32::from_le_bytes(*rows),
+            exact: u32::from_le_bytes(*exact),
             tokens: tokens
                 .chunks_exact(4)
                 .map(|four| i32::from_le_bytes([four[0], four[1], four[2], four[3]]))
@@ -87,7 +92,7 @@ impl Session {
         if row.cache.contains(&EMBEDDING) {
             return Err("a prompt cache with embeddings cannot be saved".into());
         }
-        if row.reusable < row.cache.len() {
+        if row.sound < row.cache.len() {
             return Err("a KV cache that was cut or is of several adapters cannot be saved".into());
         }
         let shown = path.to_string_lossy();
@@ -95,6 +100,7 @@ impl Session {
             model: self.model.digest(),
             adapter: self.adapter_digest(self.active.as_ref()),
             rows: self.rows.len() as u32,
+            exact: row.exact as u32,
             tokens: row.cache.clone(),
             state: self
                 .context
@@ -151,7 +157,9 @@ impl Session {
             self.context.clear(0);
             return Err(failed(&"it does not fit the context"));
         }
-        self.rows[0].push(&cache.tokens);
+        let row = &mut self.rows[0];
+        row.push(&cache.tokens);
+        row.exact = whole_blocks(cache.tokens.len()).min(cache.exact as usize);
         self.cache_loaded = true;
         Ok(cache.tokens.len())
     }
@@ -171,6 +179,7 @@ mod tests {
             model: 1,
             adapter: 2,
             rows: 3,
+            exact: 5,
             tokens: vec![4, -1, 6],
             state: vec![7; 33],
         }
