@@ -54,6 +54,11 @@ fn build(
 
 /// The exception for `error`.
 pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
+    if matches!(error, Error::Closed) {
+        // The end of the process closes all models: a thread that still reads then stays where it is,
+        // as one that waits does, in place of telling about it.
+        super::detach(py, || ());
+    }
     let log = match error {
         Error::Init { log, .. } | Error::Run { log, .. } => log.clone(),
         _ => Vec::new(),
