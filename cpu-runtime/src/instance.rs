@@ -36,6 +36,14 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A session whose run has panicked: its rows and llama.cpp's cache may disagree.
+const BROKEN: &str = "this model was broken by an internal error; destroy it and open it again";
+
+/// Locks what is of no use any more once a panic has interrupted a change of it.
+fn unbroken<T>(mutex: &Mutex<T>) -> Result<MutexGuard<'_, T>, String> {
+    mutex.lock().map_err(|_| BROKEN.into())
+}
+
 /// Gives `instance` a handle.
 pub(crate) fn register(instance: Instance) -> usize {
     let mut handles = locked(&HANDLES);
@@ -139,7 +147,7 @@ impl Instance {
         let seed = *locked(&self.seed);
         // Not locked during the run: the callback may ask how long a text is.
         let template = self.template();
-        let result = locked(&self.session).run(request, &template, seed, &sink);
+        let result = unbroken(&self.session)?.run(request, &template, seed, &sink);
         result.map_err(|failure| {
             if failure.begun {
                 log::error!("{}", failure.reason);
@@ -158,7 +166,7 @@ impl Instance {
     pub(crate) fn session(&self) -> Result<MutexGuard<'_, Session>, String> {
         match self.session.try_lock() {
             Ok(session) => Ok(session),
-            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::Poisoned(_)) => Err(BROKEN.into()),
             Err(TryLockError::WouldBlock) => Err("a run of this model is active".into()),
         }
     }
@@ -228,4 +236,24 @@ fn check_file(path: &CStr) -> Result<(), String> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_panic_has_interrupted_is_refused() {
+        let mutex = Mutex::new(1);
+        assert!(unbroken(&mutex).is_ok());
+        let run = || {
+            let _session = unbroken(&mutex).expect("whole");
+            panic!("in the middle of a run");
+        };
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        assert!(caught.is_err());
+        assert_eq!(unbroken(&mutex).expect_err("refused"), BROKEN);
+        // It can still be waited for, to be destroyed.
+        assert_eq!(*locked(&mutex), 1);
+    }
 }

@@ -62,6 +62,11 @@ impl Session {
         self.check_lengths(&prompts)?;
         self.select_adapter(request.adapter.as_ref(), continues)?;
         let spared = system_tokens(&self.model, template).len();
+        if log::level() >= 2 {
+            for prompt in &prompts {
+                log::info!("input tokens: {:?}", prompt.tokens);
+            }
+        }
         let mut perf = Perf::default();
         let before: Vec<_> = self
             .rows
