@@ -48,12 +48,19 @@ $(STAMP)/lint: requirements/lint.txt $(STAMP)/tools
 	$(PIP) install --quiet --require-hashes -r requirements/lint.txt
 	@touch $@
 
+# pip hides what cargo says: what takes long is announced, and llama.cpp is built before pip is asked.
 $(STAMP)/package: $(CORE_SOURCES) $(STAMP)/tools
+	@echo "building the package, for the first time 1 to 2 minutes ..."
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall .
 	@touch $@
 
+CPU_LIBRARY := $(CURDIR)/cpu-runtime/python/rkllm_rs_cpu/lib/librkllmrt_cpu.so
+
 $(STAMP)/cpu: $(CPU_SOURCES) $(STAMP)/tools
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall ./cpu-runtime
+	@echo "building the CPU runtime, for the first time 2 to 4 minutes, most of them llama-cpp-sys-2 ..."
+	cpu-runtime/build.sh $(VENV)
+	RKLLM_RS_CPU_PREBUILT="$(CPU_LIBRARY)" PATH="$(CURDIR)/$(BIN):$$PATH" \
+	$(PIP) install --quiet --no-build-isolation --no-deps --force-reinstall ./cpu-runtime
 	@touch $@
 
 lint: lint-rust lint-python lint-types ## Formatting and lints, as errors
