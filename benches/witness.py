@@ -115,6 +115,9 @@ def theirs(arguments: argparse.Namespace) -> dict[str, Any]:
             n_ctx=1024,
             n_threads=arguments.threads,
             n_threads_batch=arguments.threads,
+            # As the CPU runtime computes prompts: values depend on how many tokens are computed at once.
+            n_batch=64,
+            n_ubatch=64,
             logits_all=True,
             embedding=True,
             pooling_type=llama_cpp.LLAMA_POOLING_TYPE_NONE,
