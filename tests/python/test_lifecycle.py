@@ -170,7 +170,7 @@ def test_leaving_during_a_run(library, make_model, record, how, run):
         make_model({"runs": [run]}),
     )
     assert (done.returncode, done.stdout) == (expected, "on\n"), done.stderr
-    assert time.monotonic() - begin < 12
+    assert time.monotonic() - begin < 60
     assert "panic" not in done.stderr
     assert len(calls(record, "rkllm_destroy")) == (0 if run.get("ignore_abort") else 1)
 
@@ -194,9 +194,9 @@ def test_leaving_during_a_load(library, make_model, record):
     sys.exit(5)
     """
     begin = time.monotonic()
-    done = program(code, library, make_model({"init": {"delay_ms": 20_000}}), record)
+    done = program(code, library, make_model({"init": {"delay_ms": 200_000}}), record)
     assert done.returncode == 5, done.stderr
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
 
 
 def test_os_exit_is_left_alone(library, make_model):
@@ -238,7 +238,7 @@ def test_fork(library, make_model, leave):
         FORK.replace("{leave}", leave), library, make_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
     )
     assert lines == ["child ForkedProcessError", "parent 7 fine"]
-    assert time.monotonic() - begin < 15
+    assert time.monotonic() - begin < 60
 
 
 @pytest.mark.hazard("A10")
