@@ -50,6 +50,7 @@ __all__ = [
     "known_libraries",
     "pool",
     "resolve",
+    "set_vendor_log",
     "shut_down",
 ]
 
