@@ -62,6 +62,12 @@ impl Steps {
         }
     }
 
+    /// Whether it is known who takes the tokens.
+    #[must_use]
+    pub fn has_caller(&self) -> bool {
+        self.caller.is_some()
+    }
+
     /// Whether the first token has been asked for.
     #[must_use]
     pub fn has_begun(&self) -> bool {
@@ -110,6 +116,17 @@ impl Steps {
         }
         if self.handle().has_ended() {
             return Ok(());
+        }
+        if self.rows[0].is_resting() && self.stream.has_unread() {
+            // A reader that was cancelled has not taken it.
+            return match input {
+                None => Ok(()),
+                Some(_) => Err(Error::invalid_with_hint(
+                    "input",
+                    "a token has been computed and not been taken yet",
+                    "Take it first; then send what is to come in its place.",
+                )),
+            };
         }
         if !self.rows[0].is_resting() {
             let hint = "Wait for the token first.";

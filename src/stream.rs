@@ -10,14 +10,13 @@ use crate::desk::DeskHandle;
 use crate::error::Error;
 use crate::loader::host::fork;
 use crate::loader::host::wake::WakePair;
-use crate::model::Keeper;
 use crate::output::{Chunk, Ending, FinishReason, Generation};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
 
-/// The pieces of an answer; dropping it cancels the run. The model stays open for it until its end has
-/// been read.
+/// The pieces of an answer; dropping it cancels the run. The model stays open for it until the run has
+/// ended.
 pub struct TokenStream {
     handle: StreamHandle,
     batch: Batch,
@@ -27,8 +26,6 @@ pub struct TokenStream {
     /// What was read before `batch`.
     read: Vec<Batch>,
     wake: Option<WakePair>,
-    /// The model stays open until the run's end has been read.
-    keeper: Option<Arc<Keeper>>,
 }
 
 /// A run's buffer, for waiting and cancelling from any thread.
@@ -103,12 +100,7 @@ impl StreamHandle {
 }
 
 impl TokenStream {
-    pub(crate) fn new(
-        delivery: Arc<Delivery>,
-        forks: u64,
-        desk: DeskHandle,
-        keeper: Arc<Keeper>,
-    ) -> Self {
+    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64, desk: DeskHandle) -> Self {
         Self {
             handle: StreamHandle {
                 delivery,
@@ -120,7 +112,6 @@ impl TokenStream {
             begin: 0,
             read: Vec::new(),
             wake: None,
-            keeper: Some(keeper),
         }
     }
 
@@ -177,7 +168,6 @@ impl TokenStream {
             None => Poll::Nothing,
             Some(Ok(block)) => Poll::Ready(block),
             Some(Err(ending)) => {
-                self.keeper = None;
                 let cancelled = |reason| reason == FinishReason::Cancelled;
                 Poll::Ended(ending.outcome.map(cancelled))
             }
@@ -203,11 +193,12 @@ impl TokenStream {
         }
         self.next = 0;
         self.begin = 0;
-        let taken = self.handle.delivery.take(&mut self.batch);
-        if matches!(taken, Taken::Ended(_)) {
-            self.keeper = None;
-        }
-        taken
+        self.handle.delivery.take(&mut self.batch)
+    }
+
+    /// Whether something has come that was not handed out.
+    pub(crate) fn has_unread(&self) -> bool {
+        self.next < self.batch.pieces.len() || self.handle.delivery.has_pending()
     }
 
     /// Takes all that has come without handing it out: for [`TokenStream::generation`].

@@ -7,7 +7,7 @@ import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from typing import Protocol, TypeVar
 
     from typing_extensions import TypeVarTuple, Unpack
@@ -33,6 +33,9 @@ if TYPE_CHECKING:
         """A stream, as the event loop sees it."""
 
         def close(self) -> None: ...
+        @property
+        def _reader(self) -> object: ...
+        def _set_reader(self, reader: object) -> None: ...
 
     class _Run(Protocol[_Item_co]):
         """A run, as one sees it who wants its whole result."""
@@ -48,69 +51,100 @@ if TYPE_CHECKING:
 
 #: Seconds after which one who can answer looks for questions that came for others.
 _LOOK = 0.02
-#: Who waits for which descriptor, in which loop.
-_waiters: dict[tuple[asyncio.AbstractEventLoop, int], list[asyncio.Future[None]]] = {}
-#: The task that has last begun to wait for a stream, which is left when that task fails.
-_readers: weakref.WeakKeyDictionary[_Stream[object], weakref.ref[asyncio.Task[object]]] = (
+#: After so many items that were at hand, other tasks have their turn.
+_TURN = 256
+
+
+class _Waiters(list["asyncio.Future[None]"]):
+    """Who waits for one descriptor in one loop; kept by that loop alone, so that it goes with it."""
+
+    __slots__ = ("__weakref__",)
+
+
+_waiters: weakref.WeakValueDictionary[tuple[int, int], _Waiters] = weakref.WeakValueDictionary()
+#: The streams that a task reads, for the end of the task.
+_streams: weakref.WeakKeyDictionary[asyncio.Task[object], weakref.WeakSet[_Stream[object]]] = (
     weakref.WeakKeyDictionary()
 )
+_at_hand = 0
 
 
-async def next_item(stream: _Stream[_Item_co]) -> _Item_co:
+def next_item(stream: _Stream[_Item_co]) -> Coroutine[object, object, _Item_co]:
     """Returns the next item of ``stream``, waiting in the running event loop.
 
     Args:
         stream: A ``TokenStream``, ``TextStream``, ``ArrayStream`` or ``Steps``.
 
     Returns:
-        Its next item.
+        A coroutine that gives its next item.
 
     Raises:
         StopAsyncIteration: The run has ended.
     """
-    item = stream._poll()  # noqa: SLF001 - the native side's half of this function
-    if item is not None:
-        return item
-    while True:
-        descriptor = stream._arm()  # noqa: SLF001
-        if descriptor is not None:
-            _note_reader(stream, descriptor)
-        try:
+    # Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
+    note_reader(stream)
+    return _next_item(stream)
+
+
+async def _next_item(stream: _Stream[_Item_co]) -> _Item_co:
+    global _at_hand  # noqa: PLW0603 - one count for all streams is enough
+    _at_hand += 1
+    descriptor = None
+    try:
+        if _at_hand >= _TURN:
+            _at_hand = 0
+            await asyncio.sleep(0)
+        while True:
+            item = stream._poll()  # noqa: SLF001 - the native side's half of this function
+            if item is not None:
+                return item
+            _at_hand = 0
+            descriptor = stream._arm()  # noqa: SLF001
             await _readable(descriptor, stream._asks)  # noqa: SLF001
-        except BaseException:
-            # Unless others wait for the same stream, or this one comes back soon, its run ends.
-            if descriptor is not None and not _is_awaited(descriptor):
-                stream._leave()  # noqa: SLF001
-            raise
-        item = stream._poll()  # noqa: SLF001
-        if item is not None:
-            return item
+    except (asyncio.CancelledError, GeneratorExit):
+        # Unless others wait for the same stream, or this one comes back soon, its run ends.
+        if descriptor is None or not _is_awaited(descriptor):
+            stream._leave()  # noqa: SLF001
+        raise
 
 
-def _note_reader(stream: _Stream[object], descriptor: int) -> None:
+def note_reader(stream: _Stream[object]) -> None:
     """Notes that the running task reads ``stream``, so that the stream is left when the task fails.
 
     A task can be cancelled while it does something else than waiting for the stream, and the stream be
     kept by the traceback: then nobody else would tell that it has no reader any more.
+
+    Args:
+        stream: A stream that the task has made, or asks for an item.
     """
-    task = asyncio.current_task()
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:
+        return
     if task is None:
         return
-    known = _readers.get(stream)
-    if known is not None and known() is task:
+    mine = weakref.ref(task)
+    if stream._reader is mine:  # noqa: SLF001 - a task has one weak reference, made once
         return
-    _readers[stream] = weakref.ref(task)
-    mine = weakref.ref(stream)
+    stream._set_reader(mine)  # noqa: SLF001
+    streams = _streams.get(task)
+    if streams is None:
+        streams = _streams[task] = weakref.WeakSet()
+        task.add_done_callback(_done)
+    streams.add(stream)
 
-    def done(task: asyncio.Task[object]) -> None:
-        stream = mine()
-        reader = None if stream is None else _readers.get(stream)
-        if stream is None or reader is None or reader() is not task:
-            return
-        if _has_failed(task) and not _is_awaited(descriptor):
-            stream._leave()  # noqa: SLF001 - the native side's half of this function
 
-    task.add_done_callback(done)
+def _done(task: asyncio.Task[object]) -> None:
+    """Leaves the streams of a task that has failed, where no other task reads them now."""
+    streams = _streams.pop(task, None)
+    if streams is None or not _has_failed(task):
+        return
+    mine = weakref.ref(task)
+    for stream in list(streams):
+        if stream._reader is mine:  # noqa: SLF001
+            descriptor = stream._arm()  # noqa: SLF001
+            if descriptor is None or not _is_awaited(descriptor):
+                stream._leave()  # noqa: SLF001
 
 
 def _has_failed(task: asyncio.Task[object]) -> bool:
@@ -232,9 +266,11 @@ async def _readable(descriptor: int | None, asks: bool) -> None:  # noqa: FBT001
         return
     loop = asyncio.get_running_loop()
     readable = loop.create_future()
-    key = (loop, descriptor)
+    key = (id(loop), descriptor)
     # An event loop knows one reader of a descriptor, and several tasks may share a stream.
-    waiters = _waiters.setdefault(key, [])
+    waiters = _waiters.get(key)
+    if waiters is None:
+        waiters = _waiters[key] = _Waiters()
     if not waiters:
         loop.add_reader(descriptor, _set_all, waiters)
     waiters.append(readable)
@@ -243,16 +279,15 @@ async def _readable(descriptor: int | None, asks: bool) -> None:  # noqa: FBT001
         await readable
     finally:
         waiters.remove(readable)
-        if not waiters:
+        if not waiters and not loop.is_closed():
             loop.remove_reader(descriptor)
-            del _waiters[key]
         if look is not None:
             look.cancel()
 
 
 def _is_awaited(descriptor: int) -> bool:
-    """Whether anybody waits for ``descriptor`` in the running event loop."""
-    return bool(_waiters.get((asyncio.get_running_loop(), descriptor)))
+    """Whether anybody waits for ``descriptor``, in whatever loop."""
+    return any(number == descriptor and waiters for (_, number), waiters in list(_waiters.items()))
 
 
 def _set_all(futures: list[asyncio.Future[None]]) -> None:

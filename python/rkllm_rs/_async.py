@@ -363,7 +363,10 @@ class Awaiting(Measuring, Keeping):
         scorer = _native.Scorer(before + after, len(after))
         async with self.stream_logits(Tokens(before + after), timeout=timeout, lora=lora) as stream:
             async for logits in stream:
-                await elsewhere(scorer.add, logits)
+                # The thread that reads the rows also lets go of them, which takes long.
+                rows = [logits]
+                del logits
+                await elsewhere(_add_last, scorer, rows)
         return Score(after, scorer.logprobs())
 
     async def _aids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
@@ -490,3 +493,7 @@ class Awaiting(Measuring, Keeping):
         from ._aio import done
 
         await done(self._model.set_cross_attention(encoder))
+
+
+def _add_last(scorer: _native.Scorer, rows: list[FloatArray]) -> None:
+    scorer.add(rows.pop())

@@ -18,6 +18,12 @@ from ._types import (  # noqa: TC001
     Sequence,
 )
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._native import ArrayStream
+
+    _Stream = TokenStream | ArrayStream | Steps
+
 
 class Generating:
     """The part of ``RKLLM`` that generates."""
@@ -33,6 +39,16 @@ class Generating:
         from ._tasks import task_number
 
         return task_number()
+
+    def _noted(self, streams: Sequence[_Stream]) -> None:
+        """Notes that the running task, if there is one, reads these streams."""
+        from ._tasks import running_task
+
+        if running_task() is not None:
+            from ._aio import note_reader
+
+            for stream in streams:
+                note_reader(stream)
 
     def stream(
         self,
@@ -80,7 +96,7 @@ class Generating:
             ContextLengthError: More tokens than the context window holds.
             UnsupportedFeatureError: The loaded release cannot do that.
         """
-        return self._model.stream(
+        stream = self._model.stream(
             input,
             max_new_tokens=max_new_tokens,
             sampling=sampling,
@@ -95,6 +111,8 @@ class Generating:
             on_token=on_token,
             caller=self._caller(),
         )
+        self._noted([stream])
+        return stream
 
     def generate(
         self,
@@ -199,23 +217,23 @@ class Generating:
             ContextLengthError: More tokens than the context window holds.
             UnsupportedFeatureError: The loaded release cannot do that.
         """
-        return BatchStream(
-            self._model.stream_batch(
-                inputs,
-                max_new_tokens=max_new_tokens,
-                sampling=sampling,
-                stop=stop,
-                seed=seed,
-                timeout=timeout,
-                lora=lora,
-                save_prompt_cache=save_prompt_cache,
-                keep_history=keep_history,
-                role=role,
-                thinking=thinking,
-                on_token=on_token,
-                caller=self._caller(),
-            )
+        streams = self._model.stream_batch(
+            inputs,
+            max_new_tokens=max_new_tokens,
+            sampling=sampling,
+            stop=stop,
+            seed=seed,
+            timeout=timeout,
+            lora=lora,
+            save_prompt_cache=save_prompt_cache,
+            keep_history=keep_history,
+            role=role,
+            thinking=thinking,
+            on_token=on_token,
+            caller=self._caller(),
         )
+        self._noted(streams)
+        return BatchStream(streams)
 
     def generate_batch(
         self,
@@ -317,7 +335,7 @@ class Generating:
             ContextLengthError: More tokens than the context window holds.
             UnsupportedFeatureError: The loaded release cannot do that.
         """
-        return self._model.steps(
+        steps = self._model.steps(
             input,
             max_new_tokens=max_new_tokens,
             sampling=sampling,
@@ -330,3 +348,5 @@ class Generating:
             thinking=thinking,
             on_token=on_token,
         )
+        self._noted([steps])
+        return steps

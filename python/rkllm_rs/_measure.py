@@ -34,7 +34,9 @@ class Measuring(Generating):
     def _rows(
         self, inputs: Sequence[Input], *, logits: bool, **options: Unpack[_RowSettings]
     ) -> list[ArrayStream]:
-        return self._model.stream_rows(inputs, logits=logits, caller=self._caller(), **options)
+        streams = self._model.stream_rows(inputs, logits=logits, caller=self._caller(), **options)
+        self._noted(streams)
+        return streams
 
     def logits(
         self,

@@ -653,6 +653,11 @@ class TokenStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference."""
+    def _set_reader(self, reader: object) -> None:
+        """Notes the task that reads."""
     def _leave(self) -> None:
         """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
@@ -709,6 +714,11 @@ class TextStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference."""
+    def _set_reader(self, reader: object) -> None:
+        """Notes the task that reads."""
     def _leave(self) -> None:
         """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
@@ -767,6 +777,11 @@ class ArrayStream:
         Raises:
             StopAsyncIteration: The run has ended.
         """
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference."""
+    def _set_reader(self, reader: object) -> None:
+        """Notes the task that reads."""
     def _leave(self) -> None:
         """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property
@@ -872,6 +887,11 @@ class Steps:
         Raises:
             StopAsyncIteration: The answer has ended.
         """
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference."""
+    def _set_reader(self, reader: object) -> None:
+        """Notes the task that reads."""
     def _leave(self) -> None:
         """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
     @property

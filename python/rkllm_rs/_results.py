@@ -151,7 +151,10 @@ class Score:
         """E to the negative mean of the logarithms: 1 is certainty, the vocabulary's size is chance."""
         import math
 
-        return math.exp(-self.logprob / len(self.logprobs))
+        try:
+            return math.exp(-self.logprob / len(self.logprobs))
+        except OverflowError:
+            return math.inf
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Score):

@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import sys
+import weakref
+
+#: Numbers of tasks, none of which is given twice; addresses are.
+_numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
+_next = itertools.count(1)
 
 
-def task_number() -> int | None:
-    """A number of the running task, ``None`` outside of an event loop; imports nothing."""
+def running_task() -> object | None:
+    """The running task, ``None`` outside of an event loop; imports nothing."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is None:
         return None
     try:
-        task = asyncio.current_task()
+        task: object | None = asyncio.current_task()
     except RuntimeError:
         return None
-    return None if task is None else id(task)
+    return task
+
+
+def task_number() -> int | None:
+    """A number of the running task, ``None`` outside of an event loop."""
+    task = running_task()
+    if task is None:
+        return None
+    number = _numbers.get(task)
+    if number is None:
+        number = _numbers[task] = next(_next)
+    return number

@@ -18,6 +18,7 @@ use crate::actor::watch::Watch;
 use crate::callback::FloatBlock;
 use crate::error::Error;
 use crate::loader::host::wake::Side;
+use crate::model::Keeper;
 use crate::output::{Ending, FinishReason, PerfStats, RowsKind};
 use crate::stop::StopStrings;
 
@@ -69,6 +70,8 @@ pub(crate) struct Delivery {
     /// Told when the run is to be aborted.
     watch: Arc<Watch>,
     abort_wanted: AtomicBool,
+    /// The model stays open until the run has ended.
+    keeper: Mutex<Option<Arc<Keeper>>>,
     ended: AtomicBool,
     /// Rows are being copied: the reader is awake already, and they come in a moment.
     arriving: AtomicBool,
@@ -92,6 +95,7 @@ impl Delivery {
             called: Condvar::new(),
             watch,
             abort_wanted: AtomicBool::new(false),
+            keeper: Mutex::new(None),
             ended: AtomicBool::new(false),
             arriving: AtomicBool::new(false),
             run,
@@ -100,6 +104,21 @@ impl Delivery {
             deadline: timeout
                 .and_then(|timeout| Some((submitted.checked_add(timeout)?, timeout.as_secs_f64()))),
         })
+    }
+
+    /// Keeps the model open until the run has ended.
+    pub(crate) fn keep(&self, keeper: Arc<Keeper>) {
+        *self.keeper.lock() = Some(keeper);
+        self.release();
+    }
+
+    /// Lets go of the model if the run has ended. Not to be called under a lock, since the model may close
+    /// here, which ends all of its runs and questions.
+    fn release(&self) {
+        if self.has_ended() {
+            let keeper = self.keeper.lock().take();
+            drop(keeper);
+        }
     }
 
     pub(crate) fn run(&self) -> u64 {
@@ -242,6 +261,7 @@ impl Delivery {
             let reason = inner.reason();
             self.finish(&mut inner, Ok(reason));
             self.wake(inner, Side::Vendor);
+            self.release();
             self.watch.poke();
         } else if length > 0 {
             self.wake(inner, Side::Vendor);
@@ -254,6 +274,7 @@ impl Delivery {
         let verdict = self.verdict(&mut inner);
         self.wake(inner, Side::Vendor);
         self.want_abort();
+        self.release();
         verdict
     }
 
@@ -308,6 +329,7 @@ impl Delivery {
         };
         self.finish(&mut inner, outcome);
         self.wake(inner, Side::Vendor);
+        self.release();
     }
 
     fn finish(&self, inner: &mut Inner, outcome: Result<FinishReason, Arc<Error>>) {
@@ -360,6 +382,7 @@ impl Delivery {
         self.finish(&mut inner, outcome);
         self.wake(inner, side);
         self.want_abort();
+        self.release();
     }
 
     /// [`Self::stop`] for a caller who wants no more.
@@ -398,6 +421,7 @@ impl Delivery {
         self.finish(&mut inner, Ok(FinishReason::Cancelled));
         self.wake(inner, Side::Vendor);
         self.want_abort();
+        self.release();
     }
 
     /// [`Self::stop`] for a run whose deadline has passed.

@@ -44,6 +44,11 @@ impl Delivery {
         }
     }
 
+    /// Whether something has come that was not taken.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.inner.lock().pending.is_empty()
+    }
+
     /// Rows that have come, one callback's after the other; `None` when there are none yet.
     pub(crate) fn take_rows(&self) -> Option<Result<FloatBlock, Ending>> {
         let mut inner = self.inner.lock();

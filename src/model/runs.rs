@@ -151,12 +151,8 @@ impl Model {
     }
 
     fn token_stream(&self, row: &Arc<Delivery>) -> TokenStream {
-        TokenStream::new(
-            Arc::clone(row),
-            self.forks,
-            self.desk(),
-            Arc::clone(&self.keeper),
-        )
+        row.keep(Arc::clone(&self.keeper));
+        TokenStream::new(Arc::clone(row), self.forks, self.desk())
     }
 
     fn spec(

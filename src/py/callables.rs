@@ -173,6 +173,8 @@ pub(super) struct Answerer {
     pub(super) desk: DeskHandle,
     /// Whether there is anything to answer with.
     any: bool,
+    /// The task that reads, as a weak reference; kept for `rkllm_rs._aio`.
+    reader: Mutex<Option<Py<PyAny>>>,
 }
 
 impl Answerer {
@@ -182,7 +184,19 @@ impl Answerer {
             callables,
             desk,
             any,
+            reader: Mutex::new(None),
         }
+    }
+
+    pub(super) fn reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        let reader = self.reader.lock();
+        reader.as_ref().map(|reader| reader.clone_ref(py))
+    }
+
+    pub(super) fn set_reader(&self, reader: Py<PyAny>) {
+        // The one before is dropped when the lock is free.
+        let before = self.reader.lock().replace(reader);
+        drop(before);
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -137,6 +137,16 @@ impl ArrayStream {
         }
     }
 
+    /// The task that reads, as a weak reference; for the event loop.
+    #[getter]
+    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.answerer.reader(py)
+    }
+
+    fn _set_reader(&self, reader: Py<PyAny>) {
+        self.answerer.set_reader(reader);
+    }
+
     /// Says that the reader was cancelled while it waited; for the event loop.
     fn _leave(&self) {
         self.handle.leave();

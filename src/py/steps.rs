@@ -70,15 +70,20 @@ impl Steps {
 
     fn advance(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
         let next = next.filter(|next| !next.is_none()).map(input).transpose()?;
-        let begun = self.steps.lock().has_begun();
-        let task = if begun { None } else { task_number(py)? };
-        let mut steps = self.steps.lock();
-        if let Some(task) = task {
-            steps.set_caller(Caller::task(task));
-        }
-        let advanced = steps.advance(next);
-        drop(steps);
+        self.note_caller(py)?;
+        let advanced = self.steps.lock().advance(next);
         advanced.map_err(|error| raise(py, &error))
+    }
+
+    /// Remembers the task that asks for the first token: what waits may run in a task of its own.
+    fn note_caller(&self, py: Python<'_>) -> PyResult<()> {
+        if self.steps.lock().has_caller() {
+            return Ok(());
+        }
+        if let Some(task) = task_number(py)? {
+            self.steps.lock().set_caller(Caller::task(task));
+        }
+        Ok(())
     }
 
     /// The token if it is there; `None` when it has to be waited for, `Err(Ok)` at the end.
@@ -168,6 +173,7 @@ impl Steps {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().note_caller(slf.py())?;
         next_item(slf.as_any())
     }
 
@@ -201,6 +207,16 @@ impl Steps {
             Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
             Err(Err(error)) => Err(error),
         }
+    }
+
+    /// The task that reads, as a weak reference; for the event loop.
+    #[getter]
+    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.answerer.reader(py)
+    }
+
+    fn _set_reader(&self, reader: Py<PyAny>) {
+        self.answerer.set_reader(reader);
     }
 
     /// Says that the reader was cancelled while it waited; for the event loop.

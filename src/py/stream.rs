@@ -264,6 +264,16 @@ impl TokenStream {
             .transpose()
     }
 
+    /// The task that reads, as a weak reference; for the event loop.
+    #[getter]
+    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.answerer.reader(py)
+    }
+
+    fn _set_reader(&self, reader: Py<PyAny>) {
+        self.answerer.set_reader(reader);
+    }
+
     /// Says that the reader was cancelled while it waited; for the event loop.
     fn _leave(&self) {
         self.handle.leave();
@@ -413,6 +423,16 @@ impl TextStream {
         self.stream
             .get()
             .poll_async(py, |text, _| PyString::new(py, text).unbind())
+    }
+
+    /// The task that reads, as a weak reference; for the event loop.
+    #[getter]
+    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.stream.get().answerer.reader(py)
+    }
+
+    fn _set_reader(&self, reader: Py<PyAny>) {
+        self.stream.get().answerer.set_reader(reader);
     }
 
     /// Says that the reader was cancelled while it waited; for the event loop.

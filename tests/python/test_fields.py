@@ -77,6 +77,7 @@ OURS = {"model_path": SET, "is_async": False, "reserved": b""}
 
 #: Keywords of RKLLM() that are no fields of its structs.
 NO_FIELDS = {
+    "vendor_log",
     "self",
     "model",
     "backend",

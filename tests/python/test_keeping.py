@@ -90,6 +90,28 @@ def test_a_stream_that_is_dropped_lets_its_model_go(opened, record):
     wait_until(lambda: calls(record, "rkllm_destroy"), "destroy")
 
 
+def closed(stream):
+    next(stream)
+    stream.close()
+
+
+def left(stream):
+    with stream:
+        next(stream)
+
+
+def complete(stream):
+    wait_until(lambda: "so far" not in repr(stream), "the end of the run")
+
+
+@pytest.mark.parametrize(("end", "script"), [(closed, ENDLESS), (left, ENDLESS), (complete, SLOWLY)])
+def test_a_run_that_has_ended_needs_no_model(opened, record, end, script):
+    stream = opened(script).stream("Hi")
+    end(stream)
+    wait_until(lambda: calls(record, "rkllm_destroy"), "destroy")
+    assert stream.result().finish_reason in ("stop", "cancelled")
+
+
 def explicit(model):
     model.close()
 

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import RKLLM, RkllmWarning
-from support import SLOW, began, newest, wait_until
+from support import SLOW, began, in_thread, newest, wait_until
 from surface import aio, aopen
 
 pytestmark = newest
@@ -102,6 +102,41 @@ async def while_it_does_something_else(model):
     await cancelled(task)
 
 
+async def without_ever_having_waited(model):
+    """The client is slower than the model: all chunks were at hand."""
+    stream = model.stream("x")
+    await asyncio.sleep(0.1)
+
+    async def respond():
+        await anext(stream)
+        await asyncio.sleep(3600)
+
+    task = asyncio.ensure_future(respond())
+    await cancelled(task)
+    kept.append(task)
+    return stream
+
+
+async def before_it_read_anything(model):
+    async def respond():
+        kept.append(model.stream("x"))
+        await asyncio.sleep(3600)
+
+    await cancelled(asyncio.ensure_future(respond()))
+
+
+async def while_it_reads_through_wait_for(model):
+    """``wait_for`` reads in a task of its own before Python 3.12."""
+
+    async def respond():
+        stream = model.stream("x")
+        kept.append(stream)
+        await asyncio.wait_for(anext(stream), 20 * SLOW)
+        await asyncio.sleep(3600)
+
+    await cancelled(asyncio.ensure_future(respond()))
+
+
 async def by_an_error_of_its_own(model):
     stream = model.stream("x")
 
@@ -148,6 +183,9 @@ async def by_aclose(model):
         by_gather,
         by_an_exception_that_a_logger_keeps,
         while_it_does_something_else,
+        without_ever_having_waited,
+        before_it_read_anything,
+        while_it_reads_through_wait_for,
         by_an_error_of_its_own,
         by_anyio,
         by_leaving_a_block,
@@ -253,6 +291,73 @@ def test_one_of_two_readers_may_leave(open_model):
         leaving.cancel()
         assert (await staying).text == "a"
         assert (await anext(stream)).text == "b"
+
+    asyncio.run(main())
+
+
+def test_a_batch_is_left_with_all_of_its_rows(open_model):
+    rows = [["x"] * 100_000] * 2
+
+    async def main():
+        model = open_model({"runs": [{"rows": rows, "delay_ms": 2}, {"rows": [["fine"]] * 2}]}, n_batch=2)
+
+        async def respond():
+            batch = model.stream_batch(["a", "b"])
+            kept.append(batch)
+            for row in batch:
+                async for _ in row:
+                    await asyncio.sleep(0)
+
+        await cancelled(asyncio.ensure_future(respond()))
+        answers = await asyncio.wait_for(aio(model).generate_batch(["a", "b"]), 20 * SLOW)
+        assert [answer.text for answer in answers] == ["fine", "fine"]
+
+    asyncio.run(main())
+
+
+def test_a_reader_in_another_loop_stays(open_model):
+    stream = open_model([{"text": "a", "delay_ms": round(600 * SLOW)}]).stream("x")
+
+    async def read():
+        return [chunk.text async for chunk in stream]
+
+    async def impatient():
+        with pytest.raises((TimeoutError, asyncio.TimeoutError)):
+            await asyncio.wait_for(anext(stream), 0.05)
+
+    reading = in_thread(lambda: asyncio.run(read()))
+    asyncio.run(impatient())
+    assert reading() == ["a"]
+
+
+def test_a_task_is_told_once_however_many_streams_it_reads(open_model):
+    async def main():
+        model = open_model(["a"])
+        task = asyncio.current_task()
+        before = len(getattr(task, "_callbacks", None) or ())
+        for _ in range(20):
+            assert [chunk.text async for chunk in model.stream("x")] == ["a"]
+        assert len(getattr(task, "_callbacks", None) or ()) - before <= 1
+
+    asyncio.run(main())
+
+
+def test_other_tasks_have_their_turn_while_all_is_at_hand(open_model):
+    async def main():
+        stream = open_model([{"text": "x", "repeat": 5000}], max_new_tokens=10_000).stream("x")
+        wait_until(lambda: "so far" not in repr(stream), "the end of the run")
+        turns = 0
+
+        async def count():
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.ensure_future(count())
+        assert len([chunk async for chunk in stream]) == 5000
+        counting.cancel()
+        assert turns > 5
 
     asyncio.run(main())
 

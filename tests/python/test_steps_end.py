@@ -8,6 +8,7 @@ import time
 import pytest
 
 from fakes import GENERATIONS, calls
+from rkllm_rs import BusyError, InvalidArgumentError, Tokens
 from support import SLOW, newest
 from surface import aio
 
@@ -74,5 +75,46 @@ def test_a_step_is_there_when_the_library_has_paused(open_model, record):
         going = False
         await ticking
         assert longest < late / 1000 / 2
+
+    asyncio.run(main())
+
+
+@newest
+def test_a_token_that_was_not_taken_is_not_overtaken(open_model, record):
+    """A reader may give up before it has the token that it has asked for."""
+
+    async def main():
+        runs = [{"steps": [{"text": "abc"[at], "id": 40 + at}]} for at in range(3)]
+        model = open_model({"runs": [*runs, {}], "kv_cache_size": [8]})
+        steps = model.steps("x")
+        taken = [(await anext(steps)).token_id]
+        steps.asend(None).close()
+        # Served when the library has paused again.
+        await aio(model).kv_cache_size()
+        with pytest.raises(InvalidArgumentError):
+            steps.send(Tokens([55]))
+        taken += [step.token_id for step in steps]
+        assert taken == steps.result().token_ids == [40, 41, 42]
+
+    asyncio.run(main())
+    sent = [run["input"].get("token_input", {}).get("input_ids") for run in calls(record, "rkllm_run")]
+    assert sent == [None, [40], [41], [42]]
+
+
+@newest
+def test_steps_belong_to_the_task_that_asks(open_model):
+    """Also through ``wait_for``, which asks in a task of its own before Python 3.12."""
+
+    async def main():
+        model = open_model({"runs": [{"steps": ["x"]}]})
+        steps = model.steps("x")
+        await asyncio.wait_for(anext(steps), 20 * SLOW)
+        with pytest.raises(BusyError):
+            await aio(model).generate("y")
+        other = asyncio.ensure_future(aio(model).generate("y"))
+        await asyncio.sleep(0.05)
+        assert not other.done()
+        steps.close()
+        assert (await other).text == "x"
 
     asyncio.run(main())
