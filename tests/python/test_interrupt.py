@@ -97,9 +97,10 @@ def test_a_stream_that_was_interrupted_is_cancelled(child, library, make_model, 
     code = """
     record = sys.argv[3]
     llm = RKLLM(model, library=library)
+    stream = llm.stream("1")
     try:
         BEGAN
-        next(stream := llm.stream("1"))
+        next(stream)
     except KeyboardInterrupt:
         say("interrupted", time.monotonic())
     say("then", stream.result().finish_reason, list(stream))
