@@ -17,10 +17,10 @@ GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0 v1_3_1
 FAKES       := $(foreach g,$(GENERATIONS),-p fake-rkllm-$(g))
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml build.rs README.md \
-	$(shell find src data python -type f -not -name '*.pyc')
+	$(shell find src crates data python -type f -not -name '*.pyc')
 CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*' -not -name '*.pyc') \
-	$(shell find src/ffi -type f)
-FAKE_SOURCES := Cargo.lock $(shell find tests/fake_rkllm -type f)
+	$(shell find crates -type f)
+FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
@@ -68,12 +68,12 @@ lint: lint-rust lint-python lint-types ## Formatting and lints, as errors
 lint-rust: $(STAMP)/dev
 	@scripts/rust_lints.sh $(CARGO) || { [ $$? -eq 3 ] && exit 0; exit 1; }; set -ex; \
 	$(CARGO) fmt --all --check; \
-	$(CARGO) clippy --locked --all-targets -p rkllm_rs $(FAKES) -p fake-rkllm -- -D warnings; \
+	$(CARGO) clippy --locked --all-targets -p rkllm_rs -p rkllm-ffi -p rkllm-text $(FAKES) -p fake-rkllm -- -D warnings; \
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features abi3 -- -D warnings; \
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings; \
 	$(CPU_ENV); \
 	$(CARGO) clippy --locked --release --all-targets -p rkllm-cpu-runtime -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs -p rkllm-ffi -p rkllm-text
 
 lint-python: $(STAMP)/dev $(STAMP)/lint
 	$(BIN)/ruff check .
@@ -90,7 +90,7 @@ lint-types: $(STAMP)/dev $(STAMP)/package
 
 test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
 	$(CARGO) build --locked --release $(FAKES)
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p fake-rkllm
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p rkllm-ffi -p rkllm-text -p fake-rkllm
 	$(CPU_ENV) && $(CARGO) test --locked --release -p rkllm-cpu-runtime
 
 # Two processes: most tests wait more than they compute. Those of the real model stay in one, since a run takes all

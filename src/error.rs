@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::abi::{Generation, Refusal};
-use crate::backend::{BackendKind, ModelKind, ModelProblem};
-use crate::loader::{LoadProblem, Tried};
+use crate::abi::{AbiVersion, Refusal};
+use crate::files::{BackendKind, ModelKind, ModelProblem};
+use crate::library::{LoadProblem, Tried};
 
 /// The result of nearly everything in this crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -383,7 +383,7 @@ impl Error {
                     .to_owned(),
             ),
             Self::Init { kind, log, .. } | Self::Run { kind, log, .. } => {
-                crate::diagnose::hint(*kind, log)
+                crate::files::diagnose::hint(*kind, log)
             }
             Self::System { .. } => {
                 Some("The process may be at a limit: see `ulimit -a` and `dmesg`.".to_owned())
@@ -448,15 +448,15 @@ impl Error {
     pub(crate) fn lacks(
         feature: &'static str,
         needs: String,
-        generation: Generation,
+        abi: AbiVersion,
         version: Option<&str>,
     ) -> Self {
         Self::UnsupportedFeature {
             feature,
             needs,
             have: version.map_or_else(
-                || format!("of generation {generation}"),
-                |version| format!("RKLLM {version} ({generation})"),
+                || format!("of layout {abi}"),
+                |version| format!("RKLLM {version} ({abi})"),
             ),
         }
     }
@@ -486,4 +486,15 @@ fn vendor_lines(log: &[String]) -> String {
         let _ = write!(text, "\n  {line}");
     }
     text
+}
+
+impl From<rkllm_text::stop::StopProblem> for Error {
+    fn from(problem: rkllm_text::stop::StopProblem) -> Self {
+        use rkllm_text::stop::StopProblem;
+        let hint = match problem {
+            StopProblem::Empty => "Give strings of at least one character.",
+            StopProblem::TooMany { .. } => "Give at most 256 strings, 16 KiB together.",
+        };
+        Self::invalid_with_hint("stop", problem.to_string(), hint)
+    }
 }

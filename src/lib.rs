@@ -1,53 +1,39 @@
-//! Safe bindings to Rockchip's RKLLM runtime (`librkllmrt.so`), every ABI generation of it, opened at
-//! run time.
+//! Safe bindings to Rockchip's RKLLM runtime (`librkllmrt.so`), every released layout of its C ABI, opened
+//! at run time.
 //!
 //! [`Runtime::load`] finds and identifies the library, [`Model::open`] opens a model with it, and
 //! [`Model::stream`] gives its tokens as they come. The same calls run on the project's CPU runtime,
 //! which has the same C ABI.
 //!
-//! The floors, from top to bottom: [`model`] and [`stream`]; the actor, one thread for
-//! each model; the callbacks; [`runtime`], [`abi`] and [`loader`]; [`ffi`]. Unsafe code lives in the
-//! last four only.
+//! The floors, from top to bottom; each uses only those below it: [`model`], `client`, `link`, `engine`,
+//! `native`, `files`, [`runtime`], [`abi`], [`library`], [`host`], [`protocol`], and the crates `rkllm-text`
+//! and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host` only.
 
 pub mod abi;
-mod actor;
-mod answer;
-pub mod backend;
-mod callback;
-pub mod config;
-mod delivery;
-pub mod desk;
-mod diagnose;
+mod client;
+mod engine;
 pub mod error;
-pub mod ffi;
-pub mod info;
-pub mod input;
-pub mod loader;
+pub mod files;
+pub mod host;
+pub mod library;
 pub mod model;
-pub mod output;
-pub mod prompt_cache;
+mod native;
+pub mod protocol;
 #[cfg(feature = "python")]
 mod py;
-pub mod rows;
 pub mod runtime;
-pub mod sampling;
-pub mod score;
-pub mod steps;
-mod stop;
-pub mod stream;
-pub mod utf8;
-pub mod vendor_log;
 
-pub use abi::Generation;
-pub use actor::registry::shut_down;
-pub use callback::FloatBlock;
-pub use config::ModelConfig;
+pub use rkllm_ffi as ffi;
+pub use rkllm_text as text;
+
+pub use abi::AbiVersion;
+pub use engine::registry::shut_down;
 pub use error::{Error, ErrorKind};
-pub use info::ModelInfo;
-pub use input::{CrossAttention, Embeddings, Input, Multimodal};
-pub use model::{GenerateOptions, Model};
-pub use output::{Chunk, FinishReason, PerfStats, RowsKind};
+pub use host::FloatBlock;
+pub use model::{GenerateOptions, Model, Steps, TokenStream};
+pub use protocol::config::ModelConfig;
+pub use protocol::info::ModelInfo;
+pub use protocol::input::{CrossAttention, Embeddings, Input, Multimodal};
+pub use protocol::output::{Chunk, FinishReason, PerfStats, RowsKind};
+pub use protocol::sampling::SamplingParams;
 pub use runtime::{BackendChoice, LoadOptions, Runtime};
-pub use sampling::SamplingParams;
-pub use steps::Steps;
-pub use stream::TokenStream;

@@ -22,7 +22,7 @@ fn reference(generation: &str) -> BTreeMap<String, Value> {
 }
 
 fn compiled(generation: &str) -> BTreeMap<String, Value> {
-    let (_, layouts) = ffi::generations()
+    let (_, layouts) = ffi::abi_versions()
         .into_iter()
         .find(|(name, _)| *name == generation)
         .unwrap();

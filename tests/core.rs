@@ -9,8 +9,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{GENERATIONS, alone, fake, hello, open, runtime, script};
-use rkllm_rs::desk::{Question, Response};
-use rkllm_rs::stream::Poll;
+use rkllm_rs::model::stream::Poll;
+use rkllm_rs::protocol::question::{Question, Response};
 use rkllm_rs::{Error, FinishReason, GenerateOptions, Input, Model, ModelConfig, RowsKind};
 use serde_json::json;
 
@@ -151,6 +151,7 @@ fn rows_come_whole_on_every_generation() {
 
 #[test]
 fn steps_pause_and_take_what_is_sent() {
+    let _alone = alone();
     for generation in ["v1_2_1", "v1_3_1"] {
         let _alone = alone();
         let model = open(
@@ -178,6 +179,7 @@ fn steps_pause_and_take_what_is_sent() {
 
 #[test]
 fn questions_are_answered_by_who_reads() {
+    let _alone = alone();
     let path = script(
         "asks",
         &json!({"quiet": true, "runs": [

@@ -12,7 +12,7 @@ use std::sync::{Arc, OnceLock};
 
 use rkllm_rs::abi::RefusalReason;
 use rkllm_rs::error::Error;
-use rkllm_rs::loader::Environment;
+use rkllm_rs::library::Environment;
 use rkllm_rs::runtime::{BackendChoice, LoadOptions, Runtime};
 
 fn fakes() -> &'static Path {

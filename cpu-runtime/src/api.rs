@@ -7,7 +7,7 @@ use std::ffi::{CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use rkllm_rs::ffi::v1_3_0::{
+use rkllm_ffi::v1_3_0::{
     LLMHandle, RKLLMCallback, RKLLMCrossAttnParam, RKLLMInferParam, RKLLMInput, RKLLMLoraAdapter,
     RKLLMParam,
 };

@@ -4,8 +4,8 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
-use rkllm_rs::ffi::shared::{call_state, callback_return};
-use rkllm_rs::ffi::v1_3_0::{
+use rkllm_ffi::shared::{call_state, callback_return};
+use rkllm_ffi::v1_3_0::{
     RKLLMPerfStat, RKLLMResult, RKLLMResultLastHiddenLayer, RKLLMResultLogits, ResultCallback,
 };
 

@@ -15,11 +15,9 @@ mod omp;
 mod params;
 mod perf;
 mod request;
-mod sampler;
 mod session;
 mod table;
 mod template;
-mod utf8;
 
 pub use api::*;
 pub use table::rkllm_rs_cpu_table;
@@ -36,7 +34,7 @@ static IDENTITY: &str = concat!(
 /// Says what this library is; called at init, so that no linker drops the text.
 fn introduce() {
     let identity = std::hint::black_box(IDENTITY);
-    debug_assert!(identity.ends_with(rkllm_rs::ffi::cpu_table::MARKER));
+    debug_assert!(identity.ends_with(rkllm_ffi::cpu_table::MARKER));
     if log::level() >= 1 {
         identity.lines().for_each(|line| log::info!("{line}"));
     }

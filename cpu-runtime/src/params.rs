@@ -2,10 +2,10 @@
 
 use std::ffi::c_int;
 
-use rkllm_rs::ffi::v1_3_0::{RKLLMExtendParam, RKLLMParam, RKLLMSamplingParam};
+use rkllm_ffi::v1_3_0::{RKLLMExtendParam, RKLLMParam, RKLLMSamplingParam};
 
 use crate::cpus;
-use crate::sampler::Settings;
+use rkllm_text::sampler::Settings;
 
 /// What `rkllm_createDefaultParam` returns.
 pub(crate) fn defaults() -> RKLLMParam {

@@ -3,11 +3,11 @@
 
 use std::ffi::{CStr, CString, c_char};
 
-use rkllm_rs::ffi::shared::{infer_mode, input_type};
-use rkllm_rs::ffi::v1_3_0::{RKLLMInferParam, RKLLMInput};
+use rkllm_ffi::shared::{infer_mode, input_type};
+use rkllm_ffi::v1_3_0::{RKLLMInferParam, RKLLMInput};
 
 use crate::params;
-use crate::sampler::Settings;
+use rkllm_text::sampler::Settings;
 
 /// The input of one row.
 #[derive(Debug, Clone)]

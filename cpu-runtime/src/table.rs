@@ -3,8 +3,8 @@
 
 use std::ffi::{c_char, c_int};
 
-use rkllm_rs::ffi::cpu_table::{CpuTable, VERSION};
-use rkllm_rs::ffi::v1_3_0::LLMHandle;
+use rkllm_ffi::cpu_table::{CpuTable, VERSION};
+use rkllm_ffi::v1_3_0::LLMHandle;
 
 use crate::api::{guard, or_minus_one};
 use crate::instance;

@@ -1,9 +1,7 @@
 //! Puts a chat template around text input.
 
-mod jinja;
-
-use jinja::Jinja;
 use minijinja::{Value, context};
+use rkllm_text::jinja::Jinja;
 
 use crate::request::Role;
 

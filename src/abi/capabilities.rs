@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Exports, Generation, Identity, NEWEST, Version};
+use super::{AbiVersion, Exports, Identity, NEWEST, Version};
 use crate::error::Error;
 
 /// A feature, the release that brings it and the functions it needs.
@@ -82,7 +82,7 @@ const SIZED: &[&str] = &[
 /// What a loaded library can do: its release, less the functions that it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    generation: Generation,
+    abi: AbiVersion,
     version: Option<String>,
     newer: bool,
     names: Vec<&'static str>,
@@ -97,13 +97,13 @@ impl Capabilities {
             let there = if row.since == "cpu" {
                 identity.cpu_runtime
             } else {
-                reached(row.since, identity.generation, release.as_ref())
+                reached(row.since, identity.abi, release.as_ref())
             };
             let sized = identity.newer && SIZED.contains(&row.name);
             there && !sized && row.functions.iter().all(|name| exports.has(name))
         };
         Self {
-            generation: identity.generation,
+            abi: identity.abi,
             version: identity.version.clone(),
             newer: identity.newer,
             names: FEATURES.iter().filter(able).map(|row| row.name).collect(),
@@ -147,7 +147,7 @@ impl Capabilities {
             _ if self.newer && SIZED.contains(&row.name) => {
                 format!("a library whose structs are known, up to RKLLM {NEWEST}")
             }
-            since if reached(since, self.generation, release.as_ref()) => {
+            since if reached(since, self.abi, release.as_ref()) => {
                 format!("a library that exports {}", row.functions.join(" and "))
             }
             since => format!("RKLLM {since} or later"),
@@ -155,7 +155,7 @@ impl Capabilities {
         Err(Error::lacks(
             row.name,
             needs,
-            self.generation,
+            self.abi,
             self.version.as_deref(),
         ))
     }
@@ -167,32 +167,32 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// Whether a library of `generation`, of `release` where that is known, has what came with `since`.
+/// Whether a library of `layout`, of `release` where that is known, has what came with `since`.
 ///
-/// Inside a generation only a known release can tell; without one, the oldest is assumed.
-fn reached(since: &str, generation: Generation, release: Option<&Version>) -> bool {
-    let oldest = match generation {
-        Generation::V1_1_0 => ([1, 1, 0], ""),
-        Generation::V1_2_0 => ([1, 2, 0], ""),
-        Generation::V1_2_1 => ([1, 2, 1], ""),
-        Generation::V1_3_0 => ([1, 3, 0], ""),
-        Generation::V1_3_1 => ([1, 3, 1], ""),
+/// Inside a layout only a known release can tell; without one, the oldest is assumed.
+fn reached(since: &str, abi: AbiVersion, release: Option<&Version>) -> bool {
+    let oldest = match abi {
+        AbiVersion::V1_1_0 => ([1, 1, 0], ""),
+        AbiVersion::V1_2_0 => ([1, 2, 0], ""),
+        AbiVersion::V1_2_1 => ([1, 2, 1], ""),
+        AbiVersion::V1_3_0 => ([1, 3, 0], ""),
+        AbiVersion::V1_3_1 => ([1, 3, 1], ""),
     };
     let Some(since) = Version::parse(since) else {
         return false;
     };
     let since = order(since.numbers(), since.suffix());
     let by_release = release.is_some_and(|have| order(have.numbers(), have.suffix()) >= since);
-    // A release admitted by abi= may call itself anything: its generation bounds what we may use.
-    let newest = match generation {
-        Generation::V1_1_0 => [1, 1, u32::MAX],
-        Generation::V1_2_0 => [1, 2, 1],
-        Generation::V1_2_1 => [1, 2, u32::MAX],
-        Generation::V1_3_0 => [1, 3, 0],
-        Generation::V1_3_1 => [u32::MAX; 3],
+    // A release admitted by abi= may call itself anything: its layout bounds what we may use.
+    let newest = match abi {
+        AbiVersion::V1_1_0 => [1, 1, u32::MAX],
+        AbiVersion::V1_2_0 => [1, 2, 1],
+        AbiVersion::V1_2_1 => [1, 2, u32::MAX],
+        AbiVersion::V1_3_0 => [1, 3, 0],
+        AbiVersion::V1_3_1 => [u32::MAX; 3],
     };
-    let bound = match generation {
-        Generation::V1_2_0 => order(newest, "b1"),
+    let bound = match abi {
+        AbiVersion::V1_2_0 => order(newest, "b1"),
         _ => order(newest, ""),
     };
     since <= bound && (order(oldest.0, oldest.1) >= since || by_release)
@@ -210,13 +210,13 @@ mod tests {
     use super::*;
 
     fn capabilities(
-        generation: Generation,
+        abi: AbiVersion,
         version: Option<&str>,
         level: usize,
         cpu: bool,
     ) -> Capabilities {
         let identity = Identity {
-            generation,
+            abi,
             version: version.map(str::to_owned),
             evidence: Vec::new(),
             cpu_runtime: cpu,
@@ -229,16 +229,16 @@ mod tests {
 
     #[test]
     fn each_generation_has_its_features() {
-        for (generation, level, last, first_absent) in [
-            (Generation::V1_1_0, 2, "is_running", "logits"),
-            (Generation::V1_2_0, 3, "embed_flash", "role"),
-            (Generation::V1_2_1, 4, "kv_cache_range", "per_run_sampling"),
-            (Generation::V1_3_0, 4, "release_output", "audio"),
-            (Generation::V1_3_1, 4, "audio", "seed"),
+        for (abi, level, last, first_absent) in [
+            (AbiVersion::V1_1_0, 2, "is_running", "logits"),
+            (AbiVersion::V1_2_0, 3, "embed_flash", "role"),
+            (AbiVersion::V1_2_1, 4, "kv_cache_range", "per_run_sampling"),
+            (AbiVersion::V1_3_0, 4, "release_output", "audio"),
+            (AbiVersion::V1_3_1, 4, "audio", "seed"),
         ] {
-            let all = capabilities(generation, None, level, false);
-            assert_eq!(all.names().last(), Some(&last), "{generation}");
-            assert!(!all.has(first_absent), "{generation}");
+            let all = capabilities(abi, None, level, false);
+            assert_eq!(all.names().last(), Some(&last), "{abi}");
+            assert!(!all.has(first_absent), "{abi}");
             let error = all.require(first_absent).unwrap_err();
             assert!(matches!(error, Error::UnsupportedFeature { .. }));
         }
@@ -246,28 +246,28 @@ mod tests {
 
     #[test]
     fn inside_a_generation_the_release_decides() {
-        assert!(!capabilities(Generation::V1_2_0, None, 3, false).has("multi_image"));
-        assert!(!capabilities(Generation::V1_2_0, Some("1.2.0"), 3, false).has("multi_image"));
-        assert!(capabilities(Generation::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
-        assert!(!capabilities(Generation::V1_2_1, Some("1.2.1"), 4, false).has("multi_instance"));
-        assert!(capabilities(Generation::V1_2_1, Some("1.2.2"), 4, false).has("multi_instance"));
+        assert!(!capabilities(AbiVersion::V1_2_0, None, 3, false).has("multi_image"));
+        assert!(!capabilities(AbiVersion::V1_2_0, Some("1.2.0"), 3, false).has("multi_image"));
+        assert!(capabilities(AbiVersion::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
+        assert!(!capabilities(AbiVersion::V1_2_1, Some("1.2.1"), 4, false).has("multi_instance"));
+        assert!(capabilities(AbiVersion::V1_2_1, Some("1.2.2"), 4, false).has("multi_instance"));
         assert!(
-            capabilities(Generation::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse")
+            capabilities(AbiVersion::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse")
         );
-        assert!(capabilities(Generation::V1_3_0, None, 4, false).has("multi_instance"));
+        assert!(capabilities(AbiVersion::V1_3_0, None, 4, false).has("multi_instance"));
     }
 
     #[test]
     fn an_admitted_newer_release_is_bound_by_its_generation() {
-        let all = capabilities(Generation::V1_2_1, Some("1.4.0"), 4, false);
+        let all = capabilities(AbiVersion::V1_2_1, Some("1.4.0"), 4, false);
         assert!(!all.has("per_run_sampling"));
         assert!(all.has("role"));
     }
 
     #[test]
     fn an_admitted_newer_release_does_nothing_that_depends_on_sizes() {
-        let known = capabilities(Generation::V1_3_1, Some("1.3.1"), 4, false);
-        let newer = capabilities(Generation::V1_3_1, Some("1.4.0"), 4, false);
+        let known = capabilities(AbiVersion::V1_3_1, Some("1.3.1"), 4, false);
+        let newer = capabilities(AbiVersion::V1_3_1, Some("1.4.0"), 4, false);
         let lost = known.names().iter().filter(|name| !newer.has(name));
         let mut lost: Vec<_> = lost.copied().collect();
         let mut sized = SIZED.to_vec();
@@ -281,7 +281,7 @@ mod tests {
 
     #[test]
     fn the_message_names_the_release() {
-        let all = capabilities(Generation::V1_1_0, Some("1.1.4"), 2, false);
+        let all = capabilities(AbiVersion::V1_1_0, Some("1.1.4"), 2, false);
         let error = all.require("function_tools").unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -293,7 +293,7 @@ mod tests {
     #[test]
     fn a_missing_function_takes_its_feature() {
         let identity = Identity {
-            generation: Generation::V1_3_0,
+            abi: AbiVersion::V1_3_0,
             version: None,
             evidence: Vec::new(),
             cpu_runtime: true,

@@ -2,13 +2,13 @@
 
 use super::evidence::{Evidence, EvidenceKind, EvidenceLine, Identity, Probe};
 use super::refusal::{Refusal, RefusalReason};
-use super::{Generation, Layouts, Release, Version};
+use super::{AbiVersion, Layouts, Release, Version};
 
-/// Decides which generation a library speaks.
+/// Decides which layout a library speaks.
 ///
 /// All evidence must agree. `abi=` fills what is missing and admits a release that is not known, but
 /// overrides nothing. The fingerprint of an official file needs no company; a banner needs the
-/// functions, and where these cannot separate generations also the default parameters.
+/// functions, and where these cannot separate layouts also the default parameters.
 ///
 /// # Errors
 ///
@@ -16,8 +16,8 @@ use super::{Generation, Layouts, Release, Version};
 pub fn decide(evidence: &Evidence) -> Result<Identity, Refusal> {
     let lines = lines(evidence);
     match weigh(evidence, &lines, true) {
-        Ok(generation) => Ok(Identity {
-            generation,
+        Ok(abi) => Ok(Identity {
+            abi,
             version: version(evidence),
             cpu_runtime: evidence.marker && evidence.cpu_table,
             newer: newer(evidence).is_some(),
@@ -60,12 +60,12 @@ fn newer(evidence: &Evidence) -> Option<&Version> {
     banners.find(|one| one.release() == Release::Newer)
 }
 
-/// Weighs the evidence; without `complete`, an undecided case gives any generation still possible.
+/// Weighs the evidence; without `complete`, an undecided case gives any layout still possible.
 fn weigh(
     evidence: &Evidence,
     lines: &[EvidenceLine],
     complete: bool,
-) -> Result<Generation, RefusalReason> {
+) -> Result<AbiVersion, RefusalReason> {
     let found = |line: &&EvidenceLine| line.kind != EvidenceKind::Explicit;
     let possible = lines
         .iter()
@@ -119,14 +119,14 @@ fn weigh(
             return Err(RefusalReason::Incomplete(level.missing.clone()));
         }
     }
-    let any = Generation::ALL
+    let any = AbiVersion::ALL
         .into_iter()
         .rfind(|one| possible.contains(*one));
     if !complete {
         return any.ok_or(RefusalReason::Disagreement);
     }
     // A banner alone could be a patched or mislabelled file's: where the functions do not separate
-    // the generations, the default parameters must.
+    // the layouts, the default parameters must.
     let separable = level.is_some_and(|level| level.allows.len() == 1);
     let probed = !matches!(evidence.probe, Probe::NotRun | Probe::Unclear);
     if evidence.fingerprint.is_none() && !cpu_runtime && !separable && !probed {
@@ -157,7 +157,7 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
         add(
             EvidenceKind::Marker,
             finding,
-            Layouts::of(Generation::V1_3_0),
+            Layouts::of(AbiVersion::V1_3_0),
         );
     }
     if let Some(known) = evidence.fingerprint {

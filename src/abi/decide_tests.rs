@@ -29,8 +29,8 @@ fn library(level: usize, probe: Probe) -> Evidence {
     }
 }
 
-/// What is expected: a generation, or a reason by its name.
-type Expected = Result<Generation, &'static str>;
+/// What is expected: a layout, or a reason by its name.
+type Expected = Result<AbiVersion, &'static str>;
 
 fn name(reason: &RefusalReason) -> &'static str {
     match reason {
@@ -48,7 +48,7 @@ fn name(reason: &RefusalReason) -> &'static str {
 }
 
 fn verdict(evidence: &Evidence) -> Expected {
-    let decided = decide(evidence).map(|identity| identity.generation);
+    let decided = decide(evidence).map(|identity| identity.abi);
     // What the precheck refuses, more evidence must not have rescued, and the other way round for
     // everything but the want of evidence.
     if precheck(evidence).is_err() {
@@ -60,11 +60,11 @@ fn verdict(evidence: &Evidence) -> Expected {
     })
 }
 
-const G11: Expected = Ok(Generation::V1_1_0);
-const G120: Expected = Ok(Generation::V1_2_0);
-const G121: Expected = Ok(Generation::V1_2_1);
-const G13: Expected = Ok(Generation::V1_3_0);
-const G131: Expected = Ok(Generation::V1_3_1);
+const G11: Expected = Ok(AbiVersion::V1_1_0);
+const G120: Expected = Ok(AbiVersion::V1_2_0);
+const G121: Expected = Ok(AbiVersion::V1_2_1);
+const G13: Expected = Ok(AbiVersion::V1_3_0);
+const G131: Expected = Ok(AbiVersion::V1_3_1);
 
 #[test]
 fn fingerprints() {
@@ -166,7 +166,7 @@ fn functions_and_defaults_alone() {
 
 #[test]
 fn explicit_fills_and_admits_but_never_overrides() {
-    use Generation::{V1_1_0, V1_2_0, V1_2_1, V1_3_0, V1_3_1};
+    use AbiVersion::{V1_1_0, V1_2_0, V1_2_1, V1_3_0, V1_3_1};
     use Probe::{Unclear, V1_2, V1_3};
     for (text, level, probe, asked, expected) in [
         // fills what is missing
@@ -243,9 +243,9 @@ fn a_library_that_names_itself_may_have_gaps() {
     evidence.probe = Probe::V1_3;
     evidence.banners.clear();
     assert_eq!(verdict(&evidence), Err("incomplete"));
-    evidence.explicit = Some(Generation::V1_3_0);
+    evidence.explicit = Some(AbiVersion::V1_3_0);
     assert_eq!(verdict(&evidence), G13);
-    evidence.explicit = Some(Generation::V1_2_0);
+    evidence.explicit = Some(AbiVersion::V1_2_0);
     assert_eq!(verdict(&evidence), Err("contradicted"));
 }
 
@@ -259,7 +259,7 @@ fn the_cpu_runtime_is_itself() {
     };
     let identity = decide(&whole).unwrap();
     assert!(identity.cpu_runtime);
-    assert_eq!(identity.generation, Generation::V1_3_0);
+    assert_eq!(identity.abi, AbiVersion::V1_3_0);
     assert_eq!(identity.evidence[0].kind, EvidenceKind::Marker);
     // Its own word is enough, and a function may be missing; a contradiction is one all the same.
     let exports = Exports::collect(|name| name != "rkllm_set_cross_attn_params");
@@ -278,7 +278,7 @@ fn the_cpu_runtime_is_itself() {
         Err("disagree")
     );
     let asked = Evidence {
-        explicit: Some(Generation::V1_2_1),
+        explicit: Some(AbiVersion::V1_2_1),
         ..whole.clone()
     };
     assert_eq!(verdict(&asked), Err("contradicted"));
@@ -324,7 +324,7 @@ fn the_file_alone_refuses_early_and_accepts_nothing() {
     assert_eq!(verdict(&Evidence::default()), Err("little"));
     let admitted = Evidence {
         banners: banner("1.4.0"),
-        explicit: Some(Generation::V1_3_0),
+        explicit: Some(AbiVersion::V1_3_0),
         ..Evidence::default()
     };
     assert!(precheck(&admitted).is_ok());
@@ -342,7 +342,7 @@ fn the_file_alone_refuses_early_and_accepts_nothing() {
 fn the_evidence_is_told() {
     let evidence = Evidence {
         banners: banner("1.2.3"),
-        explicit: Some(Generation::V1_2_1),
+        explicit: Some(AbiVersion::V1_2_1),
         ..library(4, Probe::V1_2)
     };
     let identity = decide(&evidence).unwrap();
@@ -390,7 +390,7 @@ fn an_accepted_library_is_never_one_that_evidence_excludes() {
         Probe::V1_2,
         Probe::V1_3,
     ];
-    let asked = [None].into_iter().chain(Generation::ALL.map(Some));
+    let asked = [None].into_iter().chain(AbiVersion::ALL.map(Some));
     for explicit in asked {
         for fingerprint in files {
             for text in banners {
@@ -410,14 +410,14 @@ fn an_accepted_library_is_never_one_that_evidence_excludes() {
                         let Ok(identity) = decide(&evidence) else {
                             continue;
                         };
-                        let generation = identity.generation;
+                        let abi = identity.abi;
                         assert!(
                             identity
                                 .evidence
                                 .iter()
-                                .all(|line| line.allows.contains(generation))
+                                .all(|line| line.allows.contains(abi))
                         );
-                        assert!(explicit.is_none_or(|asked| asked == generation));
+                        assert!(explicit.is_none_or(|asked| asked == abi));
                         assert!(precheck(&evidence).is_ok());
                     }
                 }

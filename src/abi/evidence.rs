@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Exports, Generation, KnownLibrary, Layouts, Version};
+use super::{AbiVersion, Exports, KnownLibrary, Layouts, Version};
 
 /// The kinds of evidence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -49,7 +49,7 @@ pub struct EvidenceLine {
     pub kind: EvidenceKind,
     /// What was found, in words.
     pub finding: String,
-    /// The generations it allows; [`Layouts::ANY`] when it decides nothing.
+    /// The layouts it allows; [`Layouts::ANY`] when it decides nothing.
     pub allows: Layouts,
 }
 
@@ -80,12 +80,12 @@ pub enum Probe {
 }
 
 impl Probe {
-    /// The generations of the family.
+    /// The layouts of the family.
     #[must_use]
     pub const fn allows(self) -> Layouts {
         match self {
             Self::NotRun | Self::Unclear => Layouts::ANY,
-            Self::V1_1 => Layouts::of(Generation::V1_1_0),
+            Self::V1_1 => Layouts::of(AbiVersion::V1_1_0),
             Self::V1_2 => Layouts::V1_2,
             Self::V1_3 => Layouts::V1_3,
         }
@@ -108,14 +108,14 @@ pub struct Evidence {
     /// D: the default parameters.
     pub probe: Probe,
     /// What the caller says.
-    pub explicit: Option<Generation>,
+    pub explicit: Option<AbiVersion>,
 }
 
 /// Which library this is, and how that was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// The generation that it speaks.
-    pub generation: Generation,
+    /// The layout that it speaks.
+    pub abi: AbiVersion,
     /// The release as the fingerprint, else the banner says.
     pub version: Option<String>,
     /// What decided.

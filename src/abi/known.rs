@@ -11,7 +11,7 @@ use super::Layouts;
 pub struct KnownLibrary {
     /// The release, such as `1.2.1b1`.
     pub release: String,
-    generation: String,
+    abi: String,
     /// `linux` or `android`.
     pub os: String,
     /// The vendor's folder: `aarch64`, `armhf`, `arm64-v8a` or `armeabi-v7a`.
@@ -32,16 +32,16 @@ pub struct KnownLibrary {
 }
 
 impl KnownLibrary {
-    /// The generation's name, such as `v1_2_1`; those of 1.0.x are named too.
+    /// The layout's name, such as `v1_2_1`; those of 1.0.x are named too.
     #[must_use]
-    pub fn generation(&self) -> &str {
-        &self.generation
+    pub fn abi(&self) -> &str {
+        &self.abi
     }
 
-    /// The generation it belongs to.
+    /// The layout it belongs to.
     #[must_use]
     pub fn layouts(&self) -> Layouts {
-        Layouts::named(&self.generation).unwrap_or(Layouts::NONE)
+        Layouts::named(&self.abi).unwrap_or(Layouts::NONE)
     }
 }
 

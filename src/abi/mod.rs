@@ -4,19 +4,19 @@
 //! evidence are weighed: the file's fingerprint, the banner in it, the functions it exports and the
 //! default parameters it returns. [`decide`] accepts what they agree on and refuses the rest.
 
+mod abi_version;
 mod capabilities;
 mod decide;
 mod evidence;
-mod generation;
 mod known;
 mod refusal;
 mod symbols;
 mod version;
 
+pub use abi_version::{AbiVersion, Layouts};
 pub use capabilities::Capabilities;
 pub use decide::{decide, precheck};
 pub use evidence::{Evidence, EvidenceKind, EvidenceLine, Identity, Probe};
-pub use generation::{Generation, Layouts};
 pub use known::{KnownLibrary, known_libraries, known_library, needs_sha256};
 pub use refusal::{Refusal, RefusalReason};
 pub use symbols::{Exports, Level};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{EvidenceLine, Generation, Layouts, Version, version::NEWEST};
+use super::{AbiVersion, EvidenceLine, Layouts, Version, version::NEWEST};
 
 /// A refusal with the evidence that led to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,19 +21,19 @@ pub enum RefusalReason {
     TooOld,
     /// Two pieces of evidence exclude each other.
     Disagreement,
-    /// `abi=` names a generation that the evidence excludes.
+    /// `abi=` names a layout that the evidence excludes.
     Contradicted {
         /// What was asked for.
-        asked: Generation,
+        asked: AbiVersion,
         /// What the evidence allows.
         possible: Layouts,
     },
-    /// The same file is loaded already, and as another generation.
+    /// The same file is loaded already, and as another layout.
     AlreadyLoaded {
         /// What was asked for.
-        asked: Generation,
+        asked: AbiVersion,
         /// What it is loaded as.
-        loaded: Generation,
+        loaded: AbiVersion,
     },
     /// The banner names a release above the newest known one.
     Newer(Version),
@@ -43,7 +43,7 @@ pub enum RefusalReason {
     Incomplete(Vec<&'static str>),
     /// The banner names a release, and the default parameters do not confirm it.
     Unconfirmed(Layouts),
-    /// Several generations remain possible.
+    /// Several layouts remain possible.
     TooLittle(Layouts),
     /// It bears the CPU runtime's mark without its table, the table without the mark, or a table of
     /// another version.
@@ -67,7 +67,7 @@ impl Refusal {
                  that it is not a mixture of two releases."
                 .to_owned(),
             RefusalReason::Contradicted { possible, .. } => match possible.only() {
-                Some(generation) => format!("Leave abi= out, or pass abi=\"{generation}\"."),
+                Some(abi) => format!("Leave abi= out, or pass abi=\"{abi}\"."),
                 None => "Leave abi= out.".to_owned(),
             },
             RefusalReason::AlreadyLoaded { loaded, .. } => {
@@ -77,19 +77,19 @@ impl Refusal {
                 "Update rkllm_rs, or use a library up to {NEWEST}. If the release is known to have \
                  kept the ABI, abi=\"{}\" admits it for single text and token prompts; a wrong one \
                  crashes the process.",
-                newest_generation()
+                newest_abi()
             ),
             RefusalReason::UnknownRelease(_) | RefusalReason::Incomplete(_) => format!(
-                "Use an official release, or name the generation with abi= ({}); a wrong one \
+                "Use an official release, or name the abi with abi= ({}); a wrong one \
                  crashes the process.",
                 known()
             ),
             RefusalReason::Unconfirmed(named) => format!(
-                "If the file is what its banner says, pass abi=\"{named}\"; a wrong generation \
+                "If the file is what its banner says, pass abi=\"{named}\"; a wrong abi \
                  crashes the process."
             ),
             RefusalReason::TooLittle(possible) => format!(
-                "Name the generation with abi= ({possible}); a wrong one crashes the process. An \
+                "Name the abi with abi= ({possible}); a wrong one crashes the process. An \
                  official, unmodified file needs no abi=."
             ),
             RefusalReason::BrokenCpuRuntime => {
@@ -107,12 +107,12 @@ impl Refusal {
     }
 }
 
-fn newest_generation() -> Generation {
-    Generation::ALL[Generation::ALL.len() - 1]
+fn newest_abi() -> AbiVersion {
+    AbiVersion::ALL[AbiVersion::ALL.len() - 1]
 }
 
 fn known() -> String {
-    Generation::ALL.map(Generation::as_str).join(", ")
+    AbiVersion::ALL.map(AbiVersion::as_str).join(", ")
 }
 
 impl fmt::Display for RefusalReason {

@@ -1,6 +1,6 @@
 //! Evidence C: what the set of exported functions says.
 
-use super::{Generation, Layouts};
+use super::{AbiVersion, Layouts};
 
 /// Functions grouped by the release that brought them, oldest first.
 const GROUPS: [&[&str]; 5] = [
@@ -30,9 +30,9 @@ const GROUPS: [&[&str]; 5] = [
 const LEVELS: [Layouts; 5] = [
     Layouts::V1_0_0,
     Layouts::V1_0_1,
-    Layouts::of(Generation::V1_1_0),
-    Layouts::of(Generation::V1_2_0),
-    Layouts::of(Generation::V1_2_1).or(Layouts::V1_3),
+    Layouts::of(AbiVersion::V1_1_0),
+    Layouts::of(AbiVersion::V1_2_0),
+    Layouts::of(AbiVersion::V1_2_1).or(Layouts::V1_3),
 ];
 
 /// Which of the documented functions a library exports.
@@ -42,9 +42,9 @@ pub struct Exports(Vec<&'static str>);
 /// What [`Exports`] allow.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
-    /// The generations whose newest functions are there.
+    /// The layouts whose newest functions are there.
     pub allows: Layouts,
-    /// Functions that those generations have and this library lacks.
+    /// Functions that those layouts have and this library lacks.
     pub missing: Vec<&'static str>,
 }
 
@@ -131,6 +131,6 @@ pub(super) mod tests {
     fn undocumented_functions_say_nothing() {
         let exports =
             Exports::collect(|name| !GROUPS[4].contains(&name) || name == "rkllm_print_timings");
-        assert_eq!(exports.level().allows, Layouts::of(Generation::V1_2_0));
+        assert_eq!(exports.level().allows, Layouts::of(AbiVersion::V1_2_0));
     }
 }

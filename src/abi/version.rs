@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{Generation, Layouts};
+use super::{AbiVersion, Layouts};
 
 /// A release such as `1.2.1b1`. The suffix counts: 1.2.1b1 and 1.2.1 are different ABIs.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -82,19 +82,19 @@ impl Version {
     /// Which layouts this release has.
     #[must_use]
     pub fn release(&self) -> Release {
-        let generation = match (self.numbers, self.suffix.as_str()) {
+        let abi = match (self.numbers, self.suffix.as_str()) {
             ([1, 0, 0], "") => return Release::Known(Layouts::V1_0_0),
             ([1, 0, 1 | 2], "") => return Release::Known(Layouts::V1_0_1),
             ([1, 0, _], _) => return Release::TooOld,
-            ([1, 1, 0..=4], "") => Generation::V1_1_0,
-            ([1, 2, 0], "") | ([1, 2, 1], "b1") => Generation::V1_2_0,
-            ([1, 2, 1..=3], "") => Generation::V1_2_1,
-            ([1, 3, 0], "") => Generation::V1_3_0,
-            ([1, 3, 1], "") => Generation::V1_3_1,
+            ([1, 1, 0..=4], "") => AbiVersion::V1_1_0,
+            ([1, 2, 0], "") | ([1, 2, 1], "b1") => AbiVersion::V1_2_0,
+            ([1, 2, 1..=3], "") => AbiVersion::V1_2_1,
+            ([1, 3, 0], "") => AbiVersion::V1_3_0,
+            ([1, 3, 1], "") => AbiVersion::V1_3_1,
             (numbers, _) if numbers > [1, 3, 1] => return Release::Newer,
             _ => return Release::Unknown,
         };
-        Release::Known(Layouts::of(generation))
+        Release::Known(Layouts::of(abi))
     }
 }
 
@@ -117,27 +117,27 @@ mod tests {
 
     #[test]
     fn every_release_has_its_generation() {
-        let known = |generation| Release::Known(Layouts::of(generation));
+        let known = |abi| Release::Known(Layouts::of(abi));
         for (text, expected) in [
             ("1.0.0", Release::Known(Layouts::V1_0_0)),
             ("1.0.1", Release::Known(Layouts::V1_0_1)),
             ("1.0.2", Release::Known(Layouts::V1_0_1)),
             ("1.0.0b3", Release::TooOld),
             ("1.0.9", Release::TooOld),
-            ("1.1.0", known(Generation::V1_1_0)),
-            ("1.1.4", known(Generation::V1_1_0)),
+            ("1.1.0", known(AbiVersion::V1_1_0)),
+            ("1.1.4", known(AbiVersion::V1_1_0)),
             ("1.1.5", Release::Unknown),
-            ("1.2.0", known(Generation::V1_2_0)),
+            ("1.2.0", known(AbiVersion::V1_2_0)),
             ("1.2.0b1", Release::Unknown),
-            ("1.2.1b1", known(Generation::V1_2_0)),
+            ("1.2.1b1", known(AbiVersion::V1_2_0)),
             ("1.2.1b2", Release::Unknown),
-            ("1.2.1", known(Generation::V1_2_1)),
-            ("1.2.2", known(Generation::V1_2_1)),
-            ("1.2.3", known(Generation::V1_2_1)),
+            ("1.2.1", known(AbiVersion::V1_2_1)),
+            ("1.2.2", known(AbiVersion::V1_2_1)),
+            ("1.2.3", known(AbiVersion::V1_2_1)),
             ("1.2.4", Release::Unknown),
-            ("1.3.0", known(Generation::V1_3_0)),
+            ("1.3.0", known(AbiVersion::V1_3_0)),
             ("1.3.0b1", Release::Unknown),
-            ("1.3.1", known(Generation::V1_3_1)),
+            ("1.3.1", known(AbiVersion::V1_3_1)),
             ("1.3.1b1", Release::Unknown),
             ("1.3.2", Release::Newer),
             ("1.3.2b1", Release::Newer),
@@ -147,7 +147,7 @@ mod tests {
         ] {
             assert_eq!(release(text), expected, "{text}");
         }
-        assert_eq!(release(NEWEST), known(Generation::V1_3_1));
+        assert_eq!(release(NEWEST), known(AbiVersion::V1_3_1));
     }
 
     #[test]

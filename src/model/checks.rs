@@ -1,9 +1,9 @@
 //! What can be known to be wrong with an input before the library sees it.
 
-use crate::actor::Shared;
-use crate::config::Effective;
+use crate::engine::Shared;
 use crate::error::Error;
-use crate::input::{Input, Multimodal};
+use crate::protocol::config::Effective;
+use crate::protocol::input::{Input, Multimodal};
 use crate::runtime::Runtime;
 
 /// What can be known to be wrong before the library sees it.

@@ -3,13 +3,19 @@
 mod checks;
 mod options;
 mod requests;
+pub mod rows;
 mod runs;
+pub mod score;
+pub mod steps;
+pub mod stream;
 
 pub(crate) use checks::check_input;
 pub use options::{Batch, GenerateOptions};
 pub use requests::Pending;
+pub use steps::Steps;
+pub use stream::TokenStream;
 
-pub use crate::actor::{Caller, LoraAdapter};
+pub use crate::engine::{Caller, LoraAdapter};
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -18,13 +24,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::actor::{self, Opened, Shared};
-use crate::answer::Answer;
-use crate::config::{Effective, ModelConfig};
-use crate::desk::DeskHandle;
+use crate::client::oneshot::Answer;
+use crate::engine::desk::DeskHandle;
+use crate::engine::{self, Opened, Shared};
 use crate::error::Error;
-use crate::info::ModelInfo;
-use crate::loader::host::fork;
+use crate::host::fork;
+use crate::protocol::config::{Effective, ModelConfig};
+use crate::protocol::info::ModelInfo;
 use crate::runtime::Runtime;
 
 /// How long closing waits for a library that is idle; one that is in a run is left to the actor.
@@ -69,7 +75,7 @@ pub(crate) struct Keeper {
 impl Drop for Keeper {
     /// As [`Model::close`], without waiting.
     fn drop(&mut self) {
-        if self.forks == fork::generation() {
+        if self.forks == fork::depth() {
             self.shared.close();
         }
     }
@@ -95,7 +101,7 @@ impl Opening {
             Ok(opened) => opened,
         };
         let shared = self.shared.lock().take()?;
-        let forks = fork::generation();
+        let forks = fork::depth();
         Some(Ok(Model {
             runtime: Arc::clone(&self.runtime),
             path: self.path.clone(),
@@ -132,7 +138,7 @@ impl Opening {
     /// Gives up, as dropping it does: what the library then has is destroyed.
     pub fn give_up(&self) {
         // In a forked child it is the parent's, and any lock may be held for ever.
-        if self.forks == fork::generation() {
+        if self.forks == fork::depth() {
             if let Some(shared) = self.shared.lock().take() {
                 shared.close();
             }
@@ -177,19 +183,19 @@ impl Model {
         mut config: ModelConfig,
     ) -> Result<Opening, Error> {
         runtime.check_process()?;
-        config.validate(runtime.identity().generation, runtime.capabilities())?;
+        config.validate(runtime.identity().abi, runtime.capabilities())?;
         if !runtime.capabilities().has("batch") {
             // Whatever the library's own default is.
             config.n_batch = Some(1);
         }
         let path = path.as_ref().to_owned();
-        let (shared, opened) = actor::start(Arc::clone(runtime), path.clone(), config)?;
+        let (shared, opened) = engine::start(Arc::clone(runtime), path.clone(), config)?;
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path,
             shared: Mutex::new(Some(shared)),
             opened,
-            forks: fork::generation(),
+            forks: fork::depth(),
         })
     }
 
@@ -223,7 +229,7 @@ impl Model {
     /// is destroyed when it has come back; the next [`Model::open`] waits for that.
     #[doc(alias = "rkllm_destroy")]
     pub fn close(&self) {
-        if self.forks == fork::generation() {
+        if self.forks == fork::depth() {
             self.shared.close();
             self.shared.gone.wait(CLOSE);
         }
@@ -249,7 +255,7 @@ impl Model {
     }
 
     fn check(&self) -> Result<(), Error> {
-        if self.forks != fork::generation() {
+        if self.forks != fork::depth() {
             return Err(Error::Forked);
         }
         if self.is_closed() {

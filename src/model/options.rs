@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::Caller;
 use crate::error::Error;
-use crate::input::Input;
-use crate::sampling::SamplingParams;
+use crate::protocol::input::Input;
+use crate::protocol::sampling::SamplingParams;
 
 /// Settings of one call.
 #[derive(Debug, Clone, Default)]

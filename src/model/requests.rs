@@ -5,13 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Caller, Keeper, LoraAdapter, Model};
-use crate::abi::Generation;
-use crate::actor::{Reply, Request, Template};
-use crate::answer::Answer;
-use crate::backend::{BackendKind, ModelKind, check_adapter_file};
-use crate::desk::DeskHandle;
+use crate::abi::AbiVersion;
+use crate::client::oneshot::Answer;
+use crate::engine::desk::DeskHandle;
+use crate::engine::{Reply, Request, Template};
 use crate::error::Error;
-use crate::input::{CrossAttention, c_text};
+use crate::files::{BackendKind, ModelKind, check_adapter};
+use crate::protocol::input::{CrossAttention, c_text};
 
 /// An answer that the model's thread will give.
 pub struct Pending {
@@ -162,7 +162,7 @@ impl Model {
             BackendKind::Npu => ModelKind::Rkllm,
             BackendKind::Cpu => ModelKind::Gguf,
         };
-        check_adapter_file(&adapter.path, kind).map_err(|problem| {
+        check_adapter(&adapter.path, kind).map_err(|problem| {
             if problem.is_missing() {
                 return missing("path", &adapter.path);
             }
@@ -231,7 +231,7 @@ impl Model {
             c_text("prompt_prefix", prefix)?,
             c_text("prompt_postfix", postfix)?,
         ];
-        if self.runtime.identity().generation == Generation::V1_1_0 {
+        if self.runtime.identity().abi == AbiVersion::V1_1_0 {
             let ours = [system_prompt, prefix, postfix].map(str::to_owned);
             *self.shared.state.template.lock() = Template::Ours(ours);
             return Ok(None);

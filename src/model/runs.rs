@@ -7,17 +7,18 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::{Batch, GenerateOptions, Model, check_input};
-use crate::abi::Generation as Abi;
-use crate::actor::Template;
-use crate::callback::{FloatBlock, RowSpec, RunSpec};
-use crate::delivery::{Delivery, Limit, Rows, Terms};
+use crate::abi::AbiVersion;
+use crate::client::{Delivery, Limit, Rows, Terms};
+use crate::engine::Template;
 use crate::error::Error;
-use crate::input::Input;
-use crate::output::{Generation, RowsKind};
-use crate::rows::RowStream;
-use crate::steps::Steps;
-use crate::stop::StopStrings;
-use crate::stream::TokenStream;
+use crate::host::FloatBlock;
+use crate::model::rows::RowStream;
+use crate::model::steps::Steps;
+use crate::model::stream::TokenStream;
+use crate::native::{RowSpec, RunSpec};
+use crate::protocol::input::Input;
+use crate::protocol::output::{Generation, RowsKind};
+use rkllm_text::stop::StopStrings;
 
 impl Model {
     /// Starts a run and returns its tokens as they come (`rkllm_run`). Never blocks: if another run
@@ -75,14 +76,14 @@ impl Model {
         let able = self.runtime.capabilities();
         able.require(kind.as_str())?;
         let tokens = batch.inputs.iter().any(|i| matches!(i, Input::Tokens(_)));
-        let older = self.runtime.identity().generation < Abi::V1_3_0;
+        let older = self.runtime.identity().abi < AbiVersion::V1_3_0;
         if kind == RowsKind::Logits && tokens && options.keep_history && older {
             // Hazard G5: an assertion of the library, which ends the process.
             let identity = self.runtime.identity();
             return Err(Error::lacks(
                 "logits of tokens with keep_history",
                 "RKLLM 1.3.0 or later".to_owned(),
-                identity.generation,
+                identity.abi,
                 identity.version.as_deref(),
             ));
         }
@@ -247,7 +248,7 @@ impl Model {
                 "Give \"user\" or \"tool\"; a system prompt belongs to the chat template.",
             ));
         }
-        let role = crate::input::c_text("role", role)?;
+        let role = crate::protocol::input::c_text("role", role)?;
         check_input(&self.runtime, &self.shared, &self.effective, &input)?;
         Ok(RowSpec {
             input: self.templated(input)?,
@@ -295,7 +296,7 @@ impl Model {
                 "Load it with load_lora(path, name=...) first.",
             ));
         }
-        crate::input::c_text("lora", name).map(Some)
+        crate::protocol::input::c_text("lora", name).map(Some)
     }
 
     /// Where a cache is to be written: the folder must be there, and the path must not depend on
@@ -356,7 +357,7 @@ impl Model {
     fn sampling(
         &self,
         options: &GenerateOptions,
-    ) -> Result<Option<crate::sampling::Sampling>, Error> {
+    ) -> Result<Option<crate::protocol::sampling::Sampling>, Error> {
         options.sampling.validate()?;
         let merged = options.sampling.over(&self.effective.sampling);
         if merged == self.effective.sampling {

@@ -6,8 +6,8 @@ use pyo3::exceptions::{PyBufferError, PyImportError, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use crate::callback::FloatBlock;
-use crate::ffi::dlpack;
+use super::dlpack;
+use crate::host::FloatBlock;
 
 /// Floats in rows: logits, hidden states, embeddings.
 ///

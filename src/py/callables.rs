@@ -9,8 +9,9 @@ use pyo3::prelude::*;
 
 use super::buffer::floats;
 use super::convert;
-use crate::desk::{Asked, DeskHandle, Question, Response};
-use crate::stream::StreamHandle;
+use crate::engine::desk::DeskHandle;
+use crate::model::stream::StreamHandle;
+use crate::protocol::question::{Asked, Question, Response};
 
 /// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
 ///

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::info::{self, Source};
 use crate::model;
+use crate::protocol::info::{self, Source};
 
 /// What is known of an open model, and where from; `RKLLM.info` makes it.
 ///

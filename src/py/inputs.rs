@@ -9,7 +9,7 @@ use super::multimodal::Multimodal;
 use super::params::Tokens;
 use super::{convert, params};
 use crate::error::Error;
-use crate::input::{self, Input};
+use crate::protocol::input::{self, Input};
 
 /// Embeddings as input (`RKLLM_INPUT_EMBED`), taken as they are: no chat template, no tokenizer.
 ///

@@ -7,6 +7,7 @@ mod array;
 mod buffer;
 mod callables;
 mod convert;
+mod dlpack;
 mod errors;
 mod info;
 mod inputs;
@@ -100,7 +101,7 @@ mod native {
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         if module.py().import("sys")?.getattr("__stderr__")?.is_none() {
-            crate::vendor_log::set_no_stderr();
+            crate::host::vendor_log::set_no_stderr();
         }
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -23,10 +23,10 @@ use super::runtime::Runtime;
 use super::steps::{Steps, task_number};
 use super::stream::TokenStream;
 use crate::error::Error;
-use crate::input::Input;
+use crate::model::score::{self, Pooling};
 use crate::model::{self, Batch, Caller};
-use crate::output::RowsKind;
-use crate::score::{self, Pooling};
+use crate::protocol::input::Input;
+use crate::protocol::output::RowsKind;
 
 /// An open model (`LLMHandle`); programs use `rkllm_rs.RKLLM`.
 #[pyclass(module = "rkllm_rs._native", frozen)]

@@ -6,7 +6,7 @@ use super::buffer::{floats, wrong_shape};
 use super::convert;
 use super::errors::raise;
 use crate::error::Error;
-use crate::input::{self, Audios, Images, Markers, Videos};
+use crate::protocol::input::{self, Audios, Images, Markers, Videos};
 
 /// Text with embeddings of images, videos or sounds in it (`RKLLM_INPUT_MULTIMODAL`).
 ///

@@ -9,9 +9,9 @@ use super::callables::{Callables, callable};
 use super::errors::InvalidType;
 use super::params::SamplingParams;
 use super::{convert, inputs};
-use crate::config::ModelConfig;
 use crate::model::{Caller, GenerateOptions};
-use crate::sampling;
+use crate::protocol::config::ModelConfig;
+use crate::protocol::sampling;
 
 /// What a call was given.
 #[derive(Default)]

@@ -6,7 +6,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
-use crate::output;
+use crate::protocol::output;
 
 /// A piece of an answer, as a stream gives it. `str(chunk)` is its text.
 #[pyclass(module = "rkllm_rs", frozen, freelist = 256)]

@@ -5,7 +5,7 @@ use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use super::convert;
 use super::errors::raise;
-use crate::sampling;
+use crate::protocol::sampling;
 
 /// How the next token is chosen (`RKLLMSamplingParam`).
 ///
@@ -177,8 +177,8 @@ impl Tokens {
         let py = ids.py();
         let ids = convert::token_ids(ids)?;
         // The same checks as for a run, so that bad ids are told where they are written.
-        match crate::input::Input::tokens(ids) {
-            Ok(crate::input::Input::Tokens(tokens)) => Ok(Self(tokens)),
+        match crate::protocol::input::Input::tokens(ids) {
+            Ok(crate::protocol::input::Input::Tokens(tokens)) => Ok(Self(tokens)),
             Ok(_) => unreachable!("tokens make token input"),
             Err(error) => Err(raise(py, &error)),
         }

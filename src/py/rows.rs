@@ -11,10 +11,10 @@ use super::array::FloatArray;
 use super::callables::Answerer;
 use super::errors::with_partial;
 use super::stream::{closed, entered, next_item};
-use crate::callback::FloatBlock;
 use crate::error::Error;
-use crate::rows::{self, RowStream};
-use crate::stream::{Poll, StreamHandle};
+use crate::host::FloatBlock;
+use crate::model::rows::{self, RowStream};
+use crate::model::stream::{Poll, StreamHandle};
 
 /// So many floats are copied within a millisecond or so.
 const QUICKLY_COPIED: usize = 1 << 20;

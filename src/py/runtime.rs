@@ -10,9 +10,10 @@ use pyo3::types::{PyDict, PyFrozenSet};
 
 use super::convert;
 use super::errors::raise;
-use crate::abi::{Generation, KnownLibrary};
-use crate::backend::{self, BackendKind};
+use crate::abi::{AbiVersion, KnownLibrary};
 use crate::error::Error;
+use crate::files::BackendKind;
+use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
 /// A loaded library (`librkllmrt.so`, or the CPU runtime in its place).
@@ -24,7 +25,7 @@ pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
 /// Which release a library is, and how that was found out.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Identity {
-    /// The generation of its C layouts, such as "v1_3_0".
+    /// The layout of its C layouts, such as "v1_3_0".
     abi: &'static str,
     /// The release as banner or fingerprint say, such as "1.2.3"; `None` where neither does.
     version: Option<String>,
@@ -41,7 +42,7 @@ pub(super) struct Evidence {
     kind: &'static str,
     /// What was found, in words.
     finding: String,
-    /// The generations that it leaves possible, such as "v1_2_1 or v1_3_0".
+    /// The layouts that it leaves possible, such as "v1_2_1 or v1_3_0".
     allows: String,
 }
 
@@ -120,7 +121,7 @@ fn options(
         Ok(LoadOptions {
             library,
             backend: backend.parse::<BackendChoice>()?,
-            abi: abi.map(|abi| abi.parse::<Generation>()).transpose()?,
+            abi: abi.map(|abi| abi.parse::<AbiVersion>()).transpose()?,
             package_dir,
             cpu_library,
             model_dir: None,
@@ -182,12 +183,12 @@ impl Runtime {
     /// Args:
     ///     path: The library's file, obeyed; without it, the usual search.
     ///     backend: "npu" is the vendor's library, "cpu" the CPU runtime, "auto" what this machine has.
-    ///     abi: The generation, such as "v1_3_0", where the library does not tell.
+    ///     abi: The layout, such as "v1_3_0", where the library does not tell.
     ///
     /// Raises:
     ///     LibraryNotFoundError: No library could be loaded; the message lists every place tried.
     ///     UnsupportedRuntimeError: The library found is not certain, or too old.
-    ///     InvalidArgumentError: A backend or generation that does not exist.
+    ///     InvalidArgumentError: A backend or layout that does not exist.
     #[staticmethod]
     #[pyo3(signature = (path=None, *, backend=None, abi=None), text_signature = "(path=None, *, backend='auto', abi=None)")]
     fn load(
@@ -253,7 +254,7 @@ impl Runtime {
             )
         };
         Ok(Identity {
-            abi: identity.generation.as_str(),
+            abi: identity.abi.as_str(),
             version: identity.version.clone(),
             evidence: identity
                 .evidence
@@ -276,7 +277,7 @@ impl Runtime {
             "<rkllm_rs.Runtime {} {} ({}) from {:?}>",
             self.0.backend(),
             identity.version.as_deref().unwrap_or("of unknown release"),
-            identity.generation,
+            identity.abi,
             self.0.path().display().to_string(),
         )
     }
@@ -304,7 +305,7 @@ pub(super) fn resolve(
     super::vendor_log::look(py);
     let resolved = super::detach(py, || backend::resolve(&models, &options));
     super::vendor_log::pass_on(py);
-    let mut notes = crate::vendor_log::notices();
+    let mut notes = crate::host::vendor_log::notices();
     let resolved = resolved.map_err(|error| raise(py, &error))?;
     notes.extend(resolved.warnings.iter().map(ToString::to_string));
     Ok((
@@ -365,7 +366,7 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
     let one = |known: &KnownLibrary| {
         let entry = PyDict::new(py);
         entry.set_item("release", &known.release)?;
-        entry.set_item("generation", known.generation())?;
+        entry.set_item("layout", known.abi())?;
         entry.set_item("os", &known.os)?;
         entry.set_item("arch", &known.arch)?;
         entry.set_item("git_blob_sha1", &known.git_blob_sha1)?;
@@ -378,11 +379,11 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
     crate::abi::known_libraries().iter().map(one).collect()
 }
 
-/// The C layouts as this build has compiled them, by generation and struct.
+/// The C layouts as this build has compiled them, by layout and struct.
 #[pyfunction]
 pub(super) fn abi_layouts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = PyDict::new(py);
-    for (generation, layouts) in crate::ffi::generations() {
+    for (abi, layouts) in rkllm_ffi::abi_versions() {
         let structs = PyDict::new(py);
         for layout in layouts {
             let fields = PyDict::new(py);
@@ -395,7 +396,7 @@ pub(super) fn abi_layouts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
             one.set_item("fields", fields)?;
             structs.set_item(layout.name, one)?;
         }
-        all.set_item(generation, structs)?;
+        all.set_item(abi, structs)?;
     }
     Ok(all)
 }

@@ -16,9 +16,9 @@ use super::outputs::{Chunk, Generation};
 use super::stream::{chunk, closed, entered, next_item};
 use crate::error::Error;
 use crate::model::Caller;
-use crate::output;
-use crate::steps;
-use crate::stream::{Poll, StreamHandle};
+use crate::model::steps;
+use crate::model::stream::{Poll, StreamHandle};
+use crate::protocol::output;
 
 /// A run that pauses after each token; `RKLLM.steps` makes it.
 ///

@@ -14,8 +14,8 @@ use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
 use crate::error::Error;
-use crate::output;
-use crate::stream::{self, Poll, StreamHandle};
+use crate::model::stream::{self, Poll, StreamHandle};
+use crate::protocol::output;
 
 /// The tokens of a run as they come; `RKLLM.stream` makes it.
 ///

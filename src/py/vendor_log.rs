@@ -9,7 +9,7 @@ use pyo3::types::PyDict;
 use super::convert;
 use super::errors::raise;
 use crate::error::Error;
-use crate::vendor_log::{self, Mode};
+use crate::host::vendor_log::{self, Mode};
 
 /// The number of the first line that has not been passed on.
 static NEXT: AtomicU64 = AtomicU64::new(0);

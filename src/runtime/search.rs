@@ -8,10 +8,11 @@ use parking_lot::Mutex;
 
 use super::{LoadOptions, Runtime};
 use crate::abi::{Evidence, Refusal, RefusalReason, precheck};
-use crate::backend::BackendKind;
 use crate::error::{Error, Result};
-use crate::loader::{
-    self, CPU_NAME, Candidate, Environment, LoadProblem, NPU_NAME, Rule, Tried, Trusted, host,
+use crate::files::BackendKind;
+use crate::host;
+use crate::library::{
+    self, CPU_NAME, Candidate, Environment, LoadProblem, NPU_NAME, Rule, Tried, Trusted,
 };
 
 /// By device and inode, as the dynamic linker tells files apart.
@@ -24,17 +25,17 @@ static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
     let candidate = Candidate {
         path: path.to_owned(),
-        origin: loader::Origin::Argument,
+        origin: library::Origin::Argument,
         rule: Rule::Obeyed,
     };
     let root = Path::new("/");
-    let found = loader::locate(
+    let found = library::locate(
         &candidate,
         &[CPU_NAME, NPU_NAME],
         root,
         &Trusted::this_process(),
     );
-    let file = found.and_then(|located| loader::examine(&located, Rule::Obeyed));
+    let file = found.and_then(|located| library::examine(&located, Rule::Obeyed));
     file.is_ok_and(|file| file.cpu_marker)
 }
 
@@ -55,9 +56,9 @@ impl<'a> Search<'a> {
     ) -> (Vec<Candidate>, Self) {
         let places = options.places();
         let (candidates, names): (_, &[&str]) = match kind {
-            BackendKind::Npu => (loader::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
+            BackendKind::Npu => (library::npu_places(&places, env), &[NPU_NAME, CPU_NAME]),
             BackendKind::Cpu => (
-                loader::cpu_places(&places, env, is_cpu_runtime),
+                library::cpu_places(&places, env, is_cpu_runtime),
                 &[CPU_NAME, NPU_NAME],
             ),
         };
@@ -75,7 +76,7 @@ impl<'a> Search<'a> {
 impl Search<'_> {
     /// Loads the first candidate that can be used.
     pub(super) fn first(&self, candidates: &[Candidate]) -> Result<Arc<Runtime>> {
-        if host::fork::generation() != 0 {
+        if host::fork::depth() != 0 {
             return Err(Error::ForkedRuntime);
         }
         self.walk(candidates, |candidate, who| self.one(candidate, who))
@@ -84,8 +85,8 @@ impl Search<'_> {
     /// The first candidate whose file gives no reason against it.
     pub(super) fn examined(&self, candidates: &[Candidate]) -> Result<(PathBuf, String)> {
         self.walk(candidates, |candidate, who| {
-            let located = loader::locate(candidate, self.names, &self.env.root, who)?;
-            let file = loader::examine(&located, candidate.rule)?;
+            let located = library::locate(candidate, self.names, &self.env.root, who)?;
+            let file = library::examine(&located, candidate.rule)?;
             self.suits(file.cpu_marker)?;
             let evidence = Evidence {
                 explicit: self.options.abi,
@@ -127,16 +128,16 @@ impl Search<'_> {
     }
 
     fn one(&self, candidate: &Candidate, who: &Trusted) -> Result<Arc<Runtime>, LoadProblem> {
-        let located = loader::locate(candidate, self.names, &self.env.root, who)?;
+        let located = library::locate(candidate, self.names, &self.env.root, who)?;
         let mut loaded = LOADED.lock();
         if let Some(runtime) = loaded.get(&located.id.key()) {
             return self.again(runtime, candidate.rule);
         }
-        let file = loader::examine(&located, candidate.rule)?;
+        let file = library::examine(&located, candidate.rule)?;
         self.suits(file.cpu_marker)?;
         let (path, rule, abi) = (located.path.clone(), candidate.rule, self.options.abi);
         let opened = host::run("rkllm-load", move || {
-            let opened = loader::open(path, file, rule, abi);
+            let opened = library::open(path, file, rule, abi);
             // What its constructors said comes before whatever the program prints next.
             host::log_sync();
             opened
@@ -148,7 +149,7 @@ impl Search<'_> {
             Some(runtime) => self.again(runtime, rule)?,
             None => Arc::new(Runtime {
                 opened,
-                forks: host::fork::generation(),
+                forks: host::fork::depth(),
             }),
         };
         loaded.insert(key, Arc::clone(&runtime));
@@ -162,7 +163,7 @@ impl Search<'_> {
             return Err(LoadProblem::NotOfficial);
         }
         self.suits(runtime.opened.identity.cpu_runtime)?;
-        let loaded = runtime.opened.identity.generation;
+        let loaded = runtime.opened.identity.abi;
         match self.options.abi {
             Some(asked) if asked != loaded => {
                 let evidence = runtime.opened.identity.evidence.clone();

@@ -46,7 +46,7 @@ pub(crate) fn open(generation: &str, name: &str, model: &Value) -> Model {
     Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
 }
 
-/// Releases before 1.2.2 run one model in a process.
+/// Releases before 1.2.2 run one model in a process, and an error has all lines of its time.
 static ONE_MODEL: Mutex<()> = Mutex::new(());
 
 pub(crate) fn alone() -> MutexGuard<'static, ()> {

@@ -11,9 +11,8 @@ use crate::llama::Decoded;
 use crate::log;
 use crate::perf::Perf;
 use crate::request::{Mode, Request};
-use crate::sampler::Sampler;
 use crate::template::Template;
-use crate::utf8::Piece;
+use rkllm_text::sampler::Sampler;
 
 /// Why a run failed, and whether the callback has to be told.
 #[derive(Debug)]
@@ -239,14 +238,17 @@ impl Session {
             }
             return Ok(end);
         }
-        let mut tails: Vec<_> = live.iter_mut().map(|row| row.joiner.finish()).collect();
-        if tails.iter().any(Option::is_some) {
-            let mut events: Vec<_> = tails
+        if live.iter().any(|row| row.joiner.is_inside_character()) {
+            let mut events: Vec<_> = live
                 .iter_mut()
-                .map(|tail| Event {
-                    text: tail.take(),
-                    token: -1,
-                    values: Vec::new(),
+                .map(|row| {
+                    let mut tail = String::new();
+                    row.joiner.finish(&mut tail);
+                    Event {
+                        text: (!tail.is_empty()).then(|| tail.into_bytes()),
+                        token: -1,
+                        values: Vec::new(),
+                    }
                 })
                 .collect();
             sink.rows(&mut events, Values::None, false);
@@ -282,15 +284,15 @@ impl Session {
                     spoken += 1;
                     event.token = token;
                     let piece = self.model.piece(token, !self.options.skip_special_token);
-                    event.text = Some(match row.joiner.push(&piece) {
-                        Piece::Text(text) => text,
+                    let mut text = String::new();
+                    row.joiner.push(&piece, &mut text);
+                    if last || ends {
                         // Nothing follows that could complete the character.
-                        Piece::Waiting if last || ends => row.joiner.finish().unwrap_or_default(),
-                        Piece::Waiting => {
-                            waiting = single;
-                            Vec::new()
-                        }
-                    });
+                        row.joiner.finish(&mut text);
+                    } else if text.is_empty() && row.joiner.is_inside_character() {
+                        waiting = single;
+                    }
+                    event.text = Some(text.into_bytes());
                 }
             }
             events.push(event);

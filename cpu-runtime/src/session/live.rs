@@ -1,13 +1,13 @@
 //! A row while tokens are made, and while a pause holds it.
 
-use crate::sampler::{Sampler, Settings};
-use crate::utf8::Joiner;
+use rkllm_text::sampler::{Sampler, Settings};
+use rkllm_text::utf8::Utf8Joiner;
 
 /// What a row has beyond its cache.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) sampler: Sampler,
-    pub(super) joiner: Joiner,
+    pub(super) joiner: Utf8Joiner,
     /// The token chosen last, not computed yet; None once the row has ended.
     pub(super) token: Option<i32>,
 }
@@ -16,7 +16,7 @@ impl Live {
     pub(super) fn new(sampler: Sampler) -> Self {
         Self {
             sampler,
-            joiner: Joiner::default(),
+            joiner: Utf8Joiner::default(),
             token: None,
         }
     }
@@ -29,7 +29,7 @@ impl Live {
         // Bytes of a character that the delivered token has begun; another token does not go on
         // with it.
         if self.token.as_slice() != brought {
-            self.joiner = Joiner::default();
+            self.joiner = Utf8Joiner::default();
         }
         self.sampler.go_on_with(settings);
         for &token in brought {
@@ -43,7 +43,6 @@ impl Live {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::utf8::Piece;
 
     const GREEDY: Settings = Settings {
         top_k: 1,
@@ -57,9 +56,15 @@ mod tests {
         mirostat_eta: 0.1,
     };
 
+    fn pushed(live: &mut Live, bytes: &[u8]) -> String {
+        let mut text = String::new();
+        live.joiner.push(bytes, &mut text);
+        text
+    }
+
     fn paused_inside_a_character() -> Live {
         let mut live = Live::new(Sampler::new(GREEDY, Some(1)));
-        assert_eq!(live.joiner.push(b"\xC3"), Piece::Waiting);
+        assert_eq!(pushed(&mut live, b"\xC3"), "");
         live.token = Some(1);
         live
     }
@@ -67,7 +72,7 @@ mod tests {
     #[test]
     fn the_delivered_token_goes_on_with_its_character() {
         let mut live = paused_inside_a_character().resume(GREEDY, &[1]);
-        assert_eq!(live.joiner.push(b"\xA9"), Piece::Text("é".into()));
+        assert_eq!(pushed(&mut live, b"\xA9"), "é");
         assert_eq!(live.token, None);
     }
 
@@ -75,7 +80,7 @@ mod tests {
     fn another_token_does_not() {
         for brought in [[2].as_slice(), &[1, 1], &[]] {
             let mut live = paused_inside_a_character().resume(GREEDY, brought);
-            assert_eq!(live.joiner.push(b"a"), Piece::Text(b"a".to_vec()));
+            assert_eq!(pushed(&mut live, b"a"), "a");
         }
     }
 

@@ -1,6 +1,6 @@
 //! Reads the caller's structs by field name, so that one reader serves every generation.
 //!
-//! Offsets come from `rkllm_rs::ffi`, which asserts them against the vendor's headers. The types are
+//! Offsets come from `rkllm_ffi`, which asserts them against the vendor's headers. The types are
 //! listed here, by C name; no name has two types in any release.
 
 use std::ffi::{CStr, c_char};

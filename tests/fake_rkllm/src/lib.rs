@@ -32,14 +32,14 @@ use std::ffi::c_int;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 
-pub use rkllm_rs::ffi;
+pub use rkllm_ffi as ffi;
 
 use ffi::StructLayout;
 
 /// One layout generation, as the engine needs to know it.
 #[derive(Debug)]
 pub struct Generation {
-    /// Its name, as in `rkllm_rs::ffi`.
+    /// Its name, as in `rkllm_ffi`.
     pub name: &'static str,
     /// The release it claims to be when no banner says otherwise.
     pub release: &'static str,

@@ -1,0 +1,156 @@
+//! The answer to a request, for one who waits in steps or in an event loop.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::error::Error;
+use crate::host::fork;
+use crate::host::wake::{Side, WakePair};
+
+struct State<T> {
+    value: Option<Result<T, Error>>,
+    given: bool,
+    wake: Option<WakePair>,
+}
+
+struct Shared<T> {
+    state: Mutex<State<T>>,
+    arrived: Condvar,
+}
+
+/// Gives the answer, once; dropping it unused answers that the model is closed.
+pub(crate) struct Giver<T>(Option<Arc<Shared<T>>>);
+
+/// Waits for the answer.
+pub(crate) struct Answer<T> {
+    shared: Arc<Shared<T>>,
+    wake: Mutex<Option<WakePair>>,
+    /// In a forked child nobody is left who could answer.
+    forks: u64,
+}
+
+/// Both ends.
+pub(crate) fn answer<T>() -> (Giver<T>, Answer<T>) {
+    let shared = Arc::new(Shared {
+        state: Mutex::new(State {
+            value: None,
+            given: false,
+            wake: None,
+        }),
+        arrived: Condvar::new(),
+    });
+    let answer = Answer {
+        shared: Arc::clone(&shared),
+        wake: Mutex::new(None),
+        forks: fork::depth(),
+    };
+    (Giver(Some(shared)), answer)
+}
+
+impl<T> Giver<T> {
+    /// Gives the answer; returns whether somebody is still there to take it.
+    pub(crate) fn give(mut self, value: Result<T, Error>, side: Side) -> bool {
+        self.put(value, side)
+    }
+
+    fn put(&mut self, value: Result<T, Error>, side: Side) -> bool {
+        let Some(shared) = self.0.take() else {
+            return false;
+        };
+        let mut state = shared.state.lock();
+        // Looked at before the answer can be taken: whoever has it may be gone at once.
+        let awaited = Arc::strong_count(&shared) > 1;
+        state.value = Some(value);
+        state.given = true;
+        if let Some(wake) = state.wake.take() {
+            wake.signal(side);
+        }
+        shared.arrived.notify_all();
+        awaited
+    }
+}
+
+impl<T> Drop for Giver<T> {
+    fn drop(&mut self) {
+        // Only the actor's thread, which is the vendor's side, drops requests unanswered.
+        self.put(Err(Error::Closed), Side::Vendor);
+    }
+}
+
+impl<T> Answer<T> {
+    /// Waits, `limit` at most; the answer is taken away.
+    pub(crate) fn wait(&self, limit: Duration) -> Option<Result<T, Error>> {
+        if self.forks != fork::depth() {
+            return Some(Err(Error::Forked));
+        }
+        let until = Instant::now() + limit;
+        let mut state = self.shared.state.lock();
+        while !state.given {
+            if self
+                .shared
+                .arrived
+                .wait_until(&mut state, until)
+                .timed_out()
+                && !state.given
+            {
+                return None;
+            }
+        }
+        state.value.take().or(Some(Err(Error::Closed)))
+    }
+
+    /// A descriptor that becomes readable with the answer; `None` when it is there.
+    ///
+    /// # Errors
+    /// When the system has no descriptor to give.
+    pub(crate) fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
+        let mut own = self.wake.lock();
+        let wake = WakePair::kept_in(&mut own)?;
+        let mut state = self.shared.state.lock();
+        if state.given {
+            return Ok(None);
+        }
+        wake.clear();
+        state.wake = Some(wake);
+        Ok(Some(wake.host_fd()))
+    }
+}
+
+impl<T> Drop for Answer<T> {
+    fn drop(&mut self) {
+        if self.forks != fork::depth() {
+            return;
+        }
+        if let Some(wake) = self.wake.get_mut().take() {
+            // From here on nobody signals it.
+            self.shared.state.lock().wake = None;
+            wake.release();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_comes_once_and_a_lost_one_is_told() {
+        let (giver, answer) = answer::<i32>();
+        assert!(answer.wait(Duration::ZERO).is_none());
+        assert!(giver.give(Ok(3), Side::Host));
+        assert_eq!(answer.wait(Duration::ZERO).unwrap().unwrap(), 3);
+
+        let (giver, answer) = super::answer::<i32>();
+        drop(giver);
+        assert!(matches!(
+            answer.wait(Duration::ZERO),
+            Some(Err(Error::Closed))
+        ));
+
+        let (giver, answer) = super::answer::<i32>();
+        drop(answer);
+        assert!(!giver.give(Ok(1), Side::Host));
+    }
+}

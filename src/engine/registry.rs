@@ -1,0 +1,116 @@
+//! All live models of the process: who closes, and what happens at exit.
+
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::Shared;
+use crate::error::{BusyWith, Error};
+use crate::host;
+
+/// How often one that waits for another model looks whether it is still wanted itself.
+const LOOK: Duration = Duration::from_millis(20);
+/// How long the end of the process waits for runs to obey their abort.
+const EXIT: Duration = Duration::from_secs(2);
+
+static MODELS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+
+/// A new model's shared part; forgotten by itself when the model is gone.
+///
+/// # Errors
+/// [`Error::OneModelOnly`] where the library is good for one model, and one is open.
+pub(super) fn add(shared: &Arc<Shared>) -> Result<(), Error> {
+    let mut models = MODELS.lock();
+    models.retain(|model| model.strong_count() > 0);
+    if let Some(runtime) = &shared.only_one {
+        let same = |other: &Arc<Shared>| {
+            let library = other.only_one.as_ref();
+            library.is_some_and(|library| Arc::ptr_eq(library, runtime)) && !other.is_closed()
+        };
+        if models
+            .iter()
+            .filter_map(Weak::upgrade)
+            .any(|other| same(&other))
+        {
+            let identity = runtime.identity();
+            let have = identity.version.as_ref().map_or_else(
+                || format!("a library of layout {}", identity.abi),
+                |version| format!("RKLLM {version}"),
+            );
+            return Err(Error::OneModelOnly { have });
+        }
+    }
+    models.push(Arc::downgrade(shared));
+    Ok(())
+}
+
+fn live() -> Vec<Arc<Shared>> {
+    let models = MODELS.lock();
+    let all = models.iter().filter_map(Weak::upgrade);
+    all.filter(|model| !model.gone.wait(Duration::ZERO))
+        .collect()
+}
+
+/// Waits until the models that are being closed are gone, or `new` is closed itself.
+///
+/// # Errors
+/// [`Error::Busy`] when `limit` has passed first: the library is not asked to open a model beside a run
+/// of one that was closed (hazards M6 and N4).
+pub(super) fn wait_for_closing(new: &Arc<Shared>, limit: Duration) -> Result<(), Error> {
+    let start = Instant::now();
+    for model in live() {
+        if Arc::ptr_eq(&model, new) || !model.is_closed() {
+            continue;
+        }
+        while !new.is_closed() {
+            let left = limit.saturating_sub(start.elapsed());
+            if model.gone.wait(left.min(LOOK)) {
+                break;
+            }
+            if left.is_zero() {
+                let seconds = limit.as_secs_f64();
+                return Err(Error::Busy(BusyWith::Closing { seconds }));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Since when the library does not let go, so that the end of the process does not wait for it twice.
+static GAVE_UP: Mutex<Option<Instant>> = Mutex::new(None);
+
+/// Closes all models and waits, two seconds at most, until the library has let go of them.
+///
+/// Returns whether it has. If not, and the process ends now, it ends without running the library's
+/// destructors under a live run.
+#[must_use]
+pub fn shut_down() -> bool {
+    // In a forked child the models are the parent's: their threads are not there to let go of them,
+    // and may have held any lock when the child was made.
+    if host::fork::depth() != 0 {
+        return true;
+    }
+    let models = live();
+    for model in &models {
+        model.close();
+    }
+    let start = GAVE_UP.lock().unwrap_or_else(Instant::now);
+    let until = start + EXIT;
+    let done = models.iter().all(|model| {
+        model
+            .gone
+            .wait(until.saturating_duration_since(Instant::now()))
+    });
+    host::log_sync();
+    *GAVE_UP.lock() = (!done).then_some(start);
+    if !done {
+        guard_exit();
+    }
+    done
+}
+
+/// Makes the end of the process wait for the models.
+pub(super) fn guard_exit() {
+    host::exit::guard(shut_down);
+}

@@ -1,0 +1,178 @@
+//! What an open model's owners know of it, besides its handle.
+
+use std::ffi::CString;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use parking_lot::Mutex;
+
+use crate::abi::AbiVersion;
+use crate::client::Delivery;
+use crate::error::{BusyWith, Error};
+use crate::protocol::info::ModelInfo;
+
+/// An adapter (`RKLLMLoraAdapter`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoraAdapter {
+    /// The name that selects it.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its strength.
+    pub scale: f32,
+}
+
+impl LoraAdapter {
+    pub(super) fn c_strings(&self) -> Result<(CString, CString), Error> {
+        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(self.path.as_os_str());
+        let nul = |_| Error::invalid("path", "it holds a NUL byte");
+        Ok((
+            CString::new(bytes).map_err(nul)?,
+            crate::protocol::input::c_text("name", &self.name)?,
+        ))
+    }
+}
+
+/// Who makes a call: a thread, or a task of an event loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Caller(u64);
+
+impl Caller {
+    /// The calling thread.
+    #[must_use]
+    pub fn thread() -> Self {
+        Self(
+            rustix::thread::gettid()
+                .as_raw_nonzero()
+                .get()
+                .unsigned_abs()
+                .into(),
+        )
+    }
+
+    /// A task, by a number of its own that no thread has: addresses are far above thread ids.
+    #[must_use]
+    pub fn task(number: u64) -> Self {
+        Self(number | 1 << 63)
+    }
+}
+
+/// Where the chat template of text input comes from.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Template {
+    /// The model's own.
+    Model,
+    /// Three strings that the library was given.
+    Given,
+    /// Three strings that we put around each prompt, for libraries without templates.
+    Ours([String; 3]),
+}
+
+/// What is shared between the actor and those who ask it.
+pub(crate) struct State {
+    pub(crate) info: Mutex<ModelInfo>,
+    pub(crate) template: Mutex<Template>,
+    /// Loaded adapters, and those that are being loaded.
+    loras: Mutex<Vec<(LoraAdapter, bool)>>,
+    /// Who is in the middle of steps, and of which run.
+    steps: Mutex<Vec<(Caller, Weak<Delivery>)>>,
+}
+
+impl Template {
+    /// The template of a model that is opened with `strings`. Releases before 1.2.0 have none, so that
+    /// the strings are put around the prompts by us.
+    pub(super) fn of(strings: Option<&[CString; 3]>, abi: AbiVersion) -> Self {
+        match strings {
+            None => Self::Model,
+            Some(strings) if abi == AbiVersion::V1_1_0 => Self::Ours(
+                strings
+                    .clone()
+                    .map(|text| text.to_string_lossy().into_owned()),
+            ),
+            Some(_) => Self::Given,
+        }
+    }
+}
+
+impl State {
+    pub(super) fn new(template: Template) -> Self {
+        Self {
+            info: Mutex::default(),
+            template: Mutex::new(template),
+            loras: Mutex::default(),
+            steps: Mutex::default(),
+        }
+    }
+
+    pub(super) fn template_set(&self) {
+        *self.template.lock() = Template::Given;
+    }
+
+    /// The loaded adapters, in the order of their loading.
+    pub(crate) fn loras(&self) -> Vec<LoraAdapter> {
+        let all = self.loras.lock();
+        let loaded = all.iter().filter(|(_, loaded)| *loaded);
+        loaded.map(|(adapter, _)| adapter.clone()).collect()
+    }
+
+    /// Whether an adapter of that name is loaded, or being loaded before whatever is asked now.
+    pub(crate) fn has_lora(&self, name: &str) -> bool {
+        self.loras.lock().iter().any(|(lora, _)| lora.name == name)
+    }
+
+    /// Notes an adapter that is about to be loaded.
+    pub(crate) fn lora_begins(&self, adapter: &LoraAdapter) -> Result<(), Error> {
+        let mut all = self.loras.lock();
+        if all.iter().any(|(lora, _)| lora.name == adapter.name) {
+            return Err(Error::invalid_with_hint(
+                "name",
+                format!("an adapter named {:?} is loaded already", adapter.name),
+                "Give it another name; the C library has no call that unloads one.",
+            ));
+        }
+        all.push((adapter.clone(), false));
+        Ok(())
+    }
+
+    /// The library has loaded it, or not.
+    pub(crate) fn lora_loaded(&self, name: &str, loaded: bool) {
+        let mut all = self.loras.lock();
+        if loaded {
+            let found = all.iter_mut().find(|(lora, _)| lora.name == name);
+            if let Some((_, loaded)) = found {
+                *loaded = true;
+            }
+        } else {
+            all.retain(|(lora, _)| lora.name != name);
+        }
+    }
+
+    /// Refuses a run for one who is in the middle of steps, and would wait for himself.
+    pub(crate) fn check_steps(&self, caller: Option<Caller>) -> Result<(), Error> {
+        let mut steps = self.steps.lock();
+        // Steps can end without their reader: by a deadline, or when it was cancelled.
+        steps.retain(|(_, run)| run.upgrade().is_some_and(|run| !run.has_ended()));
+        if steps.is_empty() {
+            return Ok(());
+        }
+        let caller = caller.unwrap_or_else(Caller::thread);
+        if steps.iter().any(|(owner, _)| *owner == caller) {
+            return Err(Error::Busy(BusyWith::Steps));
+        }
+        Ok(())
+    }
+
+    /// Whether anybody is in the middle of steps.
+    pub(crate) fn in_steps(&self) -> bool {
+        !self.steps.lock().is_empty()
+    }
+
+    pub(crate) fn steps_begin(&self, caller: Caller, run: &Arc<Delivery>) {
+        self.steps.lock().push((caller, Arc::downgrade(run)));
+    }
+
+    pub(crate) fn steps_end(&self, run: &Arc<Delivery>) {
+        let ended = Arc::as_ptr(run);
+        self.steps.lock().retain(|(_, one)| one.as_ptr() != ended);
+    }
+}

@@ -1,0 +1,82 @@
+//! Asks the library to abort a model's runs, from beside.
+//!
+//! `rkllm_abort` may only be called from another thread than the run's, may block or be ignored for
+//! seconds, and may be lost when it comes before the library has really begun. So one thread for each
+//! model asks, and asks again after a growing pause, until the run is over. It does nothing else.
+
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex};
+
+use crate::client::Rows;
+use crate::native::Aborter;
+
+/// How soon an abort that has not worked yet is asked for again: first, and at most.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
+
+#[derive(Default)]
+struct State {
+    current: Option<Rows>,
+    quit: bool,
+}
+
+/// Shared by the watching thread, the actor and the deliveries.
+#[derive(Default)]
+pub(crate) struct Watch {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Watch {
+    /// Something wants an abort: look now.
+    pub(crate) fn poke(&self) {
+        // Under the lock, so that the thread either sees the wish or is asleep already.
+        let _state = self.state.lock();
+        self.changed.notify_one();
+    }
+
+    /// The run that the library is in.
+    pub(crate) fn set_current(&self, rows: Option<Rows>) {
+        self.state.lock().current = rows;
+    }
+
+    /// Ends the thread.
+    pub(crate) fn quit(&self) {
+        self.state.lock().quit = true;
+        self.changed.notify_one();
+    }
+
+    /// The thread's work.
+    pub(crate) fn watch(&self, aborter: &Aborter) {
+        let mut state = self.state.lock();
+        // The run that was asked to abort, when it is asked again, and the pause until then.
+        let mut asked: Option<(u64, Instant, Duration)> = None;
+        while !state.quit {
+            let Some(rows) = state.current.clone().filter(abort_wanted) else {
+                asked = None;
+                self.changed.wait(&mut state);
+                continue;
+            };
+            let run = rows[0].run();
+            let pause = match asked {
+                Some((same, at, _)) if same == run && Instant::now() < at => {
+                    self.changed.wait_until(&mut state, at);
+                    continue;
+                }
+                Some((same, _, pause)) if same == run => AGAIN.1.min(pause * 2),
+                _ => AGAIN.0,
+            };
+            // Not under the lock: whoever pokes must not wait for the library.
+            drop(state);
+            aborter.abort(run);
+            state = self.state.lock();
+            asked = Some((run, Instant::now() + pause, pause));
+        }
+    }
+}
+
+/// Whether nobody wants any row of the run any more.
+fn abort_wanted(rows: &Rows) -> bool {
+    rows.iter().any(|row| row.abort_wanted())
+        && rows.iter().all(|row| row.abort_wanted() || row.has_ended())
+}

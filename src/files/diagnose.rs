@@ -1,0 +1,166 @@
+//! Makes a class of error out of what the vendor library printed.
+//!
+//! The library returns −1 for everything and tells the reason in its log, so the words are all there
+//! is. They come from its text and from reports; what matches nothing keeps the general class.
+
+use crate::error::ErrorKind;
+use crate::host::{LogLevel, LogLine};
+
+/// The lines that go into an error: errors and warnings. Others can hold the prompt's text.
+pub(crate) fn reportable(lines: &[LogLine]) -> Vec<String> {
+    lines
+        .iter()
+        .filter(|line| matches!(line.level, LogLevel::Error | LogLevel::Warning))
+        .map(|line| line.text.clone())
+        .collect()
+}
+
+/// What each class's lines contain, in lower case; the first that fits decides.
+const PATTERNS: &[(ErrorKind, &[&str])] = &[
+    (
+        ErrorKind::ContextLength,
+        &[
+            "exceed max_context_len",
+            "prompt is too long",
+            "exceeds the context",
+        ],
+    ),
+    (
+        ErrorKind::NpuMemory,
+        &[
+            "failed to allocate",
+            "malloc failed",
+            "out of memory",
+            "cannot allocate memory",
+            "failed to malloc npu memory",
+            "no enough memory",
+            "not enough memory",
+        ],
+    ),
+    (
+        ErrorKind::ModelPlatform,
+        &[
+            "target_platform",
+            "target platform",
+            "platform mismatch",
+            "not match the platform",
+            "unknown platform",
+        ],
+    ),
+    (
+        ErrorKind::ModelVersion,
+        &[
+            // llama.cpp's words for what is newer than it.
+            "unknown model architecture",
+            "unknown pre-tokenizer",
+            "toolkit version",
+            "toolkit_version",
+            "runtime version",
+            "please update",
+            "version mismatch",
+            "re-convert",
+            "reconvert",
+        ],
+    ),
+    (
+        ErrorKind::ModelFormat,
+        &[
+            "invalid rkllm model",
+            "invalid magic",
+            "model magic",
+            "not a gguf",
+            "failed to load model",
+        ],
+    ),
+];
+
+/// Stands before the build in the CPU runtime's lines.
+const LLAMA: &str = "llama.cpp ";
+
+/// The class that the error lines tell, or `general`.
+pub(crate) fn classify(lines: &[String], general: ErrorKind) -> ErrorKind {
+    let text: Vec<String> = lines
+        .iter()
+        .filter(|line| line.starts_with('E'))
+        .map(|line| line.to_lowercase())
+        .collect();
+    PATTERNS
+        .iter()
+        .find(|(_, words)| {
+            text.iter()
+                .any(|line| words.iter().any(|word| line.contains(word)))
+        })
+        .map_or(general, |(kind, _)| *kind)
+}
+
+/// What to try, for classes that a log line decided.
+pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
+    let text = match kind {
+        ErrorKind::NpuMemory => {
+            "Close other models, lower max_context_len, or take a smaller quantisation. Each IOMMU \
+             domain has about 4 GB: give several models different base_domain_id values."
+        }
+        ErrorKind::ModelPlatform => {
+            "The model was converted for another chip. Convert it with target_platform set to this \
+             board's chip, or download the file made for it."
+        }
+        ErrorKind::ModelVersion if lines.iter().any(|line| line.contains(LLAMA)) => {
+            let build = lines.iter().find_map(|line| line.split_once(LLAMA));
+            let build = build.and_then(|(_, rest)| rest.split([' ', ')', ',']).next());
+            return Some(format!(
+                "The model is newer than the CPU runtime, which is built from llama.cpp {}. Update \
+                 rkllm_rs_cpu, or take an older model.",
+                build.unwrap_or("of an unknown build")
+            ));
+        }
+        ErrorKind::ModelVersion => {
+            "The runtime must be at least as new as the toolkit that converted the model; equal \
+             is best. Install that release of librkllmrt.so, or convert the model again."
+        }
+        ErrorKind::ModelFormat => {
+            "The file is damaged or no such model: download or convert it again."
+        }
+        ErrorKind::ContextLength => {
+            "Shorten the input, or open the model with a larger max_context_len."
+        }
+        ErrorKind::Model | ErrorKind::Generation
+            if lines.iter().any(|line| line.starts_with('E')) =>
+        {
+            "The library's own error line says why; with RKLLM_LOG_LEVEL=2 it says more."
+        }
+        ErrorKind::Model | ErrorKind::Generation => {
+            "Set RKLLM_LOG_LEVEL=2 before the program starts and read the library's lines."
+        }
+        _ => return None,
+    };
+    Some(text.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_decide_the_class() {
+        let of = |line: &str| classify(&[line.to_owned()], ErrorKind::Model);
+        assert_eq!(of("E rkllm: invalid rkllm model!"), ErrorKind::ModelFormat);
+        assert_eq!(
+            of("E rkllm: failed to malloc npu memory"),
+            ErrorKind::NpuMemory
+        );
+        assert_eq!(
+            of("E rkllm: prompt is too long: 9 tokens exceed max_context_len 8"),
+            ErrorKind::ContextLength
+        );
+        for what in ["model architecture: 'new'", "pre-tokenizer type: 'new'"] {
+            assert_eq!(
+                of(&format!("E rkllm: unknown {what}")),
+                ErrorKind::ModelVersion
+            );
+        }
+        let lines = ["E rkllm: failed to load the model x.gguf (llama.cpp 1.2.3)".to_owned()];
+        assert!(hint(ErrorKind::ModelVersion, &lines).is_some_and(|text| text.contains("1.2.3")));
+        assert_eq!(of("E rkllm: something else"), ErrorKind::Model);
+        assert_eq!(of("W rkllm: out of memory soon"), ErrorKind::Model);
+    }
+}

@@ -1,0 +1,263 @@
+//! The few facts at the head of a GGUF file that tell what it is for.
+
+use std::io::{self, BufReader, Read, Seek};
+
+/// More metadata than any file has; a count beyond it is damage.
+const MOST_KEYS: u64 = 1 << 20;
+/// Names and the texts that are looked at are short; longer ones are passed over.
+const LONGEST_TEXT: u64 = 1 << 16;
+/// Lists in lists, as deep as the format is used.
+const DEEPEST: u32 = 4;
+
+/// What a GGUF file says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct About {
+    /// `general.architecture`, such as `llama`.
+    pub(super) architecture: Option<String>,
+    /// `general.type`: `model`, `adapter`, `mmproj` and others.
+    pub(super) kind: Option<String>,
+    /// `split.no`, from 0.
+    pub(super) part: Option<u64>,
+    /// `split.count`.
+    pub(super) parts: Option<u64>,
+    /// `tokenizer.ggml.pre`.
+    pub(super) pre_tokenizer: Option<String>,
+}
+
+/// Reads the metadata; `None` when it is not what the format says, which is for others to judge.
+pub(super) fn about(file: impl Read + Seek) -> Option<About> {
+    let mut reader = Reader(BufReader::with_capacity(1 << 16, file));
+    reader.about().ok().flatten()
+}
+
+struct Reader<R>(BufReader<R>);
+
+impl<R: Read + Seek> Reader<R> {
+    fn about(&mut self) -> io::Result<Option<About>> {
+        if &self.bytes()? != b"GGUF" {
+            return Ok(None);
+        }
+        // The first version counted in 32 bits, and nobody reads it any more.
+        if !(2..=3).contains(&self.u32()?) {
+            return Ok(None);
+        }
+        let (_tensors, keys) = (self.u64()?, self.u64()?);
+        if keys > MOST_KEYS {
+            return Ok(None);
+        }
+        let mut about = About::default();
+        for _ in 0..keys {
+            let name = self.text()?.unwrap_or_default();
+            let kind = self.u32()?;
+            let text = match name.as_str() {
+                "general.architecture" => &mut about.architecture,
+                "general.type" => &mut about.kind,
+                "tokenizer.ggml.pre" => &mut about.pre_tokenizer,
+                "split.no" => {
+                    about.part = self.number(kind)?;
+                    continue;
+                }
+                "split.count" => {
+                    about.parts = self.number(kind)?;
+                    continue;
+                }
+                _ => {
+                    self.skip(kind, 0)?;
+                    continue;
+                }
+            };
+            if kind == TEXT {
+                *text = self.text()?;
+            } else {
+                self.skip(kind, 0)?;
+            }
+        }
+        Ok(Some(about))
+    }
+
+    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.0.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn u32(&mut self) -> io::Result<u32> {
+        self.bytes().map(u32::from_le_bytes)
+    }
+
+    fn u64(&mut self) -> io::Result<u64> {
+        self.bytes().map(u64::from_le_bytes)
+    }
+
+    /// A text, if it is short enough to be one of those that matter.
+    fn text(&mut self) -> io::Result<Option<String>> {
+        let length = self.u64()?;
+        if length > LONGEST_TEXT {
+            self.forward(length)?;
+            return Ok(None);
+        }
+        let mut bytes = vec![0; length as usize];
+        self.0.read_exact(&mut bytes)?;
+        Ok(String::from_utf8(bytes).ok())
+    }
+
+    /// A whole number, of whatever width.
+    fn number(&mut self, kind: u32) -> io::Result<Option<u64>> {
+        Ok(match kind {
+            0 | 1 => Some(self.bytes::<1>()?[0].into()),
+            2 | 3 => Some(u16::from_le_bytes(self.bytes()?).into()),
+            4 | 5 => Some(self.u32()?.into()),
+            10 | 11 => Some(self.u64()?),
+            _ => {
+                self.skip(kind, 0)?;
+                None
+            }
+        })
+    }
+
+    fn skip(&mut self, kind: u32, depth: u32) -> io::Result<()> {
+        match (kind, width(kind)) {
+            (_, Some(width)) => self.forward(width),
+            (TEXT, None) => {
+                let length = self.u64()?;
+                self.forward(length)
+            }
+            (LIST, None) if depth < DEEPEST => {
+                let (kind, count) = (self.u32()?, self.u64()?);
+                if let Some(width) = width(kind) {
+                    return self.forward(count.checked_mul(width).ok_or_else(damaged)?);
+                }
+                // Ends at the file's end at the latest: each takes some bytes.
+                for _ in 0..count {
+                    self.skip(kind, depth + 1)?;
+                }
+                Ok(())
+            }
+            _ => Err(damaged()),
+        }
+    }
+
+    fn forward(&mut self, bytes: u64) -> io::Result<()> {
+        let bytes = i64::try_from(bytes).map_err(|_| damaged())?;
+        // Within the buffer without a call of the system, if it is there.
+        self.0.seek_relative(bytes)
+    }
+}
+
+const TEXT: u32 = 8;
+const LIST: u32 = 9;
+
+/// Bytes of a value whose type has a fixed width.
+fn width(kind: u32) -> Option<u64> {
+    Some(match kind {
+        0 | 1 | 7 => 1,
+        2 | 3 => 2,
+        4..=6 => 4,
+        10..=12 => 8,
+        _ => return None,
+    })
+}
+
+fn damaged() -> io::Error {
+    io::Error::from(io::ErrorKind::InvalidData)
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::io::Cursor;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A file with these texts and numbers in it, between others.
+    pub(in crate::files) fn made(texts: &[(&str, &str)], numbers: &[(&str, u16)]) -> Vec<u8> {
+        let named = |name: &str| [&(name.len() as u64).to_le_bytes(), name.as_bytes()].concat();
+        let mut file = b"GGUF\x03\0\0\0".to_vec();
+        file.extend(0_u64.to_le_bytes());
+        file.extend((texts.len() as u64 + numbers.len() as u64 + 2).to_le_bytes());
+        // A vocabulary, and a list of scores, as all models have them.
+        file.extend(named("tokenizer.ggml.tokens"));
+        file.extend([9_u32, 8].map(u32::to_le_bytes).concat());
+        file.extend(2_u64.to_le_bytes());
+        file.extend([named("<s>"), named("a")].concat());
+        file.extend(named("tokenizer.ggml.scores"));
+        file.extend([9_u32, 6].map(u32::to_le_bytes).concat());
+        file.extend(2_u64.to_le_bytes());
+        file.extend([0; 8]);
+        for (name, text) in texts {
+            file.extend(named(name));
+            file.extend(8_u32.to_le_bytes());
+            file.extend(named(text));
+        }
+        for (name, number) in numbers {
+            file.extend(named(name));
+            file.extend(2_u32.to_le_bytes());
+            file.extend(number.to_le_bytes());
+        }
+        file
+    }
+
+    fn read(file: &[u8]) -> Option<About> {
+        about(Cursor::new(file))
+    }
+
+    fn example() -> Vec<u8> {
+        made(
+            &[
+                ("general.architecture", "llama"),
+                ("general.type", "model"),
+                ("tokenizer.ggml.pre", "smollm"),
+            ],
+            &[("split.no", 1), ("split.count", 3)],
+        )
+    }
+
+    #[test]
+    fn what_matters_is_found_between_the_rest() {
+        let expected = About {
+            architecture: Some("llama".to_owned()),
+            kind: Some("model".to_owned()),
+            part: Some(1),
+            parts: Some(3),
+            pre_tokenizer: Some("smollm".to_owned()),
+        };
+        assert_eq!(read(&example()), Some(expected));
+        assert_eq!(read(&made(&[], &[])), Some(About::default()));
+    }
+
+    #[test]
+    fn other_formats_and_cut_files_are_not_judged() {
+        let whole = example();
+        for length in 0..whole.len() {
+            assert_eq!(read(&whole[..length]), None, "{length}");
+        }
+        for (at, bytes) in [
+            (0, b"GGML".as_slice()),
+            (4, b"\x01"),
+            (4, b"\x09"),
+            (16, &[255; 8]),
+        ] {
+            let mut other = whole.clone();
+            other[at..at + bytes.len()].copy_from_slice(bytes);
+            assert_eq!(read(&other), None, "{at}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_survived(
+            at in any::<prop::sample::Index>(),
+            bytes in prop::collection::vec(any::<u8>(), 1..16),
+            cut in any::<prop::sample::Index>(),
+        ) {
+            let mut file = example();
+            let at = at.index(file.len());
+            for (place, byte) in file[at..].iter_mut().zip(bytes) {
+                *place = byte;
+            }
+            let _ = read(&file);
+            let _ = read(&file[..cut.index(file.len())]);
+        }
+    }
+}

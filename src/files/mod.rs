@@ -1,0 +1,80 @@
+//! What is known of a model and its files before a library looks at them, and what a library's lines
+//! tell of a failure.
+
+pub(crate) mod diagnose;
+mod file;
+mod gguf;
+pub(crate) mod prompt_cache;
+
+use std::fmt;
+use std::path::Path;
+
+pub use file::ModelProblem;
+pub(crate) use file::{check, check_adapter, present};
+
+/// What runs a model.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum BackendKind {
+    /// The vendor's library on the NPU.
+    Npu,
+    /// The CPU runtime.
+    Cpu,
+}
+
+impl BackendKind {
+    /// The name, `npu` or `cpu`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Npu => "npu",
+            Self::Cpu => "cpu",
+        }
+    }
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a model's file is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ModelKind {
+    /// `.rkllm`, the vendor's closed format.
+    Rkllm,
+    /// `.gguf`.
+    Gguf,
+}
+
+impl ModelKind {
+    /// Both, the one for the NPU first.
+    pub const ALL: [Self; 2] = [Self::Rkllm, Self::Gguf];
+
+    /// The kind by the path's suffix, in any case.
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Self> {
+        let suffix = path.extension()?;
+        Self::ALL
+            .into_iter()
+            .find(|kind| suffix.eq_ignore_ascii_case(&kind.extension()[1..]))
+    }
+
+    /// The suffix, with its dot.
+    #[must_use]
+    pub const fn extension(self) -> &'static str {
+        match self {
+            Self::Rkllm => ".rkllm",
+            Self::Gguf => ".gguf",
+        }
+    }
+
+    /// The backend that runs it.
+    #[must_use]
+    pub const fn backend(self) -> BackendKind {
+        match self {
+            Self::Rkllm => BackendKind::Npu,
+            Self::Gguf => BackendKind::Cpu,
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Copies of the rows that the library shows: logits and hidden states.
+
+use std::ptr::NonNull;
+use std::sync::Arc;
+
+use crate::protocol::output::RowsKind;
+
+/// Rows of floats, copied out of the library's memory once; clones share them.
+///
+/// What looks into the memory from outside (a NumPy view) may also write into it. So it is kept as an
+/// address, and nothing in this crate holds a reference to the floats beyond a call.
+#[derive(Clone)]
+pub struct FloatBlock {
+    memory: Arc<Memory>,
+    /// What they are.
+    pub kind: RowsKind,
+    rows: usize,
+    width: usize,
+}
+
+struct Memory {
+    at: NonNull<f32>,
+    length: usize,
+    capacity: usize,
+}
+
+// SAFETY: plain floats of our own; who writes through a view is the owner of the view.
+unsafe impl Send for Memory {}
+// SAFETY: as above.
+unsafe impl Sync for Memory {}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: the parts are those of the vector that `FloatBlock::new` took apart.
+        drop(unsafe { Vec::from_raw_parts(self.at.as_ptr(), self.length, self.capacity) });
+    }
+}
+
+/// Why rows could not be copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyProblem {
+    /// The counts are negative, or too large for this machine.
+    Counts,
+    /// There is no memory for them.
+    Memory,
+}
+
+impl FloatBlock {
+    /// Takes `values`, `rows` rows of them.
+    #[must_use]
+    pub fn new(kind: RowsKind, values: Vec<f32>, rows: usize) -> Self {
+        let width = values.len().checked_div(rows).unwrap_or(0);
+        let mut values = std::mem::ManuallyDrop::new(values);
+        // A vector's address is never null.
+        let at = NonNull::from(values.as_mut_slice()).cast();
+        Self {
+            memory: Arc::new(Memory {
+                at,
+                length: values.len(),
+                capacity: values.capacity(),
+            }),
+            kind,
+            rows,
+            width,
+        }
+    }
+
+    /// Copies what the library shows.
+    ///
+    /// # Safety
+    /// `values` points to `rows` × `width` floats that stay as they are during the call.
+    pub(crate) unsafe fn copy(
+        kind: RowsKind,
+        values: *const f32,
+        rows: i32,
+        width: i32,
+    ) -> Result<Self, CopyProblem> {
+        let rows = usize::try_from(rows).map_err(|_| CopyProblem::Counts)?;
+        let width = usize::try_from(width).map_err(|_| CopyProblem::Counts)?;
+        let length = rows
+            .checked_mul(width)
+            .filter(|length| *length <= isize::MAX as usize / size_of::<f32>())
+            .ok_or(CopyProblem::Counts)?;
+        let mut copy = Vec::new();
+        copy.try_reserve_exact(length)
+            .map_err(|_| CopyProblem::Memory)?;
+        // SAFETY: the caller's promise, and room for as many; copied as bytes, since nobody promises
+        // how the library aligns them. All bytes are floats.
+        unsafe {
+            let to: *mut f32 = copy.as_mut_ptr();
+            std::ptr::copy_nonoverlapping(
+                values.cast::<u8>(),
+                to.cast::<u8>(),
+                length * size_of::<f32>(),
+            );
+            copy.set_len(length);
+        }
+        Ok(Self::new(kind, copy, rows))
+    }
+
+    /// Joins blocks of one width, in their order; `None` if there are none or they do not fit.
+    #[must_use]
+    pub fn join(mut blocks: Vec<Self>) -> Option<Self> {
+        if blocks.len() <= 1 {
+            return blocks.pop();
+        }
+        let (kind, width) = (blocks[0].kind, blocks[0].width);
+        if blocks.iter().any(|block| block.width != width) {
+            return None;
+        }
+        let rows = blocks.iter().map(|block| block.rows).sum();
+        let mut all = Vec::new();
+        all.try_reserve_exact(width.checked_mul(rows)?).ok()?;
+        for block in &blocks {
+            block.with(|values| all.extend_from_slice(values));
+        }
+        Some(Self::new(kind, all, rows))
+    }
+
+    /// Rows: one for each position of the input.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Floats in a row: the size of the vocabulary, or the model's width.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Where the floats begin; they stay there as long as a clone of this block lives.
+    #[must_use]
+    pub fn address(&self) -> usize {
+        self.memory.at.as_ptr().expose_provenance()
+    }
+
+    /// How many floats there are.
+    #[must_use]
+    pub fn length(&self) -> usize {
+        self.memory.length
+    }
+
+    /// Looks at the floats. Whoever writes through a view at the same time gets what he asked for.
+    pub fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
+        // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. A
+        // program that writes through a view of its own while another thread of its own reads here has
+        // a race of its own making, as with any array library; nobody else writes.
+        look(unsafe { std::slice::from_raw_parts(self.memory.at.as_ptr(), self.memory.length) })
+    }
+}
+
+impl std::fmt::Debug for FloatBlock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "FloatBlock({:?}, {}x{})",
+            self.kind, self.rows, self.width
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn copy(values: &[f32], rows: i32, width: i32) -> Result<FloatBlock, CopyProblem> {
+        // SAFETY: the tests give no more than there is, or counts that are refused unread.
+        unsafe { FloatBlock::copy(RowsKind::Logits, values.as_ptr(), rows, width) }
+    }
+
+    #[test]
+    fn rows_are_copied_and_joined() {
+        let first = copy(&[1.0, 2.0, 3.0, 4.0], 2, 2).unwrap();
+        let second = copy(&[5.0, 6.0], 1, 2).unwrap();
+        let all = FloatBlock::join(vec![first.clone(), second.clone()]).unwrap();
+        assert_eq!((all.rows(), all.width()), (3, 2));
+        assert_eq!(all.with(<[f32]>::to_vec), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        // A single block is handed on as it is.
+        let same = FloatBlock::join(vec![first.clone()]).unwrap();
+        assert_eq!(same.address(), first.address());
+        let other = copy(&[1.0], 1, 1).unwrap();
+        assert!(FloatBlock::join(vec![second, other]).is_none());
+        assert!(FloatBlock::join(vec![]).is_none());
+    }
+
+    #[test]
+    fn counts_that_cannot_be_are_refused() {
+        assert_eq!(copy(&[1.0], -1, 1).unwrap_err(), CopyProblem::Counts);
+        assert_eq!(copy(&[1.0], 1, -4).unwrap_err(), CopyProblem::Counts);
+        if size_of::<usize>() == 4 {
+            assert_eq!(
+                copy(&[1.0], i32::MAX, i32::MAX).unwrap_err(),
+                CopyProblem::Counts
+            );
+        }
+    }
+}

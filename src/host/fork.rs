@@ -1,0 +1,28 @@
+//! Knows whether this process is a forked child of the one that opened something.
+
+use std::sync::Once;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+static GENERATION: AtomicU64 = AtomicU64::new(0);
+static WATCH: Once = Once::new();
+
+extern "C" fn in_child() {
+    GENERATION.fetch_add(1, Ordering::Relaxed);
+}
+
+/// From here on forks are counted.
+pub(crate) fn watch() {
+    // SAFETY: the handler only touches an atomic, which is allowed between fork and exec; it is a
+    // function of a module that is never unloaded.
+    WATCH.call_once(|| unsafe {
+        libc::pthread_atfork(None, None, Some(in_child));
+    });
+}
+
+/// How many forks lie between this process and the one that began to count.
+///
+/// An object remembers this number when it is made; a different one later means that its threads
+/// and its library's state were left behind in the parent.
+pub(crate) fn depth() -> u64 {
+    GENERATION.load(Ordering::Relaxed)
+}

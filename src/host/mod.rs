@@ -1,0 +1,301 @@
+//! Where every call into a vendor library starts: threads with a descriptor table of their own.
+//!
+//! The vendor's library tells its reasons on stdout and stderr and in no other way. Redirecting the
+//! descriptors of the process would catch the host program's own output too. Linux lets a thread
+//! have a descriptor table of its own, so one does: in its table descriptors 1 and 2 are pipes, which a
+//! second thread reads there; a third one, in the ordinary table, prints what is to be printed. Threads
+//! started from there, the models' own and whatever the library starts, share that table; the host
+//! program's threads never see it. One table serves all models, since a library may keep a device open
+//! process-wide.
+//!
+//! The thread that parted from the process's table, `rkllm-vendor`, starts the others and makes
+//! descriptors, and that is all it does: it never calls a library, so that nobody waits for one that
+//! takes long to load, or never comes back.
+
+#![allow(unsafe_code, reason = "system calls on descriptors and signals")]
+
+mod crash;
+pub(crate) mod exit;
+mod fds;
+mod floats;
+pub(crate) mod fork;
+mod forward;
+mod lines;
+pub(crate) mod mode;
+mod print;
+mod stdio;
+pub mod vendor_log;
+pub(crate) mod wake;
+
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::thread::Builder;
+
+pub(crate) use floats::CopyProblem;
+pub use floats::FloatBlock;
+pub use lines::{LogLevel, LogLine, LogStream};
+pub use mode::Mode;
+
+type Job = Box<dyn FnOnce() + Send>;
+
+struct Host {
+    jobs: Mutex<Sender<Job>>,
+    capture: Option<&'static forward::Capture>,
+    /// Whether the library's side has a descriptor table of its own.
+    parted: bool,
+    /// Whether it was started in order to leave the library's output alone.
+    direct: bool,
+}
+
+static HOST: OnceLock<Option<Host>> = OnceLock::new();
+
+fn host() -> Option<&'static Host> {
+    HOST.get_or_init(|| start().ok()).as_ref()
+}
+
+fn start() -> std::io::Result<Host> {
+    fork::watch();
+    let direct = mode::get() == Mode::Direct;
+    let mut plumbing = if direct {
+        None
+    } else {
+        fds::Plumbing::new().ok()
+    };
+    let private = plumbing.as_ref().map(fds::Plumbing::private_side);
+    let (jobs, inbox) = channel::<Job>();
+    let (ready, isolated) = channel();
+    Builder::new()
+        .name("rkllm-vendor".to_owned())
+        .spawn(move || {
+            let done = private.is_some_and(fds::PrivateSide::enter);
+            let _ = ready.send(done);
+            for job in inbox {
+                job();
+            }
+        })?;
+    let isolated = isolated.recv().unwrap_or(false);
+    let parted = plumbing
+        .as_ref()
+        .is_some_and(|plumbing| isolated && plumbing.is_isolated());
+    let capture = match plumbing.take() {
+        Some(plumbing) if parted => start_capture(plumbing, &jobs)?,
+        _ => None,
+    };
+    Ok(Host {
+        jobs: Mutex::new(jobs),
+        capture,
+        parted,
+        direct,
+    })
+}
+
+fn start_capture(
+    plumbing: fds::Plumbing,
+    jobs: &Sender<Job>,
+) -> std::io::Result<Option<&'static forward::Capture>> {
+    let capture = forward::Capture::new(plumbing.host_side(), print::Printer::new())?;
+    let capture: &'static forward::Capture = Box::leak(Box::new(capture));
+    Builder::new()
+        .name("rkllm-print".to_owned())
+        .spawn(|| capture.printer.print())?;
+    let (reply, started) = channel();
+    let job: Job = Box::new(move || {
+        let reader = Builder::new().name("rkllm-log".to_owned());
+        drop(reply.send(reader.spawn(|| capture.read()).map(drop)));
+    });
+    drop(jobs.send(job));
+    started.recv().unwrap_or(Ok(()))?;
+    stdio::buffer_lines();
+    crash::install(capture);
+    Ok(Some(capture))
+}
+
+fn submit(job: Job) -> Result<(), Job> {
+    match host() {
+        Some(host) => {
+            let sender = host.jobs.lock().unwrap_or_else(PoisonError::into_inner);
+            sender.send(job).map_err(|refused| refused.0)
+        }
+        None => Err(job),
+    }
+}
+
+/// Runs `f` on the vendor thread and gives back what it returned; `f` must not wait for anything.
+///
+/// A panic in `f` goes on in the caller. Must not be called in a forked child of a process that has
+/// used it (see [`fork`]): the thread is not there any more.
+fn dispatch<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    let (reply, result) = channel();
+    let job = Box::new(move || {
+        drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
+    });
+    if let Err(job) = submit(job) {
+        // No vendor thread could be had: an ordinary one does, without keeping the log.
+        job();
+    }
+    wait_for(&result)
+}
+
+fn wait_for<T>(result: &Receiver<std::thread::Result<T>>) -> T {
+    match result.recv() {
+        Ok(Ok(value)) => value,
+        Ok(Err(panic)) => resume_unwind(panic),
+        Err(_) => unreachable!("the job sends its result or its panic"),
+    }
+}
+
+/// Starts a named thread that shares the vendor thread's descriptor table.
+///
+/// # Errors
+/// What the operating system says when it has no thread to give.
+pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    let name = name.to_owned();
+    dispatch(move || Builder::new().name(name).spawn(f).map(drop))
+}
+
+/// Runs `f`, which may call a library, on a thread of that table, and gives back what it returned.
+///
+/// A panic in `f` goes on in the caller.
+///
+/// # Errors
+/// As for [`spawn`].
+pub(crate) fn run<T: Send + 'static>(
+    name: &str,
+    f: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<T> {
+    let (reply, result) = channel();
+    spawn(name, move || {
+        drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
+    })?;
+    Ok(wait_for(&result))
+}
+
+/// The number that the next log line will bear; see [`log_since`].
+pub(crate) fn log_mark() -> u64 {
+    capture().map_or(0, forward::Capture::mark)
+}
+
+/// The kept log lines from `mark` on, oldest first; the library's own buffers are flushed before.
+pub(crate) fn log_since(mark: u64) -> Vec<LogLine> {
+    log_sync();
+    capture().map_or_else(Vec::new, |capture| capture.since(mark))
+}
+
+/// The kept log lines from `mark` on, as they are now; for threads of the host program.
+pub(crate) fn log_kept(mark: u64) -> Vec<LogLine> {
+    capture().map_or_else(Vec::new, |capture| capture.since(mark))
+}
+
+/// The program's logger has been given the lines below `number`; `awaited` tells whether it takes the
+/// later ones too, so that they are kept until then.
+pub(crate) fn log_passed_on(number: u64, awaited: bool) {
+    if let Some(capture) = capture() {
+        capture.pass_on(number, awaited);
+    }
+}
+
+/// Waits, for a moment at most, until all that the library has written is kept, and printed if it is to
+/// be.
+///
+/// Called on a thread of the library's side after each call, so that the lines of a call come
+/// before whatever the caller prints next.
+pub(crate) fn log_sync() {
+    if let Some(capture) = capture() {
+        stdio::flush_library();
+        capture.drain(std::time::Duration::from_millis(200));
+    }
+}
+
+/// An open that goes on: the lines of one that fails are in its error, and not printed as well.
+pub(crate) struct LogOfOpening {
+    mark: u64,
+    in_error: bool,
+}
+
+impl LogOfOpening {
+    pub(crate) fn begin() -> Self {
+        if let Some(capture) = capture() {
+            capture.printer.opening();
+        }
+        Self {
+            mark: log_mark(),
+            in_error: false,
+        }
+    }
+
+    /// The lines since it began.
+    pub(crate) fn lines(&self) -> Vec<LogLine> {
+        log_since(self.mark)
+    }
+
+    /// It has failed, and the error has the lines.
+    pub(crate) fn leave_to_error(mut self) {
+        self.in_error = true;
+    }
+}
+
+impl Drop for LogOfOpening {
+    fn drop(&mut self) {
+        if let Some(capture) = capture() {
+            capture.printer.opened(self.in_error.then_some(self.mark));
+        }
+    }
+}
+
+/// Why the choice of [`mode`] has no effect on a library that is loaded, if it has none.
+pub(crate) fn log_problem() -> Option<String> {
+    let host = HOST.get()?.as_ref();
+    if host.is_some_and(|host| host.capture.is_some()) || mode::get() == Mode::Direct {
+        return None;
+    }
+    let name = mode::get().name();
+    Some(if host.is_some_and(|host| host.direct) {
+        format!(
+            "vendor_log={name:?} has no effect: this process loaded its first library with \
+             \"direct\", and that cannot be changed afterwards"
+        )
+    } else {
+        format!(
+            "vendor_log={name:?} has no effect: this system gives threads no descriptor table of \
+             their own (close_range and unshare are forbidden), so the library prints to stdout and \
+             stderr itself, and errors have no lines of it"
+        )
+    })
+}
+
+/// Whether the library's log lines are being kept.
+pub(crate) fn log_is_kept() -> bool {
+    capture().is_some()
+}
+
+fn capture() -> Option<&'static forward::Capture> {
+    HOST.get()
+        .and_then(Option::as_ref)
+        .and_then(|host| host.capture)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_waits_for_a_call_that_does_not_come_back() {
+        let (go_on, stuck) = channel::<()>();
+        let (begun, started) = channel();
+        let loading = std::thread::spawn(move || {
+            run("stuck", move || {
+                begun.send(()).expect("the test waits");
+                stuck.recv().is_err()
+            })
+        });
+        started.recv().expect("the job begins");
+        let (done, other) = channel();
+        spawn("other", move || done.send(()).expect("the test waits")).expect("a thread");
+        other.recv().expect("the other thread runs");
+        let pairs: Vec<_> = (0..20).map(|_| wake::WakePair::acquire()).collect();
+        assert!(pairs.iter().all(Result::is_ok));
+        drop(go_on);
+        assert!(loading.join().expect("no panic").expect("a thread"));
+    }
+}

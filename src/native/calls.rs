@@ -1,0 +1,231 @@
+//! The calls on a handle besides runs.
+
+use std::ffi::{CStr, CString, c_int};
+use std::ptr;
+
+use super::handle::{NativeModel, check, failed};
+use crate::error::{Error, ErrorKind};
+use crate::host;
+use crate::protocol::input::CrossAttention;
+use rkllm_ffi::shared::functions::SetThreeStrings;
+use rkllm_ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
+
+/// An optional function of the library; the capability was asked for before, so that it is there.
+macro_rules! function {
+    ($model:ident, $feature:literal, $name:ident) => {{
+        $model.runtime.capabilities().require($feature)?;
+        let missing = || Error::invalid($feature, "the library has no function for it");
+        $model.runtime.symbols().$name.ok_or_else(missing)?
+    }};
+}
+
+impl NativeModel {
+    /// `rkllm_clear_kv_cache` of the whole cache, which ends a pause.
+    pub(crate) fn clear_kv_cache(&mut self, keep_system_prompt: bool) -> Result<(), Error> {
+        let clear = function!(self, "clear_kv_cache", clear_kv_cache);
+        let mark = host::log_mark();
+        // SAFETY: live handle, exclusively borrowed; NULL ranges mean the whole cache.
+        let code = unsafe {
+            clear(
+                self.handle,
+                c_int::from(keep_system_prompt),
+                ptr::null_mut(),
+                ptr::null_mut(),
+            )
+        };
+        check("rkllm_clear_kv_cache", code, mark)?;
+        self.paused = false;
+        Ok(())
+    }
+
+    /// `rkllm_clear_kv_cache` of one range of each row, while a run is paused.
+    pub(crate) fn clear_kv_range(&mut self, ranges: &[(i32, i32)]) -> Result<(), Error> {
+        let clear = function!(self, "kv_cache_range", clear_kv_cache);
+        if !self.paused {
+            return Err(Error::invalid_with_hint(
+                "ranges",
+                "no run is paused",
+                "Clear ranges between the tokens of steps(); without ranges the whole cache is cleared.",
+            ));
+        }
+        let sizes = self.kv_cache_size()?;
+        if ranges.len() != sizes.len() {
+            return Err(Error::invalid_with_hint(
+                "ranges",
+                format!("got {} for {} rows", ranges.len(), sizes.len()),
+                "Give one (start, end) for each row of the batch.",
+            ));
+        }
+        for (&(start, end), &size) in ranges.iter().zip(&sizes) {
+            if start < 0 || end < start || end > size {
+                return Err(Error::invalid_with_hint(
+                    "ranges",
+                    format!("({start}, {end}) is not within the KV cache of {size} positions"),
+                    "Give 0 <= start <= end <= kv_cache_size(); the end is exclusive.",
+                ));
+            }
+        }
+        let (mut starts, mut ends): (Vec<c_int>, Vec<c_int>) = ranges.iter().copied().unzip();
+        let mark = host::log_mark();
+        // SAFETY: live handle, exclusively borrowed; one number for each row, as the check above has
+        // made sure.
+        let code = unsafe { clear(self.handle, 0, starts.as_mut_ptr(), ends.as_mut_ptr()) };
+        check("rkllm_clear_kv_cache", code, mark)
+    }
+
+    /// Makes sure that the next run stands alone: no function ends a pause but clearing the cache.
+    pub(crate) fn end_pause(&mut self) {
+        if std::mem::take(&mut self.paused) {
+            // A library that refuses has said why in its log; the next run shows whether it matters.
+            let _ = self.clear_kv_cache(false);
+        }
+    }
+
+    /// `rkllm_get_kv_cache_size`: tokens in the cache, for each row.
+    pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Error> {
+        let get = function!(self, "kv_cache_size", get_kv_cache_size);
+        let mark = host::log_mark();
+        let mut sizes = vec![0; usize::from(self.effective.n_batch)];
+        // SAFETY: live handle, exclusively borrowed; the library writes n_batch numbers, for which
+        // there is room.
+        let code = unsafe { get(self.handle, sizes.as_mut_ptr()) };
+        check("rkllm_get_kv_cache_size", code, mark)?;
+        Ok(sizes)
+    }
+
+    /// `rkllm_load_lora`.
+    pub(crate) fn load_lora(&mut self, path: &CStr, name: &CStr, scale: f32) -> Result<(), Error> {
+        let load = function!(self, "lora", load_lora);
+        let mark = host::log_mark();
+        let mut adapter = RKLLMLoraAdapter {
+            lora_adapter_path: path.as_ptr(),
+            lora_adapter_name: name.as_ptr(),
+            scale,
+        };
+        // SAFETY: live handle, exclusively borrowed; struct and strings live for the call.
+        let code = unsafe { load(self.handle, &raw mut adapter) };
+        check("rkllm_load_lora", code, mark).map_err(|mut error| {
+            // Nothing is generated here: what is wrong is the file, unless the lines say otherwise.
+            if let Error::Run { kind, .. } = &mut error {
+                if *kind == ErrorKind::Generation {
+                    *kind = ErrorKind::ModelFormat;
+                }
+            }
+            error
+        })
+    }
+
+    /// `rkllm_load_prompt_cache`.
+    pub(crate) fn load_prompt_cache(&mut self, path: &CStr) -> Result<(), Error> {
+        let load = function!(self, "prompt_cache", load_prompt_cache);
+        let mark = host::log_mark();
+        // SAFETY: live handle, exclusively borrowed; the string lives for the call.
+        let code = unsafe { load(self.handle, path.as_ptr()) };
+        check("rkllm_load_prompt_cache", code, mark)
+    }
+
+    /// `rkllm_release_prompt_cache`.
+    pub(crate) fn release_prompt_cache(&mut self) -> Result<(), Error> {
+        let release = function!(self, "prompt_cache", release_prompt_cache);
+        let mark = host::log_mark();
+        // SAFETY: live handle, exclusively borrowed.
+        let code = unsafe { release(self.handle) };
+        check("rkllm_release_prompt_cache", code, mark)
+    }
+
+    /// `rkllm_set_chat_template`: system prompt, prefix and postfix.
+    pub(crate) fn set_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Error> {
+        let set = function!(self, "chat_template", set_chat_template);
+        self.set_strings("rkllm_set_chat_template", set, strings)
+    }
+
+    /// `rkllm_set_function_tools`: system prompt, tools and the tag of their results.
+    pub(crate) fn set_function_tools(&mut self, strings: &[CString; 3]) -> Result<(), Error> {
+        let set = function!(self, "function_tools", set_function_tools);
+        self.set_strings("rkllm_set_function_tools", set, strings)
+    }
+
+    fn set_strings(
+        &mut self,
+        name: &'static str,
+        set: SetThreeStrings,
+        [first, second, third]: &[CString; 3],
+    ) -> Result<(), Error> {
+        let mark = host::log_mark();
+        // SAFETY: live handle, exclusively borrowed; the strings live for the call, none is NULL.
+        let code = unsafe { set(self.handle, first.as_ptr(), second.as_ptr(), third.as_ptr()) };
+        check(name, code, mark)
+    }
+
+    /// `rkllm_set_cross_attn_params`. Nobody says whether the library copies, so that the arrays stay
+    /// until others take their place, or the model goes.
+    pub(crate) fn set_cross_attention(&mut self, encoder: CrossAttention) -> Result<(), Error> {
+        let set = function!(self, "cross_attention", set_cross_attn_params);
+        let mark = host::log_mark();
+        let mut params = RKLLMCrossAttnParam {
+            encoder_k_cache: encoder.k().as_ptr(),
+            encoder_v_cache: encoder.v().as_ptr(),
+            encoder_mask: encoder.mask().as_ptr(),
+            encoder_pos: encoder.positions().as_ptr(),
+            // Checked when it was made.
+            num_tokens: encoder.num_tokens() as c_int,
+        };
+        // SAFETY: live handle, exclusively borrowed; the arrays are kept below, the struct lives for
+        // the call.
+        let code = unsafe { set(self.handle, &raw mut params) };
+        check("rkllm_set_cross_attn_params", code, mark)?;
+        self.cross_attention = Some(encoder);
+        Ok(())
+    }
+
+    /// Token ids of a text as it is, no template around it; the CPU runtime only.
+    pub(crate) fn tokenize(&mut self, text: &CStr, leading: bool) -> Result<Vec<i32>, Error> {
+        self.runtime.capabilities().require("tokenize")?;
+        let missing = || Error::invalid("tokenize", "the library has no function for it");
+        let table = self.runtime.symbols().cpu_table;
+        let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
+        let mark = host::log_mark();
+        let length = text.count_bytes();
+        let ask = |ids: &mut [i32]| {
+            // SAFETY: the table belongs to the library of this live handle; the text has the length
+            // given, and there is room for as many ids as are told.
+            unsafe {
+                tokenize(
+                    self.handle,
+                    text.as_ptr(),
+                    length,
+                    c_int::from(leading),
+                    ids.as_mut_ptr(),
+                    c_int::try_from(ids.len()).unwrap_or(c_int::MAX),
+                )
+            }
+        };
+        let mut ids = Vec::new();
+        // Once to count, once to write.
+        for _ in 0..2 {
+            let count = ask(&mut ids);
+            let Ok(length) = usize::try_from(count) else {
+                host::log_sync();
+                let reason = "the text cannot be tokenized".to_owned();
+                return Err(failed("tokenize", reason, mark));
+            };
+            if length <= ids.len() {
+                ids.truncate(length);
+                break;
+            }
+            ids.resize(length, 0);
+        }
+        Ok(ids)
+    }
+
+    /// Why the model's own chat template is not used; only the CPU runtime knows.
+    pub(crate) fn template_problem(&self) -> Option<String> {
+        let ask = self.runtime.symbols().cpu_table?.template_problem?;
+        // SAFETY: the table belongs to the library of this live handle; NULL has no room.
+        let length = unsafe { ask(self.handle, std::ptr::null_mut(), 0) };
+        let mut text = vec![0_u8; usize::try_from(length).ok().filter(|length| *length > 0)?];
+        // SAFETY: as above; there is as much room as is told.
+        let written = unsafe { ask(self.handle, text.as_mut_ptr().cast(), length) };
+        (written == length).then(|| String::from_utf8_lossy(&text).into_owned())
+    }
+}

@@ -1,0 +1,305 @@
+//! One handle of the library and the calls on it.
+
+use std::ffi::{CString, c_int};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::init;
+use super::run::{self, RunSpec};
+use super::slot::Slots;
+use crate::abi::AbiVersion;
+use crate::client::{LastCall, Rows};
+use crate::engine::desk::Desk;
+use crate::error::{Error, ErrorKind};
+use crate::files::diagnose;
+use crate::host;
+use crate::protocol::config::{Effective, ModelConfig};
+use crate::protocol::info::{ModelInfo, Source};
+use crate::protocol::input::{CrossAttention, Input};
+use crate::runtime::Runtime;
+use rkllm_ffi::shared::LLMHandle;
+use rkllm_ffi::shared::functions::OnHandle;
+
+/// How long after a run that ended without its last call that call is waited for.
+const LAST_CALL: Duration = Duration::from_secs(2);
+/// The same after an abort, of which nobody says how it ends.
+const LAST_CALL_ABORTED: Duration = Duration::from_millis(250);
+
+/// How a run ended that did not fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RunEnd {
+    /// It is over.
+    Over,
+    /// It was paused, and the next run goes on from it.
+    Paused,
+}
+
+/// Lets another thread ask for an abort, only while the run that it means is under way.
+pub(crate) struct Aborter {
+    target: Mutex<Option<Target>>,
+}
+
+struct Target {
+    abort: OnHandle,
+    handle: LLMHandle,
+    run: u64,
+}
+
+// SAFETY: the handle is used through `rkllm_abort` only, which the library allows from another
+// thread than the run's, and only under the lock that the run's end takes too.
+unsafe impl Send for Aborter {}
+// SAFETY: as above.
+unsafe impl Sync for Aborter {}
+
+impl Aborter {
+    pub(crate) fn new() -> Self {
+        Self {
+            target: Mutex::new(None),
+        }
+    }
+
+    /// `rkllm_abort`, if the library is in that run.
+    pub(crate) fn abort(&self, run: u64) {
+        if let Some(target) = self
+            .target
+            .lock()
+            .as_ref()
+            .filter(|target| target.run == run)
+        {
+            // SAFETY: the handle is live and in a run: the actor takes the target away, under this
+            // lock, before anything else happens to it.
+            unsafe { (target.abort)(target.handle) };
+        }
+    }
+}
+
+/// A model that the library has opened. Lives on the actor's thread, from init to destroy.
+pub(crate) struct NativeModel {
+    pub(super) runtime: Arc<Runtime>,
+    pub(super) handle: LLMHandle,
+    pub(super) effective: Effective,
+    info: ModelInfo,
+    slots: Slots,
+    aborter: Arc<Aborter>,
+    desk: &'static Desk,
+    /// The last run was paused and nothing has ended that.
+    pub(super) paused: bool,
+    /// What the library may still look at; dropped after `rkllm_destroy`.
+    pub(super) cross_attention: Option<CrossAttention>,
+}
+
+impl NativeModel {
+    /// `rkllm_init`.
+    pub(crate) fn open(
+        runtime: &Arc<Runtime>,
+        path: &Path,
+        config: &ModelConfig,
+        aborter: Arc<Aborter>,
+        desk: &'static Desk,
+    ) -> Result<Self, Error> {
+        let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
+            .map_err(|_| Error::invalid("model", "the path holds a NUL byte"))?;
+        let opening = host::LogOfOpening::begin();
+        // SAFETY: the runtime has established its library's layout from agreeing evidence, and
+        // its defaults come from that library.
+        let opened = unsafe {
+            init::init(
+                runtime.identity().abi,
+                runtime.symbols(),
+                runtime.defaults(),
+                c_path,
+                config,
+                desk,
+            )
+        };
+        let lines = opening.lines();
+        if opened.code != 0 || opened.handle.is_null() {
+            let log = diagnose::reportable(&lines);
+            opening.leave_to_error();
+            let kind = diagnose::classify(&log, ErrorKind::Model);
+            return Err(Error::Init {
+                path: path.to_owned(),
+                code: opened.code,
+                log,
+                kind,
+            });
+        }
+        drop(opening);
+        // What was held back comes before whatever the program prints next.
+        host::log_sync();
+        let mut model = Self {
+            runtime: Arc::clone(runtime),
+            handle: opened.handle,
+            effective: opened.effective,
+            info: ModelInfo::from_log(&lines),
+            slots: Slots::new(),
+            aborter,
+            desk,
+            paused: false,
+            cross_attention: None,
+        };
+        if let Some(table) = runtime.symbols().cpu_table {
+            // SAFETY: the table belongs to the library of this live handle.
+            let [vocab, width, limit] = [table.vocab_size, table.embd_size, table.context_limit]
+                .map(|ask| unsafe { ask(model.handle) });
+            model.info.tell(vocab, width, limit);
+            if config.template.is_none() {
+                model.info.template_problem = model
+                    .template_problem()
+                    .map(|text| (text, Source::CpuRuntime));
+            }
+        }
+        match &config.template {
+            // Releases without templates: see `Template::Ours`.
+            Some(_) if runtime.identity().abi == AbiVersion::V1_1_0 => {}
+            Some(template) => model.set_chat_template(template)?,
+            None => {}
+        }
+        Ok(model)
+    }
+
+    pub(crate) fn effective(&self) -> Effective {
+        self.effective
+    }
+
+    /// What was learned about the model while it was opened.
+    pub(crate) fn info(&self) -> ModelInfo {
+        self.info.clone()
+    }
+
+    /// `rkllm_run`: returns when the library has done with it.
+    pub(crate) fn run(&mut self, spec: &RunSpec, rows: &Rows) -> Result<RunEnd, Error> {
+        self.check_length(spec)?;
+        self.set_seed(spec.seed);
+        let mark = host::log_mark();
+        let symbols = self.runtime.symbols();
+        // All rows of a run are wanted or not wanted alike by its last call.
+        let first = &rows[0];
+        let slot = self.slots.bind(Arc::clone(rows));
+        if let Some(abort) = symbols.abort {
+            let target = Target {
+                abort,
+                handle: self.handle,
+                run: first.run(),
+            };
+            *self.aborter.target.lock() = Some(target);
+        }
+        self.desk.set_readers(Some(Arc::clone(rows)));
+        rows.iter().for_each(|row| row.start());
+        // SAFETY: `self` owns the live handle and is borrowed exclusively; the layout and the
+        // symbols are the runtime's; the model's floors give one input for each row of its batch.
+        let code = unsafe {
+            run::run(
+                self.runtime.identity().abi,
+                symbols,
+                self.handle,
+                spec,
+                slot,
+            )
+        };
+        let aborting = rows.iter().any(|row| row.abort_wanted());
+        let (paused, said_over) = first.has_paused();
+        self.paused = code == 0 && paused;
+        let goes_on = self.paused && !said_over;
+        let last = if code == 0 && !goes_on {
+            first.wait_for_last_call(if aborting {
+                LAST_CALL_ABORTED
+            } else {
+                LAST_CALL
+            })
+        } else {
+            None
+        };
+        self.desk.set_readers(None);
+        *self.aborter.target.lock() = None;
+        Slots::release(slot);
+        host::log_sync();
+        let reason = match (code, last) {
+            (0, _) if goes_on => return Ok(RunEnd::Paused),
+            (0, Some(LastCall::Finish(_))) => return Ok(RunEnd::Over),
+            (0, None) if aborting => return Ok(RunEnd::Over),
+            (0, Some(LastCall::Error)) => "the library reported an error".to_owned(),
+            (0, None) => "it returned without its last callback".to_owned(),
+            (code, _) => format!("it returned {code}"),
+        };
+        let reason = match self.desk.problem() {
+            Some(problem) => format!("{reason}; {problem}"),
+            None => reason,
+        };
+        Err(failed("rkllm_run", reason, mark))
+    }
+
+    /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
+    fn check_length(&self, spec: &RunSpec) -> Result<(), Error> {
+        let Some(table) = self.runtime.symbols().cpu_table else {
+            return Ok(());
+        };
+        let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
+        for row in &spec.rows {
+            let Input::Prompt(text) = &row.input else {
+                continue;
+            };
+            // SAFETY: the table belongs to the library of this live handle; the text lives for the
+            // call and has the length given.
+            let count = unsafe {
+                (table.count_tokens)(
+                    self.handle,
+                    text.as_ptr(),
+                    text.as_bytes().len(),
+                    row.role.as_ptr(),
+                )
+            };
+            let tokens = usize::try_from(count).unwrap_or(0);
+            if tokens > limit {
+                return Err(Error::ContextLength { tokens, limit });
+            }
+        }
+        Ok(())
+    }
+
+    /// The seed of the next run; none is a random one.
+    fn set_seed(&self, seed: Option<u64>) {
+        if let Some(table) = self.runtime.symbols().cpu_table {
+            // SAFETY: the table belongs to the library of this live handle.
+            unsafe {
+                (table.set_seed)(
+                    self.handle,
+                    c_int::from(seed.is_some()),
+                    seed.unwrap_or_default(),
+                );
+            }
+        }
+    }
+}
+
+pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Error> {
+    host::log_sync();
+    if code == 0 {
+        Ok(())
+    } else {
+        Err(failed(function, format!("it returned {code}"), mark))
+    }
+}
+
+pub(super) fn failed(function: &'static str, reason: String, mark: u64) -> Error {
+    let log = diagnose::reportable(&host::log_since(mark));
+    let kind = diagnose::classify(&log, ErrorKind::Generation);
+    Error::Run {
+        function,
+        reason,
+        log,
+        kind,
+    }
+}
+
+impl Drop for NativeModel {
+    /// `rkllm_destroy`; the actor drops the model after its last run has returned.
+    fn drop(&mut self) {
+        // SAFETY: the handle is live, nothing runs on it (exclusive), and it is not used again.
+        unsafe { (self.runtime.symbols().destroy)(self.handle) };
+        host::log_sync();
+    }
+}

@@ -1,0 +1,17 @@
+//! Where the vendor's library calls us, and where we call it.
+//!
+//! The trampolines check, copy, catch and hand on; they never touch Python and never call the library.
+//! [`NativeModel`] makes the calls of one handle, each layout's structs built in one place.
+
+#![allow(unsafe_code, reason = "calls into and from the C library")]
+
+mod calls;
+mod handle;
+mod init;
+mod questions;
+mod run;
+mod slot;
+mod trampoline;
+
+pub(crate) use handle::{Aborter, NativeModel, RunEnd};
+pub(crate) use run::{RowSpec, RunSpec};

@@ -1,0 +1,71 @@
+//! What the library asks the program: the tokenizer and embedding callbacks of 1.3.0.
+
+use serde::{Deserialize, Serialize};
+
+/// What the library asks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Question {
+    /// Token ids of a text (`LLMTokenizerCallback`).
+    Tokenize {
+        /// The text.
+        text: String,
+        /// How many ids there is room for.
+        capacity: usize,
+    },
+    /// Embeddings of tokens (`LLMGetEmbedCallback`).
+    Embed {
+        /// The ids.
+        tokens: Vec<i32>,
+        /// How many floats the library wants for all of them together.
+        floats: usize,
+    },
+}
+
+/// An answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum Response {
+    /// To [`Question::Tokenize`].
+    Tokens(Vec<i32>),
+    /// To [`Question::Embed`].
+    Embeddings(Vec<f32>),
+    /// There is none: the run fails.
+    Failed,
+}
+
+impl Response {
+    /// Why this is no answer to `question`, if it is none.
+    pub(crate) fn unfit(&self, question: &Question) -> Option<String> {
+        match (question, self) {
+            (Question::Tokenize { capacity, .. }, Self::Tokens(ids)) if ids.len() > *capacity => {
+                let ids = ids.len();
+                Some(format!(
+                    "the tokenizer gave {ids} ids, the library has room for {capacity}"
+                ))
+            }
+            (Question::Embed { tokens, floats }, Self::Embeddings(values))
+                if values.len() != *floats =>
+            {
+                Some(format!(
+                    "the embedder gave {} floats for {} tokens, the library wants {floats}",
+                    values.len(),
+                    tokens.len()
+                ))
+            }
+            (Question::Tokenize { .. }, Self::Tokens(_))
+            | (Question::Embed { .. }, Self::Embeddings(_))
+            | (_, Self::Failed) => None,
+            _ => Some("the answer does not belong to the question".to_owned()),
+        }
+    }
+}
+
+/// A question that waits for its answer.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// What its answer must bear.
+    pub number: u64,
+    /// The run in which it came([`crate::model::stream::StreamHandle::run`]); none while a model is opened.
+    pub run: Option<u64>,
+    /// What is asked.
+    pub question: Question,
+}

@@ -1,0 +1,390 @@
+//! From what the caller calls a model to its file and the library that runs it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::device;
+use crate::error::{Error, Result};
+use crate::files::{self, BackendKind, ModelKind, ModelProblem};
+use crate::library::{Environment, LoadProblem, Rule, npu_places};
+use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime};
+
+/// A warning that goes with a resolved model.
+#[non_exhaustive]
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BackendNote {
+    /// Backend or library were asked for, and no NPU is to be seen.
+    NoNpu(String),
+}
+
+impl std::fmt::Display for BackendNote {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoNpu(reason) => write!(f, "this machine shows no NPU: {reason}"),
+        }
+    }
+}
+
+/// A model's file with the library that is to run it.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The file.
+    pub model: PathBuf,
+    /// What it is.
+    pub kind: ModelKind,
+    /// The library.
+    pub runtime: Arc<Runtime>,
+    /// What the caller should know.
+    pub warnings: Vec<BackendNote>,
+    /// Why a model that came first in order was passed over.
+    pub fallback: Option<String>,
+}
+
+/// Finds the model's file and loads the library that runs it.
+///
+/// Each path is a file, a folder with models in it, or a name without suffix; several stand in order
+/// of preference. A folder's and a name's `.rkllm` comes before its `.gguf`. `options.backend`, or else
+/// `RKLLM_RS_BACKEND`, restricts the choice; `options.model_dir` is set from the model.
+///
+/// # Errors
+///
+/// [`Error::ModelFile`] for a file that is none, [`Error::BackendMismatch`] for one of the other kind,
+/// [`Error::NoNpu`] when only a `.rkllm` model is there and no NPU, and those of [`Runtime::load`].
+pub fn resolve(spec: &[PathBuf], options: &LoadOptions) -> Result<Resolved> {
+    resolve_in(spec, options, &Environment::current())
+}
+
+/// As [`resolve`], in an environment of the caller's making.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub fn resolve_in(spec: &[PathBuf], options: &LoadOptions, env: &Environment) -> Result<Resolved> {
+    let Some(first) = spec.first() else {
+        return Err(problem(Path::new(""), ModelProblem::NoPath));
+    };
+    let choice = Choice::new(options, env)?;
+    let mut passed = Passed::default();
+    let mut candidates = Vec::new();
+    for path in spec {
+        match expand(path, choice.required) {
+            Ok(found) => candidates.extend(found),
+            // Later paths may stand in for a model that is not on this machine.
+            Err(missing) if missing.is_missing() && spec.len() > 1 => {
+                passed.add(path, &missing.to_string(), problem(path, missing.clone()));
+            }
+            Err(other) => return Err(problem(path, other)),
+        }
+    }
+    for (path, kind) in candidates {
+        if let Some(required) = choice
+            .required
+            .filter(|required| *required != kind.backend())
+        {
+            let error = Error::BackendMismatch {
+                path: path.clone(),
+                model_kind: kind,
+                backend: required,
+            };
+            passed.skip(error);
+            continue;
+        }
+        match choice.load(&path, kind, options, env) {
+            Ok((runtime, warnings)) => {
+                let fallback = passed
+                    .reason()
+                    .map(|why| format!("{} runs on the {}: {why}", path.display(), kind.backend()));
+                return Ok(Resolved {
+                    model: path,
+                    kind,
+                    runtime,
+                    warnings,
+                    fallback,
+                });
+            }
+            Err(Refused::Final(error)) => return Err(error),
+            Err(Refused::Passed(reason, error)) => passed.add(&path, &reason, error),
+        }
+    }
+    Err(passed
+        .error()
+        .unwrap_or_else(|| problem(first, ModelProblem::Missing)))
+}
+
+fn problem(path: &Path, problem: ModelProblem) -> Error {
+    Error::ModelFile {
+        path: path.to_owned(),
+        problem,
+    }
+}
+
+/// The models that one path stands for, in order.
+fn expand(
+    path: &Path,
+    required: Option<BackendKind>,
+) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
+    match files::present(path) {
+        Ok(data) if data.is_dir() && ModelKind::of(path).is_some() => Err(ModelProblem::Directory),
+        Ok(data) if data.is_dir() => inside(path, required),
+        // A backend or library that was named is obeyed, whatever the file is called.
+        Ok(_) => match ModelKind::of(path)
+            .or_else(|| sniffed(path))
+            .or(required.map(runs))
+        {
+            Some(kind) => Ok(vec![(path.to_owned(), kind)]),
+            None => Err(ModelProblem::UnknownKind),
+        },
+        Err(missing) if missing.is_missing() && ModelKind::of(path).is_none() => {
+            let with = |kind: ModelKind| {
+                let mut name = OsString::from(path);
+                name.push(kind.extension());
+                (PathBuf::from(name), kind)
+            };
+            let named = ModelKind::ALL.map(with);
+            let there: Vec<_> = named
+                .into_iter()
+                .filter(|(path, _)| path.exists())
+                .collect();
+            if there.is_empty() {
+                Err(missing)
+            } else {
+                Ok(there)
+            }
+        }
+        Err(other) => Err(other),
+    }
+}
+
+/// The kind of model that a backend runs.
+fn runs(backend: BackendKind) -> ModelKind {
+    match backend {
+        BackendKind::Npu => ModelKind::Rkllm,
+        BackendKind::Cpu => ModelKind::Gguf,
+    }
+}
+
+/// A cache of downloads may name its files by their hash alone.
+fn sniffed(path: &Path) -> Option<ModelKind> {
+    use std::io::Read as _;
+    let mut magic = [0; 4];
+    let regular = fs::metadata(path).is_ok_and(|data| data.is_file());
+    let read = regular && fs::File::open(path).ok()?.read_exact(&mut magic).is_ok();
+    (read && &magic == b"GGUF").then_some(ModelKind::Gguf)
+}
+
+/// The models in a folder: one of each kind at most, of those that matter.
+fn inside(
+    folder: &Path,
+    required: Option<BackendKind>,
+) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
+    let unreadable =
+        |error: std::io::Error| ModelProblem::Unreadable(crate::library::reason(&error));
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(folder).map_err(unreadable)? {
+        paths.push(entry.map_err(unreadable)?.path());
+    }
+    paths.sort();
+    let mut found = Vec::new();
+    for kind in ModelKind::ALL {
+        let mut same: Vec<&PathBuf> = paths
+            .iter()
+            .filter(|path| ModelKind::of(path) == Some(kind) && !path.is_dir() && !is_part(path))
+            .collect();
+        if same.len() > 1 && required.is_none_or(|backend| backend == kind.backend()) {
+            let name = |path: &&PathBuf| {
+                path.file_name()
+                    .map(|name| name.to_string_lossy().into_owned())
+                    .unwrap_or_default()
+            };
+            return Err(ModelProblem::Several(kind, same.iter().map(name).collect()));
+        }
+        found.extend(same.drain(..).take(1).map(|path| (path.clone(), kind)));
+    }
+    if found.is_empty() {
+        Err(ModelProblem::NoModelInside)
+    } else {
+        Ok(found)
+    }
+}
+
+/// Files beside a model that are none by themselves: vision projectors, later parts of split models
+/// and what some systems leave on foreign disks.
+fn is_part(path: &Path) -> bool {
+    let name = path
+        .file_stem()
+        .map(|name| name.to_string_lossy().to_ascii_lowercase())
+        .unwrap_or_default();
+    let later_part = name
+        .rsplit_once("-of-")
+        .and_then(|(start, _)| start.rsplit_once('-'))
+        .is_some_and(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 1));
+    name.starts_with("mmproj") || name.starts_with('.') || later_part
+}
+
+/// Why a candidate gave nothing.
+enum Refused {
+    /// Nothing else may be taken in its place.
+    Final(Error),
+    /// Another may, for this reason.
+    Passed(String, Error),
+}
+
+/// What the caller asked for.
+struct Choice {
+    /// The only backend allowed.
+    required: Option<BackendKind>,
+    /// A variable names the vendor's library.
+    named: bool,
+    /// A variable names a CPU runtime in its place, so that no model can go to the NPU.
+    cpu_named: bool,
+}
+
+impl Choice {
+    fn new(options: &LoadOptions, env: &Environment) -> Result<Self> {
+        let asked = options.backend.or_variable(env)?.only();
+        let places = npu_places(&options.places(), env);
+        let named = places.first().filter(|one| one.rule == Rule::Obeyed);
+        let cpu_named = named.is_some_and(|one| is_cpu_runtime(&one.path));
+        let given = if cpu_named {
+            BackendKind::Cpu
+        } else {
+            BackendKind::Npu
+        };
+        let by_library = options.library.is_some().then_some(given);
+        Ok(Self {
+            required: asked.or(by_library),
+            named: named.is_some(),
+            cpu_named,
+        })
+    }
+
+    fn load(
+        &self,
+        path: &Path,
+        kind: ModelKind,
+        options: &LoadOptions,
+        env: &Environment,
+    ) -> Result<(Arc<Runtime>, Vec<BackendNote>), Refused> {
+        let fixed = self.required.is_some();
+        let checked = files::check(path, kind).map_err(|cause| problem(path, cause));
+        // A model that could not be run anyway is passed over whatever its file is like.
+        let model_dir = path.parent().map(Path::to_owned);
+        let options = LoadOptions {
+            model_dir,
+            model: Some(path.to_owned()),
+            ..options.clone()
+        };
+        let device = match kind {
+            ModelKind::Rkllm => device::npu(env).map(Some),
+            ModelKind::Gguf => Ok(None),
+        };
+        if !fixed && kind == ModelKind::Rkllm && self.cpu_named {
+            let error = Error::BackendMismatch {
+                path: path.to_owned(),
+                model_kind: kind,
+                backend: BackendKind::Cpu,
+            };
+            return Err(Refused::Passed(
+                "the library that is set is the CPU runtime".to_owned(),
+                error,
+            ));
+        }
+        let obeyed = fixed || self.named;
+        if let (Err(reason), false) = (&device, obeyed) {
+            // Without a library too, that is what to mend first.
+            let error = match Runtime::find_kind(&options, env, kind.backend()) {
+                Err(error) => error,
+                Ok(_) => Error::NoNpu {
+                    path: path.to_owned(),
+                    reason: reason.clone(),
+                },
+            };
+            return Err(Refused::Passed(format!("no NPU ({reason})"), error));
+        }
+        let runtime = match Runtime::load_kind(&options, env, kind.backend()) {
+            Ok(runtime) => runtime,
+            Err(error) => {
+                let brief = match (&error, kind) {
+                    (Error::LibraryNotFound { tried, .. }, ModelKind::Rkllm) => {
+                        match tried.last().map(|one| &one.problem) {
+                            // What was asked for, and not what the machine happens to lack.
+                            Some(problem @ LoadProblem::NotInstalled(_)) => {
+                                format!("RKLLM {problem}")
+                            }
+                            _ => "no RKLLM library was found".to_owned(),
+                        }
+                    }
+                    (Error::LibraryNotFound { .. }, ModelKind::Gguf) => {
+                        "the CPU runtime is not installed".to_owned()
+                    }
+                    _ => error.to_string(),
+                };
+                // A library that was named and cannot be loaded is not passed over in silence.
+                let fixed = fixed || (self.named && kind == ModelKind::Rkllm);
+                return Err(if fixed {
+                    Refused::Final(error)
+                } else {
+                    Refused::Passed(brief, error)
+                });
+            }
+        };
+        checked.map_err(Refused::Final)?;
+        let warnings = device.err().map(BackendNote::NoNpu).into_iter().collect();
+        Ok((runtime, warnings))
+    }
+}
+
+/// The candidates passed over so far.
+#[derive(Default)]
+struct Passed {
+    reasons: Vec<String>,
+    errors: Vec<Error>,
+    /// The first that the required backend cannot run.
+    mismatch: Option<Error>,
+}
+
+impl Passed {
+    fn add(&mut self, path: &Path, reason: &str, error: Error) {
+        self.reasons.push(format!("{}: {reason}", path.display()));
+        self.errors.push(error);
+    }
+
+    fn skip(&mut self, error: Error) {
+        self.mismatch.get_or_insert(error);
+    }
+
+    fn reason(&self) -> Option<String> {
+        (!self.reasons.is_empty()).then(|| self.reasons.join("; "))
+    }
+
+    /// The error when nothing is left: a missing file tells less than the others.
+    fn error(self) -> Option<Error> {
+        if self.mismatch.is_some() {
+            return self.mismatch;
+        }
+        let mut errors = self.errors;
+        let telling = errors
+            .iter()
+            .position(|one| !one.is_file_not_found())
+            .unwrap_or(0);
+        if errors.is_empty() {
+            return None;
+        }
+        let first = errors.remove(telling);
+        // With both libraries missing, both searches are told.
+        let last = errors.pop();
+        Some(match (first, last) {
+            (
+                Error::LibraryNotFound { tried, hint },
+                Some(last @ Error::LibraryNotFound { .. }),
+            ) => last.after(tried, &hint),
+            (first, _) => first,
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "resolve_tests.rs"]
+mod tests;
