@@ -153,7 +153,6 @@ fn rows_come_whole_on_every_generation() {
 fn steps_pause_and_take_what_is_sent() {
     let _alone = alone();
     for generation in ["v1_2_1", "v1_3_1"] {
-        let _alone = alone();
         let model = open(
             generation,
             "steps",

@@ -25,7 +25,7 @@ pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
 /// Which release a library is, and how that was found out.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Identity {
-    /// The layout of its C layouts, such as "v1_3_0".
+    /// The C layouts that it has, such as "v1_3_0".
     abi: &'static str,
     /// The release as banner or fingerprint say, such as "1.2.3"; `None` where neither does.
     version: Option<String>,
@@ -366,7 +366,7 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
     let one = |known: &KnownLibrary| {
         let entry = PyDict::new(py);
         entry.set_item("release", &known.release)?;
-        entry.set_item("layout", known.abi())?;
+        entry.set_item("generation", known.abi())?;
         entry.set_item("os", &known.os)?;
         entry.set_item("arch", &known.arch)?;
         entry.set_item("git_blob_sha1", &known.git_blob_sha1)?;
