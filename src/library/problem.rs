@@ -16,8 +16,6 @@ pub enum Origin {
     Package,
     /// The user's folder of runtimes.
     Runtimes,
-    /// The version that a file beside the model names.
-    ChosenForModel,
     /// The version that a file in the working folder names.
     ChosenForProject,
     /// `./libs/rkllm` of the working folder.
@@ -41,7 +39,6 @@ impl fmt::Display for Origin {
             Self::Variable(name) => name,
             Self::Package => "package folder",
             Self::Runtimes => "runtimes folder",
-            Self::ChosenForModel => "chosen for the model",
             Self::ChosenForProject => "chosen for the project",
             Self::WorkingFolder => "working folder",
             Self::BesideModel => "beside the model",

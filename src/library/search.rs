@@ -21,8 +21,6 @@ pub(crate) const LIB_VARIABLE: &str = "RKLLM_RS_LIB";
 pub(crate) const SHARED_VARIABLE: &str = "RKLLM_LIB_PATH";
 /// In the working folder, names the version that the project uses.
 const PROJECT_FILE: &str = ".rkllm-runtime";
-/// Behind the model's file name, names the version that the model uses.
-const MODEL_SUFFIX: &str = ".runtime";
 /// Names the CPU runtime.
 pub(crate) const CPU_VARIABLE: &str = "RKLLM_RS_CPU_LIB";
 
@@ -121,7 +119,6 @@ pub(crate) struct Places<'a> {
     pub(crate) library: Option<&'a Path>,
     pub(crate) package_dir: Option<&'a Path>,
     pub(crate) model_dir: Option<&'a Path>,
-    pub(crate) model: Option<&'a Path>,
     pub(crate) cpu_library: Option<&'a Path>,
 }
 
@@ -177,7 +174,7 @@ pub(crate) fn npu(places: &Places, env: &Environment) -> Vec<Candidate> {
         }
     }
     if let Some(folder) = env.home().map(|home| home.join("runtimes")) {
-        list.0.extend(chosen(places, env, &folder));
+        list.0.extend(chosen(env, &folder));
         for path in runtimes(&folder) {
             list.add(path, Origin::Runtimes, Rule::Owned);
         }
@@ -259,34 +256,20 @@ fn package_folders(package: &Path) -> Vec<PathBuf> {
     folders
 }
 
-/// The version chosen for the model, or else for the project.
+/// The version chosen for the project.
 ///
-/// Both files lie where downloads lie, so they say no more than which of the user's own runtimes it is.
-fn chosen(places: &Places, env: &Environment, runtimes: &Path) -> Option<Candidate> {
-    let beside = places.model.map(|model| {
-        let mut name = model.as_os_str().to_owned();
-        name.push(MODEL_SUFFIX);
-        (PathBuf::from(name), Origin::ChosenForModel)
-    });
-    let project = env
-        .cwd
-        .as_ref()
-        .map(|cwd| (cwd.join(PROJECT_FILE), Origin::ChosenForProject));
-    let (file, origin) = beside
-        .into_iter()
-        .chain(project)
-        .find(|(file, _)| file.symlink_metadata().is_ok())?;
-    Some(match named_version(&file) {
-        Some(version) => Candidate {
-            path: runtimes.join(version).join(NPU_NAME),
-            origin,
-            rule: Rule::Chosen,
-        },
-        None => Candidate {
-            path: file,
-            origin,
-            rule: Rule::NoVersion,
-        },
+/// The file lies where downloads lie, so it says no more than which of the user's own runtimes it is.
+fn chosen(env: &Environment, runtimes: &Path) -> Option<Candidate> {
+    let file = env.cwd.as_ref()?.join(PROJECT_FILE);
+    file.symlink_metadata().ok()?;
+    let (path, rule) = match named_version(&file) {
+        Some(version) => (runtimes.join(version).join(NPU_NAME), Rule::Chosen),
+        None => (file, Rule::NoVersion),
+    };
+    Some(Candidate {
+        path,
+        origin: Origin::ChosenForProject,
+        rule,
     })
 }
 

@@ -204,14 +204,11 @@ fn any_bytes_make_a_path() {
 #[test]
 fn a_chosen_version_comes_before_the_current_one() {
     let folder = tempfile::tempdir().unwrap();
-    let at = |name: &str| folder.path().join(name);
     let mut env = Environment::rooted("/nowhere".into());
     env.cwd = Some(folder.path().to_owned());
     env.set("RKLLM_RS_HOME", "/rk");
-    let model = at("m.rkllm");
     let places = Places {
         package_dir: Some(Path::new("/site/rkllm_rs")),
-        model: Some(&model),
         ..Places::default()
     };
     let find = |env: &Environment| -> Vec<(PathBuf, Origin, Rule)> {
@@ -227,26 +224,14 @@ fn a_chosen_version_comes_before_the_current_one() {
         Rule::Owned,
     );
     assert_eq!(find(&env)[0], current);
-    fs::write(at(".rkllm-runtime"), "1.2.3\n").unwrap();
-    let list = find(&env);
+    let file = folder.path().join(".rkllm-runtime");
+    fs::write(file, "1.2.3\n").unwrap();
     let project = (
         PathBuf::from("/rk/runtimes/1.2.3/librkllmrt.so"),
         Origin::ChosenForProject,
         Rule::Chosen,
     );
-    assert_eq!(list[..2], [project, current]);
-    // The model's own counts for more; it alone is looked at.
-    fs::write(at("m.rkllm.runtime"), "1.2.1b1").unwrap();
-    let list = find(&env);
-    assert_eq!(
-        (list[0].0.as_path(), list[0].1, list[0].2),
-        (
-            Path::new("/rk/runtimes/1.2.1b1/librkllmrt.so"),
-            Origin::ChosenForModel,
-            Rule::Chosen
-        )
-    );
-    assert_eq!(list[1].1, Origin::Runtimes);
+    assert_eq!(find(&env)[..2], [project, current]);
 }
 
 #[test]

@@ -125,7 +125,6 @@ fn options(
             package_dir,
             cpu_library,
             model_dir: None,
-            model: None,
         })
     };
     parsed().map_err(|error: Error| raise(py, &error))
@@ -352,7 +351,6 @@ pub(super) fn find_library(
     let options = LoadOptions {
         package_dir,
         model_dir: parent.map(Path::to_owned),
-        model,
         ..LoadOptions::default()
     };
     super::detach(py, || runtime::Runtime::find(&options, BackendKind::Npu))

@@ -95,8 +95,6 @@ pub struct LoadOptions {
     pub cpu_library: Option<PathBuf>,
     /// The folder of the model.
     pub model_dir: Option<PathBuf>,
-    /// The model's file, for the version chosen in a file beside it.
-    pub model: Option<PathBuf>,
 }
 
 impl LoadOptions {
@@ -105,7 +103,6 @@ impl LoadOptions {
             library: self.library.as_deref(),
             package_dir: self.package_dir.as_deref(),
             model_dir: self.model_dir.as_deref(),
-            model: self.model.as_deref(),
             cpu_library: self.cpu_library.as_deref(),
         }
     }

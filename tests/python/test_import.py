@@ -135,7 +135,7 @@ def test_all_is_sound():
     for name in rkllm_rs.__all__:
         assert hasattr(rkllm_rs, name)
     public = {name for name in vars(rkllm_rs) if not name.startswith("_")}
-    assert public - set(rkllm_rs.__all__) <= {"annotations", "errors", "runtimes"}
+    assert public - set(rkllm_rs.__all__) <= {"annotations", "cli", "errors", "runtimes"}
 
 
 def test_one_tree_of_errors():

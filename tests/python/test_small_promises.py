@@ -70,8 +70,8 @@ def test_runtimes_below_the_home_folder(home: Path) -> None:
     (home / "librkllmrt.so").write_bytes(b"x")
     assert runtimes.verify("~/librkllmrt.so").path == str(home / "librkllmrt.so")
     assert runtimes.verify("~").path == str(home / "librkllmrt.so")
-    (home / "a.rkllm.runtime").write_text("1.2.3\n")
-    assert runtimes.chosen(model="~/a.rkllm") == "1.2.3"
+    (home / ".rkllm-runtime").write_text("1.2.3\n")
+    assert runtimes.chosen(project="~") == "1.2.3"
 
 
 @newest

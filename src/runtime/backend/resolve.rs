@@ -273,7 +273,6 @@ impl Choice {
         let model_dir = path.parent().map(Path::to_owned);
         let options = LoadOptions {
             model_dir,
-            model: Some(path.to_owned()),
             ..options.clone()
         };
         let device = match kind {

@@ -9,21 +9,13 @@ import sys
 from dataclasses import dataclass
 from typing import Literal
 
-from . import _native
-from . import _runtime_fetch as fetch
-from .errors import InvalidArgumentError
+from rkllm_rs import _native
+from rkllm_rs.errors import InvalidArgumentError
 
 #: What a version may look like; whatever else is given never becomes a part of a path.
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}[0-9A-Za-z]{0,16}")
 ARCHES = ("aarch64", "armhf")
-
-
-@dataclass(frozen=True)
-class Hashes:
-    """What a file's bytes are known by."""
-
-    git_blob_sha1: str
-    sha256: str
+_REPOSITORY = "https://github.com/airockchip/rknn-llm/raw"
 
 
 @dataclass(frozen=True)
@@ -55,18 +47,19 @@ class OfficialFile:
     @property
     def url(self) -> str:
         """Its address in the vendor's repository."""
-        return fetch.official(self).url
+        return f"{_REPOSITORY}/{self.commit}/{self.path}"
 
     @property
     def usable(self) -> bool:
         """Whether this package speaks its generation: all but 1.0.x."""
         return not self.generation.startswith("v1_0_")
 
-    def is_of(self, found: Hashes) -> bool:
-        """Whether a file with these hashes is this one."""
+    @property
+    def digest(self) -> str:
+        """What it is recognised by, for messages."""
         if self.git_blob_sha1 is not None:
-            return self.git_blob_sha1 == found.git_blob_sha1
-        return self.sha256 is not None and self.sha256 == found.sha256
+            return f"Git blob id {self.git_blob_sha1}"
+        return f"SHA-256 {self.sha256}"
 
     def __str__(self) -> str:
         return f"{self.release} for {self.os} {self.arch}"
@@ -98,29 +91,17 @@ class InstalledRuntime:
     Attributes:
         version: The release that it was installed as.
         path: Its file.
-        arch: The vendor's folder name, if known.
-        git_blob_sha1: The Git blob id of its bytes as they are now; ``None`` if they cannot be read.
-        status: ``"verified"``: the official file of that release; ``"unknown"``: another one, as it
-            came; ``"changed"``: no longer the one that was installed; ``"unreadable"``.
-        source: Where it came from, if that was recorded.
+        arch: The vendor's folder name; ``None`` for a file that is not an official one.
+        git_blob_sha1: The Git blob id of its bytes; ``None`` if they cannot be read.
+        status: ``"verified"``: the official file of that release; ``"unknown"``: another file, or one
+            that was changed; ``"unreadable"``.
     """
 
     version: str
     path: str
     arch: str | None
     git_blob_sha1: str | None
-    status: Literal["verified", "unknown", "changed", "unreadable"]
-    source: str | None
-
-
-def known() -> tuple[OfficialFile, ...]:
-    """All official files."""
-    return tuple(OfficialFile(**entry) for entry in _native.known_libraries())
-
-
-def by_hashes(found: Hashes) -> OfficialFile | None:
-    """The official file with these bytes."""
-    return next((one for one in known() if one.is_of(found)), None)
+    status: Literal["verified", "unknown", "unreadable"]
 
 
 def official(
@@ -135,9 +116,17 @@ def official(
     """
     return [
         one
-        for one in known()
+        for one in (OfficialFile(**entry) for entry in _native.known_libraries())
         if release in (None, one.release) and os in (None, one.os) and arch in (None, one.arch)
     ]
+
+
+def recognised(git_blob_sha1: str, sha256: str) -> OfficialFile | None:
+    """The official file with these hashes."""
+    for one in official(os=None):
+        if git_blob_sha1 == one.git_blob_sha1 or (one.git_blob_sha1 is None and sha256 == one.sha256):
+            return one
+    return None
 
 
 def machine() -> str | None:
@@ -152,12 +141,12 @@ def machine() -> str | None:
     return "armhf" if name in ("armv7l", "armv8l", "aarch64", "arm64") else None
 
 
-def version(text: str) -> str:
+def checked(version: str) -> str:
     """A version as the user may write it, in the form that folders have."""
-    found = text.strip().removeprefix("v")
+    found = version.strip().removeprefix("v")
     if not VERSION.fullmatch(found):
-        message = f"version: {text!r} is no release such as 1.2.3"
-        raise InvalidArgumentError(message, hint=f"Official ones: {releases()}.")
+        message = f"version: {version!r} is not a release such as 1.2.3"
+        raise InvalidArgumentError(message, hint=f"Official releases: {releases()}.")
     return found
 
 

@@ -1,0 +1,250 @@
+"""The vendor's library, managed: which releases there are, which are installed, and which one is used.
+
+>>> from rkllm_rs import runtimes
+>>> runtimes.official()[-1].release
+'1.3.1'
+>>> runtimes.install("1.3.0", arch="aarch64")  # doctest: +SKIP
+>>> runtimes.use("1.3.0")  # doctest: +SKIP
+
+Every file is known by its Git blob id or its SHA-256 before it is put in place, and everything lies in
+the user's own data folder: ``$RKLLM_RS_HOME``, else ``$XDG_DATA_HOME/rkllm_rs``, else
+``~/.local/share/rkllm_rs``. The command ``rkllm-rs runtime`` does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+from typing import TYPE_CHECKING
+
+from rkllm_rs import _native
+from rkllm_rs._library import PACKAGE
+from rkllm_rs.errors import InvalidArgumentError, RuntimeInstallError
+
+from . import store, table
+from .fetch import download
+from .store import folder, home, installed, verify
+from .table import InstalledRuntime, OfficialFile, VerifiedFile, machine, official
+
+if TYPE_CHECKING:
+    from .fetch import Progress
+
+__all__ = [
+    "InstalledRuntime",
+    "OfficialFile",
+    "VerifiedFile",
+    "chosen",
+    "current",
+    "folder",
+    "home",
+    "install",
+    "installed",
+    "machine",
+    "official",
+    "path",
+    "remove",
+    "use",
+    "verify",
+]
+
+_PROJECT_FILE = ".rkllm-runtime"
+
+
+def install(
+    version: str,
+    *,
+    source: str | os.PathLike[str] | None = None,
+    arch: str | None = None,
+    allow_unknown: bool = False,
+    progress: Progress | None = None,
+) -> InstalledRuntime:
+    """Installs a release in the user's runtimes folder.
+
+    The file comes from the vendor's repository, or from ``source``. It is put in place only if its Git
+    blob id or SHA-256 is that of the release.
+
+    Args:
+        version: The release, such as ``"1.2.3"``.
+        source: A file of this machine in place of a download, or the folder that has it.
+        arch: ``"aarch64"`` or ``"armhf"``; this process's own without it.
+        allow_unknown: Take a file that is not an official one.
+        progress: Called during a download with the bytes that have come and the bytes in all, if known.
+
+    Returns:
+        What is installed now.
+
+    Raises:
+        RuntimeInstallError: The file could not be fetched, is not the right one, or could not be put in
+            place. What was installed before stays as it was.
+        InvalidArgumentError: A version or an architecture that does not exist.
+    """
+    version = table.checked(version)
+    if arch is not None and arch not in table.ARCHES:
+        message = f"arch: {arch!r} is not one of {', '.join(table.ARCHES)}"
+        raise InvalidArgumentError(message)
+    arch = arch or machine()
+    wanted = official(version, arch=arch)
+    if (not wanted and not (allow_unknown and source)) or (source is None and arch is None):
+        raise _not_known(version, arch)
+    before = store.look(version)
+    if before is not None:
+        if arch is not None and before.arch not in (None, arch):
+            message = f"{version} is already installed, for {before.arch}"
+            hint = f"Remove it first: rkllm-rs runtime remove {version}"
+            raise RuntimeInstallError(message, hint=hint)
+        if before.status == "verified" and not (allow_unknown and source):
+            return before
+    given = verify(source).path if source is not None else None
+    with store.replacing(os.path.join(folder(), version, store.NAME), drafts=folder()) as draft:
+        store.sweep()
+        if given is None:
+            download(wanted[0], draft, progress)
+        else:
+            shutil.copyfile(given, draft)
+        os.chmod(draft, 0o644)
+        with open(draft, "rb") as file:
+            os.fsync(file.fileno())
+        _check(verify(draft), given or wanted[0].url, version, wanted, allow_unknown=allow_unknown)
+    return store.require(version)
+
+
+def _not_known(version: str, arch: str | None) -> RuntimeInstallError:
+    hint = f"To install a file that you trust: rkllm-rs runtime install {version} --from FILE --allow-unknown"
+    known = official(version)
+    if not known:
+        message = f"{version} is not an official release that this package knows"
+        hint = f"Official releases: {table.releases()}. {hint}"
+    elif arch is not None:
+        message = (
+            f"no official {version} for {arch} is known, only for {', '.join(one.arch for one in known)}"
+        )
+    else:
+        message = f"the vendor has no library for this machine ({platform.machine()})"
+        hint = (
+            "To fetch one for a board, add --arch aarch64 or --arch armhf. On this machine models run on the "
+            "CPU runtime: pip install 'rkllm_rs[cpu]'"
+        )
+    return RuntimeInstallError(message, hint=hint)
+
+
+def _check(
+    found: VerifiedFile, what: str, version: str, wanted: list[OfficialFile], *, allow_unknown: bool
+) -> None:
+    """Refuses a file that is not one of those wanted, nor an unknown one where that is allowed."""
+    if found.official in wanted:
+        return
+    if found.official is not None:
+        expected = " or ".join(map(str, wanted)) or version
+        message = f"{what} is the official file of {found.official}; expected {expected}"
+        hint = "Install it under its own version, with its own --arch."
+    elif not store.is_elf(found.path):
+        message = f"{what} is not a library, but {found.size} bytes of something else"
+        hint = (
+            'Often it is a web page (take the "raw" link; in a network that asks for a log-in, log in first) '
+            "or a Git LFS pointer (run `git lfs pull`)."
+        )
+    elif not allow_unknown:
+        expected = " or ".join(f"{one.digest} ({one})" for one in wanted)
+        message = (
+            f"{what} is not the official file: it has {found.size} bytes, Git blob id {found.git_blob_sha1} "
+            f"and SHA-256 {found.sha256}; expected {expected}"
+        )
+        hint = "It was changed or cut short: fetch it again. To install it all the same: --allow-unknown"
+    else:
+        return
+    raise RuntimeInstallError(message, hint=hint)
+
+
+def current() -> str | None:
+    """The version that the user has selected, or ``None``: then the newest installed one is used."""
+    try:
+        name = os.readlink(os.path.join(folder(), "current"))
+    except OSError:
+        return None
+    return name if table.VERSION.fullmatch(name) else None
+
+
+def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
+    """The version that a project's file names, or ``None``.
+
+    Args:
+        project: The project's folder; the working folder without it.
+    """
+    path = os.path.join(store.expanded(project or "."), _PROJECT_FILE)
+    try:
+        if not os.path.isfile(path):
+            return None
+        with open(path, encoding="ascii", errors="replace") as file:
+            text = file.read(64).strip()
+    except OSError:
+        return None
+    return text if table.VERSION.fullmatch(text) else None
+
+
+def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -> str:
+    """Selects an installed version: for the user, or for a project, which counts for more.
+
+    Args:
+        version: The release; ``None`` takes the selection back.
+        project: A folder; programs started in it use the version. It gets a file ``.rkllm-runtime``.
+
+    Returns:
+        The link or file that has the selection.
+
+    Raises:
+        RuntimeInstallError: It is not installed, or the selection cannot be written.
+    """
+    at = os.path.join(folder(), "current")
+    if project is not None:
+        at = os.path.join(store.expanded(project), _PROJECT_FILE)
+    if version is None:
+        with store.storing(at), contextlib.suppress(FileNotFoundError):
+            os.unlink(at)
+        return at
+    version = table.checked(version)
+    store.require(version)
+    if project is not None and not os.path.isdir(store.expanded(project)):
+        message = f"{store.expanded(project)} is not a folder"
+        raise RuntimeInstallError(message, hint="Give the project's folder.")
+    with store.replacing(at) as draft:
+        if project is None:
+            os.symlink(version, draft)
+        else:
+            with open(draft, "x", encoding="ascii") as file:
+                file.write(f"{version}\n")
+    return at
+
+
+def path(*, model: str | os.PathLike[str] | None = None) -> str:
+    """The vendor's library that would be loaded, examined but not loaded.
+
+    Args:
+        model: As if for this model; without it, as ``Runtime.load(backend="npu")`` would.
+
+    Raises:
+        LibraryNotFoundError: There is none; the message lists every place tried and why not.
+        UnsupportedRuntimeError: There is one, but of a release that cannot be used.
+    """
+    found, _ = _native.find_library(None if model is None else store.expanded(model), PACKAGE)
+    return found
+
+
+def remove(version: str) -> None:
+    """Removes an installed version; if the user had selected it, the selection too.
+
+    Raises:
+        RuntimeInstallError: It is not installed, or could not be removed.
+    """
+    version = table.checked(version)
+    at = os.path.join(folder(), version)
+    if not os.path.lexists(at):
+        store.require(version)
+    with store.storing(at):
+        if current() == version:
+            use(None)
+        if os.path.islink(at):
+            os.unlink(at)
+        else:
+            shutil.rmtree(at)

@@ -1,0 +1,183 @@
+"""The user's folder of runtimes: where it is, what is in it, and how a file gets into it in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import time
+from typing import TYPE_CHECKING
+
+from rkllm_rs.errors import RuntimeInstallError
+
+from .table import VERSION, InstalledRuntime, VerifiedFile, recognised
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+NAME = "librkllmrt.so"
+CHUNK = 1 << 18
+#: Seconds after which a draft is not one of a command that still runs.
+_ABANDONED = 24 * 60 * 60
+
+
+def home() -> str:
+    """The user's data folder of this package.
+
+    Raises:
+        RuntimeInstallError: No variable says where it is.
+    """
+    if named := os.environ.get("RKLLM_RS_HOME"):
+        return os.path.abspath(named)
+    data = os.environ.get("XDG_DATA_HOME", "")
+    if not os.path.isabs(data):
+        user = os.environ.get("HOME")
+        if not user:
+            message = "there is no home folder: HOME is not set"
+            raise RuntimeInstallError(message, hint="Name a folder of yours with RKLLM_RS_HOME.")
+        data = os.path.join(user, ".local/share")
+    return os.path.abspath(os.path.join(data, "rkllm_rs"))
+
+
+def folder() -> str:
+    """The folder that has one folder for each installed version."""
+    return os.path.join(home(), "runtimes")
+
+
+def expanded(path: str | os.PathLike[str]) -> str:
+    """A path of the user's as an absolute one, ``~`` written out."""
+    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+
+
+@contextlib.contextmanager
+def storing(path: str) -> Generator[None]:
+    """Says of a failure to write what helps."""
+    try:
+        yield
+    except OSError as error:
+        message = f"{error.filename or path} cannot be written: {error.strerror or error}"
+        hint = (
+            "Runtimes are kept in your own data folder. Free some space there, or name another folder that "
+            "you can write to with RKLLM_RS_HOME; root is never needed."
+        )
+        raise RuntimeInstallError(message, hint=hint) from error
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder, and those above it, that nobody else can write to, as the loader demands."""
+    if os.path.isdir(path):
+        return
+    make_folder(os.path.dirname(path))
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o755)
+
+
+@contextlib.contextmanager
+def replacing(path: str, *, drafts: str | None = None) -> Generator[str]:
+    """Names a draft, which takes the place of ``path`` in one step if all goes well, and else goes away.
+
+    Whoever opens ``path`` meanwhile finds the old file or the new one, also when two processes do this.
+
+    Args:
+        path: The file or link; its folder is made if needed.
+        drafts: The folder that the draft lies in until then; that of ``path`` without it.
+    """
+    drafts = drafts or os.path.dirname(path)
+    draft = os.path.join(drafts, f".{os.path.basename(path)}.{secrets.token_hex(8)}.new")
+    try:
+        with storing(path):
+            make_folder(drafts)
+            yield draft
+            make_folder(os.path.dirname(path))
+            os.replace(draft, path)
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(draft)
+
+
+def sweep() -> None:
+    """Removes the drafts of commands that were killed."""
+    with contextlib.suppress(OSError), os.scandir(folder()) as entries:
+        for one in entries:
+            if one.name.startswith(".") and one.name.endswith(".new"):
+                with contextlib.suppress(OSError):
+                    if one.stat(follow_symlinks=False).st_mtime < time.time() - _ABANDONED:
+                        os.unlink(one.path)
+
+
+def verify(file: str | os.PathLike[str]) -> VerifiedFile:
+    """Hashes a file and looks it up among the official ones.
+
+    Args:
+        file: A library's file, or a folder with ``librkllmrt.so`` in it.
+
+    Raises:
+        RuntimeInstallError: It cannot be read.
+    """
+    path = expanded(file)
+    if os.path.isdir(path):
+        path = os.path.join(path, NAME)
+    if os.path.exists(path) and not os.path.isfile(path):
+        message = f"{path} is not a regular file"
+        raise RuntimeInstallError(message, hint=f"Give a {NAME}.")
+    try:
+        with open(path, "rb") as opened:
+            size = os.fstat(opened.fileno()).st_size
+            blob = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+            sha256 = hashlib.sha256()
+            while chunk := opened.read(CHUNK):
+                blob.update(chunk)
+                sha256.update(chunk)
+    except OSError as error:
+        message = f"{path} cannot be read: {error.strerror}"
+        raise RuntimeInstallError(message, hint=f"Give a {NAME} that you can read.") from error
+    hashes = blob.hexdigest(), sha256.hexdigest()
+    return VerifiedFile(path, size, hashes[0], recognised(*hashes), hashes[1])
+
+
+def is_elf(path: str) -> bool:
+    """Whether a file begins as a library does."""
+    with open(path, "rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def look(version: str) -> InstalledRuntime | None:
+    """What is installed under a version, hashed anew."""
+    path = os.path.join(folder(), version, NAME)
+    if not os.path.lexists(path):
+        return None
+    try:
+        found = verify(path)
+    except RuntimeInstallError:
+        return InstalledRuntime(version, path, None, None, "unreadable")
+    known, blob = found.official, found.git_blob_sha1
+    if known is None or known.release != version:
+        return InstalledRuntime(version, path, None, blob, "unknown")
+    return InstalledRuntime(version, path, known.arch, blob, "verified")
+
+
+def installed() -> list[InstalledRuntime]:
+    """The versions in the runtimes folder, hashed anew, oldest first."""
+    try:
+        names = [name for name in os.listdir(folder()) if VERSION.fullmatch(name)]
+    except OSError:
+        return []
+
+    def key(name: str) -> tuple[list[int], bool, str]:
+        numbers, suffix = re.split(r"(?<=[0-9])(?=[A-Za-z]|$)", name, maxsplit=1)
+        # A suffix marks a preview, which comes before the release.
+        return [int(number) for number in numbers.split(".")], not suffix, suffix
+
+    found = (look(name) for name in sorted(names, key=key))
+    return [one for one in found if one is not None]
+
+
+def require(version: str) -> InstalledRuntime:
+    """What is installed under a version; it is an error if nothing is."""
+    one = look(version)
+    if one is None:
+        message = f"version {version} is not installed in {folder()}"
+        raise RuntimeInstallError(message, hint=f"Install it: rkllm-rs runtime install {version}")
+    return one
