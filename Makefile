@@ -13,8 +13,8 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check
 # Release everywhere: another profile would build llama.cpp once more.
 CPU_ENV := eval "$$(cpu-runtime/build_env.sh $(VENV))"
 
-GENERATIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0 v1_3_1
-FAKES       := $(foreach g,$(GENERATIONS),-p fake-rkllm-$(g))
+ABI_VERSIONS := v1_0_1 v1_1_0 v1_2_0 v1_2_1 v1_3_0 v1_3_1
+FAKES        := $(foreach v,$(ABI_VERSIONS),-p fake-rkllm-$(v))
 
 CORE_SOURCES := Cargo.toml Cargo.lock pyproject.toml build.rs README.md \
 	$(shell find src crates data python -type f -not -name '*.pyc')
@@ -78,6 +78,7 @@ lint-rust: $(STAMP)/dev
 lint-python: $(STAMP)/dev $(STAMP)/lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python scripts/floors.py
 	$(BIN)/zizmor --offline --quiet .github/workflows
 	$(BIN)/actionlint
 	$(BIN)/hadolint docker/Dockerfile
@@ -97,7 +98,7 @@ test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core
 # cores; docs/developing/tests.md tells more.
 PYTEST := -n 2 --dist loadgroup --durations 20
 
-test-python: $(STAMP)/dev build ## pytest: the fake for every generation, then the real model
+test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then the real model
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" \
 	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" \

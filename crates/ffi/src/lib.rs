@@ -1,4 +1,4 @@
-//! The C declarations of `rkllm.h`, one module for each layout layout.
+//! The C declarations of `rkllm.h`, one module for each layout.
 //!
 //! Names, types and offsets are the vendor's; sizes, alignments and every field offset are asserted
 //! while compiling, for 64-bit targets and for 32-bit ARM. Nothing here is safe to use by itself: the
