@@ -15,6 +15,7 @@ cd "$here"
 cargo build --release --locked --package rkllm-cpu-runtime
 target=${CARGO_TARGET_DIR:-$here/../target}
 built=$target/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release/librkllmrt_cpu.so
+"$here/check_symbols.sh" "$built"
 library=$here/python/rkllm_rs_cpu/lib/librkllmrt_cpu.so
 mkdir -p "$(dirname "$library")"
 if ! cmp -s "$built" "$library"; then

@@ -23,6 +23,7 @@ from pathlib import Path
 from elftools.elf.dynamic import DynamicSection
 from elftools.elf.elffile import ELFFile
 from elftools.elf.gnuversions import GNUVerNeedSection
+from elftools.elf.sections import SymbolTableSection
 
 ROOT = Path(__file__).resolve().parents[1]
 DIST = ROOT / "dist"
@@ -37,6 +38,8 @@ PLATFORMS = {
 }
 #: Libraries that any image with glibc and GCC's unwinder has.
 SYSTEM = re.compile(r"(lib(c|m|dl|pthread|rt|util)\.so\.\d+|ld-linux[-\w]*\.so\.\d+|libgcc_s\.so\.1)$")
+
+OPENMP = re.compile(r"GOMP_|omp_|__kmpc_")
 
 
 @dataclass(frozen=True)
@@ -130,6 +133,13 @@ def dynamic(section: DynamicSection, name: str, report: Report) -> None:
             report.wrong.append(f"{name} needs {entry.needed}")
 
 
+def undefined(section: SymbolTableSection, name: str, report: Report) -> None:
+    """Looks for parts of OpenMP that the CPU runtime does not bring: images have no runtime for them."""
+    for symbol in section.iter_symbols():
+        if symbol.entry.st_shndx == "SHN_UNDEF" and OPENMP.match(symbol.name):
+            report.wrong.append(f"{name} needs {symbol.name}")
+
+
 def library(name: str, data: bytes, machine: str, report: Report) -> None:
     """Looks at one shared library."""
     elf = ELFFile(io.BytesIO(data))
@@ -140,6 +150,8 @@ def library(name: str, data: bytes, machine: str, report: Report) -> None:
             needed(section, name, report)
         if isinstance(section, DynamicSection):
             dynamic(section, name, report)
+        if isinstance(section, SymbolTableSection) and section.name == ".dynsym":
+            undefined(section, name, report)
     if elf.get_section_by_name(".debug_info"):
         report.wrong.append(f"{name} has debug information")
 

@@ -3,8 +3,9 @@
 //! ggml's threads meet at hundreds of barriers per token. libgomp spins at each of them for
 //! milliseconds, which on busy cores takes the time that the missing thread needs: two threads then
 //! make less than one token a second. Here a thread spins only as long as spinning has lately been
-//! rewarded, and sleeps otherwise. It also leaves the library without a dependency that small images
-//! lack and that cannot always be loaded late.
+//! rewarded, and sleeps otherwise; README.md has figures beside libgomp and ggml's own threads. It
+//! also leaves the library without a dependency that small images lack and that cannot always be
+//! loaded late.
 //!
 //! The C names are defined with hidden visibility, so that they serve this library alone.
 #![allow(

@@ -80,3 +80,31 @@ def test_only_the_abi_is_exported(library: Path) -> None:
         "set_cross_attn_params"
     )
     assert names == {f"rkllm_{name}" for name in functions.split()} | {"rkllm_rs_cpu_table"}
+
+
+CHECK = Path(__file__).parents[1] / "check_symbols.sh"
+
+
+def checked(library: Path) -> subprocess.CompletedProcess[str]:
+    if not shutil.which("nm"):
+        pytest.skip("NO nm: the undefined symbols were not tested")
+    return subprocess.run([CHECK, library], capture_output=True, text=True, check=False)
+
+
+def test_no_openmp_runtime_is_needed(library: Path) -> None:
+    done = checked(library)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("name", ["GOMP_parallel", "omp_get_thread_num", "__kmpc_fork_call"])
+def test_one_that_needs_an_openmp_runtime_is_found(tmp_path: Path, name: str) -> None:
+    compiler = shutil.which("cc")
+    if not compiler:
+        pytest.skip("NO C compiler: the check of undefined symbols was not tested")
+    planted = tmp_path / "planted.so"
+    source = f"void {name}(void); void go(void) {{ {name}(); }}"
+    command = [compiler, "-shared", "-fPIC", "-x", "c", "-", "-o", planted]
+    subprocess.run(command, input=source, text=True, check=True)
+    done = checked(planted)
+    assert done.returncode == 1
+    assert name in done.stderr
