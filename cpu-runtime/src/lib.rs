@@ -6,7 +6,6 @@
 mod api;
 mod callback;
 mod cpus;
-mod digest;
 mod flag;
 mod instance;
 mod llama;

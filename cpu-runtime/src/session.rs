@@ -14,9 +14,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
+use rkllm_digest::Mark;
+
 use self::live::Live;
 use self::prefill::{BLOCK, whole_blocks};
-use crate::digest;
 use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
 use crate::params::Options;
@@ -221,13 +222,13 @@ impl Session {
             format!("failed to load the LoRA adapter {shown} from {file}: {reason}")
         };
         let file = Path::new(OsStr::from_bytes(path.to_bytes()));
-        let content = digest::of_file(file).map_err(|e| failed(&e.to_string()))?;
+        let content = Mark::of(file).map_err(|e| failed(&e.to_string()))?;
         let adapter = Adapter::load(&self.model, path)
             .ok_or_else(|| failed("it is no .gguf adapter for this model"))?;
         let loaded = Loaded {
             adapter,
             scale,
-            digest: digest::of_bytes(content, &scale.to_le_bytes()),
+            digest: rkllm_digest::of_bytes(content.hash, &scale.to_le_bytes()),
         };
         self.adapters.insert(name, loaded);
         Ok(())

@@ -12,7 +12,7 @@ use super::{Message, Opened, Reply, Request, Shared, registry};
 use crate::client::oneshot::Giver;
 use crate::client::{Delivery, Rows};
 use crate::error::Error;
-use crate::files::prompt_cache;
+use crate::files::prompt_cache::{self, Saving};
 use crate::host;
 use crate::host::wake::Side;
 use crate::native::{NativeModel, RunEnd, RunSpec};
@@ -132,7 +132,7 @@ impl Actor<'_> {
                     Some(steps) if !Arc::ptr_eq(steps, &rows[0]) => {
                         self.waiting.push_back(Message::Run(spec, rows));
                     }
-                    _ => self.run(&spec, &rows),
+                    _ => self.run(*spec, &rows),
                 },
                 Message::Ask(request, giver) if self.steps.is_some() && !request.fits_a_pause() => {
                     self.waiting.push_back(Message::Ask(request, giver));
@@ -154,39 +154,35 @@ impl Actor<'_> {
         }
     }
 
-    fn run(&mut self, spec: &RunSpec, rows: &Rows) {
+    fn run(&mut self, mut spec: RunSpec, rows: &Rows) {
         if rows.iter().all(|row| row.has_ended()) {
             return;
         }
         self.steps = None;
-        let cache = spec.save_prompt_cache.as_ref().map(|path| {
-            let bytes = std::os::unix::ffi::OsStrExt::from_bytes(path.as_bytes());
-            Path::new::<std::ffi::OsStr>(bytes)
-        });
-        let before = cache.map(prompt_cache::Before::look);
+        let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
+        if let Some(saving) = &saving {
+            saving.clear();
+            spec.save_prompt_cache = saving.part();
+        }
         self.shared.watch.set_current(Some(Arc::clone(rows)));
         if rows.iter().any(|row| row.abort_wanted()) {
             // Asked for when the watch did not know the run yet.
             self.shared.watch.poke();
         }
-        let outcome = self.model.run(spec, rows);
+        let outcome = self.model.run(&spec, rows);
         self.shared.watch.set_current(None);
         if let (Some(kind), Some(width)) = (spec.wants, rows[0].width()) {
             self.shared.state.info.lock().learn(kind, width);
         }
         let lora = || Some(spec.lora.as_ref()?.to_string_lossy().into_owned());
-        let outcome = match (outcome, cache.zip(before)) {
-            (Ok(end), Some((cache, before))) => {
-                let noted = prompt_cache::note(cache, before, self.path, self.runtime, lora());
-                match noted {
-                    // A run that was ended early may have saved none.
-                    Err(error) if !rows[0].abort_wanted() => Err(error),
-                    _ => Ok(end),
-                }
-            }
-            (Err(error), Some((cache, before))) => {
-                // What a failed run may have written is vouched for by nobody.
-                before.unchanged(cache);
+        let outcome = match (outcome, saving) {
+            (Ok(end), Some(saving)) => match saving.keep(self.path, self.runtime, lora()) {
+                // A run that was ended early may have saved none.
+                Err(error) if !rows[0].abort_wanted() => Err(error),
+                _ => Ok(end),
+            },
+            (Err(error), Some(saving)) => {
+                saving.clear();
                 Err(error)
             }
             (outcome, None) => outcome,

@@ -3,61 +3,19 @@
 //! The library detects a cache of another model in part only, so that we keep a note beside each
 //! cache that we have it save, and refuse what does not agree with it.
 
-use std::ffi::OsString;
-use std::fs::{self, File, FileTimes};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::MetadataExt as _;
+use std::ffi::{CStr, CString, OsStr, OsString};
+use std::fs;
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
+use rkllm_digest::Mark;
 use serde::{Deserialize, Serialize};
-use sha1::{Digest as _, Sha1};
 
 use crate::error::Error;
 use crate::runtime::Runtime;
 
-/// How much of both ends of a file goes into its mark: models are too large to be read whole.
-const ENDS: u64 = 1 << 20;
-const FORMAT: u32 = 1;
-
-/// A file's size, and a SHA-1 over its first and last MiB.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Mark {
-    size: u64,
-    sha1: String,
-}
-
-impl Mark {
-    pub(crate) fn of(path: &Path) -> io::Result<Self> {
-        let mut file = File::open(path)?;
-        let size = file.metadata()?.len();
-        let mut hash = Sha1::new();
-        let mut feed = |file: &mut File| io::copy(&mut file.take(ENDS), &mut Feed(&mut hash));
-        feed(&mut file)?;
-        if size > ENDS {
-            file.seek(SeekFrom::Start((size - ENDS).max(ENDS)))?;
-            feed(&mut file)?;
-        }
-        let mut sha1 = String::new();
-        for byte in hash.finalize() {
-            use std::fmt::Write as _;
-            let _ = write!(sha1, "{byte:02x}");
-        }
-        Ok(Self { size, sha1 })
-    }
-}
-
-struct Feed<'a>(&'a mut Sha1);
-
-impl io::Write for Feed<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.update(bytes);
-        Ok(bytes.len())
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
+const FORMAT: u32 = 2;
 
 /// The library, as far as its caches depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -93,12 +51,16 @@ struct Note {
     cache: Mark,
 }
 
+fn with(path: &Path, ending: &str) -> PathBuf {
+    let mut name = OsString::from(path);
+    name.push(ending);
+    name.into()
+}
+
 /// The side file of `cache`.
 #[must_use]
 pub(crate) fn side_file(cache: &Path) -> PathBuf {
-    let mut name = OsString::from(cache);
-    name.push(".json");
-    name.into()
+    with(cache, ".json")
 }
 
 fn problem(cache: &Path, reason: String, hint: &str) -> Error {
@@ -109,101 +71,73 @@ fn problem(cache: &Path, reason: String, hint: &str) -> Error {
     }
 }
 
-/// Notes beside `cache`, which the library has just saved, what made it.
-pub(crate) fn note(
-    cache: &Path,
-    before: Before,
-    model: &Path,
-    runtime: &Runtime,
-    lora: Option<String>,
-) -> Result<(), Error> {
-    let saved = |error: io::Error| {
-        let reason = format!("the library has saved none: {error}");
-        problem(cache, reason, "See the library's own lines in the log.")
-    };
-    if before.unchanged(cache) {
-        let reason = "the library has saved none, and left the one that was there".to_owned();
-        return Err(problem(
-            cache,
-            reason,
-            "See the library's own lines in the log.",
-        ));
+/// A cache that a run is to save. The library writes it under another name, so that what lies at
+/// its place stays whole until there is a new one.
+pub(crate) struct Saving {
+    cache: PathBuf,
+    /// The file itself, where `cache` is a link to it.
+    place: PathBuf,
+    part: PathBuf,
+}
+
+impl Saving {
+    pub(crate) fn to(cache: &CStr) -> Self {
+        let cache = PathBuf::from(OsStr::from_bytes(cache.to_bytes()));
+        let place = fs::canonicalize(&cache).unwrap_or_else(|_| cache.clone());
+        let part = with(&place, ".part");
+        Self { cache, place, part }
     }
-    let note = Note {
-        format: FORMAT,
-        cache: Mark::of(cache).map_err(saved)?,
-        model: Mark::of(model).map_err(saved)?,
-        library: Maker::of(runtime),
-        lora,
-    };
-    let written = || -> io::Result<()> {
-        let side = side_file(cache);
-        let mut part = OsString::from(&side);
-        part.push(".part");
-        let text = serde_json::to_vec_pretty(&note)?;
-        // Whole or not at all, whatever happens in between.
-        fs::write(&part, text)
-            .and_then(|()| fs::rename(&part, side))
-            .inspect_err(|_| drop(fs::remove_file(&part)))
-    };
-    written().map_err(|error| {
-        let reason = format!("its side file cannot be written: {error}");
-        problem(cache, reason, "Give a folder that this user may write to.")
-    })
-}
 
-/// What lay at a cache's place before the library was to save one there.
-pub(crate) struct Before {
-    file: Option<State>,
-    times: Option<FileTimes>,
-    side: Option<Vec<u8>>,
-}
+    /// Where the library is to write.
+    pub(crate) fn part(&self) -> Option<CString> {
+        CString::new(self.part.as_os_str().as_bytes()).ok()
+    }
 
-type State = (u64, u64, u64, SystemTime);
+    /// Removes what nobody vouches for: of a run that has failed, or of a process that has died.
+    pub(crate) fn clear(&self) {
+        let _ = fs::remove_file(&self.part);
+    }
 
-fn state(cache: &Path) -> Option<(State, SystemTime)> {
-    let data = fs::metadata(cache).ok()?;
-    let modified = data.modified().ok()?;
-    let state = (data.dev(), data.ino(), data.len(), modified);
-    Some((state, data.accessed().unwrap_or(modified)))
-}
-
-impl Before {
-    /// Looks, and takes the side file away: it would tell of a cache that is about to be replaced.
-    pub(crate) fn look(cache: &Path) -> Self {
-        let side = fs::read(side_file(cache)).ok();
-        let _ = fs::remove_file(side_file(cache));
-        let was = state(cache);
-        let times = was.and_then(|((.., modified), accessed)| {
-            // A time that no clock gives, so that a cache of the same size a moment later is a new one.
-            let file = File::open(cache).ok()?;
-            file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_secs(1))
-                .ok()?;
-            Some(
-                FileTimes::new()
-                    .set_modified(modified)
-                    .set_accessed(accessed),
+    /// Puts what the library has written in its place, and beside it a note of what made it.
+    pub(crate) fn keep(
+        &self,
+        model: &Path,
+        runtime: &Runtime,
+        lora: Option<String>,
+    ) -> Result<(), Error> {
+        let saved = |error: io::Error| {
+            let reason = format!("the library has saved none: {error}");
+            problem(
+                &self.cache,
+                reason,
+                "See the library's own lines in the log.",
             )
-        });
-        Self {
-            file: state(cache).map(|(state, _)| state),
-            times,
-            side,
-        }
-    }
-
-    /// Whether the library has left the place as it was; then it is made so in the rest as well.
-    pub(crate) fn unchanged(self, cache: &Path) -> bool {
-        if self.file.is_none() || state(cache).map(|(state, _)| state) != self.file {
-            return false;
-        }
-        if let (Some(times), Ok(file)) = (self.times, File::open(cache)) {
-            let _ = file.set_times(times);
-        }
-        if let Some(side) = self.side {
-            let _ = fs::write(side_file(cache), side);
-        }
-        true
+        };
+        let note = Note {
+            format: FORMAT,
+            cache: Mark::of(&self.part).map_err(saved)?,
+            model: Mark::of(model).map_err(saved)?,
+            library: Maker::of(runtime),
+            lora,
+        };
+        let side = side_file(&self.cache);
+        let side_part = with(&side, ".part");
+        // The cache first: an old note beside a new cache is refused, as the other way round.
+        let written = || -> io::Result<()> {
+            fs::write(&side_part, serde_json::to_vec_pretty(&note)?)?;
+            fs::rename(&self.part, &self.place)?;
+            fs::rename(&side_part, &side)
+        };
+        written().map_err(|error| {
+            self.clear();
+            let _ = fs::remove_file(&side_part);
+            let reason = format!("it or its side file cannot be written: {error}");
+            problem(
+                &self.cache,
+                reason,
+                "Give a folder that this user may write to.",
+            )
+        })
     }
 }
 
@@ -289,31 +223,6 @@ pub(crate) fn verify(cache: &Path, model: &Path, runtime: &Runtime) -> Result<()
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_mark_sees_both_ends() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("file");
-        let mark = |bytes: &[u8]| {
-            fs::write(&path, bytes).unwrap();
-            Mark::of(&path).unwrap()
-        };
-        let mut large = vec![1_u8; 3 << 20];
-        let first = mark(&large);
-        *large.last_mut().unwrap() = 2;
-        assert_ne!(mark(&large), first);
-        *large.last_mut().unwrap() = 1;
-        large[0] = 2;
-        assert_ne!(mark(&large), first);
-        large[0] = 1;
-        assert_eq!(mark(&large), first);
-        assert_ne!(mark(b""), mark(b"x"));
-        // Between one and two times the ends, no byte counts twice or is left out.
-        let mut middle = vec![1_u8; (1 << 20) + 5];
-        let before = mark(&middle);
-        middle[(1 << 20) + 1] = 9;
-        assert_ne!(mark(&middle), before);
-    }
 
     #[test]
     fn the_side_file_is_named_after_the_cache() {

@@ -312,7 +312,7 @@ def test_a_run_with_everything_set(tmp_path, open_model, record, generation):
         "lora_params": ("RKLLMLoraParam", {"lora_adapter_name": "fein"}),
         "prompt_cache_params": (
             "RKLLMPromptCacheParam",
-            {"save_prompt_cache": 1, "prompt_cache_path": str(cache)},
+            {"save_prompt_cache": 1, "prompt_cache_path": f"{cache}.part"},
         ),
         "sampling_params": ("RKLLMSamplingParam", SAMPLING),
     }

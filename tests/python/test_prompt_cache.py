@@ -21,7 +21,7 @@ from rkllm_rs import (
     RkllmError,
     UnsupportedFeatureError,
 )
-from support import began, newest
+from support import began, newest, wait_until
 from surface import aio
 
 if TYPE_CHECKING:
@@ -79,7 +79,9 @@ def test_saved_loaded_released(open_model: Opener, record: Path, folder: Path) -
     assert model.generate(PROMPT).text == "a"
     asked = [run["infer"]["prompt_cache_params"] for run in calls(record, "rkllm_run")]
     assert asked[0]["save_prompt_cache"] == 1
-    assert asked[0]["prompt_cache_path"] == str(cache)
+    # Beside it: what lies at its place stays whole until there is a new one.
+    assert Path(asked[0]["prompt_cache_path"]).parent == folder
+    assert asked[0]["prompt_cache_path"] != str(cache)
     assert asked[1] is None
     assert loads(record) == [str(cache)] * 3
     assert len(calls(record, "rkllm_release_prompt_cache")) == 1
@@ -344,14 +346,60 @@ def test_a_run_of_fewer_tokens_than_at_init_saves_too(
     model.load_prompt_cache(folder / "c")
 
 
-def test_a_failed_run_leaves_no_side_file(open_model: Opener, folder: Path) -> None:
-    model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["a"], "return": -1}]})
+def test_a_run_that_saves_none_leaves_the_old_one(open_model: Opener, record: Path, folder: Path) -> None:
+    none = {"no_cache_file": True}
+    slow = {"prefill_ms": 150, "steps": ["x"], "repeat": 100_000, "delay_ms": 2, **none}
+    runs = [
+        {"steps": ["a"]},
+        {"steps": ["a"], "return": -1},
+        {"steps": ["a"], **none},
+        slow,
+        {"steps": ["fine"]},
+    ]
+    model = open_model({"runs": runs})
     cache = saved(model, folder / "c")
+
+    def content() -> tuple[bytes, bytes, int]:
+        return cache.read_bytes(), side_file(cache).read_bytes(), cache.stat().st_mtime_ns
+
+    was = content()
     with pytest.raises(GenerationError):
         model.generate(PROMPT, save_prompt_cache=cache)
-    # The library may have begun to write over it.
-    assert not side_file(cache).exists()
-    refused(model, cache)
+    with pytest.raises(PromptCacheError, match="saved none"):
+        model.generate(PROMPT, save_prompt_cache=cache)
+    stream = model.stream(PROMPT, save_prompt_cache=cache)
+    wait_until(lambda: len(calls(record, "rkllm_run")) == len(runs) - 1)
+    stream.cancel()
+    assert stream.result().finish_reason == "cancelled"
+    assert model.generate("y").text == "fine"
+    assert content() == was
+    assert sorted(os.listdir(folder)) == ["c", "c.json"]
+    model.load_prompt_cache(cache)
+
+
+def test_remains_of_a_process_that_died_are_not_taken_for_a_cache(
+    open_model: Opener, record: Path, folder: Path
+) -> None:
+    model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["a"], "no_cache_file": True}]})
+    model.generate(PROMPT, save_prompt_cache=folder / "c")
+    written = Path(calls(record, "rkllm_run")[0]["infer"]["prompt_cache_params"]["prompt_cache_path"])
+    written.write_bytes(b"half a ca")
+    with pytest.raises(PromptCacheError, match="saved none"):
+        model.generate(PROMPT, save_prompt_cache=folder / "c")
+    assert sorted(os.listdir(folder)) == ["c", "c.json"]
+    model.load_prompt_cache(folder / "c")
+
+
+def test_a_link_stays_a_link(open_model: Opener, folder: Path, tmp_path: Path) -> None:
+    model = open_model(["a"])
+    (tmp_path / "disk").mkdir()
+    real = tmp_path / "disk" / "real"
+    real.write_bytes(b"old")
+    link = folder / "c"
+    link.symlink_to(real)
+    model.load_prompt_cache(saved(model, link))
+    assert link.is_symlink()
+    assert real.read_bytes().endswith(PROMPT.encode())
 
 
 def test_saving_over_an_old_one(open_model: Opener, folder: Path) -> None:

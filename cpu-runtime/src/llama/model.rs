@@ -8,8 +8,7 @@ use std::ptr::NonNull;
 use std::sync::Arc;
 
 use llama_cpp_sys_2 as sys;
-
-use crate::digest;
+use rkllm_digest::Mark;
 
 pub(super) fn start_backend() {
     // SAFETY: no arguments; the caller's `Once` makes it the first and only call.
@@ -52,7 +51,7 @@ impl Model {
             raw,
             vocab,
             // Zero for a file that has gone since: nothing else is zero but by chance.
-            digest: digest::of_file(file).unwrap_or(0),
+            digest: Mark::of(file).map_or(0, |mark| mark.hash),
         })
     }
 

@@ -7,10 +7,11 @@ use std::ffi::CStr;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
-use super::{EMBEDDING, Session, whole_blocks};
-use crate::digest;
+use rkllm_digest::of_bytes;
 
-const MAGIC: &[u8; 8] = b"RKLLMPC2";
+use super::{EMBEDDING, Session, whole_blocks};
+
+const MAGIC: &[u8; 8] = b"RKLLMPC3";
 /// The digest of a cache without adapter.
 const NO_ADAPTER: u64 = 0;
 
@@ -41,7 +42,7 @@ impl Cache {
         body.extend_from_slice(&self.state);
         let mut file = Vec::with_capacity(16 + body.len());
         file.extend_from_slice(MAGIC);
-        file.extend_from_slice(&digest::of_bytes(0, &body).to_le_bytes());
+        file.extend_from_slice(&of_bytes(0, &body).to_le_bytes());
         file.extend_from_slice(&body);
         file
     }
@@ -52,7 +53,7 @@ impl Cache {
             .ok_or("it is no prompt cache of the CPU runtime")?;
         let damaged = "it is truncated or damaged";
         let (whole, body) = rest.split_first_chunk().ok_or(damaged)?;
-        if u64::from_le_bytes(*whole) != digest::of_bytes(0, body) {
+        if u64::from_le_bytes(*whole) != of_bytes(0, body) {
             return Err(damaged);
         }
         let (model, rest) = body.split_first_chunk().ok_or(damaged)?;
