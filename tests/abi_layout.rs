@@ -14,17 +14,17 @@ fn target() -> &'static str {
     }
 }
 
-fn reference(generation: &str) -> BTreeMap<String, Value> {
+fn reference(name: &str) -> BTreeMap<String, Value> {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/abi");
-    let path = format!("{folder}/{generation}.{}.json", target());
+    let path = format!("{folder}/{name}.{}.json", target());
     let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
     serde_json::from_str(&text).unwrap()
 }
 
-fn compiled(generation: &str) -> BTreeMap<String, Value> {
+fn compiled(name: &str) -> BTreeMap<String, Value> {
     let (_, layouts) = ffi::abi_versions()
         .into_iter()
-        .find(|(name, _)| *name == generation)
+        .find(|(one, _)| *one == name)
         .unwrap();
     layouts
         .into_iter()
@@ -43,9 +43,12 @@ fn compiled(generation: &str) -> BTreeMap<String, Value> {
 }
 
 #[test]
-fn every_generation_is_laid_out_as_its_header_says() {
-    for generation in ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"] {
-        assert_eq!(compiled(generation), reference(generation), "{generation}");
+fn every_abi_version_is_laid_out_as_its_header_says() {
+    for (name, _) in ffi::abi_versions() {
+        // It has a test of its own.
+        if name != "v1_2_0" {
+            assert_eq!(compiled(name), reference(name), "{name}");
+        }
     }
 }
 
