@@ -10,19 +10,17 @@ use std::process::ExitCode;
 
 use rkllm_rs::{Error, GenerateOptions, Input, LoadOptions, Model, ModelConfig, Runtime};
 
-fn run(library: &str, model: &str, prompt: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn run(library: &str, model: &str, prompt: &str, mut say: impl FnMut(&str)) -> Result<(), Error> {
     let options = LoadOptions {
         library: Some(library.into()),
         ..LoadOptions::default()
     };
     let runtime = Runtime::load(&options)?;
     let model = Model::open(&runtime, model, ModelConfig::default())?;
-    let mut out = std::io::stdout().lock();
     for chunk in model.stream(Input::prompt(prompt)?, &GenerateOptions::default())? {
-        write!(out, "{}", chunk?.text)?;
-        out.flush()?;
+        say(&chunk?.text);
     }
-    writeln!(out)?;
+    say("\n");
     Ok(())
 }
 
@@ -37,11 +35,16 @@ fn main() -> ExitCode {
     } else {
         rest.join(" ")
     };
-    match run(library, model, &prompt) {
+    let say = |text: &str| {
+        let mut out = std::io::stdout().lock();
+        // A reader that has gone away is no reason to stop the model in the middle.
+        let _ = write!(out, "{text}").and_then(|()| out.flush());
+    };
+    match run(library, model, &prompt, say) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
-            if let Some(hint) = error.downcast_ref::<Error>().and_then(Error::hint) {
+            if let Some(hint) = error.hint() {
                 eprintln!("hint: {hint}");
             }
             ExitCode::FAILURE

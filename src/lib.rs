@@ -16,6 +16,7 @@ pub mod error;
 pub mod files;
 pub mod host;
 pub mod library;
+mod link;
 pub mod model;
 mod native;
 pub mod protocol;

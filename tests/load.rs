@@ -11,7 +11,7 @@ use std::process::Command;
 use std::sync::{Arc, OnceLock};
 
 use rkllm_rs::abi::RefusalReason;
-use rkllm_rs::error::Error;
+use rkllm_rs::error::RuntimeError as Error;
 use rkllm_rs::library::Environment;
 use rkllm_rs::runtime::{BackendChoice, LoadOptions, Runtime};
 

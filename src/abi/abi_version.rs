@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::error::Error;
+use crate::protocol::error::Failure;
 
 /// A layout of C layouts and function shapes that this crate speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -48,14 +48,14 @@ impl fmt::Display for AbiVersion {
 }
 
 impl FromStr for AbiVersion {
-    type Err = Error;
+    type Err = Failure;
 
     /// Reads `v1_3_0`; `1.3.0`, or any release that belongs to one layout, will do as well.
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`], with the known names.
-    fn from_str(text: &str) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument`, with the known names.
+    fn from_str(text: &str) -> Result<Self, Failure> {
         let name = text.trim().to_ascii_lowercase();
         if let Some(found) = Self::ALL.into_iter().find(|one| one.as_str() == name) {
             return Ok(found);
@@ -67,11 +67,11 @@ impl FromStr for AbiVersion {
             }
         }
         let known: Vec<&str> = Self::ALL.into_iter().map(Self::as_str).collect();
-        Err(Error::InvalidArgument {
-            name: "abi".to_owned(),
-            reason: format!("{text:?} is no known layout"),
-            hint: Some(format!("Known layouts: {}.", known.join(", "))),
-        })
+        Err(Failure::invalid_with_hint(
+            "abi",
+            format!("{text:?} is no known layout"),
+            format!("Known layouts: {}.", known.join(", ")),
+        ))
     }
 }
 
@@ -230,7 +230,8 @@ mod tests {
             let error = text.parse::<AbiVersion>().unwrap_err();
             assert!(
                 error
-                    .hint()
+                    .hint
+                    .as_deref()
                     .unwrap()
                     .contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0, v1_3_1"),
                 "{error}"

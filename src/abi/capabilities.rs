@@ -3,7 +3,7 @@
 use std::fmt;
 
 use super::{AbiVersion, Exports, Identity, NEWEST, Version};
-use crate::error::Error;
+use crate::protocol::error::Failure;
 
 /// A feature, the release that brings it and the functions it needs.
 struct Row {
@@ -131,16 +131,18 @@ impl Capabilities {
     ///
     /// # Errors
     ///
-    /// [`Error::UnsupportedFeature`] naming the release that can, or the function that lacks;
-    /// [`Error::InvalidArgument`] for a name that is no feature.
-    pub fn require(&self, feature: &str) -> Result<(), Error> {
+    /// `ErrorKind::UnsupportedFeature` naming the release that can, or the function that lacks;
+    /// `ErrorKind::InvalidArgument` for a name that is no feature.
+    pub fn require(&self, feature: &str) -> Result<(), Failure> {
         if self.has(feature) {
             return Ok(());
         }
         let row = FEATURES
             .iter()
             .find(|row| row.name == feature)
-            .ok_or_else(|| Error::invalid("feature", format!("{feature:?} is no known feature")))?;
+            .ok_or_else(|| {
+                Failure::invalid("feature", format!("{feature:?} is no known feature"))
+            })?;
         let release = self.version.as_deref().and_then(Version::parse);
         let needs = match row.since {
             "cpu" => "the CPU runtime (backend=\"cpu\")".to_owned(),
@@ -152,12 +154,35 @@ impl Capabilities {
             }
             since => format!("RKLLM {since} or later"),
         };
-        Err(Error::lacks(
-            row.name,
-            needs,
-            self.abi,
-            self.version.as_deref(),
-        ))
+        Err(self.lacks(row.name, &needs))
+    }
+}
+
+/// What differs between releases and is no feature to be asked for.
+impl Capabilities {
+    /// Whether the library puts chat templates around text, its own or one that it is given.
+    pub(crate) fn has_templates(&self) -> bool {
+        self.abi > AbiVersion::V1_1_0
+    }
+
+    /// Whether the library survives logits of tokens after a run whose history is kept (hazard G5).
+    pub(crate) fn has_logits_after_history(&self) -> bool {
+        self.abi >= AbiVersion::V1_3_0
+    }
+
+    /// Whether the markers around images are given when a model is opened.
+    pub(crate) fn has_markers_at_init(&self) -> bool {
+        self.abi < AbiVersion::V1_3_0
+    }
+
+    /// The error of a call that needs what the loaded library lacks.
+    #[must_use]
+    pub fn lacks(&self, feature: &str, needs: &str) -> Failure {
+        let have = match &self.version {
+            Some(version) => format!("RKLLM {version} ({})", self.abi),
+            None => format!("of layout {}", self.abi),
+        };
+        Failure::lacks(feature, needs, &have)
     }
 }
 
@@ -208,6 +233,7 @@ mod tests {
     use super::super::Release;
     use super::super::symbols::tests::official;
     use super::*;
+    use crate::protocol::error::ErrorKind;
 
     fn capabilities(
         abi: AbiVersion,
@@ -240,7 +266,7 @@ mod tests {
             assert_eq!(all.names().last(), Some(&last), "{abi}");
             assert!(!all.has(first_absent), "{abi}");
             let error = all.require(first_absent).unwrap_err();
-            assert!(matches!(error, Error::UnsupportedFeature { .. }));
+            assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
         }
     }
 
@@ -275,7 +301,7 @@ mod tests {
         sized.sort_unstable();
         assert_eq!(lost, sized);
         let error = newer.require("batch").unwrap_err();
-        assert!(matches!(error, Error::UnsupportedFeature { .. }));
+        assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
         assert!(error.to_string().contains("up to RKLLM 1.3.1"), "{error}");
     }
 
@@ -287,7 +313,7 @@ mod tests {
             error.to_string(),
             "function_tools needs RKLLM 1.2.1 or later; the loaded library is RKLLM 1.1.4 (v1_1_0)"
         );
-        assert!(error.hint().is_some());
+        assert!(error.hint.is_some());
     }
 
     #[test]
@@ -310,7 +336,10 @@ mod tests {
         );
         assert!(matches!(
             all.require("flying"),
-            Err(Error::InvalidArgument { .. })
+            Err(Failure {
+                kind: ErrorKind::InvalidArgument,
+                ..
+            })
         ));
     }
 }

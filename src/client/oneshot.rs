@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::error::Error;
 use crate::host::fork;
 use crate::host::wake::{Side, WakePair};
+use crate::protocol::error::Failure;
 
 struct State<T> {
-    value: Option<Result<T, Error>>,
+    value: Option<Result<T, Failure>>,
     given: bool,
     wake: Option<WakePair>,
 }
@@ -20,11 +20,11 @@ struct Shared<T> {
     arrived: Condvar,
 }
 
-/// Gives the answer, once; dropping it unused answers that the model is closed.
-pub(crate) struct Giver<T>(Option<Arc<Shared<T>>>);
+/// Sends the answer, once; dropping it unused answers that the model is closed.
+pub(crate) struct Sender<T>(Option<Arc<Shared<T>>>);
 
 /// Waits for the answer.
-pub(crate) struct Answer<T> {
+pub(crate) struct Receiver<T> {
     shared: Arc<Shared<T>>,
     wake: Mutex<Option<WakePair>>,
     /// In a forked child nobody is left who could answer.
@@ -32,7 +32,7 @@ pub(crate) struct Answer<T> {
 }
 
 /// Both ends.
-pub(crate) fn answer<T>() -> (Giver<T>, Answer<T>) {
+pub(crate) fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
     let shared = Arc::new(Shared {
         state: Mutex::new(State {
             value: None,
@@ -41,21 +41,21 @@ pub(crate) fn answer<T>() -> (Giver<T>, Answer<T>) {
         }),
         arrived: Condvar::new(),
     });
-    let answer = Answer {
+    let receiver = Receiver {
         shared: Arc::clone(&shared),
         wake: Mutex::new(None),
         forks: fork::depth(),
     };
-    (Giver(Some(shared)), answer)
+    (Sender(Some(shared)), receiver)
 }
 
-impl<T> Giver<T> {
-    /// Gives the answer; returns whether somebody is still there to take it.
-    pub(crate) fn give(mut self, value: Result<T, Error>, side: Side) -> bool {
+impl<T> Sender<T> {
+    /// Sends the answer; returns whether somebody is still there to take it.
+    pub(crate) fn send(mut self, value: Result<T, Failure>, side: Side) -> bool {
         self.put(value, side)
     }
 
-    fn put(&mut self, value: Result<T, Error>, side: Side) -> bool {
+    fn put(&mut self, value: Result<T, Failure>, side: Side) -> bool {
         let Some(shared) = self.0.take() else {
             return false;
         };
@@ -72,18 +72,18 @@ impl<T> Giver<T> {
     }
 }
 
-impl<T> Drop for Giver<T> {
+impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // Only the actor's thread, which is the vendor's side, drops requests unanswered.
-        self.put(Err(Error::Closed), Side::Vendor);
+        // Only the engine's thread, which is the vendor's side, drops requests unanswered.
+        self.put(Err(Failure::closed()), Side::Vendor);
     }
 }
 
-impl<T> Answer<T> {
+impl<T> Receiver<T> {
     /// Waits, `limit` at most; the answer is taken away.
-    pub(crate) fn wait(&self, limit: Duration) -> Option<Result<T, Error>> {
+    pub(crate) fn wait(&self, limit: Duration) -> Option<Result<T, Failure>> {
         if self.forks != fork::depth() {
-            return Some(Err(Error::Forked));
+            return Some(Err(Failure::forked()));
         }
         let until = Instant::now() + limit;
         let mut state = self.shared.state.lock();
@@ -98,7 +98,7 @@ impl<T> Answer<T> {
                 return None;
             }
         }
-        state.value.take().or(Some(Err(Error::Closed)))
+        state.value.take().or(Some(Err(Failure::closed())))
     }
 
     /// A descriptor that becomes readable with the answer; `None` when it is there.
@@ -118,7 +118,7 @@ impl<T> Answer<T> {
     }
 }
 
-impl<T> Drop for Answer<T> {
+impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
         if self.forks != fork::depth() {
             return;
@@ -137,20 +137,17 @@ mod tests {
 
     #[test]
     fn an_answer_comes_once_and_a_lost_one_is_told() {
-        let (giver, answer) = answer::<i32>();
+        let (sender, answer) = oneshot::<i32>();
         assert!(answer.wait(Duration::ZERO).is_none());
-        assert!(giver.give(Ok(3), Side::Host));
+        assert!(sender.send(Ok(3), Side::Host));
         assert_eq!(answer.wait(Duration::ZERO).unwrap().unwrap(), 3);
 
-        let (giver, answer) = super::answer::<i32>();
-        drop(giver);
-        assert!(matches!(
-            answer.wait(Duration::ZERO),
-            Some(Err(Error::Closed))
-        ));
+        let (sender, answer) = oneshot::<i32>();
+        drop(sender);
+        assert_eq!(answer.wait(Duration::ZERO), Some(Err(Failure::closed())));
 
-        let (giver, answer) = super::answer::<i32>();
+        let (sender, answer) = oneshot::<i32>();
         drop(answer);
-        assert!(!giver.give(Ok(1), Side::Host));
+        assert!(!sender.send(Ok(1), Side::Host));
     }
 }

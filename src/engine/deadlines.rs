@@ -3,21 +3,24 @@
 //! It never calls a library, so that no library can make it late.
 
 use std::sync::{Arc, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::client::Delivery;
-use crate::error::Error;
 use crate::host;
+use crate::protocol::error::Failure;
 
-/// How long a run goes on whose reader was cancelled while it waited. A reader that comes back within
-/// this time loses nothing.
-const GRACE: Duration = Duration::from_millis(100);
+/// What waits for its time.
+pub(crate) trait Due: Send + Sync {
+    /// Whether its time no longer matters.
+    fn is_over(&self) -> bool;
+    /// The time has come, for what was given to [`mind`].
+    fn due(&self, why: Why);
+}
 
 /// Why a run ends.
-#[derive(Clone, Copy)]
-enum Why {
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) enum Why {
     /// Its deadline of so many seconds has passed.
     Deadline(f64),
     /// Its reader left, for this time, and has not come back.
@@ -27,7 +30,7 @@ enum Why {
 struct Entry {
     at: Instant,
     why: Why,
-    delivery: Weak<Delivery>,
+    what: Weak<dyn Due>,
 }
 
 static ENTRIES: Mutex<Vec<Entry>> = Mutex::new(Vec::new());
@@ -36,34 +39,19 @@ static CHANGED: Condvar = Condvar::new();
 /// Starts the thread, once.
 ///
 /// # Errors
-/// [`Error::System`] where the system has no thread to give.
-pub(super) fn start() -> Result<(), Error> {
+/// `ErrorKind::Model` where the system has no thread to give.
+pub(super) fn start() -> Result<(), Failure> {
     static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
     let started = STARTED
         .get_or_init(|| host::spawn("rkllm-deadline", serve).map_err(|error| error.to_string()));
-    started.clone().map_err(|reason| Error::System {
-        what: "a thread for deadlines could not be started",
-        reason,
-    })
+    started
+        .clone()
+        .map_err(|reason| Failure::system("a thread for deadlines could not be started", reason))
 }
 
-/// Ends `delivery` when its deadline has passed, from now on, queued or running.
-pub(super) fn mind(delivery: &Arc<Delivery>) {
-    if let Some((at, seconds)) = delivery.deadline {
-        add(at, Why::Deadline(seconds), delivery);
-    }
-}
-
-/// Ends `delivery` unless its reader, who was cancelled while it waited, comes back soon.
-pub(crate) fn left(delivery: &Arc<Delivery>) {
-    if let Some(time) = delivery.leave() {
-        add(Instant::now() + GRACE, Why::Left(time), delivery);
-    }
-}
-
-fn add(at: Instant, why: Why, delivery: &Arc<Delivery>) {
-    let delivery = Arc::downgrade(delivery);
-    ENTRIES.lock().push(Entry { at, why, delivery });
+/// Tells `what` at that time, unless it is over by then.
+pub(crate) fn mind(what: Weak<dyn Due>, at: Instant, why: Why) {
+    ENTRIES.lock().push(Entry { at, why, what });
     CHANGED.notify_one();
 }
 
@@ -71,25 +59,30 @@ fn serve() {
     let mut entries = ENTRIES.lock();
     loop {
         let now = Instant::now();
-        let mut due = Vec::new();
-        entries.retain(|entry| match entry.delivery.upgrade() {
-            Some(delivery) if entry.at <= now => {
-                due.push((delivery, entry.why));
+        let mut due: Vec<(Arc<dyn Due>, Why)> = Vec::new();
+        // What is let go of here may be the last that refers to it: not under the lock.
+        let mut over: Vec<Arc<dyn Due>> = Vec::new();
+        entries.retain(|entry| match entry.what.upgrade() {
+            Some(what) if entry.at <= now => {
+                due.push((what, entry.why));
                 false
             }
-            Some(delivery) => !delivery.has_ended(),
+            Some(what) => {
+                let goes_on = !what.is_over();
+                over.push(what);
+                goes_on
+            }
             None => false,
         });
-        if !due.is_empty() {
-            // Not under the lock, which whoever begins a run takes.
-            parking_lot::MutexGuard::unlocked(&mut entries, || {
-                for (delivery, why) in due {
-                    match why {
-                        Why::Deadline(seconds) => delivery.expire(seconds),
-                        Why::Left(time) => delivery.end_if_left(time),
-                    }
-                }
-            });
+        // Not under the lock, which whoever begins a run takes.
+        let told = !due.is_empty();
+        parking_lot::MutexGuard::unlocked(&mut entries, || {
+            drop(over);
+            for (what, why) in due {
+                what.due(why);
+            }
+        });
+        if told {
             continue;
         }
         match entries.iter().map(|entry| entry.at).min() {

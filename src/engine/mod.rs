@@ -1,82 +1,60 @@
 //! One thread for each model: it owns the handle and makes every call on it but `rkllm_abort`.
 //!
-//! Requests are plain owned data. What a run brings goes through the buffers of its
-//! [`Delivery`], which its reader shares.
+//! Commands come in, events go out, and both are plain data of [`crate::protocol`]. What must be decided
+//! before the library's callback returns is decided here, beside the library ([`run`]).
 
 pub(crate) mod deadlines;
-pub(crate) mod desk;
+mod desk;
+mod outbox;
 pub(crate) mod registry;
+mod run;
 mod serve;
-mod state;
-pub(crate) mod watch;
+mod watch;
 
-use std::ffi::CString;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
-use std::time::Duration;
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
+use rkllm_text::stop::StopStrings;
 
+use self::desk::Desk;
+pub(crate) use self::outbox::Outbox;
+use self::run::{Plan, RunLane};
 use self::watch::Watch;
-use crate::client::oneshot::{Answer, Giver, answer};
-use crate::client::{Delivery, Rows};
-use crate::engine::desk::Desk;
-use crate::error::Error;
 use crate::host;
-use crate::native::{Aborter, RunSpec};
-use crate::protocol::config::{Effective, ModelConfig};
-use crate::protocol::info::ModelInfo;
-use crate::protocol::input::CrossAttention;
+use crate::host::wake::Side;
+use crate::native::{Aborter, Lane};
+use crate::protocol::config::ModelConfig;
+use crate::protocol::error::Failure;
+use crate::protocol::input::Input;
+use crate::protocol::message::{Command, Request, RunSpec};
 use crate::runtime::Runtime;
 
-pub use self::state::{Caller, LoraAdapter};
-pub(crate) use self::state::{State, Template};
+/// The lanes of one run.
+type RunLanes = Arc<[Arc<RunLane>]>;
 
-/// What a model can be asked to do besides runs.
-#[derive(Debug, Clone)]
-pub(crate) enum Request {
-    ClearKvCache { keep_system_prompt: bool },
-    ClearKvRanges(Vec<(i32, i32)>),
-    KvCacheSize,
-    LoadLora(LoraAdapter),
-    LoadPromptCache { path: PathBuf, verify: bool },
-    ReleasePromptCache,
-    SetChatTemplate([CString; 3]),
-    SetFunctionTools([CString; 3]),
-    SetCrossAttention(CrossAttention),
-    Tokenize { text: CString, leading: bool },
-}
-
-impl Request {
-    /// Whether the library may be asked this while a run is paused; what may not waits for the end of
-    /// the steps, as runs do.
-    pub(crate) fn fits_a_pause(&self) -> bool {
-        matches!(
-            self,
-            Self::ClearKvCache { .. }
-                | Self::ClearKvRanges(_)
-                | Self::KvCacheSize
-                | Self::Tokenize { .. }
-        )
-    }
-}
-
-/// What it answers: numbers where there are any.
-pub(crate) type Reply = Vec<i32>;
-
+/// What waits for the model's thread.
 enum Message {
-    Run(Box<RunSpec>, Rows),
-    Ask(Request, Giver<Reply>),
-    /// Steps have ended: see to it now.
+    Run(Box<RunSpec>, RunLanes),
+    Resume {
+        run: u64,
+        input: Input,
+        max_new_tokens: i32,
+    },
+    Ask {
+        number: u64,
+        request: Request,
+    },
     Look,
     Close,
 }
 
 /// The end of a model's life, for those who wait for it.
 #[derive(Default)]
-pub(crate) struct Gone {
+struct Gone {
     done: Mutex<bool>,
     changed: Condvar,
 }
@@ -88,7 +66,7 @@ impl Gone {
     }
 
     /// Waits until the library has let go of the model; false when `limit` has passed first.
-    pub(crate) fn wait(&self, limit: Duration) -> bool {
+    fn wait(&self, limit: Duration) -> bool {
         let mut done = self.done.lock();
         if !*done {
             self.changed.wait_while_for(&mut done, |done| !*done, limit);
@@ -97,134 +75,162 @@ impl Gone {
     }
 }
 
-/// What the actor and the model's owners share.
-pub(crate) struct Shared {
+/// The engine of one model, as seen from outside its thread.
+pub(crate) struct Engine {
     /// The library, if it gives right results for one model in a process only (hazard M6).
     only_one: Option<Arc<Runtime>>,
-    inbox: Mutex<Sender<Message>>,
-    pub(crate) watch: Arc<Watch>,
+    messages: Mutex<Sender<Message>>,
+    watch: Arc<Watch>,
     aborter: Arc<Aborter>,
-    /// Where the library's questions are answered. Leaked: the library may ask late.
-    pub(crate) desk: &'static Desk,
-    pub(crate) state: State,
+    desk: Arc<Desk>,
     closed: AtomicBool,
-    pub(crate) gone: Gone,
-    /// Runs that wait or go on, so that closing can end them for their readers.
-    runs: Mutex<Vec<std::sync::Weak<Delivery>>>,
+    gone: Gone,
+    /// Lanes that wait or go on, so that they can be ended for their readers at any time.
+    lanes: Mutex<Vec<Weak<RunLane>>>,
 }
 
-impl Shared {
+impl Engine {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
     }
 
+    /// Waits until the library has let go of the model; false when `limit` has passed first.
+    pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
+        self.gone.wait(limit)
+    }
+
+    /// Takes a command. What ends or answers something takes effect at once; the rest waits in line.
+    /// `lanes` has where the events of each lane go, for [`Command::Run`].
+    ///
+    /// # Errors
+    /// `ErrorKind::Closed`; `ErrorKind::InvalidArgument` for stop strings that cannot be meant.
+    pub(crate) fn take(
+        &self,
+        command: Command,
+        lanes: Vec<Arc<dyn Outbox>>,
+        side: Side,
+    ) -> Result<(), Failure> {
+        match command {
+            Command::Run { run, spec, terms } => {
+                let plan = Arc::new(Plan {
+                    run,
+                    limit: terms.limit,
+                    stop: StopStrings::new(&terms.stop)?,
+                    wants: spec.wants,
+                    stepping: terms.stepping,
+                    batch: spec.lanes.len() > 1,
+                    submitted: Instant::now(),
+                    watch: Arc::clone(&self.watch),
+                });
+                let lane = |(number, out)| Arc::new(RunLane::new(Arc::clone(&plan), number, out));
+                self.submit(spec, lanes.into_iter().enumerate().map(lane).collect())
+            }
+            Command::Resume {
+                run,
+                input,
+                max_new_tokens,
+            } => self.send(Message::Resume {
+                run,
+                input,
+                max_new_tokens,
+            }),
+            Command::Stop { run, lane, reason } => {
+                if let Some(lane) = self.lane(run, lane) {
+                    lane.stop(reason, side);
+                }
+                Ok(())
+            }
+            Command::Ask { number, request } => self.send(Message::Ask { number, request }),
+            Command::Answer { number, response } => {
+                self.desk.answer(number, response);
+                Ok(())
+            }
+            Command::Look => self.send(Message::Look),
+            Command::Close => {
+                self.close(side);
+                Ok(())
+            }
+        }
+    }
+
     /// Queues a run; runs are served in the order of these calls.
-    pub(crate) fn submit(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
-        let mut runs = self.runs.lock();
+    fn submit(&self, spec: Box<RunSpec>, run: RunLanes) -> Result<(), Failure> {
+        let mut lanes = self.lanes.lock();
         // Checked under the lock that closing takes, so that no run slips in behind it.
         if self.is_closed() {
-            return Err(Error::Closed);
+            return Err(Failure::closed());
         }
-        runs.retain(|run| run.upgrade().is_some_and(|run| !run.has_ended()));
-        for row in rows.iter() {
-            runs.push(Arc::downgrade(row));
-            deadlines::mind(row);
-        }
-        self.send_run(spec, rows)
+        lanes.retain(|lane| lane.upgrade().is_some_and(|lane| !lane.has_ended()));
+        lanes.extend(run.iter().map(Arc::downgrade));
+        self.send(Message::Run(spec, run))
     }
 
-    /// Goes on with a run that is paused.
-    pub(crate) fn resume(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
+    fn send(&self, message: Message) -> Result<(), Failure> {
         if self.is_closed() {
-            return Err(Error::Closed);
+            return Err(Failure::closed());
         }
-        self.send_run(spec, rows)
+        let sent = self.messages.lock().send(message);
+        sent.map_err(|_| Failure::closed())
     }
 
-    fn send_run(&self, spec: RunSpec, rows: &Rows) -> Result<(), Error> {
-        let message = Message::Run(Box::new(spec), Arc::clone(rows));
-        self.inbox.lock().send(message).map_err(|_| Error::Closed)
+    /// A lane that waits or goes on.
+    fn lane(&self, run: u64, lane: usize) -> Option<Arc<RunLane>> {
+        let lanes = self.lanes.lock();
+        let mut all = lanes.iter().filter_map(Weak::upgrade);
+        all.find(|one| one.run() == run && one.number() == lane)
     }
 
-    /// Queues a request and returns where its answer will come.
-    pub(crate) fn ask(&self, request: Request) -> Result<Answer<Reply>, Error> {
-        if self.is_closed() {
-            return Err(Error::Closed);
-        }
-        let (giver, answer) = answer();
-        self.inbox
-            .lock()
-            .send(Message::Ask(request, giver))
-            .map_err(|_| Error::Closed)?;
-        Ok(answer)
-    }
-
-    /// Makes the actor see that steps have ended.
-    pub(crate) fn look(&self) {
-        drop(self.inbox.lock().send(Message::Look));
-    }
-
-    /// Ends all runs for their readers, asks the library to abort, and lets the actor destroy the
-    /// model when the library has come back. Returns at once.
-    pub(crate) fn close(&self) {
-        let runs = {
-            let mut runs = self.runs.lock();
+    /// Ends all runs for their readers, asks the library to abort, and lets the thread destroy the model
+    /// when the library has come back. Returns at once.
+    pub(crate) fn close(&self, side: Side) {
+        let lanes = {
+            let mut lanes = self.lanes.lock();
             if self.closed.swap(true, Ordering::AcqRel) {
                 return;
             }
-            std::mem::take(&mut *runs)
+            std::mem::take(&mut *lanes)
         };
-        for run in runs.iter().filter_map(std::sync::Weak::upgrade) {
-            run.close();
+        for lane in lanes.iter().filter_map(Weak::upgrade) {
+            lane.close(side);
         }
         self.desk.close();
-        // An actor that is gone already has nothing left to close.
-        drop(self.inbox.lock().send(Message::Close));
+        // A thread that is gone already has nothing left to close.
+        drop(self.messages.lock().send(Message::Close));
     }
 }
 
-/// What an actor says when the library has opened the model.
-#[derive(Debug, Clone)]
-pub(crate) struct Opened {
-    pub(crate) effective: Effective,
-    pub(crate) info: ModelInfo,
-}
-
-/// Starts the actor; what `rkllm_init` says comes through the answer.
+/// Starts the engine of one model; what `rkllm_init` says comes to `out`, as all events that belong to no
+/// run do.
+///
+/// # Errors
+/// `ErrorKind::Busy` where the library is good for one model and one is open; `ErrorKind::Model` where the
+/// system has no thread to give.
 pub(crate) fn start(
     runtime: Arc<Runtime>,
     path: PathBuf,
     config: ModelConfig,
-) -> Result<(Arc<Shared>, Answer<Opened>), Error> {
+    out: Arc<dyn Outbox>,
+) -> Result<Arc<Engine>, Failure> {
     deadlines::start()?;
-    let (inbox, messages) = channel();
-    let shared = Arc::new(Shared {
+    let (sender, messages) = channel();
+    let engine = Arc::new(Engine {
         only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),
-        inbox: Mutex::new(inbox),
+        messages: Mutex::new(sender),
         watch: Arc::new(Watch::default()),
         aborter: Arc::new(Aborter::new()),
-        desk: Box::leak(Box::default()),
-        state: State::new(Template::of(
-            config.template.as_ref(),
-            runtime.identity().abi,
-        )),
+        desk: Arc::new(Desk::new(Arc::clone(&out))),
         closed: AtomicBool::new(false),
         gone: Gone::default(),
-        runs: Mutex::default(),
+        lanes: Mutex::default(),
     });
-    let (report, opened) = answer();
-    registry::add(&shared)?;
-    let actor = Arc::clone(&shared);
-    let thread = "a thread for the model could not be started";
+    registry::add(&engine)?;
+    let shared = Arc::clone(&engine);
     host::spawn("rkllm-model", move || {
-        serve::live(&actor, &runtime, &path, &config, &messages, report);
+        serve::live(&shared, &runtime, &path, &config, &messages, out.as_ref());
     })
     .map_err(|error| {
-        shared.gone.set();
-        Error::System {
-            what: thread,
-            reason: error.to_string(),
-        }
+        engine.gone.set();
+        Failure::system("a thread for the model could not be started", error)
     })?;
-    Ok((shared, opened))
+    Ok(engine)
 }

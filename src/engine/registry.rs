@@ -5,26 +5,27 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Shared;
-use crate::error::{BusyWith, Error};
+use super::Engine;
 use crate::host;
+use crate::host::wake::Side;
+use crate::protocol::error::{BusyWith, ErrorKind, Failure};
 
 /// How often one that waits for another model looks whether it is still wanted itself.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for runs to obey their abort.
 const EXIT: Duration = Duration::from_secs(2);
 
-static MODELS: Mutex<Vec<Weak<Shared>>> = Mutex::new(Vec::new());
+static MODELS: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
 
-/// A new model's shared part; forgotten by itself when the model is gone.
+/// Notes a new model; forgotten by itself when the model is gone.
 ///
 /// # Errors
-/// [`Error::OneModelOnly`] where the library is good for one model, and one is open.
-pub(super) fn add(shared: &Arc<Shared>) -> Result<(), Error> {
+/// `ErrorKind::Busy` where the library is good for one model, and one is open.
+pub(super) fn add(engine: &Arc<Engine>) -> Result<(), Failure> {
     let mut models = MODELS.lock();
     models.retain(|model| model.strong_count() > 0);
-    if let Some(runtime) = &shared.only_one {
-        let same = |other: &Arc<Shared>| {
+    if let Some(runtime) = &engine.only_one {
+        let same = |other: &Arc<Engine>| {
             let library = other.only_one.as_ref();
             library.is_some_and(|library| Arc::ptr_eq(library, runtime)) && !other.is_closed()
         };
@@ -38,14 +39,19 @@ pub(super) fn add(shared: &Arc<Shared>) -> Result<(), Error> {
                 || format!("a library of layout {}", identity.abi),
                 |version| format!("RKLLM {version}"),
             );
-            return Err(Error::OneModelOnly { have });
+            let text = format!(
+                "this process has a model open, and {have} runs one only (a second gives wrong text)"
+            );
+            let hint = "Close that model first, load RKLLM 1.2.2 or later, or give each model a process \
+                        of its own.";
+            return Err(Failure::new(ErrorKind::Busy, text).with_hint(hint));
         }
     }
-    models.push(Arc::downgrade(shared));
+    models.push(Arc::downgrade(engine));
     Ok(())
 }
 
-fn live() -> Vec<Arc<Shared>> {
+fn live() -> Vec<Arc<Engine>> {
     let models = MODELS.lock();
     let all = models.iter().filter_map(Weak::upgrade);
     all.filter(|model| !model.gone.wait(Duration::ZERO))
@@ -55,9 +61,9 @@ fn live() -> Vec<Arc<Shared>> {
 /// Waits until the models that are being closed are gone, or `new` is closed itself.
 ///
 /// # Errors
-/// [`Error::Busy`] when `limit` has passed first: the library is not asked to open a model beside a run
+/// `ErrorKind::Busy` when `limit` has passed first: the library is not asked to open a model beside a run
 /// of one that was closed (hazards M6 and N4).
-pub(super) fn wait_for_closing(new: &Arc<Shared>, limit: Duration) -> Result<(), Error> {
+pub(super) fn wait_for_closing(new: &Arc<Engine>, limit: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     for model in live() {
         if Arc::ptr_eq(&model, new) || !model.is_closed() {
@@ -70,7 +76,7 @@ pub(super) fn wait_for_closing(new: &Arc<Shared>, limit: Duration) -> Result<(),
             }
             if left.is_zero() {
                 let seconds = limit.as_secs_f64();
-                return Err(Error::Busy(BusyWith::Closing { seconds }));
+                return Err(Failure::busy(BusyWith::Closing { seconds }));
             }
         }
     }
@@ -93,7 +99,7 @@ pub fn shut_down() -> bool {
     }
     let models = live();
     for model in &models {
-        model.close();
+        model.close(Side::Host);
     }
     let start = GAVE_UP.lock().unwrap_or_else(Instant::now);
     let until = start + EXIT;

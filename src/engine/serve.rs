@@ -1,115 +1,114 @@
-//! The actor's life: opens, serves in turn, lets go.
+//! The life of a model's thread: opens, serves in turn, lets go.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
-use super::{Message, Opened, Reply, Request, Shared, registry};
-use crate::client::oneshot::Giver;
-use crate::client::{Delivery, Rows};
-use crate::error::Error;
+use super::outbox::Outbox;
+use super::{Engine, Message, RunLanes, registry};
 use crate::files::prompt_cache::{self, Saving};
 use crate::host;
 use crate::host::wake::Side;
-use crate::native::{NativeModel, RunEnd, RunSpec};
+use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
+use crate::protocol::error::Failure;
+use crate::protocol::input::c_text;
+use crate::protocol::message::{Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason};
 use crate::runtime::Runtime;
 
 /// How often a model in the middle of steps looks whether they were given up.
 const STEPS_LOOK: Duration = Duration::from_millis(20);
 
 pub(super) fn live(
-    shared: &Arc<Shared>,
+    engine: &Arc<Engine>,
     runtime: &Arc<Runtime>,
     path: &Path,
     config: &ModelConfig,
     messages: &Receiver<Message>,
-    report: Giver<Opened>,
+    out: &dyn Outbox,
 ) {
-    // Models that were closed before are let go of first: there may be memory for one only.
-    let waited = registry::wait_for_closing(shared, config.open_timeout());
-    if shared.is_closed() {
-        return shared.gone.set();
-    }
-    if let Err(error) = waited {
-        shared.closed.store(true, Ordering::Release);
-        shared.gone.set();
-        report.give(Err(error), Side::Vendor);
-        return;
-    }
-    match NativeModel::open(
-        runtime,
-        path,
-        config,
-        Arc::clone(&shared.aborter),
-        shared.desk,
-    ) {
-        Err(error) => {
-            // Before the caller knows: it may open another one at once.
-            shared.closed.store(true, Ordering::Release);
-            report.give(Err(error), Side::Vendor);
-        }
-        Ok(model) => {
-            registry::guard_exit();
-            let watch = Arc::clone(&shared.watch);
-            let aborter = Arc::clone(&shared.aborter);
-            let watching = host::spawn("rkllm-watch", move || watch.watch(&aborter));
-            let opened = Opened {
-                effective: model.effective(),
-                info: model.info(),
-            };
-            *shared.state.info.lock() = opened.info.clone();
-            let ready = watching.map(|()| opened).map_err(|error| Error::System {
-                what: "a thread for the model could not be started",
-                reason: error.to_string(),
-            });
-            let usable = ready.is_ok();
-            let mut actor = Actor {
-                model,
-                shared,
-                runtime,
-                path,
-                steps: None,
-                waiting: VecDeque::new(),
-            };
-            // Nobody may be waiting any more: then the model is destroyed right away.
-            if report.give(ready, Side::Vendor) && usable {
-                actor.serve(messages);
-            }
-            shared.closed.store(true, Ordering::Release);
-            let waiting = std::mem::take(&mut actor.waiting);
-            // rkllm_destroy
-            drop(actor);
-            waiting.into_iter().for_each(refuse);
-        }
-    }
-    shared.desk.close();
-    shared.watch.quit();
+    let ended = open_and_serve(engine, runtime, path, config, messages, out);
+    // Before the caller knows: it may open another one at once.
+    engine.closed.store(true, Ordering::Release);
+    engine.desk.close();
+    engine.watch.quit();
     // Whoever still waits in line is told.
     while let Ok(message) = messages.try_recv() {
-        refuse(message);
+        refuse(message, out);
     }
-    shared.gone.set();
+    engine.gone.set();
+    if let Err(failure) = ended {
+        out.put(Event::OpenFailed(Box::new(failure)), Side::Vendor);
+    }
+    out.put(Event::Gone, Side::Vendor);
 }
 
-struct Actor<'a> {
+fn open_and_serve(
+    engine: &Arc<Engine>,
+    runtime: &Arc<Runtime>,
+    path: &Path,
+    config: &ModelConfig,
+    messages: &Receiver<Message>,
+    out: &dyn Outbox,
+) -> Result<(), Failure> {
+    // Models that were closed before are let go of first: there may be memory for one only.
+    let waited = registry::wait_for_closing(engine, config.open_timeout());
+    if engine.is_closed() {
+        return Ok(());
+    }
+    waited?;
+    // Leaked: the library may ask late.
+    let asker: &'static Asker = Box::leak(Box::new(Asker(Box::new(Arc::clone(&engine.desk)))));
+    let aborter = Arc::clone(&engine.aborter);
+    let model = NativeModel::open(runtime, path, config, aborter, asker)?;
+    registry::guard_exit();
+    let watch = Arc::clone(&engine.watch);
+    let aborter = Arc::clone(&engine.aborter);
+    host::spawn("rkllm-watch", move || watch.watch(&aborter))
+        .map_err(|error| Failure::system("a thread for the model could not be started", error))?;
+    let opened = Opened {
+        effective: model.effective(),
+        info: model.info(),
+    };
+    out.put(Event::Opened(Box::new(opened)), Side::Vendor);
+    let mut server = Server {
+        model,
+        engine,
+        runtime,
+        path,
+        out,
+        steps: None,
+        waiting: VecDeque::new(),
+    };
+    server.serve(messages);
+    engine.closed.store(true, Ordering::Release);
+    let waiting = std::mem::take(&mut server.waiting);
+    // rkllm_destroy
+    drop(server);
+    waiting.into_iter().for_each(|message| refuse(message, out));
+    Ok(())
+}
+
+struct Server<'a> {
     model: NativeModel,
-    shared: &'a Shared,
+    engine: &'a Engine,
     runtime: &'a Runtime,
     path: &'a Path,
-    /// The run that is paused between two steps.
-    steps: Option<Arc<Delivery>>,
+    out: &'a dyn Outbox,
+    /// The run that is paused between two steps, and what the library was given for it.
+    steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
     waiting: VecDeque<Message>,
 }
 
-impl Actor<'_> {
+impl Server<'_> {
     fn serve(&mut self, messages: &Receiver<Message>) {
-        while !self.shared.is_closed() {
+        while !self.engine.is_closed() {
             self.end_steps();
             let message = if self.steps.is_some() {
                 match messages.recv_timeout(STEPS_LOOK) {
@@ -128,17 +127,32 @@ impl Actor<'_> {
             // They may have ended while the message was waited for.
             self.end_steps();
             match message {
-                Message::Run(spec, rows) => match &self.steps {
-                    Some(steps) if !Arc::ptr_eq(steps, &rows[0]) => {
-                        self.waiting.push_back(Message::Run(spec, rows));
+                Message::Resume {
+                    run,
+                    input,
+                    max_new_tokens,
+                } => {
+                    if let Some((mut spec, lanes)) =
+                        self.steps.take_if(|(_, lanes)| lanes[0].run() == run)
+                    {
+                        spec.lanes[0].input = input;
+                        spec.max_new_tokens = max_new_tokens;
+                        // The prompt's cache was saved in the first run.
+                        spec.save_prompt_cache = None;
+                        self.run(spec, lanes);
                     }
-                    _ => self.run(*spec, &rows),
-                },
-                Message::Ask(request, giver) if self.steps.is_some() && !request.fits_a_pause() => {
-                    self.waiting.push_back(Message::Ask(request, giver));
                 }
-                Message::Ask(request, giver) => {
-                    giver.give(self.answer(request), Side::Vendor);
+                Message::Run(..) if self.steps.is_some() => self.waiting.push_back(message),
+                Message::Run(spec, lanes) => self.run(spec, lanes),
+                Message::Ask { ref request, .. }
+                    if self.steps.is_some() && !request.fits_a_pause() =>
+                {
+                    self.waiting.push_back(message);
+                }
+                Message::Ask { number, request } => {
+                    let outcome = self.answer(request);
+                    self.out
+                        .put(Event::Replied { number, outcome }, Side::Vendor);
                 }
                 Message::Look => {}
                 Message::Close => return,
@@ -148,37 +162,43 @@ impl Actor<'_> {
 
     /// Lets go of steps that have ended.
     fn end_steps(&mut self) {
-        if self.steps.as_ref().is_some_and(|steps| steps.has_ended()) {
-            self.steps = None;
+        let ended = self
+            .steps
+            .take_if(|(_, lanes)| lanes.iter().all(|lane| lane.has_ended()));
+        if ended.is_some() {
             self.model.end_pause();
         }
     }
 
-    fn run(&mut self, mut spec: RunSpec, rows: &Rows) {
-        if rows.iter().all(|row| row.has_ended()) {
-            return;
+    fn run(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes) {
+        if lanes.iter().all(|lane| lane.has_ended()) {
+            return self.model.end_pause();
         }
-        self.steps = None;
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
         if let Some(saving) = &saving {
             saving.clear();
             spec.save_prompt_cache = saving.part();
         }
-        self.shared.watch.set_current(Some(Arc::clone(rows)));
-        if rows.iter().any(|row| row.abort_wanted()) {
+        let run = lanes[0].run();
+        let listening: Lanes = lanes.iter().map(|lane| Arc::clone(lane) as _).collect();
+        self.engine.watch.set_current(Some(Arc::clone(&lanes)));
+        if lanes.iter().any(|lane| lane.abort_wanted()) {
             // Asked for when the watch did not know the run yet.
-            self.shared.watch.poke();
+            self.engine.watch.poke();
         }
-        let outcome = self.model.run(&spec, rows);
-        self.shared.watch.set_current(None);
-        if let (Some(kind), Some(width)) = (spec.wants, rows[0].width()) {
-            self.shared.state.info.lock().learn(kind, width);
+        let readers = Some((run, Arc::clone(&listening)));
+        self.engine.desk.set_readers(readers);
+        let outcome = self.model.run(run, &spec, &listening);
+        self.engine.desk.set_readers(None);
+        self.engine.watch.set_current(None);
+        if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {
+            self.out.put(Event::Learned { kind, width }, Side::Vendor);
         }
         let lora = || Some(spec.lora.as_ref()?.to_string_lossy().into_owned());
         let outcome = match (outcome, saving) {
-            (Ok(end), Some(saving)) => match saving.keep(self.path, self.runtime, lora()) {
+            (Ok(end), Some(saving)) => match saving.keep(self.path, self.maker(), lora()) {
                 // A run that was ended early may have saved none.
-                Err(error) if !rows[0].abort_wanted() => Err(error),
+                Err(error) if !lanes[0].abort_wanted() => Err(error),
                 _ => Ok(end),
             },
             (Err(error), Some(saving)) => {
@@ -188,61 +208,63 @@ impl Actor<'_> {
             (outcome, None) => outcome,
         };
         match outcome {
-            Ok(RunEnd::Paused) if !rows[0].has_ended() => {
-                self.steps = Some(Arc::clone(&rows[0]));
-                rows[0].rest();
+            Ok(RunEnd::Paused) if !lanes[0].has_ended() => {
+                let paused = Arc::clone(&lanes[0]);
+                self.steps = Some((spec, lanes));
+                paused.rest();
             }
             Ok(RunEnd::Paused) => self.model.end_pause(),
             Ok(RunEnd::Over) => {
                 // It may have ended in a pause.
                 self.model.end_pause();
-                rows.iter().for_each(|row| row.end(Ok(())));
+                lanes.iter().for_each(|lane| lane.end(Ok(())));
             }
             Err(error) => {
                 self.model.end_pause();
-                let error = Arc::new(error);
-                rows.iter().for_each(|row| row.end(Err(Arc::clone(&error))));
+                lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
             }
         }
     }
 
-    fn answer(&mut self, request: Request) -> Result<Reply, Error> {
+    /// The library, as far as its prompt caches depend on it.
+    fn maker(&self) -> prompt_cache::Maker {
+        let identity = self.runtime.identity();
+        prompt_cache::Maker::new(
+            self.runtime.backend(),
+            identity.abi.as_str(),
+            identity.version.as_deref(),
+        )
+    }
+
+    fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
         let model = &mut self.model;
-        let state = &self.shared.state;
         match request {
             Request::KvCacheSize => return model.kv_cache_size(),
             Request::Tokenize { text, leading } => return model.tokenize(&text, leading),
             Request::ClearKvCache { keep_system_prompt } => {
                 model.clear_kv_cache(keep_system_prompt)?;
                 // What was to go on is gone.
-                if let Some(steps) = self.steps.take() {
-                    steps.cancel_from(Side::Vendor);
+                if let Some((_, lanes)) = self.steps.take() {
+                    for lane in lanes.iter() {
+                        lane.stop(StopReason::Cancelled, Side::Vendor);
+                    }
                 }
             }
             Request::ClearKvRanges(ranges) => model.clear_kv_range(&ranges)?,
-            Request::LoadLora(adapter) => {
-                let loaded = adapter
-                    .c_strings()
-                    .and_then(|(path, name)| model.load_lora(&path, &name, adapter.scale));
-                state.lora_loaded(&adapter.name, loaded.is_ok());
-                loaded?;
+            Request::LoadLora(LoraAdapter { name, path, scale }) => {
+                let name = c_text("name", &name)?;
+                model.load_lora(&c_path(&path)?, &name, scale)?;
             }
             Request::LoadPromptCache { path, verify } => {
                 // Here and not where it was asked for: a run before it may just have written the file.
                 prompt_cache::check(&path)?;
                 if verify {
-                    prompt_cache::verify(&path, self.path, self.runtime)?;
+                    prompt_cache::verify(&path, self.path, &self.maker())?;
                 }
-                let bytes = std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str());
-                let path = CString::new(bytes)
-                    .map_err(|_| Error::invalid("path", "it holds a NUL byte"))?;
-                model.load_prompt_cache(&path)?;
+                self.model.load_prompt_cache(&c_path(&path)?)?;
             }
             Request::ReleasePromptCache => model.release_prompt_cache()?,
-            Request::SetChatTemplate(strings) => {
-                model.set_chat_template(&strings)?;
-                state.template_set();
-            }
+            Request::SetChatTemplate(strings) => model.set_chat_template(&strings)?,
             Request::SetFunctionTools(strings) => model.set_function_tools(&strings)?,
             Request::SetCrossAttention(encoder) => model.set_cross_attention(encoder)?,
         }
@@ -250,14 +272,18 @@ impl Actor<'_> {
     }
 }
 
-fn refuse(message: Message) {
+fn c_path(path: &Path) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Failure::invalid("path", "must not hold a NUL byte"))
+}
+
+fn refuse(message: Message, out: &dyn Outbox) {
     match message {
-        Message::Run(_, rows) => rows
-            .iter()
-            .for_each(|row| row.stop(Err(Arc::new(Error::Closed)), Side::Vendor)),
-        Message::Ask(_, giver) => {
-            giver.give(Err(Error::Closed), Side::Vendor);
+        Message::Run(_, lanes) => lanes.iter().for_each(|lane| lane.close(Side::Vendor)),
+        Message::Ask { number, .. } => {
+            let outcome = Err(Failure::closed());
+            out.put(Event::Replied { number, outcome }, Side::Vendor);
         }
-        Message::Look | Message::Close => {}
+        Message::Resume { .. } | Message::Look | Message::Close => {}
     }
 }

@@ -8,19 +8,19 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::client::Rows;
-use crate::native::Aborter;
+use super::RunLanes;
+use crate::native::{Aborter, Lane as _};
 
 /// How soon an abort that has not worked yet is asked for again: first, and at most.
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 #[derive(Default)]
 struct State {
-    current: Option<Rows>,
+    current: Option<RunLanes>,
     quit: bool,
 }
 
-/// Shared by the watching thread, the actor and the deliveries.
+/// Shared by the watching thread, the engine and the lanes.
 #[derive(Default)]
 pub(crate) struct Watch {
     state: Mutex<State>,
@@ -36,8 +36,8 @@ impl Watch {
     }
 
     /// The run that the library is in.
-    pub(crate) fn set_current(&self, rows: Option<Rows>) {
-        self.state.lock().current = rows;
+    pub(crate) fn set_current(&self, lanes: Option<RunLanes>) {
+        self.state.lock().current = lanes;
     }
 
     /// Ends the thread.
@@ -52,12 +52,12 @@ impl Watch {
         // The run that was asked to abort, when it is asked again, and the pause until then.
         let mut asked: Option<(u64, Instant, Duration)> = None;
         while !state.quit {
-            let Some(rows) = state.current.clone().filter(abort_wanted) else {
+            let Some(lanes) = state.current.clone().filter(abort_wanted) else {
                 asked = None;
                 self.changed.wait(&mut state);
                 continue;
             };
-            let run = rows[0].run();
+            let run = lanes[0].run();
             let pause = match asked {
                 Some((same, at, _)) if same == run && Instant::now() < at => {
                     self.changed.wait_until(&mut state, at);
@@ -75,8 +75,10 @@ impl Watch {
     }
 }
 
-/// Whether nobody wants any row of the run any more.
-fn abort_wanted(rows: &Rows) -> bool {
-    rows.iter().any(|row| row.abort_wanted())
-        && rows.iter().all(|row| row.abort_wanted() || row.has_ended())
+/// Whether nobody wants any lane of the run any more.
+fn abort_wanted(lanes: &RunLanes) -> bool {
+    lanes.iter().any(|lane| lane.abort_wanted())
+        && lanes
+            .iter()
+            .all(|lane| lane.abort_wanted() || lane.has_ended())
 }

@@ -3,8 +3,8 @@
 //! The library returns −1 for everything and tells the reason in its log, so the words are all there
 //! is. They come from its text and from reports; what matches nothing keeps the general class.
 
-use crate::error::ErrorKind;
 use crate::host::{LogLevel, LogLine};
+use crate::protocol::error::ErrorKind;
 
 /// The lines that go into an error: errors and warnings. Others can hold the prompt's text.
 pub(crate) fn reportable(lines: &[LogLine]) -> Vec<String> {

@@ -5,8 +5,8 @@ use std::io::{self, Read as _, Seek as _};
 use std::path::{Path, PathBuf};
 
 use super::{ModelKind, gguf};
-use crate::error::ErrorKind;
 use crate::library::{LoadProblem, known_text, reason};
+use crate::protocol::error::ErrorKind;
 
 /// Shorter than any header. Real models have hundreds of megabytes, stand-ins for tests a few bytes.
 const SMALLEST: u64 = 8;
@@ -87,6 +87,7 @@ impl ModelProblem {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
+            _ if self.is_missing() => ErrorKind::ModelNotFound,
             Self::NoPath => ErrorKind::InvalidArgument,
             Self::Missing
             | Self::DanglingLink(_)

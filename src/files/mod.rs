@@ -4,6 +4,7 @@
 pub(crate) mod diagnose;
 mod file;
 mod gguf;
+mod lines;
 pub(crate) mod prompt_cache;
 
 use std::fmt;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 pub use file::ModelProblem;
 pub(crate) use file::{check, check_adapter, present};
+pub(crate) use lines::info_from_log;
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -12,26 +12,26 @@ use std::path::{Path, PathBuf};
 use rkllm_digest::Mark;
 use serde::{Deserialize, Serialize};
 
-use crate::error::Error;
-use crate::runtime::Runtime;
+use super::BackendKind;
+use crate::protocol::error::Failure;
 
 const FORMAT: u32 = 2;
 
 /// The library, as far as its caches depend on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Maker {
+pub(crate) struct Maker {
     backend: String,
     abi: String,
     version: Option<String>,
 }
 
 impl Maker {
-    fn of(runtime: &Runtime) -> Self {
-        let identity = runtime.identity();
+    /// The library of that backend, layout and release.
+    pub(crate) fn new(backend: BackendKind, abi: &str, version: Option<&str>) -> Self {
         Self {
-            backend: runtime.backend().as_str().to_owned(),
-            abi: identity.abi.to_string(),
-            version: identity.version.clone(),
+            backend: backend.as_str().to_owned(),
+            abi: abi.to_owned(),
+            version: version.map(str::to_owned),
         }
     }
 
@@ -63,12 +63,8 @@ pub(crate) fn side_file(cache: &Path) -> PathBuf {
     with(cache, ".json")
 }
 
-fn problem(cache: &Path, reason: String, hint: &str) -> Error {
-    Error::PromptCache {
-        path: cache.to_owned(),
-        reason,
-        hint: hint.to_owned(),
-    }
+fn problem(cache: &Path, reason: String, hint: &str) -> Failure {
+    Failure::prompt_cache(cache, reason, hint)
 }
 
 /// A cache that a run is to save. The library writes it under another name, so that what lies at
@@ -102,9 +98,9 @@ impl Saving {
     pub(crate) fn keep(
         &self,
         model: &Path,
-        runtime: &Runtime,
+        library: Maker,
         lora: Option<String>,
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let saved = |error: io::Error| {
             let reason = format!("the library has saved none: {error}");
             problem(
@@ -117,7 +113,7 @@ impl Saving {
             format: FORMAT,
             cache: Mark::of(&self.part).map_err(saved)?,
             model: Mark::of(model).map_err(saved)?,
-            library: Maker::of(runtime),
+            library,
             lora,
         };
         let side = side_file(&self.cache);
@@ -144,16 +140,13 @@ impl Saving {
 /// Checks that there is a file at all.
 ///
 /// # Errors
-/// [`Error::FileMissing`], or [`Error::InvalidArgument`] for what is no file.
-pub(crate) fn check(cache: &Path) -> Result<(), Error> {
+/// `ErrorKind::FileMissing`, or `ErrorKind::InvalidArgument` for what is no file.
+pub(crate) fn check(cache: &Path) -> Result<(), Failure> {
     if !cache.exists() {
-        return Err(Error::FileMissing {
-            what: "path",
-            path: cache.to_owned(),
-        });
+        return Err(Failure::file_missing("path", cache));
     }
     if !cache.is_file() {
-        return Err(Error::invalid_with_hint(
+        return Err(Failure::invalid_with_hint(
             "path",
             format!("{} is no regular file", cache.display()),
             "Give the file that save_prompt_cache= wrote.",
@@ -165,8 +158,8 @@ pub(crate) fn check(cache: &Path) -> Result<(), Error> {
 /// Checks that `cache` was saved with this model by this library, and is whole.
 ///
 /// # Errors
-/// [`Error::PromptCache`] naming what does not agree.
-pub(crate) fn verify(cache: &Path, model: &Path, runtime: &Runtime) -> Result<(), Error> {
+/// `ErrorKind::PromptCache` naming what does not agree.
+pub(crate) fn verify(cache: &Path, model: &Path, library: &Maker) -> Result<(), Failure> {
     const AGAIN: &str = "Save it again with save_prompt_cache=, with this model and library.";
     const UNKNOWN: &str = "Save it with save_prompt_cache=, or pass verify=False if you know that it \
                            belongs to this model and library.";
@@ -208,12 +201,11 @@ pub(crate) fn verify(cache: &Path, model: &Path, runtime: &Runtime) -> Result<()
         let reason = format!("it was saved with another model than {}", model.display());
         return Err(problem(cache, reason, AGAIN));
     }
-    let maker = Maker::of(runtime);
-    if maker != note.library {
+    if *library != note.library {
         let reason = format!(
             "it was saved by {}, and loaded is {}",
             note.library.describe(),
-            maker.describe()
+            library.describe()
         );
         return Err(problem(cache, reason, AGAIN));
     }

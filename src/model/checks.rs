@@ -1,26 +1,25 @@
 //! What can be known to be wrong with an input before the library sees it.
 
-use crate::engine::Shared;
-use crate::error::Error;
 use crate::protocol::config::Effective;
+use crate::protocol::error::Failure;
+use crate::protocol::info::ModelInfo;
 use crate::protocol::input::{Input, Multimodal};
 use crate::runtime::Runtime;
 
 /// What can be known to be wrong before the library sees it.
 pub(crate) fn check_input(
     runtime: &Runtime,
-    shared: &Shared,
+    info: &ModelInfo,
     effective: &Effective,
     input: &Input,
-) -> Result<(), Error> {
+) -> Result<(), Failure> {
     let limit = usize::try_from(effective.max_context_len).unwrap_or(0);
     let tokens = input.positions();
     if tokens > limit {
-        return Err(Error::ContextLength { tokens, limit });
+        return Err(Failure::context_length(tokens, limit));
     }
-    let info = shared.state.info.lock().clone();
     let check_width = |name: &'static str, width: usize| match info.hidden_size {
-        Some((expected, _)) if width != expected => Err(Error::invalid_with_hint(
+        Some((expected, _)) if width != expected => Err(Failure::invalid_with_hint(
             name,
             format!("expected rows of {expected} floats, the model's width, got {width}"),
             "Make the embeddings with this model's own embedding layer or encoder.",
@@ -35,7 +34,7 @@ pub(crate) fn check_input(
             };
             let outside = |id: &&i32| usize::try_from(**id).is_ok_and(|id| id >= size);
             ids.iter().find(outside).map_or(Ok(()), |id| {
-                Err(Error::invalid_with_hint(
+                Err(Failure::invalid_with_hint(
                     "tokens",
                     format!("{id} is outside the vocabulary of {size}"),
                     "Use the ids of this model's own tokenizer.",
@@ -52,7 +51,7 @@ pub(crate) fn check_input(
     }
 }
 
-fn check_multimodal(runtime: &Runtime, multimodal: &Multimodal) -> Result<(), Error> {
+fn check_multimodal(runtime: &Runtime, multimodal: &Multimodal) -> Result<(), Failure> {
     let able = runtime.capabilities();
     able.require("multimodal_input")?;
     if multimodal.needs_several() {

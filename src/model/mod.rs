@@ -6,6 +6,8 @@ mod requests;
 pub mod rows;
 mod runs;
 pub mod score;
+mod settings;
+mod state;
 pub mod steps;
 pub mod stream;
 
@@ -15,25 +17,28 @@ pub use requests::Pending;
 pub use steps::Steps;
 pub use stream::TokenStream;
 
-pub use crate::engine::{Caller, LoraAdapter};
+pub use state::Caller;
+
+pub use crate::client::Desk;
+pub use crate::protocol::LoraAdapter;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use crate::client::oneshot::Answer;
-use crate::engine::desk::DeskHandle;
-use crate::engine::{self, Opened, Shared};
-use crate::error::Error;
+use self::state::{State, Template};
+use crate::client::oneshot::Receiver;
+use crate::client::{Client, Keeper};
 use crate::host::fork;
 use crate::protocol::config::{Effective, ModelConfig};
+use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
+use crate::protocol::message::Opened;
 use crate::runtime::Runtime;
 
-/// How long closing waits for a library that is idle; one that is in a run is left to the actor.
+/// How long closing waits for a library that is idle; one that is in a run is left to its engine.
 const CLOSE: Duration = Duration::from_millis(50);
 
 /// An open model (`LLMHandle`).
@@ -58,35 +63,20 @@ const CLOSE: Duration = Duration::from_millis(50);
 pub struct Model {
     pub(crate) runtime: Arc<Runtime>,
     path: PathBuf,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) client: Arc<Client>,
+    pub(crate) state: Arc<State>,
     pub(crate) effective: Effective,
-    runs: AtomicU64,
     forks: u64,
     keeper: Arc<Keeper>,
-}
-
-/// Closes a model when the last one who needs it open is dropped: the [`Model`] itself, and the readers
-/// of its runs until these have ended.
-pub(crate) struct Keeper {
-    shared: Arc<Shared>,
-    forks: u64,
-}
-
-impl Drop for Keeper {
-    /// As [`Model::close`], without waiting.
-    fn drop(&mut self) {
-        if self.forks == fork::depth() {
-            self.shared.close();
-        }
-    }
 }
 
 /// A model that is being opened; dropping it gives up, and what the library then has is destroyed.
 pub struct Opening {
     runtime: Arc<Runtime>,
     path: PathBuf,
-    shared: Mutex<Option<Arc<Shared>>>,
-    opened: Answer<Opened>,
+    template: Template,
+    client: Mutex<Option<Arc<Client>>>,
+    opened: Receiver<Opened>,
     forks: u64,
 }
 
@@ -95,24 +85,20 @@ impl Opening {
     ///
     /// # Errors
     /// As [`Model::open`].
-    pub fn wait(&self, limit: Duration) -> Option<Result<Model, Error>> {
+    pub fn wait(&self, limit: Duration) -> Option<Result<Model, Failure>> {
         let opened = match self.opened.wait(limit)? {
             Err(error) => return Some(Err(error)),
             Ok(opened) => opened,
         };
-        let shared = self.shared.lock().take()?;
-        let forks = fork::depth();
+        let client = self.client.lock().take()?;
         Some(Ok(Model {
             runtime: Arc::clone(&self.runtime),
             path: self.path.clone(),
-            keeper: Arc::new(Keeper {
-                shared: Arc::clone(&shared),
-                forks,
-            }),
-            shared,
+            keeper: Arc::new(Keeper::new(&client)),
+            client,
+            state: Arc::new(State::new(self.template.clone())),
             effective: opened.effective,
-            runs: AtomicU64::new(0),
-            forks,
+            forks: self.forks,
         }))
     }
 }
@@ -128,9 +114,8 @@ impl Opening {
 
     /// Where questions of the library are answered while the model is opened.
     #[must_use]
-    pub fn desk(&self) -> Option<DeskHandle> {
-        let shared = self.shared.lock();
-        shared.as_ref().map(|shared| DeskHandle(shared.desk))
+    pub fn desk(&self) -> Option<Desk> {
+        self.client.lock().as_ref().map(Client::desk)
     }
 }
 
@@ -139,8 +124,10 @@ impl Opening {
     pub fn give_up(&self) {
         // In a forked child it is the parent's, and any lock may be held for ever.
         if self.forks == fork::depth() {
-            if let Some(shared) = self.shared.lock().take() {
-                shared.close();
+            // Not under the lock, since what waits is told of it.
+            let client = self.client.lock().take();
+            if let Some(client) = client {
+                client.close();
             }
         }
     }
@@ -156,15 +143,15 @@ impl Model {
     /// Opens a model and waits until it is loaded, which can take minutes (`rkllm_init`).
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] and [`Error::UnsupportedFeature`] for the settings,
-    /// [`Error::Init`] with the library's own lines if it cannot open the model,
-    /// [`Error::ForkedRuntime`] in a child of the process that loaded the runtime.
+    /// `ErrorKind::InvalidArgument` and `ErrorKind::UnsupportedFeature` for the settings,
+    /// `ErrorKind::Init` with the library's own lines if it cannot open the model,
+    /// `ErrorKind::ForkedRuntime` in a child of the process that loaded the runtime.
     #[doc(alias = "rkllm_init")]
     pub fn open(
         runtime: &Arc<Runtime>,
         path: impl AsRef<Path>,
         config: ModelConfig,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Failure> {
         let opening = Self::begin_open(runtime, path, config)?;
         loop {
             if let Some(opened) = opening.wait(Duration::from_secs(3600)) {
@@ -181,19 +168,21 @@ impl Model {
         runtime: &Arc<Runtime>,
         path: impl AsRef<Path>,
         mut config: ModelConfig,
-    ) -> Result<Opening, Error> {
+    ) -> Result<Opening, Failure> {
         runtime.check_process()?;
-        config.validate(runtime.identity().abi, runtime.capabilities())?;
+        config.validate(runtime.capabilities())?;
         if !runtime.capabilities().has("batch") {
             // Whatever the library's own default is.
             config.n_batch = Some(1);
         }
         let path = path.as_ref().to_owned();
-        let (shared, opened) = engine::start(Arc::clone(runtime), path.clone(), config)?;
+        let template = Template::of(config.template.as_ref(), runtime.capabilities());
+        let (client, opened) = Client::open(Arc::clone(runtime), path.clone(), config)?;
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path,
-            shared: Mutex::new(Some(shared)),
+            template,
+            client: Mutex::new(Some(client)),
             opened,
             forks: fork::depth(),
         })
@@ -220,7 +209,7 @@ impl Model {
     /// Whether [`Model::close`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
-        self.shared.is_closed()
+        self.client.is_closed()
     }
 
     /// Ends all runs and gives the model back (`rkllm_destroy`). May be called again.
@@ -230,37 +219,37 @@ impl Model {
     #[doc(alias = "rkllm_destroy")]
     pub fn close(&self) {
         if self.forks == fork::depth() {
-            self.shared.close();
-            self.shared.gone.wait(CLOSE);
+            self.client.close();
+            self.client.wait_until_gone(CLOSE);
         }
     }
 
     /// What is known of the model, and where from.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-        self.shared.state.info.lock().clone()
+        self.client.info()
     }
 
     /// A question that the library asks and nobody has taken: while the model is opened, and between
     /// the pieces of a run. See [`ModelConfig::tokenizer`].
     #[must_use]
-    pub fn desk(&self) -> DeskHandle {
-        DeskHandle(self.shared.desk)
+    pub fn desk(&self) -> Desk {
+        self.client.desk()
     }
 
     /// Whether somebody is in the middle of steps; then [`GenerateOptions::caller`] matters.
     #[must_use]
     pub fn in_steps(&self) -> bool {
-        self.shared.state.in_steps()
+        self.state.in_steps()
     }
 
-    fn check(&self) -> Result<(), Error> {
+    fn check(&self) -> Result<(), Failure> {
         if self.forks != fork::depth() {
-            return Err(Error::Forked);
+            return Err(Failure::forked());
         }
         if self.is_closed() {
-            return Err(Error::Closed);
+            return Err(Failure::closed());
         }
-        self.shared.desk.check_callbacks()
+        self.client.check_callbacks()
     }
 }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Caller;
-use crate::error::Error;
+use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::sampling::SamplingParams;
 
@@ -57,8 +57,8 @@ impl Batch {
     /// A role for each row, in place of the call's.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are not as many as inputs.
-    pub fn with_roles(mut self, roles: Vec<String>) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if there are not as many as inputs.
+    pub fn with_roles(mut self, roles: Vec<String>) -> Result<Self, Failure> {
         as_many("role", roles.len(), self.inputs.len())?;
         self.roles = Some(roles);
         Ok(self)
@@ -67,19 +67,19 @@ impl Batch {
     /// Thinking mode for each row, in place of the call's.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are not as many as inputs.
-    pub fn with_thinking(mut self, thinking: Vec<bool>) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if there are not as many as inputs.
+    pub fn with_thinking(mut self, thinking: Vec<bool>) -> Result<Self, Failure> {
         as_many("thinking", thinking.len(), self.inputs.len())?;
         self.thinking = Some(thinking);
         Ok(self)
     }
 }
 
-fn as_many(name: &str, got: usize, wanted: usize) -> Result<(), Error> {
+fn as_many(name: &str, got: usize, wanted: usize) -> Result<(), Failure> {
     if got == wanted {
         return Ok(());
     }
-    Err(Error::invalid_with_hint(
+    Err(Failure::invalid_with_hint(
         name,
         format!("got {got} for {wanted} inputs"),
         "Give one for all, or one for each input.",

@@ -4,19 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Caller, Keeper, LoraAdapter, Model};
-use crate::abi::AbiVersion;
-use crate::client::oneshot::Answer;
-use crate::engine::desk::DeskHandle;
-use crate::engine::{Reply, Request, Template};
-use crate::error::Error;
-use crate::files::{BackendKind, ModelKind, check_adapter};
+use super::state::Template;
+use super::{Caller, LoraAdapter, Model};
+use crate::client::oneshot::Receiver;
+use crate::client::{Desk, Keeper};
+use crate::files::{BackendKind, ModelKind, ModelProblem, check_adapter};
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{CrossAttention, c_text};
+use crate::protocol::message::{Reply, Request};
 
 /// An answer that the model's thread will give.
 pub struct Pending {
-    answer: Answer<Reply>,
-    desk: DeskHandle,
+    answer: Receiver<Reply>,
+    desk: Desk,
     /// The model stays open for it.
     _keeper: Arc<Keeper>,
 }
@@ -27,7 +27,7 @@ impl Pending {
     /// # Errors
     /// What the request met.
     #[must_use]
-    pub fn wait(&self, limit: Duration) -> Option<Result<Vec<i32>, Error>> {
+    pub fn wait(&self, limit: Duration) -> Option<Result<Vec<i32>, Failure>> {
         self.answer.wait(limit)
     }
 
@@ -41,15 +41,15 @@ impl Pending {
 
     /// Where the library's questions are answered while this goes on.
     #[must_use]
-    pub fn desk(&self) -> DeskHandle {
-        self.desk
+    pub fn desk(&self) -> Desk {
+        self.desk.clone()
     }
 
     /// Waits for the end.
     ///
     /// # Errors
     /// What the request met.
-    pub fn wait_for_ever(&self) -> Result<Vec<i32>, Error> {
+    pub fn wait_for_ever(&self) -> Result<Vec<i32>, Failure> {
         loop {
             if let Some(answer) = self.wait(Duration::from_secs(3600)) {
                 return answer;
@@ -61,13 +61,22 @@ impl Pending {
 /// Each call comes as `begin_…`, to be waited for in steps; those that a Rust program calls often come
 /// without that as well.
 impl Model {
-    fn ask(&self, request: Request) -> Result<Pending, Error> {
+    fn ask(&self, request: Request) -> Result<Pending, Failure> {
+        self.ask_then(request, |_| ())
+    }
+
+    /// [`Self::ask`]; `then` sees the answer before whoever waits for it.
+    fn ask_then(
+        &self,
+        request: Request,
+        then: impl FnOnce(&Result<Reply, Failure>) + Send + 'static,
+    ) -> Result<Pending, Failure> {
         self.check()?;
         if !request.fits_a_pause() {
             self.check_steps(None)?;
         }
         Ok(Pending {
-            answer: self.shared.ask(request)?,
+            answer: self.client.ask(request, then)?,
             desk: self.desk(),
             _keeper: Arc::clone(&self.keeper),
         })
@@ -76,12 +85,12 @@ impl Model {
     /// Refuses what would wait for the end of the caller's own steps.
     ///
     /// # Errors
-    /// [`Error::Busy`] in the middle of them; `None` stands for the calling thread.
-    pub fn check_steps(&self, caller: Option<Caller>) -> Result<(), Error> {
-        self.shared.state.check_steps(caller)
+    /// `ErrorKind::Busy` in the middle of them; `None` stands for the calling thread.
+    pub fn check_steps(&self, caller: Option<Caller>) -> Result<(), Failure> {
+        self.state.check_steps(caller)
     }
 
-    fn able(&self, feature: &str) -> Result<(), Error> {
+    fn able(&self, feature: &str) -> Result<(), Failure> {
         self.check()?;
         self.runtime.capabilities().require(feature)
     }
@@ -89,9 +98,9 @@ impl Model {
     /// Empties the KV cache (`rkllm_clear_kv_cache`).
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] before 1.2.0, [`Error::Run`] if the library refuses.
+    /// `ErrorKind::UnsupportedFeature` before 1.2.0, `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_clear_kv_cache")]
-    pub fn clear_kv_cache(&self, keep_system_prompt: bool) -> Result<(), Error> {
+    pub fn clear_kv_cache(&self, keep_system_prompt: bool) -> Result<(), Failure> {
         self.begin_clear_kv_cache(keep_system_prompt)?
             .wait_for_ever()
             .map(drop)
@@ -100,9 +109,9 @@ impl Model {
     /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] before 1.2.1, [`Error::Run`] if the library refuses.
+    /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_get_kv_cache_size")]
-    pub fn kv_cache_size(&self) -> Result<Vec<i32>, Error> {
+    pub fn kv_cache_size(&self) -> Result<Vec<i32>, Failure> {
         self.begin_kv_cache_size()?.wait_for_ever()
     }
 
@@ -110,7 +119,7 @@ impl Model {
     ///
     /// # Errors
     /// As there, as far as they can be known at once.
-    pub fn begin_clear_kv_cache(&self, keep_system_prompt: bool) -> Result<Pending, Error> {
+    pub fn begin_clear_kv_cache(&self, keep_system_prompt: bool) -> Result<Pending, Failure> {
         self.able("clear_kv_cache")?;
         self.ask(Request::ClearKvCache { keep_system_prompt })
     }
@@ -119,9 +128,9 @@ impl Model {
     /// two steps of [`Model::steps`]. The end of a range is exclusive.
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] before 1.2.1, [`Error::InvalidArgument`] for ranges that are not
-    /// in the cache or while nothing is paused, [`Error::Run`] if the library refuses.
-    pub fn begin_clear_kv_ranges(&self, ranges: Vec<(i32, i32)>) -> Result<Pending, Error> {
+    /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::InvalidArgument` for ranges that are not
+    /// in the cache or while nothing is paused, `ErrorKind::Run` if the library refuses.
+    pub fn begin_clear_kv_ranges(&self, ranges: Vec<(i32, i32)>) -> Result<Pending, Failure> {
         self.able("kv_cache_range")?;
         self.ask(Request::ClearKvRanges(ranges))
     }
@@ -130,7 +139,7 @@ impl Model {
     ///
     /// # Errors
     /// As there, as far as they can be known at once.
-    pub fn begin_kv_cache_size(&self) -> Result<Pending, Error> {
+    pub fn begin_kv_cache_size(&self) -> Result<Pending, Failure> {
         self.able("kv_cache_size")?;
         self.ask(Request::KvCacheSize)
     }
@@ -138,20 +147,20 @@ impl Model {
     /// Loads an adapter (`rkllm_load_lora`), to be selected by its name in calls.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a name that is taken or empty, or a scale that is no number;
-    /// [`Error::FileMissing`]; [`Error::AdapterFile`] for a file that is no adapter of this kind;
-    /// [`Error::Run`] if the library refuses, [`ErrorKind::ModelFormat`](crate::error::ErrorKind) if
+    /// `ErrorKind::InvalidArgument` for a name that is taken or empty, or a scale that is no number;
+    /// `ErrorKind::FileMissing`; `ErrorKind::AdapterFile` for a file that is no adapter of this kind;
+    /// `ErrorKind::Run` if the library refuses, [`ErrorKind::ModelFormat`](crate::protocol::error::FailureKind) if
     /// the file is why.
     #[doc(alias = "rkllm_load_lora")]
-    pub fn begin_load_lora(&self, mut adapter: LoraAdapter) -> Result<Pending, Error> {
+    pub fn begin_load_lora(&self, mut adapter: LoraAdapter) -> Result<Pending, Failure> {
         self.able("lora")?;
         if adapter.name.is_empty() {
             let hint = "Give the name that will select it.";
-            return Err(Error::invalid_with_hint("name", "it is empty", hint));
+            return Err(Failure::invalid_with_hint("name", "it is empty", hint));
         }
         c_text("name", &adapter.name)?;
         if !adapter.scale.is_finite() {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "scale",
                 format!("got {}", adapter.scale),
                 "Give a finite number; 1 is the adapter's own strength, 0 switches it off.",
@@ -164,19 +173,18 @@ impl Model {
         };
         check_adapter(&adapter.path, kind).map_err(|problem| {
             if problem.is_missing() {
-                return missing("path", &adapter.path);
+                return Failure::file_missing("path", &adapter.path);
             }
-            Error::AdapterFile {
-                path: adapter.path.clone(),
-                problem,
-                needed: kind,
-            }
+            unfit_adapter(&adapter.path, &problem, kind)
         })?;
-        self.shared.state.lora_begins(&adapter)?;
+        self.state.lora_begins(&adapter)?;
         let name = adapter.name.clone();
-        let asked = self.ask(Request::LoadLora(adapter));
+        let state = Arc::clone(&self.state);
+        let asked = self.ask_then(Request::LoadLora(adapter.clone()), move |answer| {
+            state.lora_loaded(&name, answer.is_ok());
+        });
         if asked.is_err() {
-            self.shared.state.lora_loaded(&name, false);
+            self.state.lora_loaded(&adapter.name, false);
         }
         asked
     }
@@ -184,17 +192,17 @@ impl Model {
     /// The adapters that are loaded, in the order of their loading.
     #[must_use]
     pub fn loras(&self) -> Vec<LoraAdapter> {
-        self.shared.state.loras()
+        self.state.loras()
     }
 
     /// Loads a prompt cache (`rkllm_load_prompt_cache`): following prompts that begin alike need not
     /// compute that part. With `verify` its side file must say that it is of this model and library.
     ///
     /// # Errors
-    /// [`Error::FileMissing`]; [`Error::PromptCache`] for one of another model or library, a damaged
-    /// one, or one that nothing is known of; [`Error::Run`] if the library refuses.
+    /// `ErrorKind::FileMissing`; `ErrorKind::PromptCache` for one of another model or library, a damaged
+    /// one, or one that nothing is known of; `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_load_prompt_cache")]
-    pub fn begin_load_prompt_cache(&self, path: &Path, verify: bool) -> Result<Pending, Error> {
+    pub fn begin_load_prompt_cache(&self, path: &Path, verify: bool) -> Result<Pending, Failure> {
         self.able("prompt_cache")?;
         let path = absolute("path", path)?;
         self.ask(Request::LoadPromptCache { path, verify })
@@ -203,9 +211,9 @@ impl Model {
     /// Lets go of the loaded prompt cache (`rkllm_release_prompt_cache`).
     ///
     /// # Errors
-    /// [`Error::Run`] if the library refuses.
+    /// `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_release_prompt_cache")]
-    pub fn begin_release_prompt_cache(&self) -> Result<Pending, Error> {
+    pub fn begin_release_prompt_cache(&self) -> Result<Pending, Failure> {
         self.able("prompt_cache")?;
         self.ask(Request::ReleasePromptCache)
     }
@@ -217,35 +225,41 @@ impl Model {
     /// nothing is left to wait for.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a NUL, [`Error::Run`] if the library refuses.
+    /// `ErrorKind::InvalidArgument` for a NUL, `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_set_chat_template")]
     pub fn begin_set_chat_template(
         &self,
         system_prompt: &str,
         prefix: &str,
         postfix: &str,
-    ) -> Result<Option<Pending>, Error> {
+    ) -> Result<Option<Pending>, Failure> {
         self.check()?;
         let strings = [
             c_text("system_prompt", system_prompt)?,
             c_text("prompt_prefix", prefix)?,
             c_text("prompt_postfix", postfix)?,
         ];
-        if self.runtime.identity().abi == AbiVersion::V1_1_0 {
+        if !self.runtime.capabilities().has_templates() {
             let ours = [system_prompt, prefix, postfix].map(str::to_owned);
-            *self.shared.state.template.lock() = Template::Ours(ours);
+            *self.state.template.lock() = Template::Ours(ours);
             return Ok(None);
         }
         self.able("chat_template")?;
-        self.ask(Request::SetChatTemplate(strings)).map(Some)
+        let state = Arc::clone(&self.state);
+        self.ask_then(Request::SetChatTemplate(strings), move |answer| {
+            if answer.is_ok() {
+                state.template_set();
+            }
+        })
+        .map(Some)
     }
 
     /// Tells the model which functions it may call (`rkllm_set_function_tools`): a system prompt, the
     /// tools as a JSON list, and the tag that encloses their results.
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] before 1.2.1; [`Error::InvalidArgument`] for what is no JSON list
-    /// of objects, or after the chat template has been replaced; [`Error::Run`] if the library
+    /// `ErrorKind::UnsupportedFeature` before 1.2.1; `ErrorKind::InvalidArgument` for what is no JSON list
+    /// of objects, or after the chat template has been replaced; `ErrorKind::Run` if the library
     /// refuses, as it does for models without a template.
     #[doc(alias = "rkllm_set_function_tools")]
     pub fn begin_set_function_tools(
@@ -253,10 +267,10 @@ impl Model {
         system_prompt: &str,
         tools: &str,
         tool_response_str: &str,
-    ) -> Result<Pending, Error> {
+    ) -> Result<Pending, Failure> {
         self.able("function_tools")?;
-        if *self.shared.state.template.lock() != Template::Model {
-            return Err(Error::invalid_with_hint(
+        if *self.state.template.lock() != Template::Model {
+            return Err(Failure::invalid_with_hint(
                 "tools",
                 "the model's chat template, which they need, has been replaced",
                 "Open the model with template=\"model\", and do not call set_chat_template.",
@@ -273,13 +287,13 @@ impl Model {
     /// Hands over an encoder's output (`rkllm_set_cross_attn_params`); it stays until the next one.
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] before 1.2.1, [`Error::InvalidArgument`] if the model was not
-    /// opened with `use_cross_attn`, [`Error::Run`] if the library refuses.
+    /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::InvalidArgument` if the model was not
+    /// opened with `use_cross_attn`, `ErrorKind::Run` if the library refuses.
     #[doc(alias = "rkllm_set_cross_attn_params")]
-    pub fn begin_set_cross_attention(&self, encoder: CrossAttention) -> Result<Pending, Error> {
+    pub fn begin_set_cross_attention(&self, encoder: CrossAttention) -> Result<Pending, Failure> {
         self.able("cross_attention")?;
         if !self.effective.use_cross_attn {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "use_cross_attn",
                 "the model was opened without it",
                 "Open it with use_cross_attn=True.",
@@ -292,31 +306,41 @@ impl Model {
     /// (BOS) first, if it has one. The CPU runtime only.
     ///
     /// # Errors
-    /// [`Error::UnsupportedFeature`] with the vendor's library, whose C API has no tokenizer.
-    pub fn begin_tokenize(&self, text: &str, leading: bool) -> Result<Pending, Error> {
+    /// `ErrorKind::UnsupportedFeature` with the vendor's library, whose C API has no tokenizer.
+    pub fn begin_tokenize(&self, text: &str, leading: bool) -> Result<Pending, Failure> {
         self.able("tokenize")?;
         let text = c_text("text", text)?;
         self.ask(Request::Tokenize { text, leading })
     }
 }
 
-fn absolute(what: &'static str, path: &Path) -> Result<PathBuf, Error> {
+fn absolute(what: &'static str, path: &Path) -> Result<PathBuf, Failure> {
     std::path::absolute(path)
-        .map_err(|error| Error::invalid(what, format!("{}: {error}", path.display())))
+        .map_err(|error| Failure::invalid(what, format!("{}: {error}", path.display())))
 }
 
-fn missing(what: &'static str, path: &Path) -> Error {
-    Error::FileMissing {
-        what,
-        path: path.to_owned(),
-    }
+fn unfit_adapter(path: &Path, problem: &ModelProblem, needed: ModelKind) -> Failure {
+    let hint = match problem {
+        ModelProblem::Projector
+        | ModelProblem::NotAdapter
+        | ModelProblem::LaterPart(..)
+        | ModelProblem::Embedding(_) => "Give the adapter that was made for this model.".to_owned(),
+        _ => format!(
+            "Give the adapter as a {} file, converted for this backend.",
+            needed.extension()
+        ),
+    };
+    let text = format!("cannot load the adapter {}: {problem}", path.display());
+    Failure::new(ErrorKind::ModelFormat, text)
+        .with_path(path)
+        .with_hint(hint)
 }
 
-fn check_tools(tools: &str) -> Result<(), Error> {
+fn check_tools(tools: &str) -> Result<(), Failure> {
     let hint = "Give a list of objects as JSON, such as [{\"type\": \"function\", \"function\": \
                 {\"name\": …}}].";
     let list: serde_json::Value = serde_json::from_str(tools)
-        .map_err(|error| Error::invalid_with_hint("tools", format!("no JSON: {error}"), hint))?;
+        .map_err(|error| Failure::invalid_with_hint("tools", format!("no JSON: {error}"), hint))?;
     let objects = list
         .as_array()
         .is_some_and(|list| !list.is_empty() && list.iter().all(serde_json::Value::is_object));
@@ -324,7 +348,7 @@ fn check_tools(tools: &str) -> Result<(), Error> {
         Ok(())
     } else {
         let reason = "no list of objects, or an empty one";
-        Err(Error::invalid_with_hint("tools", reason, hint))
+        Err(Failure::invalid_with_hint("tools", reason, hint))
     }
 }
 

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::{Error, ErrorKind};
 use crate::host::FloatBlock;
 use crate::model::stream::{Poll, StreamHandle, TokenStream};
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::output::RowsKind;
 
 /// The rows of a run, one block for each callback of the library; dropping it cancels the run.
@@ -52,12 +52,8 @@ impl RowStream {
             Poll::Ended(Ok(cancelled)) => Poll::Ended(if self.any || cancelled {
                 Ok(())
             } else {
-                Err(Arc::new(Error::Run {
-                    function: "rkllm_run",
-                    reason: format!("the library gave no {}", self.kind.as_str()),
-                    log: Vec::new(),
-                    kind: ErrorKind::Generation,
-                }))
+                let reason = format!("the library gave no {}", self.kind.as_str());
+                Err(Arc::new(failed(&reason)))
             }),
             Poll::Ended(Err(error)) => Poll::Ended(Err(error)),
             Poll::Nothing => Poll::Nothing,
@@ -75,8 +71,8 @@ impl RowStream {
     /// Waits for the end and gives all rows that were not read yet, in one block.
     ///
     /// # Errors
-    /// As [`TokenStream::into_generation`], and [`Error::Run`] if the library gave none.
-    pub fn into_block(mut self) -> Result<FloatBlock, Arc<Error>> {
+    /// As [`TokenStream::into_generation`], and `ErrorKind::Run` if the library gave none.
+    pub fn into_block(mut self) -> Result<FloatBlock, Arc<Failure>> {
         let mut blocks = Vec::new();
         loop {
             match self.poll() {
@@ -95,19 +91,22 @@ impl RowStream {
 /// All blocks of a run in one; `any` tells whether there were others that have been read.
 ///
 /// # Errors
-/// [`Error::Run`] if there are none, if they are of different widths, or if there is no memory.
-pub fn join(blocks: Vec<FloatBlock>, kind: RowsKind, any: bool) -> Result<FloatBlock, Arc<Error>> {
+/// `ErrorKind::Run` if there are none, if they are of different widths, or if there is no memory.
+pub fn join(
+    blocks: Vec<FloatBlock>,
+    kind: RowsKind,
+    any: bool,
+) -> Result<FloatBlock, Arc<Failure>> {
     let count = blocks.len();
     FloatBlock::join(blocks).ok_or_else(|| {
-        Arc::new(Error::Run {
-            function: "rkllm_run",
-            reason: match count {
-                0 if any => format!("all its {} have been read already", kind.as_str()),
-                0 => format!("it was ended before any {} came", kind.as_str()),
-                _ => format!("{count} blocks of {} cannot be joined", kind.as_str()),
-            },
-            log: Vec::new(),
-            kind: ErrorKind::Generation,
-        })
+        Arc::new(failed(&match count {
+            0 if any => format!("all its {} have been read already", kind.as_str()),
+            0 => format!("it was ended before any {} came", kind.as_str()),
+            _ => format!("{count} blocks of {} cannot be joined", kind.as_str()),
+        }))
     })
+}
+
+fn failed(reason: &str) -> Failure {
+    Failure::of_call(ErrorKind::Generation, "rkllm_run", reason, Vec::new())
 }

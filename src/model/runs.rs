@@ -4,19 +4,17 @@ use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::state::Template;
 use super::{Batch, GenerateOptions, Model, check_input};
-use crate::abi::AbiVersion;
-use crate::client::{Delivery, Limit, Rows, Terms};
-use crate::engine::Template;
-use crate::error::Error;
+use crate::client::{Inbox, Inboxes};
 use crate::host::FloatBlock;
 use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
-use crate::native::{RowSpec, RunSpec};
+use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
+use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
 use crate::protocol::output::{Generation, RowsKind};
 use rkllm_text::stop::StopStrings;
 
@@ -25,11 +23,11 @@ impl Model {
     /// is under way, this one waits for its turn on the model's thread.
     ///
     /// # Errors
-    /// [`Error::Closed`], [`Error::Forked`], [`Error::Busy`] from inside a callback,
-    /// [`Error::InvalidArgument`], [`Error::UnsupportedFeature`], [`Error::ContextLength`] for more
+    /// `ErrorKind::Closed`, `ErrorKind::Forked`, `ErrorKind::Busy` from inside a callback,
+    /// `ErrorKind::InvalidArgument`, `ErrorKind::UnsupportedFeature`, `ErrorKind::ContextLength` for more
     /// tokens than the window holds; what goes wrong later comes from the stream.
     #[doc(alias = "rkllm_run")]
-    pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Error> {
+    pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Failure> {
         let rows = self.begin(Batch::new(vec![input]), options, None)?;
         Ok(self.token_stream(&rows[0]))
     }
@@ -37,12 +35,12 @@ impl Model {
     /// Runs to the end and returns the whole answer.
     ///
     /// # Errors
-    /// As [`Model::stream`], and [`Error::Run`], [`Error::Timeout`].
+    /// As [`Model::stream`], and `ErrorKind::Run`, `ErrorKind::Timeout`.
     pub fn generate(
         &self,
         input: Input,
         options: &GenerateOptions,
-    ) -> Result<Generation, Arc<Error>> {
+    ) -> Result<Generation, Arc<Failure>> {
         self.stream(input, options)
             .map_err(Arc::new)?
             .into_generation()
@@ -57,7 +55,7 @@ impl Model {
         &self,
         batch: Batch,
         options: &GenerateOptions,
-    ) -> Result<Vec<TokenStream>, Error> {
+    ) -> Result<Vec<TokenStream>, Failure> {
         let rows = self.begin(batch, options, None)?;
         Ok(rows.iter().map(|row| self.token_stream(row)).collect())
     }
@@ -66,26 +64,23 @@ impl Model {
     /// of the last layer. One stream for each input.
     ///
     /// # Errors
-    /// As [`Model::stream`]; [`Error::UnsupportedFeature`] for logits before 1.2.0.
+    /// As [`Model::stream`]; `ErrorKind::UnsupportedFeature` for logits before 1.2.0.
     pub fn stream_rows(
         &self,
         kind: RowsKind,
         batch: Batch,
         options: &GenerateOptions,
-    ) -> Result<Vec<RowStream>, Error> {
+    ) -> Result<Vec<RowStream>, Failure> {
         let able = self.runtime.capabilities();
         able.require(kind.as_str())?;
         let tokens = batch.inputs.iter().any(|i| matches!(i, Input::Tokens(_)));
-        let older = self.runtime.identity().abi < AbiVersion::V1_3_0;
-        if kind == RowsKind::Logits && tokens && options.keep_history && older {
+        if kind == RowsKind::Logits
+            && tokens
+            && options.keep_history
+            && !able.has_logits_after_history()
+        {
             // Hazard G5: an assertion of the library, which ends the process.
-            let identity = self.runtime.identity();
-            return Err(Error::lacks(
-                "logits of tokens with keep_history",
-                "RKLLM 1.3.0 or later".to_owned(),
-                identity.abi,
-                identity.version.as_deref(),
-            ));
+            return Err(able.lacks("logits of tokens with keep_history", "RKLLM 1.3.0 or later"));
         }
         let rows = self.begin(batch, options, Some(kind))?;
         let stream = |row| RowStream::new(self.token_stream(row), kind);
@@ -95,13 +90,13 @@ impl Model {
     /// The rows of one input, all together.
     ///
     /// # Errors
-    /// As [`Model::stream_rows`], and [`Error::Run`], [`Error::Timeout`].
+    /// As [`Model::stream_rows`], and `ErrorKind::Run`, `ErrorKind::Timeout`.
     pub fn rows(
         &self,
         kind: RowsKind,
         input: Input,
         options: &GenerateOptions,
-    ) -> Result<FloatBlock, Arc<Error>> {
+    ) -> Result<FloatBlock, Arc<Failure>> {
         let streams = self.stream_rows(kind, Batch::new(vec![input]), options);
         let mut streams = streams.map_err(Arc::new)?;
         streams.remove(0).into_block()
@@ -111,11 +106,11 @@ impl Model {
     ///
     /// # Errors
     /// As [`Model::stream`].
-    pub fn steps(&self, input: Input, options: &GenerateOptions) -> Result<Steps, Error> {
+    pub fn steps(&self, input: Input, options: &GenerateOptions) -> Result<Steps, Failure> {
         self.check()?;
         self.runtime.capabilities().require("pause")?;
         if options.keep_history {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "keep_history",
                 "a run in steps stands alone",
                 "Leave it out: the library pauses in single turns only.",
@@ -126,9 +121,9 @@ impl Model {
             stepping: true,
             ..terms
         };
-        let rows = self.deliveries(1, &terms);
-        let stream = self.token_stream(&rows[0]);
-        Ok(Steps::new(self, spec, rows, stream))
+        let mut inboxes = self.client.inboxes_for(1, true, options.timeout);
+        let stream = self.token_stream(&inboxes[0]);
+        Ok(Steps::new(self, spec, terms, inboxes.remove(0), stream))
     }
 
     fn begin(
@@ -136,24 +131,20 @@ impl Model {
         batch: Batch,
         options: &GenerateOptions,
         wants: Option<RowsKind>,
-    ) -> Result<Rows, Error> {
+    ) -> Result<Inboxes, Failure> {
         self.check()?;
-        self.shared.state.check_steps(options.caller)?;
+        self.state.check_steps(options.caller)?;
         let (spec, terms) = self.spec(batch, options, wants)?;
-        let rows = self.deliveries(spec.rows.len(), &terms);
-        self.shared.submit(spec, &rows)?;
-        Ok(rows)
+        let inboxes = self
+            .client
+            .inboxes_for(spec.lanes.len(), false, options.timeout);
+        self.client.begin(spec, terms, &inboxes)?;
+        Ok(inboxes)
     }
 
-    fn deliveries(&self, count: usize, terms: &Terms) -> Rows {
-        let run = self.runs.fetch_add(1, Ordering::Relaxed) + 1;
-        let delivery = || Delivery::new(run, terms.clone(), Arc::clone(&self.shared.watch));
-        (0..count).map(|_| delivery()).collect()
-    }
-
-    fn token_stream(&self, row: &Arc<Delivery>) -> TokenStream {
-        row.keep(Arc::clone(&self.keeper));
-        TokenStream::new(Arc::clone(row), self.forks, self.desk())
+    fn token_stream(&self, inbox: &Arc<Inbox>) -> TokenStream {
+        inbox.keep(Arc::clone(&self.keeper));
+        TokenStream::new(Arc::clone(inbox), self.forks, self.desk())
     }
 
     fn spec(
@@ -161,10 +152,9 @@ impl Model {
         batch: Batch,
         options: &GenerateOptions,
         wants: Option<RowsKind>,
-    ) -> Result<(RunSpec, Terms), Error> {
+    ) -> Result<(RunSpec, Terms), Failure> {
         let able = self.runtime.capabilities();
-        let count = batch.inputs.len();
-        self.check_count(count)?;
+        self.check_count(batch.inputs.len())?;
         if options.keep_history {
             able.require("keep_history")?;
         }
@@ -172,20 +162,21 @@ impl Model {
             able.require("seed")?;
         }
         let (max_new_tokens, limit) = self.limit(options)?;
-        let stop = StopStrings::new(&options.stop)?.map(Arc::new);
+        // Refused here, where a mistake can be told at once.
+        StopStrings::new(&options.stop)?;
         let sampling = self.sampling(options)?;
         let lora = self.lora(options)?;
         let save_prompt_cache = options.save_prompt_cache.as_deref();
         let save_prompt_cache = save_prompt_cache.map(|p| self.cache_path(p)).transpose()?;
         let role = options.role.as_deref().unwrap_or("user");
-        let rows = batch.inputs.into_iter().enumerate();
-        let rows = rows.map(|(at, input)| {
+        let lanes = batch.inputs.into_iter().enumerate();
+        let lanes = lanes.map(|(at, input)| {
             let role = batch.roles.as_ref().map_or(role, |roles| &roles[at]);
             let thinking = batch.thinking.as_ref().map(|all| all[at]);
-            self.row(input, role, thinking.or(options.thinking))
+            self.lane(input, role, thinking.or(options.thinking))
         });
         let spec = RunSpec {
-            rows: rows.collect::<Result<_, _>>()?,
+            lanes: lanes.collect::<Result<_, _>>()?,
             wants,
             lora,
             save_prompt_cache,
@@ -196,17 +187,14 @@ impl Model {
         };
         let terms = Terms {
             limit,
-            stop,
-            timeout: options.timeout,
-            wants,
+            stop: options.stop.clone(),
             stepping: false,
-            row_of_batch: count > 1,
         };
         Ok((spec, terms))
     }
 
     /// The library walks over as many inputs as the model was opened for (hazard G6).
-    fn check_count(&self, count: usize) -> Result<(), Error> {
+    fn check_count(&self, count: usize) -> Result<(), Failure> {
         let wanted = usize::from(self.effective.n_batch);
         if count == wanted {
             return Ok(());
@@ -216,7 +204,7 @@ impl Model {
         } else {
             "Open the model with n_batch to run several inputs at once."
         };
-        Err(Error::invalid_with_hint(
+        Err(Failure::invalid_with_hint(
             "n_batch",
             format!(
                 "the model was opened for {wanted} {} a run, and got {count}",
@@ -226,7 +214,7 @@ impl Model {
         ))
     }
 
-    fn row(&self, input: Input, role: &str, thinking: Option<bool>) -> Result<RowSpec, Error> {
+    fn lane(&self, input: Input, role: &str, thinking: Option<bool>) -> Result<LaneSpec, Failure> {
         let able = self.runtime.capabilities();
         if role != "user" {
             able.require("role")?;
@@ -234,23 +222,23 @@ impl Model {
         if thinking.is_some() {
             able.require("thinking")?;
         }
-        if thinking == Some(true) && *self.shared.state.template.lock() != Template::Model {
-            return Err(Error::invalid_with_hint(
+        if thinking == Some(true) && *self.state.template.lock() != Template::Model {
+            return Err(Failure::invalid_with_hint(
                 "thinking",
                 "the library ignores it once the model's chat template has been replaced",
                 "Open the model with template=\"model\", or write the switch into the prompt.",
             ));
         }
         if !matches!(role, "user" | "tool") {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "role",
                 format!("got {role:?}"),
                 "Give \"user\" or \"tool\"; a system prompt belongs to the chat template.",
             ));
         }
         let role = crate::protocol::input::c_text("role", role)?;
-        check_input(&self.runtime, &self.shared, &self.effective, &input)?;
-        Ok(RowSpec {
+        check_input(&self.runtime, &self.client.info(), &self.effective, &input)?;
+        Ok(LaneSpec {
             input: self.templated(input)?,
             role,
             thinking: thinking.unwrap_or(false),
@@ -258,8 +246,8 @@ impl Model {
     }
 
     /// Puts our own template around text, for releases that have none.
-    fn templated(&self, input: Input) -> Result<Input, Error> {
-        let template = self.shared.state.template.lock();
+    fn templated(&self, input: Input) -> Result<Input, Failure> {
+        let template = self.state.template.lock();
         let Template::Ours([system, prefix, postfix]) = &*template else {
             return Ok(input);
         };
@@ -278,19 +266,19 @@ impl Model {
         }
     }
 
-    fn lora(&self, options: &GenerateOptions) -> Result<Option<CString>, Error> {
+    fn lora(&self, options: &GenerateOptions) -> Result<Option<CString>, Failure> {
         let Some(name) = &options.lora else {
             return Ok(None);
         };
         self.runtime.capabilities().require("lora")?;
-        if !self.shared.state.has_lora(name) {
+        if !self.state.has_lora(name) {
             let loaded: Vec<String> = self.loras().into_iter().map(|lora| lora.name).collect();
             let have = if loaded.is_empty() {
                 "none is loaded".to_owned()
             } else {
                 format!("loaded are {}", loaded.join(", "))
             };
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "lora",
                 format!("there is no adapter named {name:?}; {have}"),
                 "Load it with load_lora(path, name=...) first.",
@@ -301,37 +289,34 @@ impl Model {
 
     /// Where a cache is to be written: the folder must be there, and the path must not depend on
     /// where the process is when the run begins.
-    fn cache_path(&self, path: &Path) -> Result<CString, Error> {
+    fn cache_path(&self, path: &Path) -> Result<CString, Failure> {
         self.runtime.capabilities().require("prompt_cache")?;
         let what = "save_prompt_cache";
         let whole = std::path::absolute(path)
-            .map_err(|error| Error::invalid(what, format!("{}: {error}", path.display())))?;
+            .map_err(|error| Failure::invalid(what, format!("{}: {error}", path.display())))?;
         let folder = whole.parent().unwrap_or(Path::new("/"));
         if whole.is_dir() {
             let reason = format!("{} is a folder", whole.display());
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 what,
                 reason,
                 "Give the path of a file.",
             ));
         }
         if !folder.is_dir() {
-            return Err(Error::FileMissing {
-                what,
-                path: folder.to_owned(),
-            });
+            return Err(Failure::file_missing(what, folder));
         }
         CString::new(whole.as_os_str().as_bytes())
-            .map_err(|_| Error::invalid(what, "the path holds a NUL byte"))
+            .map_err(|_| Failure::invalid(what, "the path holds a NUL byte"))
     }
 
     /// The run's limit for the library, and ours.
-    fn limit(&self, options: &GenerateOptions) -> Result<(i32, Limit), Error> {
+    fn limit(&self, options: &GenerateOptions) -> Result<(i32, Limit), Failure> {
         let at_init = self.effective.max_new_tokens;
         let wanted = options.max_new_tokens.unwrap_or(at_init);
         if wanted <= 0 {
             let hint = "Give a number of tokens above 0.";
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "max_new_tokens",
                 format!("got {wanted}"),
                 hint,
@@ -339,7 +324,7 @@ impl Model {
         }
         let native = self.runtime.capabilities().has("per_run_max_new_tokens");
         if wanted > at_init && !native {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "max_new_tokens",
                 format!("{wanted} is above the {at_init} that this model was opened with"),
                 "Releases before 1.3.0 fix the limit when the model is opened: give it there.",
@@ -357,7 +342,7 @@ impl Model {
     fn sampling(
         &self,
         options: &GenerateOptions,
-    ) -> Result<Option<crate::protocol::sampling::Sampling>, Error> {
+    ) -> Result<Option<crate::protocol::sampling::Sampling>, Failure> {
         options.sampling.validate()?;
         let merged = options.sampling.over(&self.effective.sampling);
         if merged == self.effective.sampling {

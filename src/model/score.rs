@@ -1,7 +1,7 @@
 //! What is computed from rows: probabilities of tokens, embeddings of texts.
 
-use crate::error::Error;
 use crate::host::FloatBlock;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::output::RowsKind;
 
 /// How likely a model holds a continuation.
@@ -47,11 +47,11 @@ impl Scorer {
     /// For the last `continuation` of `ids`.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there is no token before the continuation, or none in it.
-    pub fn new(ids: Vec<i32>, continuation: usize) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if there is no token before the continuation, or none in it.
+    pub fn new(ids: Vec<i32>, continuation: usize) -> Result<Self, Failure> {
         let before = ids.len().saturating_sub(continuation);
         if before == 0 || continuation == 0 {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "continuation",
                 format!("{before} tokens before it and {continuation} in it"),
                 "Give at least one token of each: a token's probability depends on what is before it.",
@@ -68,9 +68,9 @@ impl Scorer {
     /// Takes the next rows of logits.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for a token outside the vocabulary; [`Error::Run`] if the library gave
+    /// `ErrorKind::InvalidArgument` for a token outside the vocabulary; `ErrorKind::Run` if the library gave
     /// something else than logits, or of more positions than there are tokens.
-    pub fn add(&mut self, logits: &FloatBlock) -> Result<(), Error> {
+    pub fn add(&mut self, logits: &FloatBlock) -> Result<(), Failure> {
         let first = self.rows;
         self.rows += logits.rows();
         if logits.kind != RowsKind::Logits || self.rows > self.ids.len() {
@@ -85,7 +85,7 @@ impl Scorer {
                 };
                 let token = usize::try_from(*id).ok().filter(|id| *id < width);
                 let token = token.ok_or_else(|| {
-                    Error::invalid_with_hint(
+                    Failure::invalid_with_hint(
                         "continuation",
                         format!("{id} is outside the vocabulary of {width}"),
                         "Use the ids of this model's own tokenizer.",
@@ -100,8 +100,8 @@ impl Scorer {
     /// The score, when all rows have come.
     ///
     /// # Errors
-    /// [`Error::Run`] if the library gave fewer rows than tokens.
-    pub fn finish(&self) -> Result<Score, Error> {
+    /// `ErrorKind::Run` if the library gave fewer rows than tokens.
+    pub fn finish(&self) -> Result<Score, Failure> {
         if self.rows != self.ids.len() {
             return Err(self.unfit());
         }
@@ -110,17 +110,10 @@ impl Scorer {
         })
     }
 
-    fn unfit(&self) -> Error {
-        Error::Run {
-            function: "rkllm_run",
-            reason: format!(
-                "the library gave logits of {} positions for {} tokens",
-                self.rows,
-                self.ids.len()
-            ),
-            log: Vec::new(),
-            kind: crate::error::ErrorKind::Generation,
-        }
+    fn unfit(&self) -> Failure {
+        let (rows, ids) = (self.rows, self.ids.len());
+        let reason = format!("the library gave logits of {rows} positions for {ids} tokens");
+        Failure::of_call(ErrorKind::Generation, "rkllm_run", &reason, Vec::new())
     }
 }
 
@@ -137,12 +130,12 @@ impl Pooling {
     /// By its name, "last" or "mean".
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] for any other.
-    pub fn named(name: &str) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` for any other.
+    pub fn named(name: &str) -> Result<Self, Failure> {
         match name {
             "last" => Ok(Self::Last),
             "mean" => Ok(Self::Mean),
-            _ => Err(Error::invalid_with_hint(
+            _ => Err(Failure::invalid_with_hint(
                 "pooling",
                 format!("got {name:?}"),
                 "Give \"last\" or \"mean\".",
@@ -154,12 +147,16 @@ impl Pooling {
 /// One vector for each block of hidden states, one below the other; of length 1 if `normalize`.
 ///
 /// # Errors
-/// [`Error::InvalidArgument`] if there are none, or they differ in width.
-pub fn pool(blocks: &[FloatBlock], pooling: Pooling, normalize: bool) -> Result<FloatBlock, Error> {
+/// `ErrorKind::InvalidArgument` if there are none, or they differ in width.
+pub fn pool(
+    blocks: &[FloatBlock],
+    pooling: Pooling,
+    normalize: bool,
+) -> Result<FloatBlock, Failure> {
     let width = blocks.first().map_or(0, FloatBlock::width);
     let unfit = |block: &FloatBlock| block.width() != width || block.rows() == 0;
     if width == 0 || blocks.iter().any(unfit) {
-        return Err(Error::invalid_with_hint(
+        return Err(Failure::invalid_with_hint(
             "texts",
             "there is nothing to embed",
             "Give at least one text.",
@@ -200,7 +197,7 @@ mod tests {
         FloatBlock::new(kind, values.to_vec(), rows)
     }
 
-    fn score(blocks: &[FloatBlock], ids: &[i32], continuation: usize) -> Result<Score, Error> {
+    fn score(blocks: &[FloatBlock], ids: &[i32], continuation: usize) -> Result<Score, Failure> {
         let mut scorer = Scorer::new(ids.to_vec(), continuation)?;
         blocks.iter().try_for_each(|block| scorer.add(block))?;
         scorer.finish()
@@ -228,11 +225,11 @@ mod tests {
         let logits = block(RowsKind::Logits, 2, &[0.0; 8]);
         for (ids, continuation) in [(vec![0, 1], 2), (vec![0, 1], 0), (vec![0, 4], 1)] {
             let error = score(std::slice::from_ref(&logits), &ids, continuation).unwrap_err();
-            assert!(matches!(error, Error::InvalidArgument { .. }), "{error}");
+            assert_eq!(error.kind, ErrorKind::InvalidArgument, "{error}");
         }
         for blocks in [vec![logits.clone()], vec![logits.clone(), logits.clone()]] {
             let error = score(&blocks, &[0, 1, 2], 1).unwrap_err();
-            assert!(matches!(error, Error::Run { .. }), "{error}");
+            assert_eq!(error.kind, ErrorKind::Generation, "{error}");
         }
     }
 

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Rows;
-use crate::engine::{Caller, Shared};
-use crate::error::Error;
+use super::state::{Caller, State};
+use crate::client::{Client, Inbox};
 use crate::model::stream::{Poll, StreamHandle, TokenStream};
 use crate::model::{Model, check_input};
-use crate::native::RunSpec;
 use crate::protocol::config::Effective;
+use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
+use crate::protocol::message::{Command, RunSpec, Terms};
 use crate::protocol::output::{Chunk, Generation};
 use crate::runtime::Runtime;
 
@@ -20,10 +20,11 @@ use crate::runtime::Runtime;
 /// the token that was given last: to go on as if nothing had happened is to send that token.
 pub struct Steps {
     runtime: Arc<Runtime>,
-    shared: Arc<Shared>,
+    client: Arc<Client>,
+    state: Arc<State>,
     effective: Effective,
-    spec: RunSpec,
-    rows: Rows,
+    spec: (RunSpec, Terms),
+    inbox: Arc<Inbox>,
     stream: TokenStream,
     /// Who takes the tokens, from the first one on.
     caller: Option<Caller>,
@@ -36,14 +37,21 @@ pub struct Steps {
 }
 
 impl Steps {
-    pub(crate) fn new(model: &Model, spec: RunSpec, rows: Rows, stream: TokenStream) -> Self {
+    pub(crate) fn new(
+        model: &Model,
+        spec: RunSpec,
+        terms: Terms,
+        inbox: Arc<Inbox>,
+        stream: TokenStream,
+    ) -> Self {
         let limit = usize::try_from(spec.max_new_tokens).unwrap_or(0);
         Self {
             runtime: Arc::clone(&model.runtime),
-            shared: Arc::clone(&model.shared),
+            client: Arc::clone(&model.client),
+            state: Arc::clone(&model.state),
             effective: model.effective,
-            spec,
-            rows,
+            spec: (spec, terms),
+            inbox,
             stream,
             caller: None,
             begun: false,
@@ -55,7 +63,7 @@ impl Steps {
     }
 
     /// Says who takes the tokens, where it is a task and not the thread that calls [`Steps::advance`]
-    /// first: other runs of his would wait for these steps, and fail with [`Error::Busy`] instead.
+    /// first: other runs of his would wait for these steps, and fail with `ErrorKind::Busy` instead.
     pub fn set_caller(&mut self, caller: Caller) {
         if !self.begun {
             self.caller = Some(caller);
@@ -68,12 +76,6 @@ impl Steps {
         self.caller.is_some()
     }
 
-    /// Whether the first token has been asked for.
-    #[must_use]
-    pub fn has_begun(&self) -> bool {
-        self.begun
-    }
-
     /// For waiting and cancelling, also while another thread reads.
     #[must_use]
     pub fn handle(&self) -> &StreamHandle {
@@ -83,33 +85,38 @@ impl Steps {
     /// Whether the model waits for [`Steps::advance`] before it computes the next token.
     #[must_use]
     pub fn is_paused(&self) -> bool {
-        !self.begun || self.rows[0].is_resting()
+        !self.begun || self.inbox.is_resting()
     }
 
     /// Lets the model compute one more token: from `input`, which takes the place of the token given
     /// last, or from that token.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if the model is not paused, or `input` is given before the first
-    /// token; [`Error::Closed`]; [`Error::UnsupportedFeature`] and others as [`crate::Model::stream`].
-    pub fn advance(&mut self, input: Option<Input>) -> Result<(), Error> {
+    /// `ErrorKind::InvalidArgument` if the model is not paused, or `input` is given before the first
+    /// token; `ErrorKind::Closed`; `ErrorKind::UnsupportedFeature` and others as [`crate::Model::stream`].
+    pub fn advance(&mut self, input: Option<Input>) -> Result<(), Failure> {
         if self.handle().is_forked() {
-            return Err(Error::Forked);
+            return Err(Failure::forked());
         }
         if !self.begun {
             if input.is_some() {
-                return Err(Error::invalid_with_hint(
+                return Err(Failure::invalid_with_hint(
                     "input",
                     "the first token has not been computed yet",
                     "Take a token first; then send what is to come in its place.",
                 ));
             }
+            if self.handle().has_ended() {
+                // Closed before its first token.
+                return Ok(());
+            }
             let caller = *self.caller.get_or_insert_with(Caller::thread);
-            self.shared.state.check_steps(Some(caller))?;
-            self.shared.state.steps_begin(caller, &self.rows[0]);
-            let begun = self.shared.submit(self.spec.clone(), &self.rows);
+            self.state.check_steps(Some(caller))?;
+            self.state.steps_begin(caller, &self.inbox);
+            let (spec, terms) = self.spec.clone();
+            let begun = self.client.begin(spec, terms, &[Arc::clone(&self.inbox)]);
             if begun.is_err() {
-                self.shared.state.steps_end(&self.rows[0]);
+                self.state.steps_end(&self.inbox);
             }
             self.begun = begun.is_ok();
             return begun;
@@ -117,43 +124,44 @@ impl Steps {
         if self.handle().has_ended() {
             return Ok(());
         }
-        if self.rows[0].is_resting() && self.stream.has_unread() {
+        if self.inbox.is_resting() && self.stream.has_unread() {
             // A reader that was cancelled has not taken it.
             return match input {
                 None => Ok(()),
-                Some(_) => Err(Error::invalid_with_hint(
+                Some(_) => Err(Failure::invalid_with_hint(
                     "input",
                     "a token has been computed and not been taken yet",
                     "Take it first; then send what is to come in its place.",
                 )),
             };
         }
-        if !self.rows[0].is_resting() {
+        if !self.inbox.is_resting() {
             let hint = "Wait for the token first.";
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "input",
                 "the model is computing",
                 hint,
             ));
         }
-        self.shared.desk.check_callbacks()?;
+        self.client.check_callbacks()?;
         if let Some(input) = &input {
-            check_input(&self.runtime, &self.shared, &self.effective, input)?;
+            check_input(&self.runtime, &self.client.info(), &self.effective, input)?;
         }
         let Some(input) = input.or(self.last.map(|id| Input::Tokens(vec![id]))) else {
             return Ok(());
         };
-        let mut spec = self.spec.clone();
-        spec.rows[0].input = input;
-        // The prompt's cache was saved in the first run.
-        spec.save_prompt_cache = None;
-        if self.limit > 0 {
+        let max_new_tokens = if self.limit > 0 {
             // The library counts anew in each run.
-            spec.max_new_tokens =
-                i32::try_from(self.limit.saturating_sub(self.given).max(1)).unwrap_or(i32::MAX);
-        }
-        self.rows[0].leave_rest();
-        self.shared.resume(spec, &self.rows)
+            i32::try_from(self.limit.saturating_sub(self.given).max(1)).unwrap_or(i32::MAX)
+        } else {
+            0
+        };
+        self.inbox.leave_rest();
+        self.client.tell(Command::Resume {
+            run: self.inbox.run(),
+            input,
+            max_new_tokens,
+        })
     }
 
     /// The token that the model has computed, without waiting: there when the library has paused, so
@@ -181,7 +189,7 @@ impl Steps {
     ///
     /// # Errors
     /// As [`Steps::advance`], and as the run's.
-    pub fn step(&mut self, input: Option<Input>) -> Result<Option<Chunk>, Arc<Error>> {
+    pub fn step(&mut self, input: Option<Input>) -> Result<Option<Chunk>, Arc<Failure>> {
         self.advance(input).map_err(Arc::new)?;
         loop {
             match self.poll() {
@@ -205,7 +213,7 @@ impl Steps {
     }
 
     /// The whole answer, if the steps have ended.
-    pub fn generation(&mut self) -> Option<Result<Generation, Arc<Error>>> {
+    pub fn generation(&mut self) -> Option<Result<Generation, Arc<Failure>>> {
         self.stream.generation()
     }
 
@@ -223,8 +231,9 @@ impl Steps {
 
     fn end(&mut self) {
         if self.begun && !self.handle().is_forked() && !std::mem::replace(&mut self.over, true) {
-            self.shared.state.steps_end(&self.rows[0]);
-            self.shared.look();
+            self.state.steps_end(&self.inbox);
+            // A model that is closed has nothing left to see to.
+            drop(self.client.tell(Command::Look));
         }
     }
 }

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::{Batch, Delivery, Taken};
-use crate::engine::deadlines;
-use crate::engine::desk::DeskHandle;
-use crate::error::Error;
+use crate::client::{Desk, Ending, Inbox, Taken, TextBatch};
 use crate::host::FloatBlock;
 use crate::host::fork;
 use crate::host::wake::WakePair;
-use crate::protocol::output::{Chunk, Ending, FinishReason, Generation};
+use crate::protocol::error::Failure;
+use crate::protocol::output::{Chunk, FinishReason, Generation};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
@@ -19,21 +17,21 @@ const LARGE: usize = 64 * 1024;
 /// ended.
 pub struct TokenStream {
     handle: StreamHandle,
-    batch: Batch,
+    batch: TextBatch,
     /// The next piece of `batch`, and where it begins.
     next: usize,
     begin: usize,
     /// What was read before `batch`.
-    read: Vec<Batch>,
+    read: Vec<TextBatch>,
     wake: Option<WakePair>,
 }
 
-/// A run's buffer, for waiting and cancelling from any thread.
+/// A run, for waiting and cancelling from any thread.
 #[derive(Clone)]
 pub struct StreamHandle {
-    delivery: Arc<Delivery>,
+    inbox: Arc<Inbox>,
     forks: u64,
-    desk: DeskHandle,
+    desk: Desk,
 }
 
 /// What [`TokenStream::poll`] found.
@@ -44,7 +42,7 @@ pub enum Poll<T, E = ()> {
     /// Nothing yet: wait with [`StreamHandle::wait`].
     Nothing,
     /// The end of the run, or why it failed.
-    Ended(Result<E, Arc<Error>>),
+    Ended(Result<E, Arc<Failure>>),
 }
 
 impl StreamHandle {
@@ -52,7 +50,7 @@ impl StreamHandle {
     #[doc(alias = "rkllm_abort")]
     pub fn cancel(&self) {
         if self.forks == fork::depth() {
-            self.delivery.cancel();
+            self.inbox.cancel();
         }
     }
 
@@ -60,14 +58,14 @@ impl StreamHandle {
     /// the run is cancelled.
     pub fn leave(&self) {
         if self.forks == fork::depth() {
-            deadlines::left(&self.delivery);
+            self.inbox.leave();
         }
     }
 
     /// Whether the run has ended for its reader; pieces may still be there to read.
     #[must_use]
     pub fn has_ended(&self) -> bool {
-        self.delivery.has_ended()
+        self.inbox.has_ended()
     }
 
     pub(crate) fn is_forked(&self) -> bool {
@@ -77,14 +75,14 @@ impl StreamHandle {
     /// The run's number, counted from 1 for each model.
     #[must_use]
     pub fn run(&self) -> u64 {
-        self.delivery.run()
+        self.inbox.run()
     }
 
     /// Where the library's questions are answered: look there whenever [`StreamHandle::wait`] returns
     /// and there is nothing to read.
     #[must_use]
-    pub fn desk(&self) -> DeskHandle {
-        self.desk
+    pub fn desk(&self) -> &Desk {
+        &self.desk
     }
 
     /// Answers questions with failure, for readers that serve none.
@@ -95,19 +93,15 @@ impl StreamHandle {
     /// Sleeps until there is something to read or to answer; false when `limit` has passed first.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> bool {
-        self.forks != fork::depth() || self.delivery.wait(limit)
+        self.forks != fork::depth() || self.inbox.wait(limit)
     }
 }
 
 impl TokenStream {
-    pub(crate) fn new(delivery: Arc<Delivery>, forks: u64, desk: DeskHandle) -> Self {
+    pub(crate) fn new(inbox: Arc<Inbox>, forks: u64, desk: Desk) -> Self {
         Self {
-            handle: StreamHandle {
-                delivery,
-                forks,
-                desk,
-            },
-            batch: Batch::default(),
+            handle: StreamHandle { inbox, forks, desk },
+            batch: TextBatch::default(),
             next: 0,
             begin: 0,
             read: Vec::new(),
@@ -135,7 +129,7 @@ impl TokenStream {
     #[inline]
     fn next_piece(&mut self, empty: bool) -> Poll<(&str, i32)> {
         if self.handle.forks != fork::depth() {
-            return Poll::Ended(Err(Arc::new(Error::Forked)));
+            return Poll::Ended(Err(Arc::new(Failure::forked())));
         }
         let piece = loop {
             if let Some(piece) = self.batch.pieces.get(self.next) {
@@ -162,9 +156,9 @@ impl TokenStream {
     /// The next rows that have come; at the end, whether the run was cancelled.
     pub(crate) fn poll_rows(&mut self) -> Poll<FloatBlock, bool> {
         if self.handle.forks != fork::depth() {
-            return Poll::Ended(Err(Arc::new(Error::Forked)));
+            return Poll::Ended(Err(Arc::new(Failure::forked())));
         }
-        match self.handle.delivery.take_rows() {
+        match self.handle.inbox.take_rows() {
             None => Poll::Nothing,
             Some(Ok(block)) => Poll::Ready(block),
             Some(Err(ending)) => {
@@ -193,12 +187,12 @@ impl TokenStream {
         }
         self.next = 0;
         self.begin = 0;
-        self.handle.delivery.take(&mut self.batch)
+        self.handle.inbox.take(&mut self.batch)
     }
 
     /// Whether something has come that was not handed out.
     pub(crate) fn has_unread(&self) -> bool {
-        self.next < self.batch.pieces.len() || self.handle.delivery.has_pending()
+        self.next < self.batch.pieces.len() || self.handle.inbox.has_pending()
     }
 
     /// Takes all that has come without handing it out: for [`TokenStream::generation`].
@@ -217,9 +211,9 @@ impl TokenStream {
 
     /// The whole answer, if the run has ended: the pieces read before are in it. Pieces not read are
     /// taken away.
-    pub fn generation(&mut self) -> Option<Result<Generation, Arc<Error>>> {
+    pub fn generation(&mut self) -> Option<Result<Generation, Arc<Failure>>> {
         if self.handle.forks != fork::depth() {
-            return Some(Err(Arc::new(Error::Forked)));
+            return Some(Err(Arc::new(Failure::forked())));
         }
         let ending = self.drain()?;
         Some(ending.outcome.map(|finish_reason| {
@@ -248,8 +242,8 @@ impl TokenStream {
     /// Waits for the end and gives the whole answer.
     ///
     /// # Errors
-    /// [`Error::Run`], [`Error::Timeout`], [`Error::ContextLength`], [`Error::Closed`].
-    pub fn into_generation(mut self) -> Result<Generation, Arc<Error>> {
+    /// `ErrorKind::Run`, `ErrorKind::Timeout`, `ErrorKind::ContextLength`, `ErrorKind::Closed`.
+    pub fn into_generation(mut self) -> Result<Generation, Arc<Failure>> {
         loop {
             if let Some(generation) = self.generation() {
                 return generation;
@@ -266,7 +260,7 @@ impl TokenStream {
     /// When the system has no descriptor to give.
     pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
         let wake = WakePair::kept_in(&mut self.wake)?;
-        Ok(if self.handle.delivery.arm(wake) {
+        Ok(if self.handle.inbox.arm(wake) {
             None
         } else {
             Some(wake.host_fd())
@@ -276,7 +270,7 @@ impl TokenStream {
 
 /// Blocks for each piece; ends with the run.
 impl Iterator for TokenStream {
-    type Item = Result<Chunk, Arc<Error>>;
+    type Item = Result<Chunk, Arc<Failure>>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -303,7 +297,7 @@ impl Drop for TokenStream {
         self.handle.cancel();
         if self.handle.forks == fork::depth() {
             if let Some(wake) = self.wake.take() {
-                self.handle.delivery.disarm();
+                self.handle.inbox.disarm();
                 wake.release();
             }
         }

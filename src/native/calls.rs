@@ -4,8 +4,8 @@ use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 
 use super::handle::{NativeModel, check, failed};
-use crate::error::{Error, ErrorKind};
 use crate::host;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::CrossAttention;
 use rkllm_ffi::shared::functions::SetThreeStrings;
 use rkllm_ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
@@ -14,14 +14,14 @@ use rkllm_ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
 macro_rules! function {
     ($model:ident, $feature:literal, $name:ident) => {{
         $model.runtime.capabilities().require($feature)?;
-        let missing = || Error::invalid($feature, "the library has no function for it");
+        let missing = || Failure::invalid($feature, "the library has no function for it");
         $model.runtime.symbols().$name.ok_or_else(missing)?
     }};
 }
 
 impl NativeModel {
     /// `rkllm_clear_kv_cache` of the whole cache, which ends a pause.
-    pub(crate) fn clear_kv_cache(&mut self, keep_system_prompt: bool) -> Result<(), Error> {
+    pub(crate) fn clear_kv_cache(&mut self, keep_system_prompt: bool) -> Result<(), Failure> {
         let clear = function!(self, "clear_kv_cache", clear_kv_cache);
         let mark = host::log_mark();
         // SAFETY: live handle, exclusively borrowed; NULL ranges mean the whole cache.
@@ -39,10 +39,10 @@ impl NativeModel {
     }
 
     /// `rkllm_clear_kv_cache` of one range of each row, while a run is paused.
-    pub(crate) fn clear_kv_range(&mut self, ranges: &[(i32, i32)]) -> Result<(), Error> {
+    pub(crate) fn clear_kv_range(&mut self, ranges: &[(i32, i32)]) -> Result<(), Failure> {
         let clear = function!(self, "kv_cache_range", clear_kv_cache);
         if !self.paused {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "ranges",
                 "no run is paused",
                 "Clear ranges between the tokens of steps(); without ranges the whole cache is cleared.",
@@ -50,7 +50,7 @@ impl NativeModel {
         }
         let sizes = self.kv_cache_size()?;
         if ranges.len() != sizes.len() {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "ranges",
                 format!("got {} for {} rows", ranges.len(), sizes.len()),
                 "Give one (start, end) for each row of the batch.",
@@ -58,7 +58,7 @@ impl NativeModel {
         }
         for (&(start, end), &size) in ranges.iter().zip(&sizes) {
             if start < 0 || end < start || end > size {
-                return Err(Error::invalid_with_hint(
+                return Err(Failure::invalid_with_hint(
                     "ranges",
                     format!("({start}, {end}) is not within the KV cache of {size} positions"),
                     "Give 0 <= start <= end <= kv_cache_size(); the end is exclusive.",
@@ -82,7 +82,7 @@ impl NativeModel {
     }
 
     /// `rkllm_get_kv_cache_size`: tokens in the cache, for each row.
-    pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Error> {
+    pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Failure> {
         let get = function!(self, "kv_cache_size", get_kv_cache_size);
         let mark = host::log_mark();
         let mut sizes = vec![0; usize::from(self.effective.n_batch)];
@@ -94,7 +94,12 @@ impl NativeModel {
     }
 
     /// `rkllm_load_lora`.
-    pub(crate) fn load_lora(&mut self, path: &CStr, name: &CStr, scale: f32) -> Result<(), Error> {
+    pub(crate) fn load_lora(
+        &mut self,
+        path: &CStr,
+        name: &CStr,
+        scale: f32,
+    ) -> Result<(), Failure> {
         let load = function!(self, "lora", load_lora);
         let mark = host::log_mark();
         let mut adapter = RKLLMLoraAdapter {
@@ -106,17 +111,21 @@ impl NativeModel {
         let code = unsafe { load(self.handle, &raw mut adapter) };
         check("rkllm_load_lora", code, mark).map_err(|mut error| {
             // Nothing is generated here: what is wrong is the file, unless the lines say otherwise.
-            if let Error::Run { kind, .. } = &mut error {
-                if *kind == ErrorKind::Generation {
-                    *kind = ErrorKind::ModelFormat;
-                }
+            if error.kind == ErrorKind::Generation {
+                error.kind = ErrorKind::ModelFormat;
+            }
+            if error.kind == ErrorKind::ModelFormat {
+                return error.with_hint(
+                    "The adapter is damaged, or was made for another model or release: download or \
+                     convert it again.",
+                );
             }
             error
         })
     }
 
     /// `rkllm_load_prompt_cache`.
-    pub(crate) fn load_prompt_cache(&mut self, path: &CStr) -> Result<(), Error> {
+    pub(crate) fn load_prompt_cache(&mut self, path: &CStr) -> Result<(), Failure> {
         let load = function!(self, "prompt_cache", load_prompt_cache);
         let mark = host::log_mark();
         // SAFETY: live handle, exclusively borrowed; the string lives for the call.
@@ -125,7 +134,7 @@ impl NativeModel {
     }
 
     /// `rkllm_release_prompt_cache`.
-    pub(crate) fn release_prompt_cache(&mut self) -> Result<(), Error> {
+    pub(crate) fn release_prompt_cache(&mut self) -> Result<(), Failure> {
         let release = function!(self, "prompt_cache", release_prompt_cache);
         let mark = host::log_mark();
         // SAFETY: live handle, exclusively borrowed.
@@ -134,13 +143,13 @@ impl NativeModel {
     }
 
     /// `rkllm_set_chat_template`: system prompt, prefix and postfix.
-    pub(crate) fn set_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Error> {
+    pub(crate) fn set_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Failure> {
         let set = function!(self, "chat_template", set_chat_template);
         self.set_strings("rkllm_set_chat_template", set, strings)
     }
 
     /// `rkllm_set_function_tools`: system prompt, tools and the tag of their results.
-    pub(crate) fn set_function_tools(&mut self, strings: &[CString; 3]) -> Result<(), Error> {
+    pub(crate) fn set_function_tools(&mut self, strings: &[CString; 3]) -> Result<(), Failure> {
         let set = function!(self, "function_tools", set_function_tools);
         self.set_strings("rkllm_set_function_tools", set, strings)
     }
@@ -150,7 +159,7 @@ impl NativeModel {
         name: &'static str,
         set: SetThreeStrings,
         [first, second, third]: &[CString; 3],
-    ) -> Result<(), Error> {
+    ) -> Result<(), Failure> {
         let mark = host::log_mark();
         // SAFETY: live handle, exclusively borrowed; the strings live for the call, none is NULL.
         let code = unsafe { set(self.handle, first.as_ptr(), second.as_ptr(), third.as_ptr()) };
@@ -159,7 +168,7 @@ impl NativeModel {
 
     /// `rkllm_set_cross_attn_params`. Nobody says whether the library copies, so that the arrays stay
     /// until others take their place, or the model goes.
-    pub(crate) fn set_cross_attention(&mut self, encoder: CrossAttention) -> Result<(), Error> {
+    pub(crate) fn set_cross_attention(&mut self, encoder: CrossAttention) -> Result<(), Failure> {
         let set = function!(self, "cross_attention", set_cross_attn_params);
         let mark = host::log_mark();
         let mut params = RKLLMCrossAttnParam {
@@ -179,9 +188,9 @@ impl NativeModel {
     }
 
     /// Token ids of a text as it is, no template around it; the CPU runtime only.
-    pub(crate) fn tokenize(&mut self, text: &CStr, leading: bool) -> Result<Vec<i32>, Error> {
+    pub(crate) fn tokenize(&mut self, text: &CStr, leading: bool) -> Result<Vec<i32>, Failure> {
         self.runtime.capabilities().require("tokenize")?;
-        let missing = || Error::invalid("tokenize", "the library has no function for it");
+        let missing = || Failure::invalid("tokenize", "the library has no function for it");
         let table = self.runtime.symbols().cpu_table;
         let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
         let mark = host::log_mark();

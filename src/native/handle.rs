@@ -8,17 +8,16 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use super::init;
-use super::run::{self, RunSpec};
+use super::lane::{Asker, Lanes, LastCall};
+use super::run;
 use super::slot::Slots;
-use crate::abi::AbiVersion;
-use crate::client::{LastCall, Rows};
-use crate::engine::desk::Desk;
-use crate::error::{Error, ErrorKind};
-use crate::files::diagnose;
+use crate::files::{diagnose, info_from_log};
 use crate::host;
 use crate::protocol::config::{Effective, ModelConfig};
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::info::{ModelInfo, Source};
 use crate::protocol::input::{CrossAttention, Input};
+use crate::protocol::message::RunSpec;
 use crate::runtime::Runtime;
 use rkllm_ffi::shared::LLMHandle;
 use rkllm_ffi::shared::functions::OnHandle;
@@ -84,7 +83,7 @@ pub(crate) struct NativeModel {
     info: ModelInfo,
     slots: Slots,
     aborter: Arc<Aborter>,
-    desk: &'static Desk,
+    asker: &'static Asker,
     /// The last run was paused and nothing has ended that.
     pub(super) paused: bool,
     /// What the library may still look at; dropped after `rkllm_destroy`.
@@ -98,10 +97,10 @@ impl NativeModel {
         path: &Path,
         config: &ModelConfig,
         aborter: Arc<Aborter>,
-        desk: &'static Desk,
-    ) -> Result<Self, Error> {
+        asker: &'static Asker,
+    ) -> Result<Self, Failure> {
         let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
-            .map_err(|_| Error::invalid("model", "the path holds a NUL byte"))?;
+            .map_err(|_| Failure::invalid("model", "the path holds a NUL byte"))?;
         let opening = host::LogOfOpening::begin();
         // SAFETY: the runtime has established its library's layout from agreeing evidence, and
         // its defaults come from that library.
@@ -112,7 +111,7 @@ impl NativeModel {
                 runtime.defaults(),
                 c_path,
                 config,
-                desk,
+                asker,
             )
         };
         let lines = opening.lines();
@@ -120,12 +119,7 @@ impl NativeModel {
             let log = diagnose::reportable(&lines);
             opening.leave_to_error();
             let kind = diagnose::classify(&log, ErrorKind::Model);
-            return Err(Error::Init {
-                path: path.to_owned(),
-                code: opened.code,
-                log,
-                kind,
-            });
+            return Err(not_opened(path, opened.code, kind, log));
         }
         drop(opening);
         // What was held back comes before whatever the program prints next.
@@ -134,10 +128,10 @@ impl NativeModel {
             runtime: Arc::clone(runtime),
             handle: opened.handle,
             effective: opened.effective,
-            info: ModelInfo::from_log(&lines),
+            info: info_from_log(&lines),
             slots: Slots::new(),
             aborter,
-            desk,
+            asker,
             paused: false,
             cross_attention: None,
         };
@@ -153,8 +147,8 @@ impl NativeModel {
             }
         }
         match &config.template {
-            // Releases without templates: see `Template::Ours`.
-            Some(_) if runtime.identity().abi == AbiVersion::V1_1_0 => {}
+            // Who asks puts the strings around the text itself.
+            Some(_) if !runtime.capabilities().has_templates() => {}
             Some(template) => model.set_chat_template(template)?,
             None => {}
         }
@@ -171,26 +165,30 @@ impl NativeModel {
     }
 
     /// `rkllm_run`: returns when the library has done with it.
-    pub(crate) fn run(&mut self, spec: &RunSpec, rows: &Rows) -> Result<RunEnd, Error> {
+    pub(crate) fn run(
+        &mut self,
+        run: u64,
+        spec: &RunSpec,
+        lanes: &Lanes,
+    ) -> Result<RunEnd, Failure> {
         self.check_length(spec)?;
         self.set_seed(spec.seed);
         let mark = host::log_mark();
         let symbols = self.runtime.symbols();
-        // All rows of a run are wanted or not wanted alike by its last call.
-        let first = &rows[0];
-        let slot = self.slots.bind(Arc::clone(rows));
+        // All lanes of a run are wanted or not wanted alike by its last call.
+        let first = &lanes[0];
+        let slot = self.slots.bind(Arc::clone(lanes));
         if let Some(abort) = symbols.abort {
             let target = Target {
                 abort,
                 handle: self.handle,
-                run: first.run(),
+                run,
             };
             *self.aborter.target.lock() = Some(target);
         }
-        self.desk.set_readers(Some(Arc::clone(rows)));
-        rows.iter().for_each(|row| row.start());
+        lanes.iter().for_each(|lane| lane.start());
         // SAFETY: `self` owns the live handle and is borrowed exclusively; the layout and the
-        // symbols are the runtime's; the model's floors give one input for each row of its batch.
+        // symbols are the runtime's; the model's floors give one input for each lane of its batch.
         let code = unsafe {
             run::run(
                 self.runtime.identity().abi,
@@ -200,7 +198,7 @@ impl NativeModel {
                 slot,
             )
         };
-        let aborting = rows.iter().any(|row| row.abort_wanted());
+        let aborting = lanes.iter().any(|lane| lane.abort_wanted());
         let (paused, said_over) = first.has_paused();
         self.paused = code == 0 && paused;
         let goes_on = self.paused && !said_over;
@@ -213,7 +211,6 @@ impl NativeModel {
         } else {
             None
         };
-        self.desk.set_readers(None);
         *self.aborter.target.lock() = None;
         Slots::release(slot);
         host::log_sync();
@@ -225,7 +222,7 @@ impl NativeModel {
             (0, None) => "it returned without its last callback".to_owned(),
             (code, _) => format!("it returned {code}"),
         };
-        let reason = match self.desk.problem() {
+        let reason = match self.asker.0.problem() {
             Some(problem) => format!("{reason}; {problem}"),
             None => reason,
         };
@@ -233,13 +230,13 @@ impl NativeModel {
     }
 
     /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
-    fn check_length(&self, spec: &RunSpec) -> Result<(), Error> {
+    fn check_length(&self, spec: &RunSpec) -> Result<(), Failure> {
         let Some(table) = self.runtime.symbols().cpu_table else {
             return Ok(());
         };
         let limit = usize::try_from(self.effective.max_context_len).unwrap_or(0);
-        for row in &spec.rows {
-            let Input::Prompt(text) = &row.input else {
+        for lane in &spec.lanes {
+            let Input::Prompt(text) = &lane.input else {
                 continue;
             };
             // SAFETY: the table belongs to the library of this live handle; the text lives for the
@@ -249,12 +246,12 @@ impl NativeModel {
                     self.handle,
                     text.as_ptr(),
                     text.as_bytes().len(),
-                    row.role.as_ptr(),
+                    lane.role.as_ptr(),
                 )
             };
             let tokens = usize::try_from(count).unwrap_or(0);
             if tokens > limit {
-                return Err(Error::ContextLength { tokens, limit });
+                return Err(Failure::context_length(tokens, limit));
             }
         }
         Ok(())
@@ -275,7 +272,7 @@ impl NativeModel {
     }
 }
 
-pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Error> {
+pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<(), Failure> {
     host::log_sync();
     if code == 0 {
         Ok(())
@@ -284,15 +281,29 @@ pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<()
     }
 }
 
-pub(super) fn failed(function: &'static str, reason: String, mark: u64) -> Error {
+fn not_opened(path: &Path, code: c_int, kind: ErrorKind, log: Vec<String>) -> Failure {
+    let mut text = format!(
+        "the library could not open the model {} (rkllm_init returned {code})",
+        path.display()
+    );
+    for line in &log {
+        text.push_str("\n  ");
+        text.push_str(line);
+    }
+    let mut failure = Failure::new(kind, text).with_path(path);
+    failure.hint = diagnose::hint(kind, &log);
+    failure.fields.function = Some("rkllm_init".to_owned());
+    failure.fields.log = log;
+    failure
+}
+
+pub(super) fn failed(function: &'static str, reason: String, mark: u64) -> Failure {
     let log = diagnose::reportable(&host::log_since(mark));
     let kind = diagnose::classify(&log, ErrorKind::Generation);
-    Error::Run {
-        function,
-        reason,
-        log,
-        kind,
-    }
+    let hint = diagnose::hint(kind, &log);
+    let mut failure = Failure::of_call(kind, function, &reason, log);
+    failure.hint = hint;
+    failure
 }
 
 impl Drop for NativeModel {

@@ -3,11 +3,12 @@
 use std::ffi::{CString, c_int, c_void};
 use std::ptr::{self, NonNull};
 
+use super::cpus::cpus;
+use super::lane::Asker;
 use super::{questions, trampoline};
 use crate::abi::AbiVersion;
-use crate::engine::desk::Desk;
 use crate::library::Symbols;
-use crate::protocol::config::{Effective, ModelConfig, cpus};
+use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::sampling::Sampling;
 use rkllm_ffi::shared::{CBool, LLMHandle};
 use rkllm_ffi::{ParamBuffer, v1_1_0, v1_2_0, v1_2_1, v1_3_0};
@@ -249,9 +250,9 @@ pub(super) unsafe fn init(
     defaults: &ParamBuffer,
     model_path: CString,
     config: &ModelConfig,
-    desk: &'static Desk,
+    asker: &'static Asker,
 ) -> Initialised {
-    let asked = ptr::from_ref(desk).cast_mut().cast::<c_void>();
+    let asked = ptr::from_ref(asker).cast_mut().cast::<c_void>();
     let storage = NonNull::from(Box::leak(Box::new(InitStorage {
         model_path,
         markers: [
@@ -290,6 +291,20 @@ mod tests {
     use std::sync::Mutex;
 
     use super::*;
+    use crate::native::Asks;
+    use crate::protocol::question::{Question, Response};
+
+    /// Answers nothing.
+    struct Silent;
+
+    impl Asks for Silent {
+        fn ask(&self, _question: Question) -> Response {
+            Response::Failed
+        }
+        fn problem(&self) -> Option<String> {
+            None
+        }
+    }
 
     /// What a library keeps that copies nothing.
     static KEPT: Mutex<(usize, usize)> = Mutex::new((0, 0));
@@ -337,8 +352,15 @@ mod tests {
         let defaults = ParamBuffer::zeroed();
         // SAFETY: the function has the shape of 1.3.x; zeroes are valid defaults.
         let opened = unsafe {
-            let desk = Box::leak(Box::default());
-            init(AbiVersion::V1_3_1, &symbols, &defaults, path, &config, desk)
+            let asker = Box::leak(Box::new(Asker(Box::new(Silent))));
+            init(
+                AbiVersion::V1_3_1,
+                &symbols,
+                &defaults,
+                path,
+                &config,
+                asker,
+            )
         };
         assert_eq!(opened.code, 0);
         drop((opened, config, defaults));

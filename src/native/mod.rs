@@ -6,12 +6,14 @@
 #![allow(unsafe_code, reason = "calls into and from the C library")]
 
 mod calls;
+mod cpus;
 mod handle;
 mod init;
+mod lane;
 mod questions;
 mod run;
 mod slot;
 mod trampoline;
 
 pub(crate) use handle::{Aborter, NativeModel, RunEnd};
-pub(crate) use run::{RowSpec, RunSpec};
+pub(crate) use lane::{Asker, Asks, Lane, Lanes, LastCall, Verdict};

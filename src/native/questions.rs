@@ -5,19 +5,19 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use crate::engine::desk::Desk;
+use super::lane::Asker;
 use crate::protocol::question::{Question, Response};
 
 const FAILED: c_int = -1;
 
-/// Asks at the desk behind `userdata`.
+/// Asks whoever is behind `userdata`.
 ///
 /// # Safety
-/// `userdata` is NULL or the desk that the model was opened with; desks are never freed.
+/// `userdata` is NULL or the asker that the model was opened with; it is never freed.
 unsafe fn ask(userdata: *mut c_void, question: impl FnOnce() -> Option<Question>) -> Response {
     // SAFETY: the caller's promise.
-    let desk = unsafe { userdata.cast::<Desk>().as_ref() };
-    let asked = AssertUnwindSafe(|| Some(desk?.ask(question()?)));
+    let asker = unsafe { userdata.cast::<Asker>().as_ref() };
+    let asked = AssertUnwindSafe(|| Some(asker?.0.ask(question()?)));
     catch_unwind(asked)
         .ok()
         .flatten()
@@ -46,7 +46,7 @@ pub(super) unsafe extern "C" fn tokenizer(
             capacity,
         })
     };
-    // SAFETY: the userdata is the desk that was given together with this function.
+    // SAFETY: the userdata is the asker that was given together with this function.
     let Response::Tokens(ids) = (unsafe { ask(userdata, question) }) else {
         return FAILED;
     };
@@ -80,7 +80,7 @@ pub(super) unsafe extern "C" fn embedder(
             floats: bytes / size_of::<f32>(),
         })
     };
-    // SAFETY: the userdata is the desk that was given together with this function.
+    // SAFETY: the userdata is the asker that was given together with this function.
     let Response::Embeddings(values) = (unsafe { ask(userdata, question) }) else {
         return FAILED;
     };

@@ -7,30 +7,11 @@ use super::slot::Slot;
 use crate::abi::AbiVersion;
 use crate::library::Symbols;
 use crate::protocol::input::{Audios, Images, Input, Markers, Multimodal, Videos};
+use crate::protocol::message::RunSpec;
 use crate::protocol::output::RowsKind;
 use crate::protocol::sampling::Sampling;
 use rkllm_ffi::shared::{self, CBool, LLMHandle, infer_mode, input_type};
 use rkllm_ffi::{v1_1_0, v1_2_0, v1_2_1, v1_3_0, v1_3_1};
-
-/// One run, as plain data.
-#[derive(Debug, Clone)]
-pub(crate) struct RunSpec {
-    /// One for each row of the model's batch.
-    pub(crate) rows: Vec<RowSpec>,
-    /// Rows instead of an answer.
-    pub(crate) wants: Option<RowsKind>,
-    /// The adapter's name.
-    pub(crate) lora: Option<CString>,
-    /// Where the prompt's cache is saved.
-    pub(crate) save_prompt_cache: Option<CString>,
-    pub(crate) keep_history: bool,
-    /// Sampling of this run alone; from 1.3.0.
-    pub(crate) sampling: Option<Sampling>,
-    /// Limit of this run alone, 0 for that of init; from 1.3.0.
-    pub(crate) max_new_tokens: i32,
-    /// Seed of this run; the CPU runtime only.
-    pub(crate) seed: Option<u64>,
-}
 
 /// Structs for the library with zeroed room behind them, so that a release whose structs have grown
 /// finds nothing there, and not what happens to lie in memory.
@@ -54,15 +35,6 @@ impl<T> Roomy<T> {
             all: std::iter::repeat_with(zeroed).take(count + room).collect(),
         }
     }
-}
-
-/// The input of one row.
-#[derive(Debug, Clone)]
-pub(crate) struct RowSpec {
-    pub(crate) input: Input,
-    /// `user` or `tool`.
-    pub(crate) role: CString,
-    pub(crate) thinking: bool,
 }
 
 fn text(text: Option<&CString>) -> *const c_char {
@@ -192,8 +164,8 @@ impl FromMultimodal for v1_3_1::RKLLMMultiModalInput {
 /// Fills the parts of an input that all layouts have. Member by member: to write the union as a whole
 /// would leave what is behind a short member to chance.
 macro_rules! set_input {
-    ($input:ident, $row:ident) => {
-        match &$row.input {
+    ($input:ident, $lane:ident) => {
+        match &$lane.input {
             Input::Prompt(text) => {
                 $input.input_type = input_type::PROMPT;
                 $input.input.prompt_input = text.as_ptr();
@@ -226,17 +198,17 @@ fn mode(spec: &RunSpec) -> c_int {
 }
 
 macro_rules! run_function {
-    ($name:ident, $module:ident, |$input:ident, $row:ident| { $($set_row:tt)* }, |$infer:ident, $spec:ident| { $($set:tt)* }) => {
+    ($name:ident, $module:ident, |$input:ident, $lane:ident| { $($set_lane:tt)* }, |$infer:ident, $spec:ident| { $($set:tt)* }) => {
         /// # Safety
         /// As [`run`], for a library of this layout.
         unsafe fn $name(symbols: &Symbols, handle: LLMHandle, $spec: &RunSpec, slot: &Slot) -> c_int {
             use $module::{RKLLMInferParam, RKLLMInput, Run};
-            // One struct for each row: with a batch the library walks over an array (hazard G6).
+            // One struct for each lane: with a batch the library walks over an array (hazard G6).
             // SAFETY: numbers and raw pointers only, for which zero bytes are valid.
-            let mut inputs = unsafe { Roomy::<RKLLMInput>::zeroed($spec.rows.len()) };
-            for ($input, $row) in inputs.all.iter_mut().zip(&$spec.rows) {
-                set_input!($input, $row);
-                $($set_row)*
+            let mut inputs = unsafe { Roomy::<RKLLMInput>::zeroed($spec.lanes.len()) };
+            for ($input, $lane) in inputs.all.iter_mut().zip(&$spec.lanes) {
+                set_input!($input, $lane);
+                $($set_lane)*
             }
             // SAFETY: as above.
             let mut infers = unsafe { Roomy::<RKLLMInferParam>::zeroed(1) };
@@ -263,16 +235,16 @@ macro_rules! run_function {
     };
 }
 
-run_function!(run_v1_1_0, v1_1_0, |input, row| {}, |infer, spec| {});
-run_function!(run_v1_2_0, v1_2_0, |input, row| {}, |infer, spec| {
+run_function!(run_v1_1_0, v1_1_0, |input, lane| {}, |infer, spec| {});
+run_function!(run_v1_2_0, v1_2_0, |input, lane| {}, |infer, spec| {
     infer.keep_history = c_int::from(spec.keep_history);
 });
 run_function!(
     run_v1_2_1,
     v1_2_1,
-    |input, row| {
-        input.role = row.role.as_ptr();
-        input.enable_thinking = CBool::from(row.thinking);
+    |input, lane| {
+        input.role = lane.role.as_ptr();
+        input.enable_thinking = CBool::from(lane.thinking);
     },
     |infer, spec| {
         infer.keep_history = c_int::from(spec.keep_history);
@@ -285,9 +257,9 @@ macro_rules! run_function_1_3 {
         run_function!(
             $name,
             $module,
-            |input, row| {
-                input.role = row.role.as_ptr();
-                input.enable_thinking = CBool::from(row.thinking);
+            |input, lane| {
+                input.role = lane.role.as_ptr();
+                input.enable_thinking = CBool::from(lane.thinking);
             },
             |infer, spec| {
                 infer.keep_history = c_int::from(spec.keep_history);
@@ -321,7 +293,7 @@ fn sampling_struct(sampling: Sampling) -> v1_3_0::RKLLMSamplingParam {
 ///
 /// # Safety
 /// `handle` is live and belongs to a library of that layout with these `symbols`, it was opened
-/// for as many rows as `spec` has, and no other call on it but `rkllm_abort` is under way.
+/// for as many lanes as `spec` has, and no other call on it but `rkllm_abort` is under way.
 pub(super) unsafe fn run(
     abi: AbiVersion,
     symbols: &Symbols,

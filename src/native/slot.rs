@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use crate::client::{Delivery, Rows};
+use super::lane::{Lane, Lanes};
 
 /// The place of one run. The library may call back late, even after the run has returned, so a slot
 /// is never freed, and is used for another run only after all others have been.
 pub(super) struct Slot {
-    rows: Mutex<Option<Rows>>,
+    lanes: Mutex<Option<Lanes>>,
 }
 
 impl Slot {
-    /// What `f` makes of the run's rows; `None` when the run is over.
-    pub(super) fn with<T>(&self, f: impl FnOnce(&[Arc<Delivery>]) -> T) -> Option<T> {
-        self.rows.lock().as_deref().map(f)
+    /// What `f` makes of the run's lanes; `None` when the run is over.
+    pub(super) fn with<T>(&self, f: impl FnOnce(&[Arc<dyn Lane>]) -> T) -> Option<T> {
+        self.lanes.lock().as_deref().map(f)
     }
 }
 
@@ -32,7 +32,7 @@ impl Slots {
     pub(super) fn new() -> Self {
         let all: Vec<Slot> = (0..Self::COUNT)
             .map(|_| Slot {
-                rows: Mutex::new(None),
+                lanes: Mutex::new(None),
             })
             .collect();
         // Leaked on purpose, a few hundred bytes a model: a callback after destroy finds memory
@@ -43,16 +43,16 @@ impl Slots {
         }
     }
 
-    /// The slot for the next run, filled with its rows.
-    pub(super) fn bind(&mut self, rows: Rows) -> &'static Slot {
+    /// The slot for the next run, filled with its lanes.
+    pub(super) fn bind(&mut self, lanes: Lanes) -> &'static Slot {
         let slot = &self.all[self.next];
         self.next = (self.next + 1) % self.all.len();
-        *slot.rows.lock() = Some(rows);
+        *slot.lanes.lock() = Some(lanes);
         slot
     }
 
     /// From here on calls with this slot are dropped.
     pub(super) fn release(slot: &Slot) {
-        *slot.rows.lock() = None;
+        *slot.lanes.lock() = None;
     }
 }

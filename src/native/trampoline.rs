@@ -4,8 +4,8 @@ use std::ffi::{CStr, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use super::lane::{Lane, LastCall, Verdict};
 use super::slot::Slot;
-use crate::client::{Delivery, LastCall, Verdict};
 use crate::host::{CopyProblem, FloatBlock};
 use crate::protocol::output::{LibraryPerf, RowsKind};
 use rkllm_ffi::shared::{RKLLMPerfStat, RKLLMResult, call_state, callback_return};
@@ -87,22 +87,22 @@ fn library_perf(perf: RKLLMPerfStat) -> Option<LibraryPerf> {
     (!nothing).then_some(figures)
 }
 
-/// One row's part of a call that is not the last.
-fn hand_on<R: ResultStruct>(delivery: &Delivery, result: &R) -> Verdict {
-    if let Some(kind) = delivery.wants() {
+/// One lane's part of a call that is not the last.
+fn hand_on<R: ResultStruct>(lane: &dyn Lane, result: &R) -> Verdict {
+    if let Some(kind) = lane.wants() {
         let Some((values, width, rows)) = result.shown(kind) else {
-            delivery.called();
+            lane.called();
             return Verdict::Continue;
         };
-        if delivery.has_ended() {
+        if lane.has_ended() {
             return Verdict::Release;
         }
-        delivery.rows_come();
+        lane.rows_come();
         // SAFETY: the library shows `rows` × `width` floats that live for this call (rkllm.h:
         // RKLLMResultLogits, RKLLMResultLastHiddenLayer).
         match unsafe { FloatBlock::copy(kind, values, rows, width) } {
-            Ok(block) => delivery.rows(block),
-            Err(problem) => delivery.unusable(match problem {
+            Ok(block) => lane.rows(block),
+            Err(problem) => lane.unusable(match problem {
                 CopyProblem::Counts => {
                     format!("the library showed {rows} rows of {width} floats")
                 }
@@ -121,13 +121,13 @@ fn hand_on<R: ResultStruct>(delivery: &Delivery, result: &R) -> Verdict {
         // copied before we return.
         unsafe { CStr::from_ptr(text) }.to_bytes()
     };
-    delivery.token(bytes, result.token_id())
+    lane.token(bytes, result.token_id())
 }
 
 /// # Safety
-/// `results` is NULL or points to one `R` for each of `rows`.
+/// `results` is NULL or points to one `R` for each of `lanes`.
 unsafe fn sort<R: ResultStruct>(
-    rows: &[Arc<Delivery>],
+    lanes: &[Arc<dyn Lane>],
     results: *const R,
     state: c_int,
 ) -> Verdict {
@@ -141,23 +141,23 @@ unsafe fn sort<R: ResultStruct>(
         // NORMAL, WAITING, LAST_HIDDEN_LAYER, and whatever a newer library may add.
         _ => {
             let mut verdict = Verdict::Continue;
-            for (at, delivery) in rows.iter().enumerate().filter(|_| !results.is_null()) {
+            for (at, lane) in lanes.iter().enumerate().filter(|_| !results.is_null()) {
                 // SAFETY: the caller's promise; with a batch the library lays them side by side.
                 let result = unsafe { &*results.add(at) };
-                verdict = verdict.max(hand_on(delivery, result));
+                verdict = verdict.max(hand_on(lane.as_ref(), result));
             }
             return verdict;
         }
     };
-    for delivery in rows {
-        delivery.last_call(last);
+    for lane in lanes {
+        lane.last_call(last);
     }
     Verdict::Continue
 }
 
 /// # Safety
 /// `userdata` is NULL or what [`super::slot::Slots::bind`] gave; `results` is NULL or points, for the
-/// length of this call, to one `R` for each row that the model was opened for.
+/// length of this call, to one `R` for each lane that the model was opened for.
 unsafe fn receive<R: ResultStruct>(
     results: *mut R,
     userdata: *mut c_void,
@@ -168,12 +168,12 @@ unsafe fn receive<R: ResultStruct>(
     }
     // SAFETY: the caller's promise; slots live for ever.
     let slot = unsafe { &*userdata.cast::<Slot>() };
-    let verdict = slot.with(|rows| {
+    let verdict = slot.with(|lanes| {
         // SAFETY: the caller's promise; all borrows end with this call.
-        let sort = || unsafe { sort(rows, results, state) };
+        let sort = || unsafe { sort(lanes, results, state) };
         catch_unwind(AssertUnwindSafe(sort)).unwrap_or_else(|_| {
-            for delivery in rows {
-                delivery.panicked();
+            for lane in lanes {
+                lane.panicked();
             }
             Verdict::Continue
         })

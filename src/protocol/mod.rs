@@ -3,8 +3,12 @@
 //! No lock, no pointer, no closure: the same messages go through a channel or to a child process.
 
 pub mod config;
+pub mod error;
 pub mod info;
 pub mod input;
+pub(crate) mod message;
 pub mod output;
 pub mod question;
 pub mod sampling;
+
+pub use message::LoraAdapter;

@@ -1,12 +1,11 @@
 //! What a run gives back.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
 
 /// A piece of an answer: never empty, always whole characters.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
     /// The text.
     pub text: String,
@@ -16,7 +15,7 @@ pub struct Chunk {
 }
 
 /// What rows of floats a run gives instead of an answer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RowsKind {
     /// Logits over the vocabulary (`RKLLM_INFER_GET_LOGITS`, from 1.2.0).
     Logits,
@@ -36,7 +35,7 @@ impl RowsKind {
 }
 
 /// Why a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum FinishReason {
     /// The model ended its answer.
     Stop,
@@ -59,7 +58,7 @@ impl FinishReason {
 }
 
 /// Figures that the library gives in the finishing call (`RKLLMPerfStat`), from 1.2.1 on.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct LibraryPerf {
     /// Time spent on the prompt, in milliseconds.
     pub prefill_time_ms: f32,
@@ -74,7 +73,7 @@ pub struct LibraryPerf {
 }
 
 /// Figures of a run: what the library said, and what was measured around it.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct PerfStats {
     /// The library's own figures; none before 1.2.1, in a cancelled run, or if it gave only zeros.
     pub library: Option<LibraryPerf>,
@@ -91,7 +90,7 @@ pub struct PerfStats {
 }
 
 /// A whole answer.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Generation {
     /// The text.
     pub text: String,
@@ -101,11 +100,4 @@ pub struct Generation {
     pub finish_reason: FinishReason,
     /// Figures.
     pub perf: PerfStats,
-}
-
-/// How a run ended: the reason, or what went wrong.
-#[derive(Debug, Clone)]
-pub(crate) struct Ending {
-    pub(crate) outcome: Result<FinishReason, Arc<Error>>,
-    pub(crate) perf: PerfStats,
 }

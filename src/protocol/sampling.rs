@@ -1,12 +1,14 @@
 //! How the next token is chosen.
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::error::Failure;
 
 /// Sampling settings (`RKLLMSamplingParam`, and the same fields of `RKLLMParam`).
 ///
 /// What is `None` keeps the library's default, or in a call the value given when the model was
 /// opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// Keep the k most likely tokens; 1 is greedy.
     pub top_k: Option<i32>,
@@ -29,7 +31,7 @@ pub struct SamplingParams {
 }
 
 /// Sampling settings with every value known: what a model was opened with.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are those of SamplingParams")]
 pub struct Sampling {
     pub top_k: i32,
@@ -63,8 +65,8 @@ impl SamplingParams {
     /// Checks sign, finiteness and range of what is set.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] naming the first value that cannot be meant.
-    pub fn validate(&self) -> Result<(), Error> {
+    /// `ErrorKind::InvalidArgument` naming the first value that cannot be meant.
+    pub fn validate(&self) -> Result<(), Failure> {
         if let Some(top_k) = self.top_k.filter(|k| *k < 0) {
             return Err(bad("top_k", top_k, "0 or more; 1 is greedy"));
         }
@@ -102,7 +104,7 @@ impl SamplingParams {
     }
 }
 
-fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result<(), Error> {
+fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result<(), Failure> {
     match value {
         // Written so that NaN fails.
         Some(value) if !(value >= low && value <= high) => {
@@ -119,13 +121,14 @@ fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result
     }
 }
 
-fn bad(name: &'static str, value: impl std::fmt::Display, wanted: &str) -> Error {
-    Error::invalid_with_hint(name, format!("got {value}"), format!("Give {wanted}."))
+fn bad(name: &'static str, value: impl std::fmt::Display, wanted: &str) -> Failure {
+    Failure::invalid_with_hint(name, format!("got {value}"), format!("Give {wanted}."))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::error::ErrorKind;
 
     #[test]
     fn nonsense_is_named() {
@@ -165,7 +168,8 @@ mod tests {
         ];
         for case in cases {
             assert!(
-                matches!(case.validate(), Err(Error::InvalidArgument { .. })),
+                case.validate()
+                    .is_err_and(|error| error.kind == ErrorKind::InvalidArgument),
                 "{case:?}"
             );
         }

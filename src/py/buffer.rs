@@ -6,7 +6,7 @@ use pyo3::types::{PyBytes, PyDict, PyMemoryView, PyString};
 use super::array::FloatArray;
 use super::convert::wrong_type;
 use super::errors::{InvalidType, raise};
-use crate::error::Error;
+use crate::protocol::error::Failure;
 
 /// A copy of somebody's float32 array, row by row.
 pub(super) struct Floats {
@@ -144,7 +144,7 @@ fn wrong_dtype(py: Python<'_>, name: &str, got: &str) -> PyErr {
 fn not_contiguous(py: Python<'_>, name: &str) -> PyErr {
     raise(
         py,
-        &Error::invalid_with_hint(
+        &Failure::invalid_with_hint(
             name,
             "the array is not C-contiguous",
             "Pass numpy.ascontiguousarray(array).",
@@ -156,7 +156,7 @@ fn not_contiguous(py: Python<'_>, name: &str) -> PyErr {
 pub(super) fn wrong_shape(py: Python<'_>, name: &str, wanted: &str, got: &[usize]) -> PyErr {
     raise(
         py,
-        &Error::invalid_with_hint(
+        &Failure::invalid_with_hint(
             name,
             format!("expected the shape {wanted}, got {got:?}"),
             "Reshape the array.",

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use super::buffer::floats;
 use super::convert;
-use crate::engine::desk::DeskHandle;
+use crate::client::Desk;
 use crate::model::stream::StreamHandle;
 use crate::protocol::question::{Asked, Question, Response};
 
@@ -171,7 +171,7 @@ impl Slot {
 /// One who waits for a model, and answers its library's questions meanwhile.
 pub(super) struct Answerer {
     pub(super) callables: Py<Callables>,
-    pub(super) desk: DeskHandle,
+    pub(super) desk: Desk,
     /// Whether there is anything to answer with.
     any: bool,
     /// The task that reads, as a weak reference; kept for `rkllm_rs._aio`.
@@ -179,7 +179,7 @@ pub(super) struct Answerer {
 }
 
 impl Answerer {
-    pub(super) fn new(callables: Py<Callables>, desk: DeskHandle) -> Self {
+    pub(super) fn new(callables: Py<Callables>, desk: Desk) -> Self {
         let any = callables.get().any();
         Self {
             callables,

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyString};
 
 use super::errors::{InvalidType, raise};
-use crate::error::Error;
+use crate::protocol::error::Failure;
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {
     value
@@ -42,7 +42,7 @@ where
                 .map_or_else(|_| "?".to_owned(), |text| text.to_string());
             raise(
                 value.py(),
-                &Error::invalid_with_hint(
+                &Failure::invalid_with_hint(
                     name,
                     format!("got {got}, which does not fit the C type"),
                     format!("Give a number from {} to {}.", T::LOW, T::HIGH),
@@ -64,7 +64,7 @@ pub(super) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     let hint = "Leave it out, or pass None, for a random seed.";
     Err(raise(
         value.py(),
-        &Error::invalid_with_hint("seed", reason, hint),
+        &Failure::invalid_with_hint("seed", reason, hint),
     ))
 }
 
@@ -110,7 +110,7 @@ pub(super) fn float(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f32> {
         let hint = "Give a number that fits a C float (up to 3.4e38).";
         return Err(raise(
             value.py(),
-            &Error::invalid_with_hint(name, format!("got {wide}"), hint),
+            &Failure::invalid_with_hint(name, format!("got {wide}"), hint),
         ));
     }
     Ok(narrow)
@@ -124,7 +124,7 @@ fn double(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
             raise(
                 value.py(),
-                &Error::invalid_with_hint(
+                &Failure::invalid_with_hint(
                     name,
                     "the number does not fit a float",
                     "Give a number that fits a C float (up to 3.4e38).",
@@ -144,7 +144,7 @@ pub(super) fn seconds(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<
         let hint = "Give a number of seconds above 0, or None for no deadline.";
         return Err(raise(
             value.py(),
-            &Error::invalid_with_hint(name, format!("got {seconds}"), hint),
+            &Failure::invalid_with_hint(name, format!("got {seconds}"), hint),
         ));
     }
     // Longer than a Duration can be means no deadline in practice.
@@ -161,7 +161,7 @@ pub(super) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
         .map_err(|_| {
             raise(
                 value.py(),
-                &Error::invalid_with_hint(
+                &Failure::invalid_with_hint(
                     name,
                     "it holds lone surrogates, which have no UTF-8",
                     "Decode the text it came from with errors=\"replace\".",
@@ -177,7 +177,7 @@ pub(super) fn c_text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<O
     let nul = |_| {
         raise(
             value.py(),
-            &Error::invalid_with_hint(
+            &Failure::invalid_with_hint(
                 name,
                 "it holds a NUL character",
                 "Remove it: the C library would take it for the end of the text.",
@@ -216,13 +216,13 @@ pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
         let hint = "Give the path of a file.";
         return Err(raise(
             py,
-            &Error::invalid_with_hint(name, "the path is empty", hint),
+            &Failure::invalid_with_hint(name, "the path is empty", hint),
         ));
     }
     if bytes.contains(&0) {
         return Err(raise(
             py,
-            &Error::invalid_with_hint(
+            &Failure::invalid_with_hint(
                 name,
                 "the path holds a NUL byte",
                 "Remove it: no file can have such a name.",
@@ -299,7 +299,7 @@ pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
             let hint = "Give numbers from 0 to 31; the vendor's library knows 0 to 7.";
             raise(
                 value.py(),
-                &Error::invalid_with_hint(name, format!("there is no CPU {cpu}"), hint),
+                &Failure::invalid_with_hint(name, format!("there is no CPU {cpu}"), hint),
             )
         })?;
         mask |= bit;
@@ -322,7 +322,7 @@ pub(super) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, 
                 .map_err(|_| {
                     let reason = format!("expected two numbers in each, got {}", numbers.len());
                     let hint = format!("Give {wanted}, one for each row.");
-                    raise(value.py(), &Error::invalid_with_hint(name, reason, hint))
+                    raise(value.py(), &Failure::invalid_with_hint(name, reason, hint))
                 })
         })
         .collect()

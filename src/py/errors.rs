@@ -1,10 +1,10 @@
-//! From [`Error`] to the exceptions of `rkllm_rs.errors`, which are defined in Python.
+//! From [`Failure`] to the exceptions of `rkllm_rs.errors`, which are defined in Python.
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyModule};
 
-use crate::error::{Error, ErrorKind};
+use crate::protocol::error::{ErrorKind, Failure};
 
 static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
 
@@ -15,9 +15,9 @@ fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     module.bind(py).getattr(name)
 }
 
-fn class_name(error: &Error) -> &'static str {
-    match error.kind() {
-        _ if error.is_file_not_found() => "ModelNotFoundError",
+fn class_name(error: &Failure) -> &'static str {
+    match error.kind {
+        ErrorKind::ModelNotFound => "ModelNotFoundError",
         ErrorKind::LibraryNotFound => "LibraryNotFoundError",
         ErrorKind::UnsupportedRuntime => "UnsupportedRuntimeError",
         ErrorKind::UnsupportedFeature => "UnsupportedFeatureError",
@@ -53,28 +53,25 @@ fn build(
 }
 
 /// The exception for `error`.
-pub(super) fn raise(py: Python<'_>, error: &Error) -> PyErr {
-    if matches!(error, Error::Closed) {
+pub(super) fn raise(py: Python<'_>, error: &Failure) -> PyErr {
+    if error.kind == ErrorKind::Closed {
         // The end of the process closes all models: a thread that still reads then stays where it is,
         // as one that waits does, in place of telling about it.
         super::detach(py, || ());
     }
-    let log = match error {
-        Error::Init { log, .. } | Error::Run { log, .. } => log.clone(),
-        _ => Vec::new(),
-    };
-    build(py, class_name(error), &error.to_string(), error.hint(), log)
+    let log = error.fields.log.clone();
+    build(py, class_name(error), &error.text, error.hint.clone(), log)
         .unwrap_or_else(|failure| failure)
 }
 
 /// Puts what had come before an error into its `partial`, where the class has one.
 pub(super) fn with_partial(
     py: Python<'_>,
-    error: &Error,
+    error: &Failure,
     partial: impl FnOnce() -> PyResult<Py<PyAny>>,
 ) -> PyErr {
     let exception = raise(py, error);
-    if error.kind() == ErrorKind::Timeout {
+    if error.kind == ErrorKind::Timeout {
         let set = partial().and_then(|partial| exception.value(py).setattr("partial", partial));
         if let Err(failure) = set {
             return failure;

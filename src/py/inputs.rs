@@ -8,7 +8,7 @@ use super::errors::raise;
 use super::multimodal::Multimodal;
 use super::params::Tokens;
 use super::{convert, params};
-use crate::error::Error;
+use crate::protocol::error::Failure;
 use crate::protocol::input::{self, Input};
 
 /// Embeddings as input (`RKLLM_INPUT_EMBED`), taken as they are: no chat template, no tokenizer.
@@ -173,7 +173,7 @@ pub(super) fn template(value: &Bound<'_, PyAny>) -> PyResult<Option<[std::ffi::C
             "raw" => Ok(Some(Default::default())),
             other => Err(raise(
                 py,
-                &Error::invalid_with_hint(
+                &Failure::invalid_with_hint(
                     "template",
                     format!("got {other:?}"),
                     format!("Give {wanted}."),

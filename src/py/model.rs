@@ -22,9 +22,9 @@ use super::rows::ArrayStream;
 use super::runtime::Runtime;
 use super::steps::{Steps, task_number};
 use super::stream::TokenStream;
-use crate::error::Error;
 use crate::model::score::{self, Pooling};
 use crate::model::{self, Batch, Caller};
+use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::output::RowsKind;
 
@@ -65,7 +65,7 @@ impl Opening {
         }
     }
 
-    fn opened(&self, py: Python<'_>, opened: Result<model::Model, Error>) -> PyResult<Model> {
+    fn opened(&self, py: Python<'_>, opened: Result<model::Model, Failure>) -> PyResult<Model> {
         super::vendor_log::pass_on(py);
         Ok(Model {
             model: opened.map_err(|error| raise(py, &error))?,
@@ -122,7 +122,7 @@ impl Model {
     fn pending(
         &self,
         py: Python<'_>,
-        begun: Result<Option<model::Pending>, Error>,
+        begun: Result<Option<model::Pending>, Failure>,
     ) -> PyResult<Pending> {
         let pending = begun.map_err(|error| raise(py, &error))?;
         Ok(Pending::new(pending, self.answerer(py)))
@@ -332,7 +332,7 @@ impl Model {
         let keep = convert::boolean("keep_system_prompt", keep_system_prompt)?;
         let begun = match ranges {
             None => self.model.begin_clear_kv_cache(keep),
-            Some(_) if keep => Err(Error::invalid_with_hint(
+            Some(_) if keep => Err(Failure::invalid_with_hint(
                 "keep_system_prompt",
                 "it is about the whole cache, and ranges are given",
                 "Give one of the two.",

@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 use super::buffer::{floats, wrong_shape};
 use super::convert;
 use super::errors::raise;
-use crate::error::Error;
+use crate::protocol::error::Failure;
 use crate::protocol::input::{self, Audios, Images, Markers, Videos};
 
 /// Text with embeddings of images, videos or sounds in it (`RKLLM_INPUT_MULTIMODAL`).
@@ -94,7 +94,7 @@ struct Part<'py> {
 
 impl Part<'_> {
     fn wrong(&self, name: &str, reason: String, hint: String) -> PyErr {
-        raise(self.py, &Error::invalid_with_hint(name, reason, hint))
+        raise(self.py, &Failure::invalid_with_hint(name, reason, hint))
     }
 
     /// Demands that there is nothing to say where there are no embeddings.

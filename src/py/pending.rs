@@ -4,6 +4,8 @@ use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
+use crate::protocol::error::Failure;
+
 use super::callables::Answerer;
 use super::errors::raise;
 use crate::model;
@@ -21,7 +23,7 @@ impl Pending {
         Self { pending, answerer }
     }
 
-    fn finish(py: Python<'_>, answer: Result<Vec<i32>, crate::Error>) -> PyResult<Vec<i32>> {
+    fn finish(py: Python<'_>, answer: Result<Vec<i32>, Failure>) -> PyResult<Vec<i32>> {
         super::vendor_log::pass_on(py);
         answer.map_err(|error| raise(py, &error))
     }

@@ -11,10 +11,10 @@ use super::array::FloatArray;
 use super::callables::Answerer;
 use super::errors::with_partial;
 use super::stream::{closed, entered, next_item};
-use crate::error::Error;
 use crate::host::FloatBlock;
 use crate::model::rows::{self, RowStream};
 use crate::model::stream::{Poll, StreamHandle};
+use crate::protocol::error::Failure;
 
 /// So many floats are copied within a millisecond or so.
 const QUICKLY_COPIED: usize = 1 << 20;
@@ -47,7 +47,7 @@ impl ArrayStream {
         self.answerer.wait(py, &self.handle)
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
         super::vendor_log::pass_on(py);
         if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;

@@ -11,8 +11,8 @@ use pyo3::types::{PyDict, PyFrozenSet};
 use super::convert;
 use super::errors::raise;
 use crate::abi::{AbiVersion, KnownLibrary};
-use crate::error::Error;
 use crate::files::BackendKind;
+use crate::protocol::error::Failure;
 use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
@@ -127,7 +127,7 @@ fn options(
             model_dir: None,
         })
     };
-    parsed().map_err(|error: Error| raise(py, &error))
+    parsed().map_err(|error: Failure| raise(py, &error))
 }
 
 /// What `rkllm_rs._library.options` gives.
@@ -172,7 +172,7 @@ fn load(
     let loaded = super::detach(py, || runtime::Runtime::load(&options));
     super::vendor_log::pass_on(py);
     super::vendor_log::warn(py)?;
-    object(py, &loaded.map_err(|error| raise(py, &error))?)
+    object(py, &loaded.map_err(|error| raise(py, &error.into()))?)
 }
 
 #[pymethods]
@@ -305,7 +305,7 @@ pub(super) fn resolve(
     let resolved = super::detach(py, || backend::resolve(&models, &options));
     super::vendor_log::pass_on(py);
     let mut notes = crate::host::vendor_log::notices();
-    let resolved = resolved.map_err(|error| raise(py, &error))?;
+    let resolved = resolved.map_err(|error| raise(py, &error.into()))?;
     notes.extend(resolved.warnings.iter().map(ToString::to_string));
     Ok((
         resolved.model,
@@ -355,7 +355,7 @@ pub(super) fn find_library(
     };
     super::detach(py, || runtime::Runtime::find(&options, BackendKind::Npu))
         .map(|(path, told)| (path.into_os_string(), told))
-        .map_err(|error| raise(py, &error))
+        .map_err(|error| raise(py, &error.into()))
 }
 
 /// The official libraries, oldest release first.

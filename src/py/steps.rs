@@ -14,10 +14,10 @@ use super::errors::{raise, with_partial};
 use super::inputs::input;
 use super::outputs::{Chunk, Generation};
 use super::stream::{chunk, closed, entered, next_item};
-use crate::error::Error;
 use crate::model::Caller;
 use crate::model::steps;
 use crate::model::stream::{Poll, StreamHandle};
+use crate::protocol::error::Failure;
 use crate::protocol::output;
 
 /// A run that pauses after each token; `RKLLM.steps` makes it.
@@ -53,7 +53,7 @@ impl Steps {
         }
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
         super::vendor_log::pass_on(py);
         if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;
@@ -276,7 +276,7 @@ impl Steps {
             Some(Err(error)) => Err(self.fail(py, &error)),
             None => Err(raise(
                 py,
-                &Error::invalid_with_hint(
+                &Failure::invalid_with_hint(
                     "result",
                     "the steps have not ended",
                     "Take all tokens, or call close() first.",

@@ -13,8 +13,8 @@ use pyo3::types::PyString;
 use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
-use crate::error::Error;
 use crate::model::stream::{self, Poll, StreamHandle};
+use crate::protocol::error::Failure;
 use crate::protocol::output;
 
 /// The tokens of a run as they come; `RKLLM.stream` makes it.
@@ -106,7 +106,7 @@ impl TokenStream {
     }
 
     #[cold]
-    fn ended(&self, py: Python<'_>, outcome: Result<(), Arc<Error>>) -> PyResult<()> {
+    fn ended(&self, py: Python<'_>, outcome: Result<(), Arc<Failure>>) -> PyResult<()> {
         match outcome {
             Ok(()) => {
                 super::vendor_log::pass_on(py);
@@ -116,7 +116,7 @@ impl TokenStream {
         }
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Error>) -> PyErr {
+    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
         super::vendor_log::pass_on(py);
         if let Some(raised) = self.answerer.raised(py, &self.handle) {
             return raised;

@@ -8,8 +8,8 @@ use pyo3::types::PyDict;
 
 use super::convert;
 use super::errors::raise;
-use crate::error::Error;
 use crate::host::vendor_log::{self, Mode};
+use crate::protocol::error::Failure;
 
 /// The number of the first line that has not been passed on.
 static NEXT: AtomicU64 = AtomicU64::new(0);
@@ -91,7 +91,7 @@ pub(super) fn set_vendor_log(py: Python<'_>, mode: &Bound<'_, PyAny>) -> PyResul
     let text = convert::text("vendor_log", mode)?;
     let mode = text.parse::<Mode>().map_err(|names| {
         let hint = format!("{}.", names[..1].to_uppercase() + &names[1..]);
-        let error = Error::invalid_with_hint("vendor_log", format!("{text:?} is unknown"), hint);
+        let error = Failure::invalid_with_hint("vendor_log", format!("{text:?} is unknown"), hint);
         raise(py, &error)
     })?;
     vendor_log::set_mode(mode);

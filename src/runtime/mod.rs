@@ -1,20 +1,24 @@
 //! A loaded library, shared by all that use the same file.
 
 pub mod backend;
+mod error;
 mod search;
+
+pub use error::Error;
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
+use self::error::Result;
 use crate::abi::{AbiVersion, Capabilities, Identity};
-use crate::error::{Error, Result};
 use crate::files::BackendKind;
 use crate::host;
 use crate::library::{
     self, CPU_NAME, Environment, FileEvidence, NPU_NAME, Opened, Places, Rule, Symbols,
 };
+use crate::protocol::error::Failure;
 use rkllm_ffi::ParamBuffer;
 
 use search::Search;
@@ -49,11 +53,12 @@ impl BackendChoice {
             "auto" => Ok(Self::Auto),
             "npu" => Ok(Self::Npu),
             "cpu" => Ok(Self::Cpu),
-            _ => Err(Error::InvalidArgument {
-                name: name.to_owned(),
-                reason: format!("{text:?} is no backend"),
-                hint: Some("Use \"auto\", \"npu\" or \"cpu\".".to_owned()),
-            }),
+            _ => Err(Failure::invalid_with_hint(
+                name,
+                format!("{text:?} is no backend"),
+                "Use \"auto\", \"npu\" or \"cpu\".",
+            )
+            .into()),
         }
     }
 

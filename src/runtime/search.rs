@@ -6,9 +6,9 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 
+use super::error::{Error, Result};
 use super::{LoadOptions, Runtime};
 use crate::abi::{Evidence, Refusal, RefusalReason, precheck};
-use crate::error::{Error, Result};
 use crate::files::BackendKind;
 use crate::host;
 use crate::library::{

@@ -2,12 +2,14 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::error::Failure;
 
 /// Encoder output for cross attention (`RKLLMCrossAttnParam`).
 ///
 /// K and V lie differently in memory: K is layer, token, head, width; V is layer, head, width, token.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CrossAttention {
     k: Arc<[f32]>,
     v: Arc<[f32]>,
@@ -20,17 +22,17 @@ impl CrossAttention {
     /// layers, heads, width of a head and tokens.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] where two of them do not fit each other.
+    /// `ErrorKind::InvalidArgument` where two of them do not fit each other.
     pub fn new(
         (k, k_shape): (impl Into<Arc<[f32]>>, [usize; 4]),
         (v, v_shape): (impl Into<Arc<[f32]>>, [usize; 4]),
         mask: impl Into<Arc<[f32]>>,
         positions: impl Into<Arc<[i32]>>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Failure> {
         let (k, v, mask, positions) = (k.into(), v.into(), mask.into(), positions.into());
         let [layers, tokens, heads, width] = k_shape;
         let hint = "K is (layers, tokens, heads, head width), V (layers, heads, head width, tokens), mask and positions (tokens,).";
-        let wrong = |name: &str, reason| Err(Error::invalid_with_hint(name, reason, hint));
+        let wrong = |name: &str, reason| Err(Failure::invalid_with_hint(name, reason, hint));
         if k.is_empty() {
             return wrong("k_cache", "there is nothing in it".to_owned());
         }
@@ -98,6 +100,7 @@ impl CrossAttention {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::error::ErrorKind;
 
     #[test]
     fn shapes_must_fit_each_other() {
@@ -121,7 +124,7 @@ mod tests {
             make([2, 3, 4, 5], [2, 4, 5, 3], 4, 3),
             make([2, 3, 4, 5], [2, 4, 5, 3], 3, 2),
         ] {
-            assert!(matches!(bad, Err(Error::InvalidArgument { .. })));
+            assert_eq!(bad.unwrap_err().kind, ErrorKind::InvalidArgument);
         }
     }
 }

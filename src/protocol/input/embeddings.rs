@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::error::Failure;
 
 /// Embeddings as input (`RKLLMEmbedInput`): rows of the model's width.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Embeddings {
     values: Arc<[f32]>,
     width: usize,
@@ -15,18 +17,18 @@ impl Embeddings {
     /// Takes `values`, row by row.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are none, or they are no whole number of rows.
-    pub fn new(values: impl Into<Arc<[f32]>>, width: usize) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if there are none, or they are no whole number of rows.
+    pub fn new(values: impl Into<Arc<[f32]>>, width: usize) -> Result<Self, Failure> {
         let values = values.into();
         if values.is_empty() || width == 0 {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "embeddings",
                 "there are none",
                 "Give at least one row of the model's width.",
             ));
         }
         if values.len() % width != 0 {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "embeddings",
                 format!("{} floats are no whole rows of {width}", values.len()),
                 "Give rows of the model's width, one behind the other.",

@@ -10,11 +10,13 @@ pub use multimodal::{Audios, Images, Markers, Multimodal, Videos};
 
 use std::ffi::CString;
 
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::error::Failure;
 
 /// An input of a run (`RKLLMInput`).
 #[non_exhaustive]
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Input {
     /// Text. From 1.2.0 on the library puts the model's chat template around it.
     Prompt(CString),
@@ -30,10 +32,10 @@ impl Input {
     /// Text as input.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if it is empty or holds a NUL, which C would take for its end.
-    pub fn prompt(text: &str) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if it is empty or holds a NUL, which C would take for its end.
+    pub fn prompt(text: &str) -> Result<Self, Failure> {
         if text.is_empty() {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "prompt",
                 "must not be empty",
                 "Give some text.",
@@ -45,11 +47,11 @@ impl Input {
     /// Token ids as input.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if there are none, or one is negative.
-    pub fn tokens(ids: impl Into<Vec<i32>>) -> Result<Self, Error> {
+    /// `ErrorKind::InvalidArgument` if there are none, or one is negative.
+    pub fn tokens(ids: impl Into<Vec<i32>>) -> Result<Self, Failure> {
         let ids = ids.into();
         if ids.is_empty() {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "tokens",
                 "there are none",
                 "Give at least one id.",
@@ -58,7 +60,7 @@ impl Input {
         match ids.iter().find(|id| **id < 0) {
             Some(id) => {
                 let hint = "Token ids are 0 or more.";
-                Err(Error::invalid_with_hint(
+                Err(Failure::invalid_with_hint(
                     "tokens",
                     format!("got {id}"),
                     hint,
@@ -80,9 +82,9 @@ impl Input {
 }
 
 /// `text` for C.
-pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Error> {
+pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Failure> {
     CString::new(text).map_err(|error| {
-        Error::invalid_with_hint(
+        Failure::invalid_with_hint(
             name,
             format!("it holds a NUL character at byte {}", error.nul_position()),
             "Remove it: the C library would take it for the end of the text.",
@@ -91,9 +93,9 @@ pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Error> {
 }
 
 impl TryFrom<&str> for Input {
-    type Error = Error;
+    type Error = Failure;
 
-    fn try_from(text: &str) -> Result<Self, Error> {
+    fn try_from(text: &str) -> Result<Self, Failure> {
         Self::prompt(text)
     }
 }

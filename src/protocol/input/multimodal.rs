@@ -4,7 +4,9 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use super::c_text;
-use crate::error::Error;
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::error::Failure;
 
 /// Where an image belongs in the text.
 const IMAGE_TAG: &str = "<image>";
@@ -15,7 +17,7 @@ const AUDIO_TAG: &str = "<audio>";
 
 /// The strings that the library puts around and in place of embeddings (1.3.0; before, they are
 /// settings of the model).
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Markers {
     /// Before (`image_start`).
     pub start: Option<CString>,
@@ -34,7 +36,7 @@ impl Markers {
 }
 
 /// Image embeddings: `count` × `tokens` × the model's width.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Images {
     /// All of them, one behind the other (`image_embed`).
     pub values: Arc<[f32]>,
@@ -50,7 +52,7 @@ pub struct Images {
 }
 
 /// Video embeddings: `count` × `frames` × `tokens` × the model's width (1.3.0).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Videos {
     /// All of them, one behind the other (`video_embed`).
     pub values: Arc<[f32]>,
@@ -67,7 +69,7 @@ pub struct Videos {
 }
 
 /// Audio embeddings: `count` × `tokens` × the model's width (1.3.1).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Audios {
     /// All of them, one behind the other (`audio_embed`).
     pub values: Arc<[f32]>,
@@ -80,7 +82,7 @@ pub struct Audios {
 }
 
 /// Text with embeddings in it (`RKLLMMultiModalInput`).
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Multimodal {
     prompt: CString,
     images: Option<Images>,
@@ -92,16 +94,16 @@ impl Multimodal {
     /// Joins text and embeddings.
     ///
     /// # Errors
-    /// [`Error::InvalidArgument`] if counts and floats do not agree, or the text does not have one
+    /// `ErrorKind::InvalidArgument` if counts and floats do not agree, or the text does not have one
     /// `<image>` for each image, one `<video>` for each video and one `<audio>` for each sound.
     pub fn new(
         prompt: &str,
         images: Option<Images>,
         videos: Option<Videos>,
         audios: Option<Audios>,
-    ) -> Result<Self, Error> {
+    ) -> Result<Self, Failure> {
         if images.is_none() && videos.is_none() && audios.is_none() {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "image_embed",
                 "there are no embeddings",
                 "Give those of an image, a video or a sound; for text alone, give the text.",
@@ -135,7 +137,7 @@ impl Multimodal {
     }
 
     /// The same embeddings in another text, which has the same tags.
-    pub(crate) fn with_prompt(self, prompt: &str) -> Result<Self, Error> {
+    pub(crate) fn with_prompt(self, prompt: &str) -> Result<Self, Failure> {
         let prompt = c_text("prompt", prompt)?;
         Ok(Self { prompt, ..self })
     }
@@ -192,22 +194,22 @@ impl Multimodal {
     }
 }
 
-fn tags(prompt: &str, tag: &str, wanted: usize) -> Result<(), Error> {
+fn tags(prompt: &str, tag: &str, wanted: usize) -> Result<(), Failure> {
     let found = prompt.matches(tag).count();
     if found == wanted {
         return Ok(());
     }
-    Err(Error::invalid_with_hint(
+    Err(Failure::invalid_with_hint(
         "prompt",
         format!("it has {found} {tag}, and there are embeddings for {wanted}"),
         format!("Write one {tag} for each, where it belongs."),
     ))
 }
 
-fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), Error> {
+fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), Failure> {
     let tokens = counts[0].checked_mul(counts[1]).unwrap_or(0);
     if tokens == 0 || values.is_empty() || values.len() % tokens != 0 {
-        return Err(Error::invalid_with_hint(
+        return Err(Failure::invalid_with_hint(
             name,
             format!(
                 "{} floats are not {} times {} embeddings",
@@ -224,6 +226,7 @@ fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::error::ErrorKind;
 
     fn images(count: usize, tokens: usize, floats: usize) -> Images {
         Images {
@@ -271,7 +274,7 @@ mod tests {
             audio("<audio>", audios(1, 0, 12)),
             Multimodal::new("text", None, None, None),
         ] {
-            assert!(matches!(bad, Err(Error::InvalidArgument { .. })));
+            assert_eq!(bad.unwrap_err().kind, ErrorKind::InvalidArgument);
         }
     }
 }

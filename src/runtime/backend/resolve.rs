@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device;
-use crate::error::{Error, Result};
 use crate::files::{self, BackendKind, ModelKind, ModelProblem};
 use crate::library::{Environment, LoadProblem, Rule, npu_places};
+use crate::protocol::error::ErrorKind;
+use crate::runtime::error::{Error, Result};
 use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime};
 
 /// A warning that goes with a resolved model.
@@ -366,7 +367,7 @@ impl Passed {
         let mut errors = self.errors;
         let telling = errors
             .iter()
-            .position(|one| !one.is_file_not_found())
+            .position(|one| one.kind() != ErrorKind::ModelNotFound)
             .unwrap_or(0);
         if errors.is_empty() {
             return None;

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use super::device;
-use crate::error::Error;
 use crate::files::BackendKind;
 use crate::library::Environment;
+use crate::runtime::error::Error;
 use crate::runtime::{LoadOptions, Runtime};
 
 /// Whether a backend can be used here, and why not.

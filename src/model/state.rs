@@ -1,37 +1,14 @@
-//! What an open model's owners know of it, besides its handle.
+//! What an open model's owners know of it, besides what its engine knows.
 
 use std::ffi::CString;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 
-use crate::abi::AbiVersion;
-use crate::client::Delivery;
-use crate::error::{BusyWith, Error};
-use crate::protocol::info::ModelInfo;
-
-/// An adapter (`RKLLMLoraAdapter`).
-#[derive(Debug, Clone, PartialEq)]
-pub struct LoraAdapter {
-    /// The name that selects it.
-    pub name: String,
-    /// Its file.
-    pub path: PathBuf,
-    /// Its strength.
-    pub scale: f32,
-}
-
-impl LoraAdapter {
-    pub(super) fn c_strings(&self) -> Result<(CString, CString), Error> {
-        let bytes = std::os::unix::ffi::OsStrExt::as_bytes(self.path.as_os_str());
-        let nul = |_| Error::invalid("path", "it holds a NUL byte");
-        Ok((
-            CString::new(bytes).map_err(nul)?,
-            crate::protocol::input::c_text("name", &self.name)?,
-        ))
-    }
-}
+use crate::abi::Capabilities;
+use crate::client::Inbox;
+use crate::protocol::LoraAdapter;
+use crate::protocol::error::{BusyWith, Failure};
 
 /// Who makes a call: a thread, or a task of an event loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -68,23 +45,22 @@ pub(crate) enum Template {
     Ours([String; 3]),
 }
 
-/// What is shared between the actor and those who ask it.
+/// What the calls on one model share.
 pub(crate) struct State {
-    pub(crate) info: Mutex<ModelInfo>,
     pub(crate) template: Mutex<Template>,
     /// Loaded adapters, and those that are being loaded.
     loras: Mutex<Vec<(LoraAdapter, bool)>>,
     /// Who is in the middle of steps, and of which run.
-    steps: Mutex<Vec<(Caller, Weak<Delivery>)>>,
+    steps: Mutex<Vec<(Caller, Weak<Inbox>)>>,
 }
 
 impl Template {
     /// The template of a model that is opened with `strings`. Releases before 1.2.0 have none, so that
     /// the strings are put around the prompts by us.
-    pub(super) fn of(strings: Option<&[CString; 3]>, abi: AbiVersion) -> Self {
+    pub(crate) fn of(strings: Option<&[CString; 3]>, able: &Capabilities) -> Self {
         match strings {
             None => Self::Model,
-            Some(strings) if abi == AbiVersion::V1_1_0 => Self::Ours(
+            Some(strings) if !able.has_templates() => Self::Ours(
                 strings
                     .clone()
                     .map(|text| text.to_string_lossy().into_owned()),
@@ -95,16 +71,15 @@ impl Template {
 }
 
 impl State {
-    pub(super) fn new(template: Template) -> Self {
+    pub(crate) fn new(template: Template) -> Self {
         Self {
-            info: Mutex::default(),
             template: Mutex::new(template),
             loras: Mutex::default(),
             steps: Mutex::default(),
         }
     }
 
-    pub(super) fn template_set(&self) {
+    pub(crate) fn template_set(&self) {
         *self.template.lock() = Template::Given;
     }
 
@@ -121,10 +96,10 @@ impl State {
     }
 
     /// Notes an adapter that is about to be loaded.
-    pub(crate) fn lora_begins(&self, adapter: &LoraAdapter) -> Result<(), Error> {
+    pub(crate) fn lora_begins(&self, adapter: &LoraAdapter) -> Result<(), Failure> {
         let mut all = self.loras.lock();
         if all.iter().any(|(lora, _)| lora.name == adapter.name) {
-            return Err(Error::invalid_with_hint(
+            return Err(Failure::invalid_with_hint(
                 "name",
                 format!("an adapter named {:?} is loaded already", adapter.name),
                 "Give it another name; the C library has no call that unloads one.",
@@ -148,7 +123,7 @@ impl State {
     }
 
     /// Refuses a run for one who is in the middle of steps, and would wait for himself.
-    pub(crate) fn check_steps(&self, caller: Option<Caller>) -> Result<(), Error> {
+    pub(crate) fn check_steps(&self, caller: Option<Caller>) -> Result<(), Failure> {
         let mut steps = self.steps.lock();
         // Steps can end without their reader: by a deadline, or when it was cancelled.
         steps.retain(|(_, run)| run.upgrade().is_some_and(|run| !run.has_ended()));
@@ -157,7 +132,7 @@ impl State {
         }
         let caller = caller.unwrap_or_else(Caller::thread);
         if steps.iter().any(|(owner, _)| *owner == caller) {
-            return Err(Error::Busy(BusyWith::Steps));
+            return Err(Failure::busy(BusyWith::Steps));
         }
         Ok(())
     }
@@ -167,11 +142,11 @@ impl State {
         !self.steps.lock().is_empty()
     }
 
-    pub(crate) fn steps_begin(&self, caller: Caller, run: &Arc<Delivery>) {
+    pub(crate) fn steps_begin(&self, caller: Caller, run: &Arc<Inbox>) {
         self.steps.lock().push((caller, Arc::downgrade(run)));
     }
 
-    pub(crate) fn steps_end(&self, run: &Arc<Delivery>) {
+    pub(crate) fn steps_end(&self, run: &Arc<Inbox>) {
         let ended = Arc::as_ptr(run);
         self.steps.lock().retain(|(_, one)| one.as_ptr() != ended);
     }

@@ -1,0 +1,433 @@
+//! What a reader reads: the events of one lane of a run.
+//!
+//! One lock. An event is appended and wakes the reader only if it sleeps; the reader takes all that is
+//! there at once. The inbox can hold a whole run, so the engine never waits for a reader.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::text_batch::{Piece, TextBatch};
+use super::{Client, Keeper};
+use crate::engine::Outbox;
+use crate::engine::deadlines::{self, Due, Why};
+use crate::host::FloatBlock;
+use crate::host::wake::{Side, WakePair};
+use crate::protocol::error::Failure;
+use crate::protocol::message::{Command, Ended, Event, StopReason};
+use crate::protocol::output::{FinishReason, PerfStats};
+
+/// How long a run goes on whose reader was cancelled while it waited. A reader that comes back within
+/// this time loses nothing.
+const GRACE: Duration = Duration::from_millis(100);
+/// How long a reader stays awake for rows that are being copied.
+const ARRIVAL: Duration = Duration::from_micros(200);
+
+/// How a run ended: the reason, or what went wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Ending {
+    pub(crate) outcome: Result<FinishReason, Arc<Failure>>,
+    pub(crate) perf: PerfStats,
+}
+
+/// What one look into an inbox found.
+#[derive(Debug)]
+pub(crate) enum Taken {
+    /// The batch has something.
+    Some,
+    /// Nothing yet.
+    Nothing,
+    /// Nothing more will come.
+    Ended(Ending),
+}
+
+#[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is set by another side")]
+struct Inner {
+    pending: TextBatch,
+    /// Rows that have come and not been read.
+    blocks: VecDeque<FloatBlock>,
+    /// Rows that were lent, and whose event has not come yet.
+    lent: Option<(u64, FloatBlock)>,
+    lendings: u64,
+    /// The engine knows of the run; until then it is ended here.
+    begun: bool,
+    ending: Option<Ending>,
+    /// The run is paused, and waits for what it is to go on with.
+    resting: bool,
+    /// The library asks something.
+    poked: bool,
+    /// Its reader takes one token at a time, each only when the library has paused after it.
+    stepping: bool,
+    /// The reader was cancelled while it waited, and has not come back since; which time that was.
+    left: Option<u64>,
+    times_left: u64,
+    loop_waits: bool,
+    wake: Option<WakePair>,
+}
+
+impl Inner {
+    /// Whether there is something for the reader.
+    fn ready(&self) -> bool {
+        self.ending.is_some()
+            || self.resting
+            || self.poked
+            || !self.stepping && (!self.pending.text.is_empty() || !self.blocks.is_empty())
+    }
+
+    /// Whether what has come may be taken: of steps only when the library has paused.
+    fn may_take(&self) -> bool {
+        !self.stepping || self.resting || self.ending.is_some()
+    }
+}
+
+/// The inbox of one lane of a run.
+pub(crate) struct Inbox {
+    inner: Mutex<Inner>,
+    arrived: Condvar,
+    client: Weak<Client>,
+    /// The model stays open until the run has ended.
+    keeper: Mutex<Option<Arc<Keeper>>>,
+    ended: AtomicBool,
+    /// Rows are being copied: the reader is awake already, and they come in a moment.
+    arriving: AtomicBool,
+    run: u64,
+    lane: usize,
+    deadline: Option<(Instant, f64)>,
+}
+
+impl Inbox {
+    pub(super) fn new(
+        client: &Arc<Client>,
+        run: u64,
+        lane: usize,
+        stepping: bool,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let inner = Inner {
+            stepping,
+            ..Inner::default()
+        };
+        Self {
+            inner: Mutex::new(inner),
+            arrived: Condvar::new(),
+            client: Arc::downgrade(client),
+            keeper: Mutex::new(None),
+            ended: AtomicBool::new(false),
+            arriving: AtomicBool::new(false),
+            run,
+            lane,
+            deadline: timeout.and_then(|timeout| {
+                let at = Instant::now().checked_add(timeout)?;
+                Some((at, timeout.as_secs_f64()))
+            }),
+        }
+    }
+
+    /// The engine knows of the run now: its deadline counts, and what ended it before is told.
+    pub(super) fn begin(self: &Arc<Self>) {
+        if let Some((at, seconds)) = self.deadline {
+            let this: Weak<Self> = Arc::downgrade(self);
+            deadlines::mind(this, at, Why::Deadline(seconds));
+        }
+        let ended = {
+            let mut inner = self.inner.lock();
+            inner.begun = true;
+            inner.ending.is_some()
+        };
+        if ended {
+            drop(self.tell(StopReason::Cancelled, Side::Host));
+        }
+    }
+
+    /// Keeps the model open until the run has ended.
+    pub(crate) fn keep(&self, keeper: Arc<Keeper>) {
+        *self.keeper.lock() = Some(keeper);
+        self.release();
+    }
+
+    /// Lets go of the model if the run has ended. Not to be called under a lock, since the model may close
+    /// here, which ends all of its runs and questions.
+    fn release(&self) {
+        if self.has_ended() {
+            let keeper = self.keeper.lock().take();
+            drop(keeper);
+        }
+    }
+
+    pub(crate) fn run(&self) -> u64 {
+        self.run
+    }
+
+    /// Whether the end has come.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    // ---- the reader ----
+
+    /// Ends the run at once, and asks the library to stop.
+    pub(crate) fn cancel(&self) {
+        self.stop(StopReason::Cancelled, Side::Host);
+    }
+
+    fn stop(&self, reason: StopReason, side: Side) {
+        let begun = {
+            let inner = self.inner.lock();
+            if inner.ending.is_some() {
+                return;
+            }
+            inner.begun
+        };
+        let told = if begun {
+            self.tell(reason, side)
+        } else {
+            Ok(false)
+        };
+        let outcome = match told {
+            Ok(true) => return,
+            Ok(false) => Ok(FinishReason::Cancelled),
+            Err(closed) => Err(closed),
+        };
+        // Nobody else tells the end.
+        let ended = Ended {
+            outcome,
+            perf: PerfStats::default(),
+            rest: String::new(),
+            last_token: -1,
+        };
+        self.put_end(ended, side);
+    }
+
+    /// Tells the engine to end the run, and returns whether there is one to tell.
+    fn tell(&self, reason: StopReason, side: Side) -> Result<bool, Failure> {
+        let client = self.client.upgrade().ok_or_else(Failure::closed)?;
+        client.send(
+            Command::Stop {
+                run: self.run,
+                lane: self.lane,
+                reason,
+            },
+            side,
+        )?;
+        Ok(true)
+    }
+
+    /// Says that the reader was cancelled while it waited. Unless one comes back soon, the run is ended.
+    pub(crate) fn leave(self: &Arc<Self>) {
+        let time = {
+            let mut inner = self.inner.lock();
+            if inner.ending.is_some() {
+                return;
+            }
+            inner.times_left += 1;
+            inner.left = Some(inner.times_left);
+            inner.times_left
+        };
+        let this: Weak<Self> = Arc::downgrade(self);
+        deadlines::mind(this, Instant::now() + GRACE, Why::Left(time));
+    }
+
+    /// Whether the run waits for what it is to go on with.
+    pub(crate) fn is_resting(&self) -> bool {
+        self.inner.lock().resting
+    }
+
+    /// The reader has decided how it goes on.
+    pub(crate) fn leave_rest(&self) {
+        self.inner.lock().resting = false;
+    }
+
+    /// Swaps what has come into `batch` (emptied before; its room is used again).
+    pub(crate) fn take(&self, batch: &mut TextBatch) -> Taken {
+        batch.clear();
+        let mut inner = self.inner.lock();
+        inner.left = None;
+        if !inner.may_take() {
+            return Taken::Nothing;
+        }
+        if !inner.pending.is_empty() {
+            std::mem::swap(&mut inner.pending, batch);
+            return Taken::Some;
+        }
+        match &inner.ending {
+            Some(ending) => Taken::Ended(ending.clone()),
+            None => Taken::Nothing,
+        }
+    }
+
+    /// Whether something has come that was not taken.
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.inner.lock().pending.is_empty()
+    }
+
+    /// Rows that have come, one callback's after the other; `None` when there are none yet.
+    pub(crate) fn take_rows(&self) -> Option<Result<FloatBlock, Ending>> {
+        let mut inner = self.inner.lock();
+        inner.left = None;
+        match inner.blocks.pop_front() {
+            Some(block) => Some(Ok(block)),
+            None => inner.ending.clone().map(Err),
+        }
+    }
+
+    /// Stays awake while rows are being copied, which takes less than going to sleep and waking again.
+    fn await_arrival(&self) {
+        let until = Instant::now() + ARRIVAL;
+        while self.arriving.load(Ordering::Acquire) && Instant::now() < until {
+            std::thread::yield_now();
+        }
+    }
+
+    /// Sleeps until there is something to take; false when `limit` has passed first.
+    pub(crate) fn wait(&self, limit: Duration) -> bool {
+        let until = Instant::now() + limit;
+        self.await_arrival();
+        let mut inner = self.inner.lock();
+        inner.left = None;
+        loop {
+            if inner.ready() {
+                inner.poked = false;
+                return true;
+            }
+            let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
+            if self.arriving.load(Ordering::Acquire) {
+                MutexGuard::unlocked(&mut inner, || self.await_arrival());
+            }
+            if timed_out && !inner.ready() {
+                return false;
+            }
+        }
+    }
+
+    /// Asks for `wake` to be signalled once when something comes; true when something is there.
+    pub(crate) fn arm(&self, wake: WakePair) -> bool {
+        self.await_arrival();
+        let mut inner = self.inner.lock();
+        inner.left = None;
+        if inner.ready() {
+            inner.poked = false;
+            return true;
+        }
+        // Under the lock under which signals are given, and only if nothing is there: another task may
+        // wait for the signal that is taken away.
+        wake.clear();
+        inner.wake = Some(wake);
+        inner.loop_waits = true;
+        false
+    }
+
+    /// From here on nothing signals the descriptor that was given to [`Self::arm`].
+    pub(crate) fn disarm(&self) {
+        let mut inner = self.inner.lock();
+        inner.loop_waits = false;
+        inner.wake = None;
+    }
+
+    // ---- the engine ----
+
+    /// The library asks something: the reader is to look at the desk.
+    pub(super) fn poke(&self) {
+        let mut inner = self.inner.lock();
+        inner.poked = true;
+        self.wake(inner, Side::Vendor);
+    }
+
+    #[cold]
+    fn put_end(&self, ended: Ended, side: Side) {
+        let mut inner = self.inner.lock();
+        if inner.ending.is_some() {
+            return;
+        }
+        self.arriving.store(false, Ordering::Release);
+        self.ended.store(true, Ordering::Release);
+        if !ended.rest.is_empty() {
+            inner.pending.text.push_str(&ended.rest);
+            inner.pending.rest = Some(Piece::new(ended.rest.len(), ended.last_token));
+        }
+        inner.ending = Some(Ending {
+            outcome: ended.outcome.map_err(Arc::new),
+            perf: ended.perf,
+        });
+        self.wake(inner, side);
+        self.release();
+    }
+
+    #[inline]
+    fn wake(&self, mut inner: MutexGuard<'_, Inner>, side: Side) {
+        // Costs next to nothing while nobody sleeps.
+        self.arrived.notify_all();
+        if inner.loop_waits {
+            inner.loop_waits = false;
+            if let Some(wake) = inner.wake {
+                wake.signal(side);
+            }
+        }
+    }
+}
+
+impl Outbox for Inbox {
+    #[inline]
+    fn put(&self, event: Event<'_>, side: Side) {
+        match event {
+            Event::Piece { text, token_id } => {
+                let mut inner = self.inner.lock();
+                inner.pending.text.push_str(&text);
+                inner.pending.pieces.push(Piece::new(text.len(), token_id));
+                // A step is there when the library has paused.
+                if !text.is_empty() && !inner.stepping {
+                    self.wake(inner, side);
+                }
+            }
+            Event::RowsCome => {
+                let inner = self.inner.lock();
+                self.arriving.store(true, Ordering::Release);
+                self.wake(inner, side);
+            }
+            Event::Rows { block, .. } => {
+                let mut inner = self.inner.lock();
+                self.arriving.store(false, Ordering::Release);
+                if let Some((_, rows)) = inner.lent.take_if(|(number, _)| *number == block) {
+                    inner.blocks.push_back(rows);
+                }
+                self.wake(inner, side);
+            }
+            Event::Paused => {
+                let mut inner = self.inner.lock();
+                inner.resting = true;
+                self.wake(inner, side);
+            }
+            Event::Ended(ended) => self.put_end(*ended, side),
+            other => debug_assert!(false, "{other:?} belongs to no run"),
+        }
+    }
+
+    fn lend(&self, block: FloatBlock) -> u64 {
+        let mut inner = self.inner.lock();
+        inner.lendings += 1;
+        let number = inner.lendings;
+        inner.lent = Some((number, block));
+        number
+    }
+}
+
+impl Due for Inbox {
+    fn is_over(&self) -> bool {
+        self.has_ended()
+    }
+
+    fn due(&self, why: Why) {
+        match why {
+            Why::Deadline(seconds) => self.stop(StopReason::Deadline(seconds), Side::Vendor),
+            Why::Left(time) => {
+                let left = self.inner.lock().left == Some(time);
+                if left {
+                    self.stop(StopReason::Cancelled, Side::Vendor);
+                }
+            }
+        }
+    }
+}

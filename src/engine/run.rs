@@ -1,0 +1,404 @@
+//! One lane of a run, beside the library: where text becomes whole, where it ends, and what the library is
+//! told when its callback returns.
+//!
+//! Its lock is held while an event is put, so that events keep their order. Nothing of the program runs under
+//! it, and what is put takes no lock that is held while this one is asked for.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+use rkllm_text::stop::{Found, StopState, StopStrings};
+use rkllm_text::utf8::Utf8Joiner;
+
+use super::outbox::Outbox;
+use super::watch::Watch;
+use crate::host::FloatBlock;
+use crate::host::wake::Side;
+use crate::native::{Lane, LastCall, Verdict};
+use crate::protocol::error::{ErrorKind, Failure};
+use crate::protocol::message::{Ended, Event, Limit, StopReason};
+use crate::protocol::output::{FinishReason, PerfStats, RowsKind};
+
+/// What the lanes of one run have in common.
+pub(super) struct Plan {
+    pub(super) run: u64,
+    pub(super) limit: Limit,
+    pub(super) stop: Option<StopStrings>,
+    /// Rows instead of an answer.
+    pub(super) wants: Option<RowsKind>,
+    /// Whether the library is to pause after each token.
+    pub(super) stepping: bool,
+    /// Whether there are several lanes, of which each ends with a negative token.
+    pub(super) batch: bool,
+    pub(super) submitted: Instant,
+    /// Told when the run is to be aborted.
+    pub(super) watch: Arc<Watch>,
+}
+
+#[derive(Default)]
+struct Inner {
+    joiner: Utf8Joiner,
+    /// Where the text is with regard to the stop strings, and what might begin one.
+    stop_state: StopState,
+    held: String,
+    last_token: i32,
+    last_call: Option<LastCall>,
+    /// Counts calls, so that the engine can see whether any still come.
+    calls: u64,
+    tokens: usize,
+    limit_reached: bool,
+    panicked: bool,
+    started: Option<Instant>,
+    first_token: Option<Instant>,
+    ended: bool,
+    /// Width of the rows that came.
+    width: Option<usize>,
+    /// The library was told to pause in this run.
+    pausing: bool,
+}
+
+/// One lane of a run.
+pub(super) struct RunLane {
+    plan: Arc<Plan>,
+    inner: Mutex<Inner>,
+    /// The library's last call: a reader need not wake for it.
+    called: Condvar,
+    abort_wanted: AtomicBool,
+    ended: AtomicBool,
+    out: Arc<dyn Outbox>,
+    number: usize,
+}
+
+impl RunLane {
+    pub(super) fn new(plan: Arc<Plan>, number: usize, out: Arc<dyn Outbox>) -> Self {
+        Self {
+            plan,
+            number,
+            inner: Mutex::default(),
+            called: Condvar::new(),
+            abort_wanted: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
+            out,
+        }
+    }
+
+    pub(super) fn run(&self) -> u64 {
+        self.plan.run
+    }
+
+    /// Which of the run's lanes it is.
+    pub(super) fn number(&self) -> usize {
+        self.number
+    }
+
+    /// Width of the rows that came.
+    pub(super) fn width(&self) -> Option<usize> {
+        self.inner.lock().width
+    }
+
+    /// Ends the lane for its reader at once and asks the library to stop.
+    pub(super) fn stop(&self, reason: StopReason, side: Side) {
+        self.end_at(
+            self.inner.lock(),
+            match reason {
+                StopReason::Cancelled => Ok(FinishReason::Cancelled),
+                StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
+            },
+            side,
+        );
+    }
+
+    /// [`Self::stop`] for a model that is being closed.
+    pub(super) fn close(&self, side: Side) {
+        self.end_at(self.inner.lock(), Err(Failure::closed()), side);
+    }
+
+    /// The library has paused, as it was told: the reader decides how it goes on.
+    pub(super) fn rest(&self) {
+        let inner = self.inner.lock();
+        if !inner.ended {
+            self.out.put(Event::Paused, Side::Vendor);
+        }
+    }
+
+    /// The run is over on the library's side. `outcome` is ignored where the reader has been told
+    /// another end before.
+    pub(super) fn end(&self, outcome: Result<(), Failure>) {
+        let inner = self.inner.lock();
+        let outcome = match outcome {
+            _ if inner.panicked => Err(Failure::of_call(
+                ErrorKind::Generation,
+                "the result callback",
+                "it panicked; this is a defect of rkllm_rs",
+                Vec::new(),
+            )),
+            // A library that counts differently, or was stopped by us, may call its end an error.
+            Err(error) if !inner.limit_reached || error.fields.function.is_none() => Err(error),
+            _ => Ok(inner.reason()),
+        };
+        self.finish(inner, outcome, Side::Vendor);
+    }
+
+    /// Tells the reader the end, once. Not under the lock: the model may close when its last reader has its
+    /// end, which ends all lanes. No event can follow, since the lane has ended before.
+    fn finish(
+        &self,
+        mut inner: MutexGuard<'_, Inner>,
+        outcome: Result<FinishReason, Failure>,
+        side: Side,
+    ) {
+        if std::mem::replace(&mut inner.ended, true) {
+            return;
+        }
+        self.ended.store(true, Ordering::Release);
+        let now = Instant::now();
+        // What might have begun a stop string did not.
+        let mut rest = std::mem::take(&mut inner.held);
+        inner.joiner.finish(&mut rest);
+        let library = match inner.last_call {
+            // The library's figures are those of the run, and only the first lane's are certain.
+            Some(LastCall::Finish(perf)) if !self.plan.batch => perf,
+            _ => None,
+        };
+        let started = inner.started.unwrap_or(now);
+        let ended = Ended {
+            outcome,
+            rest,
+            last_token: inner.last_token,
+            perf: PerfStats {
+                library,
+                time_to_first_token: inner.first_token.map(|at| at.duration_since(started)),
+                generate_time: inner.first_token.map(|at| now.duration_since(at)),
+                total_time: now.duration_since(started),
+                queued_time: started.duration_since(self.plan.submitted),
+                tokens: inner.tokens,
+            },
+        };
+        drop(inner);
+        self.out.put(Event::Ended(Box::new(ended)), side);
+    }
+
+    /// [`Self::finish`] for an end that the library does not know of yet.
+    #[cold]
+    fn end_at(
+        &self,
+        inner: MutexGuard<'_, Inner>,
+        outcome: Result<FinishReason, Failure>,
+        side: Side,
+    ) {
+        if inner.ended {
+            return;
+        }
+        self.finish(inner, outcome, side);
+        self.want_abort();
+    }
+
+    #[cold]
+    fn stop_at(&self, mut inner: MutexGuard<'_, Inner>, reason: FinishReason) -> Verdict {
+        let verdict = self.verdict(&mut inner);
+        self.end_at(inner, Ok(reason), Side::Vendor);
+        verdict
+    }
+
+    fn want_abort(&self) {
+        self.abort_wanted.store(true, Ordering::Release);
+        self.plan.watch.poke();
+    }
+
+    /// What a token's callback returns: a run in steps pauses at each.
+    #[inline]
+    fn verdict(&self, inner: &mut Inner) -> Verdict {
+        if self.plan.stepping {
+            inner.pausing = true;
+            Verdict::Pause
+        } else {
+            Verdict::Continue
+        }
+    }
+
+    /// Hands on all characters that are whole after `bytes`, less what might begin a stop string; true
+    /// when one is complete. Without text, and without a token, there is nothing to hand on.
+    #[inline]
+    fn hand_on(&self, inner: &mut Inner, bytes: &[u8], token_id: i32) -> bool {
+        let put = |text: &str| {
+            if token_id >= 0 || !text.is_empty() {
+                let text = Cow::Borrowed(text);
+                self.out.put(Event::Piece { text, token_id }, Side::Vendor);
+            }
+        };
+        let Some(stop) = &self.plan.stop else {
+            // Nearly all tokens are whole characters, and need not be copied here.
+            match std::str::from_utf8(bytes) {
+                Ok(text) if !inner.joiner.is_inside_character() => put(text),
+                _ => {
+                    let mut text = String::new();
+                    inner.joiner.push(bytes, &mut text);
+                    put(&text);
+                }
+            }
+            return false;
+        };
+        let before = inner.held.len();
+        inner.joiner.push(bytes, &mut inner.held);
+        let (free, stopped) = match stop.read(&mut inner.stop_state, &inner.held[before..]) {
+            Found::Held(held) => (inner.held.len() - held, false),
+            Found::Stop { end, length } => (before + end - length, true),
+        };
+        put(&inner.held[..free]);
+        if stopped {
+            inner.held.clear();
+            inner.joiner = Utf8Joiner::default();
+        } else {
+            inner.held.drain(..free);
+        }
+        stopped
+    }
+
+    /// Text that comes with no token: the end of a lane, or bytes left over at the end of a run.
+    #[cold]
+    fn leftover(&self, mut inner: MutexGuard<'_, Inner>, bytes: &[u8], id: i32) {
+        if self.hand_on(&mut inner, bytes, id) {
+            self.stop_at(inner, FinishReason::Stop);
+        } else if self.plan.batch {
+            // The other lanes go on. If nobody wants them any more, the library is asked to stop.
+            let reason = inner.reason();
+            self.finish(inner, Ok(reason), Side::Vendor);
+            self.plan.watch.poke();
+        }
+    }
+}
+
+impl Inner {
+    /// Why a run ended that the library has ended.
+    fn reason(&self) -> FinishReason {
+        if self.limit_reached {
+            FinishReason::Length
+        } else {
+            FinishReason::Stop
+        }
+    }
+}
+
+impl Lane for RunLane {
+    fn wants(&self) -> Option<RowsKind> {
+        self.plan.wants
+    }
+
+    fn start(&self) {
+        let mut inner = self.inner.lock();
+        inner.started.get_or_insert_with(Instant::now);
+        inner.pausing = false;
+        inner.last_call = None;
+    }
+
+    #[inline]
+    fn token(&self, bytes: &[u8], id: i32) -> Verdict {
+        let mut inner = self.inner.lock();
+        inner.calls += 1;
+        if inner.ended {
+            return self.verdict(&mut inner);
+        }
+        if inner.limit_reached {
+            // The library goes on beyond the limit that it was given.
+            return self.stop_at(inner, FinishReason::Length);
+        }
+        if id < 0 {
+            self.leftover(inner, bytes, id);
+            return Verdict::Continue;
+        }
+        if inner.pausing {
+            drop(inner);
+            self.unusable("the library went on after it was told to pause".to_owned());
+            return Verdict::Pause;
+        }
+        if inner.tokens == 0 {
+            inner.first_token = Some(Instant::now());
+        }
+        inner.tokens += 1;
+        inner.last_token = id;
+        if self.hand_on(&mut inner, bytes, id) {
+            return self.stop_at(inner, FinishReason::Stop);
+        }
+        if inner.tokens >= self.plan.limit.tokens {
+            inner.limit_reached = true;
+            if !self.plan.limit.by_library {
+                return self.stop_at(inner, FinishReason::Length);
+            }
+        }
+        self.verdict(&mut inner)
+    }
+
+    fn called(&self) {
+        self.inner.lock().calls += 1;
+    }
+
+    fn rows_come(&self) {
+        let inner = self.inner.lock();
+        if !inner.ended {
+            self.out.put(Event::RowsCome, Side::Vendor);
+        }
+    }
+
+    fn rows(&self, block: FloatBlock) {
+        let mut inner = self.inner.lock();
+        inner.calls += 1;
+        if inner.ended {
+            return;
+        }
+        inner.first_token.get_or_insert_with(Instant::now);
+        let width = block.width();
+        inner.width = Some(width);
+        let block = self.out.lend(block);
+        self.out.put(Event::Rows { block, width }, Side::Vendor);
+    }
+
+    #[cold]
+    fn unusable(&self, reason: String) {
+        let failure = Failure::of_call(ErrorKind::Generation, "rkllm_run", &reason, Vec::new());
+        self.end_at(self.inner.lock(), Err(failure), Side::Vendor);
+    }
+
+    fn panicked(&self) {
+        self.inner.lock().panicked = true;
+        self.want_abort();
+    }
+
+    fn last_call(&self, call: LastCall) {
+        let mut inner = self.inner.lock();
+        inner.calls += 1;
+        // An error that came first is not undone by a finish.
+        if inner.last_call != Some(LastCall::Error) {
+            inner.last_call = Some(call);
+        }
+        self.called.notify_all();
+    }
+
+    fn wait_for_last_call(&self, quiet: Duration) -> Option<LastCall> {
+        let mut inner = self.inner.lock();
+        loop {
+            if inner.last_call.is_some() {
+                return inner.last_call;
+            }
+            let calls = inner.calls;
+            if self.called.wait_for(&mut inner, quiet).timed_out() && inner.calls == calls {
+                return None;
+            }
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.load(Ordering::Acquire)
+    }
+
+    fn abort_wanted(&self) -> bool {
+        self.abort_wanted.load(Ordering::Acquire)
+    }
+
+    fn has_paused(&self) -> (bool, bool) {
+        let inner = self.inner.lock();
+        (inner.pausing, inner.last_call.is_some())
+    }
+}

@@ -1,0 +1,34 @@
+//! The way between a program and an engine.
+
+mod in_process;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::Outbox;
+use crate::host::wake::Side;
+use crate::protocol::error::Failure;
+use crate::protocol::message::Command;
+
+pub(crate) use in_process::open;
+
+/// Carries commands to the engine of one model. Events come back through outboxes.
+pub(crate) trait Link: Send + Sync {
+    /// Takes a command, from a thread of that side; `lanes` has where the events of each lane of a
+    /// [`Command::Run`] go. Never blocks.
+    ///
+    /// # Errors
+    /// `ErrorKind::Closed`, and what is wrong with the command.
+    fn send(
+        &self,
+        command: Command,
+        lanes: Vec<Arc<dyn Outbox>>,
+        side: Side,
+    ) -> Result<(), Failure>;
+
+    /// Whether the model is closed, or being closed.
+    fn is_closed(&self) -> bool;
+
+    /// Waits until the library has let go of the model; false when `limit` has passed first.
+    fn wait_until_gone(&self, limit: Duration) -> bool;
+}

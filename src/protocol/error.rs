@@ -1,0 +1,270 @@
+//! Errors as they cross from the engine to the program: kind, text, hint, fields.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The class of an error; the Python exceptions correspond to it one to one.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum ErrorKind {
+    /// No library could be loaded: `LibraryNotFoundError`.
+    LibraryNotFound,
+    /// A library was found, and refused: `UnsupportedRuntimeError`.
+    UnsupportedRuntime,
+    /// The loaded library cannot do that: `UnsupportedFeatureError`.
+    UnsupportedFeature,
+    /// A model could not be opened: `ModelError`.
+    Model,
+    /// The model's file does not exist: `ModelNotFoundError`.
+    ModelNotFound,
+    /// The file is no model, or one of another kind: `ModelFormatError`.
+    ModelFormat,
+    /// The model was converted for another chip: `ModelPlatformError`.
+    ModelPlatform,
+    /// The model and the library are of unsuitable releases: `ModelVersionError`.
+    ModelVersion,
+    /// The NPU has no memory left for it: `NpuMemoryError`.
+    NpuMemory,
+    /// Longer than the context window: `ContextLengthError`.
+    ContextLength,
+    /// A run failed: `GenerationError`.
+    Generation,
+    /// A deadline passed: `GenerationTimeout`.
+    Timeout,
+    /// A prompt cache that does not belong to the model, or is damaged: `PromptCacheError`.
+    PromptCache,
+    /// A file other than the model's does not exist: `FileMissingError`.
+    FileMissing,
+    /// A call that would wait for what its caller is in the middle of: `BusyError`.
+    Busy,
+    /// The model is closed: `ClosedError`.
+    Closed,
+    /// The model belongs to the parent process: `ForkedProcessError`.
+    ForkedProcess,
+    /// An argument that can never be right: `InvalidArgumentError`.
+    InvalidArgument,
+}
+
+/// What an error tells besides its text; what does not apply is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Fields {
+    /// The argument or environment variable that is wrong.
+    pub argument: Option<String>,
+    /// The file that it is about.
+    pub path: Option<PathBuf>,
+    /// The C function that failed.
+    pub function: Option<String>,
+    /// The library's own error and warning lines.
+    pub log: Vec<String>,
+    /// How many tokens there were, and how many fit.
+    pub tokens: Option<(usize, usize)>,
+}
+
+/// A call, a run or a model that failed.
+///
+/// Its text says what failed, and on what; [`Failure::hint`] says what to try.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct Failure {
+    /// Its class.
+    pub kind: ErrorKind,
+    /// What failed.
+    pub text: String,
+    /// What to try.
+    pub hint: Option<String>,
+    /// What a program may want to know of it.
+    pub fields: Fields,
+}
+
+/// What a caller is in the middle of.
+#[derive(Debug, Clone, Copy, PartialEq, thiserror::Error)]
+pub enum BusyWith {
+    /// A callback of the same model.
+    #[error("the model is busy with the run that called this callback")]
+    Callback,
+    /// `steps()` of the same model.
+    #[error("the model is in the middle of the steps() that this caller has begun")]
+    Steps,
+    /// A model that was closed, and whose run the library has not ended.
+    #[error("a model that was closed is still busy in the library after {seconds} s")]
+    Closing {
+        /// How long it was waited for.
+        seconds: f64,
+    },
+}
+
+impl BusyWith {
+    fn hint(self) -> &'static str {
+        match self {
+            Self::Callback => "Make the call after the callback has returned.",
+            Self::Steps => "End the steps first: with their close(), or a with block.",
+            Self::Closing { .. } => {
+                "The library does not interrupt the computation of a prompt. Try again later, or raise \
+                 open_timeout."
+            }
+        }
+    }
+}
+
+impl Failure {
+    /// A failure of that class.
+    pub fn new(kind: ErrorKind, text: impl Into<String>) -> Self {
+        Self {
+            kind,
+            text: text.into(),
+            hint: None,
+            fields: Fields::default(),
+        }
+    }
+
+    /// With what to try.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// With the file that it is about.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<PathBuf>) -> Self {
+        self.fields.path = Some(path.into());
+        self
+    }
+
+    /// An argument that can never be right.
+    pub fn invalid(name: impl Into<String>, reason: impl std::fmt::Display) -> Self {
+        let name = name.into();
+        let mut failure = Self::new(ErrorKind::InvalidArgument, format!("{name}: {reason}"));
+        failure.fields.argument = Some(name);
+        failure
+    }
+
+    /// [`Self::invalid`], with what to write in its place.
+    pub fn invalid_with_hint(
+        name: impl Into<String>,
+        reason: impl std::fmt::Display,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::invalid(name, reason).with_hint(hint)
+    }
+
+    /// The loaded library lacks what a call needs: the feature, what brings it, and what is loaded.
+    #[must_use]
+    pub fn lacks(feature: &str, needs: &str, have: &str) -> Self {
+        Self::new(
+            ErrorKind::UnsupportedFeature,
+            format!("{feature} needs {needs}; the loaded library is {have}"),
+        )
+        .with_hint(format!("Load {needs}, or leave this feature out."))
+    }
+
+    /// A C function failed: why, and the library's own lines.
+    #[must_use]
+    pub fn of_call(kind: ErrorKind, function: &str, reason: &str, log: Vec<String>) -> Self {
+        let mut text = format!("{function} failed: {reason}");
+        for line in &log {
+            text.push_str("\n  ");
+            text.push_str(line);
+        }
+        let mut failure = Self::new(kind, text);
+        failure.fields.function = Some(function.to_owned());
+        failure.fields.log = log;
+        failure
+    }
+
+    /// The operating system refused something that a model needs.
+    #[must_use]
+    pub fn system(what: &str, reason: impl std::fmt::Display) -> Self {
+        Self::new(ErrorKind::Model, format!("{what}: {reason}"))
+            .with_hint("The process may be at a limit: see `ulimit -a` and `dmesg`.")
+    }
+
+    /// More tokens than the context window holds.
+    #[must_use]
+    pub fn context_length(tokens: usize, limit: usize) -> Self {
+        let text = format!("{tokens} tokens do not fit into the context window of {limit}");
+        let mut failure = Self::new(ErrorKind::ContextLength, text)
+            .with_hint("Shorten the input, or open the model with a larger max_context_len.");
+        failure.fields.tokens = Some((tokens, limit));
+        failure
+    }
+
+    /// A deadline passed, of so many seconds.
+    #[must_use]
+    pub fn timeout(seconds: f64) -> Self {
+        let text = format!("the deadline of {seconds} s passed");
+        Self::new(ErrorKind::Timeout, text).with_hint("Raise timeout, or lower max_new_tokens.")
+    }
+
+    /// A prompt cache cannot be used, or was not saved.
+    #[must_use]
+    pub fn prompt_cache(path: &Path, reason: impl std::fmt::Display, hint: &str) -> Self {
+        let text = format!("the prompt cache {}: {reason}", path.display());
+        Self::new(ErrorKind::PromptCache, text)
+            .with_path(path)
+            .with_hint(hint)
+    }
+
+    /// A file that a call needs does not exist: the argument, and the file, or the folder where it was to
+    /// be written.
+    #[must_use]
+    pub fn file_missing(argument: &str, path: &Path) -> Self {
+        let text = format!("{argument}: no such file: {}", path.display());
+        let mut failure = Self::new(ErrorKind::FileMissing, text)
+            .with_path(path)
+            .with_hint("Check the path; a relative one counts from the working folder.");
+        failure.fields.argument = Some(argument.to_owned());
+        failure
+    }
+
+    /// A call that would wait for what its caller is in the middle of.
+    #[must_use]
+    pub fn busy(with: BusyWith) -> Self {
+        Self::new(ErrorKind::Busy, with.to_string()).with_hint(with.hint())
+    }
+
+    /// The model is closed.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::new(ErrorKind::Closed, "the model is closed").with_hint("Open the model again.")
+    }
+
+    /// A forked child uses the parent's model.
+    #[must_use]
+    pub fn forked() -> Self {
+        Self::new(
+            ErrorKind::ForkedProcess,
+            "the model was opened before fork(), and a forked process cannot use it",
+        )
+        .with_hint("Open the model in the child, or start it with the \"spawn\" method.")
+    }
+
+    /// This failure, when it is about an argument, with that argument's name in its context.
+    #[must_use]
+    pub fn about(mut self, place: String) -> Self {
+        if let Some(name) = self.fields.argument.as_mut() {
+            if let Some(reason) = self.text.strip_prefix(name.as_str()) {
+                self.text = format!("{place}{reason}");
+            }
+            *name = place;
+        }
+        self
+    }
+}
+
+impl From<rkllm_text::stop::StopProblem> for Failure {
+    fn from(problem: rkllm_text::stop::StopProblem) -> Self {
+        use rkllm_text::stop::{MOST, MOST_BYTES, StopProblem};
+        match problem {
+            StopProblem::Empty => {
+                Self::invalid_with_hint("stop", problem, "Give strings of at least one character.")
+            }
+            StopProblem::TooMany { .. } => {
+                let kib = MOST_BYTES / 1024;
+                let hint = format!("Give at most {MOST} strings, {kib} KiB together.");
+                Self::invalid_with_hint("stop", problem, hint)
+            }
+        }
+    }
+}

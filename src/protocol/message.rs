@@ -1,0 +1,202 @@
+//! The messages between a program and the engine of one model.
+
+use std::borrow::Cow;
+use std::ffi::CString;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::config::Effective;
+use super::error::Failure;
+use super::info::ModelInfo;
+use super::input::{CrossAttention, Input};
+use super::output::{FinishReason, PerfStats, RowsKind};
+use super::question::{Asked, Response};
+use super::sampling::Sampling;
+
+/// What a program tells an engine.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Command {
+    /// Run the model; runs are served in the order of these commands.
+    Run {
+        run: u64,
+        spec: Box<RunSpec>,
+        terms: Terms,
+    },
+    /// Go on with a run that is paused, with this in the place of the token given last.
+    Resume {
+        run: u64,
+        input: Input,
+        /// Limit of what is left, 0 for that of init; from 1.3.0.
+        max_new_tokens: i32,
+    },
+    /// End one lane of a run for its reader at once; when none is wanted any more, the library is asked to
+    /// stop.
+    Stop {
+        run: u64,
+        lane: usize,
+        reason: StopReason,
+    },
+    /// Do something besides runs, in turn with them.
+    Ask { number: u64, request: Request },
+    /// What the library asked.
+    Answer { number: u64, response: Response },
+    /// Steps have ended: see to it now.
+    Look,
+    /// End all runs, and give the model back.
+    Close,
+}
+
+/// Why a run is ended before its end.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub(crate) enum StopReason {
+    /// Nobody wants it any more.
+    Cancelled,
+    /// Its deadline of so many seconds has passed.
+    Deadline(f64),
+}
+
+/// What an engine tells the program.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Event<'a> {
+    /// The model is open.
+    Opened(Box<Opened>),
+    /// The model could not be opened.
+    OpenFailed(Box<Failure>),
+    /// A token, with all characters that are whole now; a negative one is no token.
+    Piece {
+        #[serde(borrow)]
+        text: Cow<'a, str>,
+        token_id: i32,
+    },
+    /// Rows are being copied, and come in a moment.
+    RowsCome,
+    /// Rows that were copied: `block` is their number in the memory that both sides share.
+    Rows { block: u64, width: usize },
+    /// The library has paused after a token, and waits for [`Command::Resume`].
+    Paused,
+    /// The end of a lane, with the text that was still held back.
+    Ended(Box<Ended>),
+    /// The library asks something.
+    Asked(Asked),
+    /// It has given up asking.
+    Unasked { number: u64 },
+    /// How wide the rows were.
+    Learned { kind: RowsKind, width: usize },
+    /// What a request has come to.
+    Replied {
+        number: u64,
+        outcome: Result<Reply, Failure>,
+    },
+    /// The library has let go of the model; nothing more will come.
+    Gone,
+}
+
+/// How a lane of a run ended.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Ended {
+    /// The reason, or what went wrong.
+    pub(crate) outcome: Result<FinishReason, Failure>,
+    pub(crate) perf: PerfStats,
+    /// Text that came with no token of its own: what was left of an unfinished character, or might have
+    /// begun a stop string.
+    pub(crate) rest: String,
+    /// The token that it is counted to.
+    pub(crate) last_token: i32,
+}
+
+/// What is known when a model has been opened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Opened {
+    pub(crate) effective: Effective,
+    pub(crate) info: ModelInfo,
+}
+
+/// What the library is given for one run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RunSpec {
+    /// One for each lane of the model's batch.
+    pub(crate) lanes: Vec<LaneSpec>,
+    /// Rows instead of an answer.
+    pub(crate) wants: Option<RowsKind>,
+    /// The adapter's name.
+    pub(crate) lora: Option<CString>,
+    /// Where the prompt's cache is saved.
+    pub(crate) save_prompt_cache: Option<CString>,
+    pub(crate) keep_history: bool,
+    /// Sampling of this run alone; from 1.3.0.
+    pub(crate) sampling: Option<Sampling>,
+    /// Limit of this run alone, 0 for that of init; from 1.3.0.
+    pub(crate) max_new_tokens: i32,
+    /// Seed of this run; the CPU runtime only.
+    pub(crate) seed: Option<u64>,
+}
+
+/// The input of one lane: a prompt of the batch.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct LaneSpec {
+    pub(crate) input: Input,
+    /// `user` or `tool`.
+    pub(crate) role: CString,
+    pub(crate) thinking: bool,
+}
+
+/// What is decided beside the library while a run goes on.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Terms {
+    pub(crate) limit: Limit,
+    pub(crate) stop: Vec<String>,
+    /// Whether the library is to pause after each token.
+    pub(crate) stepping: bool,
+}
+
+/// After how many token calls a run ends with "length".
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Limit {
+    pub(crate) tokens: usize,
+    /// Whether the library has been given the same limit; if not, we stop it.
+    pub(crate) by_library: bool,
+}
+
+/// What a model can be asked to do besides runs.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) enum Request {
+    ClearKvCache { keep_system_prompt: bool },
+    ClearKvRanges(Vec<(i32, i32)>),
+    KvCacheSize,
+    LoadLora(LoraAdapter),
+    LoadPromptCache { path: PathBuf, verify: bool },
+    ReleasePromptCache,
+    SetChatTemplate([CString; 3]),
+    SetFunctionTools([CString; 3]),
+    SetCrossAttention(CrossAttention),
+    Tokenize { text: CString, leading: bool },
+}
+
+impl Request {
+    /// Whether the library may be asked this while a run is paused; what may not waits for the end of
+    /// the steps, as runs do.
+    pub(crate) fn fits_a_pause(&self) -> bool {
+        matches!(
+            self,
+            Self::ClearKvCache { .. }
+                | Self::ClearKvRanges(_)
+                | Self::KvCacheSize
+                | Self::Tokenize { .. }
+        )
+    }
+}
+
+/// What a request gives: numbers where there are any.
+pub(crate) type Reply = Vec<i32>;
+
+/// An adapter (`RKLLMLoraAdapter`).
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LoraAdapter {
+    /// The name that selects it.
+    pub name: String,
+    /// Its file.
+    pub path: PathBuf,
+    /// Its strength.
+    pub scale: f32,
+}
