@@ -23,8 +23,6 @@ use crate::protocol::output::{FinishReason, PerfStats};
 /// How long a run goes on whose reader was cancelled while it waited. A reader that comes back within
 /// this time loses nothing.
 const GRACE: Duration = Duration::from_millis(100);
-/// How long a reader stays awake for rows that are being copied.
-const ARRIVAL: Duration = Duration::from_micros(200);
 
 /// How a run ended: the reason, or what went wrong.
 #[derive(Debug, Clone)]
@@ -33,45 +31,34 @@ pub(crate) struct Ending {
     pub(crate) perf: PerfStats,
 }
 
-/// What one look into an inbox found.
-#[derive(Debug)]
-pub(crate) enum Taken {
-    /// The batch has something.
-    Some,
-    /// Nothing yet.
-    Nothing,
-    /// Nothing more will come.
-    Ended(Ending),
-}
-
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is set by another side")]
-struct Inner {
-    pending: TextBatch,
+pub(super) struct Inner {
+    pub(super) pending: TextBatch,
     /// Rows that have come and not been read.
-    blocks: VecDeque<FloatBlock>,
+    pub(super) blocks: VecDeque<FloatBlock>,
     /// Rows that were lent, and whose event has not come yet.
     lent: Option<(u64, FloatBlock)>,
     lendings: u64,
     /// The engine knows of the run; until then it is ended here.
     begun: bool,
-    ending: Option<Ending>,
+    pub(super) ending: Option<Ending>,
     /// The run is paused, and waits for what it is to go on with.
     resting: bool,
     /// The library asks something.
-    poked: bool,
+    pub(super) poked: bool,
     /// Its reader takes one token at a time, each only when the library has paused after it.
     stepping: bool,
     /// The reader was cancelled while it waited, and has not come back since; which time that was.
-    left: Option<u64>,
+    pub(super) left: Option<u64>,
     times_left: u64,
-    loop_waits: bool,
-    wake: Option<WakePair>,
+    pub(super) loop_waits: bool,
+    pub(super) wake: Option<WakePair>,
 }
 
 impl Inner {
     /// Whether there is something for the reader.
-    fn ready(&self) -> bool {
+    pub(super) fn ready(&self) -> bool {
         self.ending.is_some()
             || self.resting
             || self.poked
@@ -79,21 +66,21 @@ impl Inner {
     }
 
     /// Whether what has come may be taken: of steps only when the library has paused.
-    fn may_take(&self) -> bool {
+    pub(super) fn may_take(&self) -> bool {
         !self.stepping || self.resting || self.ending.is_some()
     }
 }
 
 /// The inbox of one lane of a run.
 pub(crate) struct Inbox {
-    inner: Mutex<Inner>,
-    arrived: Condvar,
+    pub(super) inner: Mutex<Inner>,
+    pub(super) arrived: Condvar,
     client: Weak<Client>,
     /// The model stays open until the run has ended.
     keeper: Mutex<Option<Arc<Keeper>>>,
     ended: AtomicBool,
     /// Rows are being copied: the reader is awake already, and they come in a moment.
-    arriving: AtomicBool,
+    pub(super) arriving: AtomicBool,
     run: u64,
     lane: usize,
     deadline: Option<(Instant, f64)>,
@@ -239,92 +226,6 @@ impl Inbox {
     /// The reader has decided how it goes on.
     pub(crate) fn leave_rest(&self) {
         self.inner.lock().resting = false;
-    }
-
-    /// Swaps what has come into `batch` (emptied before; its room is used again).
-    pub(crate) fn take(&self, batch: &mut TextBatch) -> Taken {
-        batch.clear();
-        let mut inner = self.inner.lock();
-        inner.left = None;
-        if !inner.may_take() {
-            return Taken::Nothing;
-        }
-        if !inner.pending.is_empty() {
-            std::mem::swap(&mut inner.pending, batch);
-            return Taken::Some;
-        }
-        match &inner.ending {
-            Some(ending) => Taken::Ended(ending.clone()),
-            None => Taken::Nothing,
-        }
-    }
-
-    /// Whether something has come that was not taken.
-    pub(crate) fn has_pending(&self) -> bool {
-        !self.inner.lock().pending.is_empty()
-    }
-
-    /// Rows that have come, one callback's after the other; `None` when there are none yet.
-    pub(crate) fn take_rows(&self) -> Option<Result<FloatBlock, Ending>> {
-        let mut inner = self.inner.lock();
-        inner.left = None;
-        match inner.blocks.pop_front() {
-            Some(block) => Some(Ok(block)),
-            None => inner.ending.clone().map(Err),
-        }
-    }
-
-    /// Stays awake while rows are being copied, which takes less than going to sleep and waking again.
-    fn await_arrival(&self) {
-        let until = Instant::now() + ARRIVAL;
-        while self.arriving.load(Ordering::Acquire) && Instant::now() < until {
-            std::thread::yield_now();
-        }
-    }
-
-    /// Sleeps until there is something to take; false when `limit` has passed first.
-    pub(crate) fn wait(&self, limit: Duration) -> bool {
-        let until = Instant::now() + limit;
-        self.await_arrival();
-        let mut inner = self.inner.lock();
-        inner.left = None;
-        loop {
-            if inner.ready() {
-                inner.poked = false;
-                return true;
-            }
-            let timed_out = self.arrived.wait_until(&mut inner, until).timed_out();
-            if self.arriving.load(Ordering::Acquire) {
-                MutexGuard::unlocked(&mut inner, || self.await_arrival());
-            }
-            if timed_out && !inner.ready() {
-                return false;
-            }
-        }
-    }
-
-    /// Asks for `wake` to be signalled once when something comes; true when something is there.
-    pub(crate) fn arm(&self, wake: WakePair) -> bool {
-        self.await_arrival();
-        let mut inner = self.inner.lock();
-        inner.left = None;
-        if inner.ready() {
-            inner.poked = false;
-            return true;
-        }
-        // Under the lock under which signals are given, and only if nothing is there: another task may
-        // wait for the signal that is taken away.
-        wake.clear();
-        inner.wake = Some(wake);
-        inner.loop_waits = true;
-        false
-    }
-
-    /// From here on nothing signals the descriptor that was given to [`Self::arm`].
-    pub(crate) fn disarm(&self) {
-        let mut inner = self.inner.lock();
-        inner.loop_waits = false;
-        inner.wake = None;
     }
 
     // ---- the engine ----

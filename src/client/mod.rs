@@ -3,10 +3,10 @@
 mod desk;
 mod inbox;
 pub(crate) mod oneshot;
+mod reader;
 mod text_batch;
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
@@ -19,15 +19,14 @@ use crate::engine::Outbox;
 use crate::host::FloatBlock;
 use crate::host::fork;
 use crate::host::wake::Side;
-use crate::link::{self, Link};
-use crate::protocol::config::ModelConfig;
+use crate::link::Link;
 use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
 use crate::protocol::message::{Command, Event, Opened, Reply, Request, RunSpec, Terms};
-use crate::runtime::Runtime;
 
 pub use self::desk::Desk;
-pub(crate) use self::inbox::{Ending, Inbox, Taken};
+pub(crate) use self::inbox::{Ending, Inbox};
+pub(crate) use self::reader::Taken;
 pub(crate) use self::text_batch::TextBatch;
 
 /// The inboxes of one run: one for each lane.
@@ -50,14 +49,13 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Begins to open a model; what comes of it comes through the receiver.
+    /// A client over the link that `open` makes for its outbox; how the model opens comes through the
+    /// receiver.
     ///
     /// # Errors
-    /// As [`link::open`].
-    pub(crate) fn open(
-        runtime: Arc<Runtime>,
-        path: PathBuf,
-        config: ModelConfig,
+    /// Those of `open`.
+    pub(crate) fn over(
+        open: impl FnOnce(Arc<dyn Outbox>) -> Result<Arc<dyn Link>, Failure>,
     ) -> Result<(Arc<Self>, Receiver<Opened>), Failure> {
         let (sender, opened) = oneshot();
         let client = Arc::new(Self {
@@ -69,7 +67,7 @@ impl Client {
             questions: Questions::default(),
             numbers: AtomicU64::new(0),
         });
-        let link = link::open(runtime, path, config, Arc::clone(&client) as _)?;
+        let link = open(Arc::clone(&client) as _)?;
         // Nothing else sets it, and nobody else has the client yet.
         let _ = client.link.set(link);
         Ok((client, opened))
@@ -125,7 +123,9 @@ impl Client {
         };
         let lanes = inboxes.iter().map(|inbox| Arc::clone(inbox) as _);
         self.link()?.send(command, lanes.collect(), Side::Host)?;
-        inboxes.iter().for_each(|inbox| inbox.begin());
+        for inbox in inboxes {
+            inbox.begin();
+        }
         Ok(())
     }
 
@@ -214,7 +214,9 @@ impl Outbox for Client {
                 let run = asked.run;
                 self.questions.put(asked);
                 if let Some(run) = run {
-                    self.inboxes(run).iter().for_each(|inbox| inbox.poke());
+                    for inbox in self.inboxes(run) {
+                        inbox.poke();
+                    }
                 }
             }
             Event::Unasked { number } => self.questions.withdraw(number),

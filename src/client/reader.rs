@@ -1,17 +1,19 @@
-//! The reader's side of a run.
+//! The reader's side of an inbox: taking what has come, and waiting for it.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use parking_lot::MutexGuard;
 
-use super::Delivery;
-use super::buffer::Batch;
+use super::inbox::{Ending, Inbox};
+use super::text_batch::TextBatch;
 use crate::host::FloatBlock;
 use crate::host::wake::WakePair;
-use crate::protocol::output::Ending;
 
-/// What one look into the buffer found.
+/// How long a reader stays awake for rows that are being copied.
+const ARRIVAL: Duration = Duration::from_micros(200);
+
+/// What one look into an inbox found.
 #[derive(Debug)]
 pub(crate) enum Taken {
     /// The batch has something.
@@ -22,12 +24,9 @@ pub(crate) enum Taken {
     Ended(Ending),
 }
 
-/// How long a reader stays awake for rows that are being copied.
-const ARRIVAL: Duration = Duration::from_micros(200);
-
-impl Delivery {
+impl Inbox {
     /// Swaps what has come into `batch` (emptied before; its room is used again).
-    pub(crate) fn take(&self, batch: &mut Batch) -> Taken {
+    pub(crate) fn take(&self, batch: &mut TextBatch) -> Taken {
         batch.clear();
         let mut inner = self.inner.lock();
         inner.left = None;

@@ -39,6 +39,7 @@ pub(super) struct Plan {
 }
 
 #[derive(Default)]
+#[allow(clippy::struct_excessive_bools, reason = "each is set by another side")]
 struct Inner {
     joiner: Utf8Joiner,
     /// Where the text is with regard to the stop strings, and what might begin one.
@@ -89,12 +90,10 @@ impl RunLane {
         self.plan.run
     }
 
-    /// Which of the run's lanes it is.
     pub(super) fn number(&self) -> usize {
         self.number
     }
 
-    /// Width of the rows that came.
     pub(super) fn width(&self) -> Option<usize> {
         self.inner.lock().width
     }

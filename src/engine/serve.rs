@@ -90,7 +90,9 @@ fn open_and_serve(
     let waiting = std::mem::take(&mut server.waiting);
     // rkllm_destroy
     drop(server);
-    waiting.into_iter().for_each(|message| refuse(message, out));
+    for message in waiting {
+        refuse(message, out);
+    }
     Ok(())
 }
 

@@ -2,6 +2,8 @@
 
 mod checks;
 mod options;
+#[cfg(test)]
+mod over_bytes;
 mod requests;
 pub mod rows;
 mod runs;
@@ -31,7 +33,9 @@ use parking_lot::Mutex;
 use self::state::{State, Template};
 use crate::client::oneshot::Receiver;
 use crate::client::{Client, Keeper};
+use crate::engine::Outbox;
 use crate::host::fork;
+use crate::link::{self, Link};
 use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
@@ -167,7 +171,22 @@ impl Model {
     pub fn begin_open(
         runtime: &Arc<Runtime>,
         path: impl AsRef<Path>,
+        config: ModelConfig,
+    ) -> Result<Opening, Failure> {
+        Self::begin_open_over(runtime, path.as_ref(), config, link::open)
+    }
+
+    /// [`Self::begin_open`], with an engine behind a link of the caller's.
+    pub(crate) fn begin_open_over(
+        runtime: &Arc<Runtime>,
+        path: &Path,
         mut config: ModelConfig,
+        link: impl FnOnce(
+            Arc<Runtime>,
+            PathBuf,
+            ModelConfig,
+            Arc<dyn Outbox>,
+        ) -> Result<Arc<dyn Link>, Failure>,
     ) -> Result<Opening, Failure> {
         runtime.check_process()?;
         config.validate(runtime.capabilities())?;
@@ -175,9 +194,10 @@ impl Model {
             // Whatever the library's own default is.
             config.n_batch = Some(1);
         }
-        let path = path.as_ref().to_owned();
         let template = Template::of(config.template.as_ref(), runtime.capabilities());
-        let (client, opened) = Client::open(Arc::clone(runtime), path.clone(), config)?;
+        let path = path.to_owned();
+        let (client, opened) =
+            Client::over(|out| link(Arc::clone(runtime), path.clone(), config, out))?;
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path,

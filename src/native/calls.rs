@@ -216,7 +216,7 @@ impl NativeModel {
             let Ok(length) = usize::try_from(count) else {
                 host::log_sync();
                 let reason = "the text cannot be tokenized".to_owned();
-                return Err(failed("tokenize", reason, mark));
+                return Err(failed("tokenize", &reason, mark));
             };
             if length <= ids.len() {
                 ids.truncate(length);

@@ -226,7 +226,7 @@ impl NativeModel {
             Some(problem) => format!("{reason}; {problem}"),
             None => reason,
         };
-        Err(failed("rkllm_run", reason, mark))
+        Err(failed("rkllm_run", &reason, mark))
     }
 
     /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
@@ -277,7 +277,7 @@ pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<()
     if code == 0 {
         Ok(())
     } else {
-        Err(failed(function, format!("it returned {code}"), mark))
+        Err(failed(function, &format!("it returned {code}"), mark))
     }
 }
 
@@ -297,11 +297,11 @@ fn not_opened(path: &Path, code: c_int, kind: ErrorKind, log: Vec<String>) -> Fa
     failure
 }
 
-pub(super) fn failed(function: &'static str, reason: String, mark: u64) -> Failure {
+pub(super) fn failed(function: &'static str, reason: &str, mark: u64) -> Failure {
     let log = diagnose::reportable(&host::log_since(mark));
     let kind = diagnose::classify(&log, ErrorKind::Generation);
     let hint = diagnose::hint(kind, &log);
-    let mut failure = Failure::of_call(kind, function, &reason, log);
+    let mut failure = Failure::of_call(kind, function, reason, log);
     failure.hint = hint;
     failure
 }

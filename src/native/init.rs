@@ -252,7 +252,7 @@ pub(super) unsafe fn init(
     config: &ModelConfig,
     asker: &'static Asker,
 ) -> Initialised {
-    let asked = ptr::from_ref(asker).cast_mut().cast::<c_void>();
+    let userdata = ptr::from_ref(asker).cast_mut().cast::<c_void>();
     let storage = NonNull::from(Box::leak(Box::new(InitStorage {
         model_path,
         markers: [
@@ -266,9 +266,9 @@ pub(super) unsafe fn init(
             result_callback: Some(trampoline::result_v1_3_0),
             result_userdata: ptr::null_mut(),
             tokenizer_callback: config.tokenizer.then_some(questions::tokenizer),
-            tokenizer_userdata: asked,
+            tokenizer_userdata: userdata,
             embed_callback: config.embedder.then_some(questions::embedder),
-            embed_userdata: asked,
+            embed_userdata: userdata,
         },
     })));
     // SAFETY: the caller's promise, passed on.

@@ -17,8 +17,8 @@ const FAILED: c_int = -1;
 unsafe fn ask(userdata: *mut c_void, question: impl FnOnce() -> Option<Question>) -> Response {
     // SAFETY: the caller's promise.
     let asker = unsafe { userdata.cast::<Asker>().as_ref() };
-    let asked = AssertUnwindSafe(|| Some(asker?.0.ask(question()?)));
-    catch_unwind(asked)
+    let answer = AssertUnwindSafe(|| Some(asker?.0.ask(question()?)));
+    catch_unwind(answer)
         .ok()
         .flatten()
         .unwrap_or(Response::Failed)

@@ -74,7 +74,7 @@ pub struct Failure {
     /// What to try.
     pub hint: Option<String>,
     /// What a program may want to know of it.
-    pub fields: Fields,
+    pub fields: Box<Fields>,
 }
 
 /// What a caller is in the middle of.
@@ -114,7 +114,7 @@ impl Failure {
             kind,
             text: text.into(),
             hint: None,
-            fields: Fields::default(),
+            fields: Box::default(),
         }
     }
 

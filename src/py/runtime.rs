@@ -1,7 +1,7 @@
 //! `Runtime`, `Identity`, `backends`, and the choice of library and model.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -347,10 +347,10 @@ pub(super) fn find_library(
     model: Option<PathBuf>,
     package_dir: Option<PathBuf>,
 ) -> PyResult<(OsString, String)> {
-    let parent = model.as_deref().and_then(Path::parent);
+    let model_dir = model.and_then(|model| Some(model.parent()?.to_owned()));
     let options = LoadOptions {
         package_dir,
-        model_dir: parent.map(Path::to_owned),
+        model_dir,
         ..LoadOptions::default()
     };
     super::detach(py, || runtime::Runtime::find(&options, BackendKind::Npu))
