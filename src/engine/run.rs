@@ -2,7 +2,7 @@
 //! told when its callback returns.
 //!
 //! Its lock is held while an event is put, so that events keep their order. Nothing of the program runs under
-//! it, and what is put takes no lock that is held while this one is asked for.
+//! it, and whoever takes an event holds no lock while it asks for this one.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -100,14 +100,11 @@ impl RunLane {
 
     /// Ends the lane for its reader at once and asks the library to stop.
     pub(super) fn stop(&self, reason: StopReason, side: Side) {
-        self.end_at(
-            self.inner.lock(),
-            match reason {
-                StopReason::Cancelled => Ok(FinishReason::Cancelled),
-                StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
-            },
-            side,
-        );
+        let outcome = match reason {
+            StopReason::Cancelled => Ok(FinishReason::Cancelled),
+            StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
+        };
+        self.end_at(self.inner.lock(), outcome, side);
     }
 
     /// [`Self::stop`] for a model that is being closed.
@@ -368,7 +365,7 @@ impl Lane for RunLane {
     fn last_call(&self, call: LastCall) {
         let mut inner = self.inner.lock();
         inner.calls += 1;
-        // An error that came first is not undone by a finish.
+        // A finish does not undo an error.
         if inner.last_call != Some(LastCall::Error) {
             inner.last_call = Some(call);
         }

@@ -92,5 +92,5 @@ fn any_bytes_make_a_name() {
 fn no_path_is_an_error() {
     let env = Environment::rooted("/nowhere".into());
     let error = resolve_in(&[], &LoadOptions::default(), &env).unwrap_err();
-    assert_eq!(error.kind(), crate::error::ErrorKind::InvalidArgument);
+    assert_eq!(error.kind(), ErrorKind::InvalidArgument);
 }
