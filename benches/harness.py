@@ -13,8 +13,10 @@ import sys
 import sysconfig
 import time
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import InitVar, asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from goals import GOALS, WORSE, Goal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,39 +30,44 @@ TOKEN = " token"  # noqa: S105 - a piece of text
 
 @dataclass
 class Row:
-    """One figure beside its floor.
-
-    ``target`` is the most that may be: of the ratio, or of the figure itself where ``absolute``.
-    ``difference`` judges how much the figure lies above its floor.
-    """
+    """One figure beside its floor; in turns, so that both have the same machine."""
 
     name: str
     unit: str
+    given: InitVar[Goal | None] = None
+    goal: Goal = field(init=False)
     ours: list[float] = field(default_factory=list)
     floor: list[float] = field(default_factory=list)
-    target: float | None = None
-    absolute: bool = False
-    difference: bool = False
-    at_least: bool = False
 
-    def judged(self, pick: Callable[[list[float]], float]) -> float | None:
-        """The number that the target is about, from the rounds that ``pick`` picks."""
-        if self.difference:
-            return pick(self.ours) - pick(self.floor)
-        if self.absolute:
-            return pick(self.ours)
-        return pick(self.ours) / pick(self.floor) if self.floor else None
+    def __post_init__(self, given: Goal | None) -> None:
+        self.goal = given or GOALS[self.name]
 
     def best(self, values: list[float]) -> float:
         """The round that was disturbed least."""
-        return max(values) if self.at_least else min(values)
+        return max(values) if self.goal.at_least else min(values)
 
-    def met(self) -> bool | None:
-        """Whether the best rounds meet the target."""
-        value = self.judged(self.best)
-        if value is None or self.target is None:
+    def judged(self, pick: Callable[[list[float]], float]) -> float | None:
+        """The number that the goal is about, from the rounds that ``pick`` picks."""
+        if self.goal.of == "itself":
+            return pick(self.ours)
+        if not self.floor:
             return None
-        return value >= self.target if self.at_least else value <= self.target
+        ours, floor = pick(self.ours), pick(self.floor)
+        return ours - floor if self.goal.of == "over" else ours / floor
+
+    def meets(self, pick: Callable[[list[float]], float]) -> bool | None:
+        """Whether the rounds that ``pick`` picks meet the goal."""
+        value = self.judged(pick)
+        if value is None:
+            return None
+        return value >= self.goal.limit if self.goal.at_least else value <= self.goal.limit
+
+    def verdict(self) -> str:
+        """What to say of the goal. Medians miss on a busy machine what the best rounds meet."""
+        best, median = self.meets(self.best), self.meets(statistics.median)
+        if best is None:
+            return ""
+        return "met" if best and median else "best only" if best else "MISSED"
 
     def as_json(self) -> dict[str, Any]:
         """Everything, for other programs."""
@@ -69,10 +76,10 @@ class Row:
             "unit": self.unit,
             "ours": self.ours,
             "floor": self.floor,
-            "target": self.target,
+            "goal": asdict(self.goal),
             "best": self.judged(self.best),
             "median": self.judged(statistics.median),
-            "met": self.met(),
+            "verdict": self.verdict(),
         }
 
 
@@ -90,6 +97,8 @@ class Size:
 
 FULL = Size(rounds=9, tokens=1_000_000, paced=1000, slow=100, starts=60, imports=40)
 QUICK = Size(rounds=3, tokens=200_000, paced=200, slow=20, starts=15, imports=10)
+#: One of several turns of two builds.
+TURN = Size(rounds=2, tokens=300_000, paced=400, slow=40, starts=30, imports=10)
 
 
 def cache_folder() -> str:
@@ -119,11 +128,11 @@ def built(source: str, *options: str, suffix: str = ".so") -> str:
     return target
 
 
-def str_floor() -> ModuleType:
-    """The C extension that only makes ``str`` objects, for the running Python."""
+def extension(name: str) -> ModuleType:
+    """A floor that is a C extension, for the running Python."""
     include = sysconfig.get_path("include")
-    path = built("str_floor.c", "-shared", "-fPIC", f"-I{include}")
-    spec = importlib.util.spec_from_file_location("str_floor", path)
+    path = built(f"{name}.c", "-shared", "-fPIC", "-pthread", f"-I{include}")
+    spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ImportError(path)
     module = importlib.util.module_from_spec(spec)
@@ -142,7 +151,7 @@ class NullModel:
     def __init__(self) -> None:
         from rkllm_rs import RKLLM, RkllmWarning
 
-        library = built("null_runtime.c", "-std=c11", "-shared", "-fPIC", "-fvisibility=hidden")
+        library = built("null_runtime.c", "-std=c11", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
         model = os.path.join(os.path.dirname(library), "null.rkllm")
         with open(model, "wb") as file:
             file.write(bytes(range(256)) * 16)
@@ -152,8 +161,9 @@ class NullModel:
             self.llm = RKLLM(model, backend="npu", library=library)
         handle = ctypes.CDLL(library)
         self.stamps = (ctypes.c_int64 * (1 << 16)).in_dll(handle, "null_stamps")
-        self._memcpy = handle.null_memcpy
-        self._memcpy.argtypes, self._memcpy.restype = [ctypes.c_size_t], ctypes.c_int64
+        self._memcpy, self._handed_over = handle.null_memcpy, handle.null_handed_over
+        for function in self._memcpy, self._handed_over:
+            function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_int64
 
     def stream(self, tokens: int, microseconds: int = 0) -> rkllm_rs.TokenStream:
         """Starts a run of so many tokens."""
@@ -169,6 +179,10 @@ class NullModel:
         """Nanoseconds of one memcpy of so many floats, warm on both sides."""
         return int(self._memcpy(floats))
 
+    def handed_over(self, floats: int) -> int:
+        """Nanoseconds of the same memcpy in a thread that then wakes this one, until it is awake."""
+        return int(self._handed_over(floats))
+
     def close(self) -> None:
         """Closes the model."""
         self.llm.close()
@@ -176,13 +190,11 @@ class NullModel:
 
 def table(rows: list[Row], floor: str = "floor") -> str:
     """The rows for people."""
-    head = ("", "ours", "median", floor, "median", "best", "median", "target", "")
-    lines = [head]
+    lines = [("", "ours", "median", floor, "median", "best", "median", "goal", "")]
     for row in rows:
+        unit = "x" if row.goal.of == "times" else f" {row.unit}"
+        bound = ">=" if row.goal.at_least else "<="
         best, median = row.judged(row.best), row.judged(statistics.median)
-        mark = "" if row.absolute or row.difference else "x"
-        unit = f" {row.unit}" if row.absolute or row.difference else mark
-        bound = ">=" if row.at_least else "<="
         lines.append(
             (
                 row.name,
@@ -190,13 +202,43 @@ def table(rows: list[Row], floor: str = "floor") -> str:
                 f"{statistics.median(row.ours):.2f}",
                 f"{row.best(row.floor):.2f}" if row.floor else "-",
                 f"{statistics.median(row.floor):.2f}" if row.floor else "-",
-                "-" if best is None else f"{best:.2f}{mark}",
-                "-" if median is None else f"{median:.2f}{mark}",
-                "-" if row.target is None else f"{bound} {row.target:g}{unit}",
-                {True: "met", False: "MISSED", None: ""}[row.met()],
+                "-" if best is None else f"{best:.2f}{unit}",
+                "-" if median is None else f"{median:.2f}{unit}",
+                f"{bound} {row.goal.limit:g}{unit}",
+                row.verdict(),
             ),
         )
-    widths = [max(len(line[at]) for line in lines) for at in range(len(head))]
+    return columns(lines)
+
+
+def compared(rows: list[Row]) -> str:
+    """The rows for people where ``floor`` holds what another build took."""
+    lines = [("", "this build", "median", "other build", "median", "best", "median", "")]
+    for row in rows:
+        words, worse = [], []
+        for pick in (row.best, statistics.median):
+            ours, other = pick(row.ours), pick(row.floor)
+            more, unit = (ours / other - 1, "%") if row.goal.of == "times" else (ours - other, f" {row.unit}")
+            words.append(f"{more:+.1%}" if unit == "%" else f"{more:+.2f}{unit}")
+            loss = more if unit == "%" else more / row.goal.limit
+            worse.append((-loss if row.goal.at_least else loss) > WORSE)
+        lines.append(
+            (
+                row.name,
+                f"{row.best(row.ours):.2f} {row.unit}",
+                f"{statistics.median(row.ours):.2f}",
+                f"{row.best(row.floor):.2f}",
+                f"{statistics.median(row.floor):.2f}",
+                *words,
+                "WORSE" if all(worse) else "worse in one" if any(worse) else "",
+            )
+        )
+    return columns(lines)
+
+
+def columns(lines: list[tuple[str, ...]]) -> str:
+    """Text under text; the first column to the left."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if at == 0 else cell.rjust(width)

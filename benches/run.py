@@ -1,10 +1,12 @@
 """Prints what this package adds to a library's own time, each figure beside its floor.
 
     python benches/run.py [--quick] [--json] [names...]
+    python benches/run.py --against PYTHON [--turns N] [names...]
 
 A floor is the least that the same thing can cost, measured in the same run and in turns. Nothing is
-asserted: times are for people to judge. Needs a C and a C++ compiler, the headers of the running
-Python, and ``rkllm_rs`` installed as a release build.
+asserted: times are for people to judge. With ``--against``, this build and that of another interpreter
+are measured in turns, and each row is printed beside the other's. Needs a C and a C++ compiler, the
+headers of the running Python, and ``rkllm_rs`` installed as a release build.
 """
 
 from __future__ import annotations
@@ -13,10 +15,11 @@ import argparse
 import json
 import os
 import platform
+import subprocess
 import sys
 from typing import Any
 
-from harness import FULL, QUICK, Row, table
+from harness import FULL, QUICK, TURN, Row, Size, compared, table
 from measures import MEASURES
 
 
@@ -33,26 +36,54 @@ def machine() -> dict[str, Any]:
     }
 
 
+def measured(names: list[str], size: Size) -> list[Row]:
+    """The rows of these measures."""
+    rows: list[Row] = []
+    for name in names:
+        if size is not TURN:
+            sys.stderr.write(f"{name} ...\n")
+        rows += MEASURES[name](size)
+    return rows
+
+
+def turned(names: list[str], other: str, turns: int) -> list[Row]:
+    """This build's figures as ``ours``, the other's as ``floor``, in processes that take turns."""
+    rows: dict[str, Row] = {}
+    for name in names:
+        sys.stderr.write(f"{name} ...\n")
+        for _ in range(turns):
+            for python, side in ((sys.executable, "ours"), (other, "floor")):
+                command = [python, os.path.abspath(__file__), "--turn", "--json", name]
+                done = subprocess.run(command, check=True, stdout=subprocess.PIPE)
+                for found in json.loads(done.stdout)["rows"]:
+                    row = rows.setdefault(found["name"], Row(found["name"], found["unit"]))
+                    getattr(row, side).extend(found["ours"])
+    return list(rows.values())
+
+
 def main() -> None:
     """Runs what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="every round, as JSON")
+    parser.add_argument("--against", metavar="PYTHON", help="the interpreter that has another build")
+    parser.add_argument("--turns", type=int, default=5, help="turns of the two builds")
+    parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     unknown = [name for name in arguments.names if name not in MEASURES]
     if unknown:
         parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    where = machine()
-    rows: list[Row] = []
-    for name in arguments.names or MEASURES:
-        sys.stderr.write(f"{name} ...\n")
-        rows += MEASURES[name](QUICK if arguments.quick else FULL)
+    where, names = machine(), arguments.names or list(MEASURES)
+    if arguments.against:
+        rows = turned(names, arguments.against, arguments.turns)
+    else:
+        rows = measured(names, TURN if arguments.turn else QUICK if arguments.quick else FULL)
     if arguments.json:
         print(json.dumps({"where": where, "rows": [row.as_json() for row in rows]}, indent=1))
     else:
         print(", ".join(f"{key} {value}" for key, value in where.items()))
-        print(table(rows))
+        print(compared(rows) if arguments.against else table(rows))
 
 
 if __name__ == "__main__":

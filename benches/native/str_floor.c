@@ -1,6 +1,4 @@
-/* The floors of a text stream: iterators, ordinary and asynchronous, that make a fresh str each time and do
- * nothing else. The asynchronous one is what an eventfd design has where an item is there already: its
- * awaitable is ready, and gives the item through am_send without an exception. */
+/* The floor of a text stream: an iterator that makes a fresh str each time and does nothing else. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -30,48 +28,6 @@ static PyTypeObject strings_type = {
     .tp_iternext = (iternextfunc)strings_next,
 };
 
-/* Itself is the awaitable of its next item: one that nobody keeps. */
-static PySendResult strings_send(Strings *self, PyObject *value, PyObject **result)
-{
-    (void)value;
-    *result = PyUnicode_FromStringAndSize(self->text, self->length);
-    return *result == NULL ? PYGEN_ERROR : PYGEN_RETURN;
-}
-
-static PyObject *strings_anext(Strings *self)
-{
-    if (self->left == 0) {
-        PyErr_SetNone(PyExc_StopAsyncIteration);
-        return NULL;
-    }
-    self->left--;
-    Py_INCREF(self);
-    return (PyObject *)self;
-}
-
-static PyObject *never(PyObject *self)
-{
-    (void)self;
-    PyErr_SetString(PyExc_RuntimeError, "the item is there");
-    return NULL;
-}
-
-static PyAsyncMethods async_methods = {
-    .am_await = PyObject_SelfIter,
-    .am_aiter = PyObject_SelfIter,
-    .am_anext = (unaryfunc)strings_anext,
-    .am_send = (sendfunc)strings_send,
-};
-
-static PyTypeObject async_type = {
-    PyVarObject_HEAD_INIT(NULL, 0)
-    .tp_name = "str_floor.AsyncStrings",
-    .tp_basicsize = sizeof(Strings),
-    .tp_flags = Py_TPFLAGS_DEFAULT,
-    .tp_as_async = &async_methods,
-    .tp_iternext = never,
-};
-
 static PyObject *make(PyTypeObject *type, PyObject *args)
 {
     const char *text;
@@ -98,14 +54,7 @@ static PyObject *strings(PyObject *module, PyObject *args)
     return make(&strings_type, args);
 }
 
-static PyObject *async_strings(PyObject *module, PyObject *args)
-{
-    (void)module;
-    return make(&async_type, args);
-}
-
 static PyMethodDef methods[] = {
-    {"async_strings", async_strings, METH_VARARGS, "async_strings(count, text): the same for async for."},
     {"strings", strings, METH_VARARGS, "strings(count, text): as many fresh str of that text."},
     {NULL, NULL, 0, NULL},
 };
@@ -116,7 +65,7 @@ static struct PyModuleDef definition = {
 
 PyMODINIT_FUNC PyInit_str_floor(void)
 {
-    if (PyType_Ready(&strings_type) < 0 || PyType_Ready(&async_type) < 0) {
+    if (PyType_Ready(&strings_type) < 0) {
         return NULL;
     }
     return PyModule_Create(&definition);

@@ -1,0 +1,46 @@
+"""What each figure may be, in one table; every row has a goal here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Goal:
+    """The most that a figure may be, or the least with ``at_least``.
+
+    ``times`` its floor, so much ``over`` its floor, or in ``itself``.
+    """
+
+    limit: float
+    of: Literal["times", "over", "itself"] = "times"
+    at_least: bool = False
+
+
+#: How much worse than another build a row may be: a part of the figure, or of the limit if it is no ratio.
+WORSE = 0.05
+
+GOALS = {
+    "str, flat out": Goal(1.5),
+    "str, flat out, reader's CPU time": Goal(1.5),
+    "Chunk, flat out": Goal(2.5),
+    "Chunk, flat out, reader's CPU time": Goal(2.5),
+    "async for over str": Goal(2.0),
+    "async for over str, reader's CPU time": Goal(2.0),
+    "callback to loop body, p50, 1 ms a token": Goal(1.5),
+    "context switches, 1 ms a token": Goal(2.1, of="itself"),
+    "stream() to first callback, p50, 20 ms idle": Goal(2.0),
+    "stream() to first callback, p50, 1 ms idle": Goal(2.0),
+    "CPU time, 20 ms a token": Goal(2.0),
+    "import rkllm_rs": Goal(3.0, of="over"),
+    "memory growth, a million tokens dropped": Goal(1.0, of="itself"),
+    "logits 1 x 151936: the callback": Goal(1.3),
+    "logits 1 x 151936: callback to NumPy array": Goal(1.3),
+    "hidden states 128 x 2048: the callback": Goal(1.5),
+    "hidden states 128 x 2048: callback to NumPy array": Goal(1.5),
+    "eight stop strings": Goal(50.0, of="over"),
+    # In blocks of 64, for equal answers, where llama-cpp-python computes 512 at once.
+    "CPU runtime, prompt": Goal(0.9, at_least=True),
+    "CPU runtime, answer": Goal(0.95, at_least=True),
+}
