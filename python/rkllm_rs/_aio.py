@@ -7,7 +7,7 @@ import weakref
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Protocol, TypeVar
 
     from typing_extensions import TypeVarTuple, Unpack
@@ -51,8 +51,6 @@ if TYPE_CHECKING:
 
 #: Seconds after which one who can answer looks for questions that came for others.
 _LOOK = 0.02
-#: After so many items that were at hand, other tasks have their turn.
-_TURN = 256
 
 
 class _Waiters(list["asyncio.Future[None]"]):
@@ -66,39 +64,26 @@ _waiters: weakref.WeakValueDictionary[tuple[int, int], _Waiters] = weakref.WeakV
 _streams: weakref.WeakKeyDictionary[asyncio.Task[object], weakref.WeakSet[_Stream[object]]] = (
     weakref.WeakKeyDictionary()
 )
-_at_hand = 0
 
 
-def next_item(stream: _Stream[_Item_co]) -> Coroutine[object, object, _Item_co]:
+async def next_item(stream: _Stream[_Item_co]) -> _Item_co:
     """Returns the next item of ``stream``, waiting in the running event loop.
 
     Args:
-        stream: A ``TokenStream``, ``TextStream``, ``ArrayStream`` or ``Steps``.
+        stream: A ``TokenStream``, ``TextStream``, ``ArrayStream`` or ``Steps`` whose reader is noted.
 
     Returns:
-        A coroutine that gives its next item.
+        Its next item.
 
     Raises:
         StopAsyncIteration: The run has ended.
     """
-    # Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
-    note_reader(stream)
-    return _next_item(stream)
-
-
-async def _next_item(stream: _Stream[_Item_co]) -> _Item_co:
-    global _at_hand  # noqa: PLW0603 - one count for all streams is enough
-    _at_hand += 1
     descriptor = None
     try:
-        if _at_hand >= _TURN:
-            _at_hand = 0
-            await asyncio.sleep(0)
         while True:
             item = stream._poll()  # noqa: SLF001 - the native side's half of this function
             if item is not None:
                 return item
-            _at_hand = 0
             descriptor = stream._arm()  # noqa: SLF001
             await _readable(descriptor, stream._asks)  # noqa: SLF001
     except (asyncio.CancelledError, GeneratorExit):
@@ -106,6 +91,26 @@ async def _next_item(stream: _Stream[_Item_co]) -> _Item_co:
         if descriptor is None or not _is_awaited(descriptor):
             stream._leave()  # noqa: SLF001
         raise
+
+
+async def next_in_turn(stream: _Stream[_Item_co]) -> _Item_co:
+    """:func:`next_item`, after other tasks have had their turn.
+
+    Args:
+        stream: As for :func:`next_item`.
+
+    Returns:
+        As :func:`next_item`.
+
+    Raises:
+        StopAsyncIteration: The run has ended.
+    """
+    try:
+        await asyncio.sleep(0)
+    except (asyncio.CancelledError, GeneratorExit):
+        stream._leave()  # noqa: SLF001
+        raise
+    return await next_item(stream)
 
 
 def note_reader(stream: _Stream[object]) -> None:

@@ -14,12 +14,10 @@ _next = itertools.count(1)
 def running_task() -> object | None:
     """The running task, ``None`` outside of an event loop; imports nothing."""
     asyncio = sys.modules.get("asyncio")
-    if asyncio is None:
+    # Asked first, since an exception takes long, and most programs have no loop.
+    if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001
         return None
-    try:
-        task: object | None = asyncio.current_task()
-    except RuntimeError:
-        return None
+    task: object | None = asyncio.current_task()
     return task
 
 

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
 
 LOGGER = logging.getLogger("rkllm_rs.vendor")
 # Without a handler of the program's own, nothing here prints what is on stderr already.
-LOGGER.addHandler(logging.NullHandler())
+NOTHING = logging.NullHandler()
+LOGGER.addHandler(NOTHING)
 
 LEVELS = {"E": logging.ERROR, "W": logging.WARNING, "I": logging.INFO, "D": logging.DEBUG}
 

@@ -3,9 +3,11 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyBaseException;
+use pyo3::exceptions::{PyBaseException, PyRuntimeError};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyWeakrefReference};
 
 use super::buffer::floats;
 use super::convert;
@@ -168,14 +170,47 @@ impl Slot {
     }
 }
 
+/// A number that no other thread has meanwhile. Asking the system takes longer.
+fn this_thread() -> usize {
+    thread_local!(static HERE: u8 = const { 0 });
+    HERE.with(|here| std::ptr::from_ref(here).addr())
+}
+
+/// The only task that runs in any thread, else what asyncio says of this thread, if there is one.
+///
+/// Asyncio is asked last: up to Python 3.11 it makes two system calls for the answer, which take longer
+/// than all the rest of an item that is at hand.
+fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static TASKS: PyOnceLock<Option<Py<PyDict>>> = PyOnceLock::new();
+    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let tasks = TASKS.get_or_try_init(py, || {
+        let tasks = py
+            .import("asyncio.tasks")?
+            .getattr_opt("_current_tasks")?
+            .and_then(|tasks| tasks.cast_into::<PyDict>().ok());
+        PyResult::Ok(tasks.map(Bound::unbind))
+    })?;
+    if let Some(tasks) = tasks.as_ref().map(|tasks| tasks.bind(py)) {
+        if tasks.len() == 1 {
+            return Ok(tasks.iter().next().map(|(_, task)| task));
+        }
+    }
+    match CURRENT.import(py, "asyncio", "current_task")?.call0() {
+        Ok(task) => Ok(Some(task).filter(|task| !task.is_none())),
+        // There is no event loop.
+        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// One who waits for a model, and answers its library's questions meanwhile.
 pub(super) struct Answerer {
     pub(super) callables: Py<Callables>,
     pub(super) desk: Desk,
     /// Whether there is anything to answer with.
     any: bool,
-    /// The task that reads, as a weak reference; kept for `rkllm_rs._aio`.
-    reader: Mutex<Option<Py<PyAny>>>,
+    /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._aio`.
+    reader: Mutex<Option<(Py<PyAny>, usize)>>,
 }
 
 impl Answerer {
@@ -191,13 +226,27 @@ impl Answerer {
 
     pub(super) fn reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
         let reader = self.reader.lock();
-        reader.as_ref().map(|reader| reader.clone_ref(py))
+        reader.as_ref().map(|(reader, _)| reader.clone_ref(py))
     }
 
+    /// Notes the task that reads, which is one of this thread.
     pub(super) fn set_reader(&self, reader: Py<PyAny>) {
         // The one before is dropped when the lock is free.
-        let before = self.reader.lock().replace(reader);
+        let before = self.reader.lock().replace((reader, this_thread()));
         drop(before);
+    }
+
+    /// Whether the task that is noted as the reader is the one that runs in this thread.
+    pub(super) fn is_read_here(&self, py: Python<'_>) -> PyResult<bool> {
+        let Some(task) = running_task(py)? else {
+            return Ok(false);
+        };
+        // A task has one weak reference, made once.
+        let task = PyWeakrefReference::new(&task)?;
+        let reader = self.reader.lock();
+        Ok(reader
+            .as_ref()
+            .is_some_and(|(reader, thread)| reader.is(&task) && *thread == this_thread()))
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -121,7 +121,7 @@ impl ArrayStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any())
+        next_item(slf.as_any(), &slf.get().answerer)
     }
 
     /// The next array, `None` if it has to be waited for; for the event loop.

@@ -174,7 +174,7 @@ impl Steps {
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         slf.get().note_caller(slf.py())?;
-        next_item(slf.as_any())
+        next_item(slf.as_any(), &slf.get().answerer)
     }
 
     /// `send` for an event loop.
@@ -189,7 +189,7 @@ impl Steps {
         let steps = slf.get();
         steps.advance(slf.py(), Some(input))?;
         steps.going.store(true, Ordering::Relaxed);
-        next_item(slf.as_any())
+        next_item(slf.as_any(), &slf.get().answerer)
     }
 
     /// The next token, `None` if it has to be waited for; for the event loop.

@@ -1,6 +1,7 @@
 //! `TokenStream` and `TextStream`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayString;
 use parking_lot::Mutex;
@@ -206,7 +207,7 @@ pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Ch
     )
 }
 
-/// A coroutine of `rkllm_rs._aio` for `stream`.
+/// What a function of `rkllm_rs._aio` makes of `stream`.
 fn coroutine<'py>(
     stream: &Bound<'py, PyAny>,
     function: &'static PyOnceLock<Py<PyAny>>,
@@ -216,10 +217,28 @@ fn coroutine<'py>(
     function.call1((stream,))
 }
 
+/// After so many items others have their turn, also where all were at hand.
+const TURN: usize = 256;
+
 /// The coroutine that waits for the next item of `stream`.
-pub(super) fn next_item<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static NEXT_ITEM: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    coroutine(stream, &NEXT_ITEM, "next_item")
+pub(super) fn next_item<'py>(
+    stream: &Bound<'py, PyAny>,
+    answerer: &Answerer,
+) -> PyResult<Bound<'py, PyAny>> {
+    static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // One count for all streams is enough.
+    static ITEMS: AtomicUsize = AtomicUsize::new(0);
+    // Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
+    if !answerer.is_read_here(stream.py())? {
+        coroutine(stream, &NOTE, "note_reader")?;
+    }
+    if ITEMS.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
+        coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
+    } else {
+        coroutine(stream, &NEXT, "next_item")
+    }
 }
 
 /// The coroutine that gives `stream` itself, for `async with`.
@@ -255,7 +274,7 @@ impl TokenStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any())
+        next_item(slf.as_any(), &slf.get().answerer)
     }
 
     /// The next chunk, `None` if it has to be waited for; for the event loop.
@@ -415,7 +434,7 @@ impl TextStream {
     }
 
     fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any())
+        next_item(slf.as_any(), &slf.get().stream.get().answerer)
     }
 
     /// The next text, `None` if it has to be waited for; for the event loop.

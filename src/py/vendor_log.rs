@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList};
 
 use super::convert;
 use super::errors::raise;
@@ -76,13 +77,31 @@ fn look_for_handlers(py: Python<'_>) -> PyResult<()> {
     if modules(py)?.get_item(intern!(py, "logging"))?.is_none() {
         return Ok(());
     }
-    let taken = py
-        .import(intern!(py, "rkllm_rs._vendor_log"))?
-        .call_method0(intern!(py, "taken"))?
-        .is_truthy()?;
-    vendor_log::set_taken(taken);
+    vendor_log::set_taken(is_taken(py)?);
     vendor_log::passed_on(NEXT.load(Ordering::Relaxed), true);
     Ok(())
+}
+
+/// Whether the logger has a handler of the program's own. No Python code runs while it has only ours: this
+/// stands before every run, and cold code takes longer than all the rest of it.
+fn is_taken(py: Python<'_>) -> PyResult<bool> {
+    static LOGGER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static OURS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static TAKEN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let module = "rkllm_rs._vendor_log";
+    let handlers = LOGGER
+        .import(py, module, "LOGGER")?
+        .getattr(intern!(py, "handlers"))?;
+    if let Ok(handlers) = handlers.cast::<PyList>() {
+        if handlers.len() == 1
+            && handlers
+                .get_item(0)?
+                .is(OURS.import(py, module, "NOTHING")?)
+        {
+            return Ok(false);
+        }
+    }
+    TAKEN.import(py, module, "taken")?.call0()?.is_truthy()
 }
 
 /// Chooses what is printed of the library's lines, in the whole process.
