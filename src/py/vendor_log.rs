@@ -1,6 +1,6 @@
 //! Passes the library's lines on to Python's `logging`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -74,8 +74,12 @@ pub(super) fn look(py: Python<'_>) {
 }
 
 fn look_for_handlers(py: Python<'_>) -> PyResult<()> {
-    if modules(py)?.get_item(intern!(py, "logging"))?.is_none() {
-        return Ok(());
+    static LOADED: AtomicBool = AtomicBool::new(false);
+    if !LOADED.load(Ordering::Relaxed) {
+        if modules(py)?.get_item(intern!(py, "logging"))?.is_none() {
+            return Ok(());
+        }
+        LOADED.store(true, Ordering::Relaxed);
     }
     vendor_log::set_taken(is_taken(py)?);
     vendor_log::passed_on(NEXT.load(Ordering::Relaxed), true);
