@@ -99,9 +99,10 @@ def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:
 
 
 def command(code: str, library: Path, model: Path, *arguments: object) -> list[str]:
-    """The command line of a program that has :data:`PRELUDE` in front of it."""
+    """The command line of a program that begins with :data:`PRELUDE`, and can import the files here."""
+    here = f"import sys; sys.path.append({os.path.dirname(__file__)!r})"
     # Exits of a program that has no NPU would be full of warnings about that.
-    words = [sys.executable, "-W", "ignore::UserWarning", "-c", PRELUDE + textwrap.dedent(code)]
+    words = [sys.executable, "-W", "ignore::UserWarning", "-c", here + PRELUDE + textwrap.dedent(code)]
     return words + [os.fspath(path) for path in (library, model)] + [str(word) for word in arguments]
 
 

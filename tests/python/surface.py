@@ -1,22 +1,58 @@
 """How tests reach what the package may yet spell differently: the only file of tests that spells it.
 
 What is settled (``RKLLM``, ``generate``, ``stream`` …) is used as it is. Here are the asynchronous form of a
-model's calls, how a model is opened in an event loop, and what stands behind the public names.
+model's calls, how a model is opened in an event loop, the calls whose names are not settled, and what stands
+behind the public names. Functions of the second kind take the model and what its call takes.
+
+Programs of ``support.program`` can import this file as well.
 """
 
 from __future__ import annotations
 
-import inspect
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs import RKLLM, _native
 
 if TYPE_CHECKING:
+    import inspect
     import os
     from collections.abc import Coroutine
     from pathlib import Path
 
-    from rkllm_rs import TokenStream
+    from typing_extensions import Self
+
+    from rkllm_rs import (
+        ArrayStream,
+        BatchStream,
+        FloatArray,
+        Generation,
+        LoraAdapter,
+        Steps,
+        TokenStream,
+    )
+
+#: The calls that wait for the library; each has a form for event loops, with the same arguments.
+BLOCKING: Final = frozenset(
+    {
+        "clear_kv_cache",
+        "close",
+        "embed",
+        "generate",
+        "generate_batch",
+        "hidden_states",
+        "hidden_states_batch",
+        "kv_cache_size",
+        "load_lora",
+        "load_prompt_cache",
+        "logits",
+        "logits_batch",
+        "release_prompt_cache",
+        "score",
+        "set_chat_template",
+        "set_cross_attention",
+        "set_function_tools",
+    }
+)
 
 
 class Awaited:
@@ -27,6 +63,13 @@ class Awaited:
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, f"a{name}")
+
+    async def __aenter__(self) -> Self:
+        await self._model.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._model.__aexit__(*error)
 
 
 def aio(model: RKLLM) -> Any:
@@ -41,18 +84,81 @@ def aopen(model: str | os.PathLike[str], **keywords: Any) -> Coroutine[Any, Any,
 
 def aopen_signature() -> inspect.Signature:
     """What opening a model in an event loop takes."""
+    import inspect
+
     return inspect.signature(RKLLM.aopen)
 
 
 def aio_signature(name: str) -> inspect.Signature:
     """What the asynchronous form of a call takes."""
+    import inspect
+
     return inspect.signature(getattr(RKLLM, f"a{name}"))
 
 
-def kv_sizes(model: RKLLM) -> list[int]:
-    """Tokens that the library holds, for each row of the batch."""
-    sizes = model.kv_cache_size()
-    return sizes if isinstance(sizes, list) else [sizes]
+def stepwise(model: RKLLM, *given: Any, **keywords: Any) -> Steps:
+    """A run that pauses after each token."""
+    return model.steps(*given, **keywords)
+
+
+def stream_logits(model: RKLLM, *given: Any, **keywords: Any) -> ArrayStream:
+    """Logits as the library computes them."""
+    return model.stream_logits(*given, **keywords)
+
+
+def stream_hidden_states(model: RKLLM, *given: Any, **keywords: Any) -> ArrayStream:
+    """Hidden states as the library computes them."""
+    return model.stream_hidden_states(*given, **keywords)
+
+
+def generate_batch(model: RKLLM, *given: Any, **keywords: Any) -> list[Generation]:
+    """The answers to several inputs of one run."""
+    return model.generate_batch(*given, **keywords)
+
+
+def stream_batch(model: RKLLM, *given: Any, **keywords: Any) -> BatchStream:
+    """The streams of several inputs of one run."""
+    return model.stream_batch(*given, **keywords)
+
+
+def logits_batch(model: RKLLM, *given: Any, **keywords: Any) -> list[FloatArray]:
+    """The logits of several inputs of one run."""
+    return model.logits_batch(*given, **keywords)
+
+
+def hidden_states_batch(model: RKLLM, *given: Any, **keywords: Any) -> list[FloatArray]:
+    """The hidden states of several inputs of one run."""
+    return model.hidden_states_batch(*given, **keywords)
+
+
+def loras(model: RKLLM) -> tuple[LoraAdapter, ...]:
+    """The adapters that are loaded."""
+    return model.loras
+
+
+def load_prompt_cache(model: RKLLM, *given: Any, **keywords: Any) -> None:
+    """Loads a prompt cache from a file."""
+    model.load_prompt_cache(*given, **keywords)
+
+
+def release_prompt_cache(model: RKLLM) -> None:
+    """Lets go of the loaded prompt cache."""
+    model.release_prompt_cache()
+
+
+def set_chat_template(model: RKLLM, *given: Any, **keywords: Any) -> None:
+    """Replaces the vendor's chat template."""
+    model.set_chat_template(*given, **keywords)
+
+
+def set_function_tools(model: RKLLM, *given: Any, **keywords: Any) -> None:
+    """Tells the library which functions the model may call."""
+    model.set_function_tools(*given, **keywords)
+
+
+def set_cross_attention(model: RKLLM, *given: Any, **keywords: Any) -> None:
+    """Hands over an encoder's output."""
+    model.set_cross_attention(*given, **keywords)
 
 
 def all_closed() -> bool:

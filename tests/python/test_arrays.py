@@ -182,6 +182,7 @@ def test_nothing_grows_with_calls(library, make_model):
     code = """
     import gc, warnings
     import numpy
+    from surface import stream_logits
     warnings.simplefilter("ignore")
     def resident():
         gc.collect()
@@ -193,7 +194,7 @@ def test_nothing_grows_with_calls(library, make_model):
             rows = llm.logits("x")
             views = numpy.asarray(rows), numpy.from_dlpack(rows[1]), rows.__dlpack__()
             if number % 8 == 0:
-                for part in llm.stream_logits("x"):
+                for part in stream_logits(llm, "x"):
                     break
     calls(500)
     before = resident()

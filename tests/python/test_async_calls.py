@@ -89,7 +89,7 @@ def test_state_on_the_cpu_runtime(cpu: RKLLM, tmp_path: Path) -> None:
             await aio(cpu).set_function_tools([{"name": "f"}])
         with pytest.raises(FileMissingError):
             await aio(cpu).load_lora(tmp_path / "none.gguf")
-        async with cpu:
+        async with aio(cpu):
             assert (await aio(cpu).generate(PROMPT, max_new_tokens=1)).token_ids
         assert cpu.closed
 

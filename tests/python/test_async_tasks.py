@@ -11,7 +11,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import BusyError, ModelError, RkllmWarning, Tokens
 from support import PATIENCE, began, wait_until
-from surface import aio, aopen
+from surface import aio, aopen, stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -185,7 +185,7 @@ def test_another_task_waits_for_steps_and_the_same_is_told(open_model: Opener, g
         done.append((await aio(model).generate("y")).text)
 
     async def main() -> None:
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         assert (await anext(steps)).text == "a"
         task = asyncio.ensure_future(other())
         for use in (
@@ -219,7 +219,7 @@ def test_steps_of_two_tasks_take_turns(open_model: Opener, generation: str) -> N
     order: list[str] = []
 
     async def walk(name: str) -> None:
-        steps = model.steps("x", max_new_tokens=3)
+        steps = stepwise(model, "x", max_new_tokens=3)
         async for _ in steps:
             order.append(name)  # noqa: PERF401 - as they come
         assert len(steps.result().token_ids) == 3
@@ -235,7 +235,7 @@ def test_a_task_that_ends_in_the_middle_of_steps(open_model: Opener) -> None:
     model = open_model(STEPS)
 
     async def leave() -> None:
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         await anext(steps)
         message = "left"
         raise LookupError(message)
@@ -253,7 +253,7 @@ def test_cancelling_a_task_in_the_middle_of_a_step(open_model: Opener, record: P
     model = open_model({"runs": [{"prefill_ms": 300, "steps": ["a"]}, {"steps": ["fine"]}]})
 
     async def main() -> None:
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         task = asyncio.ensure_future(steps.__anext__())
         await asyncio.to_thread(began, record)
         task.cancel()

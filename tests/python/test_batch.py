@@ -6,6 +6,7 @@ import asyncio
 import gc
 import signal
 import time
+from functools import partial
 
 import pytest
 
@@ -20,7 +21,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, SOON, began, in_thread, wait_until
-from surface import aio
+from surface import aio, generate_batch, hidden_states_batch, logits_batch, stream_batch, stream_hidden_states
 
 SINCE_1_2_1 = GENERATIONS[2:]
 
@@ -54,7 +55,7 @@ def opened(open_model):
 @since_1_2_1
 def test_an_answer_for_each(opened, record):
     model = opened(["a", "b"], ["c"], [{"text": "d", "id": 70}, {"echo": True}, "!"])
-    answers = model.generate_batch(INPUTS)
+    answers = generate_batch(model, INPUTS)
     assert texts(answers) == ["ab", "c", "dthree!"]
     assert [answer.token_ids for answer in answers] == [[1, 2], [1], [70, 2, 3]]
     assert [answer.finish_reason for answer in answers] == ["stop"] * 3
@@ -63,11 +64,11 @@ def test_an_answer_for_each(opened, record):
     assert model.n_batch == 3
     (run,) = calls(record, "rkllm_run")
     assert [one["prompt_input"] for one in run["inputs"]] == INPUTS
-    assert texts(model.generate_batch([Tokens([1]), "x", Tokens([2, 3])])) == ["fine", "good", "well"]
+    assert texts(generate_batch(model, [Tokens([1]), "x", Tokens([2, 3])])) == ["fine", "good", "well"]
 
 
 def test_a_sequence_of_streams(opened):
-    streams = opened(["a"], ["b", "c"], []).stream_batch(INPUTS)
+    streams = stream_batch(opened(["a"], ["b", "c"], []), INPUTS)
     assert len(streams) == 3
     assert list(streams) == [streams[0], streams[1], streams[-1]]
     with pytest.raises(IndexError):
@@ -81,7 +82,7 @@ def test_a_sequence_of_streams(opened):
 
 
 def test_rows_end_at_their_own_time(opened, record):
-    streams = opened(["a"], ["b", "c"], ["d", ENDLESS]).stream_batch(INPUTS)
+    streams = stream_batch(opened(["a"], ["b", "c"], ["d", ENDLESS]), INPUTS)
     assert streams[0].result().text == "a"
     assert [chunk.text for chunk in streams[1]] == ["b", "c"]
     assert (streams[1].result().finish_reason, streams[1].result().token_ids) == ("stop", [1, 2])
@@ -96,8 +97,8 @@ def test_rows_end_at_their_own_time(opened, record):
 
 
 def test_stop_strings_are_each_rows_own(opened, record):
-    streams = opened(["a ST", "OP", ENDLESS], ["b ST", "x", "y"], ["STOP", ENDLESS]).stream_batch(
-        INPUTS, stop="STOP"
+    streams = stream_batch(
+        opened(["a ST", "OP", ENDLESS], ["b ST", "x", "y"], ["STOP", ENDLESS]), INPUTS, stop="STOP"
     )
     answers = streams.results()
     assert texts(answers) == ["a ", "b STxy", ""]
@@ -110,16 +111,16 @@ def test_stop_strings_are_each_rows_own(opened, record):
 
 def test_limits_are_each_rows_own(opened, record):
     model = opened(["a"], [ENDLESS], ["b", ENDLESS])
-    answers = model.generate_batch(INPUTS, max_new_tokens=3)
+    answers = generate_batch(model, INPUTS, max_new_tokens=3)
     assert texts(answers) == ["a", "xxx", "bxx"]
     assert [answer.finish_reason for answer in answers] == ["stop", "length", "length"]
     assert [len(answer.token_ids) for answer in answers] == [1, 3, 3]
-    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+    assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
     assert ends(record) == ["aborted", "played"]
 
 
 def test_one_row_cancelled(opened, record):
-    streams = opened([ENDLESS], ["a", *["b"] * 40], ["c"], delay_ms=2).stream_batch(INPUTS)
+    streams = stream_batch(opened([ENDLESS], ["a", *["b"] * 40], ["c"], delay_ms=2), INPUTS)
     next(streams[0])
     streams[0].cancel()
     assert streams[0].result().finish_reason == "cancelled"
@@ -133,7 +134,7 @@ def test_one_row_cancelled(opened, record):
 @pytest.mark.parametrize("way", ["cancel", "each", "drop"])
 def test_all_rows_given_up(opened, record, way):
     model = opened([ENDLESS], ["a", ENDLESS], ["b"])
-    streams = model.stream_batch(INPUTS)
+    streams = stream_batch(model, INPUTS)
     for stream in streams:
         next(stream)
     del stream
@@ -156,20 +157,20 @@ def test_all_rows_given_up(opened, record, way):
         gc.collect()
     began(record, "run_end")
     assert ends(record) == ["aborted"]
-    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+    assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
 
 
 def test_a_row_that_nobody_reads_holds_up_nothing(open_model):
     count = 20_000
     rows = [[{"text": "a", "repeat": count}], [{"text": "b", "repeat": count}]]
     model = open_model({"runs": [{"rows": rows}]}, n_batch=2, max_new_tokens=2 * count)
-    streams = model.stream_batch(["x", "y"])
+    streams = stream_batch(model, ["x", "y"])
     assert streams[1].result().text == "b" * count
     assert "".join(chunk.text for chunk in streams[0]) == "a" * count
 
 
 def test_rows_read_by_threads(opened):
-    streams = opened(["a"] * 300, ["b"] * 200, ["c"] * 100).stream_batch(INPUTS)
+    streams = stream_batch(opened(["a"] * 300, ["b"] * 200, ["c"] * 100), INPUTS)
     readers = [in_thread(lambda row=row: [chunk.text for chunk in streams[row]]) for row in range(3)]
     assert [reader() for reader in readers] == [["a"] * 300, ["b"] * 200, ["c"] * 100]
 
@@ -178,7 +179,7 @@ def test_as_many_as_there_can_be(open_model, record):
     count = 100
     rows = [[f"{row}", *["."] * (row % 7)] for row in range(count)]
     model = open_model({"runs": [{"rows": rows}], "kv_cache_size": list(range(count))}, n_batch=count)
-    answers = model.generate_batch([f"p{row}" for row in range(count)])
+    answers = generate_batch(model, [f"p{row}" for row in range(count)])
     assert texts(answers) == ["".join(row) for row in rows]
     assert model.kv_cache_size() == list(range(count))
 
@@ -186,7 +187,7 @@ def test_as_many_as_there_can_be(open_model, record):
 def test_characters_are_each_rows_own(opened):
     first = [{"bytes": [0xE2]}, {"bytes": [0x82]}, {"bytes": [0xAC]}]
     second = [{"bytes": [0xF0, 0x9F]}, {"bytes": [0x98, 0x80]}, {"bytes": [0xC3]}]
-    assert texts(opened(first, second, ["é"]).generate_batch(INPUTS)) == ["€", "😀\ufffd", "é"]
+    assert texts(generate_batch(opened(first, second, ["é"]), INPUTS)) == ["€", "😀\ufffd", "é"]
 
 
 @pytest.mark.parametrize(
@@ -196,7 +197,7 @@ def test_characters_are_each_rows_own(opened):
 def test_errors_reach_all_rows(opened, failing, word):
     log = [["stderr", "E rkllm: it broke"]]
     model = opened(["a", "b"], ["c", "d"], ["e", "f"], log=log, **failing)
-    streams = model.stream_batch(INPUTS)
+    streams = stream_batch(model, INPUTS)
     for stream, text in zip(streams, ["ab", "cd", "ef"], strict=True):
         got = []
         with pytest.raises(GenerationError, match=word) as caught:
@@ -205,13 +206,13 @@ def test_errors_reach_all_rows(opened, failing, word):
         assert text.startswith("".join(got))
     with pytest.raises(GenerationError, match=word):
         streams.results()
-    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+    assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
 
 
 def test_a_deadline_for_all(opened, record):
     model = opened([ENDLESS], ["a", ENDLESS], ["b"])
     begin = time.monotonic()
-    streams = model.stream_batch(INPUTS, timeout=0.2)
+    streams = stream_batch(model, INPUTS, timeout=0.2)
     for row in (1, 0):
         with pytest.raises(GenerationTimeout, match=r"0\.2 s") as caught:
             streams[row].result()
@@ -219,7 +220,7 @@ def test_a_deadline_for_all(opened, record):
     assert 0.2 <= time.monotonic() - begin < 0.2 + SOON
     # This one was over before.
     assert streams[2].result().text == "b"
-    assert texts(model.generate_batch(INPUTS, timeout=PATIENCE)) == ["fine", "good", "well"]
+    assert texts(generate_batch(model, INPUTS, timeout=PATIENCE)) == ["fine", "good", "well"]
     assert ends(record) == ["aborted", "played"]
 
 
@@ -227,7 +228,12 @@ def test_a_deadline_for_all(opened, record):
 def test_another_number_of_inputs(opened, record, count):
     model = opened(["a"], ["b"], ["c"])
     inputs = ["x"] * count
-    for call in (model.generate_batch, model.stream_batch, model.logits_batch, model.hidden_states_batch):
+    for call in (
+        partial(generate_batch, model),
+        partial(stream_batch, model),
+        partial(logits_batch, model),
+        partial(hidden_states_batch, model),
+    ):
         with pytest.raises(
             InvalidArgumentError, match=rf"opened for 3 inputs a run, and got {count}"
         ) as caught:
@@ -238,7 +244,7 @@ def test_another_number_of_inputs(opened, record, count):
 
 def test_single_calls_on_a_model_of_several_rows(opened, record):
     model = opened(["a"], ["b"], ["c"])
-    for call in (model.generate, model.stream, model.logits, model.stream_hidden_states):
+    for call in (model.generate, model.stream, model.logits, partial(stream_hidden_states, model)):
         with pytest.raises(InvalidArgumentError, match="opened for 3 inputs a run, and got 1") as caught:
             call("x")
         assert "generate_batch" in caught.value.hint
@@ -249,24 +255,24 @@ def test_single_calls_on_a_model_of_several_rows(opened, record):
 def test_what_are_no_inputs(opened, inputs):
     model = opened(["a"], ["b"], ["c"])
     with pytest.raises(InvalidTypeError, match="input"):
-        model.generate_batch(inputs)
+        generate_batch(model, inputs)
 
 
 def test_one_wrong_input_among_right_ones(opened, record):
     model = opened(["a"], ["b"], ["c"])
     with pytest.raises(InvalidArgumentError, match="empty"):
-        model.generate_batch(["x", "", "y"])
+        generate_batch(model, ["x", "", "y"])
     assert not calls(record, "rkllm_run")
     # Any iterable will do.
-    assert texts(model.generate_batch(text for text in INPUTS)) == ["a", "b", "c"]
+    assert texts(generate_batch(model, (text for text in INPUTS))) == ["a", "b", "c"]
 
 
 def test_a_batch_of_one(open_model, generation):
     model = open_model(["a"])
-    assert texts(model.generate_batch(["x"])) == ["a"]
-    assert [rows.shape for rows in model.hidden_states_batch(["x"])] == [(1, 4)]
+    assert texts(generate_batch(model, ["x"])) == ["a"]
+    assert [rows.shape for rows in hidden_states_batch(model, ["x"])] == [(1, 4)]
     with pytest.raises(InvalidArgumentError, match="opened for 1 input a run, and got 2") as caught:
-        model.generate_batch(["x", "y"])
+        generate_batch(model, ["x", "y"])
     assert "n_batch" in caught.value.hint
     if generation not in SINCE_1_2_1:
         model.close()
@@ -277,10 +283,10 @@ def test_a_batch_of_one(open_model, generation):
 @since_1_2_1
 def test_role_and_thinking(opened, record):
     model = opened(["a"], ["b"], ["c"])
-    model.generate_batch(INPUTS, role=["user", "tool", "user"], thinking=(True, False, True))
-    model.generate_batch(INPUTS, role="tool", thinking=True)
-    model.hidden_states_batch(INPUTS, role=["tool", "user", "user"], thinking=[False, True, False])
-    model.logits_batch(INPUTS)
+    generate_batch(model, INPUTS, role=["user", "tool", "user"], thinking=(True, False, True))
+    generate_batch(model, INPUTS, role="tool", thinking=True)
+    hidden_states_batch(model, INPUTS, role=["tool", "user", "user"], thinking=[False, True, False])
+    logits_batch(model, INPUTS)
     seen = [
         [(one["role"], one["enable_thinking"]) for one in run["inputs"]] for run in calls(record, "rkllm_run")
     ]
@@ -297,24 +303,25 @@ def test_role_and_thinking_for_another_number_of_rows(opened, record, keyword):
     model = opened(["a"], ["b"], ["c"])
     value = "user" if keyword == "role" else True
     for count in (0, 2, 4):
-        for call in (model.generate_batch, model.logits_batch):
+        for call in (partial(generate_batch, model), partial(logits_batch, model)):
             with pytest.raises(InvalidArgumentError, match=rf"{keyword}: got {count} for 3 inputs") as caught:
                 call(INPUTS, **{keyword: [value] * count})
             assert caught.value.hint
     for wrong in (5, [5] * 3):
         with pytest.raises(InvalidTypeError, match=keyword):
-            model.generate_batch(INPUTS, **{keyword: wrong})
+            generate_batch(model, INPUTS, **{keyword: wrong})
     assert not calls(record, "rkllm_run")
 
 
 @since_1_2_1
-@pytest.mark.parametrize("kind", ["logits", "hidden_states"])
-def test_rows_of_floats(open_model, record, generation, kind):
+@pytest.mark.parametrize(
+    ("kind", "batch"), [("logits", logits_batch), ("hidden_states", hidden_states_batch)]
+)
+def test_rows_of_floats(open_model, record, generation, kind, batch):
     parts = [{"width": 2, "start": 1}, {"rows": 1, "width": 2, "start": 50}]
     script = {"runs": [{"logits": parts, "hidden": parts}, FINE]}
     model = open_model(script, n_batch=3)
-    call = getattr(model, f"{kind}_batch")
-    arrays = call([Tokens([5, 6]), "x", Tokens([7, 8, 9])])
+    arrays = batch(model, [Tokens([5, 6]), "x", Tokens([7, 8, 9])])
     assert [array.tolist() for array in arrays] == [
         [[1, 2], [3, 4], [50, 51]],
         [[1001, 1002], [1050, 1051]],
@@ -322,22 +329,22 @@ def test_rows_of_floats(open_model, record, generation, kind):
     ]
     release = 2 if generation >= "v1_3_0" else 0
     assert [line["return"] for line in calls(record, "callback")] == [release] * 2
-    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
-    asked = getattr(aio(model), f"{kind}_batch")
+    assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
+    asked = getattr(aio(model), batch.__name__)
     assert [array.shape for array in asyncio.run(asked(INPUTS))] == [(1, 4)] * 3
 
 
 def test_no_rows_of_floats(open_model):
     model = open_model({"runs": [{"hidden": []}, FINE]}, n_batch=3)
     with pytest.raises(GenerationError, match="gave no hidden_states"):
-        model.hidden_states_batch(INPUTS)
-    assert texts(model.generate_batch(INPUTS)) == ["fine", "good", "well"]
+        hidden_states_batch(model, INPUTS)
+    assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
 
 
 def test_on_token(opened, record):
     model = opened(["a", "b"], ["c"], ["d", "e", "f"])
     told = []
-    answers = model.generate_batch(INPUTS, on_token=lambda chunk: told.append(chunk.text))
+    answers = generate_batch(model, INPUTS, on_token=lambda chunk: told.append(chunk.text))
     assert texts(answers) == ["ab", "c", "def"]
     assert sorted(told) == list("abcdef")
 
@@ -351,7 +358,7 @@ def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
 
     def call():
         if calling == "generate":
-            model.generate_batch(INPUTS, on_token=fail)
+            generate_batch(model, INPUTS, on_token=fail)
         else:
             asyncio.run(aio(model).generate_batch(INPUTS, on_token=fail))
 
@@ -360,27 +367,29 @@ def test_an_exception_in_on_token_ends_all_rows(opened, record, calling):
         call()
     began(record, "run_end")
     assert ends(record) == ["aborted"]
-    assert texts(in_thread(lambda: model.generate_batch(INPUTS))()) == ["fine", "good", "well"]
+    assert texts(in_thread(lambda: generate_batch(model, INPUTS))()) == ["fine", "good", "well"]
     assert caught.tb
 
 
 @pytest.mark.parametrize(
-    "call", ["generate_batch(inputs)", "logits_batch(inputs)", "stream_batch(inputs).results()"]
+    "call",
+    ["generate_batch(llm, inputs)", "logits_batch(llm, inputs)", "stream_batch(llm, inputs).results()"],
 )
 def test_ctrl_c_ends_all_rows(child, library, make_model, record, call):
     floats = [{"rows": 1, "width": 1}] * 10_000
     model = make_model({"runs": [{"rows": [[ENDLESS]] * 3, "logits": floats, "delay_ms": 2}, FINE]})
     code = f"""
+    from surface import generate_batch, logits_batch, stream_batch
     record = sys.argv[3]
     llm = RKLLM(model, library=library, n_batch=3)
     inputs = ["one", "two", "three"]
     threading.Thread(target=lambda: (began(record), say("running")), daemon=True).start()
     try:
-        llm.{call}
+        {call}
     except KeyboardInterrupt:
         # In here the interrupt still holds what it came through.
         say("interrupted", time.monotonic())
-        say("answers", *[answer.text for answer in llm.generate_batch(inputs)])
+        say("answers", *[answer.text for answer in generate_batch(llm, inputs)])
     """
     running = child(code, library, model, record)
     running.expect("running")
@@ -397,7 +406,7 @@ def test_in_an_event_loop(opened, record):
         return [chunk.text async for chunk in stream]
 
     async def main():
-        rows = await asyncio.gather(*[row(stream) for stream in model.stream_batch(INPUTS)])
+        rows = await asyncio.gather(*[row(stream) for stream in stream_batch(model, INPUTS)])
         return rows, await aio(model).generate_batch(INPUTS, max_new_tokens=5)
 
     rows, answers = asyncio.run(asyncio.wait_for(main(), PATIENCE))
@@ -422,7 +431,7 @@ def test_a_task_that_is_cancelled(opened, record):
 
 def test_a_model_that_is_closed(opened, record):
     model = opened(["a"], [ENDLESS], ["b", ENDLESS])
-    streams, waiting = model.stream_batch(INPUTS), model.stream_batch(INPUTS)
+    streams, waiting = stream_batch(model, INPUTS), stream_batch(model, INPUTS)
     next(streams[1])
     assert streams[0].result().text == "a"
     model.close()

@@ -20,7 +20,16 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, in_thread
-from surface import aio, aopen
+from surface import (
+    aio,
+    aopen,
+    generate_batch,
+    loras,
+    release_prompt_cache,
+    set_chat_template,
+    set_function_tools,
+    stepwise,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,13 +143,13 @@ def test_rows_steps_and_batches_are_served(open_model: Opener) -> None:
     assert model.hidden_states("x").shape == (1, 4)
     assert model.embed("x").shape == (4,)
     assert len(served.told) == 6
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         assert next(steps).text == "a"
     assert len(served.told) == 8
     model.close()
     batch = open_model(script, n_batch=2, **served.keywords())
     served.told.clear()
-    assert [one.text for one in batch.generate_batch(["x", "y"])] == ["ab", "ab"]
+    assert [one.text for one in generate_batch(batch, ["x", "y"])] == ["ab", "ab"]
     assert served.told == [TEXT, [7, 8, 9]]
 
 
@@ -241,16 +250,16 @@ def test_a_question_that_nobody_was_given_for(open_model: Opener) -> None:
 CALLS: dict[str, Callable[[Any], object]] = {
     "generate": lambda model: model.generate("y"),
     "stream": lambda model: model.stream("y"),
-    "steps": lambda model: model.steps("y"),
+    "steps": lambda model: stepwise(model, "y"),
     "logits": lambda model: model.logits("y"),
     "embed": lambda model: model.embed("y"),
     "score": lambda model: model.score(Tokens([1]), Tokens([2])),
     "kv_cache_size": lambda model: model.kv_cache_size(),
     "clear_kv_cache": lambda model: model.clear_kv_cache(),
-    "set_chat_template": lambda model: model.set_chat_template(),
-    "set_function_tools": lambda model: model.set_function_tools([{"name": "f"}]),
+    "set_chat_template": set_chat_template,
+    "set_function_tools": lambda model: set_function_tools(model, [{"name": "f"}]),
     "load_lora": lambda model: model.load_lora("/none"),
-    "release_prompt_cache": lambda model: model.release_prompt_cache(),
+    "release_prompt_cache": release_prompt_cache,
 }
 
 
@@ -264,7 +273,7 @@ def test_calls_on_the_model_from_inside_are_refused(open_model: Opener, record: 
         refused.append(caught.value)
         # What waits for nobody is allowed.
         assert model.info.vocab_size is None
-        assert model.loras == ()
+        assert loras(model) == ()
         return [1]
 
     model = open_model(asking(WORD), tokenizer=tokenizer)

@@ -13,7 +13,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import ClosedError, GenerationTimeout, TokenStream
 from support import PATIENCE, SOON, began, in_thread, wait_until
-from surface import aio, armed
+from surface import aio, armed, release_prompt_cache, stepwise
 from test_callbacks import ROWS, TEXT, WORD, OwnError, Served, asking
 
 if TYPE_CHECKING:
@@ -35,9 +35,9 @@ WAITING: dict[str, Callable[[Any], object]] = {
     "generate": lambda model: model.generate("y", timeout=PATIENCE / 2),
     "iterate": lambda model: list(model.stream("y", timeout=PATIENCE / 2)),
     "logits": lambda model: model.logits("y", timeout=PATIENCE / 2),
-    "steps": lambda model: model.steps("y", timeout=PATIENCE / 2).__next__(),
+    "steps": lambda model: stepwise(model, "y", timeout=PATIENCE / 2).__next__(),
     "kv_cache_size": lambda model: model.kv_cache_size(),
-    "release_prompt_cache": lambda model: model.release_prompt_cache(),
+    "release_prompt_cache": release_prompt_cache,
 }
 
 

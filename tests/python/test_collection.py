@@ -9,6 +9,7 @@ import weakref
 import pytest
 
 from support import newest, succeed
+from surface import stepwise, stream_batch, stream_logits
 
 pytestmark = newest
 
@@ -49,21 +50,21 @@ def texts(owner, open_model):
 
 
 def steps(owner, open_model):
-    owner.steps = open_model({"runs": [{"steps": ["x"]}]}).steps("x", on_token=owner.told)
+    owner.steps = stepwise(open_model({"runs": [{"steps": ["x"]}]}), "x", on_token=owner.told)
     next(owner.steps)
     return owner.steps
 
 
 def rows(owner, open_model):
     script = {"runs": [{"logits": [{"rows": 1, "width": 4}] * 1000, "delay_ms": 2}]}
-    owner.rows = open_model(script, tokenizer=owner.tokens).stream_logits("x")
+    owner.rows = stream_logits(open_model(script, tokenizer=owner.tokens), "x")
     next(owner.rows)
     return owner.rows
 
 
 def batch(owner, open_model):
     script = {"runs": [{"rows": [["x"] * 10_000] * 2, "delay_ms": 2}]}
-    owner.batch = open_model(script, n_batch=2).stream_batch(["a", "b"], on_token=owner.told)
+    owner.batch = stream_batch(open_model(script, n_batch=2), ["a", "b"], on_token=owner.told)
     next(owner.batch[0])
 
 
@@ -113,6 +114,7 @@ def test_a_reader_in_an_event_loop_is_collected(library, make_model, open_model)
 
 HARM = """
     import gc, itertools
+    from surface import stepwise, stream_logits
     gc.set_threshold({threshold}, 1, 1)
     class Bomb:
         def __init__(self): self.me = self
@@ -140,8 +142,8 @@ HARM = """
         ('llm.stream("x")', "source", {"steps": ["x"], "repeat": 1000}, ""),
         ('llm.stream("x")', "source.texts()", {"steps": ["x"], "repeat": 1000}, ""),
         ('llm.stream("x", on_token=lambda chunk: Bomb())', "source", {"steps": ["x"], "repeat": 1000}, ""),
-        ('llm.steps("x")', "source", {"steps": ["x"]}, ""),
-        ('llm.stream_logits("x")', "source", {"logits": [{"rows": 1, "width": 4}] * 400}, ""),
+        ('stepwise(llm, "x")', "source", {"steps": ["x"]}, ""),
+        ('stream_logits(llm, "x")', "source", {"logits": [{"rows": 1, "width": 4}] * 400}, ""),
     ],
     ids=["stream", "texts", "on_token", "steps", "rows"],
 )

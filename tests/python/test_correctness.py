@@ -20,7 +20,18 @@ from rkllm_rs import (
     SamplingParams,
     Tokens,
 )
-from surface import aio
+from surface import (
+    aio,
+    generate_batch,
+    hidden_states_batch,
+    load_prompt_cache,
+    loras,
+    release_prompt_cache,
+    set_cross_attention,
+    set_function_tools,
+    stepwise,
+    stream_logits,
+)
 from tiny_lora import make_lora
 
 if TYPE_CHECKING:
@@ -59,7 +70,7 @@ def test_generate_steps_and_the_most_likely_logits_agree(llm: RKLLM) -> None:
     whole = llm.generate(Tokens(prompt), max_new_tokens=16)
     assert 10 < len(prompt) + len(whole.token_ids) < SHORT
     assert len(whole.token_ids) == 16
-    with llm.steps(Tokens(prompt), max_new_tokens=16) as steps:
+    with stepwise(llm, Tokens(prompt), max_new_tokens=16) as steps:
         assert [step.token_id for step in steps] == whole.token_ids
     assert steps.result().text == whole.text
     logits = llm.logits(Tokens(prompt + whole.token_ids)).to_numpy()
@@ -69,7 +80,7 @@ def test_generate_steps_and_the_most_likely_logits_agree(llm: RKLLM) -> None:
 
 def test_what_is_sent_takes_the_place_of_a_token(llm: RKLLM) -> None:
     prompt = ids_of(llm, QUESTION)
-    with llm.steps(Tokens(prompt), max_new_tokens=8) as steps:
+    with stepwise(llm, Tokens(prompt), max_new_tokens=8) as steps:
         first = next(steps)
         size = llm.kv_cache_size()
         sent = steps.send(Tokens([first.token_id + 1]))
@@ -80,7 +91,7 @@ def test_what_is_sent_takes_the_place_of_a_token(llm: RKLLM) -> None:
 
 def test_a_range_of_the_cache_can_be_taken_out(llm: RKLLM) -> None:
     prompt = ids_of(llm, "One two three four five six seven")
-    with llm.steps(Tokens(prompt), max_new_tokens=4) as steps:
+    with stepwise(llm, Tokens(prompt), max_new_tokens=4) as steps:
         next(steps)
         assert llm.kv_cache_size() == [len(prompt)]
         llm.clear_kv_cache(ranges=[(2, 5)])
@@ -139,9 +150,9 @@ def test_a_prompt_cache_shortens_the_prefill_and_changes_nothing(llm: RKLLM, tmp
     cold = llm.generate(prompt, save_prompt_cache=cache)
     llm.clear_kv_cache()
     llm.generate("Something else altogether.", max_new_tokens=2)
-    llm.load_prompt_cache(cache)
+    load_prompt_cache(llm, cache)
     warm = llm.generate(prompt)
-    llm.release_prompt_cache()
+    release_prompt_cache(llm)
     assert warm.token_ids == cold.token_ids
     assert warm.perf.prefill_tokens is not None
     assert cold.perf.prefill_tokens is not None
@@ -154,7 +165,7 @@ def test_an_adapter_works_by_its_scale(tmp_path: Path) -> None:
         base = llm.generate(QUESTION).token_ids
         llm.load_lora(adapter, name="off", scale=0)
         llm.load_lora(adapter, name="on")
-        assert [lora.name for lora in llm.loras] == ["off", "on"]
+        assert [lora.name for lora in loras(llm)] == ["off", "on"]
         assert llm.generate(QUESTION, lora="off").token_ids == base
         assert llm.generate(QUESTION, lora="on").token_ids != base
         assert llm.generate(QUESTION).token_ids == base
@@ -167,9 +178,9 @@ def test_rows_of_a_batch_say_what_single_runs_say() -> None:
         single = [llm.generate(prompt, max_new_tokens=10).token_ids for prompt in prompts]
         states = [llm.hidden_states(prompt).to_numpy() for prompt in prompts]
     with RKLLM(MODEL, n_batch=3, **keywords) as llm:
-        together = llm.generate_batch(prompts, max_new_tokens=10)
+        together = generate_batch(llm, prompts, max_new_tokens=10)
         assert [answer.token_ids for answer in together] == single
-        for alone, row in zip(states, llm.hidden_states_batch(prompts), strict=True):
+        for alone, row in zip(states, hidden_states_batch(llm, prompts), strict=True):
             np.testing.assert_allclose(row.to_numpy(), alone, rtol=0, atol=0.2)
         # Two texts fill up a run of three.
         assert llm.embed(prompts[:2]).shape == (2, llm.info.hidden_size)
@@ -186,7 +197,7 @@ def test_what_the_model_cannot_take_is_refused_before_it_is_asked(llm: RKLLM) ->
     with pytest.raises(ContextLengthError):
         llm.hidden_states(Embeddings(np.zeros((600, width), np.float32)))
     with pytest.raises(InvalidArgumentError, match="use_cross_attn"):
-        llm.set_cross_attention(encoder())
+        set_cross_attention(llm, encoder())
     assert llm.generate("Still there?", max_new_tokens=2).token_ids
 
 
@@ -202,7 +213,7 @@ def test_tools_and_roles_reach_the_template() -> None:
     with RKLLM(MODEL, max_context_len=512, max_new_tokens=4, sampling=GREEDY) as llm:
         llm.generate(QUESTION)
         (without,) = llm.kv_cache_size()
-        llm.set_function_tools([tool], system_prompt="You may call functions. " * 8)
+        set_function_tools(llm, [tool], system_prompt="You may call functions. " * 8)
         llm.generate(QUESTION)
         (size,) = llm.kv_cache_size()
         assert size > without
@@ -215,8 +226,8 @@ def test_the_event_loop_gives_the_same(llm: RKLLM) -> None:
 
     async def ask() -> tuple[list[int], list[int], np.ndarray, float]:
         answer = await aio(llm).generate(prompt, max_new_tokens=6)
-        steps = [step.token_id async for step in llm.steps(prompt, max_new_tokens=6)]
-        rows = [rows.to_numpy() async for rows in llm.stream_logits(prompt)]
+        steps = [step.token_id async for step in stepwise(llm, prompt, max_new_tokens=6)]
+        rows = [rows.to_numpy() async for rows in stream_logits(llm, prompt)]
         score = await aio(llm).score(prompt, " Paris")
         return answer.token_ids, steps, np.concatenate(rows), score.logprob
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import rkllm_rs
-from surface import aio_signature, aopen_signature
+from surface import BLOCKING, aio_signature, aopen_signature
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "coverage.md"
@@ -125,9 +125,6 @@ def test_names_that_do_not_exist_are_found(wrong: str) -> None:
 
 def test_all_calls_of_a_model_have_their_counterpart_for_event_loops() -> None:
     # The page says that what holds for a call holds for the others of its kind.
-    blocking = {"clear_kv_cache", "generate", "load_lora", "logits", "hidden_states", "embed", "score"}
-    blocking |= {"kv_cache_size", "load_prompt_cache", "release_prompt_cache", "set_chat_template"}
-    blocking |= {"set_function_tools", "set_cross_attention", "generate_batch", "logits_batch"}
-    for name in blocking | {"hidden_states_batch", "close"}:
+    for name in BLOCKING:
         assert inspect.signature(getattr(rkllm_rs.RKLLM, name)) == aio_signature(name), name
     assert inspect.signature(rkllm_rs.RKLLM).parameters == aopen_signature().parameters

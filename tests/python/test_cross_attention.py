@@ -19,7 +19,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, newest
-from surface import aio
+from surface import aio, set_cross_attention
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -92,7 +92,7 @@ def test_numpy_arrays() -> None:
 @since_1_2_1
 def test_each_array_arrives(open_model: Opener, record: Path, generation: str) -> None:
     model = open_model(script(), use_cross_attn=True)
-    model.set_cross_attention(CrossAttention(**parts()))
+    set_cross_attention(model, CrossAttention(**parts()))
     (call,) = calls(record, "rkllm_set_cross_attn_params")
     assert call["params"]["num_tokens"] == TOKENS
     assert found(call) == sums()
@@ -115,7 +115,7 @@ def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, generat
     model = open_model(script(), use_cross_attn=True)
     given = parts()
     encoder = CrossAttention(**given)
-    model.set_cross_attention(encoder)
+    set_cross_attention(model, encoder)
     # What the caller does with his own afterwards, is not the library's.
     given["k_cache"].cast("B")[:] = bytes(given["k_cache"].nbytes)
     given["positions"].clear()
@@ -129,11 +129,11 @@ def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, generat
 
 def test_the_next_takes_its_place(open_model: Opener, record: Path) -> None:
     model = open_model(script({"prefill_ms": 100, "steps": ["a"]}), use_cross_attn=True)
-    model.set_cross_attention(CrossAttention(**parts()))
+    set_cross_attention(model, CrossAttention(**parts()))
     stream = model.stream("x")
     began(record)
     # It waits for the run, which still reads the one before.
-    model.set_cross_attention(CrossAttention(**parts(7)))
+    set_cross_attention(model, CrossAttention(**parts(7)))
     churn()
     assert stream.result().text == "a"
     model.generate("y")
@@ -145,11 +145,11 @@ def test_the_next_takes_its_place(open_model: Opener, record: Path) -> None:
 
 def test_a_refused_one_leaves_the_one_before(open_model: Opener, record: Path) -> None:
     model = open_model(script(), use_cross_attn=True)
-    model.set_cross_attention(CrossAttention(**parts()))
+    set_cross_attention(model, CrossAttention(**parts()))
     given = parts()
     given["mask"] = floats([1.0])
     with pytest.raises(InvalidArgumentError):
-        model.set_cross_attention(CrossAttention(**given))
+        set_cross_attention(model, CrossAttention(**given))
     churn()
     model.generate("x")
     assert found(calls(record, "cross_attention")[0]) == sums()
@@ -159,7 +159,7 @@ def test_a_library_that_refuses(open_model: Opener) -> None:
     log = [["stderr", "E rkllm: cross attention does not fit the model"]]
     model = open_model(script(set_cross_attn_params={"return": -1, "log": log}), use_cross_attn=True)
     with pytest.raises(GenerationError, match="rkllm_set_cross_attn_params") as caught:
-        model.set_cross_attention(CrossAttention(**parts()))
+        set_cross_attention(model, CrossAttention(**parts()))
     assert caught.value.log == [log[0][1]]
     assert model.generate("x").text == "a"
 
@@ -168,7 +168,7 @@ def test_one_encoder_for_two_models(open_model: Opener, record: Path) -> None:
     encoder = CrossAttention(**parts())
     first, second = (open_model(script(), use_cross_attn=True) for _ in range(2))
     for model in (first, second):
-        model.set_cross_attention(encoder)
+        set_cross_attention(model, encoder)
     del encoder
     first.close()
     churn()
@@ -238,7 +238,7 @@ def test_what_is_no_encoder(open_model: Opener, record: Path) -> None:
     model = open_model(script(), use_cross_attn=True)
     for bad in (None, parts(), (1, 2, 3, 4)):
         with pytest.raises(InvalidTypeError, match="CrossAttention"):
-            model.set_cross_attention(bad)  # type: ignore[arg-type]
+            set_cross_attention(model, bad)
     assert not calls(record, "rkllm_set_cross_attn_params")
 
 
@@ -249,7 +249,7 @@ def test_a_model_that_was_opened_without_it(
 ) -> None:
     model = open_model(script(), **keywords)
     with pytest.raises(InvalidArgumentError, match="use_cross_attn") as caught:
-        model.set_cross_attention(CrossAttention(**parts()))
+        set_cross_attention(model, CrossAttention(**parts()))
     assert "use_cross_attn=True" in str(caught.value.hint)
     assert not calls(record, "rkllm_set_cross_attn_params")
 
@@ -260,7 +260,7 @@ def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None
         open_model(["a"], use_cross_attn=True)
     assert not calls(record, "rkllm_init")
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
-        open_model(["a"]).set_cross_attention(CrossAttention(**parts()))
+        set_cross_attention(open_model(["a"]), CrossAttention(**parts()))
 
 
 @newest

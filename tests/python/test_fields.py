@@ -14,7 +14,7 @@ import pytest
 
 from fakes import GENERATIONS, calls, fake_library
 from rkllm_rs import RKLLM, CrossAttention, SamplingParams
-from surface import aopen_signature
+from surface import aopen_signature, set_cross_attention
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -349,7 +349,7 @@ def test_cross_attention(open_model, record, generation):
     script = {"cross": {"k": count, "v": count}, "runs": [{"steps": ["a"]}]}
     model = open_model(script, use_cross_attn=True)
     k, v = floats(0, layers, tokens, heads, width), floats(100, layers, heads, width, tokens)
-    model.set_cross_attention(CrossAttention(k, v, floats(1, tokens), [7, 8, 9]))
+    set_cross_attention(model, CrossAttention(k, v, floats(1, tokens), [7, 8, 9]))
     del k, v
     model.generate("x")
     (given,) = calls(record, "rkllm_set_cross_attn_params")

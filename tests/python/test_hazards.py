@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import newest, succeed, wait_until
+from surface import load_prompt_cache, set_chat_template, set_function_tools, stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,10 +99,10 @@ def test_n1_no_string_is_null(tmp_path: Path, open_model: Opener, record: Path, 
     model = open_model(["a"])
     model.load_lora(adapter)
     model.generate("x", lora="style", save_prompt_cache=tmp_path / "c")
-    model.load_prompt_cache(tmp_path / "c")
+    load_prompt_cache(model, tmp_path / "c")
     if generation > "v1_2_0":
-        model.set_function_tools([{"name": "f"}])
-    model.set_chat_template()
+        set_function_tools(model, [{"name": "f"}])
+    set_chat_template(model)
     assert [(call["fn"], strings(call)) for call in calls(record) if strings(call)] == []
 
 
@@ -184,7 +186,7 @@ def test_a5_callbacks_return_what_is_meant(open_model: Opener, record: Path, gen
     wait_until(lambda: len(calls(record, "run_end")) == 3, "the end of the runs")
     # Only what is not 0 is noted.
     assert [end["callback_returns"] for end in calls(record, "run_end")] == [[], [], []]
-    with model.steps("x") as paused:
+    with stepwise(model, "x") as paused:
         next(paused)
     assert calls(record, "run_end")[-1]["callback_returns"] == [1]
 
@@ -236,16 +238,16 @@ def test_a8_other_threads_go_on(open_model: Opener, tmp_path: Path) -> None:
         model = open_model(script)
         # Sixty on a quiet machine; none, if a call kept the interpreter's lock.
         assert beats >= 3
-        for name, given in (
-            ("load_lora", [adapter]),
-            ("generate", ["x"]),
-            ("clear_kv_cache", []),
-            ("kv_cache_size", []),
-            ("set_chat_template", []),
+        for call in (
+            partial(model.load_lora, adapter),
+            partial(model.generate, "x"),
+            model.clear_kv_cache,
+            model.kv_cache_size,
+            partial(set_chat_template, model),
         ):
             before = beats
-            getattr(model, name)(*given)
-            assert beats - before >= 3, name
+            call()
+            assert beats - before >= 3, call
 
 
 @pytest.mark.hazard("A7")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import weakref
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,7 +13,16 @@ import pytest
 from fakes import calls
 from rkllm_rs import BusyError, InvalidArgumentError, InvalidTypeError, PromptCacheError
 from support import PATIENCE, began, in_thread
-from surface import aio
+from surface import (
+    aio,
+    generate_batch,
+    load_prompt_cache,
+    release_prompt_cache,
+    set_chat_template,
+    set_function_tools,
+    stepwise,
+    stream_batch,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,9 +35,9 @@ PAUSED = {"runs": [{"steps": ["a", "b", "c"]}]}
 
 def test_what_does_not_fit_a_pause_waits_for_its_end(open_model: Opener, record: Path) -> None:
     model = open_model(PAUSED)
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
-        wait = in_thread(lambda: model.set_chat_template("s", "<", ">"))
+        wait = in_thread(lambda: set_chat_template(model, "s", "<", ">"))
         assert model.kv_cache_size() == [0]
         next(steps)
         assert not calls(record, "rkllm_set_chat_template")
@@ -39,13 +49,13 @@ def test_whoever_is_in_the_middle_of_steps_would_wait_for_himself(open_model: Op
     model = open_model(PAUSED)
     path = tmp_path / "cache"
     path.write_bytes(b"x")
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         for call in (
-            lambda: model.set_chat_template("s", "<", ">"),
-            lambda: model.set_function_tools([{"name": "f"}]),
-            lambda: model.load_prompt_cache(path, verify=False),
-            model.release_prompt_cache,
+            lambda: set_chat_template(model, "s", "<", ">"),
+            lambda: set_function_tools(model, [{"name": "f"}]),
+            lambda: load_prompt_cache(model, path, verify=False),
+            partial(release_prompt_cache, model),
         ):
             with pytest.raises(BusyError):
                 call()
@@ -56,7 +66,7 @@ def test_another_task_waits_and_the_same_one_is_refused(open_model: Opener, reco
     model = open_model(PAUSED)
 
     async def main() -> None:
-        with model.steps("x") as steps:
+        with stepwise(model, "x") as steps:
             await steps.__anext__()
             other = asyncio.create_task(aio(model).set_chat_template("s", "<", ">"))
             with pytest.raises(BusyError):
@@ -76,9 +86,9 @@ def test_what_one_row_raises_ends_the_others(open_model: Opener, record: Path) -
         raise KeyError
 
     with pytest.raises(KeyError) as kept:
-        model.generate_batch(["x", "y"], on_token=fail)
+        generate_batch(model, ["x", "y"], on_token=fail)
     # The exception, and with it the streams, is still held: the model is free all the same.
-    batch = model.stream_batch(["x", "y"])
+    batch = stream_batch(model, ["x", "y"])
     assert next(batch[1]).text == "a"
     assert kept.value is not None
     batch.cancel()
@@ -87,7 +97,7 @@ def test_what_one_row_raises_ends_the_others(open_model: Opener, record: Path) -
 
 def test_ranges_that_cannot_be_meant(open_model: Opener) -> None:
     model = open_model({**PAUSED, "kv_cache_size": [8]})
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         with pytest.raises(InvalidArgumentError, match="C type"):
             model.clear_kv_cache(ranges=[(0, 2**40)])
@@ -125,7 +135,7 @@ def test_steps_go_on_after_a_refusal_in_an_event_loop(open_model: Opener) -> Non
     model = open_model({"runs": [*PAUSED["runs"] * 2]})
 
     async def main() -> str:
-        first, second = model.steps("x"), model.steps("y")
+        first, second = stepwise(model, "x"), stepwise(model, "y")
         await first.__anext__()
         with pytest.raises(BusyError):
             await second.__anext__()

@@ -12,6 +12,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import RKLLM, ClosedError, RkllmWarning
 from support import began, newest, wait_until
+from surface import stepwise, stream_batch, stream_logits
 
 pytestmark = newest
 
@@ -53,7 +54,7 @@ def test_texts_keep_it_too(opened):
 def test_so_do_steps(opened):
     def steps():
         runs = [{"steps": [word]} for word in WORDS]
-        return opened({"runs": [*runs, {}]}).steps("Hi")
+        return stepwise(opened({"runs": [*runs, {}]}), "Hi")
 
     found = steps()
     gc.collect()
@@ -61,8 +62,8 @@ def test_so_do_steps(opened):
 
 
 def test_and_batches(opened):
-    rows = opened({"runs": [{"rows": [WORDS, WORDS[:2]], "delay_ms": 20}]}, n_batch=2).stream_batch(
-        ["a", "b"]
+    rows = stream_batch(
+        opened({"runs": [{"rows": [WORDS, WORDS[:2]], "delay_ms": 20}]}, n_batch=2), ["a", "b"]
     )
     gc.collect()
     assert ["".join(stream.texts()) for stream in rows] == [TEXT, "The sky"]
@@ -70,7 +71,7 @@ def test_and_batches(opened):
 
 def test_and_rows(opened):
     shown = [{"rows": 1, "width": 4}, {"rows": 2, "width": 4}]
-    arrays = opened({"runs": [{"logits": shown, "delay_ms": 20}]}).stream_logits("Hi")
+    arrays = stream_logits(opened({"runs": [{"logits": shown, "delay_ms": 20}]}), "Hi")
     gc.collect()
     assert [array.shape for array in arrays] == [(1, 4), (2, 4)]
 
@@ -139,14 +140,14 @@ def test_a_closed_model_cuts_its_streams_off(open_model, close, record):
 
 def test_it_cuts_off_rows_batches_and_steps(open_model):
     model = open_model({"runs": [{"logits": [{"rows": 1, "width": 4}] * 1000, "delay_ms": 2}]})
-    arrays = model.stream_logits("Hi")
+    arrays = stream_logits(model, "Hi")
     next(arrays)
     model.close()
     with pytest.raises(ClosedError):
         list(arrays)
 
     batch = open_model({"runs": [{"rows": [["x"] * 10_000] * 2, "delay_ms": 2}]}, n_batch=2)
-    rows = batch.stream_batch(["a", "b"])
+    rows = stream_batch(batch, ["a", "b"])
     next(rows[0])
     batch.close()
     for row in rows:
@@ -154,7 +155,7 @@ def test_it_cuts_off_rows_batches_and_steps(open_model):
             list(row)
 
     model = open_model({"runs": [{"steps": ["x"]}]})
-    steps = model.steps("Hi")
+    steps = stepwise(model, "Hi")
     next(steps)
     model.close()
     with pytest.raises(ClosedError):

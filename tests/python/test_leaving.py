@@ -13,7 +13,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import RKLLM, RkllmWarning
 from support import SLOW, began, in_thread, newest, wait_until
-from surface import aio, aopen
+from surface import aio, aopen, stepwise, stream_batch, stream_logits
 
 pytestmark = newest
 
@@ -238,7 +238,7 @@ def test_steps_that_are_left_serve_others_again(open_model):
         model = open_model(
             {"runs": [{"steps": ["a"]}, {"prefill_ms": 400, "steps": ["b"]}, {"steps": ["fine"]}]}
         )
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         await anext(steps)
         await cancelled(asyncio.ensure_future(anext(steps)))
         # Also for the task that began them.
@@ -302,7 +302,7 @@ def test_a_batch_is_left_with_all_of_its_rows(open_model):
         model = open_model({"runs": [{"rows": rows, "delay_ms": 2}, {"rows": [["fine"]] * 2}]}, n_batch=2)
 
         async def respond():
-            batch = model.stream_batch(["a", "b"])
+            batch = stream_batch(model, ["a", "b"])
             kept.append(batch)
             for row in batch:
                 async for _ in row:
@@ -403,23 +403,23 @@ def test_synchronous_readers(open_model, record):
 
 def test_arrays_and_batches_close(open_model):
     model = open_model({"runs": [{"logits": [{"rows": 1, "width": 4}] * 1000, "delay_ms": 2}]})
-    with model.stream_logits("x") as arrays:
+    with stream_logits(model, "x") as arrays:
         next(arrays)
     assert list(arrays) == []
 
     async def main():
-        async with model.stream_logits("x") as arrays:
+        async with stream_logits(model, "x") as arrays:
             await anext(arrays)
         assert [array async for array in arrays] == []
 
     asyncio.run(main())
     batch = open_model({"runs": [{"rows": [["x"] * 10_000] * 2, "delay_ms": 2}]}, n_batch=2)
-    with batch.stream_batch(["a", "b"]) as rows:
+    with stream_batch(batch, ["a", "b"]) as rows:
         next(rows[0])
     assert [answer.finish_reason for answer in rows.results()] == ["cancelled"] * 2
 
     async def both():
-        async with batch.stream_batch(["a", "b"]) as rows:
+        async with stream_batch(batch, ["a", "b"]) as rows:
             await anext(rows[1])
         return [answer.finish_reason for answer in rows.results()]
 

@@ -11,7 +11,7 @@ import pytest
 
 from rkllm_rs import RkllmWarning, Tokens
 from support import PATIENCE, SLOW, newest
-from surface import aio, aopen
+from surface import aio, aopen, stepwise
 
 pytestmark = newest
 
@@ -61,14 +61,14 @@ async def opens_behind_one_that_closes(make_model, library):
     async with await opening(make_model({"runs": [{"steps": ["y"]}]}), library) as other:
         assert (await aio(other).generate("x")).text == "y"
     await aio(model).close()
-    await (await opening(slow, library)).aclose()
+    await aio(await opening(slow, library)).close()
     stream.close()
 
 
 async def computes_a_step(make_model, library):
     script = {"runs": [{"steps": ["x"], "prefill_ms": LONG // 4, "end_ms": LONG // 4}] * 4 + [{}]}
     async with await opening(make_model(script), library) as model:
-        assert [step.text async for step in model.steps("x")] == ["x"] * 4
+        assert [step.text async for step in stepwise(model, "x")] == ["x"] * 4
 
 
 async def clears_and_asks(make_model, library):

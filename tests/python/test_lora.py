@@ -18,7 +18,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, in_thread, newest, wait_until
-from surface import ask_for_lora
+from surface import ask_for_lora, loras
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,10 +43,10 @@ def selected(record: Path) -> list[Any]:
 
 def test_loaded_listed_and_selected(open_model: Opener, record: Path, adapter: Path) -> None:
     model = open_model(["a"])
-    assert not model.loras
+    assert not loras(model)
     model.load_lora(adapter)
     model.load_lora(str(adapter), name="Ünïcode name", scale=0.25)
-    first, second = model.loras
+    first, second = loras(model)
     assert isinstance(first, LoraAdapter)
     assert (first.name, first.path, first.scale) == ("style", str(adapter), 1.0)
     assert (second.name, second.path, second.scale) == ("Ünïcode name", str(adapter), 0.25)
@@ -68,7 +68,7 @@ def test_the_name_is_the_file_less_its_suffix(open_model: Opener, tmp_path: Path
         path = tmp_path / file
         path.write_bytes(WEIGHTS)
         model.load_lora(path)
-        assert model.loras[-1].name == name
+        assert loras(model)[-1].name == name
 
 
 @newest
@@ -86,7 +86,7 @@ def test_a_relative_path_is_of_the_time_of_the_call(
     loading()
     assert stream.result().text == "a"
     assert calls(record, "rkllm_load_lora")[0]["adapter"]["lora_adapter_path"] == str(adapter)
-    assert model.loras[0].path == str(adapter)
+    assert loras(model)[0].path == str(adapter)
 
 
 def taken(model: Any, adapter: Path) -> bool:
@@ -106,10 +106,10 @@ def test_an_adapter_is_there_for_the_runs_behind_its_loading(
     model = open_model({"load_lora": {"delay_ms": 200}, "runs": [{"steps": ["a"]}]})
     loading = in_thread(lambda: model.load_lora(adapter))
     began(record, "rkllm_load_lora")
-    assert not model.loras
+    assert not loras(model)
     assert model.generate("x", lora="style").text == "a"
     loading()
-    assert [lora.name for lora in model.loras] == ["style"]
+    assert [lora.name for lora in loras(model)] == ["style"]
     assert selected(record) == ["style"]
 
 
@@ -119,7 +119,7 @@ def test_a_name_is_loaded_once(open_model: Opener, record: Path, adapter: Path) 
     with pytest.raises(InvalidArgumentError, match='"style"') as caught:
         model.load_lora(adapter, scale=0.5)
     assert caught.value.hint
-    assert [lora.scale for lora in model.loras] == [1.0]
+    assert [lora.scale for lora in loras(model)] == [1.0]
     assert len(calls(record, "rkllm_load_lora")) == 1
     assert model.generate("x", lora="style").text == "a"
 
@@ -140,7 +140,7 @@ def test_a_name_from_two_threads_at_once(open_model: Opener, record: Path, adapt
     threads = [in_thread(load) for _ in range(4)]
     assert sorted(thread() for thread in threads) == [False, False, False, True]
     assert len(calls(record, "rkllm_load_lora")) == 1
-    assert len(model.loras) == 1
+    assert len(loras(model)) == 1
 
 
 def test_a_missing_file(open_model: Opener, record: Path, tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_file_of_another_kind(open_model: Opener, record: Path, tmp_path: Path
     assert not calls(record, "rkllm_load_lora")
     path.write_bytes(WEIGHTS)
     model.load_lora(path)
-    assert len(model.loras) == 1
+    assert len(loras(model)) == 1
 
 
 def test_a_library_that_refuses_leaves_the_name_free(
@@ -191,7 +191,7 @@ def test_a_library_that_refuses_leaves_the_name_free(
             model.load_lora(adapter)
         assert "adapter" in str(caught.value.hint)
         assert caught.value.log == [log[0][1]]
-        assert not model.loras
+        assert not loras(model)
     assert len(calls(record, "rkllm_load_lora")) == 2
     with pytest.raises(InvalidArgumentError, match="none is loaded"):
         model.generate("x", lora="style")
@@ -252,7 +252,7 @@ def test_bad_arguments(
     assert not calls(record, "rkllm_load_lora")
     model.load_lora(adapter, scale=-0.5)
     model.load_lora(adapter, name="off", scale=0)
-    assert [lora.scale for lora in model.loras] == [-0.5, 0.0]
+    assert [lora.scale for lora in loras(model)] == [-0.5, 0.0]
 
 
 @newest

@@ -11,7 +11,7 @@ import pytest
 from fakes import calls
 from rkllm_rs import RKLLM, BusyError, Chunk, ClosedError, InvalidTypeError, Tokens
 from support import began, wait_until
-from surface import aio
+from surface import aio, generate_batch, load_prompt_cache, set_chat_template, stepwise, stream_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -109,14 +109,14 @@ def test_after_the_exception(open_model: Opener) -> None:
 CALLS: dict[str, Callable[[Any], object]] = {
     "generate": lambda model: model.generate("y"),
     "stream": lambda model: model.stream("y"),
-    "steps": lambda model: model.steps("y"),
+    "steps": lambda model: stepwise(model, "y"),
     "hidden_states": lambda model: model.hidden_states("y"),
-    "generate_batch": lambda model: model.generate_batch(["y"]),
+    "generate_batch": lambda model: generate_batch(model, ["y"]),
     "score": lambda model: model.score(Tokens([1]), Tokens([2])),
     "kv_cache_size": lambda model: model.kv_cache_size(),
     "clear_kv_cache": lambda model: model.clear_kv_cache(),
-    "set_chat_template": lambda model: model.set_chat_template(),
-    "load_prompt_cache": lambda model: model.load_prompt_cache("/none"),
+    "set_chat_template": set_chat_template,
+    "load_prompt_cache": lambda model: load_prompt_cache(model, "/none"),
 }
 
 
@@ -171,10 +171,10 @@ def test_of_a_batch(open_model: Opener, generation: str) -> None:
     told: list[str] = []
     rows = [["a", "b"], ["c"]]
     model = open_model({"runs": [{"rows": rows}]}, n_batch=2)
-    answers = model.generate_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text))
+    answers = generate_batch(model, ["x", "y"], on_token=lambda chunk: told.append(chunk.text))
     assert [answer.text for answer in answers] == ["ab", "c"]
     assert sorted(told) == ["a", "b", "c"]
-    streams = model.stream_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text.upper()))
+    streams = stream_batch(model, ["x", "y"], on_token=lambda chunk: told.append(chunk.text.upper()))
     assert [chunk.text for chunk in streams[1]] == ["c"]
     assert told[3:] == ["C"]
     answering = aio(model).generate_batch(["x", "y"], on_token=lambda chunk: told.append(chunk.text))
@@ -188,24 +188,24 @@ def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
 
     model = open_model({"runs": [{"rows": [["a"], ["b"]], "repeat": 20, "delay_ms": 1}]}, n_batch=2)
     with pytest.raises(OwnError, match="a"):
-        model.generate_batch(["x", "y"], on_token=on_token)
+        generate_batch(model, ["x", "y"], on_token=on_token)
     with pytest.raises(OwnError, match="a"):
         asyncio.run(aio(model).generate_batch(["x", "y"], on_token=on_token))
-    assert model.generate_batch(["x", "y"])[1].text == "b" * 20
+    assert generate_batch(model, ["x", "y"])[1].text == "b" * 20
 
 
 @pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_of_steps(open_model: Opener, generation: str) -> None:
     told: list[int] = []
     model = open_model({"runs": [{"steps": [{"text": "", "id": 5}]}, {"steps": [{"text": "b", "id": 6}]}]})
-    with model.steps("x", on_token=lambda chunk: told.append(chunk.token_id)) as steps:
+    with stepwise(model, "x", on_token=lambda chunk: told.append(chunk.token_id)) as steps:
         assert [next(steps).token_id for _ in range(2)] == [5, 6]
     assert told == [5, 6]
 
     def fail(_: Chunk) -> None:
         raise OwnError
 
-    with model.steps("x", on_token=fail) as steps, pytest.raises(OwnError):
+    with stepwise(model, "x", on_token=fail) as steps, pytest.raises(OwnError):
         next(steps)
     assert list(steps) == []
     assert model.generate("y").text == "b"

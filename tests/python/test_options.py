@@ -19,7 +19,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, began, newest
-from surface import aio
+from surface import aio, generate_batch, stepwise, stream_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -109,7 +109,7 @@ MEASURES: dict[str, Callable[[RKLLM], object]] = {
     "hidden_states": lambda model: model.hidden_states("x", timeout=0.1),
     "embed": lambda model: model.embed("x", timeout=0.1),
     "score": lambda model: model.score(Tokens([1]), Tokens([2]), timeout=0.1),
-    "steps": lambda model: next(model.steps("x", timeout=0.1)),
+    "steps": lambda model: next(stepwise(model, "x", timeout=0.1)),
     "alogits": lambda model: asyncio.run(aio(model).logits("x", timeout=0.1)),
     "aembed": lambda model: asyncio.run(aio(model).embed(["x", "y"], timeout=0.1)),
     "agenerate": lambda model: asyncio.run(aio(model).generate("x", timeout=0.1)),
@@ -128,7 +128,7 @@ def test_a_deadline_covers_the_prompt(open_model: Opener, record: Path, call: st
 @newest
 def test_a_deadline_between_steps(open_model: Opener, record: Path) -> None:
     model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["fine"]}]})
-    steps = model.steps("x", timeout=0.2)
+    steps = stepwise(model, "x", timeout=0.2)
     assert next(steps).text == "a"
     # The caller thinks for too long: others need not wait for him.
     began(record, "rkllm_clear_kv_cache")
@@ -138,17 +138,28 @@ def test_a_deadline_between_steps(open_model: Opener, record: Path) -> None:
 
 
 @newest
-@pytest.mark.parametrize("call", ["logits", "embed", "score", "steps", "stream_batch"])
-def test_bad_deadlines(open_model: Opener, record: Path, call: str) -> None:
+@pytest.mark.parametrize(
+    ("call", "given"),
+    [
+        (RKLLM.logits, ("x",)),
+        (RKLLM.embed, ("x",)),
+        (RKLLM.score, (Tokens([1]), Tokens([2]))),
+        (stepwise, ("x",)),
+        (stream_batch, (["x"],)),
+    ],
+    ids=["logits", "embed", "score", "steps", "stream_batch"],
+)
+def test_bad_deadlines(
+    open_model: Opener, record: Path, call: Callable[..., object], given: tuple[Any, ...]
+) -> None:
     model = open_model(["a"])
-    arguments: dict[str, Any] = {"score": (Tokens([1]), Tokens([2])), "stream_batch": (["x"],)}
     for bad, kind in (
         (0, InvalidArgumentError),
         (float("nan"), InvalidArgumentError),
         ("1", InvalidTypeError),
     ):
         with pytest.raises(kind, match="timeout"):
-            getattr(model, call)(*arguments.get(call, ("x",)), timeout=bad)
+            call(model, *given, timeout=bad)
     assert not calls(record, "rkllm_run")
 
 
@@ -251,13 +262,13 @@ def test_rows_and_inputs_must_agree(open_model: Opener, record: Path) -> None:
     for use in (
         lambda: model.generate("x"),
         lambda: model.stream("x"),
-        lambda: model.steps("x"),
+        lambda: stepwise(model, "x"),
         lambda: model.logits("x"),
-        lambda: model.generate_batch(["x"]),
-        lambda: model.generate_batch(["x"] * 3),
-        lambda: model.generate_batch([]),
+        lambda: generate_batch(model, ["x"]),
+        lambda: generate_batch(model, ["x"] * 3),
+        lambda: generate_batch(model, []),
     ):
         with pytest.raises(InvalidArgumentError, match="n_batch"):
             use()
     assert not calls(record, "rkllm_run")
-    assert [answer.text for answer in model.generate_batch(["x", "y"], timeout=PATIENCE)] == ["a", "a"]
+    assert [answer.text for answer in generate_batch(model, ["x", "y"], timeout=PATIENCE)] == ["a", "a"]

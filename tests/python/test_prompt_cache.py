@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, newest, wait_until
-from surface import aio
+from surface import aio, generate_batch, load_prompt_cache, release_prompt_cache, stepwise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +58,7 @@ def loads(record: Path) -> list[Any]:
 def refused(model: RKLLM, cache: Path, *words: str) -> None:
     """The cache is refused before the library sees it; ``verify=False`` lets it pass."""
     with pytest.raises(PromptCacheError) as caught:
-        model.load_prompt_cache(cache)
+        load_prompt_cache(model, cache)
     error = caught.value
     assert isinstance(error, ValueError)
     assert isinstance(error, RkllmError)
@@ -72,10 +73,10 @@ def test_saved_loaded_released(open_model: Opener, record: Path, folder: Path) -
     assert model.generate(PROMPT, save_prompt_cache=cache).text == "a"
     assert cache.read_bytes().endswith(PROMPT.encode())
     assert sorted(os.listdir(folder)) == [cache.name, side_file(cache).name]
-    model.load_prompt_cache(cache)
-    model.load_prompt_cache(str(cache))
-    model.load_prompt_cache(os.fsencode(cache))
-    model.release_prompt_cache()
+    load_prompt_cache(model, cache)
+    load_prompt_cache(model, str(cache))
+    load_prompt_cache(model, os.fsencode(cache))
+    release_prompt_cache(model)
     assert model.generate(PROMPT).text == "a"
     asked = [run["infer"]["prompt_cache_params"] for run in calls(record, "rkllm_run")]
     assert asked[0]["save_prompt_cache"] == 1
@@ -107,18 +108,18 @@ def test_every_way_to_run_saves(open_model: Opener, folder: Path) -> None:
         "generate": lambda cache: model.generate(PROMPT, save_prompt_cache=cache),
         "stream": lambda cache: list(model.stream(PROMPT, save_prompt_cache=cache)),
         "agenerate": lambda cache: asyncio.run(awaited(cache)),
-        "steps": lambda cache: list(model.steps(PROMPT, save_prompt_cache=cache)),
+        "steps": lambda cache: list(stepwise(model, PROMPT, save_prompt_cache=cache)),
     }
     for name, way in ways.items():
         way(folder / name)
-        model.load_prompt_cache(folder / name)
+        load_prompt_cache(model, folder / name)
 
 
 @pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_a_batch_saves(open_model: Opener, folder: Path, generation: str) -> None:
     model = open_model(["a"], n_batch=2)
-    model.generate_batch([PROMPT, "x"], save_prompt_cache=folder / "c")
-    model.load_prompt_cache(folder / "c")
+    generate_batch(model, [PROMPT, "x"], save_prompt_cache=folder / "c")
+    load_prompt_cache(model, folder / "c")
 
 
 def test_without_a_side_file(open_model: Opener, record: Path, folder: Path) -> None:
@@ -127,7 +128,7 @@ def test_without_a_side_file(open_model: Opener, record: Path, folder: Path) -> 
     cache.write_bytes(b"x" * 100)
     refused(model, cache, "side file" if side_file(cache).exists() else str(side_file(cache)))
     assert not loads(record)
-    model.load_prompt_cache(cache, verify=False)
+    load_prompt_cache(model, cache, verify=False)
     assert loads(record) == [str(cache)]
 
 
@@ -147,7 +148,7 @@ def test_a_side_file_that_is_none(open_model: Opener, record: Path, folder: Path
     side_file(cache).write_bytes(TEXTS[text])
     refused(model, cache, str(side_file(cache)))
     assert not loads(record)
-    model.load_prompt_cache(cache, verify=False)
+    load_prompt_cache(model, cache, verify=False)
 
 
 def test_a_side_file_of_a_later_format(open_model: Opener, folder: Path) -> None:
@@ -166,7 +167,7 @@ def test_of_another_model(open_model: Opener, record: Path, folder: Path) -> Non
     second = open_model(["another"])
     refused(second, cache, "another model", second.model_path)
     assert not loads(record)
-    second.load_prompt_cache(cache, verify=False)
+    load_prompt_cache(second, cache, verify=False)
 
 
 def test_the_model_may_move(open_model: Opener, folder: Path, tmp_path: Path) -> None:
@@ -174,10 +175,10 @@ def test_the_model_may_move(open_model: Opener, folder: Path, tmp_path: Path) ->
     cache = saved(first, folder / "c")
     moved = Path(first.model_path).rename(tmp_path / "moved.rkllm")
     second = open_model(moved)
-    second.load_prompt_cache(cache)
+    load_prompt_cache(second, cache)
     # The pair may move too.
     side_file(cache).rename(folder / "d.json")
-    second.load_prompt_cache(cache.rename(folder / "d"))
+    load_prompt_cache(second, cache.rename(folder / "d"))
 
 
 @pytest.mark.parametrize("generation", ["v1_2_1"])
@@ -195,7 +196,7 @@ def test_of_another_library_release(
     ):
         with open_model(path, library=other) as second:
             refused(second, cache, "1.2.3", second.runtime.identity.version or "")
-            second.load_prompt_cache(cache, verify=False)
+            load_prompt_cache(second, cache, verify=False)
 
 
 @pytest.mark.parametrize("size", [0, 1, -1])
@@ -207,7 +208,7 @@ def test_truncated(open_model: Opener, record: Path, folder: Path, size: int) ->
     refused(model, cache, "truncated", str(len(whole)))
     cache.write_bytes(whole)
     assert not loads(record)
-    model.load_prompt_cache(cache)
+    load_prompt_cache(model, cache)
 
 
 def test_changed(open_model: Opener, record: Path, folder: Path) -> None:
@@ -219,13 +220,13 @@ def test_changed(open_model: Opener, record: Path, folder: Path) -> None:
         refused(model, cache, "changed")
     cache.write_bytes(whole)
     assert not loads(record)
-    model.load_prompt_cache(cache)
+    load_prompt_cache(model, cache)
 
 
 def test_missing_files_and_folders(open_model: Opener, record: Path, folder: Path) -> None:
     model = open_model(["a"])
     with pytest.raises(FileMissingError) as caught:
-        model.load_prompt_cache(folder / "none")
+        load_prompt_cache(model, folder / "none")
     assert isinstance(caught.value, FileNotFoundError)
     assert str(folder / "none") in str(caught.value)
     with pytest.raises(FileMissingError) as caught:
@@ -237,7 +238,7 @@ def test_missing_files_and_folders(open_model: Opener, record: Path, folder: Pat
         model.generate(PROMPT, save_prompt_cache=folder / "file" / "c")
     for use in (
         lambda: model.generate(PROMPT, save_prompt_cache=folder),
-        lambda: model.load_prompt_cache(folder),
+        lambda: load_prompt_cache(model, folder),
     ):
         with pytest.raises(InvalidArgumentError, match=r"a folder|no regular file") as wrong:
             use()
@@ -255,7 +256,7 @@ def test_bad_paths(open_model: Opener, record: Path, bad: Any) -> None:
     with pytest.raises(wrong, match="save_prompt_cache"):
         model.generate(PROMPT, save_prompt_cache=bad)
     with pytest.raises(wrong, match="path"):
-        model.load_prompt_cache(bad)
+        load_prompt_cache(model, bad)
     assert not calls(record, "rkllm_run")
 
 
@@ -264,7 +265,7 @@ def test_verify_is_a_bool(open_model: Opener, folder: Path, bad: Any) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
     with pytest.raises(InvalidTypeError, match="verify"):
-        model.load_prompt_cache(cache, verify=bad)
+        load_prompt_cache(model, cache, verify=bad)
 
 
 def test_a_cancelled_run_leaves_nothing_half_written(open_model: Opener, record: Path, folder: Path) -> None:
@@ -302,7 +303,7 @@ def whole_or_not_at_all(model: RKLLM, folder: Path) -> None:
     found = set(os.listdir(folder))
     assert found <= {"c", "c.json"}
     if "c.json" in found:
-        model.load_prompt_cache(folder / "c")
+        load_prompt_cache(model, folder / "c")
 
 
 @pytest.mark.parametrize("log", [[], [["stderr", "E rkllm: RWKV models have no prompt cache"]]])
@@ -325,7 +326,7 @@ def test_a_library_that_writes_none_does_not_bless_an_old_one(open_model: Opener
         second.generate(PROMPT, save_prompt_cache=cache)
     # What is there is of the first model, if anything is.
     with pytest.raises((PromptCacheError, FileMissingError)):
-        second.load_prompt_cache(cache)
+        load_prompt_cache(second, cache)
 
 
 @pytest.mark.parametrize("keywords", [{"stop": "b"}, {"max_new_tokens": 2}])
@@ -334,7 +335,7 @@ def test_a_run_that_ends_early_saves_too(open_model: Opener, folder: Path, keywo
     run = {"steps": ["a", "b"], "repeat": 50, "delay_ms": 1, "ignore_abort_ms": 150}
     model = open_model({"runs": [run]})
     model.generate(PROMPT, save_prompt_cache=folder / "c", **keywords)
-    model.load_prompt_cache(folder / "c")
+    load_prompt_cache(model, folder / "c")
 
 
 @pytest.mark.parametrize("generation", ["v1_1_0"])
@@ -343,7 +344,7 @@ def test_a_run_of_fewer_tokens_than_at_init_saves_too(
 ) -> None:
     model = open_model({"runs": [{"steps": ["a"], "repeat": 50, "ignore_abort_ms": 150, "delay_ms": 1}]})
     assert model.generate(PROMPT, save_prompt_cache=folder / "c", max_new_tokens=2).text == "aa"
-    model.load_prompt_cache(folder / "c")
+    load_prompt_cache(model, folder / "c")
 
 
 def test_a_run_that_saves_none_leaves_the_old_one(open_model: Opener, record: Path, folder: Path) -> None:
@@ -374,7 +375,7 @@ def test_a_run_that_saves_none_leaves_the_old_one(open_model: Opener, record: Pa
     assert model.generate("y").text == "fine"
     assert content() == was
     assert sorted(os.listdir(folder)) == ["c", "c.json"]
-    model.load_prompt_cache(cache)
+    load_prompt_cache(model, cache)
 
 
 def test_remains_of_a_process_that_died_are_not_taken_for_a_cache(
@@ -387,7 +388,7 @@ def test_remains_of_a_process_that_died_are_not_taken_for_a_cache(
     with pytest.raises(PromptCacheError, match="saved none"):
         model.generate(PROMPT, save_prompt_cache=folder / "c")
     assert sorted(os.listdir(folder)) == ["c", "c.json"]
-    model.load_prompt_cache(folder / "c")
+    load_prompt_cache(model, folder / "c")
 
 
 def test_a_link_stays_a_link(open_model: Opener, folder: Path, tmp_path: Path) -> None:
@@ -397,7 +398,7 @@ def test_a_link_stays_a_link(open_model: Opener, folder: Path, tmp_path: Path) -
     real.write_bytes(b"old")
     link = folder / "c"
     link.symlink_to(real)
-    model.load_prompt_cache(saved(model, link))
+    load_prompt_cache(model, saved(model, link))
     assert link.is_symlink()
     assert real.read_bytes().endswith(PROMPT.encode())
 
@@ -407,7 +408,7 @@ def test_saving_over_an_old_one(open_model: Opener, folder: Path) -> None:
     cache = saved(model, folder / "c")
     model.generate("Another prompt, which is longer.", save_prompt_cache=cache)
     assert cache.read_bytes().endswith(b"longer.")
-    model.load_prompt_cache(cache)
+    load_prompt_cache(model, cache)
 
 
 def test_relative_paths_are_of_the_time_of_the_call(
@@ -422,7 +423,7 @@ def test_relative_paths_are_of_the_time_of_the_call(
     assert first.result().text == second.result().text == "a"
     assert sorted(os.listdir(folder)) == ["c", "c.json"]
     monkeypatch.chdir(folder.parent)
-    model.load_prompt_cache("caches/c")
+    load_prompt_cache(model, "caches/c")
     assert loads(record) == [str(folder / "c")]
 
 
@@ -445,7 +446,7 @@ def test_a_side_file_that_cannot_be_written(open_model: Opener, folder: Path) ->
     # Nothing of the attempt is left beside it.
     assert set(os.listdir(folder)) <= {"c", "c.json"}
     with pytest.raises(PromptCacheError):
-        model.load_prompt_cache(folder / "c")
+        load_prompt_cache(model, folder / "c")
 
 
 def test_a_library_that_refuses(open_model: Opener, folder: Path) -> None:
@@ -455,7 +456,7 @@ def test_a_library_that_refuses(open_model: Opener, folder: Path) -> None:
         {"load_prompt_cache": refuses, "release_prompt_cache": refuses, "runs": [{"steps": ["a"]}]}
     )
     cache = saved(model, folder / "c")
-    for use in (lambda: model.load_prompt_cache(cache), model.release_prompt_cache):
+    for use in (lambda: load_prompt_cache(model, cache), partial(release_prompt_cache, model)):
         with pytest.raises(GenerationError, match="prompt_cache failed") as caught:
             use()
         assert caught.value.log == [log[0][1]]
@@ -468,8 +469,8 @@ def test_a_library_without_it(open_model: Opener, tmp_path: Path, folder: Path, 
     model = open_model(["a"], library=bare)
     for use in (
         lambda: model.generate(PROMPT, save_prompt_cache=folder / "c"),
-        lambda: model.load_prompt_cache(folder / "c"),
-        model.release_prompt_cache,
+        lambda: load_prompt_cache(model, folder / "c"),
+        partial(release_prompt_cache, model),
     ):
         with pytest.raises(UnsupportedFeatureError, match="rkllm_load_prompt_cache"):
             use()

@@ -15,6 +15,8 @@ pytest.importorskip("hypothesis")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from surface import stepwise
+
 if TYPE_CHECKING:
     from conftest import Opener
 
@@ -27,7 +29,7 @@ small = st.integers(1, 4)
 @newest
 def test_ranges(open_model: Opener) -> None:
     model = open_model({"runs": [{"steps": ["a"]}], "kv_cache_size": [SIZE]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
 
     @often

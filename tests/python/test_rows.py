@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import time
+from functools import partial
 
 import pytest
 
@@ -19,7 +20,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import PATIENCE, SOON, began, in_thread, newest, wait_until
-from surface import aio
+from surface import aio, stream_hidden_states, stream_logits
 
 SINCE_1_2_0 = GENERATIONS[1:]
 SINCE_1_2_1 = GENERATIONS[2:]
@@ -50,7 +51,8 @@ def script(kind, rows=PARTS, **more):
 
 
 def stream(model, kind, given="x", **keywords):
-    return getattr(model, f"stream_{kind}")(given, **keywords)
+    call = {"logits": stream_logits, "hidden_states": stream_hidden_states}[kind]
+    return call(model, given, **keywords)
 
 
 def whole(model, kind, given="x", **keywords):
@@ -153,7 +155,7 @@ def test_tokens_with_history(open_model, record, generation):
         assert model.logits(Tokens([1, 2]), keep_history=True).shape == (2, 4)
         assert calls(record, "rkllm_run")[-1]["infer"]["keep_history"] == 1
         return
-    for call in (model.logits, model.stream_logits):
+    for call in (model.logits, partial(stream_logits, model)):
         with pytest.raises(UnsupportedFeatureError, match=r"keep_history.*RKLLM 1\.3\.0 or later") as caught:
             call(Tokens([1, 2]), keep_history=True)
         assert caught.value.hint
@@ -325,8 +327,8 @@ def test_role_and_thinking_of_older_releases(open_model, record):
 def test_runs_of_all_kinds_in_turn(open_model, record):
     runs = [{"steps": ["a"]}, {"logits": {"width": 2}}, {"hidden": {"width": 3}}, {"steps": ["b"]}]
     model = open_model({"runs": runs})
-    text, logits = model.stream("1"), model.stream_logits("2")
-    states, again = model.stream_hidden_states("3"), model.stream("4")
+    text, logits = model.stream("1"), stream_logits(model, "2")
+    states, again = stream_hidden_states(model, "3"), model.stream("4")
     # Read in another order than they were asked for.
     assert again.result().text == "b"
     assert (states.result().shape, logits.result().shape, text.result().text) == ((1, 3), (1, 2), "a")
@@ -350,7 +352,7 @@ def test_sizes_are_learned(open_model):
 @newest
 def test_closing(open_model, record):
     model = open_model({"runs": [run_of("logits", PARTS * 1000, delay_ms=5)]})
-    arrays, waiting = model.stream_logits("x"), model.stream_hidden_states("y")
+    arrays, waiting = stream_logits(model, "x"), stream_hidden_states(model, "y")
     next(arrays)
     model.close()
     for stream in (arrays, waiting):

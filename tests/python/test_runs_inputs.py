@@ -8,6 +8,7 @@ import pytest
 
 from fakes import GENERATIONS, LAYOUTS, calls, fake_library
 from rkllm_rs import Embeddings, Multimodal, Tokens
+from surface import generate_batch
 from test_fields import NULL, SET, check, digest, fields_of, floats
 
 SINCE_1_2_0 = GENERATIONS[1:]
@@ -193,12 +194,13 @@ def test_one_sound_alone(open_model, record, generation):
 def test_sounds_in_each_row_of_a_batch(open_model, record, generation):
     sizes = [{"audio": 12}, {"image": 8, "audio": 24}, {"video": 16}]
     model = open_model({"runs": [{"steps": ["a"], "read_embed": sizes}]}, n_batch=3)
-    answers = model.generate_batch(
+    answers = generate_batch(
+        model,
         [
             Multimodal("<audio>", audio_embed=floats(1, 3, 4)),
             Multimodal("<audio><image><audio>", floats(5, 2, 4), audio_embed=floats(2, 2, 3, 4)),
             Multimodal("<video>", video_embed=floats(3, 2, 2, 4)),
-        ]
+        ],
     )
     assert [answer.text for answer in answers] == ["a"] * 3
     (run,) = calls(record, "rkllm_run")
@@ -224,7 +226,7 @@ def test_each_row_of_a_batch(open_model, record, generation):
     script = {"runs": [{"steps": ["a"], "read_embed": [0, 0, 8, 12]}]}
     inputs = ["x", Tokens([1, 2]), Embeddings(floats(1, 2, 4)), Multimodal("<image>", floats(9, 3, 4))]
     model = open_model(script, n_batch=4)
-    model.generate_batch(inputs, role=["user", "tool", "user", "tool"], thinking=[True, False, True, False])
+    generate_batch(model, inputs, role=["user", "tool", "user", "tool"], thinking=[True, False, True, False])
     (run,) = calls(record, "rkllm_run")
     text, tokens, embeddings, image = run["inputs"]
     check_input(generation, text, 0, "prompt_input", SET, enable_thinking=True)

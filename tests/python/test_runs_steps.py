@@ -12,7 +12,7 @@ import pytest
 from fakes import GENERATIONS, calls
 from rkllm_rs import BusyError, GenerationTimeout, InvalidArgumentError, Tokens
 from support import PATIENCE, SOON, began, in_thread
-from surface import aio
+from surface import aio, stepwise, stream_logits
 
 SINCE_1_2_1 = GENERATIONS[2:]
 
@@ -52,7 +52,7 @@ def by_another_thread(steps):
 @pytest.mark.parametrize("end", [by_close, by_leaving, by_an_exception, by_another_thread])
 def test_ended_by_the_caller(open_model, record, end):
     model = open_model(two_then_fine())
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     assert [next(steps).text, next(steps).text] == ["a", "b"]
     with pytest.raises(InvalidArgumentError, match="have not ended") as caught:
         steps.result()
@@ -75,7 +75,7 @@ def test_ended_by_the_caller(open_model, record, end):
 
 def test_ended_by_nobody_wanting_them(open_model, record):
     model = open_model(two_then_fine())
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     waiting = in_thread(lambda: model.generate("y").text)
     began(record, "run_end")
@@ -87,7 +87,7 @@ def test_ended_by_nobody_wanting_them(open_model, record):
 
 def test_steps_that_nobody_began(open_model, record):
     model = open_model(ENDLESS)
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     assert model.generate("y").text == "x"
     steps.close()
     assert list(steps) == []
@@ -98,7 +98,7 @@ def test_steps_that_nobody_began(open_model, record):
 @since_1_2_1
 def test_ended_by_the_limit(open_model, record, generation):
     model = open_model(ENDLESS, max_new_tokens=50)
-    with model.steps("x", max_new_tokens=3) as steps:
+    with stepwise(model, "x", max_new_tokens=3) as steps:
         assert [step.token_id for step in steps] == [1, 1, 1]
         answer = steps.result()
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("xxx", [1] * 3, "length")
@@ -113,7 +113,7 @@ def test_ended_by_the_limit(open_model, record, generation):
 def test_ended_by_a_stop_string(open_model, record):
     runs = [{"steps": [text]} for text in ("a", " ST", "O", "P!", "fine")]
     model = open_model({"runs": runs})
-    steps = model.steps("x", stop="STOP")
+    steps = stepwise(model, "x", stop="STOP")
     # A token for each step, text or not; what might begin the stop string is held back.
     assert [(next(steps).text) for _ in range(3)] == ["a", " ", ""]
     rest = [step.text for step in steps]
@@ -125,14 +125,14 @@ def test_ended_by_a_stop_string(open_model, record):
 
 def test_what_a_stop_string_held_back_is_given_at_the_end(open_model):
     model = open_model({"runs": [{"steps": ["a"]}, {"steps": [" ST"]}, {}]})
-    steps = model.steps("x", stop="STOP")
+    steps = stepwise(model, "x", stop="STOP")
     assert "".join(step.text for step in steps) == "a ST"
     assert (steps.result().text, steps.result().token_ids) == ("a ST", [1, 1])
 
 
 def test_ended_by_a_deadline_in_the_middle(open_model, record):
     model = open_model(two_then_fine())
-    steps = model.steps("x", timeout=0.3)
+    steps = stepwise(model, "x", timeout=0.3)
     begin = time.monotonic()
     assert next(steps).text == "a"
     # The caller dawdles, and others need not wait any longer.
@@ -149,7 +149,7 @@ def test_ended_by_a_deadline_in_the_middle(open_model, record):
 
 def test_ended_by_a_deadline_while_computing(open_model, record):
     model = open_model(two_then_fine(prefill_ms=1500))
-    steps = model.steps("x", timeout=0.6)
+    steps = stepwise(model, "x", timeout=0.6)
     next(steps)
     with pytest.raises(GenerationTimeout):
         next(steps)
@@ -160,7 +160,7 @@ def test_ended_by_a_deadline_while_computing(open_model, record):
 
 def test_closed_from_another_thread_while_computing(open_model, record):
     model = open_model(two_then_fine(prefill_ms=400))
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     reading = in_thread(lambda: [step.text for step in steps])
     began(record, count=2)
@@ -172,7 +172,7 @@ def test_closed_from_another_thread_while_computing(open_model, record):
 
 def test_one_reader_at_a_time(open_model, record):
     model = open_model(two_then_fine(prefill_ms=300))
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     reading = in_thread(lambda: next(steps).text)
     began(record, count=2)
@@ -187,7 +187,7 @@ def test_characters_that_are_not_whole_yet(open_model, record):
     parts = [[0xE2], [0x82], [0xAC]]
     runs = [{"steps": [{"bytes": part, "id": 40 + at}]} for at, part in enumerate(parts)]
     model = open_model({"runs": [*runs, {"steps": [{"text": "", "id": 50}]}, {"steps": ["!"]}, {}]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     seen = [(step.text, step.token_id) for step in steps]
     assert seen == [("", 40), ("", 41), ("€", 42), ("", 50), ("!", 1)]
     assert steps.result().text == "€!"
@@ -204,7 +204,7 @@ def test_on_token(open_model, record):
         if len(told) == 2:
             raise ZeroDivisionError
 
-    steps = model.steps("x", on_token=tell)
+    steps = stepwise(model, "x", on_token=tell)
     assert next(steps).text == "a"
     with pytest.raises(ZeroDivisionError):
         next(steps)
@@ -215,9 +215,10 @@ def test_on_token(open_model, record):
 
 
 STEPPING = """
+from surface import stepwise
 record = sys.argv[3]
 llm = RKLLM(model, library=library)
-steps = llm.steps("1")
+steps = stepwise(llm, "1")
 try:
     say("first", next(steps).text)
     threading.Thread(target=lambda: (began(record, count={count}), say("ready")), daemon=True).start()
@@ -263,7 +264,7 @@ def test_in_an_event_loop(open_model, record):
     model = open_model(two_then_fine())
 
     async def main():
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         with pytest.raises(InvalidArgumentError, match="first token"):
             await steps.asend("y")
         async for step in steps:
@@ -290,7 +291,7 @@ def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
         return (await aio(model).generate("other")).text
 
     async def main():
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         waiting = None
         count = 0
         async for _step in steps:
@@ -298,7 +299,7 @@ def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
             with pytest.raises(BusyError, match="steps"):
                 await aio(model).generate("mine")
             with pytest.raises(BusyError, match="steps"):
-                model.stream_logits("mine")
+                stream_logits(model, "mine")
             count += 1
             if count == 3:
                 break
@@ -312,7 +313,7 @@ def test_tasks_wait_for_each_other_and_not_for_themselves(open_model):
 
 def test_steps_made_outside_of_the_loop(open_model):
     model = open_model(ENDLESS)
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
 
     async def main():
         async for _step in steps:
@@ -330,7 +331,7 @@ def test_a_task_that_is_cancelled(open_model, record):
 
     async def read():
         # Nothing but this loop refers to them, so that they end with it.
-        async for step in model.steps("x"):
+        async for step in stepwise(model, "x"):
             assert step.text == "a"
 
     async def main():
@@ -350,7 +351,7 @@ def test_the_loop_goes_on_meanwhile(open_model):
 
     async def main():
         ticks = 0
-        reading = asyncio.ensure_future(joined(model.steps("x", max_new_tokens=2)))
+        reading = asyncio.ensure_future(joined(stepwise(model, "x", max_new_tokens=2)))
         while not reading.done():
             await asyncio.sleep(0.01)
             ticks += 1

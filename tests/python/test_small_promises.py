@@ -22,6 +22,7 @@ from rkllm_rs import (
     runtimes,
 )
 from support import newest
+from surface import load_prompt_cache, loras
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -59,10 +60,10 @@ def test_adapters_and_caches_below_the_home_folder(open_model: Opener, record: P
     (home / "style.rkllm").write_bytes(bytes(range(256)) * 32)
     model = open_model(["a"])
     model.load_lora("~/style.rkllm")
-    assert [lora.path for lora in model.loras] == [str(home / "style.rkllm")]
+    assert [lora.path for lora in loras(model)] == [str(home / "style.rkllm")]
     model.generate("x", save_prompt_cache="~/said.cache")
     assert (home / "said.cache").exists()
-    model.load_prompt_cache("~/said.cache")
+    load_prompt_cache(model, "~/said.cache")
     assert len(calls(record, "rkllm_load_prompt_cache")) == 1
 
 

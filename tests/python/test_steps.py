@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+from functools import partial
 
 import pytest
 
@@ -21,6 +22,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, in_thread, wait_until
+from surface import stepwise, stream_hidden_states
 
 SINCE_1_2_1 = GENERATIONS[2:]
 
@@ -55,7 +57,7 @@ def shown(run):
 @since_1_2_1
 def test_a_token_at_a_time(open_model, record):
     model = open_model(script("The", " sky", "!"))
-    steps = model.steps("Why?")
+    steps = stepwise(model, "Why?")
     assert iter(steps) is steps
     # Nothing is asked of the library before somebody wants a token.
     assert runs(record) == []
@@ -79,7 +81,7 @@ def test_a_token_at_a_time(open_model, record):
 def test_releases_that_cannot_pause(open_model, record, generation):
     model = open_model(["a"])
     with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later") as caught:
-        model.steps("x")
+        stepwise(model, "x")
     assert caught.value.hint
     assert runs(record) == []
     assert model.generate("x").text == "a"
@@ -87,7 +89,7 @@ def test_releases_that_cannot_pause(open_model, record, generation):
 
 def test_send_takes_the_place_of_the_token(open_model, record):
     model = open_model({**ENDLESS, "runs": [{"steps": ["x"], "read_embed": 6}]})
-    with model.steps("start") as steps:
+    with stepwise(model, "start") as steps:
         step = next(steps)
         assert steps.send(Tokens([step.token_id, 5, 6])).text == "x"
         assert steps.send("text").text == "x"
@@ -100,7 +102,7 @@ def test_send_takes_the_place_of_the_token(open_model, record):
 
 
 def test_nothing_can_be_sent_before_the_first_token(open_model, record):
-    with open_model(script("a", "b")).steps("x") as steps:
+    with stepwise(open_model(script("a", "b")), "x") as steps:
         for given in (Tokens([1]), "y"):
             with pytest.raises(InvalidArgumentError, match="first token") as caught:
                 steps.send(given)
@@ -115,7 +117,7 @@ def test_what_cannot_be_sent(open_model, record):
     model = open_model({**ENDLESS, "logits": {"width": 7}}, max_context_len=32)
     model.logits("x")
     before = len(runs(record))
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         for wrong in (5, b"a", [1], object()):
             with pytest.raises(InvalidTypeError, match="expected a str, Tokens"):
@@ -136,7 +138,7 @@ def test_what_cannot_be_sent_to_a_release(open_model, record):
     video = Multimodal(
         "<video>", video_embed=memoryview(array.array("f", [0] * 4)).cast("B").cast("f", (1, 2, 2))
     )
-    with open_model(ENDLESS).steps("x") as steps:
+    with stepwise(open_model(ENDLESS), "x") as steps:
         next(steps)
         with pytest.raises(UnsupportedFeatureError, match=r"1\.3\.0"):
             steps.send(video)
@@ -146,7 +148,7 @@ def test_what_cannot_be_sent_to_a_release(open_model, record):
 
 def test_the_cache_between_steps(open_model, record):
     model = open_model(script("a", "b", "c"))
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         assert model.kv_cache_size() == [8]
         model.clear_kv_cache(ranges=[(2, 5)])
@@ -176,7 +178,7 @@ def test_the_cache_between_steps(open_model, record):
 )
 def test_ranges_that_cannot_be(open_model, record, ranges, word):
     model = open_model(script("a", "b"))
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         with pytest.raises((InvalidArgumentError, InvalidTypeError), match=word) as caught:
             model.clear_kv_cache(ranges=ranges)
@@ -190,7 +192,7 @@ def test_ranges_that_cannot_be(open_model, record, ranges, word):
 )
 def test_what_is_no_range(open_model, record, ranges):
     model = open_model(script("a"))
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         with pytest.raises(
             (InvalidTypeError, InvalidArgumentError), match=r"ranges: expected .*, got"
@@ -203,7 +205,7 @@ def test_what_is_no_range(open_model, record, ranges):
 def test_ranges_after_the_end(open_model, record):
     model = open_model(ENDLESS)
     for _ in range(20):
-        with model.steps("x") as steps:
+        with stepwise(model, "x") as steps:
             next(steps)
         with pytest.raises(InvalidArgumentError, match="no run is paused"):
             model.clear_kv_cache(ranges=[(0, 1)])
@@ -214,7 +216,7 @@ def test_ranges_after_the_end(open_model, record):
 
 def test_ranges_without_a_pause(open_model, record):
     model = open_model(script("a"))
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     with pytest.raises(InvalidArgumentError, match="no run is paused") as caught:
         model.clear_kv_cache(ranges=[(0, 1)])
     assert "steps()" in caught.value.hint
@@ -234,7 +236,7 @@ def test_ranges_of_older_releases(open_model, record):
 
 def test_clearing_the_whole_cache_ends_them(open_model, record):
     model = open_model({**ENDLESS, "runs": [{"steps": ["a"]}, {"steps": ["fine"]}]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     model.clear_kv_cache()
     assert list(steps) == []
@@ -245,15 +247,15 @@ def test_clearing_the_whole_cache_ends_them(open_model, record):
 
 def test_runs_from_the_middle_would_wait_for_themselves(open_model, record):
     model = open_model(ENDLESS)
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         next(steps)
         for call in (
             model.generate,
             model.stream,
             model.logits,
-            model.stream_hidden_states,
+            partial(stream_hidden_states, model),
             # Made they may be: they begin with the first token.
-            lambda given: next(model.steps(given)),
+            lambda given: next(stepwise(model, given)),
         ):
             with pytest.raises(BusyError, match="steps") as caught:
                 call("y")
@@ -265,7 +267,7 @@ def test_runs_from_the_middle_would_wait_for_themselves(open_model, record):
 
 def test_other_threads_wait_in_their_order(open_model, record):
     model = open_model({**ENDLESS, "runs": [*ENDLESS["runs"] * 3, {"steps": ["1"]}, {"steps": ["2"]}]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     streams = [in_thread(lambda: model.stream("first"))(), in_thread(lambda: model.stream("second"))()]
     third = in_thread(lambda: model.generate("third").text)
@@ -283,9 +285,9 @@ def test_other_threads_wait_in_their_order(open_model, record):
 
 def test_steps_wait_for_steps(open_model, record):
     model = open_model({**ENDLESS, "runs": [*ENDLESS["runs"] * 2, {"steps": ["other"]}, {}]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
-    other = in_thread(lambda: [step.text for step in model.steps("y")])
+    other = in_thread(lambda: [step.text for step in stepwise(model, "y")])
     next(steps)
     steps.close()
     assert other() == ["other"]
@@ -294,7 +296,7 @@ def test_steps_wait_for_steps(open_model, record):
 def test_who_takes_the_tokens_is_who_must_not_wait(open_model):
     # Made here and taken there: a run from the midst of it would wait for ever.
     model = open_model(ENDLESS)
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
 
     def body():
         with steps:
@@ -319,7 +321,7 @@ def test_settings_go_along(tmp_path, open_model, record, generation, word):
         "sampling": {"sampling": SamplingParams(top_k=9) if generation >= "v1_3_0" else None},
         "cache": {"save_prompt_cache": tmp_path / "cache"},
     }[word]
-    assert [step.text for step in model.steps("x", **keywords)] == ["a", "b"]
+    assert [step.text for step in stepwise(model, "x", **keywords)] == ["a", "b"]
     first, *others = runs(record)
     if word == "role":
         for run in (first, *others):
@@ -338,17 +340,17 @@ def test_settings_go_along(tmp_path, open_model, record, generation, word):
 def test_keywords_that_steps_do_not_have(open_model):
     model = open_model(["a"])
     with pytest.raises(TypeError, match="keep_history"):
-        model.steps("x", keep_history=True)
+        stepwise(model, "x", keep_history=True)
     with open_model(["a"], n_batch=2) as batch, pytest.raises(InvalidArgumentError, match="n_batch"):
-        batch.steps("x")
+        stepwise(batch, "x")
 
 
 def test_a_model_that_is_closed_in_the_middle(open_model, record):
     model = open_model(ENDLESS)
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     model.close()
-    for call in (lambda: next(steps), steps.result, lambda: model.steps("x")):
+    for call in (lambda: next(steps), steps.result, lambda: stepwise(model, "x")):
         with pytest.raises(ClosedError):
             call()
     wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")
@@ -356,7 +358,7 @@ def test_a_model_that_is_closed_in_the_middle(open_model, record):
 
 def test_a_model_that_is_closed_before(open_model):
     model = open_model(ENDLESS)
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     model.close()
     with pytest.raises(ClosedError):
         next(steps)
@@ -364,7 +366,7 @@ def test_a_model_that_is_closed_before(open_model):
 
 def test_the_library_does_not_know_how_to_go_on(open_model, record):
     model = open_model({"runs": [{"steps": ["a"]}, {"return": -3}, {"steps": ["fine"]}]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     next(steps)
     for _ in range(2):
         with pytest.raises(GenerationError, match="-3"):
@@ -378,7 +380,7 @@ def test_the_library_does_not_know_how_to_go_on(open_model, record):
 def test_waiting_is_seen_from_the_record(open_model, record):
     # The pause is over when next() returns: what is asked then meets it so.
     model = open_model(ENDLESS)
-    with model.steps("x") as steps:
+    with stepwise(model, "x") as steps:
         for count in range(1, 60):
             next(steps)
             model.clear_kv_cache(ranges=[(0, 1)])

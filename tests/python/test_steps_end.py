@@ -10,7 +10,7 @@ import pytest
 from fakes import GENERATIONS, calls
 from rkllm_rs import BusyError, InvalidArgumentError, Tokens
 from support import SLOW, newest
-from surface import aio
+from surface import aio, stepwise
 
 #: What the library would make of a run that is begun after the answer's end.
 EXTRA = {"steps": ["EXTRA"]}
@@ -19,7 +19,7 @@ EXTRA = {"steps": ["EXTRA"]}
 def both(model):
     """The answer of ``generate`` and of ``steps``, text and reason."""
     whole = model.generate("x")
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     taken = [step.token_id for step in steps]
     stepped = steps.result()
     assert taken == stepped.token_ids
@@ -40,7 +40,7 @@ def test_a_library_that_says_finish_after_the_last_token(open_model, says, recor
 @newest
 def test_an_answer_of_one_token(open_model, record):
     model = open_model({"runs": [{"steps": ["only"], "finish_paused": True}, EXTRA]})
-    steps = model.steps("x")
+    steps = stepwise(model, "x")
     assert [step.text for step in steps] == ["only"]
     assert steps.result().finish_reason == "stop"
     assert len(calls(record, "rkllm_run")) == 1
@@ -55,7 +55,7 @@ def test_a_step_is_there_when_the_library_has_paused(open_model, record):
 
     async def main():
         model = open_model({"runs": [{"steps": ["x"], "end_ms": late}] * 3 + [{}], "kv_cache_size": [8]})
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         longest = last = 0.0
         going = True
 
@@ -86,7 +86,7 @@ def test_a_token_that_was_not_taken_is_not_overtaken(open_model, record):
     async def main():
         runs = [{"steps": [{"text": "abc"[at], "id": 40 + at}]} for at in range(3)]
         model = open_model({"runs": [*runs, {}], "kv_cache_size": [8]})
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         taken = [(await anext(steps)).token_id]
         steps.asend(None).close()
         # Served when the library has paused again.
@@ -107,7 +107,7 @@ def test_steps_belong_to_the_task_that_asks(open_model):
 
     async def main():
         model = open_model({"runs": [{"steps": ["x"]}]})
-        steps = model.steps("x")
+        steps = stepwise(model, "x")
         await asyncio.wait_for(anext(steps), 20 * SLOW)
         with pytest.raises(BusyError):
             await aio(model).generate("y")

@@ -7,6 +7,7 @@ import os
 import pytest
 
 from rkllm_rs import RKLLM, SamplingParams
+from surface import stepwise
 
 # Read before the fixtures take the variables of this project away.
 MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
@@ -29,7 +30,7 @@ def test_steps_are_the_tokens_of_generate_and_end_where_it_ends(*, skipped: bool
         assert whole.finish_reason == "stop", "the answer is too long to show its end: ask something else"
         assert whole.text.endswith("<|im_end|>") is not skipped
         llm.clear_kv_cache()
-        steps = llm.steps(QUESTION, max_new_tokens=80, seed=5)
+        steps = stepwise(llm, QUESTION, max_new_tokens=80, seed=5)
         assert [step.token_id for step in steps] == whole.token_ids
         answer = steps.result()
         assert (answer.text, answer.token_ids, answer.finish_reason) == (whole.text, whole.token_ids, "stop")
@@ -43,6 +44,6 @@ def test_both_end_at_the_token_limit(*, skipped: bool) -> None:
     with RKLLM(MODEL, max_context_len=256, sampling=SAMPLINGS["greedy"], skip_special_token=skipped) as llm:
         whole = llm.generate(QUESTION, max_new_tokens=5)
         llm.clear_kv_cache()
-        steps = llm.steps(QUESTION, max_new_tokens=5)
+        steps = stepwise(llm, QUESTION, max_new_tokens=5)
         assert [step.token_id for step in steps] == whole.token_ids
         assert steps.result().finish_reason == whole.finish_reason == "length"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import codecs
+from functools import partial
 
 import pytest
 
 from fakes import calls
 from rkllm_rs import GenerationTimeout, InvalidArgumentError, InvalidTypeError, Tokens
 from support import began
-from surface import aio, nothing_to_read
+from surface import aio, nothing_to_read, stepwise
 
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 #: Tokens without text, until an abort ends them.
@@ -221,7 +222,7 @@ def test_one_string_or_several(open_model):
 )
 def test_strings_that_cannot_be_meant(open_model, record, stop):
     model = open_model(["a"])
-    for call in (model.generate, model.stream, model.steps):
+    for call in (model.generate, model.stream, partial(stepwise, model)):
         with pytest.raises(InvalidArgumentError, match="stop") as caught:
             call("x", stop=stop)
         assert caught.value.hint

@@ -17,6 +17,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import began, newest
+from surface import set_chat_template, set_function_tools, stepwise
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +45,11 @@ def prompts(record: Path) -> list[str]:
 def test_set(open_model: Opener, record: Path, generation: str) -> None:
     model = open_model(["a"])
     model.generate("before")
-    model.set_chat_template(*CHATML)
+    set_chat_template(model, *CHATML)
     model.generate("x\ny")
-    model.set_chat_template(prompt_prefix="P:")
+    set_chat_template(model, prompt_prefix="P:")
     model.generate("z")
-    model.set_chat_template()
+    set_chat_template(model)
     model.generate("raw")
     if generation == "v1_1_0":
         system, prefix, postfix = CHATML
@@ -95,7 +96,7 @@ def test_ours_is_that_of_the_time_of_the_call(open_model: Opener, record: Path, 
     first = model.stream("x")
     began(record)
     second = model.stream("y")
-    model.set_chat_template("", "2:", "")
+    set_chat_template(model, "", "2:", "")
     third = model.stream("z")
     for stream in (first, second, third):
         stream.result()
@@ -106,7 +107,7 @@ def test_the_librarys_is_set_in_turn(open_model: Opener, record: Path) -> None:
     model = open_model({"runs": [{"prefill_ms": 100, "steps": ["a"]}]})
     stream = model.stream("x")
     began(record)
-    model.set_chat_template(*CHATML)
+    set_chat_template(model, *CHATML)
     # It has waited for the run that was under way.
     assert [call["fn"] for call in calls(record)][-2:] == ["run_end", "rkllm_set_chat_template"]
     assert stream.result().text == "a"
@@ -118,7 +119,7 @@ def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> N
     model = open_model(["a"])
     kind = InvalidArgumentError if isinstance(bad, str) else InvalidTypeError
     with pytest.raises(kind, match=name) as caught:
-        model.set_chat_template(**{name: bad})
+        set_chat_template(model, **{name: bad})
     assert caught.value.hint
     assert not templates(record)
     assert model.generate("x", thinking=True).text == "a"
@@ -154,15 +155,15 @@ def test_what_needs_the_models_own(open_model: Opener, record: Path, generation:
     model = open_model(["a"], template=template)
     if how == "call":
         model.generate("x", thinking=True)
-        model.set_function_tools(TOOLS)
-        model.set_chat_template(*CHATML)
+        set_function_tools(model, TOOLS)
+        set_chat_template(model, *CHATML)
     before = len(calls(record))
     for use in (
         lambda: model.generate("x", thinking=True),
         lambda: model.stream("x", thinking=True),
         lambda: model.logits("x", thinking=True),
-        lambda: model.steps("x", thinking=True),
-        lambda: model.set_function_tools(TOOLS),
+        lambda: stepwise(model, "x", thinking=True),
+        lambda: set_function_tools(model, TOOLS),
     ):
         with pytest.raises(InvalidArgumentError, match="chat template") as caught:
             use()
@@ -176,11 +177,11 @@ def test_a_library_that_refuses(open_model: Opener, record: Path) -> None:
     log = [["stderr", "E rkllm: no chat template"]]
     model = open_model({"set_chat_template": {"return": -1, "log": log}, "runs": [{"steps": ["a"]}]})
     with pytest.raises(GenerationError, match="rkllm_set_chat_template") as caught:
-        model.set_chat_template(*CHATML)
+        set_chat_template(model, *CHATML)
     assert caught.value.log == [log[0][1]]
     # Nothing has been replaced.
     assert model.generate("x", thinking=True).text == "a"
-    model.set_function_tools(TOOLS)
+    set_function_tools(model, TOOLS)
 
 
 def test_a_library_that_refuses_at_opening(open_model: Opener, record: Path) -> None:
@@ -198,7 +199,7 @@ def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: st
     bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_set_chat_template"], quiet=True)
     model = open_model(["a"], library=bare)
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_chat_template"):
-        model.set_chat_template(*CHATML)
+        set_chat_template(model, *CHATML)
     model.close()
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_chat_template"):
         open_model(["a"], library=bare, template="raw")

@@ -17,7 +17,7 @@ from rkllm_rs import (
     UnsupportedFeatureError,
 )
 from support import newest
-from surface import aio
+from surface import aio, set_function_tools
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +43,8 @@ def given(record: Path) -> list[dict[str, Any]]:
 @since_1_2_1
 def test_a_list(open_model: Opener, record: Path, generation: str) -> None:
     model = open_model(["a"])
-    model.set_function_tools(
-        [WEATHER, {"name": "other"}], system_prompt="Sei nett.", tool_response_str="réponse"
+    set_function_tools(
+        model, [WEATHER, {"name": "other"}], system_prompt="Sei nett.", tool_response_str="réponse"
     )
     (call,) = given(record)
     assert json.loads(call["tools"]) == [WEATHER, {"name": "other"}]
@@ -59,7 +59,7 @@ def test_a_list(open_model: Opener, record: Path, generation: str) -> None:
 def test_text(open_model: Opener, record: Path, generation: str) -> None:
     model = open_model(["a"])
     text = ' [ {"name" :"f" } ]\n'
-    model.set_function_tools(text)
+    set_function_tools(model, text)
     (call,) = given(record)
     # Byte for byte what the caller has written.
     assert (call["tools"], call["system_prompt"], call["tool_response_str"]) == (text, "", "tool_response")
@@ -67,8 +67,8 @@ def test_text(open_model: Opener, record: Path, generation: str) -> None:
 
 def test_a_tuple_and_another_time(open_model: Opener, record: Path) -> None:
     model = open_model(["a"])
-    model.set_function_tools((WEATHER,))
-    model.set_function_tools([{"name": "f"}])
+    set_function_tools(model, (WEATHER,))
+    set_function_tools(model, [{"name": "f"}])
     asyncio.run(aio(model).set_function_tools([{"name": "g"}], tool_response_str="t"))
     assert [json.loads(call["tools"]) for call in given(record)] == [
         [WEATHER],
@@ -111,7 +111,7 @@ def test_bad_tools(open_model: Opener, record: Path, case: str) -> None:
     tools, kind = BAD[case]
     model = open_model(["a"])
     with pytest.raises(kind, match="tools") as caught:
-        model.set_function_tools(tools)
+        set_function_tools(model, tools)
     assert caught.value.hint
     with pytest.raises(kind, match="tools"):
         asyncio.run(aio(model).set_function_tools(tools))
@@ -125,7 +125,7 @@ def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> N
     model = open_model(["a"])
     kind = InvalidArgumentError if isinstance(bad, str) else InvalidTypeError
     with pytest.raises(kind, match=name):
-        model.set_function_tools([WEATHER], **{name: bad})
+        set_function_tools(model, [WEATHER], **{name: bad})
     assert not given(record)
 
 
@@ -133,7 +133,7 @@ def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> N
 def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None:
     model = open_model(["a"])
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
-        model.set_function_tools([WEATHER])
+        set_function_tools(model, [WEATHER])
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
         model.generate("x", role="tool")
     assert not calls(record, "rkllm_run")
@@ -145,7 +145,7 @@ def test_a_model_without_a_template(open_model: Opener, record: Path, generation
     log = [["stderr", "E rkllm: the model has no chat template"]]
     model = open_model({"set_function_tools": {"return": -1, "log": log}, "runs": [{"steps": ["a"]}]})
     with pytest.raises(GenerationError, match="rkllm_set_function_tools") as caught:
-        model.set_function_tools([WEATHER])
+        set_function_tools(model, [WEATHER])
     assert caught.value.log == [log[0][1]]
     assert model.generate("x").text == "a"
 
@@ -155,4 +155,4 @@ def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: st
     bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_set_function_tools"], quiet=True)
     model = open_model(["a"], library=bare)
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_function_tools"):
-        model.set_function_tools([WEATHER])
+        set_function_tools(model, [WEATHER])

@@ -15,7 +15,7 @@ from rkllm_rs import (
     Embeddings,
     FloatArray,
     Generation,
-    LoraAdapter,
+    ModelInfo,
     Multimodal,
     SamplingParams,
     Tokens,
@@ -62,8 +62,8 @@ def test_hints_of_calls_can_be_resolved_at_run_time() -> None:
     assert typing.get_type_hints(RKLLM.stream)["return"] is TokenStream
     assert typing.get_type_hints(RKLLM.__enter__)["return"] is RKLLM
     assert typing.get_type_hints(RKLLM.embed)["pooling"] == Literal["last", "mean"]
-    assert typing.get_type_hints(RKLLM.hidden_states_batch)["return"] == list[FloatArray]
-    assert hints_of(RKLLM.loras) == {"return": tuple[LoraAdapter, ...]}
+    assert typing.get_type_hints(RKLLM.hidden_states)["return"] is FloatArray
+    assert hints_of(RKLLM.info) == {"return": ModelInfo}
 
 
 def hints_of(value: object) -> dict[str, Any]:
