@@ -20,7 +20,7 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
-from support import PATIENCE, SOON, began, in_thread, wait_until
+from support import PATIENCE, began, in_thread, wait_until
 from surface import aio, generate_batch, hidden_states_batch, logits_batch, stream_batch, stream_hidden_states
 
 SINCE_1_2_1 = GENERATIONS[2:]
@@ -217,7 +217,7 @@ def test_a_deadline_for_all(opened, record):
         with pytest.raises(GenerationTimeout, match=r"0\.2 s") as caught:
             streams[row].result()
         assert caught.value.partial.text.startswith("ax" if row else "xx")
-    assert 0.2 <= time.monotonic() - begin < 0.2 + SOON
+    assert time.monotonic() - begin >= 0.2
     # This one was over before.
     assert streams[2].result().text == "b"
     assert texts(generate_batch(model, INPUTS, timeout=PATIENCE)) == ["fine", "good", "well"]
@@ -381,22 +381,24 @@ def test_ctrl_c_ends_all_rows(child, library, make_model, record, call):
     code = f"""
     from surface import generate_batch, logits_batch, stream_batch
     record = sys.argv[3]
-    llm = RKLLM(model, library=library, n_batch=3)
+    llm = RKLLM(model, library=library, n_batch=3, max_new_tokens=10_000)
     inputs = ["one", "two", "three"]
     threading.Thread(target=lambda: (began(record), say("running")), daemon=True).start()
     try:
         {call}
     except KeyboardInterrupt:
         # In here the interrupt still holds what it came through.
-        say("interrupted", time.monotonic())
+        say("interrupted")
         say("answers", *[answer.text for answer in generate_batch(llm, inputs)])
     """
     running = child(code, library, model, record)
     running.expect("running")
-    sent = running.signal(signal.SIGINT)
-    assert float(running.expect("interrupted")[1]) - sent < SOON
+    running.signal(signal.SIGINT)
+    running.expect("interrupted")
     assert running.expect("answers") == ["answers", "fine", "good", "well"]
     assert running.end()[0] == 0
+    # The run was ended; nobody waited for the rest of it.
+    assert ends(record) == ["aborted", "played"]
 
 
 def test_in_an_event_loop(opened, record):

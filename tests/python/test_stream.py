@@ -10,7 +10,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import GenerationError, Tokens
-from support import SOON, began, in_thread, wait_until
+from support import PATIENCE, SLOW, began, in_thread, wait_until
 
 #: Enough tokens that no test comes to their end.
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
@@ -258,13 +258,17 @@ def test_two_threads_wait_for_one_stream(open_model):
 
 
 @pytest.mark.hazard("A8")
-def test_other_threads_run_while_one_waits(open_model):
-    stream = open_model({"runs": [{"prefill_ms": 1500, "steps": ["a"]}]}).stream("x")
+def test_other_threads_run_while_one_waits(open_model, record):
+    run = {"prefill_ms": round(1500 * SLOW), "steps": ["a", {"text": "b", "delay_ms": 300}]}
+    stream = open_model({"record_tokens": True, "runs": [run]}).stream("x")
     done = threading.Event()
     waiting = in_thread(stream.result)
     in_thread(done.set)
-    assert done.wait(SOON)
-    assert waiting().text == "a"
+    assert done.wait(PATIENCE)
+    # Had the one that waits kept the interpreter to itself, there would be some.
+    assert calls(record, "token") == []
+    assert waiting().text == "ab"
+    assert len(calls(record, "token")) >= 2
 
 
 def test_an_error_comes_behind_the_tokens(open_model):
