@@ -9,7 +9,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use common::{GENERATIONS, alone, fake, hello, open, runtime, script};
-use rkllm_rs::model::stream::Poll;
+use rkllm_rs::model::{Poll, Source as _};
 use rkllm_rs::protocol::question::{Question, Response};
 use rkllm_rs::{ErrorKind, FinishReason, GenerateOptions, Input, Model, ModelConfig, RowsKind};
 use serde_json::json;
@@ -187,7 +187,7 @@ fn questions_are_answered_by_who_reads() {
     let handle = stream.handle().clone();
     let mut asked = Vec::new();
     let text = loop {
-        match stream.poll() {
+        match stream.poll_piece() {
             Poll::Ready((text, _)) => break text.to_owned(),
             Poll::Ended(outcome) => panic!("{outcome:?}"),
             Poll::Nothing => {}

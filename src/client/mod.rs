@@ -4,6 +4,7 @@ mod desk;
 mod inbox;
 pub(crate) mod oneshot;
 mod reader;
+mod source;
 mod text_batch;
 
 use std::collections::HashMap;
@@ -27,6 +28,7 @@ use crate::protocol::message::{Command, Event, Opened, Reply, Request, RunSpec, 
 pub use self::desk::Desk;
 pub(crate) use self::inbox::{Ending, Inbox};
 pub(crate) use self::reader::Taken;
+pub use self::source::{Handle, Poll, Source};
 pub(crate) use self::text_batch::TextBatch;
 
 /// The inboxes of one run: one for each lane.

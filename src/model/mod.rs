@@ -21,7 +21,7 @@ pub use stream::TokenStream;
 
 pub use state::Caller;
 
-pub use crate::client::Desk;
+pub use crate::client::{Desk, Handle, Poll, Source};
 pub use crate::protocol::LoraAdapter;
 
 use std::path::{Path, PathBuf};

@@ -8,7 +8,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use serde_json::json;
 
-use super::{GenerateOptions, Model};
+use super::{GenerateOptions, Model, Source as _};
 use crate::engine::Outbox;
 use crate::host::FloatBlock;
 use crate::host::wake::Side;

@@ -1,10 +1,10 @@
 //! Logits and hidden states, as they come.
 
 use std::sync::Arc;
-use std::time::Duration;
 
+use crate::client::{Handle, Poll, Source};
 use crate::host::FloatBlock;
-use crate::model::stream::{Poll, StreamHandle, TokenStream};
+use crate::model::stream::TokenStream;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::output::RowsKind;
 
@@ -36,14 +36,23 @@ impl RowStream {
         self.any
     }
 
-    /// For waiting and cancelling, also while another thread reads.
-    #[must_use]
-    pub fn handle(&self) -> &StreamHandle {
-        self.stream.handle()
+    /// Waits for the end and gives all rows that were not read yet, in one block.
+    ///
+    /// # Errors
+    /// As [`TokenStream::into_generation`], and `ErrorKind::Run` if the library gave none.
+    pub fn into_block(mut self) -> Result<FloatBlock, Arc<Failure>> {
+        let mut blocks = Vec::new();
+        while let Some(block) = self.wait_next()? {
+            blocks.push(block);
+        }
+        join(blocks, self.kind, self.any)
     }
+}
 
-    /// The next block that has come, without waiting.
-    pub fn poll(&mut self) -> Poll<FloatBlock> {
+impl Source for RowStream {
+    type Item = FloatBlock;
+
+    fn poll(&mut self) -> Poll<FloatBlock> {
         match self.stream.poll_rows() {
             Poll::Ready(block) => {
                 self.any = true;
@@ -60,31 +69,8 @@ impl RowStream {
         }
     }
 
-    /// A descriptor that becomes readable once when something comes; `None` when something is there.
-    ///
-    /// # Errors
-    /// When the system has no descriptor to give.
-    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
-        self.stream.arm()
-    }
-
-    /// Waits for the end and gives all rows that were not read yet, in one block.
-    ///
-    /// # Errors
-    /// As [`TokenStream::into_generation`], and `ErrorKind::Run` if the library gave none.
-    pub fn into_block(mut self) -> Result<FloatBlock, Arc<Failure>> {
-        let mut blocks = Vec::new();
-        loop {
-            match self.poll() {
-                Poll::Ready(block) => blocks.push(block),
-                Poll::Ended(Ok(())) => return join(blocks, self.kind, self.any),
-                Poll::Ended(Err(error)) => return Err(error),
-                Poll::Nothing => {
-                    self.stream.handle().refuse_questions();
-                    let _ = self.handle().wait(Duration::from_secs(3600));
-                }
-            }
-        }
+    fn handle(&self) -> &Handle {
+        self.stream.handle()
     }
 }
 

@@ -1,11 +1,11 @@
 //! A run, token by token: paused after each, to look and to intervene.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::state::{Caller, State};
 use crate::client::{Client, Inbox};
-use crate::model::stream::{Poll, StreamHandle, TokenStream};
+use crate::client::{Handle, Poll, Source};
+use crate::model::stream::TokenStream;
 use crate::model::{Model, check_input};
 use crate::protocol::config::Effective;
 use crate::protocol::error::Failure;
@@ -74,12 +74,6 @@ impl Steps {
     #[must_use]
     pub fn has_caller(&self) -> bool {
         self.caller.is_some()
-    }
-
-    /// For waiting and cancelling, also while another thread reads.
-    #[must_use]
-    pub fn handle(&self) -> &StreamHandle {
-        self.stream.handle()
     }
 
     /// Whether the model waits for [`Steps::advance`] before it computes the next token.
@@ -164,52 +158,13 @@ impl Steps {
         })
     }
 
-    /// The token that the model has computed, without waiting: there when the library has paused, so
-    /// that it can be asked and advanced at once. Its text may be empty, where it completes no character.
-    pub fn poll(&mut self) -> Poll<Chunk> {
-        match self.stream.poll_token() {
-            Poll::Ready((text, token_id)) => {
-                let chunk = Chunk {
-                    text: text.to_owned(),
-                    token_id,
-                };
-                self.given += 1;
-                self.last = Some(token_id);
-                Poll::Ready(chunk)
-            }
-            Poll::Nothing => Poll::Nothing,
-            Poll::Ended(outcome) => {
-                self.end();
-                Poll::Ended(outcome)
-            }
-        }
-    }
-
     /// The next token, waited for; `input` as for [`Steps::advance`].
     ///
     /// # Errors
     /// As [`Steps::advance`], and as the run's.
     pub fn step(&mut self, input: Option<Input>) -> Result<Option<Chunk>, Arc<Failure>> {
         self.advance(input).map_err(Arc::new)?;
-        loop {
-            match self.poll() {
-                Poll::Ready(chunk) => return Ok(Some(chunk)),
-                Poll::Ended(Ok(())) => return Ok(None),
-                Poll::Ended(Err(error)) => return Err(error),
-                Poll::Nothing => {
-                    self.handle().refuse_questions();
-                    let _ = self.handle().wait(Duration::from_secs(3600));
-                }
-            }
-        }
-    }
-
-    /// A descriptor that becomes readable once when something comes; `None` when something is there.
-    ///
-    /// # Errors
-    /// When the system has no descriptor to give.
-    pub fn arm(&mut self) -> std::io::Result<Option<std::os::fd::RawFd>> {
-        self.stream.arm()
+        self.wait_next()
     }
 
     /// The whole answer, if the steps have ended.
@@ -235,6 +190,35 @@ impl Steps {
             // A model that is closed has nothing left to see to.
             drop(self.client.tell(Command::Look));
         }
+    }
+}
+
+impl Source for Steps {
+    type Item = Chunk;
+
+    /// The token that the model has computed, without waiting: there when the library has paused, so
+    /// that it can be asked and advanced at once. Its text may be empty, where it completes no character.
+    fn poll(&mut self) -> Poll<Chunk> {
+        match self.stream.poll_token() {
+            Poll::Ready((text, token_id)) => {
+                let chunk = Chunk {
+                    text: text.to_owned(),
+                    token_id,
+                };
+                self.given += 1;
+                self.last = Some(token_id);
+                Poll::Ready(chunk)
+            }
+            Poll::Nothing => Poll::Nothing,
+            Poll::Ended(outcome) => {
+                self.end();
+                Poll::Ended(outcome)
+            }
+        }
+    }
+
+    fn handle(&self) -> &Handle {
+        self.stream.handle()
     }
 }
 

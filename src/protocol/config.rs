@@ -47,7 +47,7 @@ pub struct ModelConfig {
     /// System prompt, prefix and postfix in place of the model's chat template (from 1.2.0; before,
     /// there is none, and they are put around each prompt by us). Three empty strings give raw text.
     pub template: Option<[CString; 3]>,
-    /// Whether questions for token ids are answered (from 1.3.0): see [`crate::model::stream::StreamHandle`].
+    /// Whether questions for token ids are answered (from 1.3.0): see `model::Desk`.
     pub tokenizer: bool,
     /// Whether questions for embeddings are answered (from 1.3.0).
     pub embedder: bool,

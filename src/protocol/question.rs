@@ -64,7 +64,7 @@ impl Response {
 pub struct Asked {
     /// What its answer must bear.
     pub number: u64,
-    /// The run in which it came([`crate::model::stream::StreamHandle::run`]); none while a model is opened.
+    /// The run in which it came; none while a model is opened.
     pub run: Option<u64>,
     /// What is asked.
     pub question: Question,

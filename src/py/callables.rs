@@ -12,7 +12,7 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 use super::buffer::floats;
 use super::convert;
 use crate::client::Desk;
-use crate::model::stream::StreamHandle;
+use crate::model::Handle;
 use crate::protocol::question::{Asked, Question, Response};
 
 /// The callables of one model (`RKLLMCallback.tokenizer_callback`, `embed_callback`).
@@ -261,7 +261,7 @@ impl Answerer {
     /// Waits until `handle` has something to read. Meanwhile questions are answered, whichever run of the
     /// model they are of: a run that nobody reads must not hold up one that somebody waits for.
     /// A signal, and what a callable raises, cancels the run.
-    pub(super) fn wait(&self, py: Python<'_>, handle: &StreamHandle) -> PyResult<()> {
+    pub(super) fn wait(&self, py: Python<'_>, handle: &Handle) -> PyResult<()> {
         loop {
             let ready = super::detach(py, || handle.wait(super::STEP));
             // While things keep coming, no step runs out: signals are looked for each time.
@@ -279,7 +279,7 @@ impl Answerer {
     /// What the program's callable raised for the run that is read, or while a model is opened: the
     /// library is told that there is no answer, and the run is cancelled. What it raised for another run
     /// is kept for that run's reader.
-    pub(super) fn serve(&self, py: Python<'_>, reading: Option<&StreamHandle>) -> PyResult<()> {
+    pub(super) fn serve(&self, py: Python<'_>, reading: Option<&Handle>) -> PyResult<()> {
         if !self.any() {
             return Ok(());
         }
@@ -301,7 +301,7 @@ impl Answerer {
         &self,
         py: Python<'_>,
         asked: &Asked,
-        reading: Option<&StreamHandle>,
+        reading: Option<&Handle>,
         error: PyErr,
     ) -> PyResult<()> {
         match (asked.run, reading) {
@@ -321,7 +321,7 @@ impl Answerer {
     }
 
     /// What a callable raised for this run, when somebody else answered for it.
-    pub(super) fn raised(&self, py: Python<'_>, handle: &StreamHandle) -> Option<PyErr> {
+    pub(super) fn raised(&self, py: Python<'_>, handle: &Handle) -> Option<PyErr> {
         let raised = self
             .any
             .then(|| self.callables.get().take_raised(handle.run()));
@@ -330,7 +330,7 @@ impl Answerer {
 
     /// Nobody will ask any more for what a callable raised for this run, whose traceback may hold the
     /// model.
-    pub(super) fn forget(&self, handle: &StreamHandle) {
+    pub(super) fn forget(&self, handle: &Handle) {
         if self.any {
             drop(self.callables.get().take_raised(handle.run()));
         }

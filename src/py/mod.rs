@@ -13,12 +13,14 @@ mod info;
 mod inputs;
 mod model;
 mod multimodal;
+mod opening;
 mod options;
 mod outputs;
 mod params;
 mod pending;
 mod rows;
 mod runtime;
+mod source;
 mod steps;
 mod stream;
 mod vendor_log;
@@ -73,9 +75,11 @@ mod native {
     #[pymodule_export]
     use super::inputs::{CrossAttention, Embeddings, check_inputs};
     #[pymodule_export]
-    use super::model::{Model, Opening, Scorer, at_exit, check_pooling, pool, shut_down};
+    use super::model::{Model, Scorer, at_exit, check_pooling, pool, shut_down};
     #[pymodule_export]
     use super::multimodal::Multimodal;
+    #[pymodule_export]
+    use super::opening::Opening;
     #[pymodule_export]
     use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
     #[pymodule_export]

@@ -4,7 +4,6 @@ use std::ffi::OsString;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -15,6 +14,7 @@ use super::convert;
 use super::errors::raise;
 use super::info::{LoraAdapter, ModelInfo};
 use super::inputs::{CrossAttention, input, inputs};
+use super::opening::Opening;
 use super::options::{Call, call, config};
 use super::params::SamplingParams;
 use super::pending::Pending;
@@ -32,86 +32,9 @@ use crate::protocol::output::RowsKind;
 #[pyclass(module = "rkllm_rs._native", frozen)]
 #[allow(clippy::struct_field_names, reason = "it is the model")]
 pub(super) struct Model {
-    model: model::Model,
-    runtime: Py<Runtime>,
-    callables: Py<Callables>,
-}
-
-/// A model that is being opened.
-#[pyclass(module = "rkllm_rs._native", frozen)]
-#[allow(clippy::struct_field_names, reason = "it is what the class waits for")]
-pub(super) struct Opening {
-    opening: model::Opening,
-    runtime: Py<Runtime>,
-    callables: Py<Callables>,
-}
-
-impl Opening {
-    fn serve(&self, py: Python<'_>) -> PyResult<()> {
-        let desk = self.opening.desk();
-        match desk {
-            Some(desk) => Answerer::new(self.callables.clone_ref(py), desk).serve(py, None),
-            None => Ok(()),
-        }
-    }
-
-    fn wait(&self, py: Python<'_>) -> PyResult<Model> {
-        loop {
-            self.serve(py)?;
-            if let Some(opened) = super::detach(py, || self.opening.wait(super::STEP)) {
-                return self.opened(py, opened);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    fn opened(&self, py: Python<'_>, opened: Result<model::Model, Failure>) -> PyResult<Model> {
-        super::vendor_log::pass_on(py);
-        Ok(Model {
-            model: opened.map_err(|error| raise(py, &error))?,
-            runtime: self.runtime.clone_ref(py),
-            callables: self.callables.clone_ref(py),
-        })
-    }
-}
-
-#[pymethods]
-impl Opening {
-    /// Waits in steps, so that a signal gives up and raises at once.
-    fn result(&self, py: Python<'_>) -> PyResult<Model> {
-        // Whoever keeps the exception keeps us.
-        self.wait(py).inspect_err(|_| self.opening.give_up())
-    }
-
-    /// Says that nobody waits any more: the reader was cancelled.
-    fn _leave(&self) {
-        self.opening.give_up();
-    }
-
-    /// The model in a tuple if it is open; for the event loop.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Model,)>> {
-        self.serve(py)?;
-        let opened = self.opening.wait(std::time::Duration::ZERO);
-        opened
-            .map(|opened| Ok((self.opened(py, opened)?,)))
-            .transpose()
-    }
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
-        self.callables.get().any()
-    }
-
-    /// A descriptor that becomes readable with the model; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        let armed = self.opening.arm();
-        armed.map_err(|error| PyOSError::new_err(error.to_string()))
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.callables)
-    }
+    pub(super) model: model::Model,
+    pub(super) runtime: Py<Runtime>,
+    pub(super) callables: Py<Callables>,
 }
 
 impl Model {

@@ -1,6 +1,7 @@
 //! `Pending`: what a model's thread will answer, to be waited for or awaited.
 
-use pyo3::exceptions::PyOSError;
+use std::os::fd::RawFd;
+
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
@@ -8,6 +9,7 @@ use crate::protocol::error::Failure;
 
 use super::callables::Answerer;
 use super::errors::raise;
+use super::source::{Awaited, source_class};
 use crate::model;
 
 /// An answer that will come; `result()` waits for it, `await _aio.done(pending)` in an event loop.
@@ -29,54 +31,46 @@ impl Pending {
     }
 }
 
-#[pymethods]
-impl Pending {
-    /// Waits; numbers, or an empty list where there are none to give.
-    fn result(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
-        let Some(pending) = &self.pending else {
-            return Ok(Vec::new());
-        };
-        loop {
-            self.answerer.serve(py, None)?;
-            if let Some(answer) = super::detach(py, || pending.wait(super::STEP)) {
-                return Self::finish(py, answer);
-            }
-            py.check_signals()?;
-        }
-    }
-
-    /// The answer in a tuple if it is there.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Vec<i32>,)>> {
-        let Some(pending) = &self.pending else {
-            return Ok(Some((Vec::new(),)));
-        };
-        self.answerer.serve(py, None)?;
-        match pending.wait(std::time::Duration::ZERO) {
-            Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
-            None => Ok(None),
-        }
-    }
-
-    /// Says that nobody waits any more. What was asked for is done all the same.
-    #[allow(clippy::unused_self, reason = "as that of Opening")]
-    fn _leave(&self) {}
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
+impl Awaited for Pending {
+    fn asks(&self) -> bool {
         self.answerer.any()
     }
-
-    /// A descriptor that becomes readable with the answer; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        let Some(pending) = &self.pending else {
-            return Ok(None);
-        };
-        let armed = pending.arm();
-        armed.map_err(|error| PyOSError::new_err(error.to_string()))
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.pending.as_ref().map_or(Ok(None), model::Pending::arm)
     }
+    /// What was asked for is done all the same.
+    fn leave(&self) {}
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(visit)
+    }
+}
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(&visit)
+source_class! {
+    Pending {
+        /// Waits; numbers, or an empty list where there are none to give.
+        fn result(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+            let Some(pending) = &self.pending else {
+                return Ok(Vec::new());
+            };
+            loop {
+                self.answerer.serve(py, None)?;
+                if let Some(answer) = super::detach(py, || pending.wait(super::STEP)) {
+                    return Self::finish(py, answer);
+                }
+                py.check_signals()?;
+            }
+        }
+
+        /// The answer in a tuple if it is there.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Vec<i32>,)>> {
+            let Some(pending) = &self.pending else {
+                return Ok(Some((Vec::new(),)));
+            };
+            self.answerer.serve(py, None)?;
+            match pending.wait(std::time::Duration::ZERO) {
+                Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
+                None => Ok(None),
+            }
+        }
     }
 }

@@ -1,19 +1,20 @@
 //! `ArrayStream`: logits and hidden states as they come.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::array::FloatArray;
 use super::callables::Answerer;
 use super::errors::with_partial;
-use super::stream::{closed, entered, next_item};
+use super::source::{Awaited, Stream, source_class};
 use crate::host::FloatBlock;
 use crate::model::rows::{self, RowStream};
-use crate::model::stream::{Poll, StreamHandle};
+use crate::model::{Handle, Poll, Source as _};
 use crate::protocol::error::Failure;
 
 /// So many floats are copied within a millisecond or so.
@@ -26,7 +27,7 @@ const QUICKLY_COPIED: usize = 1 << 20;
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct ArrayStream {
     stream: Mutex<RowStream>,
-    handle: StreamHandle,
+    handle: Handle,
     answerer: Answerer,
     /// What `result` has taken so far, when it was interrupted.
     taken: Mutex<Vec<FloatBlock>>,
@@ -94,161 +95,101 @@ impl ArrayStream {
     }
 }
 
+impl Awaited for ArrayStream {
+    fn asks(&self) -> bool {
+        self.answerer.any()
+    }
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.handle.arm()
+    }
+    fn leave(&self) {
+        self.handle.leave();
+    }
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(visit)
+    }
+}
+
+impl Stream for ArrayStream {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+    fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+}
+
 impl Drop for ArrayStream {
     fn drop(&mut self) {
         self.answerer.forget(&self.handle);
     }
 }
 
-#[pymethods]
-impl ArrayStream {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
-        loop {
-            match self.poll(py) {
-                Ok(Some(block)) => return Ok(Some(FloatArray::rows(block))),
-                Ok(None) => self.wait(py)?,
-                Err(ended) => return ended.map(|()| None),
-            }
-        }
-    }
-
-    fn __aiter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any(), &slf.get().answerer)
-    }
-
-    /// The next array, `None` if it has to be waited for; for the event loop.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
-        match self.poll(py) {
-            Ok(Some(block)) => Ok(Some(FloatArray::rows(block))),
-            Ok(None) => {
-                self.answerer.serve(py, Some(&self.handle))?;
-                Ok(None)
-            }
-            Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
-            Err(Err(error)) => Err(error),
-        }
-    }
-
-    /// The task that reads, as a weak reference; for the event loop.
-    #[getter]
-    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.answerer.reader(py)
-    }
-
-    fn _set_reader(&self, reader: Py<PyAny>) {
-        self.answerer.set_reader(reader);
-    }
-
-    /// Says that the reader was cancelled while it waited; for the event loop.
-    fn _leave(&self) {
-        self.handle.leave();
-    }
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
-        self.answerer.any()
-    }
-
-    /// A descriptor that becomes readable when something comes; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        let armed = self.stream.lock().arm();
-        armed.map_err(|error| PyOSError::new_err(error.to_string()))
-    }
-
-    /// Ends the run (`rkllm_abort`), from any thread; iteration then ends normally.
-    fn cancel(&self, py: Python<'_>) {
-        super::detach(py, || self.handle.cancel());
-    }
-
-    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
-    fn close(&self, py: Python<'_>) {
-        self.cancel(py);
-    }
-
-    /// `close`, for an event loop; leaving an `async with` block calls it.
-    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) {
-        self.close(py);
-    }
-
-    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        entered(slf.as_any())
-    }
-
-    fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
-        _kind: &Bound<'py, PyAny>,
-        _error: &Bound<'py, PyAny>,
-        _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    /// Waits for the end and gives all rows that were not read, in one array.
-    ///
-    /// Raises:
-    ///     GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
-    ///     GenerationTimeout: The deadline passed.
-    ///     ContextLengthError: More tokens than the context window holds.
-    fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
-        loop {
-            match self.finished(py)? {
-                Some(array) => return Ok(array),
-                None => self.wait(py)?,
-            }
-        }
-    }
-
-    /// Whether the run has ended, and `result` now copies more than an event loop should wait for.
-    fn _is_long(&self, py: Python<'_>) -> PyResult<bool> {
-        loop {
-            match self.poll(py) {
-                Ok(Some(block)) => self.taken.lock().push(block),
-                Ok(None) => return Ok(false),
-                Err(Err(error)) => return Err(error),
-                Err(Ok(())) => {
-                    let taken = self.taken.lock();
-                    let floats: usize =
-                        taken.iter().map(|block| block.rows() * block.width()).sum();
-                    return Ok(taken.len() > 1 && floats > QUICKLY_COPIED);
+source_class! {
+    stream ArrayStream {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
+            loop {
+                match self.poll(py) {
+                    Ok(Some(block)) => return Ok(Some(FloatArray::rows(block))),
+                    Ok(None) => self.wait(py)?,
+                    Err(ended) => return ended.map(|()| None),
                 }
             }
         }
-    }
 
-    /// The same in a tuple if the run has ended; for the event loop.
-    fn _finished(&self, py: Python<'_>) -> PyResult<Option<(FloatArray,)>> {
-        Ok(self.finished(py)?.map(|array| (array,)))
-    }
+        /// The next array, `None` if it has to be waited for; for the event loop.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<FloatArray>> {
+            match self.poll(py) {
+                Ok(Some(block)) => Ok(Some(FloatArray::rows(block))),
+                Ok(None) => {
+                    self.answerer.serve(py, Some(&self.handle))?;
+                    Ok(None)
+                }
+                Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
+                Err(Err(error)) => Err(error),
+            }
+        }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(&visit)
-    }
+        /// Waits for the end and gives all rows that were not read, in one array.
+        ///
+        /// Raises:
+        ///     GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
+        ///     GenerationTimeout: The deadline passed.
+        ///     ContextLengthError: More tokens than the context window holds.
+        fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
+            loop {
+                match self.finished(py)? {
+                    Some(array) => return Ok(array),
+                    None => self.wait(py)?,
+                }
+            }
+        }
 
-    fn __repr__(&self) -> String {
-        let kind = self.stream.lock().kind().as_str();
-        format!("<rkllm_rs.ArrayStream of {kind}>")
+        /// Whether the run has ended, and `result` now copies more than an event loop should wait for.
+        fn _is_long(&self, py: Python<'_>) -> PyResult<bool> {
+            loop {
+                match self.poll(py) {
+                    Ok(Some(block)) => self.taken.lock().push(block),
+                    Ok(None) => return Ok(false),
+                    Err(Err(error)) => return Err(error),
+                    Err(Ok(())) => {
+                        let taken = self.taken.lock();
+                        let floats: usize =
+                            taken.iter().map(|block| block.rows() * block.width()).sum();
+                        return Ok(taken.len() > 1 && floats > QUICKLY_COPIED);
+                    }
+                }
+            }
+        }
+
+        /// The same in a tuple if the run has ended; for the event loop.
+        fn _finished(&self, py: Python<'_>) -> PyResult<Option<(FloatArray,)>> {
+            Ok(self.finished(py)?.map(|array| (array,)))
+        }
+
+        fn __repr__(&self) -> String {
+            let kind = self.stream.lock().kind().as_str();
+            format!("<rkllm_rs.ArrayStream of {kind}>")
+        }
     }
 }

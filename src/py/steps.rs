@@ -1,10 +1,11 @@
 //! `Steps`: a run that pauses after each token.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyOSError, PyStopAsyncIteration, PyStopIteration};
+use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -13,10 +14,11 @@ use super::callables::{Answerer, Slot};
 use super::errors::{raise, with_partial};
 use super::inputs::input;
 use super::outputs::{Chunk, Generation};
-use super::stream::{chunk, closed, entered, next_item};
+use super::source::{Awaited, Stream, next_item, source_class};
+use super::stream::chunk;
 use crate::model::Caller;
 use crate::model::steps;
-use crate::model::stream::{Poll, StreamHandle};
+use crate::model::{Handle, Poll, Source as _};
 use crate::protocol::error::Failure;
 use crate::protocol::output;
 
@@ -30,7 +32,7 @@ use crate::protocol::output;
 #[allow(clippy::struct_field_names, reason = "they are the steps")]
 pub(super) struct Steps {
     steps: Mutex<steps::Steps>,
-    handle: StreamHandle,
+    handle: Handle,
     answerer: Answerer,
     on_token: Slot,
     /// An event loop has let the model go on, and waits.
@@ -73,17 +75,6 @@ impl Steps {
         self.note_caller(py)?;
         let advanced = self.steps.lock().advance(next);
         advanced.map_err(|error| raise(py, &error))
-    }
-
-    /// Remembers the task that asks for the first token: what waits may run in a task of its own.
-    fn note_caller(&self, py: Python<'_>) -> PyResult<()> {
-        if self.steps.lock().has_caller() {
-            return Ok(());
-        }
-        if let Some(task) = task_number(py)? {
-            self.steps.lock().set_caller(Caller::task(task));
-        }
-        Ok(())
     }
 
     /// The token if it is there; `None` when it has to be waited for, `Err(Ok)` at the end.
@@ -139,181 +130,132 @@ pub(super) fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
         .extract()
 }
 
+impl Awaited for Steps {
+    fn asks(&self) -> bool {
+        self.answerer.any()
+    }
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.handle.arm()
+    }
+    fn leave(&self) {
+        self.handle.leave();
+    }
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(visit)?;
+        self.on_token.traverse(visit)
+    }
+    fn clear(&self) {
+        self.on_token.clear();
+    }
+}
+
+impl Stream for Steps {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+    fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
+    fn end(&self) {
+        self.steps.lock().close();
+    }
+    /// What waits may run in a task of its own.
+    fn note_caller(&self, py: Python<'_>) -> PyResult<()> {
+        if self.steps.lock().has_caller() {
+            return Ok(());
+        }
+        if let Some(task) = task_number(py)? {
+            self.steps.lock().set_caller(Caller::task(task));
+        }
+        Ok(())
+    }
+}
+
 impl Drop for Steps {
     fn drop(&mut self) {
         self.answerer.forget(&self.handle);
     }
 }
 
-#[pymethods]
-impl Steps {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        self.step(py, None)
-    }
-
-    /// Lets the model go on with `input` in the place of the token it has just given, and returns the next.
-    ///
-    /// To keep that token and add to it, send it along: `Tokens([step.token_id, ...])`. `None` goes on with
-    /// the token itself.
-    ///
-    /// Raises:
-    ///     StopIteration: The answer has ended.
-    ///     InvalidArgumentError: Before the first token.
-    fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<Chunk>> {
-        let next = self.step(py, Some(input))?;
-        next.ok_or_else(|| PyStopIteration::new_err(()))
-    }
-
-    fn __aiter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        slf.get().note_caller(slf.py())?;
-        next_item(slf.as_any(), &slf.get().answerer)
-    }
-
-    /// `send` for an event loop.
-    ///
-    /// Raises:
-    ///     StopAsyncIteration: The answer has ended.
-    ///     InvalidArgumentError: Before the first token.
-    fn asend<'py>(
-        slf: &Bound<'py, Self>,
-        input: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let steps = slf.get();
-        steps.advance(slf.py(), Some(input))?;
-        steps.going.store(true, Ordering::Relaxed);
-        next_item(slf.as_any(), &slf.get().answerer)
-    }
-
-    /// The next token, `None` if it has to be waited for; for the event loop.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        if !self.going.load(Ordering::Relaxed) {
-            self.advance(py, None)?;
-            self.going.store(true, Ordering::Relaxed);
+source_class! {
+    stream Steps {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+            self.step(py, None)
         }
-        match self.poll(py) {
-            Ok(Some(chunk)) => {
-                self.going.store(false, Ordering::Relaxed);
-                Ok(Some(chunk))
+
+        /// Lets the model go on with `input` in the place of the token it has just given, and returns the next.
+        ///
+        /// To keep that token and add to it, send it along: `Tokens([step.token_id, ...])`. `None` goes on with
+        /// the token itself.
+        ///
+        /// Raises:
+        ///     StopIteration: The answer has ended.
+        ///     InvalidArgumentError: Before the first token.
+        fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<Chunk>> {
+            let next = self.step(py, Some(input))?;
+            next.ok_or_else(|| PyStopIteration::new_err(()))
+        }
+
+        /// `send` for an event loop.
+        ///
+        /// Raises:
+        ///     StopAsyncIteration: The answer has ended.
+        ///     InvalidArgumentError: Before the first token.
+        fn asend<'py>(
+            slf: &Bound<'py, Self>,
+            input: &Bound<'py, PyAny>,
+        ) -> PyResult<Bound<'py, PyAny>> {
+            let steps = slf.get();
+            steps.advance(slf.py(), Some(input))?;
+            steps.going.store(true, Ordering::Relaxed);
+            next_item(slf.as_any(), &steps.answerer)
+        }
+
+        /// The next token, `None` if it has to be waited for; for the event loop.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+            if !self.going.load(Ordering::Relaxed) {
+                self.advance(py, None)?;
+                self.going.store(true, Ordering::Relaxed);
             }
-            Ok(None) => Ok(None),
-            Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
-            Err(Err(error)) => Err(error),
+            match self.poll(py) {
+                Ok(Some(chunk)) => {
+                    self.going.store(false, Ordering::Relaxed);
+                    Ok(Some(chunk))
+                }
+                Ok(None) => Ok(None),
+                Err(Ok(())) => Err(PyStopAsyncIteration::new_err(())),
+                Err(Err(error)) => Err(error),
+            }
         }
-    }
 
-    /// The task that reads, as a weak reference; for the event loop.
-    #[getter]
-    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.answerer.reader(py)
-    }
-
-    fn _set_reader(&self, reader: Py<PyAny>) {
-        self.answerer.set_reader(reader);
-    }
-
-    /// Says that the reader was cancelled while it waited; for the event loop.
-    fn _leave(&self) {
-        self.handle.leave();
-    }
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
-        self.answerer.any()
-    }
-
-    /// A descriptor that becomes readable when something comes; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        let armed = self.steps.lock().arm();
-        armed.map_err(|error| PyOSError::new_err(error.to_string()))
-    }
-
-    /// Ends the steps, from any thread; again, or after the end, it does nothing.
-    fn close(&self, py: Python<'_>) {
-        super::detach(py, || self.steps.lock().close());
-    }
-
-    /// The same.
-    fn cancel(&self, py: Python<'_>) {
-        self.close(py);
-    }
-
-    /// `close`, for an event loop; leaving an `async with` block calls it.
-    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        entered(slf.as_any())
-    }
-
-    fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
-        _kind: &Bound<'py, PyAny>,
-        _error: &Bound<'py, PyAny>,
-        _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    /// All that has come, after the end.
-    ///
-    /// Raises:
-    ///     InvalidArgumentError: The steps have not ended.
-    ///     GenerationError: The run failed.
-    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
-        let found = self.steps.lock().generation();
-        match found {
-            Some(Ok(generation)) => Generation::new(py, &generation),
-            Some(Err(error)) => Err(self.fail(py, &error)),
-            None => Err(raise(
-                py,
-                &Failure::invalid_with_hint(
-                    "result",
-                    "the steps have not ended",
-                    "Take all tokens, or call close() first.",
-                ),
-            )),
+        /// All that has come, after the end.
+        ///
+        /// Raises:
+        ///     InvalidArgumentError: The steps have not ended.
+        ///     GenerationError: The run failed.
+        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+            let found = self.steps.lock().generation();
+            match found {
+                Some(Ok(generation)) => Generation::new(py, &generation),
+                Some(Err(error)) => Err(self.fail(py, &error)),
+                None => Err(raise(
+                    py,
+                    &Failure::invalid_with_hint(
+                        "result",
+                        "the steps have not ended",
+                        "Take all tokens, or call close() first.",
+                    ),
+                )),
+            }
         }
-    }
 
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) {
-        self.close(py);
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(&visit)?;
-        self.on_token.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.on_token.clear();
-    }
-
-    fn __repr__(&self) -> String {
-        let (text, ids) = self.steps.lock().so_far();
-        format!(
-            "<rkllm_rs.Steps: {} tokens, {} characters>",
-            ids.len(),
-            text.chars().count()
-        )
+        fn __repr__(&self) -> String {
+            let (text, ids) = self.steps.lock().so_far();
+            format!(
+                "<rkllm_rs.Steps: {} tokens, {} characters>",
+                ids.len(),
+                text.chars().count()
+            )
+        }
     }
 }

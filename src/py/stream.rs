@@ -1,20 +1,20 @@
 //! `TokenStream` and `TextStream`.
 
+use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arrayvec::ArrayString;
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyOSError, PyStopAsyncIteration};
+use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
 use pyo3::types::PyString;
 
 use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
-use crate::model::stream::{self, Poll, StreamHandle};
+use super::source::{Awaited, Stream, source_class};
+use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
 use crate::protocol::output;
 
@@ -27,7 +27,7 @@ pub(super) struct TokenStream {
     /// Locked for moments only, never while waiting, and never while Python objects are made or
     /// dropped: both can run the program's code, which may come here again.
     stream: Mutex<stream::TokenStream>,
-    handle: StreamHandle,
+    handle: Handle,
     answerer: Answerer,
     /// Called with each chunk before it is handed out.
     on_token: Slot,
@@ -57,7 +57,7 @@ impl TokenStream {
     fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
         let mut short = ArrayString::<SHORT>::new();
         let mut stream = self.stream.lock();
-        let (text, id) = match stream.poll() {
+        let (text, id) = match stream.poll_piece() {
             Poll::Ready(piece) => piece,
             Poll::Nothing => return Poll::Nothing,
             Poll::Ended(outcome) => return Poll::Ended(outcome),
@@ -99,11 +99,6 @@ impl TokenStream {
             None => Ok(self.poll(make)),
             Some(on_token) => self.poll_told(py, &on_token, make),
         }
-    }
-
-    fn arm(&self) -> PyResult<Option<i32>> {
-        let armed = self.stream.lock().arm();
-        armed.map_err(|error| PyOSError::new_err(error.to_string()))
     }
 
     #[cold]
@@ -207,50 +202,32 @@ pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Ch
     )
 }
 
-/// What a function of `rkllm_rs._aio` makes of `stream`.
-fn coroutine<'py>(
-    stream: &Bound<'py, PyAny>,
-    function: &'static PyOnceLock<Py<PyAny>>,
-    name: &str,
-) -> PyResult<Bound<'py, PyAny>> {
-    let function = function.import(stream.py(), "rkllm_rs._aio", name)?;
-    function.call1((stream,))
-}
-
-/// After so many items others have their turn, also where all were at hand.
-const TURN: usize = 256;
-
-/// The coroutine that waits for the next item of `stream`.
-pub(super) fn next_item<'py>(
-    stream: &Bound<'py, PyAny>,
-    answerer: &Answerer,
-) -> PyResult<Bound<'py, PyAny>> {
-    static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    // One count for all streams is enough.
-    static ITEMS: AtomicUsize = AtomicUsize::new(0);
-    // Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
-    if !answerer.is_read_here(stream.py())? {
-        coroutine(stream, &NOTE, "note_reader")?;
+impl Awaited for TokenStream {
+    fn asks(&self) -> bool {
+        self.answerer.any()
     }
-    if ITEMS.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
-        coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
-    } else {
-        coroutine(stream, &NEXT, "next_item")
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.handle.arm()
+    }
+    fn leave(&self) {
+        self.handle.leave();
+    }
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer.traverse(visit)?;
+        self.on_token.traverse(visit)
+    }
+    fn clear(&self) {
+        self.on_token.clear();
     }
 }
 
-/// The coroutine that gives `stream` itself, for `async with`.
-pub(super) fn entered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static ENTERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    coroutine(stream, &ENTERED, "entered")
-}
-
-/// The coroutine that closes `stream`.
-pub(super) fn closed<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-    static CLOSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    coroutine(stream, &CLOSED, "closed")
+impl Stream for TokenStream {
+    fn handle(&self) -> &Handle {
+        &self.handle
+    }
+    fn answerer(&self) -> &Answerer {
+        &self.answerer
+    }
 }
 
 impl Drop for TokenStream {
@@ -259,155 +236,65 @@ impl Drop for TokenStream {
     }
 }
 
-#[pymethods]
-impl TokenStream {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
+source_class! {
+    stream TokenStream {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+            self.next(py, |text, id| chunk(py, text, id))?.transpose()
+        }
 
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        self.next(py, |text, id| chunk(py, text, id))?.transpose()
-    }
+        /// The next chunk, `None` if it has to be waited for; for the event loop.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+            self.poll_async(py, |text, id| chunk(py, text, id))?
+                .transpose()
+        }
 
-    fn __aiter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
+        /// The same stream, giving plain `str`.
+        fn texts(slf: Py<Self>) -> TextStream {
+            TextStream { stream: slf }
+        }
 
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any(), &slf.get().answerer)
-    }
-
-    /// The next chunk, `None` if it has to be waited for; for the event loop.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
-        self.poll_async(py, |text, id| chunk(py, text, id))?
-            .transpose()
-    }
-
-    /// The task that reads, as a weak reference; for the event loop.
-    #[getter]
-    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.answerer.reader(py)
-    }
-
-    fn _set_reader(&self, reader: Py<PyAny>) {
-        self.answerer.set_reader(reader);
-    }
-
-    /// Says that the reader was cancelled while it waited; for the event loop.
-    fn _leave(&self) {
-        self.handle.leave();
-    }
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
-        self.answerer.any()
-    }
-
-    /// A descriptor that becomes readable when something comes; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        self.arm()
-    }
-
-    /// The same stream, giving plain `str`.
-    fn texts(slf: Py<Self>) -> TextStream {
-        TextStream { stream: slf }
-    }
-
-    /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
-    ///
-    /// Iteration then ends normally, and the finish reason is "cancelled".
-    fn cancel(&self, py: Python<'_>) {
-        super::detach(py, || self.handle.cancel());
-    }
-
-    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
-    fn close(&self, py: Python<'_>) {
-        self.cancel(py);
-    }
-
-    /// `close`, for an event loop; leaving an `async with` block calls it.
-    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) {
-        self.close(py);
-    }
-
-    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        entered(slf.as_any())
-    }
-
-    fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
-        _kind: &Bound<'py, PyAny>,
-        _error: &Bound<'py, PyAny>,
-        _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    /// Waits for the end and gives the whole answer, pieces that were read before included.
-    ///
-    /// Pieces not yet read are taken away: iteration ends after this.
-    ///
-    /// Raises:
-    ///     GenerationError: The run failed; `log` has the library's own lines.
-    ///     GenerationTimeout: The deadline passed; `partial` has what came.
-    ///     ContextLengthError: More tokens than the context window holds.
-    ///     ForkedProcessError: The run was started before `fork()`.
-    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
-        loop {
-            match self.finished(py)? {
-                Some(generation) => return Ok(generation),
-                None => self.wait(py)?,
+        /// Waits for the end and gives the whole answer, pieces that were read before included.
+        ///
+        /// Pieces not yet read are taken away: iteration ends after this.
+        ///
+        /// Raises:
+        ///     GenerationError: The run failed; `log` has the library's own lines.
+        ///     GenerationTimeout: The deadline passed; `partial` has what came.
+        ///     ContextLengthError: More tokens than the context window holds.
+        ///     ForkedProcessError: The run was started before `fork()`.
+        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+            loop {
+                match self.finished(py)? {
+                    Some(generation) => return Ok(generation),
+                    None => self.wait(py)?,
+                }
             }
         }
-    }
 
-    /// Whether `result` takes longer than an event loop should wait: never.
-    #[allow(clippy::unused_self, reason = "as that of ArrayStream")]
-    fn _is_long(&self) -> bool {
-        false
-    }
+        /// Whether `result` takes longer than an event loop should wait: never.
+        #[allow(clippy::unused_self, reason = "as that of ArrayStream")]
+        fn _is_long(&self) -> bool {
+            false
+        }
 
-    /// The whole answer in a tuple if the run has ended; for the event loop.
-    fn _finished(&self, py: Python<'_>) -> PyResult<Option<(Generation,)>> {
-        Ok(self.finished(py)?.map(|generation| (generation,)))
-    }
+        /// The whole answer in a tuple if the run has ended; for the event loop.
+        fn _finished(&self, py: Python<'_>) -> PyResult<Option<(Generation,)>> {
+            Ok(self.finished(py)?.map(|generation| (generation,)))
+        }
 
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(&visit)?;
-        self.on_token.traverse(&visit)
-    }
-
-    fn __clear__(&self) {
-        self.on_token.clear();
-    }
-
-    fn __repr__(&self) -> String {
-        let (text, ids) = self.stream.lock().so_far();
-        format!(
-            "<rkllm_rs.TokenStream: {} tokens, {} characters{}>",
-            ids.len(),
-            text.chars().count(),
-            if self.handle.has_ended() {
-                ""
-            } else {
-                " so far"
-            },
-        )
+        fn __repr__(&self) -> String {
+            let (text, ids) = self.stream.lock().so_far();
+            format!(
+                "<rkllm_rs.TokenStream: {} tokens, {} characters{}>",
+                ids.len(),
+                text.chars().count(),
+                if self.handle.has_ended() {
+                    ""
+                } else {
+                    " so far"
+                },
+            )
+        }
     }
 }
 
@@ -417,121 +304,60 @@ pub(super) struct TextStream {
     stream: Py<TokenStream>,
 }
 
-#[pymethods]
-impl TextStream {
-    fn __iter__(slf: Py<Self>) -> Py<Self> {
-        slf
+impl Awaited for TextStream {
+    fn asks(&self) -> bool {
+        self.stream.get().asks()
     }
-
-    fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.stream
-            .get()
-            .next(py, |text, _| PyString::new(py, text).unbind())
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.handle().arm()
     }
-
-    fn __aiter__(slf: Py<Self>) -> Py<Self> {
-        slf
+    fn leave(&self) {
+        self.handle().leave();
     }
-
-    fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        next_item(slf.as_any(), &slf.get().stream.get().answerer)
-    }
-
-    /// The next text, `None` if it has to be waited for; for the event loop.
-    fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-        self.stream
-            .get()
-            .poll_async(py, |text, _| PyString::new(py, text).unbind())
-    }
-
-    /// The task that reads, as a weak reference; for the event loop.
-    #[getter]
-    fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.stream.get().answerer.reader(py)
-    }
-
-    fn _set_reader(&self, reader: Py<PyAny>) {
-        self.stream.get().answerer.set_reader(reader);
-    }
-
-    /// Says that the reader was cancelled while it waited; for the event loop.
-    fn _leave(&self) {
-        self.stream.get().handle.leave();
-    }
-
-    /// Whether questions may come that the loop must look for.
-    #[getter]
-    fn _asks(&self) -> bool {
-        self.stream.get().answerer.any()
-    }
-
-    /// A descriptor that becomes readable when something comes; `None` if it is there already.
-    fn _arm(&self) -> PyResult<Option<i32>> {
-        self.stream.get().arm()
-    }
-
-    /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
-    ///
-    /// Iteration then ends normally, and the finish reason is "cancelled".
-    fn cancel(&self, py: Python<'_>) {
-        self.stream.get().cancel(py);
-    }
-
-    /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
-    fn close(&self, py: Python<'_>) {
-        self.cancel(py);
-    }
-
-    /// `close`, for an event loop; leaving an `async with` block calls it.
-    fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    fn __enter__(slf: Py<Self>) -> Py<Self> {
-        slf
-    }
-
-    fn __exit__(
-        &self,
-        py: Python<'_>,
-        _kind: &Bound<'_, PyAny>,
-        _error: &Bound<'_, PyAny>,
-        _traceback: &Bound<'_, PyAny>,
-    ) {
-        self.close(py);
-    }
-
-    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
-        entered(slf.as_any())
-    }
-
-    fn __aexit__<'py>(
-        slf: &Bound<'py, Self>,
-        _kind: &Bound<'py, PyAny>,
-        _error: &Bound<'py, PyAny>,
-        _traceback: &Bound<'py, PyAny>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        closed(slf.as_any())
-    }
-
-    /// Waits for the end and gives the whole answer, pieces that were read before included.
-    ///
-    /// Pieces not yet read are taken away: iteration ends after this.
-    ///
-    /// Raises:
-    ///     GenerationError: The run failed; `log` has the library's own lines.
-    ///     GenerationTimeout: The deadline passed; `partial` has what came.
-    ///     ContextLengthError: More tokens than the context window holds.
-    ///     ForkedProcessError: The run was started before `fork()`.
-    fn result(&self, py: Python<'_>) -> PyResult<Generation> {
-        self.stream.get().result(py)
-    }
-
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.stream)
     }
+}
 
-    fn __repr__(&self) -> String {
-        self.stream.get().__repr__().replacen("Token", "Text", 1)
+impl Stream for TextStream {
+    fn handle(&self) -> &Handle {
+        &self.stream.get().handle
+    }
+    fn answerer(&self) -> &Answerer {
+        &self.stream.get().answerer
+    }
+}
+
+source_class! {
+    stream TextStream {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
+            self.stream
+                .get()
+                .next(py, |text, _| PyString::new(py, text).unbind())
+        }
+
+        /// The next text, `None` if it has to be waited for; for the event loop.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
+            self.stream
+                .get()
+                .poll_async(py, |text, _| PyString::new(py, text).unbind())
+        }
+
+        /// Waits for the end and gives the whole answer, pieces that were read before included.
+        ///
+        /// Pieces not yet read are taken away: iteration ends after this.
+        ///
+        /// Raises:
+        ///     GenerationError: The run failed; `log` has the library's own lines.
+        ///     GenerationTimeout: The deadline passed; `partial` has what came.
+        ///     ContextLengthError: More tokens than the context window holds.
+        ///     ForkedProcessError: The run was started before `fork()`.
+        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+            self.stream.get().result(py)
+        }
+
+        fn __repr__(&self) -> String {
+            self.stream.get().__repr__().replacen("Token", "Text", 1)
+        }
     }
 }

@@ -1,0 +1,217 @@
+//! What every class has that can be waited for: the event loop's half, cancelling, `with`, collection.
+//!
+//! Lock discipline, for all of them: a lock is held for moments only, never while waiting, and never while
+//! Python objects are made or dropped, since both can run the program's code, which may come here again.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pyo3::exceptions::PyOSError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::callables::Answerer;
+use crate::model::Handle;
+
+/// Something that a program can wait for.
+pub(super) trait Awaited {
+    /// Whether questions of the library may come that the loop must look for.
+    fn asks(&self) -> bool;
+
+    /// A descriptor that becomes readable with it; `None` if it is there already.
+    fn arm(&self) -> std::io::Result<Option<RawFd>>;
+
+    /// Nobody waits any more: the reader was cancelled.
+    fn leave(&self);
+
+    /// Shows the collector every Python object that is held.
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError>;
+
+    /// Lets go of callables that may refer to this object.
+    fn clear(&self) {}
+}
+
+/// A run, read piece by piece.
+pub(super) trait Stream {
+    fn handle(&self) -> &Handle;
+
+    fn answerer(&self) -> &Answerer;
+
+    /// Ends the run, from any thread.
+    fn end(&self) {
+        self.handle().cancel();
+    }
+
+    /// What is to be known of the task that asks for the next item.
+    fn note_caller(&self, _py: Python<'_>) -> PyResult<()> {
+        Ok(())
+    }
+}
+
+/// [`Awaited::arm`] for Python.
+pub(super) fn arm(awaited: &impl Awaited) -> PyResult<Option<i32>> {
+    awaited
+        .arm()
+        .map_err(|error| PyOSError::new_err(error.to_string()))
+}
+
+/// What a function of `rkllm_rs._aio` makes of `stream`.
+fn coroutine<'py>(
+    stream: &Bound<'py, PyAny>,
+    function: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+) -> PyResult<Bound<'py, PyAny>> {
+    let function = function.import(stream.py(), "rkllm_rs._aio", name)?;
+    function.call1((stream,))
+}
+
+/// After so many items others have their turn, also where all were at hand.
+const TURN: usize = 256;
+
+/// The coroutine that waits for the next item of `stream`.
+pub(super) fn next_item<'py>(
+    stream: &Bound<'py, PyAny>,
+    answerer: &Answerer,
+) -> PyResult<Bound<'py, PyAny>> {
+    static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    // One count for all streams is enough.
+    static ITEMS: AtomicUsize = AtomicUsize::new(0);
+    // Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
+    if !answerer.is_read_here(stream.py())? {
+        coroutine(stream, &NOTE, "note_reader")?;
+    }
+    if ITEMS.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
+        coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
+    } else {
+        coroutine(stream, &NEXT, "next_item")
+    }
+}
+
+/// The coroutine that gives `stream` itself, for `async with`.
+pub(super) fn entered<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static ENTERED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    coroutine(stream, &ENTERED, "entered")
+}
+
+/// The coroutine that closes `stream`.
+pub(super) fn closed<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static CLOSED: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    coroutine(stream, &CLOSED, "closed")
+}
+
+/// Makes the Python methods of a class that is [`Awaited`], and with `stream` of one that is a [`Stream`] as
+/// well, beside its own.
+macro_rules! source_class {
+    (stream $class:ident { $($own:tt)* }) => {
+        $crate::py::source::source_class! {
+            $class {
+                fn __iter__(slf: Py<Self>) -> Py<Self> {
+                    slf
+                }
+
+                fn __aiter__(slf: Py<Self>) -> Py<Self> {
+                    slf
+                }
+
+                fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                    slf.get().note_caller(slf.py())?;
+                    $crate::py::source::next_item(slf.as_any(), slf.get().answerer())
+                }
+
+                /// The task that reads, as a weak reference; for the event loop.
+                #[getter]
+                fn _reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+                    self.answerer().reader(py)
+                }
+
+                fn _set_reader(&self, reader: Py<PyAny>) {
+                    self.answerer().set_reader(reader);
+                }
+
+                /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
+                ///
+                /// Iteration then ends normally, and the finish reason is "cancelled".
+                fn cancel(&self, py: Python<'_>) {
+                    $crate::py::detach(py, || self.end());
+                }
+
+                /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
+                fn close(&self, py: Python<'_>) {
+                    self.cancel(py);
+                }
+
+                /// `close`, for an event loop; leaving an `async with` block calls it.
+                fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                    $crate::py::source::closed(slf.as_any())
+                }
+
+                fn __enter__(slf: Py<Self>) -> Py<Self> {
+                    slf
+                }
+
+                fn __exit__(
+                    &self,
+                    py: Python<'_>,
+                    _kind: &Bound<'_, PyAny>,
+                    _error: &Bound<'_, PyAny>,
+                    _traceback: &Bound<'_, PyAny>,
+                ) {
+                    self.close(py);
+                }
+
+                fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                    $crate::py::source::entered(slf.as_any())
+                }
+
+                fn __aexit__<'py>(
+                    slf: &Bound<'py, Self>,
+                    _kind: &Bound<'py, PyAny>,
+                    _error: &Bound<'py, PyAny>,
+                    _traceback: &Bound<'py, PyAny>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    $crate::py::source::closed(slf.as_any())
+                }
+
+                $($own)*
+            }
+        }
+    };
+    ($class:ident { $($own:tt)* }) => {
+        #[pymethods]
+        impl $class {
+            /// Whether questions may come that the loop must look for.
+            #[getter]
+            fn _asks(&self) -> bool {
+                self.asks()
+            }
+
+            /// A descriptor that becomes readable when something comes; `None` if it is there already.
+            fn _arm(&self) -> PyResult<Option<i32>> {
+                $crate::py::source::arm(self)
+            }
+
+            /// Says that the reader was cancelled while it waited; for the event loop.
+            fn _leave(&self) {
+                self.leave();
+            }
+
+            fn __traverse__(
+                &self,
+                visit: ::pyo3::gc::PyVisit<'_>,
+            ) -> Result<(), ::pyo3::gc::PyTraverseError> {
+                self.traverse(&visit)
+            }
+
+            fn __clear__(&self) {
+                self.clear();
+            }
+
+            $($own)*
+        }
+    };
+}
+
+pub(super) use source_class;
