@@ -3,6 +3,8 @@
 All have the name of the ordinary call with an ``a`` in front, its arguments and its errors. Nothing blocks
 the loop: the model's own thread wakes it, and what computes for long runs on a thread of the loop's executor.
 A task that is cancelled cancels its run.
+
+Long because each call is written out with its own signature and docstring, which editors show.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""``RKLLM``: a model, from Python."""
+"""``RKLLM``: a model, from Python.
+
+Long because of one docstring: all arguments of ``RKLLM`` are described where people look first.
+"""
 
 from __future__ import annotations
 

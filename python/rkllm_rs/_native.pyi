@@ -1,6 +1,8 @@
 """The compiled part of rkllm_rs: thin classes over the Rust core.
 
 The public classes are re-exported by ``rkllm_rs``; what is not named there is private.
+
+Long because it describes one module; its classes stand in the order of that module.
 """
 
 import os

@@ -1,3 +1,5 @@
+//! Long because each kind of evidence is weighed against each other, case by case.
+
 use super::super::symbols::tests::official;
 use super::*;
 use crate::abi::{Exports, KnownLibrary, known_library};

@@ -5,14 +5,15 @@ pub(crate) mod diagnose;
 mod file;
 mod gguf;
 mod lines;
+mod problem;
 pub(crate) mod prompt_cache;
 
 use std::fmt;
 use std::path::Path;
 
-pub use file::ModelProblem;
 pub(crate) use file::{check, check_adapter, present};
 pub(crate) use lines::info_from_log;
+pub use problem::ModelProblem;
 
 /// What runs a model.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -20,6 +20,7 @@ mod params;
 mod pending;
 mod rows;
 mod runtime;
+mod score;
 mod source;
 mod steps;
 mod stream;
@@ -75,7 +76,7 @@ mod native {
     #[pymodule_export]
     use super::inputs::{CrossAttention, Embeddings, check_inputs};
     #[pymodule_export]
-    use super::model::{Model, Scorer, at_exit, check_pooling, pool, shut_down};
+    use super::model::{Model, at_exit, shut_down};
     #[pymodule_export]
     use super::multimodal::Multimodal;
     #[pymodule_export]
@@ -93,6 +94,8 @@ mod native {
         BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, find_library,
         known_libraries, resolve,
     };
+    #[pymodule_export]
+    use super::score::{Scorer, check_pooling, pool};
     #[pymodule_export]
     use super::steps::Steps;
     #[pymodule_export]

@@ -3,12 +3,10 @@
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use super::array::FloatArray;
 use super::callables::{Answerer, Callables};
 use super::convert;
 use super::errors::raise;
@@ -22,7 +20,6 @@ use super::rows::ArrayStream;
 use super::runtime::Runtime;
 use super::steps::{Steps, task_number};
 use super::stream::TokenStream;
-use crate::model::score::{self, Pooling};
 use crate::model::{self, Batch, Caller};
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
@@ -383,74 +380,6 @@ impl Model {
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.callables)
-    }
-}
-
-/// One vector for each array of hidden states, one below the other; a single one as a vector.
-#[pyfunction]
-#[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
-pub(super) fn pool(
-    py: Python<'_>,
-    arrays: Vec<Py<FloatArray>>,
-    pooling: &Bound<'_, PyAny>,
-    normalize: &Bound<'_, PyAny>,
-    single: bool,
-) -> PyResult<FloatArray> {
-    let name = convert::text("pooling", pooling)?;
-    let normalize = convert::boolean("normalize", normalize)?;
-    let blocks: Vec<_> = arrays.iter().map(|array| array.get().block()).collect();
-    let pooled = super::detach(py, || {
-        Pooling::named(&name).and_then(|pooling| score::pool(&blocks, pooling, normalize))
-    });
-    let pooled = pooled.map_err(|error| raise(py, &error))?;
-    Ok(if single {
-        FloatArray::vector(pooled)
-    } else {
-        FloatArray::rows(pooled)
-    })
-}
-
-/// Checks the settings of `pool` before anything is run.
-#[pyfunction]
-pub(super) fn check_pooling(
-    py: Python<'_>,
-    pooling: &Bound<'_, PyAny>,
-    normalize: &Bound<'_, PyAny>,
-) -> PyResult<()> {
-    convert::boolean("normalize", normalize)?;
-    let name = convert::text("pooling", pooling)?;
-    Pooling::named(&name)
-        .map(drop)
-        .map_err(|error| raise(py, &error))
-}
-
-/// Natural logarithms of the probabilities of the last `continuation` of `ids`, from logits as they come.
-#[pyclass(module = "rkllm_rs._native", frozen)]
-pub(super) struct Scorer {
-    scorer: Mutex<score::Scorer>,
-}
-
-#[pymethods]
-impl Scorer {
-    #[new]
-    fn new(py: Python<'_>, ids: Vec<i32>, continuation: usize) -> PyResult<Self> {
-        let scorer = score::Scorer::new(ids, continuation).map_err(|error| raise(py, &error))?;
-        Ok(Self {
-            scorer: Mutex::new(scorer),
-        })
-    }
-
-    /// Takes the next rows. Computes for long, without holding the interpreter.
-    fn add(&self, py: Python<'_>, logits: &FloatArray) -> PyResult<()> {
-        let block = logits.block();
-        let added = super::detach(py, || self.scorer.lock().add(&block));
-        added.map_err(|error| raise(py, &error))
-    }
-
-    /// One logarithm for each token of the continuation.
-    fn logprobs(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
-        let score = self.scorer.lock().finish();
-        Ok(score.map_err(|error| raise(py, &error))?.logprobs)
     }
 }
 
