@@ -31,11 +31,11 @@ def options(
     Args:
         library: The library's file, or ``None`` for the usual search.
         backend: ``"auto"``, ``"npu"`` or ``"cpu"``.
-        abi: The generation, or ``None``.
+        abi: The ABI version, or ``None``.
         vendor_log: What is printed of the library's lines, or ``None`` to leave that as it is.
 
     Returns:
-        Backend, library, generation, the package's folder, the CPU runtime's file.
+        Backend, library, ABI version, the package's folder, the CPU runtime's file.
     """
     if vendor_log is not None:
         _native.set_vendor_log(vendor_log)

@@ -81,7 +81,7 @@ class RKLLM(Awaiting):
             backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime; ``"auto"`` takes what
                 fits model and machine. ``RKLLM_RS_BACKEND`` replaces ``"auto"``.
             library: The library's file; obeyed.
-            abi: The generation, such as ``"v1_3_0"``, where the library does not tell.
+            abi: The ABI version, such as ``"v1_3_0"``, where the library does not tell.
             max_context_len: Context window in tokens.
             max_new_tokens: Most tokens of an answer; without it, the size of the context window.
             sampling: Sampling for all calls that give none.

@@ -924,7 +924,7 @@ class Evidence:
         """What was found, in words."""
     @property
     def allows(self) -> str:
-        """The generations that it leaves possible, such as ``"v1_2_1 or v1_3_0"``."""
+        """The ABI versions that it leaves possible, such as ``"v1_2_1 or v1_3_0"``."""
 
 @final
 class Identity:
@@ -932,7 +932,7 @@ class Identity:
 
     @property
     def abi(self) -> str:
-        """The generation of its C layouts, such as ``"v1_3_0"``."""
+        """The version of its C layouts, such as ``"v1_3_0"``."""
     @property
     def version(self) -> str | None:
         """The release as banner or fingerprint say, such as ``"1.2.3"``; ``None`` where neither does."""
@@ -963,7 +963,7 @@ class Runtime:
             path: The library's file, obeyed; without it, the usual search.
             backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime, ``"auto"`` what this
                 machine has.
-            abi: The generation, such as ``"v1_3_0"``, where the library does not tell.
+            abi: The ABI version, such as ``"v1_3_0"``, where the library does not tell.
 
         Returns:
             The library, the same object's equal if it was loaded before.
@@ -971,7 +971,7 @@ class Runtime:
         Raises:
             LibraryNotFoundError: No library could be loaded; the message lists every place tried.
             UnsupportedRuntimeError: The library found is not certain, or too old.
-            InvalidArgumentError: A backend or generation that does not exist.
+            InvalidArgumentError: A backend or ABI version that does not exist.
             InvalidTypeError: An argument of the wrong type.
         """
 
@@ -1172,7 +1172,7 @@ def known_libraries() -> list[_KnownLibrary]:
     """Returns the official libraries, oldest release first."""
 
 def abi_layouts() -> dict[str, dict[str, _Layout]]:
-    """Returns the C layouts as this build has compiled them, by generation and struct, in bytes."""
+    """Returns the C layouts as this build has compiled them, by ABI version and struct, in bytes."""
 
 def at_exit() -> None:
     """Closes all models for the end of the interpreter; other threads stay where they wait."""

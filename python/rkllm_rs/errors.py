@@ -88,7 +88,7 @@ class LibraryNotFoundError(RkllmError, OSError):
 class UnsupportedRuntimeError(RkllmError):
     """A library was found, but its release is not certain, or not one that this package speaks.
 
-    The message has the evidence. Where only evidence is missing, ``abi=`` names the generation.
+    The message has the evidence. Where only evidence is missing, ``abi=`` names the ABI version.
     """
 
 

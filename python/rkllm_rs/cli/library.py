@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def _abi(arguments: argparse.Namespace) -> int:
     layouts = _native.abi_layouts()
     lines: list[str] = []
-    for generation, structs in layouts.items():
-        lines.append(generation)
+    for abi, structs in layouts.items():
+        lines.append(abi)
         for name, layout in structs.items():
             lines.append(f"  {name}: {layout['size']} bytes, aligned to {layout['align']}")
             lines += [f"    {offset:>4}  {field}" for field, offset in layout["fields"].items()]
@@ -53,7 +53,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     lines = [
         f"library:    {runtime.path}",
         f"backend:    {runtime.backend}",
-        f"generation: {identity.abi}",
+        f"abi: {identity.abi}",
         f"release:    {identity.version or 'unknown'}",
         *(f"evidence:   {e.kind}: {e.finding} (allows {e.allows})" for e in identity.evidence),
     ]
@@ -74,5 +74,5 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     identify = command("identify", "load a library and say which release it is, with the evidence")
     identify.add_argument("library", nargs="?", help="its file; without it, the usual search")
     identify.add_argument("--backend", choices=("auto", "npu", "cpu"), default="auto")
-    identify.add_argument("--abi", help="the generation, where the library does not tell")
+    identify.add_argument("--abi", help="the ABI version, such as v1_3_0, where the library does not tell")
     identify.set_defaults(run=_identify)

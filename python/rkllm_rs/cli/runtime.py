@@ -56,11 +56,11 @@ def _list(arguments: argparse.Namespace) -> int:
         "releases": [
             {
                 "release": release,
-                "generation": generation,
+                "generation": abi,  # the key that programs read
                 "installed": release in here,
                 "files": [{**asdict(one), "url": one.url} for one in files if one.release == release],
             }
-            for release, generation in releases.items()
+            for release, abi in releases.items()
         ],
     }
     lines = [f"{'release':<9} {'layouts':<9} {'known for':<15} installed"]
