@@ -148,8 +148,8 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::InvalidArgument` and `ErrorKind::UnsupportedFeature` for the settings,
-    /// `ErrorKind::Init` with the library's own lines if it cannot open the model,
-    /// `ErrorKind::ForkedRuntime` in a child of the process that loaded the runtime.
+    /// `ErrorKind::Model` or a kind of it with the library's own lines if it cannot open the model,
+    /// `ErrorKind::ForkedProcess` in a child of the process that loaded the runtime.
     #[doc(alias = "rkllm_init")]
     pub fn open(
         runtime: &Arc<Runtime>,

@@ -98,7 +98,7 @@ impl Model {
     /// Empties the KV cache (`rkllm_clear_kv_cache`).
     ///
     /// # Errors
-    /// `ErrorKind::UnsupportedFeature` before 1.2.0, `ErrorKind::Run` if the library refuses.
+    /// `ErrorKind::UnsupportedFeature` before 1.2.0, `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_clear_kv_cache")]
     pub fn clear_kv_cache(&self, keep_system_prompt: bool) -> Result<(), Failure> {
         self.begin_clear_kv_cache(keep_system_prompt)?
@@ -109,7 +109,7 @@ impl Model {
     /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
     ///
     /// # Errors
-    /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::Run` if the library refuses.
+    /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_get_kv_cache_size")]
     pub fn kv_cache_size(&self) -> Result<Vec<i32>, Failure> {
         self.begin_kv_cache_size()?.wait_for_ever()
@@ -129,7 +129,7 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::InvalidArgument` for ranges that are not
-    /// in the cache or while nothing is paused, `ErrorKind::Run` if the library refuses.
+    /// in the cache or while nothing is paused, `ErrorKind::Generation` if the library refuses.
     pub fn begin_clear_kv_ranges(&self, ranges: Vec<(i32, i32)>) -> Result<Pending, Failure> {
         self.able("kv_cache_range")?;
         self.ask(Request::ClearKvRanges(ranges))
@@ -148,8 +148,8 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::InvalidArgument` for a name that is taken or empty, or a scale that is no number;
-    /// `ErrorKind::FileMissing`; `ErrorKind::AdapterFile` for a file that is no adapter of this kind;
-    /// `ErrorKind::Run` if the library refuses, [`ErrorKind::ModelFormat`](crate::protocol::error::FailureKind) if
+    /// `ErrorKind::FileMissing`; `ErrorKind::ModelFormat` for a file that is no adapter of this kind;
+    /// `ErrorKind::Generation` if the library refuses, `ErrorKind::ModelFormat` if
     /// the file is why.
     #[doc(alias = "rkllm_load_lora")]
     pub fn begin_load_lora(&self, mut adapter: LoraAdapter) -> Result<Pending, Failure> {
@@ -200,7 +200,7 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::FileMissing`; `ErrorKind::PromptCache` for one of another model or library, a damaged
-    /// one, or one that nothing is known of; `ErrorKind::Run` if the library refuses.
+    /// one, or one that nothing is known of; `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_load_prompt_cache")]
     pub fn begin_load_prompt_cache(&self, path: &Path, verify: bool) -> Result<Pending, Failure> {
         self.able("prompt_cache")?;
@@ -211,7 +211,7 @@ impl Model {
     /// Lets go of the loaded prompt cache (`rkllm_release_prompt_cache`).
     ///
     /// # Errors
-    /// `ErrorKind::Run` if the library refuses.
+    /// `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_release_prompt_cache")]
     pub fn begin_release_prompt_cache(&self) -> Result<Pending, Failure> {
         self.able("prompt_cache")?;
@@ -225,7 +225,7 @@ impl Model {
     /// nothing is left to wait for.
     ///
     /// # Errors
-    /// `ErrorKind::InvalidArgument` for a NUL, `ErrorKind::Run` if the library refuses.
+    /// `ErrorKind::InvalidArgument` for a NUL, `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_set_chat_template")]
     pub fn begin_set_chat_template(
         &self,
@@ -259,7 +259,7 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::UnsupportedFeature` before 1.2.1; `ErrorKind::InvalidArgument` for what is no JSON list
-    /// of objects, or after the chat template has been replaced; `ErrorKind::Run` if the library
+    /// of objects, or after the chat template has been replaced; `ErrorKind::Generation` if the library
     /// refuses, as it does for models without a template.
     #[doc(alias = "rkllm_set_function_tools")]
     pub fn begin_set_function_tools(
@@ -288,7 +288,7 @@ impl Model {
     ///
     /// # Errors
     /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::InvalidArgument` if the model was not
-    /// opened with `use_cross_attn`, `ErrorKind::Run` if the library refuses.
+    /// opened with `use_cross_attn`, `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_set_cross_attn_params")]
     pub fn begin_set_cross_attention(&self, encoder: CrossAttention) -> Result<Pending, Failure> {
         self.able("cross_attention")?;

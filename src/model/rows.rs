@@ -39,7 +39,7 @@ impl RowStream {
     /// Waits for the end and gives all rows that were not read yet, in one block.
     ///
     /// # Errors
-    /// As [`TokenStream::into_generation`], and `ErrorKind::Run` if the library gave none.
+    /// As [`TokenStream::into_generation`], and `ErrorKind::Generation` if the library gave none.
     pub fn into_block(mut self) -> Result<FloatBlock, Arc<Failure>> {
         let mut blocks = Vec::new();
         while let Some(block) = self.wait_next()? {
@@ -77,7 +77,7 @@ impl Source for RowStream {
 /// All blocks of a run in one; `any` tells whether there were others that have been read.
 ///
 /// # Errors
-/// `ErrorKind::Run` if there are none, if they are of different widths, or if there is no memory.
+/// `ErrorKind::Generation` if there are none, if they are of different widths, or if there is no memory.
 pub fn join(
     blocks: Vec<FloatBlock>,
     kind: RowsKind,

@@ -23,7 +23,7 @@ impl Model {
     /// is under way, this one waits for its turn on the model's thread.
     ///
     /// # Errors
-    /// `ErrorKind::Closed`, `ErrorKind::Forked`, `ErrorKind::Busy` from inside a callback,
+    /// `ErrorKind::Closed`, `ErrorKind::ForkedProcess`, `ErrorKind::Busy` from inside a callback,
     /// `ErrorKind::InvalidArgument`, `ErrorKind::UnsupportedFeature`, `ErrorKind::ContextLength` for more
     /// tokens than the window holds; what goes wrong later comes from the stream.
     #[doc(alias = "rkllm_run")]
@@ -35,7 +35,7 @@ impl Model {
     /// Runs to the end and returns the whole answer.
     ///
     /// # Errors
-    /// As [`Model::stream`], and `ErrorKind::Run`, `ErrorKind::Timeout`.
+    /// As [`Model::stream`], and `ErrorKind::Generation`, `ErrorKind::Timeout`.
     pub fn generate(
         &self,
         input: Input,
@@ -90,7 +90,7 @@ impl Model {
     /// The rows of one input, all together.
     ///
     /// # Errors
-    /// As [`Model::stream_rows`], and `ErrorKind::Run`, `ErrorKind::Timeout`.
+    /// As [`Model::stream_rows`], and `ErrorKind::Generation`, `ErrorKind::Timeout`.
     pub fn rows(
         &self,
         kind: RowsKind,

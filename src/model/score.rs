@@ -68,7 +68,7 @@ impl Scorer {
     /// Takes the next rows of logits.
     ///
     /// # Errors
-    /// `ErrorKind::InvalidArgument` for a token outside the vocabulary; `ErrorKind::Run` if the library gave
+    /// `ErrorKind::InvalidArgument` for a token outside the vocabulary; `ErrorKind::Generation` if the library gave
     /// something else than logits, or of more positions than there are tokens.
     pub fn add(&mut self, logits: &FloatBlock) -> Result<(), Failure> {
         let first = self.rows;
@@ -100,7 +100,7 @@ impl Scorer {
     /// The score, when all rows have come.
     ///
     /// # Errors
-    /// `ErrorKind::Run` if the library gave fewer rows than tokens.
+    /// `ErrorKind::Generation` if the library gave fewer rows than tokens.
     pub fn finish(&self) -> Result<Score, Failure> {
         if self.rows != self.ids.len() {
             return Err(self.unfit());

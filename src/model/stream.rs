@@ -160,7 +160,7 @@ impl TokenStream {
     /// Waits for the end and gives the whole answer.
     ///
     /// # Errors
-    /// `ErrorKind::Run`, `ErrorKind::Timeout`, `ErrorKind::ContextLength`, `ErrorKind::Closed`.
+    /// `ErrorKind::Generation`, `ErrorKind::Timeout`, `ErrorKind::ContextLength`, `ErrorKind::Closed`.
     pub fn into_generation(mut self) -> Result<Generation, Arc<Failure>> {
         loop {
             if let Some(generation) = self.generation() {

@@ -79,7 +79,7 @@ impl FromStr for BackendChoice {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidArgument`] for anything else.
+    /// [`Error::Invalid`] for anything else.
     fn from_str(text: &str) -> Result<Self> {
         Self::parse(text, "backend")
     }
@@ -139,7 +139,7 @@ impl Runtime {
     /// # Errors
     ///
     /// [`Error::LibraryNotFound`] with every place looked at; [`Error::UnsupportedRuntime`] when there
-    /// is a library, but not one that can be used; [`Error::InvalidArgument`] for a bad
+    /// is a library, but not one that can be used; [`Error::Invalid`] for a bad
     /// `RKLLM_RS_BACKEND`; [`Error::ForkedRuntime`] in a child of a process that has loaded one.
     pub fn load(options: &LoadOptions) -> Result<Arc<Self>> {
         Self::load_in(options, &Environment::current())

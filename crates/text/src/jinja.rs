@@ -41,7 +41,7 @@ pub enum Trouble {
     Refused(String),
     /// It ran out of fuel.
     Endless,
-    /// It wrote more than [`LONGEST`] bytes.
+    /// It wrote more than 16 MiB.
     TooLong,
     /// Anything else.
     Failed(String),
