@@ -47,7 +47,9 @@ pub(crate) struct Client {
     /// Runs that wait or go on.
     runs: Mutex<Vec<Weak<Inbox>>>,
     questions: Questions,
-    numbers: AtomicU64,
+    /// How many runs and requests there were.
+    run_count: AtomicU64,
+    ask_count: AtomicU64,
 }
 
 impl Client {
@@ -67,7 +69,8 @@ impl Client {
             asked: Mutex::default(),
             runs: Mutex::default(),
             questions: Questions::default(),
-            numbers: AtomicU64::new(0),
+            run_count: AtomicU64::new(0),
+            ask_count: AtomicU64::new(0),
         });
         let link = open(Arc::clone(&client) as _)?;
         // Nothing else sets it, and nobody else has the client yet.
@@ -86,11 +89,6 @@ impl Client {
         self.link()?.send(command, Vec::new(), side)
     }
 
-    /// A number for a run, counted from 1.
-    pub(crate) fn next_run(&self) -> u64 {
-        self.numbers.fetch_add(1, Ordering::Relaxed) + 1
-    }
-
     /// Inboxes for a run that is to begin.
     pub(crate) fn inboxes_for(
         self: &Arc<Self>,
@@ -98,7 +96,7 @@ impl Client {
         stepping: bool,
         timeout: Option<Duration>,
     ) -> Inboxes {
-        let run = self.next_run();
+        let run = self.run_count.fetch_add(1, Ordering::Relaxed) + 1;
         let inbox = |lane| Arc::new(Inbox::new(self, run, lane, stepping, timeout));
         (0..lanes).map(inbox).collect()
     }
@@ -148,7 +146,7 @@ impl Client {
         request: Request,
         then: impl FnOnce(&Result<Reply, Failure>) + Send + 'static,
     ) -> Result<Receiver<Reply>, Failure> {
-        let number = self.numbers.fetch_add(1, Ordering::Relaxed) + 1;
+        let number = self.ask_count.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot();
         let waiting = (sender, Box::new(then) as Then);
         self.asked.lock().insert(number, waiting);

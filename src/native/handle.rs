@@ -68,14 +68,14 @@ impl Aborter {
             .as_ref()
             .filter(|target| target.run == run)
         {
-            // SAFETY: the handle is live and in a run: the actor takes the target away, under this
+            // SAFETY: the handle is live and in a run: the engine takes the target away, under this
             // lock, before anything else happens to it.
             unsafe { (target.abort)(target.handle) };
         }
     }
 }
 
-/// A model that the library has opened. Lives on the actor's thread, from init to destroy.
+/// A model that the library has opened. Lives on the engine's thread, from init to destroy.
 pub(crate) struct NativeModel {
     pub(super) runtime: Arc<Runtime>,
     pub(super) handle: LLMHandle,
@@ -307,7 +307,7 @@ pub(super) fn failed(function: &'static str, reason: &str, mark: u64) -> Failure
 }
 
 impl Drop for NativeModel {
-    /// `rkllm_destroy`; the actor drops the model after its last run has returned.
+    /// `rkllm_destroy`; the engine drops the model after its last run has returned.
     fn drop(&mut self) {
         // SAFETY: the handle is live, nothing runs on it (exclusive), and it is not used again.
         unsafe { (self.runtime.symbols().destroy)(self.handle) };
