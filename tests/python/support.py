@@ -33,7 +33,7 @@ PATIENCE: Final = 60.0 * SLOW
 
 #: Begins every program that :func:`program` starts.
 PRELUDE: Final = """
-import os, signal, sys, threading, time
+import _thread, os, signal, sys, threading, time
 from rkllm_rs import *
 library, model = (os.fsencode(path) for path in sys.argv[1:3])
 def say(*words):
@@ -49,6 +49,17 @@ def began(record, fn="rkllm_run", count=1):
             pass
         time.sleep(0.005)
     raise SystemExit(f"{fn} was not called")
+def tell_when_waiting(record):
+    # Says "running" when the library is in the run, and this thread is where it stays: in native code.
+    here = threading.get_ident()
+    def stays():
+        seen = []
+        while len(seen) < 4 or len(set(seen[-4:])) > 1:
+            frame = sys._current_frames()[here]
+            seen.append((id(frame), frame.f_lasti))
+            time.sleep(0.01)
+    # Thread.start() would wait for the new thread, and be what is interrupted.
+    _thread.start_new_thread(lambda: (began(record), stays(), say("running")), ())
 """
 
 

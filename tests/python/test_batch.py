@@ -383,7 +383,7 @@ def test_ctrl_c_ends_all_rows(child, library, make_model, record, call):
     record = sys.argv[3]
     llm = RKLLM(model, library=library, n_batch=3, max_new_tokens=10_000)
     inputs = ["one", "two", "three"]
-    threading.Thread(target=lambda: (began(record), say("running")), daemon=True).start()
+    tell_when_waiting(record)
     try:
         {call}
     except KeyboardInterrupt:

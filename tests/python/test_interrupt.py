@@ -23,7 +23,7 @@ llm.close()
 say("closed")
 """
 
-BEGAN = 'threading.Thread(target=lambda: (began(record), say("running")), daemon=True).start()'
+BEGAN = "tell_when_waiting(record)"
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 5}
 WORK = {
     "generate": f"{BEGAN}; llm.generate('1')",
