@@ -116,17 +116,17 @@ impl Inbox {
 
     /// The engine knows of the run now: its deadline counts, and what ended it before is told.
     pub(super) fn begin(self: &Arc<Self>) {
-        if let Some((at, seconds)) = self.deadline {
-            let this: Weak<Self> = Arc::downgrade(self);
-            deadlines::mind(this, at, Why::Deadline(seconds));
-        }
         let ended = {
             let mut inner = self.inner.lock();
             inner.begun = true;
             inner.ending.is_some()
         };
         if ended {
+            // The model may have closed meanwhile, which ends the run as well.
             drop(self.tell(StopReason::Cancelled, Side::Host));
+        } else if let Some((at, seconds)) = self.deadline {
+            let this: Weak<Self> = Arc::downgrade(self);
+            deadlines::mind(this, at, Why::Deadline(seconds));
         }
     }
 
@@ -162,35 +162,27 @@ impl Inbox {
     }
 
     fn stop(&self, reason: StopReason, side: Side) {
-        let begun = {
-            let inner = self.inner.lock();
-            if inner.ending.is_some() {
-                return;
-            }
-            inner.begun
-        };
-        let told = if begun {
-            self.tell(reason, side)
-        } else {
-            Ok(false)
-        };
-        let outcome = match told {
-            Ok(true) => return,
-            Ok(false) => Ok(FinishReason::Cancelled),
-            Err(closed) => Err(closed),
-        };
-        // Nobody else tells the end.
-        let ended = Ended {
-            outcome,
-            perf: PerfStats::default(),
-            rest: String::new(),
-            last_token: -1,
-        };
-        self.put_end(ended, side);
+        let inner = self.inner.lock();
+        if inner.ending.is_some() {
+            return;
+        }
+        if !inner.begun {
+            // The engine does not know of it yet; under the same lock it is told that it has ended.
+            let outcome = match reason {
+                StopReason::Cancelled => Ok(FinishReason::Cancelled),
+                StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
+            };
+            return self.end(inner, Ended::at_once(outcome), side);
+        }
+        drop(inner);
+        if let Err(closed) = self.tell(reason, side) {
+            // Nobody else tells the end.
+            self.put_end(Ended::at_once(Err(closed)), side);
+        }
     }
 
-    /// Tells the engine to end the run, and returns whether there is one to tell.
-    fn tell(&self, reason: StopReason, side: Side) -> Result<bool, Failure> {
+    /// Tells the engine to end the run.
+    fn tell(&self, reason: StopReason, side: Side) -> Result<(), Failure> {
         let client = self.client.upgrade().ok_or_else(Failure::closed)?;
         client.send(
             Command::Stop {
@@ -199,8 +191,7 @@ impl Inbox {
                 reason,
             },
             side,
-        )?;
-        Ok(true)
+        )
     }
 
     /// Says that the reader was cancelled while it waited. Unless one comes back soon, the run is ended.
@@ -239,10 +230,13 @@ impl Inbox {
 
     #[cold]
     fn put_end(&self, ended: Ended, side: Side) {
-        let mut inner = self.inner.lock();
-        if inner.ending.is_some() {
-            return;
+        let inner = self.inner.lock();
+        if inner.ending.is_none() {
+            self.end(inner, ended, side);
         }
+    }
+
+    fn end(&self, mut inner: MutexGuard<'_, Inner>, ended: Ended, side: Side) {
         self.arriving.store(false, Ordering::Release);
         self.ended.store(true, Ordering::Release);
         if !ended.rest.is_empty() {
@@ -330,5 +324,72 @@ impl Due for Inbox {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::link::Link;
+    use crate::protocol::error::ErrorKind;
+
+    /// Notes what is sent.
+    #[derive(Default)]
+    struct Noting(Mutex<Vec<Command>>);
+
+    impl Link for Arc<Noting> {
+        fn send(
+            &self,
+            command: Command,
+            _lanes: Vec<Arc<dyn Outbox>>,
+            _side: Side,
+        ) -> Result<(), Failure> {
+            self.0.lock().push(command);
+            Ok(())
+        }
+        fn is_closed(&self) -> bool {
+            false
+        }
+        fn wait_until_gone(&self, _limit: Duration) -> bool {
+            true
+        }
+    }
+
+    fn inbox() -> (Arc<Noting>, Arc<Client>, Arc<Inbox>) {
+        let sent = Arc::new(Noting::default());
+        let link = Arc::new(Arc::clone(&sent));
+        let (client, _) = Client::over(|_| Ok(link)).unwrap();
+        let inbox = Arc::new(Inbox::new(&client, 1, 0, false, None));
+        (sent, client, inbox)
+    }
+
+    #[test]
+    fn a_run_that_is_ended_before_the_engine_knows_of_it_is_ended_there_too() {
+        let (sent, _client, inbox) = inbox();
+        inbox.cancel();
+        assert!(inbox.has_ended());
+        assert!(sent.0.lock().is_empty());
+        inbox.begin();
+        assert!(matches!(sent.0.lock()[..], [Command::Stop { run: 1, .. }]));
+    }
+
+    #[test]
+    fn a_run_that_has_begun_is_ended_by_the_engine() {
+        let (sent, _client, inbox) = inbox();
+        inbox.begin();
+        inbox.cancel();
+        assert!(!inbox.has_ended());
+        assert_eq!(sent.0.lock().len(), 1);
+    }
+
+    #[test]
+    fn a_deadline_before_the_begin_is_no_cancelling() {
+        let (_sent, _client, inbox) = inbox();
+        inbox.due(Why::Deadline(0.5));
+        let mut batch = TextBatch::default();
+        let super::super::Taken::Ended(ending) = inbox.take(&mut batch) else {
+            panic!("it has ended")
+        };
+        assert_eq!(ending.outcome.unwrap_err().kind, ErrorKind::Timeout);
     }
 }

@@ -51,7 +51,10 @@ impl Desk {
 
     /// The run whose readers can answer from now on.
     pub(super) fn set_readers(&self, readers: Option<(u64, Lanes)>) {
-        self.state.lock().readers = readers;
+        let mut state = self.state.lock();
+        // What an earlier run's answer was refused for is none of this one's errors.
+        state.problem = None;
+        state.readers = readers;
     }
 
     /// Nobody answers any more.

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -32,10 +33,13 @@ pub(super) fn live(
     messages: &Receiver<Message>,
     out: &dyn Outbox,
 ) {
-    let ended = open_and_serve(engine, runtime, path, config, messages, out);
-    // Before the caller knows: it may open another one at once.
-    engine.closed.store(true, Ordering::Release);
-    engine.desk.close();
+    let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, messages, out));
+    let ended = catch_unwind(serving).unwrap_or_else(|_| {
+        let reason = "it panicked; this is a defect of rkllm_rs";
+        Err(Failure::system("the model's thread has ended", reason))
+    });
+    // Before the caller knows: it may open another one at once. Whatever happened, nobody waits for more.
+    engine.close(Side::Vendor);
     engine.watch.quit();
     // Whoever still waits in line is told.
     while let Ok(message) = messages.try_recv() {

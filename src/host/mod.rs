@@ -203,7 +203,7 @@ pub(crate) fn log_passed_on(number: u64, awaited: bool) {
 pub(crate) fn log_sync() {
     if let Some(capture) = capture() {
         stdio::flush_library();
-        capture.drain(std::time::Duration::from_millis(200));
+        capture.drain(std::time::Duration::from_secs(1));
     }
 }
 

@@ -42,6 +42,8 @@ use crate::protocol::info::ModelInfo;
 use crate::protocol::message::Opened;
 use crate::runtime::Runtime;
 
+/// How often one who waits for a model to open looks for questions of the library.
+const LOOK: Duration = Duration::from_millis(20);
 /// How long closing waits for a library that is idle; one that is in a run is left to its engine.
 const CLOSE: Duration = Duration::from_millis(50);
 
@@ -158,8 +160,12 @@ impl Model {
     ) -> Result<Self, Failure> {
         let opening = Self::begin_open(runtime, path, config)?;
         loop {
-            if let Some(opened) = opening.wait(Duration::from_secs(3600)) {
+            if let Some(opened) = opening.wait(LOOK) {
                 return opened;
+            }
+            // Who can answer questions opens with `begin_open`, and looks at the desk.
+            if let Some(desk) = opening.desk() {
+                desk.refuse();
             }
         }
     }
@@ -250,8 +256,8 @@ impl Model {
         self.client.info()
     }
 
-    /// A question that the library asks and nobody has taken: while the model is opened, and between
-    /// the pieces of a run. See [`ModelConfig::tokenizer`].
+    /// Where the library's questions are answered: look there while the model is opened, and between the
+    /// pieces of a run. See [`ModelConfig::tokenizer`].
     #[must_use]
     pub fn desk(&self) -> Desk {
         self.client.desk()

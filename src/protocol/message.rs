@@ -105,6 +105,18 @@ pub(crate) struct Ended {
     pub(crate) last_token: i32,
 }
 
+impl Ended {
+    /// The end of a lane that nothing has come of.
+    pub(crate) fn at_once(outcome: Result<FinishReason, Failure>) -> Self {
+        Self {
+            outcome,
+            perf: PerfStats::default(),
+            rest: String::new(),
+            last_token: -1,
+        }
+    }
+}
+
 /// What is known when a model has been opened.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Opened {
