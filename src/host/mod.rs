@@ -1,4 +1,4 @@
-//! Where every call into a vendor library starts: threads with a descriptor table of their own.
+//! What is asked of the operating system: descriptor tables, the library's log, waking, fork, exit, memory.
 //!
 //! The vendor's library tells its reasons on stdout and stderr and in no other way. Redirecting the
 //! descriptors of the process would catch the host program's own output too. Linux lets a thread
