@@ -1,11 +1,11 @@
-//! Generations of the C layouts, and sets of them.
+//! Versions of the C layouts, and sets of them.
 
 use std::fmt;
 use std::str::FromStr;
 
 use crate::protocol::error::Failure;
 
-/// A layout of C layouts and function shapes that this crate speaks.
+/// C layouts and function shapes that this crate speaks, by the first release that has them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(
     non_camel_case_types,
@@ -153,7 +153,7 @@ impl Layouts {
         self.0 & !other.0 == 0
     }
 
-    /// Whether `layout` is in it.
+    /// Whether `abi` is in it.
     #[must_use]
     pub const fn contains(self, abi: AbiVersion) -> bool {
         self.0 & Self::of(abi).0 != 0

@@ -192,7 +192,7 @@ impl fmt::Display for Capabilities {
     }
 }
 
-/// Whether a library of `layout`, of `release` where that is known, has what came with `since`.
+/// Whether a library of `abi`, of `release` where that is known, has what came with `since`.
 ///
 /// Inside a layout only a known release can tell; without one, the oldest is assumed.
 fn reached(since: &str, abi: AbiVersion, release: Option<&Version>) -> bool {

@@ -239,7 +239,7 @@ init_function!(
     }
 );
 
-/// `rkllm_init` of `layout`.
+/// `rkllm_init` of `abi`.
 ///
 /// # Safety
 /// `symbols` are those of a library of that layout, `defaults` what its

@@ -289,7 +289,7 @@ fn sampling_struct(sampling: Sampling) -> v1_3_0::RKLLMSamplingParam {
     }
 }
 
-/// `rkllm_run` of `layout`.
+/// `rkllm_run` of `abi`.
 ///
 /// # Safety
 /// `handle` is live and belongs to a library of that layout with these `symbols`, it was opened

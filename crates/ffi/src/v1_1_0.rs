@@ -1,4 +1,4 @@
-//! Generation `v1_1_0`: releases 1.1.0 to 1.1.4.
+//! Layout `v1_1_0`: releases 1.1.0 to 1.1.4.
 
 use std::ffi::{c_char, c_int, c_void};
 

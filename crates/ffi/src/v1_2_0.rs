@@ -1,4 +1,4 @@
-//! Generation `v1_2_0`: releases 1.2.0 and 1.2.1b1.
+//! Layout `v1_2_0`: releases 1.2.0 and 1.2.1b1.
 //!
 //! The two cannot be told apart by symbols, so the input structs here are the larger ones of
 //! 1.2.1b1, which serve both: 1.2.0 reads a prefix of them.

@@ -1,4 +1,4 @@
-//! Generation `v1_2_1`: releases 1.2.1 to 1.2.3.
+//! Layout `v1_2_1`: releases 1.2.1 to 1.2.3.
 
 use std::ffi::{c_char, c_int, c_void};
 

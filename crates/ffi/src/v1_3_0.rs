@@ -1,4 +1,4 @@
-//! Generation `v1_3_0`: release 1.3.0.
+//! Layout `v1_3_0`: release 1.3.0.
 
 use std::ffi::{c_char, c_int, c_void};
 

@@ -1,4 +1,4 @@
-//! Generation `v1_3_1`: release 1.3.1, which is 1.3.0 with audio in multimodal input.
+//! Layout `v1_3_1`: release 1.3.1, which is 1.3.0 with audio in multimodal input.
 
 use std::ffi::{c_char, c_int, c_void};
 
