@@ -154,8 +154,14 @@ impl Printer {
         queues.opens -= 1;
         if let Some(mark) = in_error {
             queues.held.retain(|item| item.number < mark);
-            self.held.store(queues.held.len(), Ordering::SeqCst);
         }
+        if queues.opens == 0 {
+            // Due from here on, so that whoever waits until nothing is due waits for them too.
+            while let Some(item) = queues.held.pop_front() {
+                self.push(&mut queues, item);
+            }
+        }
+        self.held.store(queues.held.len(), Ordering::SeqCst);
         drop(queues);
         self.wake();
     }
