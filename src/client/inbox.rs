@@ -168,11 +168,7 @@ impl Inbox {
         }
         if !inner.begun {
             // The engine does not know of it yet; under the same lock it is told that it has ended.
-            let outcome = match reason {
-                StopReason::Cancelled => Ok(FinishReason::Cancelled),
-                StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
-            };
-            return self.end(inner, Ended::at_once(outcome), side);
+            return self.end(inner, Ended::at_once(reason.outcome()), side);
         }
         drop(inner);
         if let Err(closed) = self.tell(reason, side) {

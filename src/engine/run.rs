@@ -100,11 +100,7 @@ impl RunLane {
 
     /// Ends the lane for its reader at once and asks the library to stop.
     pub(super) fn stop(&self, reason: StopReason, side: Side) {
-        let outcome = match reason {
-            StopReason::Cancelled => Ok(FinishReason::Cancelled),
-            StopReason::Deadline(seconds) => Err(Failure::timeout(seconds)),
-        };
-        self.end_at(self.inner.lock(), outcome, side);
+        self.end_at(self.inner.lock(), reason.outcome(), side);
     }
 
     /// [`Self::stop`] for a model that is being closed.
@@ -353,7 +349,7 @@ impl Lane for RunLane {
 
     #[cold]
     fn unusable(&self, reason: String) {
-        let failure = Failure::of_call(ErrorKind::Generation, "rkllm_run", &reason, Vec::new());
+        let failure = Failure::of_run(&reason);
         self.end_at(self.inner.lock(), Err(failure), Side::Vendor);
     }
 

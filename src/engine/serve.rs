@@ -1,12 +1,9 @@
 //! The life of a model's thread: opens, serves in turn, lets go.
 
 use std::collections::VecDeque;
-use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
@@ -18,7 +15,7 @@ use crate::host::wake::Side;
 use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::Failure;
-use crate::protocol::input::c_text;
+use crate::protocol::input::{c_path, c_text};
 use crate::protocol::message::{Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason};
 use crate::runtime::Runtime;
 
@@ -90,7 +87,6 @@ fn open_and_serve(
         waiting: VecDeque::new(),
     };
     server.serve(messages);
-    engine.closed.store(true, Ordering::Release);
     let waiting = std::mem::take(&mut server.waiting);
     // rkllm_destroy
     drop(server);
@@ -259,7 +255,7 @@ impl Server<'_> {
             Request::ClearKvRanges(ranges) => model.clear_kv_range(&ranges)?,
             Request::LoadLora(LoraAdapter { name, path, scale }) => {
                 let name = c_text("name", &name)?;
-                model.load_lora(&c_path(&path)?, &name, scale)?;
+                model.load_lora(&c_path("path", &path)?, &name, scale)?;
             }
             Request::LoadPromptCache { path, verify } => {
                 // Here and not where it was asked for: a run before it may just have written the file.
@@ -267,7 +263,7 @@ impl Server<'_> {
                 if verify {
                     prompt_cache::verify(&path, self.path, &self.maker())?;
                 }
-                self.model.load_prompt_cache(&c_path(&path)?)?;
+                self.model.load_prompt_cache(&c_path("path", &path)?)?;
             }
             Request::ReleasePromptCache => model.release_prompt_cache()?,
             Request::SetChatTemplate(strings) => model.set_chat_template(&strings)?,
@@ -276,11 +272,6 @@ impl Server<'_> {
         }
         Ok(Vec::new())
     }
-}
-
-fn c_path(path: &Path) -> Result<CString, Failure> {
-    CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Failure::invalid("path", "must not hold a NUL byte"))
 }
 
 fn refuse(message: Message, out: &dyn Outbox) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::client::{Handle, Poll, Source};
 use crate::host::FloatBlock;
 use crate::model::stream::TokenStream;
-use crate::protocol::error::{ErrorKind, Failure};
+use crate::protocol::error::Failure;
 use crate::protocol::output::RowsKind;
 
 /// The rows of a run, one block for each callback of the library; dropping it cancels the run.
@@ -62,7 +62,7 @@ impl Source for RowStream {
                 Ok(())
             } else {
                 let reason = format!("the library gave no {}", self.kind.as_str());
-                Err(Arc::new(failed(&reason)))
+                Err(Arc::new(Failure::of_run(&reason)))
             }),
             Poll::Ended(Err(error)) => Poll::Ended(Err(error)),
             Poll::Nothing => Poll::Nothing,
@@ -85,14 +85,10 @@ pub fn join(
 ) -> Result<FloatBlock, Arc<Failure>> {
     let count = blocks.len();
     FloatBlock::join(blocks).ok_or_else(|| {
-        Arc::new(failed(&match count {
+        Arc::new(Failure::of_run(&match count {
             0 if any => format!("all its {} have been read already", kind.as_str()),
             0 => format!("it was ended before any {} came", kind.as_str()),
             _ => format!("{count} blocks of {} cannot be joined", kind.as_str()),
         }))
     })
-}
-
-fn failed(reason: &str) -> Failure {
-    Failure::of_call(ErrorKind::Generation, "rkllm_run", reason, Vec::new())
 }

@@ -1,7 +1,6 @@
 //! Calls that run the model.
 
 use std::ffi::CString;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,10 +12,10 @@ use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
 use crate::protocol::error::Failure;
-use crate::protocol::input::Input;
+use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
 use crate::protocol::output::{Generation, RowsKind};
-use rkllm_text::stop::StopStrings;
+use rkllm_text::stop;
 
 impl Model {
     /// Starts a run and returns its tokens as they come (`rkllm_run`). Never blocks: if another run
@@ -163,7 +162,7 @@ impl Model {
         }
         let (max_new_tokens, limit) = self.limit(options)?;
         // Refused here, where a mistake can be told at once.
-        StopStrings::new(&options.stop)?;
+        stop::check(&options.stop)?;
         let sampling = self.sampling(options)?;
         let lora = self.lora(options)?;
         let save_prompt_cache = options.save_prompt_cache.as_deref();
@@ -306,8 +305,7 @@ impl Model {
         if !folder.is_dir() {
             return Err(Failure::file_missing(what, folder));
         }
-        CString::new(whole.as_os_str().as_bytes())
-            .map_err(|_| Failure::invalid(what, "the path holds a NUL byte"))
+        c_path(what, &whole)
     }
 
     /// The run's limit for the library, and ours.

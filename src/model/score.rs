@@ -1,7 +1,7 @@
 //! What is computed from rows: probabilities of tokens, embeddings of texts.
 
 use crate::host::FloatBlock;
-use crate::protocol::error::{ErrorKind, Failure};
+use crate::protocol::error::Failure;
 use crate::protocol::output::RowsKind;
 
 /// How likely a model holds a continuation.
@@ -113,7 +113,7 @@ impl Scorer {
     fn unfit(&self) -> Failure {
         let (rows, ids) = (self.rows, self.ids.len());
         let reason = format!("the library gave logits of {rows} positions for {ids} tokens");
-        Failure::of_call(ErrorKind::Generation, "rkllm_run", &reason, Vec::new())
+        Failure::of_run(&reason)
     }
 }
 
@@ -192,6 +192,7 @@ pub fn pool(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::error::ErrorKind;
 
     fn block(kind: RowsKind, rows: usize, values: &[f32]) -> FloatBlock {
         FloatBlock::new(kind, values.to_vec(), rows)

@@ -1,6 +1,6 @@
 //! One handle of the library and the calls on it.
 
-use std::ffi::{CString, c_int};
+use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::host;
 use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::info::{ModelInfo, Source};
-use crate::protocol::input::{CrossAttention, Input};
+use crate::protocol::input::{CrossAttention, Input, c_path};
 use crate::protocol::message::RunSpec;
 use crate::runtime::Runtime;
 use rkllm_ffi::shared::LLMHandle;
@@ -99,8 +99,7 @@ impl NativeModel {
         aborter: Arc<Aborter>,
         asker: &'static Asker,
     ) -> Result<Self, Failure> {
-        let c_path = CString::new(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str()))
-            .map_err(|_| Failure::invalid("model", "the path holds a NUL byte"))?;
+        let c_path = c_path("model", path)?;
         let opening = host::LogOfOpening::begin();
         // SAFETY: the runtime has established its library's layout from agreeing evidence, and
         // its defaults come from that library.
@@ -282,19 +281,14 @@ pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<()
 }
 
 fn not_opened(path: &Path, code: c_int, kind: ErrorKind, log: Vec<String>) -> Failure {
-    let mut text = format!(
+    let text = format!(
         "the library could not open the model {} (rkllm_init returned {code})",
         path.display()
     );
-    for line in &log {
-        text.push_str("\n  ");
-        text.push_str(line);
-    }
+    let hint = diagnose::hint(kind, &log);
     let mut failure = Failure::new(kind, text).with_path(path);
-    failure.hint = diagnose::hint(kind, &log);
-    failure.fields.function = Some("rkllm_init".to_owned());
-    failure.fields.log = log;
-    failure
+    failure.hint = hint;
+    failure.with_log("rkllm_init", log)
 }
 
 pub(super) fn failed(function: &'static str, reason: &str, mark: u64) -> Failure {

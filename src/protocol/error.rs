@@ -159,18 +159,28 @@ impl Failure {
         .with_hint(format!("Load {needs}, or leave this feature out."))
     }
 
+    /// With the C function that failed, and the library's own lines, which the text shows too.
+    #[must_use]
+    pub fn with_log(mut self, function: &str, log: Vec<String>) -> Self {
+        for line in &log {
+            self.text.push_str("\n  ");
+            self.text.push_str(line);
+        }
+        self.fields.function = Some(function.to_owned());
+        self.fields.log = log;
+        self
+    }
+
     /// A C function failed: why, and the library's own lines.
     #[must_use]
     pub fn of_call(kind: ErrorKind, function: &str, reason: &str, log: Vec<String>) -> Self {
-        let mut text = format!("{function} failed: {reason}");
-        for line in &log {
-            text.push_str("\n  ");
-            text.push_str(line);
-        }
-        let mut failure = Self::new(kind, text);
-        failure.fields.function = Some(function.to_owned());
-        failure.fields.log = log;
-        failure
+        Self::new(kind, format!("{function} failed: {reason}")).with_log(function, log)
+    }
+
+    /// A run gave what cannot be used.
+    #[must_use]
+    pub fn of_run(reason: &str) -> Self {
+        Self::of_call(ErrorKind::Generation, "rkllm_run", reason, Vec::new())
     }
 
     /// The operating system refused something that a model needs.

@@ -56,6 +56,16 @@ pub(crate) enum StopReason {
     Deadline(f64),
 }
 
+impl StopReason {
+    /// What the reader is told.
+    pub(crate) fn outcome(self) -> Result<FinishReason, Failure> {
+        match self {
+            Self::Cancelled => Ok(FinishReason::Cancelled),
+            Self::Deadline(seconds) => Err(Failure::timeout(seconds)),
+        }
+    }
+}
+
 /// What an engine tells the program.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Event<'a> {

@@ -57,28 +57,31 @@ pub(super) struct Generation {
 
 impl Generation {
     pub(super) fn new(py: Python<'_>, generation: &output::Generation) -> PyResult<Self> {
-        Self::of(
-            py,
-            &generation.text,
-            &generation.token_ids,
-            generation.finish_reason.as_str(),
-            generation.perf,
-        )
+        Ok(Self {
+            text: PyString::new(py, &generation.text).unbind(),
+            token_ids: PyList::new(py, &generation.token_ids)?.unbind(),
+            reason: generation.finish_reason.as_str(),
+            perf: Py::new(py, PerfStats(generation.perf))?,
+        })
     }
 
-    pub(super) fn of(
+    /// What had come of a run that failed.
+    pub(super) fn partial(
         py: Python<'_>,
-        text: &str,
-        ids: &[i32],
-        reason: &'static str,
-        perf: output::PerfStats,
-    ) -> PyResult<Self> {
-        Ok(Self {
-            text: PyString::new(py, text).unbind(),
-            token_ids: PyList::new(py, ids)?.unbind(),
-            reason,
-            perf: Py::new(py, PerfStats(perf))?,
-        })
+        text: String,
+        token_ids: Vec<i32>,
+    ) -> PyResult<Py<PyAny>> {
+        let perf = output::PerfStats {
+            tokens: token_ids.len(),
+            ..Default::default()
+        };
+        let generation = output::Generation {
+            text,
+            token_ids,
+            finish_reason: output::FinishReason::Cancelled,
+            perf,
+        };
+        Ok(Py::new(py, Self::new(py, &generation)?)?.into_any())
     }
 }
 

@@ -5,12 +5,11 @@ use std::os::fd::RawFd;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use crate::protocol::error::Failure;
-
 use super::callables::Answerer;
 use super::errors::raise;
 use super::source::{Awaited, source_class};
 use crate::model;
+use crate::protocol::error::Failure;
 
 /// An answer that will come; `result()` waits for it, `await _aio.done(pending)` in an event loop.
 #[pyclass(module = "rkllm_rs._native", frozen)]

@@ -1,17 +1,12 @@
 //! `ArrayStream`: logits and hidden states as they come.
 
-use std::os::fd::RawFd;
-use std::sync::Arc;
-
 use parking_lot::Mutex;
 use pyo3::exceptions::PyStopAsyncIteration;
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use super::array::FloatArray;
 use super::callables::Answerer;
-use super::errors::with_partial;
-use super::source::{Awaited, Stream, source_class};
+use super::source::{Awaited as _, Stream, source_class};
 use crate::host::FloatBlock;
 use crate::model::rows::{self, RowStream};
 use crate::model::{Handle, Poll, Source as _};
@@ -48,12 +43,8 @@ impl ArrayStream {
         self.answerer.wait(py, &self.handle)
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
-        super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(py, &self.handle) {
-            return raised;
-        }
-        with_partial(py, error, || Ok(py.None()))
+    fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
+        self.failed(py, error, || Ok(py.None()))
     }
 
     /// The next block, `None` when one has to be waited for; an end without error is `Err(Ok)`.
@@ -92,21 +83,6 @@ impl ArrayStream {
                 }
             }
         }
-    }
-}
-
-impl Awaited for ArrayStream {
-    fn asks(&self) -> bool {
-        self.answerer.any()
-    }
-    fn arm(&self) -> std::io::Result<Option<RawFd>> {
-        self.handle.arm()
-    }
-    fn leave(&self) {
-        self.handle.leave();
-    }
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(visit)
     }
 }
 

@@ -11,8 +11,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::callables::Answerer;
+use super::callables::{Answerer, Slot};
+use super::errors::with_partial;
 use crate::model::Handle;
+use crate::protocol::error::Failure;
 
 /// Something that a program can wait for.
 pub(super) trait Awaited {
@@ -38,6 +40,11 @@ pub(super) trait Stream {
 
     fn answerer(&self) -> &Answerer;
 
+    /// Where the callable is that is told each item, if items are told.
+    fn on_token(&self) -> Option<&Slot> {
+        None
+    }
+
     /// Ends the run, from any thread.
     fn end(&self) {
         self.handle().cancel();
@@ -46,6 +53,49 @@ pub(super) trait Stream {
     /// What is to be known of the task that asks for the next item.
     fn note_caller(&self, _py: Python<'_>) -> PyResult<()> {
         Ok(())
+    }
+
+    /// Shows the collector every Python object that is held.
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.answerer().traverse(visit)?;
+        self.on_token().map_or(Ok(()), |slot| slot.traverse(visit))
+    }
+
+    /// What is raised for a run that failed: what a callable raised in it, or else `error`, with what had
+    /// come until then.
+    fn failed(
+        &self,
+        py: Python<'_>,
+        error: &Failure,
+        partial: impl FnOnce() -> PyResult<Py<PyAny>>,
+    ) -> PyErr {
+        super::vendor_log::pass_on(py);
+        let raised = self.answerer().raised(py, self.handle());
+        raised.unwrap_or_else(|| with_partial(py, error, partial))
+    }
+}
+
+impl<T: Stream> Awaited for T {
+    fn asks(&self) -> bool {
+        self.answerer().any()
+    }
+
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.handle().arm()
+    }
+
+    fn leave(&self) {
+        self.handle().leave();
+    }
+
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.show(visit)
+    }
+
+    fn clear(&self) {
+        if let Some(slot) = self.on_token() {
+            slot.clear();
+        }
     }
 }
 

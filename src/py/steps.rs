@@ -1,26 +1,22 @@
 //! `Steps`: a run that pauses after each token.
 
-use std::os::fd::RawFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::callables::{Answerer, Slot};
-use super::errors::{raise, with_partial};
+use super::errors::raise;
 use super::inputs::input;
 use super::outputs::{Chunk, Generation};
-use super::source::{Awaited, Stream, next_item, source_class};
+use super::source::{Awaited as _, Stream, next_item, source_class};
 use super::stream::chunk;
 use crate::model::Caller;
 use crate::model::steps;
 use crate::model::{Handle, Poll, Source as _};
 use crate::protocol::error::Failure;
-use crate::protocol::output;
 
 /// A run that pauses after each token; `RKLLM.steps` makes it.
 ///
@@ -55,18 +51,10 @@ impl Steps {
         }
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
-        super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(py, &self.handle) {
-            return raised;
-        }
-        with_partial(py, error, || {
+    fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
+        self.failed(py, error, || {
             let (text, ids) = self.steps.lock().so_far();
-            let perf = output::PerfStats {
-                tokens: ids.len(),
-                ..Default::default()
-            };
-            Ok(Py::new(py, Generation::of(py, &text, &ids, "cancelled", perf)?)?.into_any())
+            Generation::partial(py, text, ids)
         })
     }
 
@@ -130,31 +118,15 @@ pub(super) fn task_number(py: Python<'_>) -> PyResult<Option<u64>> {
         .extract()
 }
 
-impl Awaited for Steps {
-    fn asks(&self) -> bool {
-        self.answerer.any()
-    }
-    fn arm(&self) -> std::io::Result<Option<RawFd>> {
-        self.handle.arm()
-    }
-    fn leave(&self) {
-        self.handle.leave();
-    }
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(visit)?;
-        self.on_token.traverse(visit)
-    }
-    fn clear(&self) {
-        self.on_token.clear();
-    }
-}
-
 impl Stream for Steps {
     fn handle(&self) -> &Handle {
         &self.handle
     }
     fn answerer(&self) -> &Answerer {
         &self.answerer
+    }
+    fn on_token(&self) -> Option<&Slot> {
+        Some(&self.on_token)
     }
     fn end(&self) {
         self.steps.lock().close();

@@ -1,6 +1,5 @@
 //! `TokenStream` and `TextStream`.
 
-use std::os::fd::RawFd;
 use std::sync::Arc;
 
 use arrayvec::ArrayString;
@@ -11,12 +10,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::callables::{Answerer, Slot};
-use super::errors::with_partial;
 use super::outputs::{Chunk, Generation};
-use super::source::{Awaited, Stream, source_class};
+use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
-use crate::protocol::output;
 
 /// The tokens of a run as they come; `RKLLM.stream` makes it.
 ///
@@ -112,18 +109,10 @@ impl TokenStream {
         }
     }
 
-    fn fail(&self, py: Python<'_>, error: &Arc<Failure>) -> PyErr {
-        super::vendor_log::pass_on(py);
-        if let Some(raised) = self.answerer.raised(py, &self.handle) {
-            return raised;
-        }
-        with_partial(py, error, || {
+    fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
+        self.failed(py, error, || {
             let (text, ids) = self.stream.lock().so_far();
-            let perf = output::PerfStats {
-                tokens: ids.len(),
-                ..Default::default()
-            };
-            Ok(Py::new(py, Generation::of(py, &text, &ids, "cancelled", perf)?)?.into_any())
+            Generation::partial(py, text, ids)
         })
     }
 
@@ -202,31 +191,15 @@ pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Ch
     )
 }
 
-impl Awaited for TokenStream {
-    fn asks(&self) -> bool {
-        self.answerer.any()
-    }
-    fn arm(&self) -> std::io::Result<Option<RawFd>> {
-        self.handle.arm()
-    }
-    fn leave(&self) {
-        self.handle.leave();
-    }
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.answerer.traverse(visit)?;
-        self.on_token.traverse(visit)
-    }
-    fn clear(&self) {
-        self.on_token.clear();
-    }
-}
-
 impl Stream for TokenStream {
     fn handle(&self) -> &Handle {
         &self.handle
     }
     fn answerer(&self) -> &Answerer {
         &self.answerer
+    }
+    fn on_token(&self) -> Option<&Slot> {
+        Some(&self.on_token)
     }
 }
 
@@ -304,27 +277,15 @@ pub(super) struct TextStream {
     stream: Py<TokenStream>,
 }
 
-impl Awaited for TextStream {
-    fn asks(&self) -> bool {
-        self.stream.get().asks()
-    }
-    fn arm(&self) -> std::io::Result<Option<RawFd>> {
-        self.handle().arm()
-    }
-    fn leave(&self) {
-        self.handle().leave();
-    }
-    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.stream)
-    }
-}
-
 impl Stream for TextStream {
     fn handle(&self) -> &Handle {
         &self.stream.get().handle
     }
     fn answerer(&self) -> &Answerer {
         &self.stream.get().answerer
+    }
+    fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.stream)
     }
 }
 

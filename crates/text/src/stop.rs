@@ -21,6 +21,22 @@ pub enum StopProblem {
     },
 }
 
+/// Whether `strings` can be meant.
+///
+/// # Errors
+/// [`StopProblem`].
+pub fn check<S: AsRef<str>>(strings: &[S]) -> Result<(), StopProblem> {
+    let bytes: usize = strings.iter().map(|s| s.as_ref().len()).sum();
+    if strings.len() > MOST || bytes > MOST_BYTES {
+        let strings = strings.len();
+        return Err(StopProblem::TooMany { strings, bytes });
+    }
+    if strings.iter().any(|s| s.as_ref().is_empty()) {
+        return Err(StopProblem::Empty);
+    }
+    Ok(())
+}
+
 /// No state.
 const NONE: u32 = u32::MAX;
 
@@ -75,16 +91,9 @@ impl StopStrings {
     /// # Errors
     /// [`StopProblem`].
     pub fn new<S: AsRef<str>>(strings: &[S]) -> Result<Option<Self>, StopProblem> {
+        check(strings)?;
         if strings.is_empty() {
             return Ok(None);
-        }
-        let bytes: usize = strings.iter().map(|s| s.as_ref().len()).sum();
-        if strings.len() > MOST || bytes > MOST_BYTES {
-            let strings = strings.len();
-            return Err(StopProblem::TooMany { strings, bytes });
-        }
-        if strings.iter().any(|s| s.as_ref().is_empty()) {
-            return Err(StopProblem::Empty);
         }
         Ok(Some(Self::build(strings)))
     }

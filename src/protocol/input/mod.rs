@@ -9,6 +9,8 @@ pub use embeddings::Embeddings;
 pub use multimodal::{Audios, Images, Markers, Multimodal, Videos};
 
 use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +92,12 @@ pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Failure>
             "Remove it: the C library would take it for the end of the text.",
         )
     })
+}
+
+/// `path` for C.
+pub(crate) fn c_path(name: &str, path: &Path) -> Result<CString, Failure> {
+    CString::new(path.as_os_str().as_bytes())
+        .map_err(|_| Failure::invalid(name, "the path must not hold a NUL byte"))
 }
 
 impl TryFrom<&str> for Input {
