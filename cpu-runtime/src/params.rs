@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use rkllm_ffi::v1_3_0::{RKLLMExtendParam, RKLLMParam, RKLLMSamplingParam};
 
 use crate::cpus;
-use rkllm_text::sampler::Settings;
+use rkllm_text::sampler::Sampling;
 
 /// What `rkllm_createDefaultParam` returns.
 pub(crate) fn defaults() -> RKLLMParam {
@@ -47,7 +47,7 @@ pub(crate) struct Options {
     pub(crate) max_new_tokens: Option<usize>,
     /// None = the system prompt.
     pub(crate) n_keep: Option<usize>,
-    pub(crate) sampling: Settings,
+    pub(crate) sampling: Sampling,
     pub(crate) skip_special_token: bool,
     pub(crate) ignore_eos_token: bool,
     pub(crate) cpus: usize,
@@ -125,7 +125,7 @@ fn init_sampling(param: &RKLLMParam) -> RKLLMSamplingParam {
 }
 
 /// Checks the sampling of a model or of one run.
-pub(crate) fn check_sampling(param: &RKLLMSamplingParam) -> Result<Settings, String> {
+pub(crate) fn check_sampling(param: &RKLLMSamplingParam) -> Result<Sampling, String> {
     for (name, value) in [
         ("top_p", param.top_p),
         ("temperature", param.temperature),
@@ -157,7 +157,7 @@ pub(crate) fn check_sampling(param: &RKLLMSamplingParam) -> Result<Settings, Str
             param.mirostat as c_int
         ));
     }
-    Ok(Settings {
+    Ok(Sampling {
         top_k: param.top_k,
         top_p: param.top_p,
         temperature: param.temperature,

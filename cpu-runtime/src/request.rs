@@ -7,7 +7,7 @@ use rkllm_ffi::shared::{infer_mode, input_type};
 use rkllm_ffi::v1_3_0::{RKLLMInferParam, RKLLMInput};
 
 use crate::params;
-use rkllm_text::sampler::Settings;
+use rkllm_text::sampler::Sampling;
 
 /// The input of one row.
 #[derive(Debug, Clone)]
@@ -48,7 +48,7 @@ pub(crate) struct Request {
     pub(crate) mode: Mode,
     pub(crate) adapter: Option<Vec<u8>>,
     pub(crate) save_cache: Option<CString>,
-    pub(crate) sampling: Option<Settings>,
+    pub(crate) sampling: Option<Sampling>,
     pub(crate) keep_history: bool,
     pub(crate) max_new_tokens: Option<usize>,
 }

@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::error::Failure;
 
+pub use rkllm_text::sampler::Sampling;
+
 /// Sampling settings (`RKLLMSamplingParam`, and the same fields of `RKLLMParam`).
 ///
 /// What is `None` keeps the library's default, or in a call the value given when the model was
@@ -28,21 +30,6 @@ pub struct SamplingParams {
     pub mirostat_tau: Option<f32>,
     /// Learning rate of mirostat.
     pub mirostat_eta: Option<f32>,
-}
-
-/// Sampling settings with every value known: what a model was opened with.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-#[allow(missing_docs, reason = "the fields are those of SamplingParams")]
-pub struct Sampling {
-    pub top_k: i32,
-    pub top_p: f32,
-    pub temperature: f32,
-    pub repeat_penalty: f32,
-    pub frequency_penalty: f32,
-    pub presence_penalty: f32,
-    pub mirostat: i32,
-    pub mirostat_tau: f32,
-    pub mirostat_eta: f32,
 }
 
 impl From<Sampling> for SamplingParams {

@@ -1,6 +1,6 @@
 //! A row while tokens are made, and while a pause holds it.
 
-use rkllm_text::sampler::{Sampler, Settings};
+use rkllm_text::sampler::{Sampler, Sampling};
 use rkllm_text::utf8::Utf8Joiner;
 
 /// What a row has beyond its cache.
@@ -25,7 +25,7 @@ impl Live {
     ///
     /// The sampler takes them for made tokens, and keeps its random state and what it has learnt, so
     /// that bringing the delivered token is as if there had been no pause.
-    pub(super) fn resume(mut self, settings: Settings, brought: &[i32]) -> Self {
+    pub(super) fn resume(mut self, settings: Sampling, brought: &[i32]) -> Self {
         // Bytes of a character that the delivered token has begun; another token does not go on
         // with it.
         if self.token.as_slice() != brought {
@@ -44,7 +44,7 @@ impl Live {
 mod tests {
     use super::*;
 
-    const GREEDY: Settings = Settings {
+    const GREEDY: Sampling = Sampling {
         top_k: 1,
         top_p: 1.0,
         temperature: 0.0,

@@ -6,15 +6,17 @@
 use std::collections::VecDeque;
 use std::hash::{BuildHasher as _, Hasher as _};
 
+use serde::{Deserialize, Serialize};
+
 /// How many of the run's last tokens the penalties look at. The prompt is not among them: its words
 /// are often the very ones to answer with.
 const PENALTY_WINDOW: usize = 64;
 /// Candidates of mirostat 1 that estimate the shape of the distribution.
 const MIROSTAT_SAMPLES: usize = 100;
 
-/// The sampling fields of `RKLLMParam` and `RKLLMSamplingParam`.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Settings {
+/// The sampling fields of `RKLLMParam` and `RKLLMSamplingParam`, every value known.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Sampling {
     /// Only so many likeliest tokens.
     pub top_k: i32,
     /// Only the likeliest tokens that make up this share together.
@@ -44,7 +46,7 @@ struct Candidate {
 /// The sampling state of one row, from the start of a run to its end; a pause is not the end.
 #[derive(Debug, Clone)]
 pub struct Sampler {
-    settings: Settings,
+    settings: Sampling,
     random: Random,
     recent: VecDeque<i32>,
     candidates: Vec<Candidate>,
@@ -56,7 +58,7 @@ pub struct Sampler {
 impl Sampler {
     /// A sampler at the start of a run; without a seed a random one.
     #[must_use]
-    pub fn new(settings: Settings, seed: Option<u64>) -> Self {
+    pub fn new(settings: Sampling, seed: Option<u64>) -> Self {
         Self {
             settings,
             random: Random::new(seed.unwrap_or_else(any_seed)),
@@ -68,7 +70,7 @@ impl Sampler {
     }
 
     /// Goes on with the settings of another run. Mirostat learns anew if they are not the same.
-    pub fn go_on_with(&mut self, settings: Settings) {
+    pub fn go_on_with(&mut self, settings: Sampling) {
         if settings != self.settings {
             self.settings = settings;
             self.mu = 2.0 * settings.mirostat_tau;

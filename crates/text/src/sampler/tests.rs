@@ -1,6 +1,6 @@
 use super::*;
 
-const PLAIN: Settings = Settings {
+const PLAIN: Sampling = Sampling {
     top_k: 40,
     top_p: 0.9,
     temperature: 0.8,
@@ -29,12 +29,12 @@ fn greedy_takes_the_first_of_the_best() {
     logits[777] = 50.0;
     logits[900] = 50.0;
     for settings in [
-        Settings {
+        Sampling {
             temperature: 0.0,
             ..PLAIN
         },
-        Settings { top_k: 1, ..PLAIN },
-        Settings {
+        Sampling { top_k: 1, ..PLAIN },
+        Sampling {
             temperature: 0.0,
             mirostat: 2,
             ..PLAIN
@@ -61,7 +61,7 @@ fn the_best_are_kept_in_order() {
 #[test]
 fn a_seed_repeats_and_draws_stay_within_top_k() {
     for mirostat in 0..3 {
-        let settings = Settings {
+        let settings = Sampling {
             mirostat,
             top_p: 1.0,
             temperature: 2.0,
@@ -80,7 +80,7 @@ fn a_seed_repeats_and_draws_stay_within_top_k() {
     let mut order: Vec<usize> = (0..3000).collect();
     order.sort_by(|&a, &b| logits[b].total_cmp(&logits[a]));
     let mut sampler = Sampler::new(
-        Settings {
+        Sampling {
             top_k: 5,
             top_p: 1.0,
             ..PLAIN
@@ -98,7 +98,7 @@ fn a_small_nucleus_leaves_one_even_without_top_k() {
     let mut logits = noise(3000, 4);
     logits[42] = 40.0;
     let mut sampler = Sampler::new(
-        Settings {
+        Sampling {
             top_k: 0,
             top_p: 0.5,
             ..PLAIN
@@ -109,7 +109,7 @@ fn a_small_nucleus_leaves_one_even_without_top_k() {
     // A flat row has a nucleus beyond the first thousand.
     let mut flat = vec![0.0; 3000];
     let mut sampler = Sampler::new(
-        Settings {
+        Sampling {
             top_k: 0,
             top_p: 0.9,
             ..PLAIN
@@ -124,7 +124,7 @@ fn a_small_nucleus_leaves_one_even_without_top_k() {
 
 #[test]
 fn penalties_push_down_either_sign() {
-    let settings = Settings {
+    let settings = Sampling {
         temperature: 0.0,
         repeat_penalty: 2.0,
         ..PLAIN
@@ -134,7 +134,7 @@ fn penalties_push_down_either_sign() {
     let mut logits = vec![4.0, -4.0, 3.0];
     assert_eq!(sampler.sample(&mut logits), 2);
     assert_eq!(logits, [2.0, -8.0, 3.0]);
-    let settings = Settings {
+    let settings = Sampling {
         frequency_penalty: 0.5,
         presence_penalty: 0.25,
         ..PLAIN
@@ -148,7 +148,7 @@ fn penalties_push_down_either_sign() {
 
 #[test]
 fn the_window_forgets() {
-    let settings = Settings {
+    let settings = Sampling {
         repeat_penalty: 2.0,
         temperature: 0.0,
         ..PLAIN
@@ -163,7 +163,7 @@ fn the_window_forgets() {
 #[test]
 fn a_copy_draws_the_same_and_new_settings_apply_at_once() {
     for mirostat in 0..3 {
-        let settings = Settings {
+        let settings = Sampling {
             mirostat,
             temperature: 1.5,
             ..PLAIN
@@ -179,7 +179,7 @@ fn a_copy_draws_the_same_and_new_settings_apply_at_once() {
             let token = sampler.sample(&mut noise(3000, i));
             assert_eq!(copy.sample(&mut noise(3000, i)), token, "{mirostat}");
         }
-        copy.go_on_with(Settings {
+        copy.go_on_with(Sampling {
             temperature: 0.0,
             ..settings
         });
