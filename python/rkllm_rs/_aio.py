@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import weakref
 
+from ._tasks import running_task
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -122,10 +124,7 @@ def note_reader(stream: _Stream[object]) -> None:
     Args:
         stream: A stream that the task has made, or asks for an item.
     """
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        return
+    task = running_task()
     if task is None:
         return
     mine = weakref.ref(task)
