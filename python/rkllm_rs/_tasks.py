@@ -6,18 +6,22 @@ import itertools
 import sys
 import weakref
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from asyncio import Task
+
 #: Numbers of tasks, none of which is given twice; addresses are.
 _numbers: weakref.WeakKeyDictionary[object, int] = weakref.WeakKeyDictionary()
 _next = itertools.count(1)
 
 
-def running_task() -> object | None:
+def running_task() -> Task[object] | None:
     """The running task, ``None`` outside of an event loop; imports nothing."""
     asyncio = sys.modules.get("asyncio")
     # Asked first, since an exception takes long, and most programs have no loop.
     if asyncio is None or asyncio._get_running_loop() is None:  # noqa: SLF001
         return None
-    task: object | None = asyncio.current_task()
+    task: Task[object] | None = asyncio.current_task()
     return task
 
 
