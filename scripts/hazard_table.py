@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints which tests inject which hazard of docs/hazards.md.
+"""Prints which tests inject which hazard of docs/developing/hazards.md.
 
 Tests say it themselves: ``@pytest.mark.hazard("A2")`` in Python, ``// hazard: A2`` above a Rust test.
 """

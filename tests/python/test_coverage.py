@@ -1,4 +1,4 @@
-"""docs/coverage.md has every name of the vendor's header, and the Python names in it exist."""
+"""docs/developing/coverage.md has every name of the vendor's header, and the Python names in it exist."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import rkllm_rs
 from surface import BLOCKING, aio_signature, aopen_signature
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "coverage.md"
+PAGE = ROOT / "docs" / "developing" / "coverage.md"
 ABI = ROOT / "tests" / "abi"
 #: All generations that are spoken, oldest first; 1.2.1b1 is served together with 1.2.0.
 GENERATIONS = ("v1_1_0", "v1_2_0", "v1_2_1b1", "v1_2_1", "v1_3_0", "v1_3_1")

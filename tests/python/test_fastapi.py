@@ -16,7 +16,7 @@ from support import PATIENCE, newest, wait_until
 pytest.importorskip("fastapi")
 
 pytestmark = newest
-GUIDE = Path(__file__).parents[2] / "docs" / "async.md"
+GUIDE = Path(__file__).parents[2] / "docs" / "guides" / "async.md"
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "hazards.md"
+PAGE = ROOT / "docs" / "developing" / "hazards.md"
 sys.path.insert(0, str(ROOT / "scripts"))
 hazard_table = importlib.import_module("hazard_table")
 
