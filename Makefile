@@ -23,7 +23,10 @@ CPU_SOURCES  := Cargo.lock $(shell find cpu-runtime -type f -not -path '*/lib/*'
 FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+# A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
+DOCS := target/docs
+
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -104,6 +107,15 @@ test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then 
 	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" \
 	$(BIN)/python -m pytest $(PYTEST) tests/python cpu-runtime/tests
 
+$(STAMP)/docs: requirements/docs.txt $(STAMP)/tools
+	$(BIN)/python -m venv $(VENV)/docs
+	$(VENV)/docs/bin/python -m pip --disable-pip-version-check install --quiet --require-hashes -r requirements/docs.txt
+	@mkdir -p $(STAMP) && touch $@
+
+docs: $(STAMP)/docs ## The documentation site, into target/docs; broken links fail
+	$(VENV)/docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs $(DOCS)
+	@echo "$(DOCS)/index.html"
+
 bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python benches/run.py
@@ -149,6 +161,7 @@ lock: ## Pin the Python tools again (needs uv on the path)
 	$(LOCK) --python-version 3.10 requirements/build.in -o requirements/build.txt
 	$(LOCK) --python-version 3.10 requirements/dev.in -o requirements/dev.txt
 	$(LOCK) --python-version 3.10 requirements/lint.in -o requirements/lint.txt
+	$(LOCK) --python-version 3.10 requirements/docs.in -o requirements/docs.txt
 	$(LOCK) --python-version 3.10 requirements/wheels.in -o requirements/wheels.txt
 	$(LOCK) --python-version 3.11 requirements/arm.in -o requirements/arm.txt
 	$(LOCK) --python-version 3.14 requirements/free-threaded.in -o requirements/free-threaded.txt
