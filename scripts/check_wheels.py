@@ -1,4 +1,4 @@
-"""Checks what `make wheels` built, and prints the README's table.
+"""Checks what `make wheels` built, and prints the table of docs/developing/wheels.md.
 
     python scripts/check_wheels.py [<wheel>...] [--quiet]
 
