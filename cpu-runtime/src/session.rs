@@ -162,6 +162,14 @@ impl Session {
         self.cache_loaded &= !spared.is_empty();
     }
 
+    /// Ends a pause and keeps the cache: the next run stands alone, and takes from it what any run may.
+    pub(crate) fn end_pause(&mut self) {
+        if self.sequel == Sequel::Paused {
+            self.rows.iter_mut().for_each(Row::forget);
+            self.sequel = Sequel::None;
+        }
+    }
+
     /// Removes the positions `start..end` of each row from a paused run.
     pub(crate) fn remove(&mut self, ranges: &[(usize, usize)]) -> Result<(), String> {
         if self.sequel != Sequel::Paused {

@@ -21,6 +21,8 @@ static TABLE: CpuTable = CpuTable {
     set_seed,
     tokenize: Some(tokenize),
     template_problem: Some(template_problem),
+    detokenize: Some(detokenize),
+    end_pause: Some(end_pause),
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.
@@ -119,18 +121,57 @@ unsafe extern "C" fn tokenize(
     })
 }
 
+unsafe extern "C" fn detokenize(
+    h: LLMHandle,
+    ids: *const i32,
+    count: usize,
+    skip_special: c_int,
+    out: *mut c_char,
+    capacity: c_int,
+) -> c_int {
+    or_minus_one(|| {
+        let instance = instance::find(h.addr())?;
+        let ids = match count {
+            0 => &[],
+            _ if ids.is_null() => return Err("ids is NULL".into()),
+            // SAFETY: the caller gives `count` ids.
+            _ => unsafe { std::slice::from_raw_parts(ids, count) },
+        };
+        let text = instance.model.detokenize(ids, skip_special == 0)?;
+        // SAFETY: the caller gives room for `capacity` bytes.
+        unsafe { write(&text, out, capacity) }
+    })
+}
+
+unsafe extern "C" fn end_pause(h: LLMHandle) -> c_int {
+    guard(|| {
+        instance::find(h.addr())?.session()?.end_pause();
+        Ok(())
+    })
+}
+
 unsafe extern "C" fn template_problem(h: LLMHandle, out: *mut c_char, capacity: c_int) -> c_int {
     or_minus_one(|| {
         let instance = instance::find(h.addr())?;
         let text = instance.template_problem.as_deref().unwrap_or_default();
-        let count = c_int::try_from(text.len()).map_err(|e| e.to_string())?;
-        if count > 0 && capacity >= count {
-            if out.is_null() {
-                return Err("out is NULL".into());
-            }
-            // SAFETY: the caller gives room for `capacity` bytes, which is enough.
-            unsafe { out.copy_from_nonoverlapping(text.as_ptr().cast(), text.len()) };
-        }
-        Ok(count)
+        // SAFETY: the caller gives room for `capacity` bytes.
+        unsafe { write(text.as_bytes(), out, capacity) }
     })
+}
+
+/// Writes `text` if there is room for it, and tells its length.
+///
+/// # Safety
+///
+/// `out` points to `capacity` bytes that may be written, or is NULL.
+unsafe fn write(text: &[u8], out: *mut c_char, capacity: c_int) -> Result<c_int, String> {
+    let count = c_int::try_from(text.len()).map_err(|e| e.to_string())?;
+    if count > 0 && capacity >= count {
+        if out.is_null() {
+            return Err("out is NULL".into());
+        }
+        // SAFETY: there is room for `capacity` bytes, which is enough.
+        unsafe { out.copy_from_nonoverlapping(text.as_ptr().cast(), text.len()) };
+    }
+    Ok(count)
 }

@@ -164,6 +164,11 @@ class Table(c.Structure):
             c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_size_t, c.c_int, c.POINTER(c.c_int32), c.c_int),
         ),
         ("template_problem", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_int)),
+        (
+            "detokenize",
+            c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(c.c_int32), c.c_size_t, c.c_int, c.c_char_p, c.c_int),
+        ),
+        ("end_pause", c.CFUNCTYPE(c.c_int, c.c_void_p)),
     )
 
 
@@ -385,6 +390,19 @@ class Model:
         count = self.library.table.tokenize(self.handle, raw, len(raw), leading, out, capacity)
         assert count >= 0
         return list(out[:count]) if count <= capacity else [count]
+
+    def detokenize(self, ids: Sequence[int], *, skip_special: bool = False) -> bytes | None:
+        raw = (c.c_int32 * max(len(ids), 1))(*ids)
+        ask = self.library.table.detokenize
+        count = ask(self.handle, raw, len(ids), skip_special, None, 0)
+        if count < 0:
+            return None
+        out = c.create_string_buffer(count + 1)
+        assert ask(self.handle, raw, len(ids), skip_special, out, count) == count
+        return out.raw[:count]
+
+    def end_pause(self) -> None:
+        assert self.library.table.end_pause(self.handle) == 0
 
 
 def as_input(one: str | Sequence[int] | np.ndarray, role: str, *, thinking: bool) -> Input:

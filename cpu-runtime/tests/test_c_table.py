@@ -35,6 +35,25 @@ def test_text_is_tokenized_as_it_is(llm: Model) -> None:
     assert llm.tokenize(b"\xff\xfe")
 
 
+@pytest.mark.parametrize("text", ["", "Hello there", "Grüße, 東京, Привет", "🦀👩‍👩‍👧", "a\n\n  b\t"])
+def test_tokens_are_made_text_again(llm: Model, text: str) -> None:
+    assert llm.detokenize(llm.tokenize(text)) == text.encode()
+
+
+def test_special_tokens_are_shown_or_left_out(llm: Model) -> None:
+    ids = llm.tokenize("<|im_start|>user\nHi<|im_end|>")
+    assert llm.detokenize(ids) == b"<|im_start|>user\nHi<|im_end|>"
+    assert llm.detokenize(ids, skip_special=True) == b"user\nHi"
+    # Bytes of a part of a character are bytes.
+    crab = llm.tokenize("🦀")
+    assert b"".join(llm.detokenize([one]) or b"" for one in crab) == "🦀".encode()
+
+
+@pytest.mark.parametrize("wrong", [-1, 10**6])
+def test_what_is_no_token_has_no_text(llm: Model, wrong: int) -> None:
+    assert llm.detokenize([1, wrong]) is None
+
+
 def test_too_little_room_gives_the_count_only(llm: Model) -> None:
     long = "word " * 3000
     assert llm.tokenize(long, capacity=10) == [len(llm.tokenize(long, capacity=10_000))]

@@ -501,6 +501,12 @@ class ModelInfo:
     def template_problem(self) -> str | None:
         """Why the model's own chat template is not used, or ``None``."""
     @property
+    def chosen(self) -> dict[str, int]:
+        """Settings that were left open and that this package chose, by their names.
+
+        ``max_context_len`` where the model's limit is known. Empty if there are none.
+        """
+    @property
     def sources(self) -> dict[str, _Source]:
         """For each fact that is known, where from: ``"log"``, ``"cpu runtime"`` or ``"results"``."""
 
@@ -1139,6 +1145,8 @@ class Model:
         """Hands over an encoder's output (``rkllm_set_cross_attn_params``)."""
     def own_tokens(self, text: str) -> list[int] | None:
         """Returns token ids of a text by the program's tokenizer, if it gave one."""
+    def detokenize(self, ids: Iterable[int], skip_special: bool) -> Pending:
+        """Asks for the text of token ids by the library; the CPU runtime only."""
     def tokenize(self, text: str, leading: bool) -> Pending:
         """Asks for token ids of a text by the library; the CPU runtime only."""
     def close(self) -> None:

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
 use crate::files::prompt_cache::{self, Saving};
+use crate::files::{BackendKind, context};
 use crate::host;
 use crate::host::wake::Side;
 use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
@@ -68,6 +69,9 @@ fn open_and_serve(
     let aborter = Arc::clone(&engine.aborter);
     let model = NativeModel::open(runtime, path, config, aborter, asker)?;
     registry::guard_exit();
+    if let (BackendKind::Npu, Some((limit, _))) = (runtime.backend(), model.info().context_limit) {
+        context::remember(path, limit);
+    }
     let watch = Arc::clone(&engine.watch);
     let aborter = Arc::clone(&engine.aborter);
     host::spawn("rkllm-watch", move || watch.watch(&aborter))
@@ -241,8 +245,13 @@ impl Server<'_> {
     fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
         let model = &mut self.model;
         match request {
-            Request::KvCacheSize => return model.kv_cache_size(),
-            Request::Tokenize { text, leading } => return model.tokenize(&text, leading),
+            Request::KvCacheSize => return model.kv_cache_size().map(Reply::Numbers),
+            Request::Tokenize { text, leading } => {
+                return model.tokenize(&text, leading).map(Reply::Numbers);
+            }
+            Request::Detokenize { ids, skip_special } => {
+                return model.detokenize(&ids, skip_special).map(Reply::Text);
+            }
             Request::ClearKvCache { keep_system_prompt } => {
                 model.clear_kv_cache(keep_system_prompt)?;
                 // What was to go on is gone.
@@ -270,7 +279,7 @@ impl Server<'_> {
             Request::SetFunctionTools(strings) => model.set_function_tools(&strings)?,
             Request::SetCrossAttention(encoder) => model.set_cross_attention(encoder)?,
         }
-        Ok(Vec::new())
+        Ok(Reply::Done)
     }
 }
 

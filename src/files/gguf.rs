@@ -22,18 +22,28 @@ pub(super) struct About {
     pub(super) parts: Option<u64>,
     /// `tokenizer.ggml.pre`.
     pub(super) pre_tokenizer: Option<String>,
+    /// The architecture's `context_length`: the longest context that the model was trained for.
+    pub(super) context_length: Option<u64>,
 }
 
 /// Reads the metadata; `None` when it is not what the format says, which is for others to judge.
 pub(super) fn about(file: impl Read + Seek) -> Option<About> {
     let mut reader = Reader(BufReader::with_capacity(1 << 16, file));
-    reader.about().ok().flatten()
+    reader.about(|_| false).ok().flatten()
+}
+
+/// [`About::context_length`], read no further than to it: it comes before the vocabulary.
+pub(super) fn context_length(file: impl Read + Seek) -> Option<u64> {
+    let mut reader = Reader(BufReader::with_capacity(1 << 16, file));
+    let found = reader.about(|about| about.context_length.is_some());
+    found.ok().flatten()?.context_length
 }
 
 struct Reader<R>(BufReader<R>);
 
 impl<R: Read + Seek> Reader<R> {
-    fn about(&mut self) -> io::Result<Option<About>> {
+    /// Reads until the end, or until `enough`.
+    fn about(&mut self, enough: impl Fn(&About) -> bool) -> io::Result<Option<About>> {
         if &self.bytes()? != b"GGUF" {
             return Ok(None);
         }
@@ -47,6 +57,9 @@ impl<R: Read + Seek> Reader<R> {
         }
         let mut about = About::default();
         for _ in 0..keys {
+            if enough(&about) {
+                break;
+            }
             let name = self.text()?.unwrap_or_default();
             let kind = self.u32()?;
             let text = match name.as_str() {
@@ -59,6 +72,14 @@ impl<R: Read + Seek> Reader<R> {
                 }
                 "split.count" => {
                     about.parts = self.number(kind)?;
+                    continue;
+                }
+                // Behind the architecture, as every writer puts it.
+                name if name
+                    .strip_suffix(".context_length")
+                    .is_some_and(|of| about.architecture.as_deref() == Some(of)) =>
+                {
+                    about.context_length = self.number(kind)?;
                     continue;
                 }
                 _ => {
@@ -209,7 +230,11 @@ pub(super) mod tests {
                 ("general.type", "model"),
                 ("tokenizer.ggml.pre", "smollm"),
             ],
-            &[("split.no", 1), ("split.count", 3)],
+            &[
+                ("split.no", 1),
+                ("split.count", 3),
+                ("llama.context_length", 2048),
+            ],
         )
     }
 
@@ -221,7 +246,13 @@ pub(super) mod tests {
             part: Some(1),
             parts: Some(3),
             pre_tokenizer: Some("smollm".to_owned()),
+            context_length: Some(2048),
         };
+        assert_eq!(context_length(Cursor::new(example())), Some(2048));
+        assert_eq!(
+            context_length(Cursor::new(made(&[], &[("llama.context_length", 7)]))),
+            None
+        );
         assert_eq!(read(&example()), Some(expected));
         assert_eq!(read(&made(&[], &[])), Some(About::default()));
     }

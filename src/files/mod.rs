@@ -1,6 +1,7 @@
 //! What is known of a model and its files before a library looks at them, and what a library's lines
 //! tell of a failure.
 
+pub(crate) mod context;
 pub(crate) mod diagnose;
 mod file;
 mod gguf;

@@ -231,6 +231,17 @@ mod tests {
         0
     }
 
+    unsafe extern "C" fn detokenize(
+        _: LLMHandle,
+        _: *const i32,
+        _: usize,
+        _: c_int,
+        _: *mut c_char,
+        _: c_int,
+    ) -> c_int {
+        0
+    }
+
     fn of(version: u32, size: usize) -> Option<CpuTable> {
         let table = CpuTable {
             version,
@@ -242,6 +253,8 @@ mod tests {
             set_seed: seed,
             tokenize: Some(tokenize),
             template_problem: Some(problem),
+            detokenize: Some(detokenize),
+            end_pause: Some(number),
         };
         // SAFETY: the table is at least as long as it says here, however long that is.
         unsafe { copied(&raw const table) }
@@ -258,6 +271,8 @@ mod tests {
         let before = std::mem::offset_of!(CpuTable, template_problem);
         let between = of(cpu_table::VERSION, before).expect("between");
         assert!(between.tokenize.is_some() && between.template_problem.is_none());
+        assert!(whole.detokenize.is_some() && whole.end_pause.is_some());
+        assert!(between.detokenize.is_none() && between.end_pause.is_none());
         // SAFETY: the function takes anything.
         assert_eq!(unsafe { (older.vocab_size)(std::ptr::null_mut()) }, 7);
     }

@@ -22,8 +22,9 @@ pub use stream::TokenStream;
 pub use state::Caller;
 
 pub use crate::client::{Desk, Handle, Poll, Source};
-pub use crate::protocol::LoraAdapter;
+pub use crate::protocol::{LoraAdapter, Reply};
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +35,7 @@ use self::state::{State, Template};
 use crate::client::oneshot::Receiver;
 use crate::client::{Client, Keeper};
 use crate::engine::Outbox;
+use crate::files::context;
 use crate::host::fork;
 use crate::link::{self, Link};
 use crate::protocol::config::{Effective, ModelConfig};
@@ -41,6 +43,9 @@ use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
 use crate::protocol::message::Opened;
 use crate::runtime::Runtime;
+
+/// Settings that the program left open and that were chosen here, by their names.
+type Chosen = BTreeMap<String, i32>;
 
 /// How often one who waits for a model to open looks for questions of the library.
 const LOOK: Duration = Duration::from_millis(20);
@@ -72,6 +77,7 @@ pub struct Model {
     pub(crate) client: Arc<Client>,
     pub(crate) state: Arc<State>,
     pub(crate) effective: Effective,
+    chosen: Chosen,
     forks: u64,
     keeper: Arc<Keeper>,
 }
@@ -83,6 +89,7 @@ pub struct Opening {
     template: Template,
     client: Mutex<Option<Arc<Client>>>,
     opened: Receiver<Opened>,
+    chosen: Chosen,
     forks: u64,
 }
 
@@ -104,6 +111,7 @@ impl Opening {
             client,
             state: Arc::new(State::new(self.template.clone())),
             effective: opened.effective,
+            chosen: self.chosen.clone(),
             forks: self.forks,
         }))
     }
@@ -195,6 +203,14 @@ impl Model {
         ) -> Result<Arc<dyn Link>, Failure>,
     ) -> Result<Opening, Failure> {
         runtime.check_process()?;
+        let mut chosen = Chosen::new();
+        if config.max_context_len.is_none() {
+            let prompts = config.n_batch.unwrap_or(1);
+            if let Some(length) = context::default_length(path, runtime.backend(), prompts) {
+                config.max_context_len = Some(length);
+                chosen.insert("max_context_len".to_owned(), length);
+            }
+        }
         config.validate(runtime.capabilities())?;
         if !runtime.capabilities().has("batch") {
             // Whatever the library's own default is.
@@ -210,6 +226,7 @@ impl Model {
             template,
             client: Mutex::new(Some(client)),
             opened,
+            chosen,
             forks: fork::depth(),
         })
     }
@@ -253,7 +270,10 @@ impl Model {
     /// What is known of the model, and where from.
     #[must_use]
     pub fn info(&self) -> ModelInfo {
-        self.client.info()
+        ModelInfo {
+            chosen: self.chosen.clone(),
+            ..self.client.info()
+        }
     }
 
     /// Where the library's questions are answered: look there while the model is opened, and between the

@@ -41,6 +41,8 @@ pub struct Batch {
     pub(crate) inputs: Vec<Input>,
     pub(crate) roles: Option<Vec<String>>,
     pub(crate) thinking: Option<Vec<bool>>,
+    /// Whether the run is filled up where there are fewer inputs than the model was opened for.
+    fills_up: bool,
 }
 
 impl Batch {
@@ -51,6 +53,32 @@ impl Batch {
             inputs,
             roles: None,
             thinking: None,
+            fills_up: false,
+        }
+    }
+
+    /// One input, whatever the model was opened for.
+    pub(crate) fn single(input: Input) -> Self {
+        Self::new(vec![input]).filled_up()
+    }
+
+    /// The run is filled up where there are fewer inputs than the model was opened for.
+    pub(crate) fn filled_up(mut self) -> Self {
+        self.fills_up = true;
+        self
+    }
+
+    /// Fills the run up to `wanted` inputs with copies of the last, if that is asked for.
+    pub(crate) fn fill_up(&mut self, wanted: usize) {
+        fn fill<T: Clone>(all: &mut Vec<T>, wanted: usize) {
+            if let Some(last) = all.last().cloned() {
+                all.resize(wanted.max(all.len()), last);
+            }
+        }
+        if self.fills_up {
+            fill(&mut self.inputs, wanted);
+            self.roles.iter_mut().for_each(|all| fill(all, wanted));
+            self.thinking.iter_mut().for_each(|all| fill(all, wanted));
         }
     }
 

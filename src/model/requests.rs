@@ -22,12 +22,12 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Waits, `limit` at most. What has no numbers to give gives an empty list.
+    /// Waits, `limit` at most.
     ///
     /// # Errors
     /// What the request met.
     #[must_use]
-    pub fn wait(&self, limit: Duration) -> Option<Result<Vec<i32>, Failure>> {
+    pub fn wait(&self, limit: Duration) -> Option<Result<Reply, Failure>> {
         self.answer.wait(limit)
     }
 
@@ -49,7 +49,7 @@ impl Pending {
     ///
     /// # Errors
     /// What the request met.
-    pub fn wait_for_ever(&self) -> Result<Vec<i32>, Failure> {
+    pub fn wait_for_ever(&self) -> Result<Reply, Failure> {
         loop {
             if let Some(answer) = self.wait(Duration::from_secs(3600)) {
                 return answer;
@@ -112,7 +112,9 @@ impl Model {
     /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::Generation` if the library refuses.
     #[doc(alias = "rkllm_get_kv_cache_size")]
     pub fn kv_cache_size(&self) -> Result<Vec<i32>, Failure> {
-        self.begin_kv_cache_size()?.wait_for_ever()
+        self.begin_kv_cache_size()?
+            .wait_for_ever()
+            .map(Reply::numbers)
     }
 
     /// [`Model::clear_kv_cache`], to be waited for in steps.
@@ -309,8 +311,32 @@ impl Model {
     /// `ErrorKind::UnsupportedFeature` with the vendor's library, whose C API has no tokenizer.
     pub fn begin_tokenize(&self, text: &str, leading: bool) -> Result<Pending, Failure> {
         self.able("tokenize")?;
-        let text = c_text("text", text)?;
+        let text = text.to_owned();
         self.ask(Request::Tokenize { text, leading })
+    }
+
+    /// The text of token ids; the bytes of all of them are joined before they become characters. With
+    /// `skip_special` without special tokens. The CPU runtime only.
+    ///
+    /// # Errors
+    /// `ErrorKind::InvalidArgument` for ids that are negative or not in the vocabulary;
+    /// `ErrorKind::UnsupportedFeature` with the vendor's library, or a CPU runtime that is too old.
+    pub fn begin_detokenize(&self, ids: Vec<i32>, skip_special: bool) -> Result<Pending, Failure> {
+        self.able("tokenize")?;
+        let size = self.client.info().vocab_size.map(|(size, _)| size);
+        for (at, id) in ids.iter().enumerate() {
+            let known = usize::try_from(*id).is_ok_and(|id| size.is_none_or(|size| id < size));
+            if !known {
+                let range =
+                    size.map_or("0 or more".to_owned(), |size| format!("0 to {}", size - 1));
+                return Err(Failure::invalid_with_hint(
+                    format!("ids[{at}]"),
+                    format!("expected {range}, got {id}"),
+                    "Use the ids of this model's own tokenizer.",
+                ));
+            }
+        }
+        self.ask(Request::Detokenize { ids, skip_special })
     }
 }
 

@@ -27,7 +27,7 @@ impl Model {
     /// tokens than the window holds; what goes wrong later comes from the stream.
     #[doc(alias = "rkllm_run")]
     pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Failure> {
-        let rows = self.begin(Batch::new(vec![input]), options, None)?;
+        let rows = self.begin(Batch::single(input), options, None)?;
         Ok(self.token_stream(&rows[0]))
     }
 
@@ -60,7 +60,7 @@ impl Model {
     }
 
     /// Starts a run that gives rows instead of an answer: logits of each position, or hidden states
-    /// of the last layer. One stream for each input.
+    /// of the last layer. One stream for each input; one input is served whatever the model was opened for.
     ///
     /// # Errors
     /// As [`Model::stream`]; `ErrorKind::UnsupportedFeature` for logits before 1.2.0.
@@ -81,6 +81,11 @@ impl Model {
             // Hazard G5: an assertion of the library, which ends the process.
             return Err(able.lacks("logits of tokens with keep_history", "RKLLM 1.3.0 or later"));
         }
+        let batch = if batch.inputs.len() == 1 {
+            batch.filled_up()
+        } else {
+            batch
+        };
         let rows = self.begin(batch, options, Some(kind))?;
         let stream = |row| RowStream::new(self.token_stream(row), kind);
         Ok(rows.iter().map(stream).collect())
@@ -96,7 +101,7 @@ impl Model {
         input: Input,
         options: &GenerateOptions,
     ) -> Result<FloatBlock, Arc<Failure>> {
-        let streams = self.stream_rows(kind, Batch::new(vec![input]), options);
+        let streams = self.stream_rows(kind, Batch::single(input), options);
         let mut streams = streams.map_err(Arc::new)?;
         streams.remove(0).into_block()
     }
@@ -115,6 +120,14 @@ impl Model {
                 "Leave it out: the library pauses in single turns only.",
             ));
         }
+        let lanes = self.effective.n_batch;
+        if lanes > 1 {
+            return Err(Failure::invalid_with_hint(
+                "n_batch",
+                format!("steps() runs one prompt, and the model was opened for {lanes} at a time"),
+                "Open the model with n_batch=1 for steps(); stream() serves one prompt here, too.",
+            ));
+        }
         let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
         let terms = Terms {
             stepping: true,
@@ -127,17 +140,23 @@ impl Model {
 
     fn begin(
         &self,
-        batch: Batch,
+        mut batch: Batch,
         options: &GenerateOptions,
         wants: Option<RowsKind>,
     ) -> Result<Inboxes, Failure> {
         self.check()?;
         self.state.check_steps(options.caller)?;
+        let given = batch.inputs.len();
+        batch.fill_up(self.effective.n_batch.into());
         let (spec, terms) = self.spec(batch, options, wants)?;
-        let inboxes = self
+        let mut inboxes = self
             .client
             .inboxes_for(spec.lanes.len(), false, options.timeout);
         self.client.begin(spec, terms, &inboxes)?;
+        // What fills the run up is delivered to nobody, and the run ends with the lanes that are wanted.
+        for unwanted in inboxes.drain(given..) {
+            unwanted.cancel();
+        }
         Ok(inboxes)
     }
 

@@ -10,6 +10,9 @@ use crate::protocol::input::CrossAttention;
 use rkllm_ffi::shared::functions::SetThreeStrings;
 use rkllm_ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
 
+/// What a CPU runtime from before a member of its table needs to become.
+const NEWER_CPU_RUNTIME: &str = "a newer CPU runtime (rkllm-rs-cpu)";
+
 /// An optional function of the library; the capability was asked for before, so that it is there.
 macro_rules! function {
     ($model:ident, $feature:literal, $name:ident) => {{
@@ -73,9 +76,17 @@ impl NativeModel {
         check("rkllm_clear_kv_cache", code, mark)
     }
 
-    /// Makes sure that the next run stands alone: no function ends a pause but clearing the cache.
+    /// Makes sure that the next run stands alone. The vendor's C API has nothing for it but clearing the
+    /// whole cache; the CPU runtime ends the pause and keeps what a prompt may reuse.
     pub(crate) fn end_pause(&mut self) {
         if std::mem::take(&mut self.paused) {
+            let table = self.runtime.symbols().cpu_table;
+            if let Some(end) = table.and_then(|table| table.end_pause) {
+                // SAFETY: the table belongs to the library of this live handle, which is in no run.
+                if unsafe { end(self.handle) } == 0 {
+                    return;
+                }
+            }
             // A library that refuses has said why in its log; the next run shows whether it matters.
             let _ = self.clear_kv_cache(false);
         }
@@ -188,20 +199,21 @@ impl NativeModel {
     }
 
     /// Token ids of a text as it is, no template around it; the CPU runtime only.
-    pub(crate) fn tokenize(&mut self, text: &CStr, leading: bool) -> Result<Vec<i32>, Failure> {
-        self.runtime.capabilities().require("tokenize")?;
-        let missing = || Failure::invalid("tokenize", "the library has no function for it");
+    pub(crate) fn tokenize(&mut self, text: &str, leading: bool) -> Result<Vec<i32>, Failure> {
+        let able = self.runtime.capabilities();
+        able.require("tokenize")?;
+        let missing = || able.lacks("tokenize", NEWER_CPU_RUNTIME);
         let table = self.runtime.symbols().cpu_table;
         let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
         let mark = host::log_mark();
-        let length = text.count_bytes();
+        let length = text.len();
         let ask = |ids: &mut [i32]| {
             // SAFETY: the table belongs to the library of this live handle; the text has the length
             // given, and there is room for as many ids as are told.
             unsafe {
                 tokenize(
                     self.handle,
-                    text.as_ptr(),
+                    text.as_ptr().cast(),
                     length,
                     c_int::from(leading),
                     ids.as_mut_ptr(),
@@ -225,6 +237,48 @@ impl NativeModel {
             ids.resize(length, 0);
         }
         Ok(ids)
+    }
+
+    /// The text of token ids; the CPU runtime only.
+    pub(crate) fn detokenize(
+        &mut self,
+        ids: &[i32],
+        skip_special: bool,
+    ) -> Result<String, Failure> {
+        let able = self.runtime.capabilities();
+        able.require("tokenize")?;
+        let missing = || able.lacks("detokenize", NEWER_CPU_RUNTIME);
+        let table = self.runtime.symbols().cpu_table;
+        let detokenize = table
+            .and_then(|table| table.detokenize)
+            .ok_or_else(missing)?;
+        let mark = host::log_mark();
+        let mut text: Vec<u8> = Vec::new();
+        // Once to count, once to write.
+        for _ in 0..2 {
+            // SAFETY: the table belongs to the library of this live handle; there are as many ids as are
+            // told, and there is as much room.
+            let count = unsafe {
+                detokenize(
+                    self.handle,
+                    ids.as_ptr(),
+                    ids.len(),
+                    c_int::from(skip_special),
+                    text.as_mut_ptr().cast(),
+                    c_int::try_from(text.len()).unwrap_or(c_int::MAX),
+                )
+            };
+            let Ok(length) = usize::try_from(count) else {
+                host::log_sync();
+                return Err(failed("detokenize", "the tokens cannot be made text", mark));
+            };
+            if length <= text.len() {
+                text.truncate(length);
+                break;
+            }
+            text.resize(length, 0);
+        }
+        Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Why the model's own chat template is not used; only the CPU runtime knows.

@@ -11,7 +11,8 @@ use crate::protocol::sampling::{Sampling, SamplingParams};
 ///
 /// What is `None` keeps what `rkllm_createDefaultParam` gives, with these exceptions, made since the
 /// library's own value would fail or never end: `max_new_tokens` without a limit becomes the size of
-/// the context window, `n_batch` is at least 1, and a CPU mask that the library left empty is filled.
+/// the context window, `max_context_len` follows the model's own limit where that is known (at most
+/// 4096 tokens; `ModelInfo::chosen` tells), `n_batch` is at least 1, and a CPU mask that the library left empty is filled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
     /// Context window in tokens.

@@ -1,5 +1,7 @@
 //! What is known of a model that is open.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::output::RowsKind;
@@ -52,6 +54,9 @@ pub struct ModelInfo {
     pub driver_version: Known<String>,
     /// Why the model's own chat template is not used, where it has one that cannot be.
     pub template_problem: Known<String>,
+    /// Settings that the program left open and for which a value of ours was taken in place of the
+    /// library's, by their names.
+    pub chosen: BTreeMap<String, i32>,
 }
 
 impl ModelInfo {

@@ -192,7 +192,8 @@ pub(crate) enum Request {
     SetChatTemplate([CString; 3]),
     SetFunctionTools([CString; 3]),
     SetCrossAttention(CrossAttention),
-    Tokenize { text: CString, leading: bool },
+    Tokenize { text: String, leading: bool },
+    Detokenize { ids: Vec<i32>, skip_special: bool },
 }
 
 impl Request {
@@ -205,12 +206,32 @@ impl Request {
                 | Self::ClearKvRanges(_)
                 | Self::KvCacheSize
                 | Self::Tokenize { .. }
+                | Self::Detokenize { .. }
         )
     }
 }
 
-/// What a request gives: numbers where there are any.
-pub(crate) type Reply = Vec<i32>;
+/// What a request gives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Reply {
+    /// It is done, and there is nothing to give.
+    Done,
+    /// Sizes, or token ids.
+    Numbers(Vec<i32>),
+    /// Text of tokens.
+    Text(String),
+}
+
+impl Reply {
+    /// The numbers; none where there are none to give.
+    #[must_use]
+    pub fn numbers(self) -> Vec<i32> {
+        match self {
+            Self::Numbers(numbers) => numbers,
+            Self::Done | Self::Text(_) => Vec::new(),
+        }
+    }
+}
 
 /// An adapter (`RKLLMLoraAdapter`).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -11,4 +11,4 @@ pub mod output;
 pub mod question;
 pub mod sampling;
 
-pub use message::LoraAdapter;
+pub use message::{LoraAdapter, Reply};

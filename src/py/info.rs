@@ -94,6 +94,12 @@ impl ModelInfo {
             .as_ref()
             .map(|known| known.0.as_str())
     }
+    /// Settings that were left open and that this package chose in place of the library, by their names:
+    /// `max_context_len` where the model's limit is known. Empty if there are none.
+    #[getter]
+    fn chosen(&self) -> std::collections::BTreeMap<String, i32> {
+        self.0.chosen.clone()
+    }
     /// For each fact that is known, where from: "log", "cpu runtime" or "results".
     #[getter]
     fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

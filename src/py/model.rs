@@ -1,4 +1,6 @@
 //! `Model`, on which Python's `RKLLM` stands.
+//!
+//! Long because each call of a model has its method here.
 
 use std::ffi::OsString;
 use std::sync::Arc;
@@ -371,6 +373,19 @@ impl Model {
     ) -> PyResult<Pending> {
         let text = convert::text("text", text)?;
         self.pending(py, self.model.begin_tokenize(&text, leading).map(Some))
+    }
+
+    /// Text of token ids by the library; the CPU runtime only.
+    fn detokenize(
+        &self,
+        py: Python<'_>,
+        ids: &Bound<'_, PyAny>,
+        skip_special: &Bound<'_, PyAny>,
+    ) -> PyResult<Pending> {
+        let ids = convert::integers("ids", ids)?;
+        let skip_special = convert::boolean("skip_special_tokens", skip_special)?;
+        let begun = self.model.begin_detokenize(ids, skip_special);
+        self.pending(py, begun.map(Some))
     }
 
     /// Ends all runs and gives the model back (`rkllm_destroy`).

@@ -9,6 +9,7 @@ use super::callables::Answerer;
 use super::errors::raise;
 use super::source::{Awaited, source_class};
 use crate::model;
+use crate::model::Reply;
 use crate::protocol::error::Failure;
 
 /// An answer that will come; `result()` waits for it, `await _aio.done(pending)` in an event loop.
@@ -24,9 +25,16 @@ impl Pending {
         Self { pending, answerer }
     }
 
-    fn finish(py: Python<'_>, answer: Result<Vec<i32>, Failure>) -> PyResult<Vec<i32>> {
+    fn finish(py: Python<'_>, answer: Result<Reply, Failure>) -> PyResult<Py<PyAny>> {
         super::vendor_log::pass_on(py);
-        answer.map_err(|error| raise(py, &error))
+        match answer.map_err(|error| raise(py, &error))? {
+            Reply::Text(text) => Ok(text.into_pyobject(py)?.into_any().unbind()),
+            reply => Self::numbers(py, reply.numbers()),
+        }
+    }
+
+    fn numbers(py: Python<'_>, numbers: Vec<i32>) -> PyResult<Py<PyAny>> {
+        Ok(numbers.into_pyobject(py)?.into_any().unbind())
     }
 }
 
@@ -46,10 +54,10 @@ impl Awaited for Pending {
 
 source_class! {
     Pending {
-        /// Waits; numbers, or an empty list where there are none to give.
-        fn result(&self, py: Python<'_>) -> PyResult<Vec<i32>> {
+        /// Waits; text or numbers, or an empty list where there are none to give.
+        fn result(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
             let Some(pending) = &self.pending else {
-                return Ok(Vec::new());
+                return Self::numbers(py, Vec::new());
             };
             loop {
                 self.answerer.serve(py, None)?;
@@ -61,13 +69,13 @@ source_class! {
         }
 
         /// The answer in a tuple if it is there.
-        fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Vec<i32>,)>> {
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>,)>> {
             let Some(pending) = &self.pending else {
-                return Ok(Some((Vec::new(),)));
+                return Ok(Some((Self::numbers(py, Vec::new())?,)));
             };
             self.answerer.serve(py, None)?;
             match pending.wait(std::time::Duration::ZERO) {
-                Some(answer) => Self::finish(py, answer).map(|numbers| Some((numbers,))),
+                Some(answer) => Self::finish(py, answer).map(|reply| Some((reply,))),
                 None => Ok(None),
             }
         }

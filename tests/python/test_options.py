@@ -260,10 +260,7 @@ def test_bad_rows(open_model: Opener, record: Path, rows: Any) -> None:
 def test_rows_and_inputs_must_agree(open_model: Opener, record: Path) -> None:
     model = open_model(["a"], n_batch=2)
     for use in (
-        lambda: model.generate("x"),
-        lambda: model.stream("x"),
         lambda: stepwise(model, "x"),
-        lambda: model.logits("x"),
         lambda: generate_batch(model, ["x"]),
         lambda: generate_batch(model, ["x"] * 3),
         lambda: generate_batch(model, []),

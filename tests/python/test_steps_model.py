@@ -47,3 +47,17 @@ def test_both_end_at_the_token_limit(*, skipped: bool) -> None:
         steps = stepwise(llm, QUESTION, max_new_tokens=5)
         assert [step.token_id for step in steps] == whole.token_ids
         assert steps.result().finish_reason == whole.finish_reason == "length"
+
+
+def test_what_steps_have_left_is_reused() -> None:
+    """A prompt that begins alike is not computed again, on a runtime that can end a pause."""
+    long = "The quick brown fox jumps over the lazy dog. " * 12
+    with RKLLM(MODEL, sampling=SamplingParams(top_k=1), template="raw") as llm:
+        assert llm.info.chosen == {"max_context_len": 4096}
+        expected = llm.generate(long + "Why", max_new_tokens=4)
+        llm.clear_kv_cache()
+        with stepwise(llm, long + "How", max_new_tokens=8) as steps:
+            next(steps)
+        again = llm.generate(long + "Why", max_new_tokens=4)
+        assert again.token_ids == expected.token_ids
+        assert again.perf.prefill_tokens < expected.perf.prefill_tokens // 2

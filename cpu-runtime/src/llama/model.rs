@@ -196,6 +196,41 @@ impl Model {
         Some(tokens)
     }
 
+    /// The text of `ids`, as bytes; special tokens are written out if `special` asks for it.
+    pub(crate) fn detokenize(&self, ids: &[i32], special: bool) -> Result<Vec<u8>, String> {
+        if let Some(id) = ids.iter().find(|&&id| !self.knows(id)) {
+            let size = self.vocabulary_size();
+            return Err(format!("token {id} is not in the vocabulary of {size}"));
+        }
+        let count = i32::try_from(ids.len()).map_err(|e| e.to_string())?;
+        let mut bytes = vec![0_u8; ids.len() * 4 + 64];
+        loop {
+            let room = i32::try_from(bytes.len()).map_err(|e| e.to_string())?;
+            // SAFETY: ids and bytes are valid for the lengths given; the ids are in the vocabulary.
+            let written = unsafe {
+                sys::llama_detokenize(
+                    self.vocab,
+                    ids.as_ptr(),
+                    count,
+                    bytes.as_mut_ptr().cast::<c_char>(),
+                    room,
+                    false,
+                    special,
+                )
+            };
+            if let Ok(written) = usize::try_from(written) {
+                bytes.truncate(written);
+                return Ok(bytes);
+            }
+            // A negative count is the room that is needed.
+            let needed = written.unsigned_abs() as usize;
+            if needed <= bytes.len() {
+                return Err("the tokens cannot be made text".into());
+            }
+            bytes.resize(needed, 0);
+        }
+    }
+
     /// The bytes of `token`; those of special tokens only when asked for.
     pub(crate) fn piece(&self, token: i32, special: bool) -> Vec<u8> {
         if !self.knows(token) {

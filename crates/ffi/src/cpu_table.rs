@@ -52,7 +52,28 @@ pub struct CpuTable {
     /// bytes, and writes the text only if `capacity` is enough; negative on error. `out` may be NULL
     /// when `capacity` is 0. None in a library that came before this member.
     pub template_problem: Option<TemplateProblem>,
+    /// Text of `count` token ids, in bytes, which need not be whole characters; with `skip_special`
+    /// without special tokens. Returns the length in bytes, and writes the text only if `capacity` is
+    /// enough; negative on error, as for an id that is not in the vocabulary. `out` may be NULL when
+    /// `capacity` is 0. None in a library that came before this member.
+    pub detokenize: Option<Detokenize>,
+    /// Ends a pause, as clearing the cache does, and keeps what a later prompt may reuse; nothing
+    /// happens where none is. None in a library that came before this member.
+    pub end_pause: Option<EndPause>,
 }
+
+/// [`CpuTable::detokenize`].
+pub type Detokenize = unsafe extern "C" fn(
+    h: LLMHandle,
+    ids: *const i32,
+    count: usize,
+    skip_special: c_int,
+    out: *mut c_char,
+    capacity: c_int,
+) -> c_int;
+
+/// [`CpuTable::end_pause`].
+pub type EndPause = unsafe extern "C" fn(h: LLMHandle) -> c_int;
 
 /// [`CpuTable::template_problem`].
 pub type TemplateProblem =
