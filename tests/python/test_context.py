@@ -1,4 +1,4 @@
-"""How long a context is where the program leaves it open: chosen by the model's limit, where that is known."""
+"""How long a context is where the program leaves it open, by the limit of the model where that is known."""
 
 from __future__ import annotations
 
