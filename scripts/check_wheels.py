@@ -52,7 +52,8 @@ class Promise:
 
 
 CORE_FILES = (
-    "rkllm_rs/_native.pyi",
+    "rkllm_rs/_native/__init__.pyi",
+    "rkllm_rs/_native/model.pyi",
     "rkllm_rs/py.typed",
     "{info}/entry_points.txt",
     "{info}/licenses/LICENSE-APACHE",

@@ -23,7 +23,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from ._native import _RowSettings
+    from ._native.settings import RowSettings
 
 
 class Measuring(Generating):
@@ -32,7 +32,7 @@ class Measuring(Generating):
     __slots__ = ()
 
     def _rows(
-        self, inputs: Sequence[Input], *, logits: bool, **options: Unpack[_RowSettings]
+        self, inputs: Sequence[Input], *, logits: bool, **options: Unpack[RowSettings]
     ) -> list[ArrayStream]:
         streams = self._model.stream_rows(inputs, logits=logits, caller=self._caller(), **options)
         self._noted(streams)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from typing import Literal
 
-    from ._native import _Floats as Floats
+    from ._native.settings import Floats
 else:
     from _collections_abc import Callable, Iterable, Iterator, Mapping, Sequence
 

@@ -82,7 +82,7 @@ mod native {
     #[pymodule_export]
     use super::opening::Opening;
     #[pymodule_export]
-    use super::outputs::{_chunk, _generation, _perf_stats, Chunk, Generation, PerfStats};
+    use super::outputs::{Chunk, Generation, PerfStats};
     #[pymodule_export]
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]
@@ -110,6 +110,7 @@ mod native {
         if module.py().import("sys")?.getattr("__stderr__")?.is_none() {
             crate::host::vendor_log::set_no_stderr();
         }
+        super::outputs::add_rebuilders(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }
 }

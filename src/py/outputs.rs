@@ -279,15 +279,22 @@ fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("rkllm_rs._native")?.getattr(name)
 }
 
+/// Puts the functions that pickles name into the module, where `__all__` does not have them.
+pub(super) fn add_rebuilders(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.setattr("_chunk", wrap_pyfunction!(_chunk, module)?)?;
+    module.setattr("_generation", wrap_pyfunction!(_generation, module)?)?;
+    module.setattr("_perf_stats", wrap_pyfunction!(_perf_stats, module)?)
+}
+
 /// A `Chunk` from its parts; for `pickle`.
 #[pyfunction]
-pub(super) fn _chunk(text: Py<PyString>, token_id: i32) -> Chunk {
+fn _chunk(text: Py<PyString>, token_id: i32) -> Chunk {
     Chunk { text, token_id }
 }
 
 /// A `Generation` from its parts; for `pickle`.
 #[pyfunction]
-pub(super) fn _generation(
+fn _generation(
     py: Python<'_>,
     text: Py<PyString>,
     token_ids: Vec<i32>,
@@ -309,7 +316,7 @@ pub(super) fn _generation(
 
 /// A `PerfStats` from its parts; for `pickle`.
 #[pyfunction]
-pub(super) fn _perf_stats(
+fn _perf_stats(
     library: Option<LibraryParts>,
     time_to_first_token: Option<f64>,
     generate_time: Option<f64>,

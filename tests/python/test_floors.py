@@ -30,7 +30,7 @@ HOUSE = {
     "python/rkllm_rs/__init__.py": '"""All."""\nfrom . import _native\nfrom .llm import RKLLM\n',
     "python/rkllm_rs/llm.py": '"""Models."""\nfrom ._native import Model\nfrom .errors import RkllmError\n',
     "python/rkllm_rs/errors.py": '"""Errors."""\nimport json\n',
-    "python/rkllm_rs/_native.pyi": '"""Stubs."""\n',
+    "python/rkllm_rs/_native/__init__.pyi": '"""Stubs."""\n',
     "docs/concepts/architecture.md": "# House\n\n<!-- made by scripts/floors.py --draw -->\n"
     "<!-- end of what is made -->\n",
     "scripts/floors.toml": """

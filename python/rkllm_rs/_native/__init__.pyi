@@ -1,0 +1,64 @@
+"""The compiled part of rkllm_rs: thin classes over the Rust core.
+
+The public classes are re-exported by ``rkllm_rs``; what is not named there is private. The modules in this
+folder exist for type checkers only: at run time there is one module, ``rkllm_rs._native``.
+"""
+
+from .arrays import FloatArray, Scorer, check_pooling, pool
+from .inputs import CrossAttention, Embeddings, Multimodal, Tokens, check_inputs
+from .library import (
+    BackendStatus,
+    Evidence,
+    Identity,
+    Runtime,
+    abi_layouts,
+    backends,
+    find_library,
+    known_libraries,
+    resolve,
+    set_vendor_log,
+)
+from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, shut_down
+from .outputs import Chunk, Generation, PerfStats
+from .sampling import SamplingParams
+from .streams import ArrayStream, Steps, TextStream, TokenStream
+
+__all__ = [
+    "ArrayStream",
+    "BackendStatus",
+    "Chunk",
+    "CrossAttention",
+    "Embeddings",
+    "Evidence",
+    "FloatArray",
+    "Generation",
+    "Identity",
+    "LoraAdapter",
+    "Model",
+    "ModelInfo",
+    "Multimodal",
+    "Opening",
+    "Pending",
+    "PerfStats",
+    "Runtime",
+    "SamplingParams",
+    "Scorer",
+    "Steps",
+    "TextStream",
+    "TokenStream",
+    "Tokens",
+    "__version__",
+    "abi_layouts",
+    "at_exit",
+    "backends",
+    "check_inputs",
+    "check_pooling",
+    "find_library",
+    "known_libraries",
+    "pool",
+    "resolve",
+    "set_vendor_log",
+    "shut_down",
+]
+
+__version__: str

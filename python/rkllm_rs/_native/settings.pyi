@@ -1,0 +1,83 @@
+"""Types of arguments. They exist for type checkers only."""
+
+import os
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+
+from typing_extensions import Buffer
+
+from .inputs import Embeddings, Multimodal, Tokens
+from .outputs import Chunk
+from .sampling import SamplingParams
+
+Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+FinishReason: TypeAlias = Literal["stop", "length", "cancelled", "tool_calls"]
+
+Input: TypeAlias = str | Tokens | Embeddings | Multimodal
+
+class ArrayInterface(Protocol):
+    """An array with NumPy's array interface; NumPy's own arrays have it."""
+
+    @property
+    def __array_interface__(self) -> dict[str, Any]: ...
+
+# Arrays of float32 in C order: what they hold, type checkers cannot see.
+Floats: TypeAlias = Buffer | ArrayInterface
+
+class RowSettings(TypedDict, total=False):
+    """Keywords of calls that give rows of floats."""
+
+    timeout: float | None
+    lora: str | None
+    keep_history: bool
+    role: str | Sequence[str] | None
+    thinking: bool | Sequence[bool] | None
+
+class CallSettings(TypedDict, total=False):
+    """Keywords of calls that generate."""
+
+    max_new_tokens: int | None
+    sampling: SamplingParams | None
+    stop: str | Sequence[str] | None
+    seed: int | None
+    timeout: float | None
+    lora: str | None
+    save_prompt_cache: Path | None
+    on_token: Callable[[Chunk], object] | None
+    caller: int | None
+
+class StepsSettings(CallSettings, total=False):
+    role: str | None
+    thinking: bool | None
+
+class StreamSettings(StepsSettings, total=False):
+    keep_history: bool
+
+class BatchSettings(CallSettings, total=False):
+    keep_history: bool
+    role: str | Sequence[str] | None
+    thinking: bool | Sequence[bool] | None
+
+class OpenSettings(TypedDict, total=False):
+    """Keywords of opening; ``rkllm_rs.RKLLM`` documents them."""
+
+    max_context_len: int | None
+    max_new_tokens: int | None
+    sampling: SamplingParams | None
+    n_keep: int | None
+    skip_special_token: bool | None
+    ignore_eos_token: bool | None
+    img_start: str | None
+    img_end: str | None
+    img_content: str | None
+    base_domain_id: int | None
+    embed_flash: bool | None
+    enabled_cpus_num: int | None
+    enabled_cpus_mask: int | Iterable[int] | None
+    n_batch: int | None
+    use_cross_attn: bool | None
+    template: Literal["model", "raw"] | tuple[str, str, str]
+    tokenizer: Callable[[str], Iterable[int]] | None
+    embedder: Callable[[list[int]], Floats] | None
+    open_timeout: float | None
