@@ -108,7 +108,7 @@ class ModelError(RkllmError):
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
-    """There is no such model file. ``errno`` and ``filename`` are ``None``; the message has the path."""
+    """The model file does not exist; ``filename`` is its path, and ``errno`` is ``ENOENT``."""
 
 
 class ModelFormatError(ModelError):
@@ -152,7 +152,7 @@ class PromptCacheError(RkllmError, ValueError):
 
 
 class FileMissingError(RkllmError, FileNotFoundError):
-    """A file that a call needs does not exist. ``errno`` and ``filename`` are ``None``."""
+    """A file that a call needs does not exist; ``filename`` is its path, and ``errno`` is ``ENOENT``."""
 
 
 class BusyError(RkllmError):

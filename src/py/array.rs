@@ -9,11 +9,14 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 use super::dlpack;
 use crate::host::FloatBlock;
 
-/// Floats in rows: logits, hidden states, embeddings.
+/// float32 numbers in rows: logits, hidden states or embeddings.
 ///
-/// They were copied once, out of the library's memory. `numpy.asarray(array)`, `to_numpy()` and
-/// `torch.from_dlpack(array)` look into this memory without another copy and keep it alive. A row is a
-/// `FloatArray` too, and shares it.
+/// The numbers were copied once, out of the library's memory. `numpy.asarray(array)`, `to_numpy()` and
+/// `torch.from_dlpack(array)` share this memory without another copy, and keep it alive. A row is a
+/// `FloatArray` too, and shares the memory.
+///
+/// Any number of threads and tasks may read it at the same time. A program that writes through NumPy must
+/// keep its threads apart.
 ///
 /// Example:
 ///     >>> logits = llm.logits("Hello")  # doctest: +SKIP
@@ -90,25 +93,25 @@ impl FloatArray {
 
 #[pymethods]
 impl FloatArray {
-    /// `(rows, width)`, or `(length,)`.
+    /// Shape of the array: `(rows, width)`, or `(length,)`.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         PyTuple::new(py, self.shape.numbers())
     }
 
-    /// 1 or 2.
+    /// Number of dimensions: 1 or 2.
     #[getter]
     fn ndim(&self) -> usize {
         self.shape.numbers().len()
     }
 
-    /// How many floats there are.
+    /// Number of floats in the array.
     #[getter]
     fn size(&self) -> usize {
         self.shape.size()
     }
 
-    /// How many bytes they take.
+    /// Size of the array in bytes.
     #[getter]
     fn nbytes(&self) -> usize {
         self.shape.size() * size_of::<f32>()
@@ -153,7 +156,7 @@ impl FloatArray {
         }
     }
 
-    /// All floats, in one list or in one for each row.
+    /// Returns all floats, in one list or in one list per row.
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.with(|values| match self.shape {
             Shape::Rows(_, width) if width > 0 => {
@@ -164,7 +167,7 @@ impl FloatArray {
         })
     }
 
-    /// All floats as bytes, row by row, in this machine's byte order.
+    /// Returns all floats as bytes, row by row, in native byte order.
     fn tobytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         let bytes: Vec<u8> = self.with(|values| {
             values
@@ -175,7 +178,7 @@ impl FloatArray {
         PyBytes::new(py, &bytes)
     }
 
-    /// A NumPy array that looks into this memory.
+    /// Returns a NumPy array that shares this memory.
     ///
     /// Raises:
     ///     ImportError: NumPy is not installed (`pip install 'rkllm_rs[numpy]'`).
@@ -224,7 +227,7 @@ impl FloatArray {
         dlpack::capsule(py, &self.block, self.first, &self.shape.numbers())
     }
 
-    /// `(1, 0)`: the CPU.
+    /// The device of DLPack: `(1, 0)`, the CPU.
     #[allow(clippy::unused_self, reason = "a method by DLPack's protocol")]
     fn __dlpack_device__(&self) -> (i32, i32) {
         (dlpack::CPU, 0)

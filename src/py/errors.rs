@@ -61,7 +61,23 @@ pub(super) fn raise(py: Python<'_>, error: &Failure) -> PyErr {
     }
     let log = error.fields.log.clone();
     build(py, class_name(error), &error.text, error.hint.clone(), log)
+        .and_then(|exception| {
+            name_file(py, error, &exception)?;
+            Ok(exception)
+        })
         .unwrap_or_else(|failure| failure)
+}
+
+/// Gives an error about one missing file what a `FileNotFoundError` has: `filename` and `errno`.
+fn name_file(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()> {
+    if let (ErrorKind::ModelNotFound | ErrorKind::FileMissing, Some(path)) =
+        (error.kind, &error.fields.path)
+    {
+        let value = exception.value(py);
+        value.setattr("errno", rustix::io::Errno::NOENT.raw_os_error())?;
+        value.setattr("filename", path.as_os_str())?;
+    }
+    Ok(())
 }
 
 /// Puts what had come before an error into its `partial`, where the class has one.

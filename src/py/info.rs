@@ -8,10 +8,12 @@ use pyo3::types::PyDict;
 use crate::model;
 use crate::protocol::info::{self, Source};
 
-/// What is known of an open model, and where from; `RKLLM.info` makes it.
+/// What is known about an open model, and where it comes from; `RKLLM.info` returns it.
 ///
-/// The C API tells nothing of a model. With the vendor's library it is known from the lines that it
-/// prints while it loads the model, and from results; with the CPU runtime from the model itself.
+/// The C API has no questions for this. With the vendor's library the facts come from the lines it prints
+/// while it loads the model, and from results. With the CPU runtime they come from the model itself.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct ModelInfo(pub(super) info::ModelInfo);
 
@@ -43,32 +45,32 @@ impl ModelInfo {
 
 #[pymethods]
 impl ModelInfo {
-    /// Longest context that the model was converted or trained for, in tokens, or `None`.
+    /// Longest context that the model supports, in tokens. `None` if unknown.
     #[getter]
     fn context_limit(&self) -> Option<usize> {
         self.0.context_limit.map(|known| known.0)
     }
-    /// Size of the vocabulary, or `None`.
+    /// Number of tokens in the vocabulary. `None` if unknown.
     #[getter]
     fn vocab_size(&self) -> Option<usize> {
         self.0.vocab_size.map(|known| known.0)
     }
-    /// Width of embeddings and hidden states, or `None`.
+    /// Number of floats in an embedding or hidden state. `None` if unknown.
     #[getter]
     fn hidden_size(&self) -> Option<usize> {
         self.0.hidden_size.map(|known| known.0)
     }
-    /// The chip that it was converted for, such as "RK3588", or `None`.
+    /// Chip that the model was converted for, such as `"RK3588"`. `None` if unknown.
     #[getter]
     fn platform(&self) -> Option<&str> {
         self.0.platform.as_ref().map(|known| known.0.as_str())
     }
-    /// NPU cores that it was converted for, or `None`.
+    /// Number of NPU cores that the model was converted for. `None` if unknown.
     #[getter]
     fn npu_cores(&self) -> Option<usize> {
         self.0.npu_cores.map(|known| known.0)
     }
-    /// Version of the toolkit that converted it, or `None`.
+    /// Version of the toolkit that converted the model. `None` if unknown.
     #[getter]
     fn toolkit_version(&self) -> Option<&str> {
         self.0
@@ -76,17 +78,17 @@ impl ModelInfo {
             .as_ref()
             .map(|known| known.0.as_str())
     }
-    /// How its weights are quantised, such as "W8A8", or `None`.
+    /// Quantization of the weights, such as `"W8A8"`. `None` if unknown.
     #[getter]
     fn dtype(&self) -> Option<&str> {
         self.0.dtype.as_ref().map(|known| known.0.as_str())
     }
-    /// Version of the NPU's kernel driver that the library found, or `None`.
+    /// Version of the NPU kernel driver that the library found. `None` if unknown.
     #[getter]
     fn driver_version(&self) -> Option<&str> {
         self.0.driver_version.as_ref().map(|known| known.0.as_str())
     }
-    /// Why the model's own chat template is not used, or `None`.
+    /// Why the model's own chat template is not used. `None` if there is no problem.
     #[getter]
     fn template_problem(&self) -> Option<&str> {
         self.0
@@ -94,13 +96,14 @@ impl ModelInfo {
             .as_ref()
             .map(|known| known.0.as_str())
     }
-    /// Settings that were left open and that this package chose in place of the library, by their names:
-    /// `max_context_len` where the model's limit is known. Empty if there are none.
+    /// Settings that were not given and that this package chose in place of the library, by name.
+    ///
+    /// Has `max_context_len` if the model's limit is known. Empty if there are none.
     #[getter]
     fn chosen(&self) -> std::collections::BTreeMap<String, i32> {
         self.0.chosen.clone()
     }
-    /// For each fact that is known, where from: "log", "cpu runtime" or "results".
+    /// The source of each known fact: `"log"`, `"cpu runtime"` or `"results"`.
     #[getter]
     fn sources<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
         let dict = PyDict::new(py);
@@ -130,24 +133,26 @@ impl ModelInfo {
     }
 }
 
-/// A loaded adapter (`RKLLMLoraAdapter`); `RKLLM.loras` lists them.
+/// A loaded LoRA adapter (`RKLLMLoraAdapter`); `RKLLM.loras` lists them.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, eq)]
 #[derive(PartialEq)]
 pub(super) struct LoraAdapter(pub(super) model::LoraAdapter);
 
 #[pymethods]
 impl LoraAdapter {
-    /// The name that selects it in calls.
+    /// The name that selects the adapter in a call (`lora=`).
     #[getter]
     fn name(&self) -> &str {
         &self.0.name
     }
-    /// Its file.
+    /// Path of the adapter's file.
     #[getter]
     fn path(&self) -> OsString {
         self.0.path.clone().into_os_string()
     }
-    /// Its strength.
+    /// Strength of the adapter; 1 is what it was trained with.
     #[getter]
     fn scale(&self) -> f32 {
         self.0.scale

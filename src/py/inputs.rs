@@ -11,16 +11,24 @@ use super::{convert, params};
 use crate::protocol::error::Failure;
 use crate::protocol::input::{self, Input};
 
-/// Embeddings as input (`RKLLM_INPUT_EMBED`), taken as they are: no chat template, no tokenizer.
+/// Embeddings as input (`RKLLM_INPUT_EMBED`): no chat template and no tokenizer is applied.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 ///
 /// Args:
-///     data: float32, C-contiguous, of the shape (n, width): a NumPy array, a `FloatArray`, anything
-///         with the buffer protocol or `__array_interface__`. It is copied.
-///     width: Width of a row, for a flat buffer such as `array.array("f")`.
+///     data: C-contiguous float32 array of shape (n, width): a NumPy array, a `FloatArray`, or anything with
+///         the buffer protocol or `__array_interface__`. The data is copied.
+///     width: Number of floats per embedding, for a flat buffer such as `array.array("f")`.
 ///
 /// Raises:
-///     InvalidArgumentError: Not contiguous, empty, or of another shape.
-///     InvalidTypeError: No array, or one of another type than float32.
+///     InvalidArgumentError: The array is not contiguous, is empty, or has the wrong shape.
+///     InvalidTypeError: Not an array, or its type is not float32.
+///
+/// Example:
+///     >>> from array import array
+///     >>> from rkllm_rs import Embeddings
+///     >>> Embeddings(array("f", [0.5, 1, 0, 0.25, 2, 3]), width=3).shape
+///     (2, 3)
 #[pyclass(module = "rkllm_rs", frozen, eq)]
 #[derive(Clone, PartialEq)]
 pub(super) struct Embeddings(pub(super) input::Embeddings);
@@ -47,7 +55,7 @@ impl Embeddings {
         made.map(Self).map_err(|error| raise(py, &error))
     }
 
-    /// `(n, width)`.
+    /// Shape of the array: `(n, width)`.
     #[getter]
     fn shape(&self) -> (usize, usize) {
         (self.0.rows(), self.0.width())
@@ -68,17 +76,19 @@ impl Embeddings {
 
 /// Encoder output for models with cross attention (`RKLLMCrossAttnParam`).
 ///
-/// Note the orders in memory, which differ between K and V.
+/// The memory order of the K cache differs from that of the V cache.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 ///
 /// Args:
-///     k_cache: float32, (layers, tokens, kv heads, head width) (`encoder_k_cache`).
-///     v_cache: float32, (layers, kv heads, head width, tokens) (`encoder_v_cache`).
-///     mask: float32, (tokens,) (`encoder_mask`).
-///     positions: int, one for each token (`encoder_pos`).
+///     k_cache: float32 array of shape (layers, tokens, kv heads, head width) (`encoder_k_cache`).
+///     v_cache: float32 array of shape (layers, kv heads, head width, tokens) (`encoder_v_cache`).
+///     mask: float32 array of shape (tokens,) (`encoder_mask`).
+///     positions: One `int` per token (`encoder_pos`).
 ///
 /// Raises:
-///     InvalidArgumentError: Shapes that do not fit each other, arrays that are not contiguous.
-///     InvalidTypeError: No arrays, or of another type.
+///     InvalidArgumentError: Shapes do not match each other, or an array is not contiguous.
+///     InvalidTypeError: Not an array, or its type is wrong.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct CrossAttention(pub(super) input::CrossAttention);
 
@@ -100,7 +110,7 @@ impl CrossAttention {
         made.map(Self).map_err(|error| raise(py, &error))
     }
 
-    /// Length of the encoder's output.
+    /// Number of tokens in the encoder's output (`num_tokens`).
     #[getter]
     fn num_tokens(&self) -> usize {
         self.0.num_tokens()
@@ -113,7 +123,7 @@ impl CrossAttention {
 
 const KINDS: &str = "a str, Tokens, Embeddings or Multimodal";
 
-/// Refuses, by their places, what can be no input of a list.
+/// Checks the inputs of a list and names the first that is not valid.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
 pub(super) fn check_inputs(name: &str, values: Vec<Bound<'_, PyAny>>) -> PyResult<()> {

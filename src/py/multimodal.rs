@@ -8,42 +8,47 @@ use super::errors::raise;
 use crate::protocol::error::Failure;
 use crate::protocol::input::{self, Audios, Images, Markers, Videos};
 
-/// Text with embeddings of images, videos or sounds in it (`RKLLM_INPUT_MULTIMODAL`).
+/// Text with embeddings of images, videos or audio in it (`RKLLM_INPUT_MULTIMODAL`).
 ///
-/// The text must hold one `<image>` for each image, one `<video>` for each video and one `<audio>` for
-/// each sound. Counts come from the shapes of the arrays; those that are given must agree.
+/// The text must contain one `<image>` per image, one `<video>` per video and one `<audio>` per audio clip.
+/// Counts come from the shapes of the arrays; counts that are given must match them. All arrays are
+/// C-contiguous float32 and are copied.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 ///
 /// Args:
-///     prompt: The text.
-///     image_embed: Image embeddings, float32: (images, tokens, width), or (tokens, width) for one.
-///     n_image_tokens: Tokens of each image.
-///     n_image: Images; more than one from RKLLM 1.2.1b1.
-///     image_width: Width that they were encoded with, for models with mrope; from 1.2.1b1.
-///     image_height: Height, likewise.
-///     image_start: Marker before each image; from 1.3.0, before it is `img_start=` of the model.
-///     image_end: Marker after each image, likewise.
-///     image_content: Placeholder of an image's tokens, likewise.
-///     video_embed: Video embeddings, float32: (videos, frames, tokens, width), or (frames, tokens,
-///         width) for one; from 1.3.0.
-///     n_frame_tokens: Tokens of each frame.
-///     n_frame_per_video: Frames of each video.
-///     n_video: Videos.
+///     prompt: The text; must not be empty.
+///     image_embed: Image embeddings of shape (images, tokens, width), or (tokens, width) for one image.
+///     n_image_tokens: Number of tokens per image.
+///     n_image: Number of images; more than one requires RKLLM 1.2.1b1 or later.
+///     image_width: Width in pixels that the images were encoded with, for models with M-RoPE; requires
+///         RKLLM 1.2.1b1 or later.
+///     image_height: Height in pixels that the images were encoded with; as `image_width`.
+///     image_start: Marker before each image; requires RKLLM 1.3.0 or later. Earlier releases have
+///         `img_start=` of the model instead.
+///     image_end: Marker after each image; as `image_start`.
+///     image_content: Placeholder for an image's tokens; as `image_start`.
+///     video_embed: Video embeddings of shape (videos, frames, tokens, width), or (frames, tokens, width) for
+///         one video; requires RKLLM 1.3.0 or later.
+///     n_frame_tokens: Number of tokens per frame.
+///     n_frame_per_video: Number of frames per video.
+///     n_video: Number of videos.
 ///     video_start: Marker before each video.
 ///     video_end: Marker after each video.
-///     video_content: Placeholder of a video's tokens.
-///     frame_width: Width of a frame.
-///     frame_height: Height of a frame.
-///     audio_embed: Audio embeddings, float32: (sounds, tokens, width), or (tokens, width) for one;
-///         from 1.3.1.
-///     n_audio_tokens: Tokens of each sound.
-///     n_audio: Sounds.
-///     audio_start: Marker before each sound.
-///     audio_end: Marker after each sound.
-///     audio_content: Placeholder of a sound's tokens.
+///     video_content: Placeholder for a video's tokens.
+///     frame_width: Width of a frame in pixels.
+///     frame_height: Height of a frame in pixels.
+///     audio_embed: Audio embeddings of shape (clips, tokens, width), or (tokens, width) for one clip;
+///         requires RKLLM 1.3.1 or later.
+///     n_audio_tokens: Number of tokens per audio clip.
+///     n_audio: Number of audio clips.
+///     audio_start: Marker before each audio clip.
+///     audio_end: Marker after each audio clip.
+///     audio_content: Placeholder for an audio clip's tokens.
 ///
 /// Raises:
-///     InvalidArgumentError: Tags, counts and shapes that do not agree.
-///     InvalidTypeError: No array, or one of another type than float32.
+///     InvalidArgumentError: Tags, counts and shapes do not match.
+///     InvalidTypeError: Not an array, or its type is not float32.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Multimodal(pub(super) input::Multimodal);
 
@@ -267,25 +272,25 @@ impl Multimodal {
         self.0.prompt().to_string_lossy().into_owned()
     }
 
-    /// How many images there are.
+    /// Number of images.
     #[getter]
     fn n_image(&self) -> usize {
         self.0.images().map_or(0, |images| images.count)
     }
 
-    /// Tokens of each image.
+    /// Number of tokens per image.
     #[getter]
     fn n_image_tokens(&self) -> usize {
         self.0.images().map_or(0, |images| images.tokens)
     }
 
-    /// How many videos there are.
+    /// Number of videos.
     #[getter]
     fn n_video(&self) -> usize {
         self.0.videos().map_or(0, |videos| videos.count)
     }
 
-    /// How many sounds there are.
+    /// Number of audio clips.
     #[getter]
     fn n_audio(&self) -> usize {
         self.0.audios().map_or(0, |audios| audios.count)

@@ -8,13 +8,17 @@ use pyo3::types::{PyList, PyString};
 
 use crate::protocol::output;
 
-/// A piece of an answer, as a stream gives it. `str(chunk)` is its text.
+/// A chunk of an answer, as a stream yields it. `str(chunk)` is its text.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
 pub(super) struct Chunk {
-    /// The piece's text: never empty, always whole characters.
+    /// The chunk's text (`RKLLMResult.text`): never empty, always whole characters.
     #[pyo3(get)]
     pub(super) text: Py<PyString>,
     /// The token that completed the text (`RKLLMResult.token_id`).
+    ///
+    /// Earlier tokens whose bytes only now form a character are in `Generation.token_ids`.
     #[pyo3(get)]
     pub(super) token_id: i32,
 }
@@ -41,16 +45,18 @@ impl Chunk {
 }
 
 /// A whole answer. `str(generation)` is its text.
+///
+/// Read-only; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Generation {
     /// The answer's text.
     #[pyo3(get)]
     text: Py<PyString>,
-    /// One id for each token, those without text of their own included.
+    /// One id per generated token, including tokens that have no text of their own.
     #[pyo3(get)]
     token_ids: Py<PyList>,
     reason: &'static str,
-    /// Figures of the run.
+    /// Performance statistics of the run.
     #[pyo3(get)]
     perf: Py<PerfStats>,
 }
@@ -104,7 +110,10 @@ impl Generation {
         Ok((rebuilder(py, "_generation")?, parts))
     }
 
-    /// Why it ended: "stop", "length", "cancelled" or "tool_calls".
+    /// Why the answer ended: `"stop"`, `"length"`, `"cancelled"` or `"tool_calls"`.
+    ///
+    /// `"stop"`: the model ended its answer. `"length"`: `max_new_tokens` was reached. `"cancelled"`: the
+    /// stream was cancelled. `"tool_calls"`: the answer calls tools.
     #[getter]
     fn finish_reason<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
         match self.reason {
@@ -131,9 +140,11 @@ impl Generation {
     }
 }
 
-/// Figures of a run: the library's own (`RKLLMPerfStat`) from 1.2.1 on, else measured around it.
+/// Performance statistics of a run: the library's own (`RKLLMPerfStat`) since RKLLM 1.2.1, else measured.
 ///
-/// Times are milliseconds.
+/// Times are in milliseconds. A cancelled run has measured statistics only.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct PerfStats(output::PerfStats);
 
@@ -169,7 +180,7 @@ impl PerfStats {
         Ok((rebuilder(py, "_perf_stats")?, parts))
     }
 
-    /// Whose figures: "library" for `RKLLMPerfStat`, "measured" for the clock around the run.
+    /// Where the statistics come from: `"library"` (`RKLLMPerfStat`) or `"measured"`.
     #[getter]
     fn source(&self) -> &'static str {
         if self.0.library.is_some() {
@@ -178,7 +189,7 @@ impl PerfStats {
             "measured"
         }
     }
-    /// Time for the prompt; measured, the time to the first token. `None` if no token came.
+    /// Prefill time in milliseconds, or `None` if no token came. If measured, the time to the first token.
     #[getter]
     fn prefill_time_ms(&self) -> Option<f64> {
         match self.0.library {
@@ -186,12 +197,12 @@ impl PerfStats {
             None => self.0.time_to_first_token.map(ms),
         }
     }
-    /// Tokens of the prompt that were computed; `None` where measured.
+    /// Number of prompt tokens that were computed. `None` if measured.
     #[getter]
     fn prefill_tokens(&self) -> Option<i32> {
         self.0.library.map(|library| library.prefill_tokens)
     }
-    /// Time for the answer; measured, from the first token on. `None` if no token came.
+    /// Decode time in milliseconds, or `None` if no token came. If measured, it starts at the first token.
     #[getter]
     fn generate_time_ms(&self) -> Option<f64> {
         match self.0.library {
@@ -199,7 +210,7 @@ impl PerfStats {
             None => self.0.generate_time.map(ms),
         }
     }
-    /// Tokens of the answer.
+    /// Number of generated tokens.
     #[getter]
     fn generate_tokens(&self) -> i32 {
         let counted = i32::try_from(self.0.tokens).unwrap_or(i32::MAX);
@@ -207,12 +218,14 @@ impl PerfStats {
             .library
             .map_or(counted, |library| library.generate_tokens)
     }
-    /// The process's peak resident size in MB as the library says; `None` where measured.
+    /// Peak resident memory of the process in MB, as the library reports it. `None` if measured.
     #[getter]
     fn memory_usage_mb(&self) -> Option<f32> {
         self.0.library.map(|library| library.memory_usage_mb)
     }
-    /// Tokens of the answer per second; `None` without a token or a time.
+    /// Generated tokens per second. `None` without a token or a time.
+    ///
+    /// If measured, the time starts at the first token, and that token is not counted.
     #[getter]
     fn generate_tokens_per_second(&self) -> Option<f64> {
         // Measured from the first token on, so that one does not count.
@@ -223,22 +236,22 @@ impl PerfStats {
         };
         per_second(tokens, self.generate_time_ms()?)
     }
-    /// Tokens of the prompt per second; `None` where measured.
+    /// Prompt tokens per second. `None` if measured.
     #[getter]
     fn prefill_tokens_per_second(&self) -> Option<f64> {
         per_second(self.prefill_tokens()?, self.prefill_time_ms()?)
     }
-    /// From the start of the run to its first token, measured; `None` if no token came.
+    /// Measured time from the start of the run to its first token, in milliseconds, or `None`.
     #[getter]
     fn time_to_first_token_ms(&self) -> Option<f64> {
         self.0.time_to_first_token.map(ms)
     }
-    /// From the start of the run to its end, measured.
+    /// Measured time from the start of the run to its end, in milliseconds.
     #[getter]
     fn total_time_ms(&self) -> f64 {
         ms(self.0.total_time)
     }
-    /// Time spent waiting for earlier runs on the same model, measured.
+    /// Measured time spent waiting for earlier runs on the same model, in milliseconds.
     #[getter]
     fn queued_time_ms(&self) -> f64 {
         ms(self.0.queued_time)

@@ -7,15 +7,30 @@ use super::convert;
 use super::errors::raise;
 use crate::protocol::sampling;
 
-/// How the next token is chosen (`RKLLMSamplingParam`).
+/// Parameters for choosing the next token (`RKLLMSamplingParam`).
 ///
-/// All settings are keywords and optional. One that is not set, or `None`, keeps the value that the
-/// model was opened with, or there the library's default. C holds them as `float`, so that 0.7 is read
-/// back as the nearest number that `float` has.
+/// All are optional keywords. A parameter that is not given, or `None`, defaults to the model's setting, or
+/// else to the library's default. C stores them as `float`, so 0.7 reads back as the nearest `float`.
+///
+/// Before RKLLM 1.3.0 the library accepts them only when a model is opened. A call whose parameters differ
+/// then raises `UnsupportedFeatureError`.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
+///
+/// Args:
+///     top_k: Sample from the k most likely tokens only; 0 or more, 1 is greedy.
+///     top_p: Sample from the most likely tokens whose probabilities add up to this value; 0 to 1.
+///     temperature: Above 1 flattens the distribution, below 1 sharpens it; 0 or more, 0 is greedy.
+///     repeat_penalty: Penalty for tokens that have already occurred; greater than 0, 1 changes nothing.
+///     frequency_penalty: Penalty for each time a token has occurred; -2 to 2, 0 changes nothing.
+///     presence_penalty: Penalty for a token that has occurred at least once; -2 to 2, 0 changes nothing.
+///     mirostat: 0 is off, 1 is Mirostat, 2 is Mirostat 2.0.
+///     mirostat_tau: Target surprise of Mirostat (tau), in bits per token; 0 or more.
+///     mirostat_eta: Learning rate of Mirostat (eta); 0 or more.
 ///
 /// Raises:
-///     InvalidArgumentError: A value out of its range (also a `ValueError`).
-///     InvalidTypeError: A value of the wrong type (also a `TypeError`).
+///     InvalidArgumentError: A value is out of range (also a `ValueError`).
+///     InvalidTypeError: A value has the wrong type (also a `TypeError`).
 ///
 /// Example:
 ///     >>> from rkllm_rs import SamplingParams
@@ -63,47 +78,47 @@ impl SamplingParams {
         Ok(Self(params))
     }
 
-    /// Only the k most likely tokens are drawn from; 1 is greedy. 0 or more.
+    /// Sample from the k most likely tokens only; 1 is greedy. `None` if not set.
     #[getter]
     fn top_k(&self) -> Option<i32> {
         self.0.top_k
     }
-    /// Only the most likely tokens that together have this probability are drawn from; 0 to 1.
+    /// Sample from the most likely tokens whose probabilities add up to this. `None` if not set.
     #[getter]
     fn top_p(&self) -> Option<f32> {
         self.0.top_p
     }
-    /// Flattens the distribution above 1, sharpens it below; 0 is greedy. 0 or more.
+    /// Above 1 flattens the distribution, below 1 sharpens it; 0 is greedy. `None` if not set.
     #[getter]
     fn temperature(&self) -> Option<f32> {
         self.0.temperature
     }
-    /// Divides the likelihood of tokens that are there already; 1 changes nothing. Above 0.
+    /// Penalty for tokens that have already occurred; 1 changes nothing. `None` if not set.
     #[getter]
     fn repeat_penalty(&self) -> Option<f32> {
         self.0.repeat_penalty
     }
-    /// Lowers a token's likelihood for each time it has appeared; -2 to 2, 0 changes nothing.
+    /// Penalty for each time a token has occurred; 0 changes nothing. `None` if not set.
     #[getter]
     fn frequency_penalty(&self) -> Option<f32> {
         self.0.frequency_penalty
     }
-    /// Lowers a token's likelihood once it has appeared; -2 to 2, 0 changes nothing.
+    /// Penalty for a token that has occurred at all; 0 changes nothing. `None` if not set.
     #[getter]
     fn presence_penalty(&self) -> Option<f32> {
         self.0.presence_penalty
     }
-    /// 0 is off, 1 is mirostat, 2 is mirostat 2.0.
+    /// 0 is off, 1 is Mirostat, 2 is Mirostat 2.0. `None` if not set.
     #[getter]
     fn mirostat(&self) -> Option<i32> {
         self.0.mirostat
     }
-    /// Surprise that mirostat aims at (tau), in bits per token. 0 or more.
+    /// Target surprise of Mirostat (tau), in bits per token. `None` if not set.
     #[getter]
     fn mirostat_tau(&self) -> Option<f32> {
         self.0.mirostat_tau
     }
-    /// How fast mirostat learns (eta). 0 or more.
+    /// Learning rate of Mirostat (eta). `None` if not set.
     #[getter]
     fn mirostat_eta(&self) -> Option<f32> {
         self.0.mirostat_eta
@@ -151,15 +166,17 @@ impl SamplingParams {
     }
 }
 
-/// Token ids as input (`RKLLM_INPUT_TOKEN`), taken as they are: no chat template, no tokenizer.
+/// Token ids as input (`RKLLM_INPUT_TOKEN`): no chat template and no tokenizer is applied.
 ///
-/// A sequence: `len()`, indexing, iteration, comparison and hashing work.
+/// A sequence with `len()`, indexing, iteration, comparison and hashing.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 ///
 /// Args:
-///     ids: Any iterable of `int`, NumPy arrays included; at least one, none negative.
+///     ids: Any iterable of `int`, including NumPy arrays; at least one id, none negative.
 ///
 /// Raises:
-///     InvalidArgumentError: No ids, or one that is negative or does not fit `int32_t`.
+///     InvalidArgumentError: There are no ids, or an id is negative or does not fit `int32_t`.
 ///     InvalidTypeError: Not an iterable of `int`.
 ///
 /// Example:
@@ -205,7 +222,7 @@ impl Tokens {
             .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("no such token"))
     }
 
-    /// The ids as a new list.
+    /// Returns the ids as a new list.
     fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         PyList::new(py, &self.0)
     }

@@ -12,7 +12,7 @@ use crate::model;
 use crate::model::Reply;
 use crate::protocol::error::Failure;
 
-/// An answer that will come; `result()` waits for it, `await _aio.done(pending)` in an event loop.
+/// An answer of the model's thread that can be waited for or awaited.
 #[pyclass(module = "rkllm_rs._native", frozen)]
 pub(super) struct Pending {
     /// None where the answer was there at once.

@@ -15,10 +15,13 @@ use crate::protocol::error::Failure;
 /// So many floats are copied within a millisecond or so.
 const QUICKLY_COPIED: usize = 1 << 20;
 
-/// Logits or hidden states, one `FloatArray` for each callback of the library; `RKLLM.stream_logits` and
-/// `RKLLM.stream_hidden_states` make it.
+/// Logits or hidden states as they come: one `FloatArray` per callback of the library.
 ///
-/// Iterate with `for` or `async for`. A stream that nothing refers to any more cancels its run.
+/// `RKLLM.stream_logits` and `RKLLM.stream_hidden_states` return it. Iterate with `for` or `async for`.
+/// Leaving the stream ends its run: by `close()`, by leaving a `with` block, or when the last reference is
+/// gone.
+///
+/// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct ArrayStream {
     stream: Mutex<RowStream>,
@@ -126,12 +129,13 @@ source_class! {
             }
         }
 
-        /// Waits for the end and gives all rows that were not read, in one array.
+        /// Waits for the end of the run and returns all rows that were not read, in one array.
         ///
         /// Raises:
         ///     GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
         ///     GenerationTimeout: The deadline passed.
-        ///     ContextLengthError: More tokens than the context window holds.
+        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     ClosedError: The model was closed before the run ended.
         fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
             loop {
                 match self.finished(py)? {

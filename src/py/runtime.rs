@@ -16,42 +16,54 @@ use crate::protocol::error::Failure;
 use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
-/// A loaded library (`librkllmrt.so`, or the CPU runtime in its place).
+/// A loaded library: `librkllmrt.so`, or the CPU runtime in its place.
 ///
 /// A process loads a file once, and there is one object for it.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
 
 /// Which release a library is, and how that was found out.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Identity {
-    /// The C layouts that it has, such as "v1_3_0".
+    /// The ABI of the library, such as `"v1_3_0"`.
     abi: &'static str,
-    /// The release as banner or fingerprint say, such as "1.2.3"; `None` where neither does.
+    /// The release, such as `"1.2.3"`. `None` if neither banner nor fingerprint tells it.
     version: Option<String>,
-    /// What the decision rests on, one piece for each look that was taken.
+    /// The evidence for this decision, one item per check.
     evidence: Vec<Py<Evidence>>,
     /// Whether it is the CPU runtime.
     cpu_runtime: bool,
 }
 
 /// One piece of evidence about a library's release.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Evidence {
-    /// Where it comes from: "fingerprint", "banner", "symbols", "defaults", "explicit" or "marker".
+    /// Kind of evidence.
+    ///
+    /// `"fingerprint"`: the checksum of a known file. `"banner"`: the version text in the file. `"symbols"`:
+    /// the functions it exports. `"defaults"`: the bytes that `rkllm_createDefaultParam` writes.
+    /// `"explicit"`: the argument `abi`. `"marker"`: the sign of the CPU runtime.
     kind: &'static str,
     /// What was found, in words.
     finding: String,
-    /// The layouts that it leaves possible, such as "v1_2_1 or v1_3_0".
+    /// The ABIs that this leaves possible, such as `"v1_2_1 or v1_3_0"`.
     allows: String,
 }
 
-/// Whether a backend is to be had on this machine; `rkllm_rs.backends` makes it.
+/// Whether a backend is available on this machine; `rkllm_rs.backends()` returns it.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct BackendStatus {
-    /// "npu" or "cpu".
+    /// `"npu"` or `"cpu"`.
     name: String,
-    /// Whether library and device are there; the library is examined, not loaded.
+    /// Whether library and device are there. The library is examined, not loaded.
     available: bool,
     /// Path of the library that would be loaded, or `None`.
     library: Option<OsString>,
@@ -180,14 +192,18 @@ impl Runtime {
     /// Finds, checks, opens and identifies a library.
     ///
     /// Args:
-    ///     path: The library's file, obeyed; without it, the usual search.
-    ///     backend: "npu" is the vendor's library, "cpu" the CPU runtime, "auto" what this machine has.
-    ///     abi: The layout, such as "v1_3_0", where the library does not tell.
+    ///     path: Path of the library; without it, the usual places are searched.
+    ///     backend: `"npu"` is the vendor's library, `"cpu"` the CPU runtime, `"auto"` what this machine has.
+    ///     abi: The ABI, such as `"v1_3_0"`, for a library that does not show it.
+    ///
+    /// Returns:
+    ///     The library. It is the same object if the library was loaded before.
     ///
     /// Raises:
     ///     LibraryNotFoundError: No library could be loaded; the message lists every place tried.
-    ///     UnsupportedRuntimeError: The library found is not certain, or too old.
-    ///     InvalidArgumentError: A backend or layout that does not exist.
+    ///     UnsupportedRuntimeError: The release of the library is uncertain, or too old.
+    ///     InvalidArgumentError: The backend or the ABI does not exist.
+    ///     InvalidTypeError: An argument has the wrong type.
     #[staticmethod]
     #[pyo3(signature = (path=None, *, backend=None, abi=None), text_signature = "(path=None, *, backend='auto', abi=None)")]
     fn load(
@@ -211,7 +227,7 @@ impl Runtime {
         )
     }
 
-    /// As `load`, with all that the Python side knows.
+    /// Loads a library with the options that the Python side knows.
     #[staticmethod]
     #[pyo3(signature = (library, backend, abi, package_dir, cpu_library))]
     fn _load(
@@ -224,20 +240,20 @@ impl Runtime {
         load(backend, library, abi, package_dir, cpu_library)
     }
 
-    /// The library's file.
+    /// Path of the library.
     #[getter]
     fn path(&self) -> OsString {
         // A str, as the vendor's own tools and os.path have them, not a pathlib object.
         self.0.path().as_os_str().to_owned()
     }
 
-    /// "npu" or "cpu".
+    /// `"npu"` or `"cpu"`.
     #[getter]
     fn backend(&self) -> String {
         self.0.backend().to_string()
     }
 
-    /// Which release it is, with the evidence.
+    /// Which release the library is, with the evidence.
     #[getter]
     fn identity(&self, py: Python<'_>) -> PyResult<Identity> {
         let identity = self.0.identity();
@@ -264,7 +280,7 @@ impl Runtime {
         })
     }
 
-    /// Names of what it can do, such as "thinking" or "kv_cache_size".
+    /// Names of what the library supports, such as `"thinking"` or `"kv_cache_size"`.
     #[getter]
     fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
         PyFrozenSet::new(py, self.0.capabilities().names())
@@ -282,8 +298,10 @@ impl Runtime {
     }
 }
 
-/// Chooses model file, backend and library: the path, the runtime, warnings, and why the NPU was not
-/// taken.
+/// Chooses model file, backend and library.
+///
+/// Returns:
+///     The model's path, the loaded runtime, warnings, and why the NPU is not used.
 #[pyfunction]
 #[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library))]
 #[allow(
@@ -315,7 +333,7 @@ pub(super) fn resolve(
     ))
 }
 
-/// What each backend says of itself on this machine.
+/// Checks which backends this machine has, without loading anything.
 #[pyfunction]
 pub(super) fn backends(
     py: Python<'_>,
@@ -339,7 +357,10 @@ pub(super) fn backends(
         .collect()
 }
 
-/// The vendor's library that would be loaded for a model, and what its file says; nothing is loaded.
+/// Finds the vendor's library that would be loaded for a model, without loading it.
+///
+/// Returns:
+///     Its path, and what its file says.
 #[pyfunction]
 #[pyo3(signature = (model, package_dir))]
 pub(super) fn find_library(
@@ -358,7 +379,7 @@ pub(super) fn find_library(
         .map_err(|error| raise(py, &error.into()))
 }
 
-/// The official libraries, oldest release first.
+/// Returns the official libraries, oldest release first.
 #[pyfunction]
 pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>> {
     let one = |known: &KnownLibrary| {
@@ -377,7 +398,7 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
     crate::abi::known_libraries().iter().map(one).collect()
 }
 
-/// The C layouts as this build has compiled them, by layout and struct.
+/// Returns the C layouts as compiled into this build, in bytes, by ABI and struct.
 #[pyfunction]
 pub(super) fn abi_layouts(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let all = PyDict::new(py);

@@ -8,7 +8,7 @@ use super::convert;
 use super::errors::raise;
 use crate::model::score::{self, Pooling};
 
-/// One vector for each array of hidden states, one below the other; a single one as a vector.
+/// Makes one vector of each array of hidden states; the result has one row per array.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
 pub(super) fn pool(
@@ -46,7 +46,7 @@ pub(super) fn check_pooling(
         .map_err(|error| raise(py, &error))
 }
 
-/// Natural logarithms of the probabilities of the last `continuation` of `ids`, from logits as they come.
+/// Log probabilities of the last tokens of a text, computed from logits as they come.
 #[pyclass(module = "rkllm_rs._native", frozen)]
 pub(super) struct Scorer {
     scorer: Mutex<score::Scorer>,
@@ -62,14 +62,14 @@ impl Scorer {
         })
     }
 
-    /// Takes the next rows. Computes for long, without holding the interpreter.
+    /// Takes the next rows of logits. Computes without holding the interpreter.
     fn add(&self, py: Python<'_>, logits: &FloatArray) -> PyResult<()> {
         let block = logits.block();
         let added = super::detach(py, || self.scorer.lock().add(&block));
         added.map_err(|error| raise(py, &error))
     }
 
-    /// One logarithm for each token of the continuation.
+    /// Returns the natural logarithm of each token's probability, one per token of the continuation.
     fn logprobs(&self, py: Python<'_>) -> PyResult<Vec<f64>> {
         let score = self.scorer.lock().finish();
         Ok(score.map_err(|error| raise(py, &error))?.logprobs)

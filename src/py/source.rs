@@ -181,19 +181,19 @@ macro_rules! source_class {
                     self.answerer().set_reader(reader);
                 }
 
-                /// Ends the run (`rkllm_abort`), from any thread; again, or after the end, it does nothing.
+                /// Cancels the run (`rkllm_abort`), from any thread. Does nothing after the end.
                 ///
-                /// Iteration then ends normally, and the finish reason is "cancelled".
+                /// Iteration then ends without an error.
                 fn cancel(&self, py: Python<'_>) {
                     $crate::py::detach(py, || self.end());
                 }
 
-                /// Ends the run (`rkllm_abort`), as `cancel` does; leaving a `with` block calls it.
+                /// Ends the run (`rkllm_abort`), like `cancel()`. Leaving a `with` block calls it.
                 fn close(&self, py: Python<'_>) {
                     self.cancel(py);
                 }
 
-                /// `close`, for an event loop; leaving an `async with` block calls it.
+                /// Is `close()` for an event loop. Leaving an `async with` block calls it.
                 fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                     $crate::py::source::closed(slf.as_any())
                 }

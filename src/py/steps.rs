@@ -18,12 +18,14 @@ use crate::model::steps;
 use crate::model::{Handle, Poll, Source as _};
 use crate::protocol::error::Failure;
 
-/// A run that pauses after each token; `RKLLM.steps` makes it.
+/// A run that pauses after each token; `RKLLM.steps` returns it.
 ///
-/// Works as a generator: `next()`, or a `for` or `async for` loop, lets the model go on with the token it
-/// has just given; `send(input)` puts something else in that token's place. Between two tokens the KV cache
-/// can be looked at and changed. Other runs on the model wait until the steps end: with the answer, by
-/// `close()`, by leaving a `with` block, or when nothing refers to them any more.
+/// It works like a generator: `next()`, a `for` or an `async for` loop continues with the token that was
+/// just yielded, and `send()` replaces that token. Between two tokens the KV cache can be read and changed.
+/// Other runs on the model wait until the steps end: with the answer, by `close()`, by leaving a `with`
+/// block, or when the last reference is gone.
+///
+/// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 #[allow(clippy::struct_field_names, reason = "they are the steps")]
 pub(super) struct Steps {
@@ -155,24 +157,38 @@ source_class! {
             self.step(py, None)
         }
 
-        /// Lets the model go on with `input` in the place of the token it has just given, and returns the next.
+        /// Replaces the token that was just yielded by other input, and returns the next token.
         ///
-        /// To keep that token and add to it, send it along: `Tokens([step.token_id, ...])`. `None` goes on with
-        /// the token itself.
+        /// Args:
+        ///     input: The replacement. To keep the token and add to it, send it too:
+        ///         `Tokens([step.token_id, ...])`. `None` continues with the token itself.
+        ///
+        /// Returns:
+        ///     The next token.
         ///
         /// Raises:
         ///     StopIteration: The answer has ended.
-        ///     InvalidArgumentError: Before the first token.
+        ///     InvalidArgumentError: No token was yielded yet, or the input is not valid.
+        ///     InvalidTypeError: The input has the wrong type.
+        ///     GenerationError: The run failed.
         fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<Chunk>> {
             let next = self.step(py, Some(input))?;
             next.ok_or_else(|| PyStopIteration::new_err(()))
         }
 
-        /// `send` for an event loop.
+        /// Is `send()` for an event loop.
+        ///
+        /// Args:
+        ///     input: The replacement; `None` continues with the token itself.
+        ///
+        /// Returns:
+        ///     The next token, to be awaited.
         ///
         /// Raises:
         ///     StopAsyncIteration: The answer has ended.
-        ///     InvalidArgumentError: Before the first token.
+        ///     InvalidArgumentError: No token was yielded yet, or the input is not valid.
+        ///     InvalidTypeError: The input has the wrong type.
+        ///     GenerationError: The run failed.
         fn asend<'py>(
             slf: &Bound<'py, Self>,
             input: &Bound<'py, PyAny>,
@@ -200,7 +216,7 @@ source_class! {
             }
         }
 
-        /// All that has come, after the end.
+        /// Returns everything that was generated, after the end.
         ///
         /// Raises:
         ///     InvalidArgumentError: The steps have not ended.

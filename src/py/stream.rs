@@ -15,10 +15,13 @@ use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
 
-/// The tokens of a run as they come; `RKLLM.stream` makes it.
+/// The tokens of a run as they come; `RKLLM.stream` returns it.
 ///
-/// Iterate with `for` or `async for`: both give `Chunk`s and end with the run. A stream that nothing
-/// refers to any more cancels its run. Iteration raises what `result` raises.
+/// Iterate with `for` or `async for`. Both yield `Chunk` objects until the run ends, and raise what `result`
+/// raises. A stream keeps its model open. Leaving the stream ends its run: by `close()`, by leaving a `with`
+/// block, or when the last reference is gone.
+///
+/// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TokenStream {
     /// Locked for moments only, never while waiting, and never while Python objects are made or
@@ -221,19 +224,20 @@ source_class! {
                 .transpose()
         }
 
-        /// The same stream, giving plain `str`.
+        /// Returns the same stream, yielding plain `str`.
         fn texts(slf: Py<Self>) -> TextStream {
             TextStream { stream: slf }
         }
 
-        /// Waits for the end and gives the whole answer, pieces that were read before included.
+        /// Waits for the end of the run and returns the whole answer, including chunks already read.
         ///
-        /// Pieces not yet read are taken away: iteration ends after this.
+        /// Chunks that were not read are consumed: iteration ends after this.
         ///
         /// Raises:
-        ///     GenerationError: The run failed; `log` has the library's own lines.
-        ///     GenerationTimeout: The deadline passed; `partial` has what came.
-        ///     ContextLengthError: More tokens than the context window holds.
+        ///     GenerationError: The run failed; `log` has the lines of the library.
+        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
+        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<Generation> {
             loop {
@@ -271,7 +275,11 @@ source_class! {
     }
 }
 
-/// A `TokenStream` that gives plain `str`; `TokenStream.texts` makes it.
+/// A `TokenStream` that yields plain `str`; `TokenStream.texts` returns it.
+///
+/// Both share one run: a chunk read from one is not yielded by the other.
+///
+/// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TextStream {
     stream: Py<TokenStream>,
@@ -304,14 +312,15 @@ source_class! {
                 .poll_async(py, |text, _| PyString::new(py, text).unbind())
         }
 
-        /// Waits for the end and gives the whole answer, pieces that were read before included.
+        /// Waits for the end of the run and returns the whole answer, including chunks already read.
         ///
-        /// Pieces not yet read are taken away: iteration ends after this.
+        /// Chunks that were not read are consumed: iteration ends after this.
         ///
         /// Raises:
-        ///     GenerationError: The run failed; `log` has the library's own lines.
-        ///     GenerationTimeout: The deadline passed; `partial` has what came.
-        ///     ContextLengthError: More tokens than the context window holds.
+        ///     GenerationError: The run failed; `log` has the lines of the library.
+        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
+        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<Generation> {
             self.stream.get().result(py)

@@ -10,11 +10,14 @@ from typing_extensions import CapsuleType, Self
 
 @final
 class FloatArray:
-    """Floats in rows: logits, hidden states, embeddings.
+    """float32 numbers in rows: logits, hidden states or embeddings.
 
-    They were copied once, out of the library's memory. ``numpy.asarray(array)``, :meth:`to_numpy` and
-    ``torch.from_dlpack(array)`` look into this memory without another copy and keep it alive. A row is a
-    ``FloatArray`` too, and shares it.
+    The numbers were copied once, out of the library's memory. ``numpy.asarray(array)``, ``to_numpy()`` and
+    ``torch.from_dlpack(array)`` share this memory without another copy, and keep it alive. A row is a
+    ``FloatArray`` too, and shares the memory.
+
+    Any number of threads and tasks may read it at the same time. A program that writes through NumPy must
+    keep its threads apart.
 
     Example:
         >>> logits = llm.logits("Hello")  # doctest: +SKIP
@@ -24,22 +27,22 @@ class FloatArray:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """``(rows, width)``, or ``(length,)``."""
+        """Shape of the array: ``(rows, width)``, or ``(length,)``."""
     @property
     def ndim(self) -> int:
-        """1 or 2."""
+        """Number of dimensions: 1 or 2."""
     @property
     def size(self) -> int:
-        """How many floats there are."""
+        """Number of floats in the array."""
     @property
     def nbytes(self) -> int:
-        """How many bytes they take."""
+        """Size of the array in bytes."""
     def tolist(self) -> list[Any]:
-        """Returns all floats, in one list or in one for each row."""
+        """Returns all floats, in one list or in one list per row."""
     def tobytes(self) -> bytes:
-        """Returns all floats as bytes, row by row, in this machine's byte order."""
+        """Returns all floats as bytes, row by row, in native byte order."""
     def to_numpy(self) -> NDArray[float32]:
-        """Returns a NumPy array that looks into this memory.
+        """Returns a NumPy array that shares this memory.
 
         Raises:
             ImportError: NumPy is not installed (``pip install 'rkllm_rs[numpy]'``).
@@ -60,31 +63,22 @@ class FloatArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> CapsuleType:
-        """Returns DLPack's capsule. Nothing is copied, and there is one device.
-
-        Raises:
-            BufferError: Another device, a stream, or a copy was asked for.
-        """
+        """DLPack's capsule. Nothing is copied, and there is one device."""
     def __dlpack_device__(self) -> tuple[int, int]:
-        """Returns ``(1, 0)``: the CPU."""
+        """The device of DLPack: ``(1, 0)``, the CPU."""
 
 @final
 class Scorer:
-    """How likely a model holds the last tokens of a text, from its logits as they come."""
+    """Natural logarithms of the probabilities of the last ``continuation`` of ``ids``, from logits as they come."""
 
-    def __new__(cls, ids: Sequence[int], continuation: int) -> Self:
-        """Prepares for the last ``continuation`` of ``ids``.
-
-        Raises:
-            InvalidArgumentError: No token before the continuation, or none in it.
-        """
+    def __new__(cls, ids: Sequence[int], continuation: int) -> Self: ...
     def add(self, logits: FloatArray) -> None:
-        """Takes the next rows; computes for long, without holding the interpreter."""
+        """Takes the next rows. Computes for long, without holding the interpreter."""
     def logprobs(self) -> list[float]:
-        """Returns the natural logarithm of each token's probability, when all rows have come."""
+        """One logarithm for each token of the continuation."""
 
 def check_pooling(pooling: str, normalize: bool) -> None:
-    """Checks the settings of :func:`pool` before anything is run."""
+    """Checks the settings of ``pool`` before anything is run."""
 
 def pool(
     arrays: Sequence[FloatArray],
@@ -92,4 +86,4 @@ def pool(
     normalize: bool,
     single: bool,
 ) -> FloatArray:
-    """Makes one vector of each array of hidden states, one below the other; a single one as a vector."""
+    """One vector for each array of hidden states, one below the other; a single one as a vector."""

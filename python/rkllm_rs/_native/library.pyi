@@ -25,46 +25,54 @@ class _KnownLibrary(TypedDict):
 
 @final
 class Evidence:
-    """One piece of evidence about a library's release."""
+    """One piece of evidence about a library's release.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def kind(self) -> Literal["fingerprint", "banner", "symbols", "defaults", "explicit", "marker"]:
-        """Where it comes from.
+        """Kind of evidence: ``"fingerprint"``, ``"banner"``, ``"symbols"``, ``"defaults"``, ``"explicit"`` or
+        ``"marker"``.
 
-        ``"fingerprint"``: the SHA-1 of a known file; ``"banner"``: the version text inside;
-        ``"symbols"``: the functions it exports; ``"defaults"``: the bytes that
-        ``rkllm_createDefaultParam`` writes; ``"explicit"``: the argument ``abi``; ``"marker"``: the
-        CPU runtime's own sign.
+        ``"fingerprint"``: the checksum of a known file. ``"banner"``: the version text in the file.
+        ``"symbols"``: the functions it exports. ``"defaults"``: the bytes that ``rkllm_createDefaultParam``
+        writes. ``"explicit"``: the argument ``abi``. ``"marker"``: the sign of the CPU runtime.
         """
     @property
     def finding(self) -> str:
         """What was found, in words."""
     @property
     def allows(self) -> str:
-        """The ABI versions that it leaves possible, such as ``"v1_2_1 or v1_3_0"``."""
+        """The ABIs that this leaves possible, such as ``"v1_2_1 or v1_3_0"``."""
 
 @final
 class Identity:
-    """Which release a library is, and how that was found out."""
+    """Which release a library is, and how that was found out.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def abi(self) -> str:
-        """The version of its C layouts, such as ``"v1_3_0"``."""
+        """The ABI of the library, such as ``"v1_3_0"``."""
     @property
     def version(self) -> str | None:
-        """The release as banner or fingerprint say, such as ``"1.2.3"``; ``None`` where neither does."""
+        """The release, such as ``"1.2.3"``. ``None`` if neither banner nor fingerprint tells it."""
     @property
     def evidence(self) -> list[Evidence]:
-        """What the decision rests on, one piece for each look that was taken."""
+        """The evidence for this decision, one item per check."""
     @property
     def cpu_runtime(self) -> bool:
         """Whether it is the CPU runtime."""
 
 @final
 class Runtime:
-    """A loaded library (``librkllmrt.so``, or the CPU runtime in its place).
+    """A loaded library: ``librkllmrt.so``, or the CPU runtime in its place.
 
-    Two are equal if they are the same loaded library; a process loads a file once.
+    A process loads a file once, and there is one object for it.
+
+    Immutable; any number of threads and tasks may use it at the same time.
     """
 
     @staticmethod
@@ -77,19 +85,19 @@ class Runtime:
         """Finds, checks, opens and identifies a library.
 
         Args:
-            path: The library's file, obeyed; without it, the usual search.
+            path: Path of the library; without it, the usual places are searched.
             backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime, ``"auto"`` what this
                 machine has.
-            abi: The ABI version, such as ``"v1_3_0"``, where the library does not tell.
+            abi: The ABI, such as ``"v1_3_0"``, for a library that does not show it.
 
         Returns:
-            The library, the same object's equal if it was loaded before.
+            The library. It is the same object if the library was loaded before.
 
         Raises:
             LibraryNotFoundError: No library could be loaded; the message lists every place tried.
-            UnsupportedRuntimeError: The library found is not certain, or too old.
-            InvalidArgumentError: A backend or ABI version that does not exist.
-            InvalidTypeError: An argument of the wrong type.
+            UnsupportedRuntimeError: The release of the library is uncertain, or too old.
+            InvalidArgumentError: The backend or the ABI does not exist.
+            InvalidTypeError: An argument has the wrong type.
         """
 
     @staticmethod
@@ -100,32 +108,35 @@ class Runtime:
         package_dir: str | None,
         cpu_library: str | None,
     ) -> Runtime:
-        """As :meth:`load`, with all that the Python side knows."""
+        """Loads a library with the options that the Python side knows."""
     @property
     def path(self) -> str:
-        """The library's file."""
+        """Path of the library."""
     @property
     def backend(self) -> _Backend:
         """``"npu"`` or ``"cpu"``."""
     @property
     def identity(self) -> Identity:
-        """Which release it is, with the evidence."""
+        """Which release the library is, with the evidence."""
     @property
     def capabilities(self) -> frozenset[str]:
-        """Names of what it can do, such as ``"thinking"`` or ``"kv_cache_size"``."""
+        """Names of what the library supports, such as ``"thinking"`` or ``"kv_cache_size"``."""
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
 
 @final
 class BackendStatus:
-    """Whether a backend is to be had on this machine; ``rkllm_rs.backends`` makes it."""
+    """Whether a backend is available on this machine; ``rkllm_rs.backends()`` returns it.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def name(self) -> _Backend:
         """``"npu"`` or ``"cpu"``."""
     @property
     def available(self) -> bool:
-        """Whether library and device are there; the library is examined, not loaded."""
+        """Whether library and device are there. The library is examined, not loaded."""
     @property
     def library(self) -> str | None:
         """Path of the library that would be loaded, or ``None``."""
@@ -147,11 +158,11 @@ def resolve(
     """Chooses model file, backend and library.
 
     Returns:
-        The model's path, the loaded runtime, warnings, and why the NPU was not taken.
+        The model's path, the loaded runtime, warnings, and why the NPU is not used.
     """
 
 def backends(package_dir: str | None, cpu_library: str | None) -> list[BackendStatus]:
-    """Says of each backend whether this machine has it, without loading anything."""
+    """Checks which backends this machine has, without loading anything."""
 
 def find_library(model: Path | None, package_dir: str | None) -> tuple[str, str]:
     """Finds the vendor's library that would be loaded for a model, without loading it.
@@ -164,7 +175,7 @@ def known_libraries() -> list[_KnownLibrary]:
     """Returns the official libraries, oldest release first."""
 
 def abi_layouts() -> dict[str, dict[str, _Layout]]:
-    """Returns the C layouts as this build has compiled them, by ABI version and struct, in bytes."""
+    """Returns the C layouts as compiled into this build, in bytes, by ABI and struct."""
 
 def set_vendor_log(mode: str) -> None:
     """Chooses what is printed of the library's lines, in the whole process."""

@@ -15,85 +15,86 @@ _Source: TypeAlias = Literal["log", "cpu runtime", "results"]
 
 @final
 class ModelInfo:
-    """What is known of an open model, and where from; ``RKLLM.info`` makes it.
+    """What is known about an open model, and where it comes from; ``RKLLM.info`` returns it.
 
-    The C API tells nothing of a model. With the vendor's library it is known from the lines that it
-    prints while it loads the model, and from results; with the CPU runtime from the model itself.
+    The C API has no questions for this. With the vendor's library the facts come from the lines it prints
+    while it loads the model, and from results. With the CPU runtime they come from the model itself.
+
+    Immutable; any number of threads and tasks may use it at the same time.
     """
 
     @property
     def context_limit(self) -> int | None:
-        """Longest context that the model was converted or trained for, in tokens, or ``None``."""
+        """Longest context that the model supports, in tokens. ``None`` if unknown."""
     @property
     def vocab_size(self) -> int | None:
-        """Size of the vocabulary, or ``None``."""
+        """Number of tokens in the vocabulary. ``None`` if unknown."""
     @property
     def hidden_size(self) -> int | None:
-        """Width of embeddings and hidden states, or ``None``."""
+        """Number of floats in an embedding or hidden state. ``None`` if unknown."""
     @property
     def platform(self) -> str | None:
-        """The chip that it was converted for, such as ``"RK3588"``, or ``None``."""
+        """Chip that the model was converted for, such as ``"RK3588"``. ``None`` if unknown."""
     @property
     def npu_cores(self) -> int | None:
-        """NPU cores that it was converted for, or ``None``."""
+        """Number of NPU cores that the model was converted for. ``None`` if unknown."""
     @property
     def toolkit_version(self) -> str | None:
-        """Version of the toolkit that converted it, or ``None``."""
+        """Version of the toolkit that converted the model. ``None`` if unknown."""
     @property
     def dtype(self) -> str | None:
-        """How its weights are quantised, such as ``"W8A8"``, or ``None``."""
+        """Quantization of the weights, such as ``"W8A8"``. ``None`` if unknown."""
     @property
     def driver_version(self) -> str | None:
-        """Version of the NPU's kernel driver that the library found, or ``None``."""
+        """Version of the NPU kernel driver that the library found. ``None`` if unknown."""
     @property
     def template_problem(self) -> str | None:
-        """Why the model's own chat template is not used, or ``None``."""
+        """Why the model's own chat template is not used. ``None`` if there is no problem."""
     @property
     def chosen(self) -> dict[str, int]:
-        """Settings that were left open and that this package chose, by their names.
+        """Settings that were not given and that this package chose in place of the library, by name.
 
-        ``max_context_len`` where the model's limit is known. Empty if there are none.
+        Has ``max_context_len`` if the model's limit is known. Empty if there are none.
         """
     @property
     def sources(self) -> dict[str, _Source]:
-        """For each fact that is known, where from: ``"log"``, ``"cpu runtime"`` or ``"results"``."""
+        """The source of each known fact: ``"log"``, ``"cpu runtime"`` or ``"results"``."""
 
 @final
 class LoraAdapter:
-    """A loaded adapter (``RKLLMLoraAdapter``); ``RKLLM.loras`` lists them."""
+    """A loaded LoRA adapter (``RKLLMLoraAdapter``); ``RKLLM.loras`` lists them.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def name(self) -> str:
-        """The name that selects it in calls."""
+        """The name that selects the adapter in a call (``lora=``)."""
     @property
     def path(self) -> str:
-        """Its file."""
+        """Path of the adapter's file."""
     @property
     def scale(self) -> float:
-        """Its strength."""
+        """Strength of the adapter; 1 is what it was trained with."""
     def __eq__(self, other: object, /) -> bool: ...
     # Not hashable: it holds a float.
     __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 @final
 class Pending:
-    """What a model's thread will answer, to be waited for or awaited."""
+    """An answer of the model's thread that can be waited for or awaited."""
 
     def result(self) -> list[int]:
-        """Waits; returns numbers, or an empty list where there are none to give."""
+        """Waits; text or numbers, or an empty list where there are none to give."""
     def _poll(self) -> tuple[list[int]] | None:
-        """Returns the answer in a tuple if it is there."""
+        """The answer in a tuple if it is there."""
     def _leave(self) -> None:
-        """Says that nobody waits any more; what was asked for is done all the same."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable with the answer; ``None`` if it is there.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
 
 @final
 class Opening:
@@ -102,22 +103,18 @@ class Opening:
     def result(self) -> Model:
         """Waits in steps, so that a signal gives up and raises at once."""
     def _poll(self) -> tuple[Model] | None:
-        """Returns the model in a tuple if it is open."""
+        """The model in a tuple if it is open; for the event loop."""
     def _leave(self) -> None:
-        """Gives up: what the library then has is destroyed."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable with the model; ``None`` if it is there.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
 
 @final
 class Model:
-    """An open model (``LLMHandle``); programs use ``rkllm_rs.RKLLM``, which documents the arguments."""
+    """An open model (``LLMHandle``); programs use ``rkllm_rs.RKLLM``."""
 
     @staticmethod
     def open(runtime: Runtime, path: Path, **settings: Unpack[OpenSettings]) -> Opening:
@@ -168,7 +165,7 @@ class Model:
         caller: int | None = None,
         **settings: Unpack[RowSettings],
     ) -> list[ArrayStream]:
-        """Starts a run that gives logits, or hidden states; returns a stream for each input."""
+        """Starts a run that gives logits, or hidden states; one stream for each input."""
     def steps(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -194,16 +191,16 @@ class Model:
     def set_cross_attention(self, encoder: CrossAttention) -> Pending:
         """Hands over an encoder's output (``rkllm_set_cross_attn_params``)."""
     def own_tokens(self, text: str) -> list[int] | None:
-        """Returns token ids of a text by the program's tokenizer, if it gave one."""
+        """Token ids of a text by the program's tokenizer, if it gave one."""
     def detokenize(self, ids: Iterable[int], skip_special: bool) -> Pending:
-        """Asks for the text of token ids by the library; the CPU runtime only."""
+        """Text of token ids by the library; the CPU runtime only."""
     def tokenize(self, text: str, leading: bool) -> Pending:
-        """Asks for token ids of a text by the library; the CPU runtime only."""
+        """Token ids of a text by the library; the CPU runtime only."""
     def close(self) -> None:
         """Ends all runs and gives the model back (``rkllm_destroy``)."""
 
 def at_exit() -> None:
-    """Closes all models for the end of the interpreter; other threads stay where they wait."""
+    """``shut_down`` for the end of the interpreter, from which no other thread comes back."""
 
 def shut_down() -> bool:
     """Closes all models; true when the library has let go of them."""

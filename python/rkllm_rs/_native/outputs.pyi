@@ -6,80 +6,87 @@ from .settings import FinishReason
 
 @final
 class Chunk:
-    """A piece of an answer, as a stream gives it. ``str(chunk)`` is its text."""
+    """A chunk of an answer, as a stream yields it. ``str(chunk)`` is its text.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def text(self) -> str:
-        """The piece's text (``RKLLMResult.text``): never empty, always whole characters."""
+        """The chunk's text (``RKLLMResult.text``): never empty, always whole characters."""
     @property
     def token_id(self) -> int:
         """The token that completed the text (``RKLLMResult.token_id``).
 
-        Tokens before it whose bytes only now became a character are in ``Generation.token_ids``.
+        Earlier tokens whose bytes only now form a character are in ``Generation.token_ids``.
         """
 
 @final
 class PerfStats:
-    """Figures of a run: the library's own (``RKLLMPerfStat``) from 1.2.1 on, else measured around it.
+    """Performance statistics of a run: the library's own (``RKLLMPerfStat``) since RKLLM 1.2.1, else measured.
 
-    Times are milliseconds. A cancelled run has measured figures only.
+    Times are in milliseconds. A cancelled run has measured statistics only.
+
+    Immutable; any number of threads and tasks may use it at the same time.
     """
 
     @property
     def source(self) -> Literal["library", "measured"]:
-        """Whose figures: ``"library"`` for ``RKLLMPerfStat``, ``"measured"`` for our clock."""
+        """Where the statistics come from: ``"library"`` (``RKLLMPerfStat``) or ``"measured"``."""
     @property
     def prefill_time_ms(self) -> float | None:
-        """Time for the prompt; measured, the time to the first token. ``None`` if no token came."""
+        """Prefill time in milliseconds; the time to the first token if measured. ``None`` if no token came."""
     @property
     def prefill_tokens(self) -> int | None:
-        """Tokens of the prompt that were computed; ``None`` where measured."""
+        """Number of prompt tokens that were computed. ``None`` if measured."""
     @property
     def generate_time_ms(self) -> float | None:
-        """Time for the answer; measured, from the first token on. ``None`` if no token came."""
+        """Decode time in milliseconds; starts at the first token if measured. ``None`` if no token came."""
     @property
     def generate_tokens(self) -> int:
-        """Tokens of the answer."""
+        """Number of generated tokens."""
     @property
     def memory_usage_mb(self) -> float | None:
-        """The process's peak resident size in MB as the library says; ``None`` where measured."""
+        """Peak resident memory of the process in MB, as the library reports it. ``None`` if measured."""
     @property
     def generate_tokens_per_second(self) -> float | None:
-        """Tokens of the answer per second; ``None`` without a token or a time.
+        """Generated tokens per second. ``None`` without a token or a time.
 
-        Measured, the time starts with the first token, so that one is not counted.
+        If measured, the time starts at the first token, and that token is not counted.
         """
     @property
     def prefill_tokens_per_second(self) -> float | None:
-        """Tokens of the prompt per second; ``None`` where measured."""
+        """Prompt tokens per second. ``None`` if measured."""
     @property
     def time_to_first_token_ms(self) -> float | None:
-        """From the start of the run to its first token, measured; ``None`` if no token came."""
+        """Measured time from the start of the run to its first token, in milliseconds, or ``None``."""
     @property
     def total_time_ms(self) -> float:
-        """From the start of the run to its end, measured."""
+        """Measured time from the start of the run to its end, in milliseconds."""
     @property
     def queued_time_ms(self) -> float:
-        """Time spent waiting for earlier runs on the same model, measured."""
+        """Measured time spent waiting for earlier runs on the same model, in milliseconds."""
 
 @final
 class Generation:
-    """A whole answer. ``str(generation)`` is its text."""
+    """A whole answer. ``str(generation)`` is its text.
+
+    Read-only; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def text(self) -> str:
         """The answer's text."""
     @property
     def token_ids(self) -> list[int]:
-        """One id for each token, those without text of their own included."""
+        """One id per generated token, including tokens that have no text of their own."""
     @property
     def finish_reason(self) -> FinishReason:
-        """Why it ended.
+        """Why the answer ended: ``"stop"``, ``"length"``, ``"cancelled"`` or ``"tool_calls"``.
 
-        ``"stop"``: the model ended its answer; ``"length"``: ``max_new_tokens`` was reached;
-        ``"cancelled"``: the stream was cancelled or the model closed; ``"tool_calls"``: the answer
-        calls tools.
+        ``"stop"``: the model ended its answer. ``"length"``: ``max_new_tokens`` was reached. ``"cancelled"``:
+        the stream was cancelled. ``"tool_calls"``: the answer calls tools.
         """
     @property
     def perf(self) -> PerfStats:
-        """Figures of the run."""
+        """Performance statistics of the run."""

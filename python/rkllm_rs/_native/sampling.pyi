@@ -6,14 +6,30 @@ from typing_extensions import Self
 
 @final
 class SamplingParams:
-    """How the next token is chosen (``RKLLMSamplingParam``).
+    """Parameters for choosing the next token (``RKLLMSamplingParam``).
 
-    All settings are keywords and optional. One that is not set, or ``None``, keeps the value that the
-    model was opened with, or there the library's default. C holds them as ``float``, so that 0.7 is
-    read back as the nearest number that ``float`` has.
+    All are optional keywords. A parameter that is not given, or ``None``, defaults to the model's setting, or
+    else to the library's default. C stores them as ``float``, so 0.7 reads back as the nearest ``float``.
 
-    Before RKLLM 1.3.0 the library takes them only when a model is opened; a call that differs raises
-    ``UnsupportedFeatureError``.
+    Before RKLLM 1.3.0 the library accepts them only when a model is opened. A call whose parameters differ
+    then raises ``UnsupportedFeatureError``.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+
+    Args:
+        top_k: Sample from the k most likely tokens only; 0 or more, 1 is greedy.
+        top_p: Sample from the most likely tokens whose probabilities add up to this value; 0 to 1.
+        temperature: Above 1 flattens the distribution, below 1 sharpens it; 0 or more, 0 is greedy.
+        repeat_penalty: Penalty for tokens that have already occurred; greater than 0, 1 changes nothing.
+        frequency_penalty: Penalty for each time a token has occurred; -2 to 2, 0 changes nothing.
+        presence_penalty: Penalty for a token that has occurred at least once; -2 to 2, 0 changes nothing.
+        mirostat: 0 is off, 1 is Mirostat, 2 is Mirostat 2.0.
+        mirostat_tau: Target surprise of Mirostat (tau), in bits per token; 0 or more.
+        mirostat_eta: Learning rate of Mirostat (eta); 0 or more.
+
+    Raises:
+        InvalidArgumentError: A value is out of range (also a ``ValueError``).
+        InvalidTypeError: A value has the wrong type (also a ``TypeError``).
 
     Example:
         >>> from rkllm_rs import SamplingParams
@@ -33,55 +49,36 @@ class SamplingParams:
         mirostat: int | None = None,
         mirostat_tau: float | None = None,
         mirostat_eta: float | None = None,
-    ) -> Self:
-        """Checks and keeps the settings.
-
-        Args:
-            top_k: Only the k most likely tokens are drawn from; 1 is greedy. 0 or more.
-            top_p: Only the most likely tokens that together have this probability are drawn from; 0 to 1.
-            temperature: Flattens the distribution above 1, sharpens it below; 0 is greedy. 0 or more.
-            repeat_penalty: Divides the likelihood of tokens that are there already; 1 changes nothing.
-                Above 0.
-            frequency_penalty: Lowers a token's likelihood for each time it has appeared; -2 to 2, 0
-                changes nothing.
-            presence_penalty: Lowers a token's likelihood once it has appeared; -2 to 2, 0 changes nothing.
-            mirostat: 0 is off, 1 is mirostat, 2 is mirostat 2.0.
-            mirostat_tau: Surprise that mirostat aims at (tau), in bits per token. 0 or more.
-            mirostat_eta: How fast mirostat learns (eta). 0 or more.
-
-        Raises:
-            InvalidArgumentError: A value out of its range (also a ``ValueError``).
-            InvalidTypeError: A value of the wrong type (also a ``TypeError``).
-        """
-
+    ) -> Self: ...
     @property
     def top_k(self) -> int | None:
-        """Only the k most likely tokens are drawn from; 1 is greedy."""
+        """Sample from the k most likely tokens only; 1 is greedy. ``None`` if not set."""
     @property
     def top_p(self) -> float | None:
-        """Only the most likely tokens that together have this probability are drawn from; 0 to 1."""
+        """Sample from the most likely tokens whose probabilities add up to this value. ``None`` if not set."""
     @property
     def temperature(self) -> float | None:
-        """Flattens the distribution above 1, sharpens it below; 0 is greedy."""
+        """Above 1 flattens the distribution, below 1 sharpens it; 0 is greedy. ``None`` if not set."""
     @property
     def repeat_penalty(self) -> float | None:
-        """Divides the likelihood of tokens that are there already; 1 changes nothing."""
+        """Penalty for tokens that have already occurred; 1 changes nothing. ``None`` if not set."""
     @property
     def frequency_penalty(self) -> float | None:
-        """Lowers a token's likelihood for each time it has appeared; -2 to 2, 0 changes nothing."""
+        """Penalty for each time a token has occurred; 0 changes nothing. ``None`` if not set."""
     @property
     def presence_penalty(self) -> float | None:
-        """Lowers a token's likelihood once it has appeared; -2 to 2, 0 changes nothing."""
+        """Penalty for a token that has occurred at least once; 0 changes nothing. ``None`` if not set."""
     @property
     def mirostat(self) -> int | None:
-        """0 is off, 1 is mirostat, 2 is mirostat 2.0."""
+        """0 is off, 1 is Mirostat, 2 is Mirostat 2.0. ``None`` if not set."""
     @property
     def mirostat_tau(self) -> float | None:
-        """Surprise that mirostat aims at (tau), in bits per token."""
+        """Target surprise of Mirostat (tau), in bits per token. ``None`` if not set."""
     @property
     def mirostat_eta(self) -> float | None:
-        """How fast mirostat learns (eta)."""
+        """Learning rate of Mirostat (eta). ``None`` if not set."""
     def __eq__(self, other: object, /) -> bool: ...
     # Not hashable: floats that compare equal need not be meant as equal.
     __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
-    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int | float | None]]: ...
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int | float | None]]:
+        """For ``copy`` and ``pickle``."""

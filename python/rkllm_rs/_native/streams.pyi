@@ -12,10 +12,13 @@ from .settings import Input
 
 @final
 class TokenStream:
-    """The tokens of a run as they come; ``RKLLM.stream`` makes it.
+    """The tokens of a run as they come; ``RKLLM.stream`` returns it.
 
-    Iterate with ``for`` or ``async for``: both give ``Chunk`` objects and end with the run. A stream
-    that nothing refers to any more cancels its run. Iteration raises what :meth:`result` raises.
+    Iterate with ``for`` or ``async for``. Both yield ``Chunk`` objects until the run ends, and raise what
+    ``result`` raises. A stream keeps its model open. Leaving the stream ends its run: by ``close()``, by
+    leaving a ``with`` block, or when the last reference is gone.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
 
     def __iter__(self) -> Self: ...
@@ -37,57 +40,54 @@ class TokenStream:
         _traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]: ...
     def texts(self) -> TextStream:
-        """Returns the same stream, giving plain ``str``."""
+        """Returns the same stream, yielding plain ``str``."""
     def cancel(self) -> None:
-        """Ends the run (``rkllm_abort``), from any thread; again, or after the end, it does nothing.
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
-        Iteration then ends normally, and the finish reason is ``"cancelled"``.
+        Iteration then ends normally, after what the library had already given.
         """
     def close(self) -> None:
-        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
-        """Waits for the end and returns the whole answer, pieces that were read before included.
+        """Waits for the end of the run and returns the whole answer, including chunks already read.
 
-        Pieces not yet read are taken away: iteration ends after this.
+        Chunks that were not read are consumed: iteration ends after this.
 
         Raises:
-            GenerationError: The run failed; ``.log`` has the library's own lines.
-            GenerationTimeout: The deadline passed; ``.partial`` has what came.
-            ContextLengthError: More tokens than the context window holds.
+            GenerationError: The run failed; ``log`` has the lines of the library.
+            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
+            ContextLengthError: There are more tokens than the context window holds.
+            ClosedError: The model was closed before the run ended.
             ForkedProcessError: The run was started before ``fork()``.
         """
     def _poll(self) -> Chunk | None:
-        """Returns the next chunk, or ``None`` if it has to be waited for.
-
-        Raises:
-            StopAsyncIteration: The run has ended.
-        """
+        """The next chunk, ``None`` if it has to be waited for; for the event loop."""
     @property
     def _reader(self) -> object:
-        """The task that reads, as a weak reference."""
-    def _set_reader(self, reader: object) -> None:
-        """Notes the task that reads."""
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
     def _leave(self) -> None:
-        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
     def _is_long(self) -> bool:
-        """Returns false: its :meth:`result` never takes longer than an event loop should wait."""
+        """Whether ``result`` takes longer than an event loop should wait: never."""
     def _finished(self) -> tuple[Generation] | None:
-        """Returns what :meth:`result` would, if the run has ended."""
+        """The whole answer in a tuple if the run has ended; for the event loop."""
 
 @final
 class TextStream:
-    """A ``TokenStream`` that gives plain ``str``; ``TokenStream.texts`` makes it."""
+    """A ``TokenStream`` that yields plain ``str``; ``TokenStream.texts`` returns it.
+
+    Both share one run: a chunk read from one is not yielded by the other.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
+    """
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> str: ...
@@ -108,46 +108,49 @@ class TextStream:
         _traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]: ...
     def cancel(self) -> None:
-        """Ends the run, as ``TokenStream.cancel``."""
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
+
+        Iteration then ends normally, after what the library had already given.
+        """
     def close(self) -> None:
-        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
-        """Waits for the end and returns the whole answer, as ``TokenStream.result``.
+        """Waits for the end of the run and returns the whole answer, including chunks already read.
+
+        Chunks that were not read are consumed: iteration ends after this.
 
         Raises:
-            GenerationError: As for ``TokenStream.result``.
+            GenerationError: The run failed; ``log`` has the lines of the library.
+            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
+            ContextLengthError: There are more tokens than the context window holds.
+            ClosedError: The model was closed before the run ended.
+            ForkedProcessError: The run was started before ``fork()``.
         """
     def _poll(self) -> str | None:
-        """Returns the next text, or ``None`` if it has to be waited for.
-
-        Raises:
-            StopAsyncIteration: The run has ended.
-        """
+        """The next text, ``None`` if it has to be waited for; for the event loop."""
     @property
     def _reader(self) -> object:
-        """The task that reads, as a weak reference."""
-    def _set_reader(self, reader: object) -> None:
-        """Notes the task that reads."""
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
     def _leave(self) -> None:
-        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
 
 @final
 class ArrayStream:
-    """Logits or hidden states, one ``FloatArray`` for each callback of the library.
+    """Logits or hidden states as they come: one ``FloatArray`` per callback of the library.
 
-    ``RKLLM.stream_logits`` and ``RKLLM.stream_hidden_states`` make it. Iterate with ``for`` or
-    ``async for``. A stream that nothing refers to any more cancels its run.
+    ``RKLLM.stream_logits`` and ``RKLLM.stream_hidden_states`` return it. Iterate with ``for`` or ``async
+    for``. Leaving the stream ends its run: by ``close()``, by leaving a ``with`` block, or when the last
+    reference is gone.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
 
     def __iter__(self) -> Self: ...
@@ -169,54 +172,51 @@ class ArrayStream:
         _traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]: ...
     def cancel(self) -> None:
-        """Ends the run (``rkllm_abort``), from any thread; iteration then ends normally."""
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
+
+        Iteration then ends normally, after what the library had already given.
+        """
     def close(self) -> None:
-        """Ends the run (``rkllm_abort``), as :meth:`cancel`; leaving a ``with`` block calls it."""
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
     def result(self) -> FloatArray:
-        """Waits for the end and returns all rows that were not read, in one array.
+        """Waits for the end of the run and returns all rows that were not read, in one array.
 
         Raises:
             GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
             GenerationTimeout: The deadline passed.
-            ContextLengthError: More tokens than the context window holds.
+            ContextLengthError: There are more tokens than the context window holds.
+            ClosedError: The model was closed before the run ended.
         """
     def _poll(self) -> FloatArray | None:
-        """Returns the next array, or ``None`` if it has to be waited for.
-
-        Raises:
-            StopAsyncIteration: The run has ended.
-        """
+        """The next array, ``None`` if it has to be waited for; for the event loop."""
     @property
     def _reader(self) -> object:
-        """The task that reads, as a weak reference."""
-    def _set_reader(self, reader: object) -> None:
-        """Notes the task that reads."""
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
     def _leave(self) -> None:
-        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
     def _is_long(self) -> bool:
-        """Whether the run has ended, and :meth:`result` copies more than an event loop should wait for."""
+        """Whether the run has ended, and ``result`` now copies more than an event loop should wait for."""
     def _finished(self) -> tuple[FloatArray] | None:
-        """Returns what :meth:`result` would, if the run has ended."""
+        """The same in a tuple if the run has ended; for the event loop."""
 
 @final
 class Steps:
-    """A run that pauses after each token; ``RKLLM.steps`` makes it.
+    """A run that pauses after each token; ``RKLLM.steps`` returns it.
 
-    Works as a generator: ``next()``, or a ``for`` or ``async for`` loop, lets the model go on with the
-    token it has just given; :meth:`send` puts something else in that token's place. Between two tokens
-    the KV cache can be looked at and changed. Other runs on the model wait until the steps end: with the
-    answer, by :meth:`close`, by leaving a ``with`` block, or when nothing refers to them any more.
+    It works like a generator: ``next()``, a ``for`` or an ``async for`` loop continues with the token that
+    was just yielded, and ``send()`` replaces that token. Between two tokens the KV cache can be read and
+    changed. Other runs on the model wait until the steps end: with the answer, by ``close()``, by leaving a
+    ``with`` block, or when the last reference is gone.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
 
     def __iter__(self) -> Self: ...
@@ -238,64 +238,62 @@ class Steps:
         _traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]: ...
     def send(self, input: Input | None) -> Chunk:  # noqa: A002 - the field's word
-        """Lets the model go on with other input than the token it has just given; returns the next.
+        """Replaces the token that was just yielded by other input, and returns the next token.
 
         Args:
-            input: What takes that token's place. To keep the token and add to it, send it along:
-                ``Tokens([step.token_id, ...])``. ``None`` goes on with the token itself.
+            input: The replacement. To keep the token and add to it, send it too: ``Tokens([step.token_id,
+                ...])``. ``None`` continues with the token itself.
 
         Returns:
             The next token.
 
         Raises:
             StopIteration: The answer has ended.
-            InvalidArgumentError: Before the first token.
+            InvalidArgumentError: No token was yielded yet, or the input is not valid.
+            InvalidTypeError: The input has the wrong type.
+            GenerationError: The run failed.
         """
     def asend(self, input: Input | None) -> Coroutine[Any, Any, Chunk]:  # noqa: A002 - the field's word
-        """:meth:`send` for an event loop.
+        """Is ``send()`` for an event loop.
 
         Args:
-            input: As for :meth:`send`.
+            input: The replacement; ``None`` continues with the token itself.
 
         Returns:
             The next token, to be awaited.
 
         Raises:
             StopAsyncIteration: The answer has ended.
-            InvalidArgumentError: Before the first token.
+            InvalidArgumentError: No token was yielded yet, or the input is not valid.
+            InvalidTypeError: The input has the wrong type.
+            GenerationError: The run failed.
         """
     def close(self) -> None:
-        """Ends the steps, from any thread; again, or after the end, it does nothing."""
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
     def cancel(self) -> None:
-        """Ends the steps, as :meth:`close`."""
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
+
+        Iteration then ends normally, after what the library had already given.
+        """
     def result(self) -> Generation:
-        """Returns all that has come, after the end.
+        """Returns everything that was generated, after the end.
 
         Raises:
             InvalidArgumentError: The steps have not ended.
             GenerationError: The run failed.
         """
     def _poll(self) -> Chunk | None:
-        """Returns the next token, or ``None`` if it has to be waited for.
-
-        Raises:
-            StopAsyncIteration: The answer has ended.
-        """
+        """The next token, ``None`` if it has to be waited for; for the event loop."""
     @property
     def _reader(self) -> object:
-        """The task that reads, as a weak reference."""
-    def _set_reader(self, reader: object) -> None:
-        """Notes the task that reads."""
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
     def _leave(self) -> None:
-        """Says that the reader was cancelled while it waited: the run ends unless it comes back soon."""
+        """Says that the reader was cancelled while it waited; for the event loop."""
     @property
     def _asks(self) -> bool:
-        """Whether questions of the library may come that the event loop must look for."""
+        """Whether questions may come that the loop must look for."""
     def _arm(self) -> int | None:
-        """Returns a descriptor that becomes readable when something comes; ``None`` if it has come.
-
-        Raises:
-            OSError: The system has no descriptor to give.
-        """
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
