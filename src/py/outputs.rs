@@ -140,7 +140,7 @@ impl Generation {
     }
 }
 
-/// Performance statistics of a run: the library's own (`RKLLMPerfStat`) since RKLLM 1.2.1, else measured.
+/// Performance statistics of a run, by the library (`RKLLMPerfStat`, since RKLLM 1.2.1) or measured.
 ///
 /// Times are in milliseconds. A cancelled run has measured statistics only.
 ///
@@ -189,7 +189,9 @@ impl PerfStats {
             "measured"
         }
     }
-    /// Prefill time in milliseconds, or `None` if no token came. If measured, the time to the first token.
+    /// Prefill time in milliseconds. `None` if no token came.
+    ///
+    /// If measured, it is the time to the first token.
     #[getter]
     fn prefill_time_ms(&self) -> Option<f64> {
         match self.0.library {
@@ -202,7 +204,9 @@ impl PerfStats {
     fn prefill_tokens(&self) -> Option<i32> {
         self.0.library.map(|library| library.prefill_tokens)
     }
-    /// Decode time in milliseconds, or `None` if no token came. If measured, it starts at the first token.
+    /// Decode time in milliseconds. `None` if no token came.
+    ///
+    /// If measured, it starts at the first token.
     #[getter]
     fn generate_time_ms(&self) -> Option<f64> {
         match self.0.library {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import pickle
 from typing import TYPE_CHECKING, Any
 
@@ -102,7 +103,7 @@ def test_a_library_that_is_not_there(tmp_path: Path) -> None:
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ModelNotFoundError) as caught:
         RKLLM(tmp_path / "model.rkllm")
-    assert (caught.value.errno, caught.value.filename) == (None, None)
+    assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, str(tmp_path / "model.rkllm"))
     assert str(tmp_path / "model.rkllm") in str(caught.value)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
 import inspect
 import pickle
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rkllm_rs import RKLLM, ModelNotFoundError, _native
+from rkllm_rs import _native
 from surface import natives
 
 if TYPE_CHECKING:
@@ -111,11 +110,3 @@ def test_classes_and_members_have_docstrings() -> None:
         if (name == "__doc__" or not name.startswith("_")) and not getattr(value, "__doc__", None)
     ]
     assert silent == []
-
-
-def test_an_error_about_a_missing_file_has_its_name_and_number(tmp_path: Path) -> None:
-    missing = tmp_path / "none.rkllm"
-    with pytest.raises(ModelNotFoundError) as caught:
-        RKLLM(missing)
-    assert (caught.value.filename, caught.value.errno) == (str(missing), errno.ENOENT)
-    assert str(missing) in str(caught.value)

@@ -69,13 +69,13 @@ class FloatArray:
 
 @final
 class Scorer:
-    """Natural logarithms of the probabilities of the last ``continuation`` of ``ids``, from logits as they come."""
+    """Log probabilities of the last tokens of a text, computed from logits as they come."""
 
     def __new__(cls, ids: Sequence[int], continuation: int) -> Self: ...
     def add(self, logits: FloatArray) -> None:
-        """Takes the next rows. Computes for long, without holding the interpreter."""
+        """Takes the next rows of logits. Computes without holding the interpreter."""
     def logprobs(self) -> list[float]:
-        """One logarithm for each token of the continuation."""
+        """Returns the natural logarithm of each token's probability, one per token of the continuation."""
 
 def check_pooling(pooling: str, normalize: bool) -> None:
     """Checks the settings of ``pool`` before anything is run."""
@@ -86,4 +86,4 @@ def pool(
     normalize: bool,
     single: bool,
 ) -> FloatArray:
-    """One vector for each array of hidden states, one below the other; a single one as a vector."""
+    """Makes one vector of each array of hidden states; the result has one row per array."""

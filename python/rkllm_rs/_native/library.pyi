@@ -32,8 +32,7 @@ class Evidence:
 
     @property
     def kind(self) -> Literal["fingerprint", "banner", "symbols", "defaults", "explicit", "marker"]:
-        """Kind of evidence: ``"fingerprint"``, ``"banner"``, ``"symbols"``, ``"defaults"``, ``"explicit"`` or
-        ``"marker"``.
+        """Kind of evidence.
 
         ``"fingerprint"``: the checksum of a known file. ``"banner"``: the version text in the file.
         ``"symbols"``: the functions it exports. ``"defaults"``: the bytes that ``rkllm_createDefaultParam``

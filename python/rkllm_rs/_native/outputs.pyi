@@ -35,13 +35,13 @@ class PerfStats:
         """Where the statistics come from: ``"library"`` (``RKLLMPerfStat``) or ``"measured"``."""
     @property
     def prefill_time_ms(self) -> float | None:
-        """Prefill time in milliseconds; the time to the first token if measured. ``None`` if no token came."""
+        """Prefill time in milliseconds, or ``None`` if no token came. If measured, the time to the first token."""
     @property
     def prefill_tokens(self) -> int | None:
         """Number of prompt tokens that were computed. ``None`` if measured."""
     @property
     def generate_time_ms(self) -> float | None:
-        """Decode time in milliseconds; starts at the first token if measured. ``None`` if no token came."""
+        """Decode time in milliseconds, or ``None`` if no token came. If measured, it starts at the first token."""
     @property
     def generate_tokens(self) -> int:
         """Number of generated tokens."""

@@ -55,7 +55,7 @@ class SamplingParams:
         """Sample from the k most likely tokens only; 1 is greedy. ``None`` if not set."""
     @property
     def top_p(self) -> float | None:
-        """Sample from the most likely tokens whose probabilities add up to this value. ``None`` if not set."""
+        """Sample from the most likely tokens whose probabilities add up to this. ``None`` if not set."""
     @property
     def temperature(self) -> float | None:
         """Above 1 flattens the distribution, below 1 sharpens it; 0 is greedy. ``None`` if not set."""
@@ -67,7 +67,7 @@ class SamplingParams:
         """Penalty for each time a token has occurred; 0 changes nothing. ``None`` if not set."""
     @property
     def presence_penalty(self) -> float | None:
-        """Penalty for a token that has occurred at least once; 0 changes nothing. ``None`` if not set."""
+        """Penalty for a token that has occurred at all; 0 changes nothing. ``None`` if not set."""
     @property
     def mirostat(self) -> int | None:
         """0 is off, 1 is Mirostat, 2 is Mirostat 2.0. ``None`` if not set."""

@@ -44,7 +44,7 @@ class TokenStream:
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
-        Iteration then ends normally, after what the library had already given.
+        Iteration then ends without an error.
         """
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
@@ -110,7 +110,7 @@ class TextStream:
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
-        Iteration then ends normally, after what the library had already given.
+        Iteration then ends without an error.
         """
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
@@ -174,7 +174,7 @@ class ArrayStream:
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
-        Iteration then ends normally, after what the library had already given.
+        Iteration then ends without an error.
         """
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
@@ -275,7 +275,7 @@ class Steps:
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
-        Iteration then ends normally, after what the library had already given.
+        Iteration then ends without an error.
         """
     def result(self) -> Generation:
         """Returns everything that was generated, after the end.
