@@ -23,7 +23,7 @@ class Chunk:
 
 @final
 class PerfStats:
-    """Performance statistics of a run: the library's own (``RKLLMPerfStat``) since RKLLM 1.2.1, else measured.
+    """Performance statistics of a run, by the library (``RKLLMPerfStat``, since RKLLM 1.2.1) or measured.
 
     Times are in milliseconds. A cancelled run has measured statistics only.
 
@@ -35,13 +35,19 @@ class PerfStats:
         """Where the statistics come from: ``"library"`` (``RKLLMPerfStat``) or ``"measured"``."""
     @property
     def prefill_time_ms(self) -> float | None:
-        """Prefill time in milliseconds, or ``None`` if no token came. If measured, the time to the first token."""
+        """Prefill time in milliseconds. ``None`` if no token came.
+
+        If measured, it is the time to the first token.
+        """
     @property
     def prefill_tokens(self) -> int | None:
         """Number of prompt tokens that were computed. ``None`` if measured."""
     @property
     def generate_time_ms(self) -> float | None:
-        """Decode time in milliseconds, or ``None`` if no token came. If measured, it starts at the first token."""
+        """Decode time in milliseconds. ``None`` if no token came.
+
+        If measured, it starts at the first token.
+        """
     @property
     def generate_tokens(self) -> int:
         """Number of generated tokens."""
