@@ -16,6 +16,7 @@ import inspect
 import re
 import sys
 import textwrap
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -88,7 +89,7 @@ def docstring(text: str, column: int) -> list[str]:
 
 def own_text(value: object) -> str | None:
     """What was written for a class or function; not what Python says of every slot."""
-    slot = inspect.ismethoddescriptor(value) and type(value).__name__ == "wrapper_descriptor"
+    slot = isinstance(value, types.WrapperDescriptorType)
     made = getattr(value, "__name__", "") == "__new__"
     text = None if slot or made else getattr(value, "__doc__", None)
     return inspect.cleandoc(text) if text else None

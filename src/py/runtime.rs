@@ -1,4 +1,6 @@
 //! `Runtime`, `Identity`, `backends`, and the choice of library and model.
+//!
+//! Long because it has the texts of four public classes, which are one subject.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
