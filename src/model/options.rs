@@ -8,28 +8,28 @@ use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::sampling::SamplingParams;
 
-/// Settings of one call.
+/// Options of one call.
 #[derive(Debug, Clone, Default)]
 pub struct GenerateOptions {
-    /// Most tokens of the answer; `None` for what the model was opened with.
+    /// Maximum number of tokens to generate; `None` for the model's setting.
     pub max_new_tokens: Option<i32>,
-    /// Sampling of this call; before 1.3.0 it must be what the model was opened with.
+    /// Sampling parameters of this call; before 1.3.0 they must be those of the model.
     pub sampling: SamplingParams,
-    /// Strings that end the answer, before which the text ends.
+    /// Stop strings: each ends the answer and is not part of it.
     pub stop: Vec<String>,
-    /// Seed for sampling; the CPU runtime only.
+    /// Seed for sampling; supported by the CPU runtime only.
     pub seed: Option<u64>,
-    /// Deadline over waiting, prefill and answer.
+    /// Total time limit, including queueing and prefill.
     pub timeout: Option<Duration>,
-    /// The adapter that is used, by its name.
+    /// Name of the LoRA adapter to use.
     pub lora: Option<String>,
-    /// Where the prompt's KV cache is saved.
+    /// File to save the prompt's KV cache to.
     pub save_prompt_cache: Option<PathBuf>,
-    /// Whether the conversation goes on from the run before (from 1.2.0).
+    /// Continue from the KV cache of the previous run (since 1.2.0).
     pub keep_history: bool,
-    /// `user` or `tool` (from 1.2.1).
+    /// Role of the prompt: `user` or `tool` (since 1.2.1).
     pub role: Option<String>,
-    /// Thinking mode of models that have one (from 1.2.1).
+    /// Thinking mode, for models that have one (since 1.2.1).
     pub thinking: Option<bool>,
     /// Who calls, where it is not the thread alone: the task of an event loop.
     pub caller: Option<Caller>,

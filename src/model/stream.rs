@@ -10,8 +10,8 @@ use crate::protocol::output::{Chunk, FinishReason, Generation};
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
 
-/// The pieces of an answer; dropping it cancels the run. The model stays open for it until the run has
-/// ended.
+/// The chunks of an answer as they come. Dropping it cancels the run. The model stays open until the run
+/// has ended.
 pub struct TokenStream {
     handle: Handle,
     batch: TextBatch,

@@ -15,42 +15,42 @@ use crate::protocol::sampling::{Sampling, SamplingParams};
 /// 4096 tokens; `ModelInfo::chosen` tells), `n_batch` is at least 1, and a CPU mask that the library left empty is filled.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct ModelConfig {
-    /// Context window in tokens.
+    /// Size of the context window in tokens.
     pub max_context_len: Option<i32>,
-    /// Most tokens of an answer.
+    /// Maximum number of tokens to generate.
     pub max_new_tokens: Option<i32>,
-    /// Positions kept at the start when the window shifts (from 1.2.0).
+    /// Number of tokens to keep at the start when the context window shifts (since 1.2.0).
     pub n_keep: Option<i32>,
-    /// Sampling.
+    /// Sampling parameters.
     pub sampling: SamplingParams,
-    /// Whether special tokens such as EOS are left out of the text.
+    /// Leave special tokens such as EOS out of the text.
     pub skip_special_token: Option<bool>,
-    /// Whether EOS does not end an answer (from 1.3.0).
+    /// Keep generating after an end-of-sequence token (since 1.3.0).
     pub ignore_eos_token: Option<bool>,
     /// Marker before image tokens (1.1.0 to 1.2.3).
     pub img_start: Option<CString>,
     /// Marker after image tokens (1.1.0 to 1.2.3).
     pub img_end: Option<CString>,
-    /// Placeholder of image tokens (1.1.0 to 1.2.3).
+    /// Placeholder for image tokens (1.1.0 to 1.2.3).
     pub img_content: Option<CString>,
     /// IOMMU domain in which the model starts loading; several models need different ones.
     pub base_domain_id: Option<i32>,
-    /// Whether word embeddings are read from storage instead of memory (from 1.2.0).
+    /// Read word embeddings from storage instead of memory (since 1.2.0).
     pub embed_flash: Option<bool>,
-    /// How many CPUs are used (from 1.2.0); with the CPU runtime its threads.
+    /// Number of CPUs to use (since 1.2.0); number of threads with the CPU runtime.
     pub enabled_cpus_num: Option<i8>,
-    /// Which CPUs are used, bit i for CPU i (from 1.2.0).
+    /// The CPUs to use, bit i for CPU i (since 1.2.0).
     pub enabled_cpus_mask: Option<u32>,
-    /// Prompts in one run (from 1.2.1).
+    /// Number of prompts in one run (since 1.2.1).
     pub n_batch: Option<u8>,
-    /// Whether cross attention is used (from 1.2.1).
+    /// Enable cross attention (since 1.2.1).
     pub use_cross_attn: Option<bool>,
-    /// System prompt, prefix and postfix in place of the model's chat template (from 1.2.0; before,
-    /// there is none, and they are put around each prompt by us). Three empty strings give raw text.
+    /// System prompt, prefix and postfix in place of the model's chat template (since 1.2.0; on earlier
+    /// releases this crate puts them around each prompt). Three empty strings give raw text.
     pub template: Option<[CString; 3]>,
-    /// Whether questions for token ids are answered (from 1.3.0): see `model::Desk`.
+    /// The program tokenizes for the library (since 1.3.0): see `model::Desk`.
     pub tokenizer: bool,
-    /// Whether questions for embeddings are answered (from 1.3.0).
+    /// The program embeds tokens for the library (since 1.3.0).
     pub embedder: bool,
     /// How long opening waits for a model that was closed and is still busy in the library; `None` for
     /// 60 seconds. Then it fails with `ErrorKind::Busy`.
@@ -60,15 +60,15 @@ pub struct ModelConfig {
 /// The settings that a model was really opened with.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Effective {
-    /// Context window in tokens.
+    /// Size of the context window in tokens.
     pub max_context_len: i32,
-    /// Most tokens of an answer.
+    /// Maximum number of tokens to generate.
     pub max_new_tokens: i32,
-    /// Sampling.
+    /// Sampling parameters.
     pub sampling: Sampling,
-    /// Prompts in one run.
+    /// Number of prompts in one run.
     pub n_batch: u8,
-    /// Whether cross attention is used.
+    /// Whether cross attention is enabled.
     pub use_cross_attn: bool,
 }
 
