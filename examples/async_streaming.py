@@ -8,12 +8,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 
-from rkllm_rs import RKLLM, SamplingParams
+from rkllm_rs import AsyncRKLLM, SamplingParams
 
 QUESTIONS = ("What is the capital of France?", "What is two plus two?")
 
 
-async def ask(llm: RKLLM, question: str) -> None:
+async def ask(llm: AsyncRKLLM, question: str) -> None:
     """Streams one answer; a task that waits for its turn costs nothing."""
     pieces = [chunk.text async for chunk in llm.stream(question, max_new_tokens=32)]
     print(f"> {question}\n{''.join(pieces).strip()}\n")
@@ -31,10 +31,10 @@ async def run(model: str) -> None:
     counter = [0]
     other = asyncio.create_task(other_work(counter))
     greedy = SamplingParams(top_k=1)
-    async with await RKLLM.aopen(model, max_context_len=1024, sampling=greedy) as llm:
+    async with AsyncRKLLM(model, max_context_len=1024, sampling=greedy) as llm:
         # Runs on one model are served in turn, in the order of the calls.
         await asyncio.gather(*(ask(llm, question) for question in QUESTIONS))
-        answer = await llm.agenerate("Say hello.", max_new_tokens=16, timeout=120)
+        answer = await llm.generate("Say hello.", max_new_tokens=16, timeout=120)
         print(f"> Say hello.\n{answer.text.strip()}\n")
     other.cancel()
     print(f"meanwhile the loop went round {counter[0]} times")

@@ -31,7 +31,7 @@ def main() -> None:
         # Between two steps the model is paused, and single positions can be removed.
         with llm.steps("Count to five.", max_new_tokens=8) as steps:
             next(steps)
-            (before,) = llm.kv_cache_size()
+            before = llm.kv_cache_size()
             llm.clear_kv_cache(ranges=[(before - 2, before)])
             print("paused:        ", [before])
             print("without the last two:", llm.kv_cache_size())

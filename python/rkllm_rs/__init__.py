@@ -1,9 +1,27 @@
 """Large language models on Rockchip NPUs, from Python.
 
->>> from rkllm_rs import RKLLM
->>> with RKLLM("qwen3-1.7b.rkllm") as llm:  # doctest: +SKIP
-...     for chunk in llm.stream("Why is the sky blue?"):
-...         print(chunk.text, end="", flush=True)
+An answer, and a stream of its chunks::
+
+    from rkllm_rs import RKLLM
+
+    with RKLLM("qwen3-1.7b.rkllm", max_context_len=4096) as llm:
+        answer = llm.generate("Why is the sky blue?", max_new_tokens=64, temperature=0.7, stop=["###"])
+        print(answer.text, answer.finish_reason)
+        for chunk in llm.stream("Tell a story.", top_p=0.9, timeout=60):
+            print(chunk.text, end="", flush=True)
+
+The same in an event loop::
+
+    import asyncio
+    from rkllm_rs import AsyncRKLLM
+
+    async def main():
+        async with AsyncRKLLM("qwen3-1.7b.rkllm", max_context_len=4096) as llm:
+            print((await llm.generate("Name a colour.", max_new_tokens=8)).text)
+            async for chunk in llm.stream("Tell a story.", temperature=0.7):
+                print(chunk.text, end="", flush=True)
+
+    asyncio.run(main())
 
 The same code runs on a machine without NPU through the CPU runtime (``pip install 'rkllm_rs[cpu]'``),
 which has the vendor library's C ABI and loads ``.gguf`` models.
@@ -15,7 +33,6 @@ import atexit as _atexit
 
 from . import _native
 from ._library import backends
-from ._model import RKLLM
 from ._native import (
     ArrayStream,
     BackendStatus,
@@ -38,7 +55,6 @@ from ._native import (
     TokenStream,
     __version__,
 )
-from ._results import BatchStream, Score
 from .errors import (
     BackendFallbackWarning,
     BusyError,
@@ -64,6 +80,12 @@ from .errors import (
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
 )
+from .llm import RKLLM
+from .results import BatchStream, Score
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .aio import AsyncRKLLM
 
 # Before the interpreter takes itself apart, so that no run outlives it.
 _atexit.register(_native.at_exit)
@@ -71,6 +93,7 @@ _atexit.register(_native.at_exit)
 __all__ = [
     "RKLLM",
     "ArrayStream",
+    "AsyncRKLLM",
     "BackendFallbackWarning",
     "BackendStatus",
     "BatchStream",
@@ -117,3 +140,14 @@ __all__ = [
     "__version__",
     "backends",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """Imports what most programs do without: event loops."""
+    if name == "AsyncRKLLM":
+        from .aio import AsyncRKLLM
+
+        globals()[name] = AsyncRKLLM
+        return AsyncRKLLM
+    message = f"module {__name__!r} has no attribute {name!r}"
+    raise AttributeError(message)

@@ -74,6 +74,22 @@ impl SamplingParams {
         within("mirostat_eta", self.mirostat_eta, 0.0, f32::MAX)
     }
 
+    /// What is set here, and else what is set in `other`.
+    #[must_use]
+    pub fn or(&self, other: &Self) -> Self {
+        Self {
+            top_k: self.top_k.or(other.top_k),
+            top_p: self.top_p.or(other.top_p),
+            temperature: self.temperature.or(other.temperature),
+            repeat_penalty: self.repeat_penalty.or(other.repeat_penalty),
+            frequency_penalty: self.frequency_penalty.or(other.frequency_penalty),
+            presence_penalty: self.presence_penalty.or(other.presence_penalty),
+            mirostat: self.mirostat.or(other.mirostat),
+            mirostat_tau: self.mirostat_tau.or(other.mirostat_tau),
+            mirostat_eta: self.mirostat_eta.or(other.mirostat_eta),
+        }
+    }
+
     /// `base` with what is set here in place of its values.
     #[must_use]
     pub fn over(&self, base: &Sampling) -> Sampling {

@@ -209,7 +209,7 @@ pub(super) struct Answerer {
     pub(super) desk: Desk,
     /// Whether there is anything to answer with.
     any: bool,
-    /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._aio`.
+    /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._waiting`.
     reader: Mutex<Option<(Py<PyAny>, usize)>>,
 }
 

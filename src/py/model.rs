@@ -11,11 +11,11 @@ use pyo3::types::PyDict;
 
 use super::callables::{Answerer, Callables};
 use super::convert;
-use super::errors::raise;
+use super::errors::{InvalidType, raise};
 use super::info::{LoraAdapter, ModelInfo};
 use super::inputs::{CrossAttention, input, inputs};
 use super::opening::Opening;
-use super::options::{Call, call, config};
+use super::options::{Call, Kind, call, config};
 use super::params::SamplingParams;
 use super::pending::Pending;
 use super::rows::ArrayStream;
@@ -81,11 +81,7 @@ impl Model {
         };
         let hint = "Give one value; lists are for generate_batch and stream_batch.";
         let message = format!("{name}: expected one value, got several");
-        Err(super::errors::InvalidType::new_err(
-            py,
-            &message,
-            hint.to_owned(),
-        ))
+        Err(InvalidType::new_err(py, &message, hint.to_owned()))
     }
 }
 
@@ -101,7 +97,7 @@ impl Model {
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Opening> {
         let path = convert::path("model", path)?;
-        let (config, callables) = config(settings)?;
+        let (config, callables) = config(py, settings)?;
         let library = Arc::clone(&runtime.get().0);
         let begun = super::detach(py, || model::Model::begin_open(&library, &path, config));
         Ok(Opening {
@@ -163,15 +159,16 @@ impl Model {
     }
 
     /// Starts a run (`rkllm_run`) and returns its stream; never blocks.
-    #[pyo3(signature = (input, **settings))]
+    #[pyo3(signature = (input, *, called, **settings))]
     fn stream(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = input)] input: Input,
+        called: &str,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<TokenStream> {
         super::vendor_log::look(py);
-        let call = call(settings)?;
+        let call = call(py, called, Kind::Generate, settings)?;
         Self::single(&call, py)?;
         let stream = self
             .model
@@ -181,15 +178,16 @@ impl Model {
     }
 
     /// Starts a run of several inputs and returns a stream for each.
-    #[pyo3(signature = (inputs, **settings))]
+    #[pyo3(signature = (inputs, *, called, **settings))]
     fn stream_batch(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        called: &str,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<TokenStream>> {
         super::vendor_log::look(py);
-        let mut call = call(settings)?;
+        let mut call = call(py, called, Kind::Generate, settings)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let streams = self
             .model
@@ -201,16 +199,17 @@ impl Model {
     }
 
     /// Starts a run that gives logits, or hidden states; one stream for each input.
-    #[pyo3(signature = (inputs, *, logits, **settings))]
+    #[pyo3(signature = (inputs, *, called, logits, **settings))]
     fn stream_rows(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        called: &str,
         logits: bool,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Vec<ArrayStream>> {
         super::vendor_log::look(py);
-        let mut call = call(settings)?;
+        let mut call = call(py, called, Kind::Rows, settings)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let kind = if logits {
             RowsKind::Logits
@@ -226,15 +225,16 @@ impl Model {
     }
 
     /// Starts a run that pauses after each token.
-    #[pyo3(signature = (input, **settings))]
+    #[pyo3(signature = (input, *, called, **settings))]
     fn steps(
         &self,
         py: Python<'_>,
         #[pyo3(from_py_with = input)] input: Input,
+        called: &str,
         settings: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Steps> {
         super::vendor_log::look(py);
-        let call = call(settings)?;
+        let call = call(py, called, Kind::Steps, settings)?;
         Self::single(&call, py)?;
         let steps = self
             .model

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyString};
 
 use super::callables::{Callables, callable};
-use super::errors::InvalidType;
+use super::errors::raise;
 use super::params::SamplingParams;
 use super::{convert, inputs};
 use crate::model::{Caller, GenerateOptions};
@@ -23,39 +24,119 @@ pub(super) struct Call {
     pub(super) thinking: Option<Vec<bool>>,
 }
 
-fn own_sampling(value: &Bound<'_, PyAny>) -> PyResult<sampling::SamplingParams> {
-    let wrong = |_| convert::wrong_type("sampling", "SamplingParams", value);
-    Ok(value.cast::<SamplingParams>().map_err(wrong)?.get().0)
+/// What a call does, which decides what it can be told.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It generates.
+    Generate,
+    /// It generates in steps, which never go on from the run before.
+    Steps,
+    /// It gives rows of floats, and samples nothing.
+    Rows,
 }
 
-fn unexpected(function: &str, name: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let message = format!("{function}() got an unexpected keyword argument '{name}'");
-    let hint = "See help(rkllm_rs.RKLLM).".to_owned();
-    InvalidType::new_err(value.py(), &message, hint)
+/// Sampling: a `SamplingParams`, and single keywords, which win.
+#[derive(Default)]
+struct Sampling {
+    params: sampling::SamplingParams,
+    keywords: sampling::SamplingParams,
 }
 
-/// The keywords of a call.
-pub(super) fn call(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
-    let mut call = Call::default();
-    let options = &mut call.options;
-    for (key, value) in keywords.into_iter().flatten() {
-        if value.is_none() {
-            continue;
+impl Sampling {
+    /// Takes a keyword, if it is about sampling.
+    fn takes(&mut self, name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let own = &mut self.keywords;
+        match name {
+            "sampling" => {
+                let wrong = |_| convert::wrong_type(name, "SamplingParams", value);
+                let params = given(value, |_| value.cast::<SamplingParams>().map_err(wrong))?;
+                self.params = params.map(|params| params.get().0).unwrap_or_default();
+            }
+            "top_k" => own.top_k = integer(name, value)?,
+            "top_p" => own.top_p = float(name, value)?,
+            "temperature" => own.temperature = float(name, value)?,
+            "repeat_penalty" => own.repeat_penalty = float(name, value)?,
+            "frequency_penalty" => own.frequency_penalty = float(name, value)?,
+            "presence_penalty" => own.presence_penalty = float(name, value)?,
+            "mirostat" => own.mirostat = integer(name, value)?,
+            "mirostat_tau" => own.mirostat_tau = float(name, value)?,
+            "mirostat_eta" => own.mirostat_eta = float(name, value)?,
+            _ => return Ok(false),
         }
+        Ok(true)
+    }
+
+    fn merged(&self, py: Python<'_>) -> PyResult<sampling::SamplingParams> {
+        let checked = self.keywords.validate();
+        checked.map_err(|error| raise(py, &error))?;
+        Ok(self.keywords.or(&self.params))
+    }
+}
+
+/// `None` is the same as nothing.
+fn given<'a, 'py, T>(
+    value: &'a Bound<'py, PyAny>,
+    convert: impl FnOnce(&'a Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Option<T>> {
+    if value.is_none() {
+        return Ok(None);
+    }
+    convert(value).map(Some)
+}
+
+fn integer<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+where
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + convert::Bounds,
+{
+    given(value, |value| convert::integer(name, value))
+}
+
+fn float(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
+    given(value, |value| convert::float(name, value))
+}
+
+fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    given(value, |value| convert::boolean(name, value))
+}
+
+/// A keyword that `function` does not have, with the one that was probably meant.
+fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let made = HELPER
+        .import(py, "rkllm_rs._keywords", "unexpected")
+        .and_then(|helper| helper.call1((function, name)));
+    match made {
+        Ok(error) => PyErr::from_value(error),
+        Err(error) => error,
+    }
+}
+
+/// The keywords of a call of the name `function`.
+pub(super) fn call(
+    py: Python<'_>,
+    function: &str,
+    kind: Kind,
+    keywords: Option<&Bound<'_, PyDict>>,
+) -> PyResult<Call> {
+    let mut call = Call::default();
+    let mut sampling = Sampling::default();
+    let options = &mut call.options;
+    let generates = kind != Kind::Rows;
+    for (key, value) in keywords.into_iter().flatten() {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
         let value = &value;
         match name {
-            "max_new_tokens" => options.max_new_tokens = Some(convert::integer(name, value)?),
-            "sampling" => options.sampling = own_sampling(value)?,
-            "stop" => options.stop = convert::texts(name, value)?,
-            "seed" => options.seed = Some(convert::seed(value)?),
-            "timeout" => options.timeout = convert::seconds(name, Some(value))?,
-            "lora" => options.lora = Some(convert::text(name, value)?),
-            "save_prompt_cache" => options.save_prompt_cache = Some(convert::path(name, value)?),
-            "keep_history" => options.keep_history = convert::boolean(name, value)?,
-            "role" if value.is_instance_of::<PyString>() => {
-                options.role = Some(convert::text(name, value)?);
+            "timeout" => {
+                let seconds = |value| convert::seconds(name, Some(value));
+                options.timeout = given(value, seconds)?.flatten();
+            }
+            "lora" => options.lora = given(value, |value| convert::text(name, value))?,
+            "keep_history" if kind != Kind::Steps => {
+                options.keep_history = boolean(name, value)?.unwrap_or_default();
+            }
+            "role" if value.is_none() || value.is_instance_of::<PyString>() => {
+                options.role = given(value, |value| convert::text(name, value))?;
             }
             "role" => call.roles = Some(convert::texts(name, value)?),
             "thinking" => match value.try_iter() {
@@ -63,61 +144,83 @@ pub(super) fn call(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<Call> {
                     let all = items.map(|item| convert::boolean(name, &item?));
                     call.thinking = Some(all.collect::<PyResult<_>>()?);
                 }
-                Err(_) => options.thinking = Some(convert::boolean(name, value)?),
+                Err(_) => options.thinking = boolean(name, value)?,
             },
-            "on_token" => call.on_token = Some(callable(name, value)?),
-            "caller" => options.caller = Some(Caller::task(value.extract()?)),
-            _ => return Err(unexpected("generate", name, value)),
+            "caller" => options.caller = given(value, |value| Ok(Caller::task(value.extract()?)))?,
+            "max_new_tokens" if generates => options.max_new_tokens = integer(name, value)?,
+            "stop" if generates => {
+                let texts = |value| convert::texts(name, value);
+                options.stop = given(value, texts)?.unwrap_or_default();
+            }
+            "seed" if generates => options.seed = given(value, convert::seed)?,
+            "save_prompt_cache" if generates => {
+                options.save_prompt_cache = given(value, |value| convert::path(name, value))?;
+            }
+            "on_token" if generates => {
+                call.on_token = given(value, |value| callable(name, value))?;
+            }
+            _ if generates && sampling.takes(name, value)? => {}
+            _ => return Err(unexpected(py, function, name)),
         }
     }
+    options.sampling = sampling.merged(py)?;
     Ok(call)
 }
 
 /// The keywords of opening.
-pub(super) fn config(keywords: Option<&Bound<'_, PyDict>>) -> PyResult<(ModelConfig, Callables)> {
+pub(super) fn config(
+    py: Python<'_>,
+    keywords: Option<&Bound<'_, PyDict>>,
+) -> PyResult<(ModelConfig, Callables)> {
     let mut config = ModelConfig::default();
+    let mut sampling = Sampling::default();
     let (mut tokenizer, mut embedder) = (None, None);
     for (key, value) in keywords.into_iter().flatten() {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
         let value = &value;
-        if name == "open_timeout" {
-            let given = Some(value).filter(|value| !value.is_none());
-            config.open_timeout = Some(convert::seconds(name, given)?.unwrap_or(Duration::MAX));
-            continue;
-        }
-        if value.is_none() {
-            continue;
-        }
+        let c_text = |name| {
+            let text = given(value, |value| convert::c_text(name, Some(value)))?;
+            PyResult::Ok(text.flatten())
+        };
         match name {
-            "max_context_len" => config.max_context_len = Some(convert::integer(name, value)?),
-            "max_new_tokens" => config.max_new_tokens = Some(convert::integer(name, value)?),
-            "n_keep" => config.n_keep = Some(convert::integer(name, value)?),
-            "sampling" => config.sampling = own_sampling(value)?,
-            "skip_special_token" => {
-                config.skip_special_token = Some(convert::boolean(name, value)?);
+            "open_timeout" => {
+                let seconds = given(value, |value| convert::seconds(name, Some(value)))?;
+                config.open_timeout = Some(seconds.flatten().unwrap_or(Duration::MAX));
             }
-            "ignore_eos_token" => config.ignore_eos_token = Some(convert::boolean(name, value)?),
-            "img_start" => config.img_start = convert::c_text(name, Some(value))?,
-            "img_end" => config.img_end = convert::c_text(name, Some(value))?,
-            "img_content" => config.img_content = convert::c_text(name, Some(value))?,
-            "base_domain_id" => config.base_domain_id = Some(convert::integer(name, value)?),
-            "embed_flash" => config.embed_flash = Some(convert::boolean(name, value)?),
-            "enabled_cpus_num" => config.enabled_cpus_num = Some(convert::integer(name, value)?),
-            "enabled_cpus_mask" => config.enabled_cpus_mask = Some(convert::cpu_mask(name, value)?),
-            "n_batch" => config.n_batch = Some(convert::integer(name, value)?),
-            "use_cross_attn" => config.use_cross_attn = Some(convert::boolean(name, value)?),
-            "template" => config.template = inputs::template(value)?,
+            "max_context_len" => config.max_context_len = integer(name, value)?,
+            "max_new_tokens" => config.max_new_tokens = integer(name, value)?,
+            "n_keep" => config.n_keep = integer(name, value)?,
+            "skip_special_token" => config.skip_special_token = boolean(name, value)?,
+            "ignore_eos_token" => config.ignore_eos_token = boolean(name, value)?,
+            "img_start" => config.img_start = c_text(name)?,
+            "img_end" => config.img_end = c_text(name)?,
+            "img_content" => config.img_content = c_text(name)?,
+            "base_domain_id" => config.base_domain_id = integer(name, value)?,
+            "embed_flash" => config.embed_flash = boolean(name, value)?,
+            "enabled_cpus_num" => config.enabled_cpus_num = integer(name, value)?,
+            "enabled_cpus_mask" => {
+                config.enabled_cpus_mask = given(value, |value| convert::cpu_mask(name, value))?;
+            }
+            "n_batch" => config.n_batch = integer(name, value)?,
+            "use_cross_attn" => config.use_cross_attn = boolean(name, value)?,
+            "template" => {
+                if let Some(template) = given(value, inputs::template)? {
+                    config.template = template;
+                }
+            }
             "tokenizer" => {
-                tokenizer = Some(callable(name, value)?);
-                config.tokenizer = true;
+                tokenizer = given(value, |value| callable(name, value))?;
+                config.tokenizer = tokenizer.is_some();
             }
             "embedder" => {
-                embedder = Some(callable(name, value)?);
-                config.embedder = true;
+                embedder = given(value, |value| callable(name, value))?;
+                config.embedder = embedder.is_some();
             }
-            _ => return Err(unexpected("RKLLM", name, value)),
+            _ if sampling.takes(name, value)? => {}
+            _ => return Err(unexpected(py, "RKLLM", name)),
         }
     }
+    config.sampling = sampling.merged(py)?;
     Ok((config, Callables::new(tokenizer, embedder)))
 }

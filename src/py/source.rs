@@ -106,13 +106,13 @@ pub(super) fn arm(awaited: &impl Awaited) -> PyResult<Option<i32>> {
         .map_err(|error| PyOSError::new_err(error.to_string()))
 }
 
-/// What a function of `rkllm_rs._aio` makes of `stream`.
+/// What a function of `rkllm_rs._waiting` makes of `stream`.
 fn coroutine<'py>(
     stream: &Bound<'py, PyAny>,
     function: &'static PyOnceLock<Py<PyAny>>,
     name: &str,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let function = function.import(stream.py(), "rkllm_rs._aio", name)?;
+    let function = function.import(stream.py(), "rkllm_rs._waiting", name)?;
     function.call1((stream,))
 }
 

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from rkllm_rs import RKLLM, _native
+from rkllm_rs import RKLLM, AsyncRKLLM, _native
 
 if TYPE_CHECKING:
     import inspect
     import os
-    from collections.abc import Coroutine
     from pathlib import Path
 
     from typing_extensions import Self
@@ -55,45 +54,39 @@ BLOCKING: Final = frozenset(
 )
 
 
-class Awaited:
-    """A model's calls, each under its usual name, to be awaited."""
-
-    def __init__(self, model: RKLLM) -> None:
-        self._model = model
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._model, f"a{name}")
+class Opened(RKLLM):
+    """A model that was opened in an event loop, and is closed by ``async with``."""
 
     async def __aenter__(self) -> Self:
-        await self._model.__aenter__()
         return self
 
     async def __aexit__(self, *error: object) -> None:
-        await self._model.__aexit__(*error)
+        await aio(self).close()
 
 
 def aio(model: RKLLM) -> Any:
     """The asynchronous form of an open model: ``await aio(model).generate("x")``."""
-    return Awaited(model)
+    return AsyncRKLLM._of(model)
 
 
-def aopen(model: str | os.PathLike[str], **keywords: Any) -> Coroutine[Any, Any, RKLLM]:
+async def aopen(model: str | os.PathLike[str], **keywords: Any) -> Opened:
     """Opens a model in an event loop."""
-    return RKLLM.aopen(model, **keywords)
+    opened = await AsyncRKLLM(model, **keywords).open()
+    return Opened._of(opened._ready()._model)
 
 
 def aopen_signature() -> inspect.Signature:
     """What opening a model in an event loop takes."""
     import inspect
 
-    return inspect.signature(RKLLM.aopen)
+    return inspect.signature(AsyncRKLLM)
 
 
 def aio_signature(name: str) -> inspect.Signature:
     """What the asynchronous form of a call takes."""
     import inspect
 
-    return inspect.signature(getattr(RKLLM, f"a{name}"))
+    return inspect.signature(getattr(AsyncRKLLM, name))
 
 
 def stepwise(model: RKLLM, *given: Any, **keywords: Any) -> Steps:

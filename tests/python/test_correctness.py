@@ -84,7 +84,7 @@ def test_what_is_sent_takes_the_place_of_a_token(llm: RKLLM) -> None:
         first = next(steps)
         size = llm.kv_cache_size()
         sent = steps.send(Tokens([first.token_id + 1]))
-        assert llm.kv_cache_size() == [size[0] + 1]
+        assert llm.kv_cache_size() == size + 1
     expected = llm.logits(Tokens([*prompt, first.token_id + 1])).to_numpy()[-1].argmax()
     assert sent.token_id == expected
 
@@ -93,9 +93,9 @@ def test_a_range_of_the_cache_can_be_taken_out(llm: RKLLM) -> None:
     prompt = ids_of(llm, "One two three four five six seven")
     with stepwise(llm, Tokens(prompt), max_new_tokens=4) as steps:
         next(steps)
-        assert llm.kv_cache_size() == [len(prompt)]
+        assert llm.kv_cache_size() == len(prompt)
         llm.clear_kv_cache(ranges=[(2, 5)])
-        assert llm.kv_cache_size() == [len(prompt) - 3]
+        assert llm.kv_cache_size() == len(prompt) - 3
         next(steps)
         with pytest.raises(InvalidArgumentError, match="within the KV cache"):
             llm.clear_kv_cache(ranges=[(0, 10_000)])
@@ -212,13 +212,13 @@ def test_tools_and_roles_reach_the_template() -> None:
     tool = {"type": "function", "function": {"name": "get_weather", "description": "Weather of a city"}}
     with RKLLM(MODEL, max_context_len=512, max_new_tokens=4, sampling=GREEDY) as llm:
         llm.generate(QUESTION)
-        (without,) = llm.kv_cache_size()
+        without = llm.kv_cache_size()
         set_function_tools(llm, [tool], system_prompt="You may call functions. " * 8)
         llm.generate(QUESTION)
-        (size,) = llm.kv_cache_size()
+        size = llm.kv_cache_size()
         assert size > without
         llm.generate('{"temperature": 20}', role="tool", keep_history=True)
-        assert llm.kv_cache_size()[0] > 0
+        assert llm.kv_cache_size() > 0
 
 
 def test_the_event_loop_gives_the_same(llm: RKLLM) -> None:

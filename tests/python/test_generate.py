@@ -335,7 +335,7 @@ def test_cache_calls(open_model, record, generation):
         kept = [call["keep_system_prompt"] for call in calls(record, "rkllm_clear_kv_cache")]
         assert kept == [0, 1]
     if generation in SINCE_1_2_1:
-        assert model.kv_cache_size() == [42]
+        assert model.kv_cache_size() == 42
     else:
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
             model.kv_cache_size()

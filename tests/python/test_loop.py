@@ -79,7 +79,7 @@ async def clears_and_asks(make_model, library):
     }
     async with await opening(make_model({**script, "runs": [{}]}), library) as model:
         await aio(model).clear_kv_cache()
-        assert await aio(model).kv_cache_size() == [8]
+        assert await aio(model).kv_cache_size() == 8
 
 
 async def aborts(make_model, library):

@@ -71,7 +71,7 @@ def test_a_step_is_there_when_the_library_has_paused(open_model, record):
         for count in range(1, 4):
             await anext(steps)
             assert len(calls(record, "run_end")) == count
-            assert await aio(model).kv_cache_size() == [8]
+            assert await aio(model).kv_cache_size() == 8
         going = False
         await ticking
         assert longest < late / 1000 / 2

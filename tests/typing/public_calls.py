@@ -14,6 +14,7 @@ import rkllm_rs
 from rkllm_rs import (
     RKLLM,
     ArrayStream,
+    AsyncRKLLM,
     BackendStatus,
     BatchStream,
     Chunk,
@@ -55,18 +56,25 @@ def rows_of(ids: list[int]) -> NDArray[np.float32]:
 
 
 async def opening_in_a_loop() -> None:
-    assert_type(await RKLLM.aopen("model.rkllm", n_batch=2, template="model", tokenizer=ids_of), RKLLM)
-    async with await RKLLM.aopen(Path("model.gguf"), backend="cpu") as llm:
-        assert_type(llm, RKLLM)
-        await llm.aclose()
+    llm = AsyncRKLLM("model.rkllm", n_batch=2, template="model", tokenizer=ids_of, temperature=0.5)
+    assert_type(await llm.open(), AsyncRKLLM)
+    async with AsyncRKLLM(Path("model.gguf"), backend="cpu") as llm:
+        assert_type(llm, AsyncRKLLM)
+        assert_type(llm.info, ModelInfo)
+        await llm.close()
 
 
 class Own(RKLLM):
     """A subclass stays what it is."""
 
 
+class OwnAsync(AsyncRKLLM):
+    """So does this one."""
+
+
 async def opening_a_subclass() -> None:
-    assert_type(await Own.aopen("model.rkllm"), Own)
+    async with OwnAsync("model.rkllm") as model:
+        assert_type(model, OwnAsync)
     with Own("model.rkllm") as llm:
         assert_type(llm, Own)
 
@@ -116,6 +124,8 @@ def generating(llm: RKLLM) -> None:
     llm.generate("hello", on_token=lambda chunk: assert_type(chunk, Chunk))
     llm.generate("hello", on_token=ids_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     llm.generate("hello", stop=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.generate("hello", temperature=0.7, top_k=40, top_p=0.9, repeat_penalty=1.1, mirostat=0)
+    llm.generate("hello", max_tokens=8)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     llm.generate([1, 2])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     answer.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -153,6 +163,8 @@ def batches(llm: RKLLM) -> None:
         assert_type(row, TokenStream)
     rows.cancel()
     assert_type(rows.results(), list[Generation])
+    llm.generate_batch(["a", "b"], temperature=0.7, top_k=1)
+    llm.generate_batch(["a"], max_tokens=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     llm.generate_batch([1, 2])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
 
 
@@ -227,7 +239,7 @@ def keeping(llm: RKLLM) -> None:
         assert_type(adapter.scale, float)
     llm.load_prompt_cache("cache", verify=False)
     llm.release_prompt_cache()
-    assert_type(llm.kv_cache_size(), list[int])
+    assert_type(llm.kv_cache_size(), int | Any)
     llm.clear_kv_cache(keep_system_prompt=True)
     llm.clear_kv_cache(ranges=((0, 1), (2, 3)))
     llm.clear_kv_cache(ranges=[0, 1])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
@@ -254,29 +266,29 @@ def facts(info: ModelInfo) -> None:
     assert_type(info.sources, dict[str, Literal["log", "cpu runtime", "results"]])
 
 
-async def awaiting(llm: RKLLM) -> None:
-    assert_type(await llm.agenerate("hello", stop="end", seed=1, on_token=print), Generation)
-    assert_type(await llm.agenerate_batch(["a", "b"], role=["user", "tool"]), list[Generation])
-    assert_type(await llm.alogits("hello", keep_history=True), FloatArray)
-    assert_type(await llm.alogits_batch(["a", "b"]), list[FloatArray])
-    assert_type(await llm.ahidden_states("hello", timeout=1), FloatArray)
-    assert_type(await llm.ahidden_states_batch(["a", "b"], thinking=True), list[FloatArray])
-    assert_type(await llm.aembed(["a", "b"], pooling="last", normalize=True), FloatArray)
-    assert_type(await llm.ascore("a", "b"), Score)
-    assert_type(await llm.akv_cache_size(), list[int])
-    await llm.aload_lora("style.gguf", name="style", scale=1)
-    await llm.aload_prompt_cache("cache", verify=True)
-    await llm.arelease_prompt_cache()
-    await llm.aclear_kv_cache(keep_system_prompt=False, ranges=[(0, 1)])
-    await llm.aset_chat_template("", "", "")
-    await llm.aset_function_tools([], system_prompt="", tool_response_str="")
+async def awaiting(llm: AsyncRKLLM) -> None:
+    assert_type(await llm.generate("hello", stop="end", seed=1, on_token=print), Generation)
+    assert_type(await llm.generate_batch(["a", "b"], role=["user", "tool"]), list[Generation])
+    assert_type(await llm.logits("hello", keep_history=True), FloatArray)
+    assert_type(await llm.logits_batch(["a", "b"]), list[FloatArray])
+    assert_type(await llm.hidden_states("hello", timeout=1), FloatArray)
+    assert_type(await llm.hidden_states_batch(["a", "b"], thinking=True), list[FloatArray])
+    assert_type(await llm.embed(["a", "b"], pooling="last", normalize=True), FloatArray)
+    assert_type(await llm.score("a", "b"), Score)
+    assert_type(await llm.kv_cache_size(), int | Any)
+    await llm.load_lora("style.gguf", name="style", scale=1)
+    await llm.load_prompt_cache("cache", verify=True)
+    await llm.release_prompt_cache()
+    await llm.clear_kv_cache(keep_system_prompt=False, ranges=[(0, 1)])
+    await llm.set_chat_template("", "", "")
+    await llm.set_function_tools([], system_prompt="", tool_response_str="")
     async for part in llm.stream_logits("hello"):
         assert_type(part, FloatArray)
     assert_type(await anext(llm.stream_hidden_states("hello")), FloatArray)
 
 
-async def awaiting_the_encoder(llm: RKLLM, encoder: CrossAttention) -> None:
-    await llm.aset_cross_attention(encoder)
+async def awaiting_the_encoder(llm: AsyncRKLLM, encoder: CrossAttention) -> None:
+    await llm.set_cross_attention(encoder)
 
 
 async def waiting(llm: RKLLM) -> None:

@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 from .inputs import CrossAttention
 from .library import Runtime
 from .sampling import SamplingParams
-from .settings import BatchSettings, Input, OpenSettings, Path, RowSettings, StepsSettings, StreamSettings
+from .settings import CallSettings, Input, OpenSettings, Path, RowSettings
 from .streams import ArrayStream, Steps, TokenStream
 
 _Source: TypeAlias = Literal["log", "cpu runtime", "results"]
@@ -152,24 +152,30 @@ class Model:
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
-        **settings: Unpack[StreamSettings],
+        *,
+        called: str,
+        **settings: Unpack[CallSettings],
     ) -> TokenStream:
         """Starts a run (``rkllm_run``) and returns its stream; never blocks."""
-    def stream_batch(self, inputs: Iterable[Input], **settings: Unpack[BatchSettings]) -> list[TokenStream]:
+    def stream_batch(
+        self, inputs: Iterable[Input], *, called: str, **settings: Unpack[CallSettings]
+    ) -> list[TokenStream]:
         """Starts a run of several inputs and returns a stream for each."""
     def stream_rows(
         self,
         inputs: Iterable[Input],
         *,
+        called: str,
         logits: bool,
-        caller: int | None = None,
         **settings: Unpack[RowSettings],
     ) -> list[ArrayStream]:
         """Starts a run that gives logits, or hidden states; one stream for each input."""
     def steps(
         self,
         input: Input,  # noqa: A002 - the field's word
-        **settings: Unpack[StepsSettings],
+        *,
+        called: str,
+        **settings: Unpack[CallSettings],
     ) -> Steps:
         """Starts a run that pauses after each token."""
     def clear_kv_cache(

@@ -25,46 +25,44 @@ class ArrayInterface(Protocol):
 # Arrays of float32 in C order: what they hold, type checkers cannot see.
 Floats: TypeAlias = Buffer | ArrayInterface
 
+class Sampling(TypedDict, total=False):
+    """Sampling, one keyword for each value."""
+
+    temperature: float | None
+    top_k: int | None
+    top_p: float | None
+    repeat_penalty: float | None
+    frequency_penalty: float | None
+    presence_penalty: float | None
+    mirostat: int | None
+    mirostat_tau: float | None
+    mirostat_eta: float | None
+    sampling: SamplingParams | None
+
 class RowSettings(TypedDict, total=False):
     """Keywords of calls that give rows of floats."""
 
+    caller: int | None
     timeout: float | None
     lora: str | None
-    keep_history: bool
+    keep_history: bool | None
     role: str | Sequence[str] | None
     thinking: bool | Sequence[bool] | None
 
-class CallSettings(TypedDict, total=False):
+class CallSettings(RowSettings, Sampling, total=False):
     """Keywords of calls that generate."""
 
     max_new_tokens: int | None
-    sampling: SamplingParams | None
     stop: str | Sequence[str] | None
     seed: int | None
-    timeout: float | None
-    lora: str | None
     save_prompt_cache: Path | None
     on_token: Callable[[Chunk], object] | None
-    caller: int | None
 
-class StepsSettings(CallSettings, total=False):
-    role: str | None
-    thinking: bool | None
-
-class StreamSettings(StepsSettings, total=False):
-    keep_history: bool
-
-class BatchSettings(CallSettings, total=False):
-    keep_history: bool
-    role: str | Sequence[str] | None
-    thinking: bool | Sequence[bool] | None
-
-class OpenSettings(TypedDict, total=False):
+class OpenSettings(Sampling, total=False):
     """Keywords of opening; ``rkllm_rs.RKLLM`` documents them."""
 
     max_context_len: int | None
     max_new_tokens: int | None
-    sampling: SamplingParams | None
     n_keep: int | None
     skip_special_token: bool | None
     ignore_eos_token: bool | None

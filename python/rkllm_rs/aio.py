@@ -1,0 +1,997 @@
+"""``AsyncRKLLM``: a model for event loops.
+
+Long because it is one class, and ``AsyncRKLLM()``, ``generate`` and ``stream`` each describe all arguments.
+"""
+
+from __future__ import annotations
+
+from . import _native
+from ._library import Path
+from ._native import (
+    ArrayStream,
+    Chunk,
+    CrossAttention,
+    FloatArray,
+    Generation,
+    LoraAdapter,
+    ModelInfo,
+    Runtime,
+    SamplingParams,
+    Steps,
+    Tokens,
+    TokenStream,
+)
+from ._types import (
+    Any,
+    Callable,
+    Floats,
+    GenerateOptions,
+    Input,
+    Iterable,
+    Literal,
+    Mapping,
+    Never,
+    RowOptions,
+    Sequence,
+    Unpack,
+)
+from ._waiting import Opening, Unopened, all_finished, done, elsewhere, finished
+from .errors import ClosedError
+from .llm import RKLLM, advise, as_json, given, groups, listed, own_ids, refuse, to_open, warn
+from .results import BatchStream, Score
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any as _Anything
+    from typing import TypeVar
+
+    from typing_extensions import Self
+
+    _AnyStream = TypeVar("_AnyStream", TokenStream, ArrayStream, Steps)
+
+
+class AsyncRKLLM:
+    """A model for event loops: the same methods as :class:`RKLLM`, those that wait as coroutines.
+
+    Creating it does not block and opens nothing. The model is opened by ``async with``, by ``await
+    llm.open()`` or by the first call. Nothing here blocks the event loop. A task that is cancelled cancels
+    its run.
+
+    Thread safety: tasks of any event loop and thread may share it. Runs of one model are served one after the
+    other, in the order of the calls. The model is opened once, however many tasks make the first call.
+
+    Example:
+        >>> async def main():
+        ...     async with AsyncRKLLM("model.gguf", temperature=0.7) as llm:
+        ...         answer = await llm.generate("Why is the sky blue?", max_new_tokens=64)
+        ...         print(answer.text)
+        ...         async for chunk in llm.stream("Tell a story."):
+        ...             print(chunk.text, end="", flush=True)
+    """
+
+    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening")
+
+    _llm: RKLLM | None
+
+    def __init__(
+        self,
+        model: Path | Sequence[Path],
+        *,
+        backend: Literal["auto", "npu", "cpu"] = "auto",
+        library: Path | None = None,
+        abi: str | None = None,
+        max_context_len: int | None = None,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        n_keep: int | None = None,
+        skip_special_token: bool | None = None,
+        ignore_eos_token: bool | None = None,
+        img_start: str | None = None,
+        img_end: str | None = None,
+        img_content: str | None = None,
+        base_domain_id: int | None = None,
+        embed_flash: bool | None = None,
+        enabled_cpus_num: int | None = None,
+        enabled_cpus_mask: int | Iterable[int] | None = None,
+        n_batch: int | None = None,
+        use_cross_attn: bool | None = None,
+        template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        tokenizer: Callable[[str], Iterable[int]] | None = None,
+        embedder: Callable[[list[int]], Floats] | None = None,
+        open_timeout: float | None = 60.0,
+        vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
+        **unknown: Never,
+    ) -> None:
+        """Keeps the arguments; opening the model is what raises the errors.
+
+        Args:
+            model: Path of a ``.rkllm`` file (NPU) or a ``.gguf`` file (CPU), of a folder that contains one,
+                or a path without the suffix. A list is tried in order. ``~`` is the home folder, here and in
+                every other path.
+            backend: ``"npu"`` runs the vendor's library, ``"cpu"`` the CPU runtime. ``"auto"`` chooses by the
+                model and the machine; ``RKLLM_RS_BACKEND`` then overrides the choice.
+            library: Path of the library to load. By default it is searched for.
+            abi: ABI version of the library, such as ``"v1_3_0"``. Needed only if it cannot be detected.
+            max_context_len: Size of the context window in tokens: prompt and answer together. Default: the
+                library's.
+            max_new_tokens: Maximum number of tokens to generate per answer. Default: the size of the context
+                window.
+            temperature: Randomness of the answers, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default for all calls, like the following sampling
+                arguments; an argument that is not set keeps the library's default.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            n_keep: Number of tokens at the start of the context that are kept when the window shifts. Since
+                RKLLM 1.2.0.
+            skip_special_token: Leave special tokens out of the text.
+            ignore_eos_token: Keep generating after an end-of-sequence token. Since RKLLM 1.3.0.
+            img_start: Marker before image tokens. RKLLM 1.1.0 to 1.2.3.
+            img_end: Marker after image tokens. RKLLM 1.1.0 to 1.2.3.
+            img_content: Placeholder for image tokens. RKLLM 1.1.0 to 1.2.3.
+            base_domain_id: IOMMU domain in which the model is loaded first.
+            embed_flash: Read word embeddings from storage, which saves memory. Since RKLLM 1.2.0.
+            enabled_cpus_num: Number of CPU cores to use. Since RKLLM 1.2.0.
+            enabled_cpus_mask: CPU cores to use: their numbers, such as ``{4, 5, 6, 7}``, or a bit mask. Since
+                RKLLM 1.2.0.
+            n_batch: Number of prompts per run, 1 to 100. Since RKLLM 1.2.1.
+            use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
+            template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
+                tuple of system prompt, prefix and postfix, see :meth:`set_chat_template`.
+            tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
+                thread that waits for the model. Since RKLLM 1.3.0.
+            embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
+                without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            open_timeout: Seconds to wait for a closed model that is still busy in the library. ``None`` waits
+                without limit.
+            vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
+                stderr), ``"quiet"`` (none), ``"all"`` (all, to stderr) or ``"direct"`` (leave the library's
+                output alone; choose it before the first library is loaded). Applies to the whole process;
+                the last value wins. Default: ``RKLLM_RS_VENDOR_LOG``, else ``"warnings"``. Nothing is printed
+                if the logger ``rkllm_rs.vendor`` has a handler of its own.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Raises:
+            LibraryNotFoundError: No library could be loaded.
+            UnsupportedRuntimeError: The library's release could not be determined, or is not supported.
+            UnsupportedFeatureError: The loaded release does not support one of the settings.
+            ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
+                ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
+            BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+        """
+        where, settings = to_open("AsyncRKLLM", locals())
+        self._given: tuple[_Anything, ...] = (model, where, settings)
+        self._llm = None
+        self._opening: Opening | None = None
+        self._closed = False
+
+    @classmethod
+    def _of(cls, llm: RKLLM) -> Self:
+        """Wraps a model that is open."""
+        wrapped = cls.__new__(cls)
+        wrapped._given = (llm.model_path, (), {})
+        wrapped._llm = llm
+        wrapped._opening = None
+        wrapped._closed = False
+        return wrapped
+
+    async def open(self) -> Self:
+        """Opens the model (``rkllm_init``), if it is not open yet.
+
+        A task that is cancelled gives up, unless other tasks wait for the model too. After an error it can be
+        called again.
+
+        Returns:
+            The object itself.
+
+        Raises:
+            ModelError: The model could not be opened.
+            ClosedError: The model has been closed.
+            RkllmError: Any other error listed for :class:`AsyncRKLLM`.
+        """
+        await self._opened()
+        return self
+
+    async def _opened(self) -> RKLLM:
+        """The open model; opens it first."""
+        if self._llm is not None:
+            return self._llm
+        opening = self._begin()
+        try:
+            await opening.begun()
+            # Before it is known whether the model can be opened, since the notes may say why not.
+            for notes in opening.notes():
+                warn(*notes)
+            model = await opening.model()
+        except BaseException as error:
+            self._failed(opening, error)
+            raise
+        return self._have(opening, model)
+
+    def _opened_now(self) -> RKLLM:
+        """The open model; waits for it on the calling thread."""
+        if self._llm is not None:
+            return self._llm
+        opening = self._begin()
+        try:
+            opening.begun_now()
+            for notes in opening.notes():
+                warn(*notes)
+            model = opening.model_now()
+        except BaseException as error:
+            self._failed(opening, error)
+            raise
+        return self._have(opening, model)
+
+    def _begin(self) -> Opening:
+        """The opening that is under way, or a new one; counts one more that waits for it."""
+        if self._closed:
+            message = "the model is closed"
+            raise ClosedError(message, hint="Open the model again.")
+        opening = self._opening
+        if opening is None or not opening.join():
+            model, where, settings = self._given
+
+            def begin() -> tuple[_native.Opening, list[str], str | None]:
+                path, runtime, notes, fallback = _native.resolve(model, *where)
+                return _native.Model.open(runtime, path, **settings), notes, fallback
+
+            opening = self._opening = Opening(begin)
+        return opening
+
+    def _failed(self, opening: Opening, error: BaseException) -> None:
+        """One that waited got an error, or was cancelled."""
+        if opening.leave(error) and self._opening is opening:
+            self._opening = None
+
+    def _have(self, opening: Opening, model: _native.Model) -> RKLLM:
+        """Keeps the model that has been opened."""
+        if opening.first():
+            try:
+                advise(model)
+            except BaseException as error:
+                opening.fail(error)
+                self._opening = None
+                raise
+            if self._closed:
+                model.close()
+            self._llm = RKLLM._of(model)
+            self._opening = None
+        return RKLLM._of(model) if self._llm is None else self._llm
+
+    def _ready(self) -> RKLLM:
+        """The open model, for what cannot wait for it."""
+        if self._llm is None:
+            message = "the model is closed" if self._closed else "the model is not open yet"
+            raise ClosedError(message, hint="Use `async with`, or call `await llm.open()` first.")
+        return self._llm
+
+    def _begun(self, begin: Callable[[RKLLM], _AnyStream]) -> _AnyStream:
+        """The stream itself if the model is open, else one that opens it on its first use."""
+        if self._llm is not None:
+            return begin(self._llm)
+        if self._closed:
+            self._ready()
+        unopened: _Anything = Unopened(self, begin)
+        stream: _AnyStream = unopened
+        return stream
+
+    async def generate(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        lora: str | None = None,
+        save_prompt_cache: Path | None = None,
+        keep_history: bool | None = None,
+        role: str | None = None,
+        thinking: bool | None = None,
+        on_token: Callable[[Chunk], object] | None = None,
+        **unknown: Never,
+    ) -> Generation:
+        """Generates an answer and returns it when it is complete (``rkllm_run``).
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
+                is applied to text, since RKLLM 1.2.0; ``template="raw"`` of the model turns it off.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
+                1.2.0.
+            role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
+            thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
+            on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            The answer: ``text``, ``token_ids``, ``finish_reason`` and ``perf`` (timing).
+
+        Raises:
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
+            UnsupportedFeatureError: The loaded release does not support one of the arguments.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
+
+        Example:
+            >>> answer = await llm.generate(
+            ...     "Why is the sky blue?", max_new_tokens=64, temperature=0.7
+            ... )  # doctest: +SKIP
+            >>> answer.text, answer.finish_reason  # doctest: +SKIP
+            ('Because air scatters blue light more than red light.', 'stop')
+        """
+        options = given(locals())
+        return await finished((await self._opened())._stream("generate", input, options))
+
+    def stream(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        lora: str | None = None,
+        save_prompt_cache: Path | None = None,
+        keep_history: bool | None = None,
+        role: str | None = None,
+        thinking: bool | None = None,
+        on_token: Callable[[Chunk], object] | None = None,
+        **unknown: Never,
+    ) -> TokenStream:
+        """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
+
+        Returns at once; do not await it. The stream works in ``async for`` loops. Its ``result()`` blocks;
+        for the whole answer use ``await llm.generate()``. A run ends early when its stream is closed,
+        cancelled or no longer used. If the model is not open yet, the first use of the stream opens it.
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
+                is applied to text, since RKLLM 1.2.0; ``template="raw"`` of the model turns it off.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
+                1.2.0.
+            role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
+            thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
+            on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()``, ``cancel()``, ``close()`` and
+            ``result()``.
+
+        Raises:
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
+            UnsupportedFeatureError: The loaded release does not support one of the arguments.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
+
+        Example:
+            >>> async for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
+            ...     print(chunk.text, end="", flush=True)
+        """
+        options = given(locals())
+        return self._begun(lambda llm: llm._stream("stream", input, options))
+
+    async def generate_batch(
+        self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]
+    ) -> list[Generation]:
+        """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` prompts.
+            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+                list with one value per prompt.
+
+        Returns:
+            One answer per prompt.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        streams = (await self._opened())._batch("generate_batch", inputs, options)
+        return await all_finished(streams)
+
+    def stream_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> BatchStream:
+        """Streams the answers to several prompts of one run. Returns at once. Since RKLLM 1.2.1.
+
+        The model must be opened with ``n_batch``. Each answer ends on its own.
+
+        Args:
+            inputs: Exactly ``n_batch`` prompts.
+            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+                list with one value per prompt.
+
+        Returns:
+            One ``TokenStream`` per prompt.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        llm = self._llm
+        if llm is not None:
+            return BatchStream(llm._batch("stream_batch", inputs, options))
+        prompts = list(inputs)
+        rows: list[list[TokenStream]] = []
+
+        def row(number: int) -> TokenStream:
+            return self._begun(lambda llm: _batch_once(rows, llm, prompts, options)[number])
+
+        return BatchStream([row(number) for number in range(len(prompts))])
+
+    def steps(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[GenerateOptions],
+    ) -> Steps:
+        """Generates an answer and pauses after each token. Returns at once. Since RKLLM 1.2.1.
+
+        While it is paused, the KV cache can be inspected and changed. ``send()`` replaces the token just
+        generated. Other runs of the model wait until the steps end.
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: Keywords of :meth:`generate`, described there; ``keep_history`` is not supported.
+
+        Returns:
+            A generator of ``Chunk`` for ``for`` and ``async for`` loops, with ``send()`` and ``close()``.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        return self._begun(lambda llm: llm.steps(input, **options))
+
+    async def logits(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> FloatArray:
+        """Computes the logits of every position (``RKLLM_INFER_GET_LOGITS``). Since RKLLM 1.2.0.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            float32 of shape (n, vocabulary), one row per position.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = (await self._opened())._rows("logits", [input], True, options)
+        return await finished(stream)
+
+    async def logits_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
+        """Computes the logits of several inputs in one run. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` inputs.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+
+        Returns:
+            One array of shape (n, vocabulary) per input.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        streams = (await self._opened())._rows("logits_batch", inputs, True, options)
+        return await all_finished(streams)
+
+    def stream_logits(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> ArrayStream:
+        """Streams the logits block by block (``RKLLM_INFER_GET_LOGITS``). Returns at once. Since RKLLM 1.2.0.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0])
+
+    async def hidden_states(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> FloatArray:
+        """Computes the last layer's hidden states (``RKLLM_INFER_GET_LAST_HIDDEN_LAYER``).
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            float32 of shape (n, width), one row per position.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = (await self._opened())._rows("hidden_states", [input], False, options)
+        return await finished(stream)
+
+    async def hidden_states_batch(
+        self, inputs: Sequence[Input], **options: Unpack[RowOptions]
+    ) -> list[FloatArray]:
+        """Computes the hidden states of the last layer of several inputs in one run. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` inputs.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+
+        Returns:
+            One array of shape (n, width) per input.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        streams = (await self._opened())._rows("hidden_states_batch", inputs, False, options)
+        return await all_finished(streams)
+
+    def stream_hidden_states(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> ArrayStream:
+        """Streams the last layer's hidden states (``RKLLM_INFER_GET_LAST_HIDDEN_LAYER``). Returns at once.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        return self._begun(lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0])
+
+    async def embed(
+        self,
+        texts: Input | Sequence[Input],
+        *,
+        pooling: Literal["last", "mean"] = "last",
+        normalize: bool = True,
+        timeout: float | None = None,
+        lora: str | None = None,
+        **unknown: Never,
+    ) -> FloatArray:
+        """Computes embeddings of texts from their hidden states.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            texts: One input, or a list of inputs.
+            pooling: ``"last"`` takes the hidden state of the last position, ``"mean"`` the mean of all.
+            normalize: Scale each vector to length 1.
+            timeout: Time limit in seconds for each text. Default: none.
+            lora: Name of the LoRA adapter to use. Default: none.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            float32: one vector for one input, shape (n, width) for a list.
+
+        Raises:
+            InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
+            RkllmError: Any error that :meth:`hidden_states` raises.
+        """
+        refuse("embed", unknown)
+        _native.check_pooling(pooling, normalize)
+        single, inputs = listed(texts)
+        llm = await self._opened()
+        states: list[FloatArray] = []
+        for padded, wanted in groups(inputs, llm.n_batch):
+            streams = llm._rows("embed", padded, False, {"timeout": timeout, "lora": lora})
+            states += (await all_finished(streams))[:wanted]
+        return await elsewhere(_native.pool, states, pooling, normalize, single)
+
+    async def score(
+        self,
+        prompt: str | Tokens,
+        continuation: str | Tokens,
+        *,
+        timeout: float | None = None,
+        lora: str | None = None,
+        **unknown: Never,
+    ) -> Score:
+        """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
+
+        No chat template is applied. Prompt and continuation are tokenized separately. With the vendor's
+        library text needs ``tokenizer=`` of the model, because its C API has no tokenizer; or pass
+        ``Tokens``.
+
+        Args:
+            prompt: What comes before. At least one token.
+            continuation: What is scored. At least one token.
+            timeout: Time limit in seconds. Default: none.
+            lora: Name of the LoRA adapter to use. Default: none.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            Log-probabilities of the continuation's tokens, their sum, and the perplexity.
+
+        Raises:
+            UnsupportedFeatureError: Text cannot be tokenized.
+            InvalidArgumentError: Prompt or continuation has no tokens.
+            RkllmError: Any error that :meth:`logits` raises.
+        """
+        refuse("score", unknown)
+        llm = await self._opened()
+        before = await _ids(llm, "prompt", prompt, leading=True)
+        after = await _ids(llm, "continuation", continuation, leading=False)
+        scorer = _native.Scorer(before + after, len(after))
+        (stream,) = llm._rows("score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora})
+        async with stream:
+            async for logits in stream:
+                # The thread that reads the rows also frees them, which takes long.
+                rows = [logits]
+                del logits
+                await elsewhere(_add_last, scorer, rows)
+        return Score(after, scorer.logprobs())
+
+    @property
+    def backend(self) -> Literal["npu", "cpu"]:
+        """The backend that runs the model: ``"npu"`` or ``"cpu"``."""
+        return self._ready().runtime.backend
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loaded library."""
+        return self._ready().runtime
+
+    @property
+    def model_path(self) -> str:
+        """Path of the model's file."""
+        return self._ready().model_path
+
+    @property
+    def max_context_len(self) -> int:
+        """Size of the context window in tokens."""
+        return self._ready().max_context_len
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Maximum number of tokens per answer, unless a call sets its own."""
+        return self._ready().max_new_tokens
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The model's sampling settings; every value is set."""
+        return self._ready().sampling
+
+    @property
+    def n_batch(self) -> int:
+        """Number of prompts per run."""
+        return self._ready().n_batch
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known about the model, and the source of each fact."""
+        return self._ready().info
+
+    @property
+    def loras(self) -> tuple[LoraAdapter, ...]:
+        """The loaded LoRA adapters, in the order in which they were loaded."""
+        return self._ready().loras
+
+    async def load_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter (``rkllm_load_lora``). Calls select it with ``lora=``.
+
+        An adapter cannot be unloaded.
+
+        Args:
+            path: The adapter, converted for the backend: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
+            name: Name that selects it. Default: the file's name without the suffix.
+            scale: Strength of the adapter.
+
+        Raises:
+            FileMissingError: The file does not exist (also a ``FileNotFoundError``).
+            ModelFormatError: The file is not an adapter for this model.
+            InvalidArgumentError: The name is already taken.
+            GenerationError: The library refused the adapter.
+        """
+        await done((await self._opened())._model.load_lora(path, name, scale))
+
+    async def load_prompt_cache(self, path: Path, *, verify: bool = True) -> None:
+        """Loads a prompt cache written by ``save_prompt_cache=`` (``rkllm_load_prompt_cache``).
+
+        Prompts that begin with the cached text do not compute that part again.
+
+        Args:
+            path: The prompt cache.
+            verify: Check with its metadata file that it is intact and made by this model and library.
+
+        Raises:
+            FileMissingError: The file does not exist (also a ``FileNotFoundError``).
+            PromptCacheError: Made by another model or library, damaged, or without a metadata file.
+            GenerationError: The library refused the cache.
+        """
+        await done((await self._opened())._model.load_prompt_cache(path, verify))
+
+    async def release_prompt_cache(self) -> None:
+        """Releases the loaded prompt cache (``rkllm_release_prompt_cache``).
+
+        Raises:
+            GenerationError: The library reported an error.
+        """
+        await done((await self._opened())._model.release_prompt_cache())
+
+    async def clear_kv_cache(
+        self, *, keep_system_prompt: bool = False, ranges: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        """Clears the KV cache, or removes ranges of it (``rkllm_clear_kv_cache``).
+
+        Clearing the whole cache in the middle of ``steps()`` ends them.
+
+        Args:
+            keep_system_prompt: Keep the part of the system prompt.
+            ranges: One ``(start, end)`` per prompt, the end exclusive. Only between the tokens of
+                ``steps()``. Since RKLLM 1.2.1.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.0; ``ranges`` before 1.2.1.
+            InvalidArgumentError: A range lies outside the cache, or no steps are paused.
+            GenerationError: The library reported an error.
+        """
+        await done(
+            (await self._opened())._model.clear_kv_cache(keep_system_prompt=keep_system_prompt, ranges=ranges)
+        )
+
+    async def kv_cache_size(self) -> int | Any:
+        """Returns the number of tokens in the KV cache (``rkllm_get_kv_cache_size``). Since RKLLM 1.2.1.
+
+        Returns:
+            The number of tokens. With ``n_batch`` above 1, a list with one number per prompt.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            GenerationError: The library reported an error.
+        """
+        llm = await self._opened()
+        sizes = await done(llm._model.kv_cache_size())
+        return sizes if llm.n_batch > 1 else sizes[0]
+
+    async def set_chat_template(
+        self, system_prompt: str = "", prompt_prefix: str = "", prompt_postfix: str = ""
+    ) -> None:
+        """Replaces the model's chat template (``rkllm_set_chat_template``).
+
+        Three empty strings turn the template off. To get the model's own back, open the model again. Before
+        RKLLM 1.2.0, which has no templates, the strings are added to each text by this package.
+
+        Args:
+            system_prompt: The system prompt, including the markers that the model expects around it.
+            prompt_prefix: Text before each prompt.
+            prompt_postfix: Text after each prompt.
+
+        Raises:
+            InvalidArgumentError: A string contains a NUL character.
+            GenerationError: The library reported an error.
+        """
+        await done(
+            (await self._opened())._model.set_chat_template(system_prompt, prompt_prefix, prompt_postfix)
+        )
+
+    async def set_function_tools(
+        self,
+        tools: str | Sequence[Mapping[str, object]],
+        *,
+        system_prompt: str = "",
+        tool_response_str: str = "tool_response",
+    ) -> None:
+        """Tells the model which functions it can call (``rkllm_set_function_tools``). Since RKLLM 1.2.1.
+
+        The model writes its calls into the answer. Pass their results as a prompt with ``role="tool"``.
+
+        Args:
+            tools: The functions: a list of dictionaries in the OpenAI format, or the same as JSON.
+            system_prompt: The system prompt.
+            tool_response_str: Tag that encloses the results.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            InvalidArgumentError: Not a JSON array of objects, or the chat template has been replaced.
+            GenerationError: The library refused, for example because the model has no chat template.
+        """
+        text = as_json(tools)
+        await done((await self._opened())._model.set_function_tools(text, system_prompt, tool_response_str))
+
+    async def set_cross_attention(self, encoder: CrossAttention) -> None:
+        """Sets the encoder output for cross attention (``rkllm_set_cross_attn_params``). Since RKLLM 1.2.1.
+
+        All following runs use it. The model must be opened with ``use_cross_attn=True``.
+
+        Args:
+            encoder: Keys and values of the encoder, mask and positions.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            InvalidArgumentError: The model was opened without ``use_cross_attn``.
+            GenerationError: The library reported an error.
+        """
+        await done((await self._opened())._model.set_cross_attention(encoder))
+
+    @property
+    def closed(self) -> bool:
+        """Whether the model is closed; ``False`` before it is open."""
+        return self._closed if self._llm is None else self._llm.closed
+
+    async def close(self) -> None:
+        """Closes the model (``rkllm_destroy``) and ends its runs. Calling it again does nothing.
+
+        Returns when the library has freed an idle model. If the library is busy, it is asked to stop, and
+        frees the model in the background.
+        """
+        self._closed = True
+        opening, self._opening = self._opening, None
+        if opening is not None:
+            opening.fail(ClosedError("the model is closed", hint="Open the model again."))
+        if self._llm is not None:
+            await elsewhere(self._llm.close)
+
+    async def __aenter__(self) -> Self:
+        return await self.open()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: object,
+    ) -> None:
+        await self.close()
+
+    def __reduce_ex__(self, protocol: object, /) -> str | tuple[object, ...]:
+        """Refuses ``copy`` and ``pickle``: an open model belongs to its process.
+
+        Raises:
+            InvalidTypeError: Always (also a ``TypeError``).
+        """
+        from .errors import InvalidTypeError
+
+        message = "a model cannot be copied or pickled"
+        raise InvalidTypeError(message, hint="Share the one object between tasks, or open the model again.")
+
+    def __repr__(self) -> str:
+        if self._llm is not None:
+            return repr(self._llm).replace("RKLLM", "AsyncRKLLM", 1)
+        return f"<rkllm_rs.AsyncRKLLM {self._given[0]!r} ({'closed' if self._closed else 'not open yet'})>"
+
+
+if not TYPE_CHECKING:
+    Self = AsyncRKLLM  # for typing.get_type_hints()
+
+
+def _batch_once(
+    rows: list[list[TokenStream]], llm: RKLLM, inputs: list[Input], options: GenerateOptions
+) -> list[TokenStream]:
+    """Starts a batch when the first of its rows is used."""
+    if not rows:
+        rows.append(llm._batch("stream_batch", inputs, options))
+    return rows[0]
+
+
+async def _ids(llm: RKLLM, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
+    model = llm._model
+    own = own_ids(model, name, text)
+    return await done(model.tokenize(str(text), leading)) if own is None else own
+
+
+def _add_last(scorer: _native.Scorer, rows: list[FloatArray]) -> None:
+    scorer.add(rows.pop())

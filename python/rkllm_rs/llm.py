@@ -1,0 +1,1056 @@
+"""``RKLLM``: an open model, synchronous.
+
+Long because it is one class, and its docstrings are what people read first: ``RKLLM()``, ``generate`` and
+``stream`` each describe all of their arguments.
+"""
+
+from __future__ import annotations
+
+import os
+
+from . import _native
+from ._library import Path, options
+from ._native import (
+    ArrayStream,
+    Chunk,
+    CrossAttention,
+    Embeddings,
+    FloatArray,
+    Generation,
+    LoraAdapter,
+    ModelInfo,
+    Multimodal,
+    Runtime,
+    SamplingParams,
+    Steps,
+    Tokens,
+    TokenStream,
+)
+from ._types import (
+    Any,
+    Callable,
+    Floats,
+    GenerateOptions,
+    Input,
+    Iterable,
+    Iterator,
+    Literal,
+    Mapping,
+    Never,
+    RowOptions,
+    Sequence,
+    Unpack,
+)
+from .errors import BackendFallbackWarning, RkllmWarning
+from .results import BatchStream, Score, all_results
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any as _Anything
+
+    from typing_extensions import Self
+
+    _Stream = TokenStream | ArrayStream | Steps
+
+
+class RKLLM:
+    """An open model (``LLMHandle``). For event loops there is :class:`AsyncRKLLM`.
+
+    Use it in a ``with`` block, or call :meth:`close`.
+
+    Thread safety: all methods may be called from any thread. Runs of one model are served one after the
+    other, in the order of the calls. ``close()`` may be called while other threads use the model; their
+    unfinished runs then raise ``ClosedError``.
+
+    Example:
+        >>> with RKLLM("model.gguf", temperature=0.7) as llm:  # doctest: +SKIP
+        ...     print(llm.generate("Why is the sky blue?", max_new_tokens=64).text)
+        ...     for chunk in llm.stream("Tell a story."):
+        ...         print(chunk.text, end="", flush=True)
+    """
+
+    __slots__ = ("__weakref__", "_model")
+
+    _model: _native.Model
+
+    def __init__(
+        self,
+        model: Path | Sequence[Path],
+        *,
+        backend: Literal["auto", "npu", "cpu"] = "auto",
+        library: Path | None = None,
+        abi: str | None = None,
+        max_context_len: int | None = None,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        n_keep: int | None = None,
+        skip_special_token: bool | None = None,
+        ignore_eos_token: bool | None = None,
+        img_start: str | None = None,
+        img_end: str | None = None,
+        img_content: str | None = None,
+        base_domain_id: int | None = None,
+        embed_flash: bool | None = None,
+        enabled_cpus_num: int | None = None,
+        enabled_cpus_mask: int | Iterable[int] | None = None,
+        n_batch: int | None = None,
+        use_cross_attn: bool | None = None,
+        template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        tokenizer: Callable[[str], Iterable[int]] | None = None,
+        embedder: Callable[[list[int]], Floats] | None = None,
+        open_timeout: float | None = 60.0,
+        vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
+        **unknown: Never,
+    ) -> None:
+        """Loads the library and the model (``rkllm_init``).
+
+        Ctrl-C during the load raises immediately; the load then ends in the background.
+
+        Args:
+            model: Path of a ``.rkllm`` file (NPU) or a ``.gguf`` file (CPU), of a folder that contains one,
+                or a path without the suffix. A list is tried in order. ``~`` is the home folder, here and in
+                every other path.
+            backend: ``"npu"`` runs the vendor's library, ``"cpu"`` the CPU runtime. ``"auto"`` chooses by the
+                model and the machine; ``RKLLM_RS_BACKEND`` then overrides the choice.
+            library: Path of the library to load. By default it is searched for.
+            abi: ABI version of the library, such as ``"v1_3_0"``. Needed only if it cannot be detected.
+            max_context_len: Size of the context window in tokens: prompt and answer together. Default: the
+                library's.
+            max_new_tokens: Maximum number of tokens to generate per answer. Default: the size of the context
+                window.
+            temperature: Randomness of the answers, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default for all calls, like the following sampling
+                arguments; an argument that is not set keeps the library's default.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            n_keep: Number of tokens at the start of the context that are kept when the window shifts. Since
+                RKLLM 1.2.0.
+            skip_special_token: Leave special tokens out of the text.
+            ignore_eos_token: Keep generating after an end-of-sequence token. Since RKLLM 1.3.0.
+            img_start: Marker before image tokens. RKLLM 1.1.0 to 1.2.3.
+            img_end: Marker after image tokens. RKLLM 1.1.0 to 1.2.3.
+            img_content: Placeholder for image tokens. RKLLM 1.1.0 to 1.2.3.
+            base_domain_id: IOMMU domain in which the model is loaded first.
+            embed_flash: Read word embeddings from storage, which saves memory. Since RKLLM 1.2.0.
+            enabled_cpus_num: Number of CPU cores to use. Since RKLLM 1.2.0.
+            enabled_cpus_mask: CPU cores to use: their numbers, such as ``{4, 5, 6, 7}``, or a bit mask. Since
+                RKLLM 1.2.0.
+            n_batch: Number of prompts per run, 1 to 100. Since RKLLM 1.2.1.
+            use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
+            template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
+                tuple of system prompt, prefix and postfix, see :meth:`set_chat_template`.
+            tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
+                thread that waits for the model. Since RKLLM 1.3.0.
+            embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
+                without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            open_timeout: Seconds to wait for a closed model that is still busy in the library. ``None`` waits
+                without limit.
+            vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
+                stderr), ``"quiet"`` (none), ``"all"`` (all, to stderr) or ``"direct"`` (leave the library's
+                output alone; choose it before the first library is loaded). Applies to the whole process;
+                the last value wins. Default: ``RKLLM_RS_VENDOR_LOG``, else ``"warnings"``. Nothing is printed
+                if the logger ``rkllm_rs.vendor`` has a handler of its own.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Raises:
+            LibraryNotFoundError: No library could be loaded.
+            UnsupportedRuntimeError: The library's release could not be determined, or is not supported.
+            UnsupportedFeatureError: The loaded release does not support one of the settings.
+            ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
+                ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
+            BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+        """
+        where, settings = to_open("RKLLM", locals())
+        path, runtime, notes, fallback = _native.resolve(model, *where)
+        if notes or fallback:
+            warn(notes, fallback)
+        self._model = _native.Model.open(runtime, path, **settings).result()
+        advise(self._model)
+
+    @classmethod
+    def _of(cls, model: _native.Model) -> Self:
+        """Wraps a model that is open."""
+        llm = cls.__new__(cls)
+        llm._model = model
+        return llm
+
+    def _caller(self) -> int | None:
+        """The task that calls, where that matters: its own ``steps()`` may be under way."""
+        if not self._model.in_steps:
+            return None
+        from ._tasks import task_number
+
+        return task_number()
+
+    def _noted(self, streams: Sequence[_Stream]) -> None:
+        """Notes that the running task, if there is one, reads these streams."""
+        from ._tasks import running_task
+
+        if running_task() is not None:
+            from ._waiting import note_reader
+
+            for stream in streams:
+                note_reader(stream)
+
+    def _stream(self, called: str, input: Input, options: dict[str, _Anything]) -> TokenStream:  # noqa: A002
+        """Starts a run, for the call of the name ``called``."""
+        stream = self._model.stream(input, called=called, caller=self._caller(), **options)
+        self._noted([stream])
+        return stream
+
+    def _batch(self, called: str, inputs: Sequence[Input], options: GenerateOptions) -> list[TokenStream]:
+        """Starts a run of several inputs, for the call of the name ``called``."""
+        streams = self._model.stream_batch(inputs, called=called, caller=self._caller(), **options)
+        self._noted(streams)
+        return streams
+
+    def _rows(
+        self,
+        called: str,
+        inputs: Sequence[Input],
+        logits: bool,  # noqa: FBT001
+        options: RowOptions,
+    ) -> list[ArrayStream]:
+        """Starts a run that gives rows of floats, for the call of the name ``called``."""
+        streams = self._model.stream_rows(
+            inputs, called=called, logits=logits, caller=self._caller(), **options
+        )
+        self._noted(streams)
+        return streams
+
+    def _ids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
+        own = own_ids(self._model, name, text)
+        return self._model.tokenize(str(text), leading).result() if own is None else own
+
+    def generate(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        lora: str | None = None,
+        save_prompt_cache: Path | None = None,
+        keep_history: bool | None = None,
+        role: str | None = None,
+        thinking: bool | None = None,
+        on_token: Callable[[Chunk], object] | None = None,
+        **unknown: Never,
+    ) -> Generation:
+        """Generates an answer and returns it when it is complete (``rkllm_run``).
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
+                is applied to text, since RKLLM 1.2.0; ``template="raw"`` of the model turns it off.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
+                1.2.0.
+            role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
+            thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
+            on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            The answer: ``text``, ``token_ids``, ``finish_reason`` and ``perf`` (timing).
+
+        Raises:
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
+            UnsupportedFeatureError: The loaded release does not support one of the arguments.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
+
+        Example:
+            >>> answer = llm.generate(
+            ...     "Why is the sky blue?", max_new_tokens=64, temperature=0.7
+            ... )  # doctest: +SKIP
+            >>> answer.text, answer.finish_reason  # doctest: +SKIP
+            ('Because air scatters blue light more than red light.', 'stop')
+        """
+        return self._stream("generate", input, given(locals())).result()
+
+    def stream(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        *,
+        max_new_tokens: int | None = None,
+        temperature: float | None = None,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        repeat_penalty: float | None = None,
+        frequency_penalty: float | None = None,
+        presence_penalty: float | None = None,
+        mirostat: int | None = None,
+        mirostat_tau: float | None = None,
+        mirostat_eta: float | None = None,
+        sampling: SamplingParams | None = None,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        timeout: float | None = None,
+        lora: str | None = None,
+        save_prompt_cache: Path | None = None,
+        keep_history: bool | None = None,
+        role: str | None = None,
+        thinking: bool | None = None,
+        on_token: Callable[[Chunk], object] | None = None,
+        **unknown: Never,
+    ) -> TokenStream:
+        """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
+
+        Returns at once. The stream works in ``for`` and ``async for`` loops. A run ends early when its stream
+        is closed, cancelled or no longer used.
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
+                is applied to text, since RKLLM 1.2.0; ``template="raw"`` of the model turns it off.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
+                1.2.0.
+            role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
+            thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
+            on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()``, ``cancel()``, ``close()`` and
+            ``result()``.
+
+        Raises:
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
+            UnsupportedFeatureError: The loaded release does not support one of the arguments.
+            InvalidArgumentError: An argument is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
+
+        Example:
+            >>> for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
+            ...     print(chunk.text, end="", flush=True)
+        """
+        return self._stream("stream", input, given(locals()))
+
+    def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:
+        """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` prompts.
+            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+                list with one value per prompt.
+
+        Returns:
+            One answer per prompt.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        return all_results(self._batch("generate_batch", inputs, options))
+
+    def stream_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> BatchStream:
+        """Streams the answers to several prompts of one run. Returns at once. Since RKLLM 1.2.1.
+
+        The model must be opened with ``n_batch``. Each answer ends on its own.
+
+        Args:
+            inputs: Exactly ``n_batch`` prompts.
+            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+                list with one value per prompt.
+
+        Returns:
+            One ``TokenStream`` per prompt.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        return BatchStream(self._batch("stream_batch", inputs, options))
+
+    def steps(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[GenerateOptions],
+    ) -> Steps:
+        """Generates an answer and pauses after each token. Returns at once. Since RKLLM 1.2.1.
+
+        While it is paused, the KV cache can be inspected and changed. ``send()`` replaces the token just
+        generated. Other runs of the model wait until the steps end.
+
+        Args:
+            input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: Keywords of :meth:`generate`, described there; ``keep_history`` is not supported.
+
+        Returns:
+            A generator of ``Chunk`` for ``for`` and ``async for`` loops, with ``send()`` and ``close()``.
+
+        Raises:
+            RkllmError: Any error that :meth:`generate` raises.
+        """
+        steps = self._model.steps(input, called="steps", **options)
+        self._noted([steps])
+        return steps
+
+    def logits(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> FloatArray:
+        """Computes the logits of every position (``RKLLM_INFER_GET_LOGITS``). Since RKLLM 1.2.0.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            float32 of shape (n, vocabulary), one row per position.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = self._rows("logits", [input], True, options)
+        return stream.result()
+
+    def logits_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
+        """Computes the logits of several inputs in one run. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` inputs.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+
+        Returns:
+            One array of shape (n, vocabulary) per input.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        return all_results(self._rows("logits_batch", inputs, True, options))
+
+    def stream_logits(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> ArrayStream:
+        """Streams the logits block by block (``RKLLM_INFER_GET_LOGITS``). Returns at once. Since RKLLM 1.2.0.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = self._rows("stream_logits", [input], True, options)
+        return stream
+
+    def hidden_states(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> FloatArray:
+        """Computes the last layer's hidden states (``RKLLM_INFER_GET_LAST_HIDDEN_LAYER``).
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            float32 of shape (n, width), one row per position.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = self._rows("hidden_states", [input], False, options)
+        return stream.result()
+
+    def hidden_states_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
+        """Computes the hidden states of the last layer of several inputs in one run. Since RKLLM 1.2.1.
+
+        Args:
+            inputs: Exactly ``n_batch`` inputs.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+
+        Returns:
+            One array of shape (n, width) per input.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        return all_results(self._rows("hidden_states_batch", inputs, False, options))
+
+    def stream_hidden_states(
+        self,
+        input: Input,  # noqa: A002 - the field's word
+        **options: Unpack[RowOptions],
+    ) -> ArrayStream:
+        """Streams the last layer's hidden states (``RKLLM_INFER_GET_LAST_HIDDEN_LAYER``). Returns at once.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
+            **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
+                :meth:`generate`.
+
+        Returns:
+            A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
+
+        Raises:
+            UnsupportedFeatureError: The loaded release does not support it.
+            GenerationError: The run failed, or the library returned no values.
+            RkllmError: Any other error that :meth:`generate` raises.
+        """
+        (stream,) = self._rows("stream_hidden_states", [input], False, options)
+        return stream
+
+    def embed(
+        self,
+        texts: Input | Sequence[Input],
+        *,
+        pooling: Literal["last", "mean"] = "last",
+        normalize: bool = True,
+        timeout: float | None = None,
+        lora: str | None = None,
+        **unknown: Never,
+    ) -> FloatArray:
+        """Computes embeddings of texts from their hidden states.
+
+        The model's chat template is applied to text; use ``Tokens`` for exact positions.
+
+        Args:
+            texts: One input, or a list of inputs.
+            pooling: ``"last"`` takes the hidden state of the last position, ``"mean"`` the mean of all.
+            normalize: Scale each vector to length 1.
+            timeout: Time limit in seconds for each text. Default: none.
+            lora: Name of the LoRA adapter to use. Default: none.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            float32: one vector for one input, shape (n, width) for a list.
+
+        Raises:
+            InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
+            RkllmError: Any error that :meth:`hidden_states` raises.
+        """
+        refuse("embed", unknown)
+        _native.check_pooling(pooling, normalize)
+        single, inputs = listed(texts)
+        states: list[FloatArray] = []
+        for padded, wanted in groups(inputs, self.n_batch):
+            streams = self._rows("embed", padded, False, {"timeout": timeout, "lora": lora})
+            states += all_results(streams)[:wanted]
+        return _native.pool(states, pooling, normalize, single)
+
+    def score(
+        self,
+        prompt: str | Tokens,
+        continuation: str | Tokens,
+        *,
+        timeout: float | None = None,
+        lora: str | None = None,
+        **unknown: Never,
+    ) -> Score:
+        """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
+
+        No chat template is applied. Prompt and continuation are tokenized separately. With the vendor's
+        library text needs ``tokenizer=`` of the model, because its C API has no tokenizer; or pass
+        ``Tokens``.
+
+        Args:
+            prompt: What comes before. At least one token.
+            continuation: What is scored. At least one token.
+            timeout: Time limit in seconds. Default: none.
+            lora: Name of the LoRA adapter to use. Default: none.
+            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+
+        Returns:
+            Log-probabilities of the continuation's tokens, their sum, and the perplexity.
+
+        Raises:
+            UnsupportedFeatureError: Text cannot be tokenized.
+            InvalidArgumentError: Prompt or continuation has no tokens.
+            RkllmError: Any error that :meth:`logits` raises.
+        """
+        refuse("score", unknown)
+        before = self._ids("prompt", prompt, leading=True)
+        after = self._ids("continuation", continuation, leading=False)
+        scorer = _native.Scorer(before + after, len(after))
+        (stream,) = self._rows("score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora})
+        for logits in stream:
+            scorer.add(logits)
+        return Score(after, scorer.logprobs())
+
+    @property
+    def backend(self) -> Literal["npu", "cpu"]:
+        """The backend that runs the model: ``"npu"`` or ``"cpu"``."""
+        return self._model.runtime.backend
+
+    @property
+    def runtime(self) -> Runtime:
+        """The loaded library."""
+        return self._model.runtime
+
+    @property
+    def model_path(self) -> str:
+        """Path of the model's file."""
+        return self._model.path
+
+    @property
+    def max_context_len(self) -> int:
+        """Size of the context window in tokens."""
+        return self._model.max_context_len
+
+    @property
+    def max_new_tokens(self) -> int:
+        """Maximum number of tokens per answer, unless a call sets its own."""
+        return self._model.max_new_tokens
+
+    @property
+    def sampling(self) -> SamplingParams:
+        """The model's sampling settings; every value is set."""
+        return self._model.sampling
+
+    @property
+    def n_batch(self) -> int:
+        """Number of prompts per run."""
+        return self._model.n_batch
+
+    @property
+    def info(self) -> ModelInfo:
+        """What is known about the model, and the source of each fact."""
+        return self._model.info
+
+    @property
+    def loras(self) -> tuple[LoraAdapter, ...]:
+        """The loaded LoRA adapters, in the order in which they were loaded."""
+        return tuple(self._model.loras)
+
+    def load_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:
+        """Loads a LoRA adapter (``rkllm_load_lora``). Calls select it with ``lora=``.
+
+        An adapter cannot be unloaded.
+
+        Args:
+            path: The adapter, converted for the backend: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
+            name: Name that selects it. Default: the file's name without the suffix.
+            scale: Strength of the adapter.
+
+        Raises:
+            FileMissingError: The file does not exist (also a ``FileNotFoundError``).
+            ModelFormatError: The file is not an adapter for this model.
+            InvalidArgumentError: The name is already taken.
+            GenerationError: The library refused the adapter.
+        """
+        self._model.load_lora(path, name, scale).result()
+
+    def load_prompt_cache(self, path: Path, *, verify: bool = True) -> None:
+        """Loads a prompt cache written by ``save_prompt_cache=`` (``rkllm_load_prompt_cache``).
+
+        Prompts that begin with the cached text do not compute that part again.
+
+        Args:
+            path: The prompt cache.
+            verify: Check with its metadata file that it is intact and made by this model and library.
+
+        Raises:
+            FileMissingError: The file does not exist (also a ``FileNotFoundError``).
+            PromptCacheError: Made by another model or library, damaged, or without a metadata file.
+            GenerationError: The library refused the cache.
+        """
+        self._model.load_prompt_cache(path, verify).result()
+
+    def release_prompt_cache(self) -> None:
+        """Releases the loaded prompt cache (``rkllm_release_prompt_cache``).
+
+        Raises:
+            GenerationError: The library reported an error.
+        """
+        self._model.release_prompt_cache().result()
+
+    def clear_kv_cache(
+        self, *, keep_system_prompt: bool = False, ranges: Sequence[tuple[int, int]] | None = None
+    ) -> None:
+        """Clears the KV cache, or removes ranges of it (``rkllm_clear_kv_cache``).
+
+        Clearing the whole cache in the middle of ``steps()`` ends them.
+
+        Args:
+            keep_system_prompt: Keep the part of the system prompt.
+            ranges: One ``(start, end)`` per prompt, the end exclusive. Only between the tokens of
+                ``steps()``. Since RKLLM 1.2.1.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.0; ``ranges`` before 1.2.1.
+            InvalidArgumentError: A range lies outside the cache, or no steps are paused.
+            GenerationError: The library reported an error.
+        """
+        self._model.clear_kv_cache(keep_system_prompt=keep_system_prompt, ranges=ranges).result()
+
+    def kv_cache_size(self) -> int | Any:
+        """Returns the number of tokens in the KV cache (``rkllm_get_kv_cache_size``). Since RKLLM 1.2.1.
+
+        Returns:
+            The number of tokens. With ``n_batch`` above 1, a list with one number per prompt.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            GenerationError: The library reported an error.
+        """
+        sizes = self._model.kv_cache_size().result()
+        return sizes if self.n_batch > 1 else sizes[0]
+
+    def set_chat_template(
+        self, system_prompt: str = "", prompt_prefix: str = "", prompt_postfix: str = ""
+    ) -> None:
+        """Replaces the model's chat template (``rkllm_set_chat_template``).
+
+        Three empty strings turn the template off. To get the model's own back, open the model again. Before
+        RKLLM 1.2.0, which has no templates, the strings are added to each text by this package.
+
+        Args:
+            system_prompt: The system prompt, including the markers that the model expects around it.
+            prompt_prefix: Text before each prompt.
+            prompt_postfix: Text after each prompt.
+
+        Raises:
+            InvalidArgumentError: A string contains a NUL character.
+            GenerationError: The library reported an error.
+        """
+        self._model.set_chat_template(system_prompt, prompt_prefix, prompt_postfix).result()
+
+    def set_function_tools(
+        self,
+        tools: str | Sequence[Mapping[str, object]],
+        *,
+        system_prompt: str = "",
+        tool_response_str: str = "tool_response",
+    ) -> None:
+        """Tells the model which functions it can call (``rkllm_set_function_tools``). Since RKLLM 1.2.1.
+
+        The model writes its calls into the answer. Pass their results as a prompt with ``role="tool"``.
+
+        Args:
+            tools: The functions: a list of dictionaries in the OpenAI format, or the same as JSON.
+            system_prompt: The system prompt.
+            tool_response_str: Tag that encloses the results.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            InvalidArgumentError: Not a JSON array of objects, or the chat template has been replaced.
+            GenerationError: The library refused, for example because the model has no chat template.
+        """
+        self._model.set_function_tools(as_json(tools), system_prompt, tool_response_str).result()
+
+    def set_cross_attention(self, encoder: CrossAttention) -> None:
+        """Sets the encoder output for cross attention (``rkllm_set_cross_attn_params``). Since RKLLM 1.2.1.
+
+        All following runs use it. The model must be opened with ``use_cross_attn=True``.
+
+        Args:
+            encoder: Keys and values of the encoder, mask and positions.
+
+        Raises:
+            UnsupportedFeatureError: Before RKLLM 1.2.1.
+            InvalidArgumentError: The model was opened without ``use_cross_attn``.
+            GenerationError: The library reported an error.
+        """
+        self._model.set_cross_attention(encoder).result()
+
+    @property
+    def closed(self) -> bool:
+        """Whether the model is closed."""
+        return self._model.closed
+
+    def close(self) -> None:
+        """Closes the model (``rkllm_destroy``) and ends its runs. Calling it again does nothing.
+
+        Returns at once. If the library is busy, it is asked to stop, and frees the model in the background.
+        """
+        self._model.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: object,
+    ) -> None:
+        self.close()
+
+    def __reduce_ex__(self, protocol: object, /) -> str | tuple[object, ...]:
+        """Refuses ``copy`` and ``pickle``: an open model belongs to its process.
+
+        Raises:
+            InvalidTypeError: Always (also a ``TypeError``).
+        """
+        from .errors import InvalidTypeError
+
+        message = "an open model cannot be copied or pickled"
+        hint = "Share the one object between threads and tasks, or open the model again by its model_path."
+        raise InvalidTypeError(message, hint=hint)
+
+    def __repr__(self) -> str:
+        model: _native.Model | None = getattr(self, "_model", None)
+        if model is None:
+            return "<rkllm_rs.RKLLM (not opened)>"
+        state = "closed" if model.closed else f"{self.backend}, context {model.max_context_len}"
+        return f"<rkllm_rs.RKLLM {os.path.basename(model.path)!r} ({state}, {self.runtime.identity.abi})>"
+
+
+if not TYPE_CHECKING:
+    Self = RKLLM  # for typing.get_type_hints()
+
+
+#: Local variables of a call that are not its keywords.
+_NOT_KEYWORDS = frozenset({"self", "input", "unknown"})
+
+
+def refuse(function: str, unknown: Mapping[str, object]) -> None:
+    """Refuses keywords that a call does not have.
+
+    Args:
+        function: The call's name.
+        unknown: The keywords; usually there are none.
+
+    Raises:
+        InvalidTypeError: There is one.
+    """
+    if unknown:
+        from ._keywords import unexpected
+
+        raise unexpected(function, next(iter(unknown)))
+
+
+def given(scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
+    """Picks what a call was given out of its local variables; ``None`` is the same as nothing.
+
+    Args:
+        scope: The ``locals()`` at its begin.
+
+    Returns:
+        Its keywords, unknown ones too, which the native side refuses.
+    """
+    keywords = {
+        name: value for name, value in scope.items() if value is not None and name not in _NOT_KEYWORDS
+    }
+    keywords.update(scope["unknown"])
+    return keywords
+
+
+def to_open(
+    called: str, scope: Mapping[str, _Anything]
+) -> tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything]]:
+    """Sorts what a class was given to open a model.
+
+    Args:
+        called: The name of the class.
+        scope: The ``locals()`` at the begin of its ``__init__``.
+
+    Returns:
+        With what the library is searched, and the settings of the model.
+
+    Raises:
+        InvalidTypeError: A keyword that there is not.
+    """
+    refuse(called, scope["unknown"])
+    keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
+    del keywords["model"]
+    searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
+    return options(*searched), keywords
+
+
+def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
+    """Tells whether it was one input, and makes a list of it or them."""
+    if isinstance(texts, (str, Tokens, Embeddings, Multimodal)):
+        return True, [texts]
+    try:
+        inputs = list(texts)
+    except TypeError:
+        from .errors import InvalidTypeError
+
+        message = f"texts: expected an input or a list of inputs, got {type(texts).__name__}"
+        raise InvalidTypeError(message, hint="Give a str, Tokens, Embeddings or Multimodal.") from None
+    # All of them before the first is computed.
+    _native.check_inputs("texts", inputs)
+    return False, inputs
+
+
+def groups(inputs: list[Input], size: int) -> Iterator[tuple[list[Input], int]]:
+    """Gives as many inputs at once as a run takes; the last group is filled up, and how many count."""
+    for at in range(0, len(inputs), size):
+        group = inputs[at : at + size]
+        # A batch is always full; what fills it up is computed and thrown away.
+        yield group + group[-1:] * (size - len(group)), len(group)
+
+
+def own_ids(model: _native.Model, name: str, text: object) -> list[int] | None:
+    """Gives the ids of a text, if the library is not needed for them."""
+    if isinstance(text, Tokens):
+        return text.to_list()
+    if isinstance(text, str):
+        return model.own_tokens(text)
+    from .errors import InvalidTypeError
+
+    message = f"{name}: expected a str or Tokens, got {type(text).__name__}"
+    raise InvalidTypeError(message, hint="Give a str or Tokens.")
+
+
+def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:
+    """Gives tools as the text that C takes."""
+    if isinstance(tools, str):
+        return tools
+    if not isinstance(tools, (list, tuple)):
+        from .errors import InvalidTypeError
+
+        message = f"tools: expected JSON text or a list of dictionaries, got {type(tools).__name__}"
+        raise InvalidTypeError(message, hint='Give [{"type": "function", "function": {...}}].')
+    import json
+
+    try:
+        return json.dumps(tools, ensure_ascii=False)
+    except (TypeError, ValueError) as error:
+        from .errors import InvalidTypeError
+
+        message = f"tools: expected JSON text or a list of dictionaries that JSON can hold: {error}"
+        raise InvalidTypeError(message, hint='Give [{"type": "function", "function": {...}}].') from error
+
+
+def _advice(model: _native.Model) -> list[str]:
+    """What is known to give wrong text, and was not refused by the library."""
+    info = model.info
+    advice: list[str] = []
+    if info.context_limit is not None and model.max_context_len > info.context_limit:
+        advice.append(
+            f"max_context_len {model.max_context_len} is above the model's limit of {info.context_limit}: "
+            "beyond it the text may be garbage"
+        )
+    driver = info.driver_version
+    numbers = [int(part) for part in driver.split(".") if part.isdigit()] if driver else []
+    if numbers and numbers < [0, 9, 8]:
+        advice.append(
+            f"the NPU driver is {driver}: below 0.9.8 runs may succeed with garbage; "
+            "update the board's kernel"
+        )
+    if info.template_problem is not None:
+        advice.append(
+            f"{info.template_problem}. Prompts go to the model as they are: pass the strings to put around "
+            'them as template=, or template="raw" if that is meant'
+        )
+    return advice
+
+
+def advise(model: _native.Model) -> None:
+    """Warns of what is known to give wrong text; where warnings are errors, the model is not left open."""
+    advice = _advice(model)
+    if not advice:
+        return
+    try:
+        warn(advice, None, above=4)
+    except BaseException:
+        # Whoever keeps the exception keeps the model.
+        model.close()
+        raise
+
+
+def warn(notes: Sequence[str], fallback: str | None, above: int = 3) -> None:
+    """Warns of what was noticed when model and library were chosen."""
+    import warnings
+
+    for note in notes:
+        warnings.warn(note, RkllmWarning, stacklevel=above)
+    if fallback:
+        warnings.warn(fallback, BackendFallbackWarning, stacklevel=above)
