@@ -87,6 +87,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aio import AsyncRKLLM
 
+del TYPE_CHECKING
+
 # Before the interpreter takes itself apart, so that no run outlives it.
 _atexit.register(_native.at_exit)
 

@@ -948,7 +948,7 @@ def to_open(
     """
     refuse(called, scope["unknown"])
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
-    del keywords["model"]
+    keywords.pop("model", None)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     return options(*searched), keywords
 

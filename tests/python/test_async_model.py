@@ -241,7 +241,11 @@ def test_batches(make_model: Callable[..., Path], library: Path) -> None:
     run(main())
 
 
-def test_cancelled_before_it_is_open(model: AsyncRKLLM, record: Path) -> None:
+def test_cancelled_before_it_is_open(make_model: Callable[..., Path], library: Path, record: Path) -> None:
+    model = AsyncRKLLM(
+        make_model({"runs": [{"steps": ["x"], "repeat": 100_000, "delay_ms": 2}]}), library=library
+    )
+
     async def main() -> None:
         stream = model.stream("x")
         stream.cancel()

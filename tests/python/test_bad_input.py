@@ -293,8 +293,8 @@ def test_markers(open_model, record, generation, name):
 
 
 def test_unknown_keywords(open_model, record):
-    with pytest.raises(TypeError, match="top_k"):
-        open_model(["a"], top_k=1)
+    with pytest.raises(TypeError, match="topk"):
+        open_model(["a"], topk=1)
     with pytest.raises(TypeError, match="temprature"):
         SamplingParams(temprature=1)
     assert not calls(record, "rkllm_init")

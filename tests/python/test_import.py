@@ -37,6 +37,7 @@ HEAVY = [
 
 NAMES = [
     "RKLLM",
+    "AsyncRKLLM",
     "SamplingParams",
     "Tokens",
     "Embeddings",
@@ -135,7 +136,15 @@ def test_all_is_sound():
     for name in rkllm_rs.__all__:
         assert hasattr(rkllm_rs, name)
     public = {name for name in vars(rkllm_rs) if not name.startswith("_")}
-    assert public - set(rkllm_rs.__all__) <= {"annotations", "cli", "errors", "runtimes"}
+    assert public - set(rkllm_rs.__all__) <= {
+        "aio",
+        "annotations",
+        "cli",
+        "errors",
+        "llm",
+        "results",
+        "runtimes",
+    }
 
 
 def test_one_tree_of_errors():
