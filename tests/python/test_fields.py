@@ -79,6 +79,7 @@ OURS = {"model_path": SET, "is_async": False, "reserved": b""}
 NO_FIELDS = {
     "vendor_log",
     "self",
+    "unknown",
     "model",
     "backend",
     "library",
