@@ -69,8 +69,8 @@ impl FromStr for AbiVersion {
         let known: Vec<&str> = Self::ALL.into_iter().map(Self::as_str).collect();
         Err(Failure::invalid_with_hint(
             "abi",
-            format!("{text:?} is no known layout"),
-            format!("Known layouts: {}.", known.join(", ")),
+            format!("must be one of {}, got {text:?}", known.join(", ")),
+            "Omit abi to let rkllm_rs detect it.",
         ))
     }
 }
@@ -230,9 +230,7 @@ mod tests {
             let error = text.parse::<AbiVersion>().unwrap_err();
             assert!(
                 error
-                    .hint
-                    .as_deref()
-                    .unwrap()
+                    .text
                     .contains("v1_1_0, v1_2_0, v1_2_1, v1_3_0, v1_3_1"),
                 "{error}"
             );

@@ -153,7 +153,7 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
         });
     };
     if evidence.marker {
-        let finding = "bears the mark of the CPU runtime".to_owned();
+        let finding = "has the mark of the CPU runtime".to_owned();
         add(
             EvidenceKind::Marker,
             finding,
@@ -173,18 +173,18 @@ fn lines(evidence: &Evidence) -> Vec<EvidenceLine> {
     }
     if let Some(exports) = &evidence.exports {
         let level = exports.level();
-        let mut finding = format!("{} of the documented functions", exports.names().len());
+        let mut finding = format!("exports {} documented functions", exports.names().len());
         if !level.missing.is_empty() {
-            finding = format!("{finding}, without {}", level.missing.join(", "));
+            finding = format!("{finding}, but not {}", level.missing.join(", "));
         }
         add(EvidenceKind::Symbols, finding, level.allows);
     }
     let finding = match evidence.probe {
         Probe::NotRun => None,
-        Probe::Unclear => Some("default parameters that fit no known family"),
-        Probe::V1_1 => Some("default parameters as in 1.1.x"),
-        Probe::V1_2 => Some("default parameters as in 1.2.x"),
-        Probe::V1_3 => Some("default parameters as in 1.3.x"),
+        Probe::Unclear => Some("default parameters of no known release"),
+        Probe::V1_1 => Some("default parameters of 1.1.x"),
+        Probe::V1_2 => Some("default parameters of 1.2.x"),
+        Probe::V1_3 => Some("default parameters of 1.3.x"),
     };
     if let Some(finding) = finding {
         add(
@@ -208,10 +208,13 @@ fn told(banner: &Version) -> (String, Layouts) {
         Release::Known(layouts) => (format!("release {banner}"), layouts),
         Release::TooOld => (format!("release {banner}"), Layouts::V1_0),
         Release::Newer => (
-            format!("release {banner}, newer than any known"),
+            format!("release {banner}, newer than any known one"),
             Layouts::ANY,
         ),
-        Release::Unknown => (format!("release {banner}, not a known one"), Layouts::ANY),
+        Release::Unknown => (
+            format!("release {banner}, which is not known"),
+            Layouts::ANY,
+        ),
     }
 }
 

@@ -57,7 +57,7 @@ impl fmt::Display for EvidenceLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.kind, self.finding)?;
         if self.allows == Layouts::ANY {
-            return f.write_str(" (decides nothing)");
+            return f.write_str(" (not conclusive)");
         }
         write!(f, " ({})", self.allows)
     }

@@ -60,48 +60,51 @@ impl Refusal {
     #[must_use]
     pub fn hint(&self) -> String {
         match &self.reason {
-            RefusalReason::TooOld => "Install release 1.1.0 or later of the runtime, and convert the \
-                 model again with a toolkit of that release: models of 1.0.x do not load on later ones."
-                .to_owned(),
-            RefusalReason::Disagreement => "Use an official, unmodified librkllmrt.so, and check \
-                 that it is not a mixture of two releases."
-                .to_owned(),
+            RefusalReason::TooOld => format!(
+                "Install RKLLM 1.1.0 or later (`rkllm-rs runtime install {NEWEST}`), and convert the model \
+                 again with the toolkit of that release: later releases do not load models of 1.0.x."
+            ),
+            RefusalReason::Disagreement => {
+                "Use an official, unmodified librkllmrt.so, for example from `rkllm-rs runtime install`."
+                    .to_owned()
+            }
             RefusalReason::Contradicted { possible, .. } => match possible.only() {
-                Some(abi) => format!("Leave abi= out, or pass abi=\"{abi}\"."),
-                None => "Leave abi= out.".to_owned(),
+                Some(abi) => format!("Omit abi=, or pass abi=\"{abi}\"."),
+                None => "Omit abi=.".to_owned(),
             },
             RefusalReason::AlreadyLoaded { loaded, .. } => {
-                format!("Leave abi= out, or pass abi=\"{loaded}\" as the first time.")
+                format!("Omit abi=, or pass abi=\"{loaded}\".")
             }
             RefusalReason::Newer(_) => format!(
-                "Update rkllm_rs, or use a library up to {NEWEST}. If the release is known to have \
-                 kept the ABI, abi=\"{}\" admits it for single text and token prompts; a wrong one \
-                 crashes the process.",
+                "Update rkllm_rs (`pip install --upgrade rkllm_rs`), or install a known release \
+                 (`rkllm-rs runtime install {NEWEST}`). If you know that the new release kept the ABI of \
+                 {NEWEST}, pass abi=\"{}\" to use it for single text and token prompts; a wrong ABI can \
+                 crash the process.",
                 newest_abi()
             ),
             RefusalReason::UnknownRelease(_) | RefusalReason::Incomplete(_) => format!(
-                "Use an official release, or name the abi with abi= ({}); a wrong one \
-                 crashes the process.",
+                "Use an official release, or pass the ABI with abi= ({}); a wrong ABI can crash the \
+                 process.",
                 known()
             ),
             RefusalReason::Unconfirmed(named) => format!(
-                "If the file is what its banner says, pass abi=\"{named}\"; a wrong abi \
-                 crashes the process."
+                "If you are sure of the file's release, pass abi=\"{named}\"; a wrong ABI can crash the \
+                 process."
             ),
             RefusalReason::TooLittle(possible) => format!(
-                "Name the abi with abi= ({possible}); a wrong one crashes the process. An \
-                 official, unmodified file needs no abi=."
+                "Use an official, unmodified file, or pass the ABI with abi= ({possible}); a wrong ABI can \
+                 crash the process."
             ),
             RefusalReason::BrokenCpuRuntime => {
-                "Install rkllm_rs and its CPU runtime in the same release: \
-                 pip install --upgrade 'rkllm_rs[cpu]'."
+                "Install matching versions of rkllm_rs and its CPU runtime: \
+                 `pip install --upgrade 'rkllm_rs[cpu]'`."
                     .to_owned()
             }
             RefusalReason::WrongBackend { cpu_needed: true } => {
-                "Leave library= out, or install the CPU runtime: pip install 'rkllm_rs[cpu]'.".to_owned()
+                "Omit library=, or install the CPU runtime: `pip install 'rkllm_rs[cpu]'`.".to_owned()
             }
             RefusalReason::WrongBackend { cpu_needed: false } => {
-                "Pass backend=\"cpu\" or \"auto\", or the vendor's librkllmrt.so as library.".to_owned()
+                "Pass backend=\"cpu\" or \"auto\", or the vendor's librkllmrt.so with library=.".to_owned()
             }
         }
     }
@@ -118,49 +121,49 @@ fn known() -> String {
 impl fmt::Display for RefusalReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::TooOld => f.write_str("it is of release 1.0.x, whose ABI is not supported"),
-            Self::Disagreement => f.write_str("the evidence on its release disagrees"),
+            Self::TooOld => f.write_str("it is RKLLM 1.0.x, which is not supported"),
+            Self::Disagreement => {
+                f.write_str("its release is unclear, because the evidence is contradictory")
+            }
             Self::Contradicted { asked, possible } => {
-                write!(
-                    f,
-                    "abi=\"{asked}\" was given, but the evidence says {possible}"
-                )
+                write!(f, "abi=\"{asked}\" contradicts the evidence, which says {possible}")
             }
             Self::AlreadyLoaded { asked, loaded } => {
                 write!(
                     f,
-                    "abi=\"{asked}\" was given, but this process has loaded it as {loaded}"
+                    "this process has already loaded it with abi=\"{loaded}\", got abi=\"{asked}\""
                 )
             }
             Self::Newer(version) => {
                 write!(
                     f,
-                    "its banner names release {version}, newer than {NEWEST}, the last one known"
+                    "it is RKLLM {version}, but this version of rkllm_rs supports releases up to {NEWEST}"
                 )
             }
             Self::UnknownRelease(version) => {
-                write!(f, "its banner names release {version}, which is not known")
+                write!(f, "its version string says {version}, which is not a known release")
             }
             Self::Incomplete(missing) => {
                 write!(
                     f,
-                    "it lacks functions of its release: {}",
+                    "functions of its release are missing: {}",
                     missing.join(", ")
                 )
             }
             Self::Unconfirmed(named) => write!(
                 f,
-                "its banner says {named}, and its default parameters do not confirm that"
+                "its version string says {named}, but its default parameters do not match"
             ),
             Self::TooLittle(possible) => {
-                write!(f, "the evidence does not say whether it is {possible}")
+                write!(f, "its ABI cannot be determined; it may be {possible}")
             }
             Self::BrokenCpuRuntime => f.write_str(
-                "it is not a whole CPU runtime: its mark and its private table do not fit together",
+                "it is a CPU runtime of another version, or is damaged: its mark and its function table do \
+                 not match",
             ),
             Self::WrongBackend { cpu_needed: true } => f.write_str("it is not the CPU runtime"),
             Self::WrongBackend { cpu_needed: false } => {
-                f.write_str("it is the CPU runtime, not the vendor's library for the NPU")
+                f.write_str("it is the CPU runtime, not the vendor's NPU library")
             }
         }
     }

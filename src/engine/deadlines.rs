@@ -46,7 +46,7 @@ pub(super) fn start() -> Result<(), Failure> {
         .get_or_init(|| host::spawn("rkllm-deadline", serve).map_err(|error| error.to_string()));
     started
         .clone()
-        .map_err(|reason| Failure::system("a thread for deadlines could not be started", reason))
+        .map_err(|reason| Failure::system("cannot start a thread for deadlines", reason))
 }
 
 /// Tells `what` at that time, unless it is over by then.

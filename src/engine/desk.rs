@@ -178,8 +178,8 @@ mod tests {
     fn an_answer_that_does_not_fit_is_told() {
         let (desk, questions) = desk();
         for (response, word) in [
-            (Response::Tokens(vec![1, 2, 3]), "room for 2"),
-            (Response::Embeddings(vec![1.0]), "does not belong"),
+            (Response::Tokens(vec![1, 2, 3]), "2"),
+            (Response::Embeddings(vec![1.0]), "did not ask"),
         ] {
             let asker = Arc::clone(&desk);
             let asking = thread::spawn(move || asker.ask(question()));

@@ -230,7 +230,7 @@ pub(crate) fn start(
     })
     .map_err(|error| {
         engine.gone.set();
-        Failure::system("a thread for the model could not be started", error)
+        Failure::system("cannot start a thread for the model", error)
     })?;
     Ok(engine)
 }

@@ -36,14 +36,13 @@ pub(super) fn add(engine: &Arc<Engine>) -> Result<(), Failure> {
         {
             let identity = runtime.identity();
             let have = identity.version.as_ref().map_or_else(
-                || format!("a library of layout {}", identity.abi),
+                || format!("this runtime (ABI {})", identity.abi),
                 |version| format!("RKLLM {version}"),
             );
-            let text = format!(
-                "this process has a model open, and {have} runs one only (a second gives wrong text)"
-            );
-            let hint = "Close that model first, load RKLLM 1.2.2 or later, or give each model a process \
-                        of its own.";
+            let text =
+                format!("{have} supports one open model per process, and one is already open");
+            let hint = "Close that model first, use RKLLM 1.2.2 or later, or open each model in its own \
+                        process.";
             return Err(Failure::new(ErrorKind::Busy, text).with_hint(hint));
         }
     }

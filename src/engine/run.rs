@@ -124,7 +124,7 @@ impl RunLane {
             _ if inner.panicked => Err(Failure::of_call(
                 ErrorKind::Generation,
                 "the result callback",
-                "it panicked; this is a defect of rkllm_rs",
+                "it panicked; this is a bug in rkllm_rs",
                 Vec::new(),
             )),
             // A library that counts differently, or was stopped by us, may call its end an error.
@@ -303,7 +303,7 @@ impl Lane for RunLane {
         }
         if inner.pausing {
             drop(inner);
-            self.unusable("the library went on after it was told to pause".to_owned());
+            self.unusable("the runtime did not pause when asked to".to_owned());
             return Verdict::Pause;
         }
         if inner.tokens == 0 {

@@ -15,7 +15,7 @@ use crate::host;
 use crate::host::wake::Side;
 use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
-use crate::protocol::error::Failure;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{c_path, c_text};
 use crate::protocol::message::{Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason};
 use crate::runtime::Runtime;
@@ -33,8 +33,9 @@ pub(super) fn live(
 ) {
     let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, messages, out));
     let ended = catch_unwind(serving).unwrap_or_else(|_| {
-        let reason = "it panicked; this is a defect of rkllm_rs";
-        Err(Failure::system("the model's thread has ended", reason))
+        let reason = "the model's thread panicked; this is a bug in rkllm_rs";
+        Err(Failure::new(ErrorKind::Model, reason)
+            .with_hint("Please report it, with the message on stderr."))
     });
     // Before the caller knows: it may open another one at once. Whatever happened, nobody waits for more.
     engine.close(Side::Vendor);
@@ -75,7 +76,7 @@ fn open_and_serve(
     let watch = Arc::clone(&engine.watch);
     let aborter = Arc::clone(&engine.aborter);
     host::spawn("rkllm-watch", move || watch.watch(&aborter))
-        .map_err(|error| Failure::system("a thread for the model could not be started", error))?;
+        .map_err(|error| Failure::system("cannot start a thread for the model", error))?;
     let opened = Opened {
         effective: model.effective(),
         info: model.info(),

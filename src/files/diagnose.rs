@@ -97,28 +97,28 @@ pub(crate) fn classify(lines: &[String], general: ErrorKind) -> ErrorKind {
 pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
     let text = match kind {
         ErrorKind::NpuMemory => {
-            "Close other models, lower max_context_len, or take a smaller quantisation. Each IOMMU \
-             domain has about 4 GB: give several models different base_domain_id values."
+            "Close other models, lower max_context_len, or use a smaller model or quantization. Each IOMMU \
+             domain has about 4 GB: with several models, give each its own base_domain_id."
         }
         ErrorKind::ModelPlatform => {
-            "The model was converted for another chip. Convert it with target_platform set to this \
-             board's chip, or download the file made for it."
+            "Download the file for this board's chip, or convert the model with target_platform set to \
+             that chip: this file was made for another one."
         }
         ErrorKind::ModelVersion if lines.iter().any(|line| line.contains(LLAMA)) => {
             let build = lines.iter().find_map(|line| line.split_once(LLAMA));
             let build = build.and_then(|(_, rest)| rest.split([' ', ')', ',']).next());
             return Some(format!(
-                "The model is newer than the CPU runtime, which is built from llama.cpp {}. Update \
-                 rkllm_rs_cpu, or take an older model.",
-                build.unwrap_or("of an unknown build")
+                "Update the CPU runtime (`pip install --upgrade 'rkllm_rs[cpu]'`), or use an older model: \
+                 the model is newer than the runtime's llama.cpp ({}).",
+                build.unwrap_or("unknown build")
             ));
         }
         ErrorKind::ModelVersion => {
-            "The runtime must be at least as new as the toolkit that converted the model; equal \
-             is best. Install that release of librkllmrt.so, or convert the model again."
+            "Install the RKLLM release that the model was converted with (`rkllm-rs runtime install \
+             VERSION`), or convert the model again: the runtime must not be older than the toolkit."
         }
         ErrorKind::ModelFormat => {
-            "The file is damaged or no such model: download or convert it again."
+            "Download or convert the model again: the file is damaged or is not a model of this kind."
         }
         ErrorKind::ContextLength => {
             "Shorten the input, or open the model with a larger max_context_len."
@@ -126,10 +126,10 @@ pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
         ErrorKind::Model | ErrorKind::Generation
             if lines.iter().any(|line| line.starts_with('E')) =>
         {
-            "The library's own error line says why; with RKLLM_LOG_LEVEL=2 it says more."
+            "See the runtime's own lines above; set RKLLM_LOG_LEVEL=2 for more of them."
         }
         ErrorKind::Model | ErrorKind::Generation => {
-            "Set RKLLM_LOG_LEVEL=2 before the program starts and read the library's lines."
+            "Set RKLLM_LOG_LEVEL=2 before the program starts, and read the runtime's own lines."
         }
         _ => return None,
     };

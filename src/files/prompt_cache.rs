@@ -37,7 +37,7 @@ impl Maker {
 
     fn describe(&self) -> String {
         let version = self.version.as_deref().unwrap_or("of an unknown release");
-        format!("the {} library {version} ({})", self.backend, self.abi)
+        format!("the {} runtime {version} (ABI {})", self.backend, self.abi)
     }
 }
 
@@ -102,11 +102,14 @@ impl Saving {
         lora: Option<String>,
     ) -> Result<(), Failure> {
         let saved = |error: io::Error| {
-            let reason = format!("the library has saved none: {error}");
+            let reason = format!(
+                "was not saved by the runtime: {}",
+                crate::library::reason(&error)
+            );
             problem(
                 &self.cache,
                 reason,
-                "See the library's own lines in the log.",
+                "See the runtime's own lines in the log.",
             )
         };
         let note = Note {
@@ -127,11 +130,14 @@ impl Saving {
         written().map_err(|error| {
             self.clear();
             let _ = fs::remove_file(&side_part);
-            let reason = format!("it or its side file cannot be written: {error}");
+            let reason = format!(
+                "or its metadata file cannot be written: {}",
+                crate::library::reason(&error)
+            );
             problem(
                 &self.cache,
                 reason,
-                "Give a folder that this user may write to.",
+                "Pass a path in a folder that you can write to.",
             )
         })
     }
@@ -148,8 +154,8 @@ pub(crate) fn check(cache: &Path) -> Result<(), Failure> {
     if !cache.is_file() {
         return Err(Failure::invalid_with_hint(
             "path",
-            format!("{} is no regular file", cache.display()),
-            "Give the file that save_prompt_cache= wrote.",
+            format!("is not a regular file: {}", cache.display()),
+            "Pass the file that save_prompt_cache= wrote.",
         ));
     }
     Ok(())
@@ -160,16 +166,17 @@ pub(crate) fn check(cache: &Path) -> Result<(), Failure> {
 /// # Errors
 /// `ErrorKind::PromptCache` naming what does not agree.
 pub(crate) fn verify(cache: &Path, model: &Path, library: &Maker) -> Result<(), Failure> {
-    const AGAIN: &str = "Save it again with save_prompt_cache=, with this model and library.";
-    const UNKNOWN: &str = "Save it with save_prompt_cache=, or pass verify=False if you know that it \
-                           belongs to this model and library.";
+    const AGAIN: &str = "Save it again with save_prompt_cache=, using this model and runtime.";
+    const UNKNOWN: &str = "Save it again with save_prompt_cache=, or pass verify=False if you are sure \
+                           that it was saved with this model and runtime.";
     let side = side_file(cache);
     let text = match fs::read(&side) {
         Ok(text) => text,
         Err(error) => {
             let reason = format!(
-                "nothing tells which model it is of: {}: {error}",
-                side.display()
+                "cannot be verified, because its metadata file {} cannot be read: {}",
+                side.display(),
+                crate::library::reason(&error)
             );
             return Err(problem(cache, reason, UNKNOWN));
         }
@@ -178,32 +185,38 @@ pub(crate) fn verify(cache: &Path, model: &Path, library: &Maker) -> Result<(), 
         .ok()
         .filter(|note: &Note| note.format == FORMAT)
         .ok_or_else(|| {
-            let reason = format!("{} is no side file of ours", side.display());
+            let reason = format!(
+                "cannot be verified, because {} was not written by rkllm_rs",
+                side.display()
+            );
             problem(cache, reason, UNKNOWN)
         })?;
-    let unreadable = |error: io::Error| problem(cache, error.to_string(), AGAIN);
+    let unreadable = |error: io::Error| {
+        problem(
+            cache,
+            format!("cannot be verified: {}", crate::library::reason(&error)),
+            AGAIN,
+        )
+    };
     let have = Mark::of(cache).map_err(unreadable)?;
     if have.size < note.cache.size {
-        let reason = format!(
-            "it is truncated: {} bytes of {}",
-            have.size, note.cache.size
-        );
+        let reason = format!("is truncated: {} of {} bytes", have.size, note.cache.size);
         return Err(problem(cache, reason, AGAIN));
     }
     if have != note.cache {
         return Err(problem(
             cache,
-            "it has changed since it was saved".to_owned(),
+            "has changed since it was saved".to_owned(),
             AGAIN,
         ));
     }
     if Mark::of(model).map_err(unreadable)? != note.model {
-        let reason = format!("it was saved with another model than {}", model.display());
+        let reason = format!("was not saved with the model {}", model.display());
         return Err(problem(cache, reason, AGAIN));
     }
     if *library != note.library {
         let reason = format!(
-            "it was saved by {}, and loaded is {}",
+            "was saved by {}, but the loaded runtime is {}",
             note.library.describe(),
             library.describe()
         );

@@ -252,14 +252,13 @@ pub(crate) fn log_problem() -> Option<String> {
     let name = mode::get().name();
     Some(if host.is_some_and(|host| host.direct) {
         format!(
-            "vendor_log={name:?} has no effect: this process loaded its first library with \
-             \"direct\", and that cannot be changed afterwards"
+            "vendor_log={name:?} has no effect, because this process loaded its first runtime with \
+             vendor_log=\"direct\""
         )
     } else {
         format!(
-            "vendor_log={name:?} has no effect: this system gives threads no descriptor table of \
-             their own (close_range and unshare are forbidden), so the library prints to stdout and \
-             stderr itself, and errors have no lines of it"
+            "vendor_log={name:?} has no effect, because this system forbids close_range and unshare: the \
+             runtime prints to stdout and stderr itself, and errors do not include its lines"
         )
     })
 }

@@ -50,7 +50,7 @@ impl FromStr for Mode {
         let known = MODES.iter().find(|(_, name)| *name == text);
         known
             .map(|(mode, _)| *mode)
-            .ok_or_else(|| r#"use "warnings", "quiet", "all" or "direct""#.to_owned())
+            .ok_or_else(|| r#""warnings", "quiet", "all" or "direct""#.to_owned())
     }
 }
 
@@ -72,7 +72,7 @@ fn variable() -> Option<Result<Mode, String>> {
     let read = value.parse::<Mode>();
     Some(read.map_err(|names| {
         format!(
-            "{VARIABLE}={value:?} is unknown, so it counts as {:?}; {names}",
+            "{VARIABLE} must be {names}, got {value:?}; using {:?}",
             Mode::default().name()
         )
     }))

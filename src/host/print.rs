@@ -230,7 +230,7 @@ impl Printer {
         if queues.left_out > 0 {
             let count = std::mem::take(&mut queues.left_out);
             let text = format!(
-                "W rkllm_rs: {count} lines of the library were left out here, since nobody read them\n"
+                "W rkllm_rs: {count} lines of the runtime were dropped here, because stderr was not read in time\n"
             );
             self.due.fetch_add(1, Ordering::SeqCst);
             return Ok(Item {

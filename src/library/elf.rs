@@ -49,13 +49,13 @@ impl Host {
 pub(super) fn check<'data, R: ReadRef<'data>>(data: R, host: Host) -> Result<(), LoadProblem> {
     let size = data
         .len()
-        .map_err(|()| LoadProblem::Damaged("its size is unknown"))?;
+        .map_err(|()| LoadProblem::Damaged("the file size is unknown"))?;
     if size == 0 {
         return Err(LoadProblem::Empty);
     }
     let head = data
         .read_bytes_at(0, size.min(512))
-        .map_err(|()| LoadProblem::Damaged("it cannot be read"))?;
+        .map_err(|()| LoadProblem::Damaged("the header cannot be read"))?;
     if let Some(problem) = known_text(head) {
         return Err(problem);
     }
@@ -162,16 +162,16 @@ where
         return Err(LoadProblem::Damaged("no program headers"));
     }
     if usize::from(each) != size_of::<E::ProgramHeader>() {
-        return Err(LoadProblem::Damaged("program headers of a wrong size"));
+        return Err(LoadProblem::Damaged("program headers have the wrong size"));
     }
     within(
-        "the table of program headers",
+        "the program header table",
         start,
         u64::from(count) * u64::from(each),
     )?;
     let segments = data
         .read_slice_at::<E::ProgramHeader>(start, usize::from(count))
-        .map_err(|()| LoadProblem::Damaged("program headers that cannot be read"))?;
+        .map_err(|()| LoadProblem::Damaged("program headers cannot be read"))?;
     let (mut dynamic, mut interpreter) = (false, false);
     for segment in segments {
         let kind = segment.p_type(endian);
@@ -195,7 +195,7 @@ where
     let start: u64 = header.e_shoff(endian).into();
     let length = u64::from(header.e_shnum(endian)) * u64::from(header.e_shentsize(endian));
     if start != 0 {
-        within("the table of sections", start, length)?;
+        within("the section header table", start, length)?;
     }
     Ok(())
 }

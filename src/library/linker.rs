@@ -11,15 +11,17 @@ pub(super) fn dlopen_hint(text: &str) -> Option<String> {
         );
     }
     if has("libgomp.so") && has("cannot open") {
-        return Some("Install the OpenMP runtime: apt install libgomp1.".to_owned());
+        return Some("Install the OpenMP runtime: `sudo apt install libgomp1`.".to_owned());
     }
     if has("libomp.so") && has("cannot open") {
-        return Some("Put libomp.so of the same release beside the library.".to_owned());
+        return Some(
+            "Copy libomp.so of the same RKLLM release into the folder of the library.".to_owned(),
+        );
     }
     if (has("GLIBC_") || has("GLIBCXX_") || has("CXXABI_")) && has("not found") {
         return Some(
-            "The system's C or C++ library is older than the one that this library was built for: \
-             update the system (Debian 11, Ubuntu 20.04 or newer), or use an older release."
+            "Update the system to Debian 11, Ubuntu 20.04 or newer, or use an older RKLLM release: the \
+             system's C or C++ library is too old for this one."
                 .to_owned(),
         );
     }
@@ -28,15 +30,15 @@ pub(super) fn dlopen_hint(text: &str) -> Option<String> {
     }
     if has("undefined symbol") {
         return Some(
-            "The library and one that it needs are of different releases: take both from the same."
-                .to_owned(),
+            "Install the library and the libraries that it needs from the same release.".to_owned(),
         );
     }
     // "libfoo.so.1: cannot open shared object file: No such file or directory"
     let (missing, _) = text.split_once(": cannot open shared object file")?;
     let missing = missing.rsplit(' ').next().unwrap_or(missing);
     Some(format!(
-        "Install the package that brings {missing}, or add the folder that has it to LD_LIBRARY_PATH."
+        "Install the package that provides {missing}, or add the folder that contains it to \
+         LD_LIBRARY_PATH."
     ))
 }
 
@@ -62,13 +64,13 @@ mod tests {
             ),
             (
                 "libfoo.so.1: cannot open shared object file: No such file",
-                "brings libfoo.so.1,",
+                "libfoo.so.1",
             ),
             ("x.so: failed to map segment from shared object", "noexec"),
-            ("x.so: undefined symbol: rknn_init", "different releases"),
+            ("x.so: undefined symbol: rknn_init", "release"),
             (
                 "libomp.so: cannot open shared object file: No such file",
-                "beside the library",
+                "libomp.so",
             ),
         ] {
             let hint = dlopen_hint(text).unwrap();

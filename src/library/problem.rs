@@ -35,13 +35,13 @@ pub enum Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Argument => "library argument",
+            Self::Argument => "library=",
             Self::Variable(name) => name,
             Self::Package => "package folder",
-            Self::Runtimes => "runtimes folder",
-            Self::ChosenForProject => "chosen for the project",
+            Self::Runtimes => "installed runtimes",
+            Self::ChosenForProject => "project setting",
             Self::WorkingFolder => "working folder",
-            Self::BesideModel => "beside the model",
+            Self::BesideModel => "folder of the model",
             Self::LdLibraryPath => "LD_LIBRARY_PATH",
             Self::LdCache => "ld.so.cache",
             Self::System => "system folder",
@@ -69,10 +69,10 @@ pub enum LoadProblem {
     #[error("no such file")]
     Missing,
     /// A symbolic link that leads nowhere.
-    #[error("a symbolic link to {}, which does not exist", .0.display())]
+    #[error("symbolic link to {}, which does not exist", .0.display())]
     DanglingLink(PathBuf),
     /// A folder without a library in it.
-    #[error("a folder without {0} in it")]
+    #[error("the folder does not contain {0}")]
     Directory(&'static str),
     /// A device, a pipe or a socket.
     #[error("not a regular file")]
@@ -81,22 +81,22 @@ pub enum LoadProblem {
     #[error("cannot be read: {0}")]
     Unreadable(String),
     /// The system has no thread on which it could be loaded.
-    #[error("no thread could be started to load it: {0}")]
+    #[error("cannot start a thread to load it: {0}")]
     NoThread(String),
     /// No bytes.
     #[error("the file is empty")]
     Empty,
     /// The text that Git keeps in place of a large file.
-    #[error("a Git LFS pointer, not the library itself")]
+    #[error("the file is a Git LFS pointer, not the library itself")]
     LfsPointer,
     /// A web page saved under the library's name.
-    #[error("a web page, not a library")]
+    #[error("the file is a web page, not a library")]
     Html,
     /// No ELF file.
-    #[error("not an ELF file")]
+    #[error("not a shared library (no ELF header)")]
     NotElf,
     /// 32-bit in a 64-bit process, or the other way round.
-    #[error("a {file} library, but this process is {process}")]
+    #[error("the library is {file}, but this process is {process}")]
     WrongClass {
         /// The file's class and machine.
         file: String,
@@ -104,10 +104,10 @@ pub enum LoadProblem {
         process: String,
     },
     /// Big-endian where little-endian is needed, or the other way round.
-    #[error("a {0}-endian library, unlike this process")]
+    #[error("the library is {0}-endian, but this process is not")]
     WrongByteOrder(&'static str),
     /// Another processor.
-    #[error("built for {file}, but this process is {process}")]
+    #[error("the library is built for {file}, but this process runs on {process}")]
     WrongMachine {
         /// The file's machine.
         file: String,
@@ -118,7 +118,7 @@ pub enum LoadProblem {
     #[error("{0}, not a shared library")]
     NotShared(&'static str),
     /// Bytes are missing at the end.
-    #[error("truncated: {what} would end at byte {needed}, and the file has {size}")]
+    #[error("the file is truncated: {what} ends at byte {needed}, but the file has {size} bytes")]
     Truncated {
         /// What does not fit.
         what: &'static str,
@@ -139,22 +139,22 @@ pub enum LoadProblem {
         why: String,
     },
     /// A place from which only official releases are taken.
-    #[error("not loaded, since only the file of an official release is taken from there")]
+    #[error("not loaded, because only official releases are loaded from this place")]
     NotOfficial,
     /// A version was chosen that is not among the user's runtimes.
     #[error("version {0} is not installed")]
     NotInstalled(String),
     /// A file that should name a version.
-    #[error("it should name an installed version, such as 1.2.3, and nothing else")]
+    #[error("the file must contain an installed version, such as 1.2.3, and nothing else")]
     NoVersion,
     /// The dynamic linker refuses.
-    #[error("the dynamic linker refuses it: {0}")]
+    #[error("the dynamic linker cannot load it: {0}")]
     Dlopen(String),
     /// Functions that every release has are not exported.
     #[error("not an RKLLM library: it does not export {}", .0.join(", "))]
     MissingSymbols(Vec<&'static str>),
     /// The dynamic linker took another file than the one examined.
-    #[error("the dynamic linker took {} in its place", .0.display())]
+    #[error("the dynamic linker loaded {} instead", .0.display())]
     OtherFile(PathBuf),
     /// The file changed while it was being loaded.
     #[error("the file changed while it was being loaded")]
@@ -170,33 +170,36 @@ impl LoadProblem {
     pub fn hint(&self) -> Option<String> {
         let text = match self {
             Self::LfsPointer => {
-                "Fetch the file itself: run `git lfs pull` in its repository, or download it with \
-                 the \"raw\" link."
+                "Run `git lfs pull` in the repository, or download the library with its \"raw\" link."
             }
-            Self::Html => "Download the file again, with the \"raw\" link in place of the page's.",
+            Self::Html => {
+                "Download the library with its \"raw\" link, not with the link of its page."
+            }
             Self::Empty | Self::Truncated { .. } | Self::Damaged(_) | Self::Changed => {
-                "Copy or download the file again, to its end."
+                "Download or copy the library again: the file is incomplete or damaged."
             }
             Self::WrongClass { .. } | Self::WrongMachine { .. } => {
-                "Take the file of the process's own architecture: aarch64 for 64-bit, armhf for \
-                 32-bit ARM; for other machines there is the CPU runtime: pip install 'rkllm_rs[cpu]'."
+                "Use the library for the architecture of this process: aarch64 for 64-bit ARM, armhf for \
+                 32-bit ARM. On other machines, use the CPU runtime: `pip install 'rkllm_rs[cpu]'`."
             }
-            Self::Unreadable(_) => "Give this user the right to read the file and its folders.",
+            Self::Unreadable(_) => "Give your user read access to the file and its folders.",
             Self::Untrusted { .. } => {
-                "Let the file and every folder above it belong to root or to you, writable by \
-                 nobody else; or name the file with library= or RKLLM_RS_LIB."
+                "Make root or your user the owner of the file and of every folder above it, and remove \
+                 write access for others (`chmod go-w`); or name the file with library= or RKLLM_RS_LIB."
             }
             Self::NotOfficial => "If you trust this file, name it with library= or RKLLM_RS_LIB.",
             Self::NotInstalled(version) => {
                 return Some(format!(
-                    "Install it with `rkllm-rs runtime install {version}`, or choose another with \
-                     `rkllm-rs runtime use`."
+                    "Run `rkllm-rs runtime install {version}`, or select another version with \
+                     `rkllm-rs runtime use VERSION`."
                 ));
             }
-            Self::NoVersion => "Choose a version with `rkllm-rs runtime use`, or remove the file.",
+            Self::NoVersion => {
+                "Select a version with `rkllm-rs runtime use --project VERSION`, or remove the file."
+            }
             Self::Dlopen(text) => return super::linker::dlopen_hint(text),
             Self::MissingSymbols(_) => {
-                "Give the path of librkllmrt.so; librknnrt.so and others are different libraries."
+                "Pass the path of librkllmrt.so; librknnrt.so is a different library."
             }
             Self::Refused(refusal) => return Some(refusal.hint()),
             _ => return None,

@@ -73,10 +73,10 @@ impl Trusted {
             return None;
         }
         if mode & 0o002 != 0 {
-            return Some("can be written by everybody".to_owned());
+            return Some("is writable by everyone".to_owned());
         }
         if mode & 0o020 != 0 && !self.is_private(data.gid()) {
-            return Some(format!("can be written by group {}", data.gid()));
+            return Some(format!("is writable by group {}", data.gid()));
         }
         None
     }

@@ -81,7 +81,7 @@ fn what_others_can_write_is_not() {
         mode(&root.join(name), bits);
         let (path, why) = untrusted(check(&root.join("lib/a.so"), &root, &who));
         assert_eq!(path, root.join(name));
-        assert_eq!(why, "can be written by everybody");
+        assert_eq!(why, "is writable by everyone");
     }
 }
 
@@ -91,7 +91,7 @@ fn a_group_must_be_private() {
     mode(&root.join("lib"), 0o775);
     let gid = fs::metadata(root.join("lib")).unwrap().gid();
     let (_, why) = untrusted(check(&root.join("lib/a.so"), &root, &who));
-    assert_eq!(why, format!("can be written by group {gid}"));
+    assert_eq!(why, format!("is writable by group {gid}"));
     who.groups = Groups::Private(vec![gid]);
     assert_eq!(check(&root.join("lib/a.so"), &root, &who), Ok(()));
 }

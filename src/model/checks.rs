@@ -21,8 +21,8 @@ pub(crate) fn check_input(
     let check_width = |name: &'static str, width: usize| match info.hidden_size {
         Some((expected, _)) if width != expected => Err(Failure::invalid_with_hint(
             name,
-            format!("expected rows of {expected} floats, the model's width, got {width}"),
-            "Make the embeddings with this model's own embedding layer or encoder.",
+            format!("must have rows of {expected} floats (the model's hidden size), got {width}"),
+            "Compute the embeddings with this model's own embedding layer or encoder.",
         )),
         _ => Ok(()),
     };
@@ -36,8 +36,8 @@ pub(crate) fn check_input(
             ids.iter().find(outside).map_or(Ok(()), |id| {
                 Err(Failure::invalid_with_hint(
                     "tokens",
-                    format!("{id} is outside the vocabulary of {size}"),
-                    "Use the ids of this model's own tokenizer.",
+                    format!("must be less than the vocabulary size {size}, got {id}"),
+                    "Use ids from the model's own tokenizer.",
                 ))
             })
         }

@@ -109,7 +109,7 @@ fn as_many(name: &str, got: usize, wanted: usize) -> Result<(), Failure> {
     }
     Err(Failure::invalid_with_hint(
         name,
-        format!("got {got} for {wanted} inputs"),
-        "Give one for all, or one for each input.",
+        format!("must have one value for each of the {wanted} inputs, got {got}"),
+        "Pass one value for all inputs, or a list with one for each.",
     ))
 }

@@ -157,15 +157,19 @@ impl Model {
     pub fn begin_load_lora(&self, mut adapter: LoraAdapter) -> Result<Pending, Failure> {
         self.able("lora")?;
         if adapter.name.is_empty() {
-            let hint = "Give the name that will select it.";
-            return Err(Failure::invalid_with_hint("name", "it is empty", hint));
+            let hint = "Pass the name that will select the adapter with lora=.";
+            return Err(Failure::invalid_with_hint(
+                "name",
+                "must not be empty",
+                hint,
+            ));
         }
         c_text("name", &adapter.name)?;
         if !adapter.scale.is_finite() {
             return Err(Failure::invalid_with_hint(
                 "scale",
-                format!("got {}", adapter.scale),
-                "Give a finite number; 1 is the adapter's own strength, 0 switches it off.",
+                format!("must be a finite number, got {}", adapter.scale),
+                "Pass 1 for the adapter's full strength, 0 to turn it off.",
             ));
         }
         adapter.path = absolute("path", &adapter.path)?;
@@ -274,8 +278,8 @@ impl Model {
         if *self.state.template.lock() != Template::Model {
             return Err(Failure::invalid_with_hint(
                 "tools",
-                "the model's chat template, which they need, has been replaced",
-                "Open the model with template=\"model\", and do not call set_chat_template.",
+                "cannot be used after the model's chat template has been replaced",
+                "Open the model with template=\"model\", and do not call set_chat_template().",
             ));
         }
         check_tools(tools)?;
@@ -297,8 +301,8 @@ impl Model {
         if !self.effective.use_cross_attn {
             return Err(Failure::invalid_with_hint(
                 "use_cross_attn",
-                "the model was opened without it",
-                "Open it with use_cross_attn=True.",
+                "must be set when the model is opened",
+                "Open the model with use_cross_attn=True.",
             ));
         }
         self.ask(Request::SetCrossAttention(encoder))
@@ -341,8 +345,12 @@ impl Model {
 }
 
 fn absolute(what: &'static str, path: &Path) -> Result<PathBuf, Failure> {
-    std::path::absolute(path)
-        .map_err(|error| Failure::invalid(what, format!("{}: {error}", path.display())))
+    std::path::absolute(path).map_err(|error| {
+        Failure::invalid(
+            what,
+            format!("cannot be resolved: {}: {error}", path.display()),
+        )
+    })
 }
 
 fn unfit_adapter(path: &Path, problem: &ModelProblem, needed: ModelKind) -> Failure {
@@ -350,9 +358,9 @@ fn unfit_adapter(path: &Path, problem: &ModelProblem, needed: ModelKind) -> Fail
         ModelProblem::Projector
         | ModelProblem::NotAdapter
         | ModelProblem::LaterPart(..)
-        | ModelProblem::Embedding(_) => "Give the adapter that was made for this model.".to_owned(),
+        | ModelProblem::Embedding(_) => "Pass the adapter that was made for this model.".to_owned(),
         _ => format!(
-            "Give the adapter as a {} file, converted for this backend.",
+            "Pass the adapter as a {} file, converted for this backend.",
             needed.extension()
         ),
     };
@@ -363,17 +371,17 @@ fn unfit_adapter(path: &Path, problem: &ModelProblem, needed: ModelKind) -> Fail
 }
 
 fn check_tools(tools: &str) -> Result<(), Failure> {
-    let hint = "Give a list of objects as JSON, such as [{\"type\": \"function\", \"function\": \
-                {\"name\": …}}].";
-    let list: serde_json::Value = serde_json::from_str(tools)
-        .map_err(|error| Failure::invalid_with_hint("tools", format!("no JSON: {error}"), hint))?;
+    let hint = "Pass a JSON array such as [{\"type\": \"function\", \"function\": {\"name\": …}}].";
+    let list: serde_json::Value = serde_json::from_str(tools).map_err(|error| {
+        Failure::invalid_with_hint("tools", format!("must be JSON: {error}"), hint)
+    })?;
     let objects = list
         .as_array()
         .is_some_and(|list| !list.is_empty() && list.iter().all(serde_json::Value::is_object));
     if objects {
         Ok(())
     } else {
-        let reason = "no list of objects, or an empty one";
+        let reason = "must be a non-empty JSON array of objects";
         Err(Failure::invalid_with_hint("tools", reason, hint))
     }
 }

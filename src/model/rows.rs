@@ -61,7 +61,7 @@ impl Source for RowStream {
             Poll::Ended(Ok(cancelled)) => Poll::Ended(if self.any || cancelled {
                 Ok(())
             } else {
-                let reason = format!("the library gave no {}", self.kind.as_str());
+                let reason = format!("the runtime returned no {}", self.kind.as_str());
                 Err(Arc::new(Failure::of_run(&reason)))
             }),
             Poll::Ended(Err(error)) => Poll::Ended(Err(error)),
@@ -86,9 +86,12 @@ pub fn join(
     let count = blocks.len();
     FloatBlock::join(blocks).ok_or_else(|| {
         Arc::new(Failure::of_run(&match count {
-            0 if any => format!("all its {} have been read already", kind.as_str()),
-            0 => format!("it was ended before any {} came", kind.as_str()),
-            _ => format!("{count} blocks of {} cannot be joined", kind.as_str()),
+            0 if any => format!("all {} have already been read", kind.as_str()),
+            0 => format!("the run ended before any {} arrived", kind.as_str()),
+            _ => format!(
+                "the {count} blocks of {} differ in width, or are too large to join",
+                kind.as_str()
+            ),
         }))
     })
 }

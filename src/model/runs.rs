@@ -11,7 +11,7 @@ use crate::host::FloatBlock;
 use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
-use crate::protocol::error::Failure;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
 use crate::protocol::output::{Generation, RowsKind};
@@ -79,7 +79,10 @@ impl Model {
             && !able.has_logits_after_history()
         {
             // Hazard G5: an assertion of the library, which ends the process.
-            return Err(able.lacks("logits of tokens with keep_history", "RKLLM 1.3.0 or later"));
+            return Err(able.lacks(
+                "computing logits of Tokens with keep_history=True",
+                "RKLLM 1.3.0 or later",
+            ));
         }
         let batch = if batch.inputs.len() == 1 {
             batch.filled_up()
@@ -116,8 +119,8 @@ impl Model {
         if options.keep_history {
             return Err(Failure::invalid_with_hint(
                 "keep_history",
-                "a run in steps stands alone",
-                "Leave it out: the library pauses in single turns only.",
+                "is not supported by steps()",
+                "Omit keep_history, or use stream().",
             ));
         }
         let lanes = self.effective.n_batch;
@@ -218,18 +221,15 @@ impl Model {
             return Ok(());
         }
         let hint = if wanted > 1 {
-            "Give a list of exactly so many, to generate_batch or stream_batch."
+            "Pass a list of exactly that many inputs to generate_batch() or stream_batch()."
         } else {
-            "Open the model with n_batch to run several inputs at once."
+            "Open the model with n_batch=N to run N inputs at once."
         };
-        Err(Failure::invalid_with_hint(
-            "n_batch",
-            format!(
-                "the model was opened for {wanted} {} a run, and got {count}",
-                if wanted == 1 { "input" } else { "inputs" }
-            ),
-            hint,
-        ))
+        let inputs = if wanted == 1 { "input" } else { "inputs" };
+        let text = format!("expected {wanted} {inputs} (n_batch={wanted}), got {count}");
+        let mut failure = Failure::new(ErrorKind::InvalidArgument, text).with_hint(hint);
+        failure.fields.argument = Some("n_batch".to_owned());
+        Err(failure)
     }
 
     fn lane(&self, input: Input, role: &str, thinking: Option<bool>) -> Result<LaneSpec, Failure> {
@@ -243,15 +243,15 @@ impl Model {
         if thinking == Some(true) && *self.state.template.lock() != Template::Model {
             return Err(Failure::invalid_with_hint(
                 "thinking",
-                "the library ignores it once the model's chat template has been replaced",
-                "Open the model with template=\"model\", or write the switch into the prompt.",
+                "has no effect after the model's chat template has been replaced",
+                "Open the model with template=\"model\", or write the model's thinking switch into the prompt.",
             ));
         }
         if !matches!(role, "user" | "tool") {
             return Err(Failure::invalid_with_hint(
                 "role",
-                format!("got {role:?}"),
-                "Give \"user\" or \"tool\"; a system prompt belongs to the chat template.",
+                format!("must be \"user\" or \"tool\", got {role:?}"),
+                "Set a system prompt with the chat template.",
             ));
         }
         let role = crate::protocol::input::c_text("role", role)?;
@@ -292,14 +292,14 @@ impl Model {
         if !self.state.has_lora(name) {
             let loaded: Vec<String> = self.loras().into_iter().map(|lora| lora.name).collect();
             let have = if loaded.is_empty() {
-                "none is loaded".to_owned()
+                "none".to_owned()
             } else {
-                format!("loaded are {}", loaded.join(", "))
+                loaded.join(", ")
             };
             return Err(Failure::invalid_with_hint(
                 "lora",
-                format!("there is no adapter named {name:?}; {have}"),
-                "Load it with load_lora(path, name=...) first.",
+                format!("{name:?} is not a loaded adapter; loaded: {have}"),
+                "Load the adapter with load_lora(path, name=...) first.",
             ));
         }
         crate::protocol::input::c_text("lora", name).map(Some)
@@ -310,15 +310,19 @@ impl Model {
     fn cache_path(&self, path: &Path) -> Result<CString, Failure> {
         self.runtime.capabilities().require("prompt_cache")?;
         let what = "save_prompt_cache";
-        let whole = std::path::absolute(path)
-            .map_err(|error| Failure::invalid(what, format!("{}: {error}", path.display())))?;
+        let whole = std::path::absolute(path).map_err(|error| {
+            Failure::invalid(
+                what,
+                format!("cannot be resolved: {}: {error}", path.display()),
+            )
+        })?;
         let folder = whole.parent().unwrap_or(Path::new("/"));
         if whole.is_dir() {
-            let reason = format!("{} is a folder", whole.display());
+            let reason = format!("must be a file, got the folder {}", whole.display());
             return Err(Failure::invalid_with_hint(
                 what,
                 reason,
-                "Give the path of a file.",
+                "Add a file name to the path.",
             ));
         }
         if !folder.is_dir() {
@@ -332,10 +336,10 @@ impl Model {
         let at_init = self.effective.max_new_tokens;
         let wanted = options.max_new_tokens.unwrap_or(at_init);
         if wanted <= 0 {
-            let hint = "Give a number of tokens above 0.";
+            let hint = "Pass a number of tokens, or omit it for the default.";
             return Err(Failure::invalid_with_hint(
                 "max_new_tokens",
-                format!("got {wanted}"),
+                format!("must be greater than 0, got {wanted}"),
                 hint,
             ));
         }
@@ -343,8 +347,10 @@ impl Model {
         if wanted > at_init && !native {
             return Err(Failure::invalid_with_hint(
                 "max_new_tokens",
-                format!("{wanted} is above the {at_init} that this model was opened with"),
-                "Releases before 1.3.0 fix the limit when the model is opened: give it there.",
+                format!(
+                    "must be at most {at_init}, the value the model was opened with, got {wanted}"
+                ),
+                "Open the model with a larger max_new_tokens: before RKLLM 1.3.0 it cannot be raised per call.",
             ));
         }
         let by_library = native || wanted == at_init;

@@ -53,8 +53,10 @@ impl Scorer {
         if before == 0 || continuation == 0 {
             return Err(Failure::invalid_with_hint(
                 "continuation",
-                format!("{before} tokens before it and {continuation} in it"),
-                "Give at least one token of each: a token's probability depends on what is before it.",
+                format!(
+                    "needs at least one token, and one token before it, got {continuation} and {before}"
+                ),
+                "Pass non-empty texts: the probability of a token depends on the tokens before it.",
             ));
         }
         Ok(Self {
@@ -87,8 +89,8 @@ impl Scorer {
                 let token = token.ok_or_else(|| {
                     Failure::invalid_with_hint(
                         "continuation",
-                        format!("{id} is outside the vocabulary of {width}"),
-                        "Use the ids of this model's own tokenizer.",
+                        format!("has the token id {id}, but the vocabulary size is {width}"),
+                        "Use ids from the model's own tokenizer.",
                     )
                 })?;
                 self.logprobs.push(logprob(row, token));
@@ -112,7 +114,7 @@ impl Scorer {
 
     fn unfit(&self) -> Failure {
         let (rows, ids) = (self.rows, self.ids.len());
-        let reason = format!("the library gave logits of {rows} positions for {ids} tokens");
+        let reason = format!("the runtime returned logits of {rows} positions for {ids} tokens");
         Failure::of_run(&reason)
     }
 }
@@ -137,8 +139,8 @@ impl Pooling {
             "mean" => Ok(Self::Mean),
             _ => Err(Failure::invalid_with_hint(
                 "pooling",
-                format!("got {name:?}"),
-                "Give \"last\" or \"mean\".",
+                format!("must be \"last\" or \"mean\", got {name:?}"),
+                "Use \"last\" for models made for it, \"mean\" for the average of all tokens.",
             )),
         }
     }
@@ -158,8 +160,8 @@ pub fn pool(
     if width == 0 || blocks.iter().any(unfit) {
         return Err(Failure::invalid_with_hint(
             "texts",
-            "there is nothing to embed",
-            "Give at least one text.",
+            "must contain something to embed",
+            "Pass at least one text that is not empty.",
         ));
     }
     let mut all = Vec::with_capacity(blocks.len() * width);

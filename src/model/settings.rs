@@ -18,23 +18,23 @@ impl ModelConfig {
             if keep >= window {
                 return Err(Failure::invalid_with_hint(
                     "n_keep",
-                    format!("{keep} is not below max_context_len ({window})"),
-                    "Keep fewer positions, or open a larger window.",
+                    format!("must be less than max_context_len ({window}), got {keep}"),
+                    "Lower n_keep, or increase max_context_len.",
                 ));
             }
         }
         if let Some(keep) = self.n_keep.filter(|keep| *keep < -1) {
             return Err(Failure::invalid_with_hint(
                 "n_keep",
-                format!("got {keep}"),
-                "Give -1 or more.",
+                format!("must be -1 or more, got {keep}"),
+                "Omit n_keep for the default, or pass the number of tokens to keep.",
             ));
         }
         if let Some(domain) = self.base_domain_id.filter(|domain| *domain < 0) {
-            let hint = "Give 0 or more.";
+            let hint = "Pass the number of an IOMMU domain, such as 0 or 1.";
             return Err(Failure::invalid_with_hint(
                 "base_domain_id",
-                format!("got {domain}"),
+                format!("must be 0 or more, got {domain}"),
                 hint,
             ));
         }
@@ -42,8 +42,8 @@ impl ModelConfig {
             let got = self.n_batch.unwrap_or_default();
             return Err(Failure::invalid_with_hint(
                 "n_batch",
-                format!("got {got}"),
-                "Give 1 to 100.",
+                format!("must be from 1 to 100, got {got}"),
+                "Pass the number of prompts to run at a time.",
             ));
         }
         self.validate_cpus()?;
@@ -55,27 +55,27 @@ impl ModelConfig {
             .enabled_cpus_num
             .filter(|count| !(1..=32).contains(count))
         {
-            let hint = "Give 1 to 8 on RK3588 and RK3576, 1 to 4 on RK3562 and RV1126B.";
+            let hint = "Pass 1 to 8 on RK3588 and RK3576, 1 to 4 on RK3562 and RV1126B.";
             return Err(Failure::invalid_with_hint(
                 "enabled_cpus_num",
-                format!("got {count}"),
+                format!("must be from 1 to 32, got {count}"),
                 hint,
             ));
         }
         match (self.enabled_cpus_num, self.enabled_cpus_mask) {
             (_, Some(0)) => Err(Failure::invalid_with_hint(
                 "enabled_cpus_mask",
-                "no CPU is selected",
-                "Set bit i for CPU i, such as 0xF0 for CPUs 4 to 7.",
+                "must select at least one CPU, got 0",
+                "Set bit i for CPU i: 0xF0 selects CPUs 4 to 7.",
             )),
             (Some(count), Some(mask)) if mask.count_ones() != count as u32 => {
                 Err(Failure::invalid_with_hint(
                     "enabled_cpus_mask",
                     format!(
-                        "{mask:#x} selects {} CPUs, enabled_cpus_num says {count}",
+                        "{mask:#x} selects {} CPUs, but enabled_cpus_num is {count}",
                         mask.count_ones()
                     ),
-                    "Give one of the two, or make them agree.",
+                    "Pass only one of the two, or make them match.",
                 ))
             }
             _ => Ok(()),
@@ -102,8 +102,11 @@ impl ModelConfig {
         let markers =
             self.img_start.is_some() || self.img_end.is_some() || self.img_content.is_some();
         if markers && !able.has_markers_at_init() {
-            let needs = "RKLLM 1.2.3 or earlier; from 1.3.0 on the markers belong to each input";
-            return Err(able.lacks("image markers at init", needs));
+            return Err(able
+                .lacks("setting image markers in RKLLM()", "RKLLM 1.2.3 or earlier")
+                .with_hint(
+                    "Pass image_start, image_end and image_content to Multimodal instead.",
+                ));
         }
         Ok(())
     }
@@ -113,8 +116,8 @@ fn positive(name: &'static str, value: Option<i32>) -> Result<(), Failure> {
     match value {
         Some(value) if value <= 0 => Err(Failure::invalid_with_hint(
             name,
-            format!("got {value}"),
-            "Give a number of tokens above 0.",
+            format!("must be greater than 0, got {value}"),
+            "Pass a number of tokens, or omit it for the default.",
         )),
         _ => Ok(()),
     }

@@ -101,8 +101,8 @@ impl State {
         if all.iter().any(|(lora, _)| lora.name == adapter.name) {
             return Err(Failure::invalid_with_hint(
                 "name",
-                format!("an adapter named {:?} is loaded already", adapter.name),
-                "Give it another name; the C library has no call that unloads one.",
+                format!("{:?} is already the name of a loaded adapter", adapter.name),
+                "Use another name; the runtime cannot unload an adapter.",
             ));
         }
         all.push((adapter.clone(), false));

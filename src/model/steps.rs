@@ -96,8 +96,8 @@ impl Steps {
             if input.is_some() {
                 return Err(Failure::invalid_with_hint(
                     "input",
-                    "the first token has not been computed yet",
-                    "Take a token first; then send what is to come in its place.",
+                    "cannot be sent before the first token",
+                    "Read a token first, then send its replacement.",
                 ));
             }
             if self.handle().has_ended() {
@@ -124,16 +124,16 @@ impl Steps {
                 None => Ok(()),
                 Some(_) => Err(Failure::invalid_with_hint(
                     "input",
-                    "a token has been computed and not been taken yet",
-                    "Take it first; then send what is to come in its place.",
+                    "cannot be sent before the computed token has been read",
+                    "Read the token first, then send its replacement.",
                 )),
             };
         }
         if !self.inbox.is_resting() {
-            let hint = "Wait for the token first.";
+            let hint = "Wait for the next token first.";
             return Err(Failure::invalid_with_hint(
                 "input",
-                "the model is computing",
+                "cannot be sent while the model is computing a token",
                 hint,
             ));
         }

@@ -47,24 +47,30 @@ impl NativeModel {
         if !self.paused {
             return Err(Failure::invalid_with_hint(
                 "ranges",
-                "no run is paused",
-                "Clear ranges between the tokens of steps(); without ranges the whole cache is cleared.",
+                "can be cleared only while a run is paused",
+                "Clear ranges between the tokens of steps(), or omit ranges to clear the whole KV cache.",
             ));
         }
         let sizes = self.kv_cache_size()?;
         if ranges.len() != sizes.len() {
             return Err(Failure::invalid_with_hint(
                 "ranges",
-                format!("got {} for {} rows", ranges.len(), sizes.len()),
-                "Give one (start, end) for each row of the batch.",
+                format!(
+                    "must have one (start, end) for each prompt of the batch: expected {}, got {}",
+                    sizes.len(),
+                    ranges.len()
+                ),
+                "Pass a list with one pair for each prompt.",
             ));
         }
         for (&(start, end), &size) in ranges.iter().zip(&sizes) {
             if start < 0 || end < start || end > size {
                 return Err(Failure::invalid_with_hint(
                     "ranges",
-                    format!("({start}, {end}) is not within the KV cache of {size} positions"),
-                    "Give 0 <= start <= end <= kv_cache_size(); the end is exclusive.",
+                    format!(
+                        "must be within the {size} tokens of the KV cache, got ({start}, {end})"
+                    ),
+                    "Pass 0 <= start <= end <= kv_cache_size(); end is exclusive.",
                 ));
             }
         }
@@ -127,8 +133,8 @@ impl NativeModel {
             }
             if error.kind == ErrorKind::ModelFormat {
                 return error.with_hint(
-                    "The adapter is damaged, or was made for another model or release: download or \
-                     convert it again.",
+                    "Download or convert the adapter again: it is damaged, or was made for another model \
+                     or RKLLM release.",
                 );
             }
             error

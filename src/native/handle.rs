@@ -217,8 +217,8 @@ impl NativeModel {
             (0, _) if goes_on => return Ok(RunEnd::Paused),
             (0, Some(LastCall::Finish(_))) => return Ok(RunEnd::Over),
             (0, None) if aborting => return Ok(RunEnd::Over),
-            (0, Some(LastCall::Error)) => "the library reported an error".to_owned(),
-            (0, None) => "it returned without its last callback".to_owned(),
+            (0, Some(LastCall::Error)) => "the runtime reported an error".to_owned(),
+            (0, None) => "it returned without a final callback".to_owned(),
             (code, _) => format!("it returned {code}"),
         };
         let reason = match self.asker.0.problem() {
@@ -282,7 +282,7 @@ pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<()
 
 fn not_opened(path: &Path, code: c_int, kind: ErrorKind, log: Vec<String>) -> Failure {
     let text = format!(
-        "the library could not open the model {} (rkllm_init returned {code})",
+        "the runtime could not open the model {} (rkllm_init returned {code})",
         path.display()
     );
     let hint = diagnose::hint(kind, &log);

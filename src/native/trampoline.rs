@@ -104,10 +104,10 @@ fn hand_on<R: ResultStruct>(lane: &dyn Lane, result: &R) -> Verdict {
             Ok(block) => lane.rows(block),
             Err(problem) => lane.unusable(match problem {
                 CopyProblem::Counts => {
-                    format!("the library showed {rows} rows of {width} floats")
+                    format!("the runtime announced an impossible array of {rows} x {width} floats")
                 }
                 CopyProblem::Memory => {
-                    format!("there is no memory for {rows} rows of {width} floats")
+                    format!("out of memory while copying {rows} x {width} floats")
                 }
             }),
         }

@@ -84,10 +84,10 @@ pub enum BusyWith {
     #[error("the model is busy with the run that called this callback")]
     Callback,
     /// `steps()` of the same model.
-    #[error("the model is in the middle of the steps() that this caller has begun")]
+    #[error("the model is busy with the steps() that this caller started")]
     Steps,
     /// A model that was closed, and whose run the library has not ended.
-    #[error("a model that was closed is still busy in the library after {seconds} s")]
+    #[error("a closed model is still running in the runtime after {seconds} s")]
     Closing {
         /// How long it was waited for.
         seconds: f64,
@@ -97,11 +97,10 @@ pub enum BusyWith {
 impl BusyWith {
     fn hint(self) -> &'static str {
         match self {
-            Self::Callback => "Make the call after the callback has returned.",
-            Self::Steps => "End the steps first: with their close(), or a with block.",
+            Self::Callback => "Make this call after the callback has returned.",
+            Self::Steps => "End steps() first: call its close(), or use it in a with block.",
             Self::Closing { .. } => {
-                "The library does not interrupt the computation of a prompt. Try again later, or raise \
-                 open_timeout."
+                "Try again later, or increase open_timeout: the runtime cannot interrupt a prefill."
             }
         }
     }
@@ -132,10 +131,11 @@ impl Failure {
         self
     }
 
-    /// An argument that can never be right.
+    /// An argument that can never be right. The reason is the rest of a sentence that begins with its
+    /// name: "must not be empty".
     pub fn invalid(name: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         let name = name.into();
-        let mut failure = Self::new(ErrorKind::InvalidArgument, format!("{name}: {reason}"));
+        let mut failure = Self::new(ErrorKind::InvalidArgument, format!("{name} {reason}"));
         failure.fields.argument = Some(name);
         failure
     }
@@ -154,9 +154,9 @@ impl Failure {
     pub fn lacks(feature: &str, needs: &str, have: &str) -> Self {
         Self::new(
             ErrorKind::UnsupportedFeature,
-            format!("{feature} needs {needs}; the loaded library is {have}"),
+            format!("{feature} requires {needs}; the loaded runtime is {have}"),
         )
-        .with_hint(format!("Load {needs}, or leave this feature out."))
+        .with_hint(format!("Switch to {needs}, or leave this feature out."))
     }
 
     /// With the C function that failed, and the library's own lines, which the text shows too.
@@ -186,14 +186,17 @@ impl Failure {
     /// The operating system refused something that a model needs.
     #[must_use]
     pub fn system(what: &str, reason: impl std::fmt::Display) -> Self {
-        Self::new(ErrorKind::Model, format!("{what}: {reason}"))
-            .with_hint("The process may be at a limit: see `ulimit -a` and `dmesg`.")
+        Self::new(ErrorKind::Model, format!("{what}: {reason}")).with_hint(
+            "Check the limits of the process with `ulimit -a`, and the kernel log with `dmesg`.",
+        )
     }
 
     /// More tokens than the context window holds.
     #[must_use]
     pub fn context_length(tokens: usize, limit: usize) -> Self {
-        let text = format!("{tokens} tokens do not fit into the context window of {limit}");
+        let text = format!(
+            "the input has {tokens} tokens, but the context window (max_context_len) holds {limit}"
+        );
         let mut failure = Self::new(ErrorKind::ContextLength, text)
             .with_hint("Shorten the input, or open the model with a larger max_context_len.");
         failure.fields.tokens = Some((tokens, limit));
@@ -203,14 +206,15 @@ impl Failure {
     /// A deadline passed, of so many seconds.
     #[must_use]
     pub fn timeout(seconds: f64) -> Self {
-        let text = format!("the deadline of {seconds} s passed");
-        Self::new(ErrorKind::Timeout, text).with_hint("Raise timeout, or lower max_new_tokens.")
+        Self::new(ErrorKind::Timeout, format!("timed out after {seconds} s"))
+            .with_hint("Increase timeout, or lower max_new_tokens.")
     }
 
-    /// A prompt cache cannot be used, or was not saved.
+    /// A prompt cache cannot be used, or was not saved. The reason is the rest of a sentence that begins
+    /// with the cache: "is truncated".
     #[must_use]
     pub fn prompt_cache(path: &Path, reason: impl std::fmt::Display, hint: &str) -> Self {
-        let text = format!("the prompt cache {}: {reason}", path.display());
+        let text = format!("the prompt cache {} {reason}", path.display());
         Self::new(ErrorKind::PromptCache, text)
             .with_path(path)
             .with_hint(hint)
@@ -220,10 +224,13 @@ impl Failure {
     /// be written.
     #[must_use]
     pub fn file_missing(argument: &str, path: &Path) -> Self {
-        let text = format!("{argument}: no such file: {}", path.display());
+        let text = format!(
+            "{argument} points to a file or folder that does not exist: {}",
+            path.display()
+        );
         let mut failure = Self::new(ErrorKind::FileMissing, text)
             .with_path(path)
-            .with_hint("Check the path; a relative one counts from the working folder.");
+            .with_hint("Check the path; relative paths start at the current working folder.");
         failure.fields.argument = Some(argument.to_owned());
         failure
     }
@@ -245,9 +252,11 @@ impl Failure {
     pub fn forked() -> Self {
         Self::new(
             ErrorKind::ForkedProcess,
-            "the model was opened before fork(), and a forked process cannot use it",
+            "the model was opened before fork(), so this process cannot use it",
         )
-        .with_hint("Open the model in the child, or start it with the \"spawn\" method.")
+        .with_hint(
+            "Open the model in this process, or start the process with the \"spawn\" method.",
+        )
     }
 
     /// This failure, when it is about an argument, with that argument's name in its context.
@@ -265,15 +274,13 @@ impl Failure {
 
 impl From<rkllm_text::stop::StopProblem> for Failure {
     fn from(problem: rkllm_text::stop::StopProblem) -> Self {
-        use rkllm_text::stop::{MOST, MOST_BYTES, StopProblem};
+        use rkllm_text::stop::StopProblem;
         match problem {
             StopProblem::Empty => {
-                Self::invalid_with_hint("stop", problem, "Give strings of at least one character.")
+                Self::invalid_with_hint("stop", problem, "Remove the empty string.")
             }
             StopProblem::TooMany { .. } => {
-                let kib = MOST_BYTES / 1024;
-                let hint = format!("Give at most {MOST} strings, {kib} KiB together.");
-                Self::invalid_with_hint("stop", problem, hint)
+                Self::invalid_with_hint("stop", problem, "Pass fewer or shorter stop strings.")
             }
         }
     }

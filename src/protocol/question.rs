@@ -39,22 +39,22 @@ impl Response {
             (Question::Tokenize { capacity, .. }, Self::Tokens(ids)) if ids.len() > *capacity => {
                 let ids = ids.len();
                 Some(format!(
-                    "the tokenizer gave {ids} ids, the library has room for {capacity}"
+                    "the tokenizer returned {ids} ids, but the runtime has room for {capacity}"
                 ))
             }
             (Question::Embed { tokens, floats }, Self::Embeddings(values))
                 if values.len() != *floats =>
             {
                 Some(format!(
-                    "the embedder gave {} floats for {} tokens, the library wants {floats}",
-                    values.len(),
-                    tokens.len()
+                    "the embedder must return {floats} floats for {} tokens, got {}",
+                    tokens.len(),
+                    values.len()
                 ))
             }
             (Question::Tokenize { .. }, Self::Tokens(_))
             | (Question::Embed { .. }, Self::Embeddings(_))
             | (_, Self::Failed) => None,
-            _ => Some("the answer does not belong to the question".to_owned()),
+            _ => Some("the program answered a question that the runtime did not ask".to_owned()),
         }
     }
 }

@@ -55,7 +55,7 @@ impl SamplingParams {
     /// `ErrorKind::InvalidArgument` naming the first value that cannot be meant.
     pub fn validate(&self) -> Result<(), Failure> {
         if let Some(top_k) = self.top_k.filter(|k| *k < 0) {
-            return Err(bad("top_k", top_k, "0 or more; 1 is greedy"));
+            return Err(bad("top_k", top_k, "0 or more"));
         }
         within("top_p", self.top_p, 0.0, 1.0)?;
         within("temperature", self.temperature, 0.0, f32::MAX)?;
@@ -112,11 +112,11 @@ fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result
         // Written so that NaN fails.
         Some(value) if !(value >= low && value <= high) => {
             let wanted = if high < f32::MAX {
-                format!("a number from {low} to {high}")
+                format!("from {low} to {high}")
             } else if low > 0.0 {
-                "a finite number above 0".to_owned()
+                "a finite number greater than 0".to_owned()
             } else {
-                "a finite number, 0 or more".to_owned()
+                "a finite number of 0 or more".to_owned()
             };
             Err(bad(name, value, &wanted))
         }
@@ -125,7 +125,11 @@ fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result
 }
 
 fn bad(name: &'static str, value: impl std::fmt::Display, wanted: &str) -> Failure {
-    Failure::invalid_with_hint(name, format!("got {value}"), format!("Give {wanted}."))
+    Failure::invalid_with_hint(
+        name,
+        format!("must be {wanted}, got {value}"),
+        "Change the value, or omit it to keep the model's setting.",
+    )
 }
 
 #[cfg(test)]

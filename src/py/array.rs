@@ -139,7 +139,7 @@ impl FloatArray {
         } else {
             Some(index.unsigned_abs()).filter(|at| *at < length)
         };
-        let at = at.ok_or_else(|| PyIndexError::new_err("no such row or element"))?;
+        let at = at.ok_or_else(|| PyIndexError::new_err("index out of range"))?;
         match self.shape {
             Shape::Vector(_) => {
                 let value = self.with(|values| values[at]);
@@ -185,7 +185,7 @@ impl FloatArray {
     fn to_numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
         let py = slf.py();
         let numpy = py.import("numpy").map_err(|error| {
-            let text = "to_numpy() needs NumPy: pip install 'rkllm_rs[numpy]'; tolist() and tobytes() do without";
+            let text = "to_numpy() requires NumPy: pip install 'rkllm_rs[numpy]'; tolist() and tobytes() work without it";
             let raised = PyImportError::new_err(text);
             raised.set_cause(py, Some(error));
             raised
@@ -216,13 +216,15 @@ impl FloatArray {
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = max_version;
         if stream.is_some() {
-            return Err(PyBufferError::new_err("memory of the CPU has no streams"));
+            return Err(PyBufferError::new_err("stream must be None for CPU memory"));
         }
         if dl_device.is_some_and(|device| device != self.__dlpack_device__()) {
-            return Err(PyBufferError::new_err("the memory is the CPU's"));
+            return Err(PyBufferError::new_err("the array is in CPU memory"));
         }
         if copy == Some(true) {
-            return Err(PyBufferError::new_err("this memory is lent, not copied"));
+            return Err(PyBufferError::new_err(
+                "the array cannot be exported without sharing its memory",
+            ));
         }
         dlpack::capsule(py, &self.block, self.first, &self.shape.numbers())
     }

@@ -136,8 +136,8 @@ fn dtype(format: &str) -> &str {
 fn wrong_dtype(py: Python<'_>, name: &str, got: &str) -> PyErr {
     InvalidType::new_err(
         py,
-        &format!("{name}: expected float32, got {got}"),
-        "Convert it first, with NumPy: array.astype(numpy.float32).".to_owned(),
+        &format!("{name} must be float32, got {got}"),
+        "Convert the array: array.astype(numpy.float32).".to_owned(),
     )
 }
 
@@ -146,7 +146,7 @@ fn not_contiguous(py: Python<'_>, name: &str) -> PyErr {
         py,
         &Failure::invalid_with_hint(
             name,
-            "the array is not C-contiguous",
+            "must be C-contiguous",
             "Pass numpy.ascontiguousarray(array).",
         ),
     )
@@ -158,7 +158,7 @@ pub(super) fn wrong_shape(py: Python<'_>, name: &str, wanted: &str, got: &[usize
         py,
         &Failure::invalid_with_hint(
             name,
-            format!("expected the shape {wanted}, got {got:?}"),
+            format!("must have the shape {wanted}, got {got:?}"),
             "Reshape the array.",
         ),
     )

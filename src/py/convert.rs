@@ -22,7 +22,7 @@ fn type_name(value: &Bound<'_, PyAny>) -> String {
 pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     InvalidType::new_err(
         value.py(),
-        &format!("{name}: expected {wanted}, got {}", type_name(value)),
+        &format!("{name} must be {wanted}, got {}", type_name(value)),
         format!("Pass {wanted}."),
     )
 }
@@ -44,8 +44,8 @@ where
                 value.py(),
                 &Failure::invalid_with_hint(
                     name,
-                    format!("got {got}, which does not fit the C type"),
-                    format!("Give a number from {} to {}.", T::LOW, T::HIGH),
+                    format!("must be from {} to {}, got {got}", T::LOW, T::HIGH),
+                    "Pass a number within the range of the C type.",
                 ),
             )
         } else {
@@ -60,8 +60,8 @@ pub(super) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     if !negative {
         return integer("seed", value);
     }
-    let reason = format!("got {}, expected 0 or more", value.str()?);
-    let hint = "Leave it out, or pass None, for a random seed.";
+    let reason = format!("must be 0 or more, got {}", value.str()?);
+    let hint = "Omit seed, or pass None, for a random seed.";
     Err(raise(
         value.py(),
         &Failure::invalid_with_hint("seed", reason, hint),
@@ -107,10 +107,10 @@ pub(super) fn float(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f32> {
     #[allow(clippy::cast_possible_truncation, reason = "checked in the next line")]
     let narrow = wide as f32;
     if wide.is_finite() && !narrow.is_finite() {
-        let hint = "Give a number that fits a C float (up to 3.4e38).";
+        let hint = "Pass a number that fits a C float (up to 3.4e38).";
         return Err(raise(
             value.py(),
-            &Failure::invalid_with_hint(name, format!("got {wide}"), hint),
+            &Failure::invalid_with_hint(name, format!("must fit a C float, got {wide}"), hint),
         ));
     }
     Ok(narrow)
@@ -126,8 +126,8 @@ fn double(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
                 value.py(),
                 &Failure::invalid_with_hint(
                     name,
-                    "the number does not fit a float",
-                    "Give a number that fits a C float (up to 3.4e38).",
+                    "must fit a C float",
+                    "Pass a number that fits a C float (up to 3.4e38).",
                 ),
             )
         } else {
@@ -141,10 +141,14 @@ pub(super) fn seconds(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<
     let Some(value) = value else { return Ok(None) };
     let seconds = double(name, value)?;
     if seconds.is_nan() || seconds <= 0.0 {
-        let hint = "Give a number of seconds above 0, or None for no deadline.";
+        let hint = "Pass a number of seconds, or None for no limit.";
         return Err(raise(
             value.py(),
-            &Failure::invalid_with_hint(name, format!("got {seconds}"), hint),
+            &Failure::invalid_with_hint(
+                name,
+                format!("must be greater than 0, got {seconds}"),
+                hint,
+            ),
         ));
     }
     // Longer than a Duration can be means no deadline in practice.
@@ -163,8 +167,8 @@ pub(super) fn text(name: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
                 value.py(),
                 &Failure::invalid_with_hint(
                     name,
-                    "it holds lone surrogates, which have no UTF-8",
-                    "Decode the text it came from with errors=\"replace\".",
+                    "must not contain lone surrogates, which cannot be encoded as UTF-8",
+                    "Decode the original bytes with errors=\"replace\".",
                 ),
             )
         })
@@ -179,8 +183,8 @@ pub(super) fn c_text(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<O
             value.py(),
             &Failure::invalid_with_hint(
                 name,
-                "it holds a NUL character",
-                "Remove it: the C library would take it for the end of the text.",
+                "must not contain a NUL character",
+                "Remove it: the C library would end the text there.",
             ),
         )
     };
@@ -213,10 +217,10 @@ pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
         ));
     };
     if bytes.is_empty() {
-        let hint = "Give the path of a file.";
+        let hint = "Pass the path of a file.";
         return Err(raise(
             py,
-            &Failure::invalid_with_hint(name, "the path is empty", hint),
+            &Failure::invalid_with_hint(name, "must not be an empty path", hint),
         ));
     }
     if bytes.contains(&0) {
@@ -224,8 +228,8 @@ pub(super) fn path(name: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
             py,
             &Failure::invalid_with_hint(
                 name,
-                "the path holds a NUL byte",
-                "Remove it: no file can have such a name.",
+                "must not contain a NUL byte",
+                "Remove it: file names cannot contain NUL bytes.",
             ),
         ));
     }
@@ -296,10 +300,14 @@ pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
     for item in items {
         let cpu: u8 = integer(name, &item?)?;
         let bit = 1_u32.checked_shl(cpu.into()).ok_or_else(|| {
-            let hint = "Give numbers from 0 to 31; the vendor's library knows 0 to 7.";
+            let hint = "Pass CPU numbers as in /proc/cpuinfo; librkllmrt.so accepts 0 to 7.";
             raise(
                 value.py(),
-                &Failure::invalid_with_hint(name, format!("there is no CPU {cpu}"), hint),
+                &Failure::invalid_with_hint(
+                    name,
+                    format!("must be CPU numbers from 0 to 31, got {cpu}"),
+                    hint,
+                ),
             )
         })?;
         mask |= bit;
@@ -320,8 +328,9 @@ pub(super) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, 
             <[i32; 2]>::try_from(numbers.as_slice())
                 .map(|[start, end]| (start, end))
                 .map_err(|_| {
-                    let reason = format!("expected two numbers in each, got {}", numbers.len());
-                    let hint = format!("Give {wanted}, one for each row.");
+                    let reason =
+                        format!("must be pairs (start, end), got {} numbers", numbers.len());
+                    let hint = format!("Pass {wanted}, one for each prompt of the batch.");
                     raise(value.py(), &Failure::invalid_with_hint(name, reason, hint))
                 })
         })

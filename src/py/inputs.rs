@@ -185,8 +185,8 @@ pub(super) fn template(value: &Bound<'_, PyAny>) -> PyResult<Option<[std::ffi::C
                 py,
                 &Failure::invalid_with_hint(
                     "template",
-                    format!("got {other:?}"),
-                    format!("Give {wanted}."),
+                    format!("must be {wanted}, got {other:?}"),
+                    "Omit template to use the model's own chat template.",
                 ),
             )),
         };

@@ -79,8 +79,8 @@ impl Model {
             (_, Some(_)) => "thinking",
             _ => return Ok(()),
         };
-        let hint = "Give one value; lists are for generate_batch and stream_batch.";
-        let message = format!("{name}: expected one value, got several");
+        let hint = "Pass one value; generate_batch() and stream_batch() take lists.";
+        let message = format!("{name} must be one value for a single prompt, got a list");
         Err(InvalidType::new_err(py, &message, hint.to_owned()))
     }
 }
@@ -256,8 +256,8 @@ impl Model {
             None => self.model.begin_clear_kv_cache(keep),
             Some(_) if keep => Err(Failure::invalid_with_hint(
                 "keep_system_prompt",
-                "it is about the whole cache, and ranges are given",
-                "Give one of the two.",
+                "cannot be combined with ranges",
+                "Pass only one of the two.",
             )),
             Some(ranges) => self
                 .model

@@ -111,14 +111,14 @@ impl Part<'_> {
             .filter(|part| part.1.is_some());
         let name = match given.next() {
             Some((name, _)) => name,
-            None if self.markers.given() => "marker",
+            None if self.markers.given() => "a marker",
             None => return Ok(()),
         };
         let kind = self.kind;
         Err(self.wrong(
             name,
-            format!("there are no {kind} embeddings"),
-            format!("Give {kind}_embed, or leave {name} out."),
+            format!("was given without {kind}_embed"),
+            format!("Pass {kind}_embed, or omit {name}."),
         ))
     }
 
@@ -127,8 +127,8 @@ impl Part<'_> {
         match given {
             Some(given) if given != shape => Err(self.wrong(
                 name,
-                format!("got {given}, and the array has {shape}"),
-                "Leave it out, or reshape the array.".to_owned(),
+                format!("must match the array, which has {shape}, got {given}"),
+                format!("Omit {name}, or reshape the array."),
             )),
             _ => Ok(shape),
         }

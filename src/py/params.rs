@@ -219,7 +219,7 @@ impl Tokens {
         .and_then(|index| self.0.get(index));
         found
             .copied()
-            .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("no such token"))
+            .ok_or_else(|| pyo3::exceptions::PyIndexError::new_err("token index out of range"))
     }
 
     /// Returns the ids as a new list.

@@ -230,8 +230,8 @@ source_class! {
                     py,
                     &Failure::invalid_with_hint(
                         "result",
-                        "the steps have not ended",
-                        "Take all tokens, or call close() first.",
+                        "is not available before the run has ended",
+                        "Read all tokens, or call close() first.",
                     ),
                 )),
             }

@@ -113,8 +113,12 @@ fn is_taken(py: Python<'_>) -> PyResult<bool> {
 pub(super) fn set_vendor_log(py: Python<'_>, mode: &Bound<'_, PyAny>) -> PyResult<()> {
     let text = convert::text("vendor_log", mode)?;
     let mode = text.parse::<Mode>().map_err(|names| {
-        let hint = format!("{}.", names[..1].to_uppercase() + &names[1..]);
-        let error = Failure::invalid_with_hint("vendor_log", format!("{text:?} is unknown"), hint);
+        let hint = "Omit vendor_log for the default, \"warnings\".";
+        let error = Failure::invalid_with_hint(
+            "vendor_log",
+            format!("must be {names}, got {text:?}"),
+            hint,
+        );
         raise(py, &error)
     })?;
     vendor_log::set_mode(mode);

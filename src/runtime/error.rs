@@ -44,7 +44,7 @@ pub enum Error {
     },
 
     /// The model is of a kind that the backend cannot run.
-    #[error("{} is a {} model, which needs backend \"{}\", not \"{backend}\"", .path.display(), .model_kind.extension(), .model_kind.backend())]
+    #[error("{} is a {} model, which requires backend=\"{}\", got \"{backend}\"", .path.display(), .model_kind.extension(), .model_kind.backend())]
     BackendMismatch {
         /// The model.
         path: PathBuf,
@@ -55,7 +55,7 @@ pub enum Error {
     },
 
     /// A `.rkllm` model, a library, but no NPU to run it on.
-    #[error("{} needs the NPU, and this machine shows none: {reason}", .path.display())]
+    #[error("{} requires an NPU, but no usable NPU was detected: {reason}", .path.display())]
     NoNpu {
         /// The model.
         path: PathBuf,
@@ -64,7 +64,7 @@ pub enum Error {
     },
 
     /// A forked child wants a library that its parent has loaded, without the library's threads.
-    #[error("a library was loaded before fork(), and a forked process cannot use it")]
+    #[error("a runtime was loaded before fork(), so this process cannot use it")]
     ForkedRuntime,
 
     /// An argument or an environment variable that can never be right.
@@ -95,17 +95,16 @@ impl Error {
             Self::UnsupportedRuntime { refusal, .. } => Some(refusal.hint()),
             Self::ModelFile { problem, .. } => problem.hint(),
             Self::BackendMismatch { model_kind, .. } => Some(format!(
-                "Pass backend=\"{}\" or leave it at \"auto\", without a library of the other kind.",
+                "Omit backend= and library=, or pass backend=\"{}\" and a library for it.",
                 model_kind.backend()
             )),
             Self::NoNpu { .. } => Some(
-                "Run on a board with the vendor's kernel driver (in a container, pass /dev/dri or \
-                 /dev/rknpu through), give a .gguf model for the CPU, or pass backend=\"npu\" to \
-                 try all the same."
+                "Run on a board with the rknpu kernel driver (in a container, pass /dev/dri or /dev/rknpu \
+                 through), use a .gguf model on the CPU, or pass backend=\"npu\" to try anyway."
                     .to_owned(),
             ),
             Self::ForkedRuntime => Some(
-                "Start the process with the \"spawn\" method, or load no library before fork()."
+                "Start the process with the \"spawn\" method, or load the runtime after fork()."
                     .to_owned(),
             ),
             Self::Invalid(failure) => failure.hint.clone(),

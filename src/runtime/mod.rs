@@ -55,8 +55,8 @@ impl BackendChoice {
             "cpu" => Ok(Self::Cpu),
             _ => Err(Failure::invalid_with_hint(
                 name,
-                format!("{text:?} is no backend"),
-                "Use \"auto\", \"npu\" or \"cpu\".",
+                format!("must be \"auto\", \"npu\" or \"cpu\", got {text:?}"),
+                "Use \"auto\" to let the model's file decide.",
             )
             .into()),
         }
@@ -270,7 +270,11 @@ mod tests {
             assert_eq!(text.parse::<BackendChoice>().unwrap(), choice);
         }
         let error = "gpu".parse::<BackendChoice>().unwrap_err();
-        assert_eq!(error.to_string(), "backend: \"gpu\" is no backend");
+        assert_eq!(
+            error.kind(),
+            crate::protocol::error::ErrorKind::InvalidArgument
+        );
+        assert!(error.to_string().starts_with("backend "));
     }
 
     #[test]

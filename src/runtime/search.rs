@@ -96,8 +96,10 @@ impl Search<'_> {
             let told = match (file.cpu_marker, file.known, file.banners.first()) {
                 (true, ..) => "CPU runtime".to_owned(),
                 (_, Some(known), _) => format!("official library {}", known.release),
-                (_, None, Some(banner)) => format!("library with the banner of {banner}"),
-                (_, None, None) => "library of unknown release".to_owned(),
+                (_, None, Some(banner)) => {
+                    format!("unofficial library with version string {banner}")
+                }
+                (_, None, None) => "unofficial library of an unknown release".to_owned(),
             };
             Ok((located.path, told))
         })
@@ -243,7 +245,7 @@ fn hint(tried: &[Tried], want: Option<BackendKind>) -> String {
 
 /// How to get a library.
 fn fix(want: Option<BackendKind>) -> String {
-    const CPU: &str = "pip install 'rkllm_rs[cpu]'";
+    const CPU: &str = "`pip install 'rkllm_rs[cpu]'`";
     let folder = if cfg!(target_arch = "aarch64") {
         "aarch64"
     } else if cfg!(target_arch = "arm") {
@@ -252,8 +254,7 @@ fn fix(want: Option<BackendKind>) -> String {
         return match want {
             Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
             _ => format!(
-                "The vendor has no library for {}: use a .gguf model with the CPU runtime \
-                 ({CPU}), or name a stand-in with library= or RKLLM_RS_LIB.",
+                "Use a .gguf model with the CPU runtime ({CPU}): the vendor provides no library for {}.",
                 std::env::consts::ARCH
             ),
         };
@@ -261,9 +262,9 @@ fn fix(want: Option<BackendKind>) -> String {
     match want {
         Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
         _ => format!(
-            "Run `rkllm-rs runtime install {}` (the release must not be older than the model's \
-             toolkit); or copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of the \
-             vendor's repository (airockchip/rknn-llm) to /usr/lib, or name it with library= or \
+            "Run `rkllm-rs runtime install {}` (the release must not be older than the toolkit that \
+             converted the model). Or copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of \
+             https://github.com/airockchip/rknn-llm to /usr/lib, or name your file with library= or \
              RKLLM_RS_LIB.",
             crate::abi::NEWEST,
         ),

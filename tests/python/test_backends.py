@@ -54,7 +54,7 @@ def quietly(*arguments, **keywords):
 
 @pytest.mark.parametrize("keywords", [{}, {"backend": "npu"}, {"backend": "auto"}])
 def test_a_missing_npu_only_warns_when_the_library_is_named(npu_model, library, keywords):
-    with pytest.warns(RkllmWarning, match="this machine shows no NPU") as caught:
+    with pytest.warns(RkllmWarning, match="NPU") as caught:
         model = RKLLM(npu_model, library=library, **keywords)
     with model:
         assert model.backend == "npu"
@@ -66,7 +66,7 @@ def test_a_missing_npu_only_warns_when_the_library_is_named(npu_model, library, 
 
 def test_a_variable_is_obeyed_too(npu_model, library, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_LIB", str(library))
-    with pytest.warns(RkllmWarning, match="no NPU"), RKLLM(npu_model) as model:
+    with pytest.warns(RkllmWarning, match="NPU"), RKLLM(npu_model) as model:
         assert model.runtime == Runtime.load(library)
 
 
@@ -118,40 +118,38 @@ def test_a_folder_with_several_models(make_model, library):
 
 def test_a_folder_without_models(tmp_path, library):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(ModelError, match=r"without a \.rkllm or \.gguf file") as caught:
+    with pytest.raises(ModelError, match="rkllm") as caught:
         RKLLM(tmp_path / "empty", library=library)
     assert caught.value.hint
 
 
 def test_no_model_at_all(library):
-    with pytest.raises(InvalidArgumentError, match="no path") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"\Amodel ") as caught:
         RKLLM([], library=library)
     assert caught.value.hint
 
 
 def test_a_missing_model_is_a_missing_file(tmp_path, library):
     for name in ("none.rkllm", "none.gguf", "none"):
-        with pytest.raises(FileNotFoundError, match="no such file") as caught:
+        with pytest.raises(FileNotFoundError, match="model") as caught:
             RKLLM(tmp_path / name, library=library)
         assert isinstance(caught.value, ModelNotFoundError)
         assert caught.value.hint
 
 
 def test_the_kind_decides(npu_model, gguf, library):
-    with pytest.raises(
-        ModelFormatError, match=r'a \.gguf model, which needs backend "cpu", not "npu"'
-    ) as caught:
+    with pytest.raises(ModelFormatError, match=r'"cpu".*"npu"') as caught:
         RKLLM(gguf, backend="npu", library=library)
     assert caught.value.hint
-    with pytest.raises(ModelFormatError, match=r'needs backend "cpu"'):
+    with pytest.raises(ModelFormatError, match='"cpu"'):
         RKLLM(gguf, library=library)
-    with pytest.raises(ModelFormatError, match=r'a \.rkllm model, which needs backend "npu", not "cpu"'):
+    with pytest.raises(ModelFormatError, match=r'"npu".*"cpu"'):
         RKLLM(npu_model, backend="cpu")
 
 
 def test_the_variable_stands_for_auto(npu_model, library, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_BACKEND", "cpu")
-    with pytest.raises(ModelFormatError, match='not "cpu"'):
+    with pytest.raises(ModelFormatError, match=r'"npu".*"cpu"'):
         RKLLM(npu_model, library=library)
     # An explicit backend is obeyed.
     with quietly(npu_model, library=library, backend="npu") as model:
@@ -189,7 +187,7 @@ def test_falling_back_says_why(npu_model, gguf):
             RKLLM([npu_model, gguf])
         assert "rkllm_rs[cpu]" in caught.value.hint
         return
-    with pytest.warns(BackendFallbackWarning, match="no NPU") as caught, pytest.raises(ModelError):
+    with pytest.warns(BackendFallbackWarning, match="NPU") as caught, pytest.raises(ModelError):
         RKLLM([npu_model, gguf])
     assert str(npu_model) in str(caught[0].message)
 

@@ -234,9 +234,7 @@ def test_another_number_of_inputs(opened, record, count):
         partial(logits_batch, model),
         partial(hidden_states_batch, model),
     )[: 2 if count == 1 else 4]:  # One input of rows is served.
-        with pytest.raises(
-            InvalidArgumentError, match=rf"opened for 3 inputs a run, and got {count}"
-        ) as caught:
+        with pytest.raises(InvalidArgumentError, match=rf"n_batch=3.*got {count}") as caught:
             call(inputs)
         assert caught.value.hint
     assert not calls(record, "rkllm_run")
@@ -262,7 +260,7 @@ def test_a_batch_of_one(open_model, generation):
     model = open_model(["a"])
     assert texts(generate_batch(model, ["x"])) == ["a"]
     assert [rows.shape for rows in hidden_states_batch(model, ["x"])] == [(1, 4)]
-    with pytest.raises(InvalidArgumentError, match="opened for 1 input a run, and got 2") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"n_batch=1.*got 2") as caught:
         generate_batch(model, ["x", "y"])
     assert "n_batch" in caught.value.hint
     if generation not in SINCE_1_2_1:
@@ -295,7 +293,7 @@ def test_role_and_thinking_for_another_number_of_rows(opened, record, keyword):
     value = "user" if keyword == "role" else True
     for count in (0, 2, 4):
         for call in (partial(generate_batch, model), partial(logits_batch, model)):
-            with pytest.raises(InvalidArgumentError, match=rf"{keyword}: got {count} for 3 inputs") as caught:
+            with pytest.raises(InvalidArgumentError, match=rf"\A{keyword} .*3.*got {count}") as caught:
                 call(INPUTS, **{keyword: [value] * count})
             assert caught.value.hint
     for wrong in (5, [5] * 3):
@@ -327,7 +325,7 @@ def test_rows_of_floats(open_model, record, generation, kind, batch):
 
 def test_no_rows_of_floats(open_model):
     model = open_model({"runs": [{"hidden": []}, FINE]}, n_batch=3)
-    with pytest.raises(GenerationError, match="gave no hidden_states"):
+    with pytest.raises(GenerationError, match="hidden_states"):
         hidden_states_batch(model, INPUTS)
     assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
 

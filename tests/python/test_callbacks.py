@@ -217,12 +217,12 @@ def test_also_what_is_no_exception(open_model: Opener) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], Any, type[RkllmError], str]] = {
-    "too many ids": ({"tokenize": "t", "capacity": 2}, [1, 2, 3], GenerationError, "3 ids.*room for 2"),
+    "too many ids": ({"tokenize": "t", "capacity": 2}, [1, 2, 3], GenerationError, "3 ids.*2"),
     "text": (WORD, "text", InvalidTypeError, "tokenizer"),
     "none": (WORD, None, InvalidTypeError, "tokenizer"),
     "floats for ids": (WORD, [1.5], InvalidTypeError, "tokenizer"),
-    "too few rows": (ROWS, array.array("f", [0] * 8), GenerationError, "8 floats for 3 tokens.*wants 12"),
-    "too many rows": (ROWS, array.array("f", [0] * 16), GenerationError, "16 floats.*wants 12"),
+    "too few rows": (ROWS, array.array("f", [0] * 8), GenerationError, "12 floats for 3 tokens.*8"),
+    "too many rows": (ROWS, array.array("f", [0] * 16), GenerationError, "12 floats.*16"),
     "doubles": (ROWS, array.array("d", [0] * 12), InvalidTypeError, "embedder.*float32.*float64"),
     "list": (ROWS, [[0.0] * 4] * 3, InvalidTypeError, "embedder"),
     "no rows": (ROWS, None, InvalidTypeError, "embedder"),

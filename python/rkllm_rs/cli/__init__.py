@@ -21,7 +21,7 @@ def _parser() -> argparse.ArgumentParser:
 
     from . import library, runtime
 
-    parser = argparse.ArgumentParser(prog="rkllm-rs", description="Language models on Rockchip NPUs.")
+    parser = argparse.ArgumentParser(prog="rkllm-rs", description="Run language models on Rockchip NPUs.")
     parser.add_argument("--version", action="version", version=f"rkllm-rs {_native.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     library.add_commands(commands)
@@ -70,5 +70,5 @@ def _unwritten(error: OSError) -> int:
     if isinstance(error, BrokenPipeError):
         return 128 + signal.SIGPIPE  # likewise
     with contextlib.suppress(OSError):
-        sys.stderr.write(f"rkllm-rs: the output cannot be written: {error.strerror}\n")
+        sys.stderr.write(f"rkllm-rs: cannot write the output: {error.strerror}\n")
     return 1

@@ -53,7 +53,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     lines = [
         f"library:    {runtime.path}",
         f"backend:    {runtime.backend}",
-        f"abi: {identity.abi}",
+        f"abi:        {identity.abi}",
         f"release:    {identity.version or 'unknown'}",
         *(f"evidence:   {e.kind}: {e.finding} (allows {e.allows})" for e in identity.evidence),
     ]
@@ -69,10 +69,10 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.add_argument("--json", action="store_true", help="print JSON")
         return sub
 
-    command("abi", "print the C layouts as this build has compiled them").set_defaults(run=_abi)
-    command("backends", "say which backends this machine has, and why not").set_defaults(run=_backends)
-    identify = command("identify", "load a library and say which release it is, with the evidence")
-    identify.add_argument("library", nargs="?", help="its file; without it, the usual search")
+    command("abi", "print the C struct layouts compiled into this build").set_defaults(run=_abi)
+    command("backends", "list the backends and why one is not available").set_defaults(run=_backends)
+    identify = command("identify", "load a library and print its release, with the evidence")
+    identify.add_argument("library", nargs="?", help="path of the library (default: search the usual places)")
     identify.add_argument("--backend", choices=("auto", "npu", "cpu"), default="auto")
-    identify.add_argument("--abi", help="the ABI version, such as v1_3_0, where the library does not tell")
+    identify.add_argument("--abi", help="ABI of the library, such as v1_3_0, if it cannot be detected")
     identify.set_defaults(run=_identify)

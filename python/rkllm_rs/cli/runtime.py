@@ -70,12 +70,12 @@ def _list(arguments: argparse.Namespace) -> int:
         state = [] if one is None else [one.status, *([one.arch] if one.arch else [])]
         state += [name for name, version in marks.items() if version == release]
         if known and not known[0].usable:
-            state.append("too old for this package")
+            state.append("too old for rkllm_rs")
         built = ", ".join(it.arch for it in known) or "-"
         lines.append(f"{release:<9} {releases.get(release, '-'):<9} {built:<15} {', '.join(state)}".rstrip())
     missing = [f"{name}: {version}" for name, version in marks.items() if version and version not in here]
     if missing:
-        lines.append(f"chosen, but not installed: {', '.join(missing)}")
+        lines.append(f"selected, but not installed: {', '.join(missing)}")
     lines.append(f"folder: {runtimes.folder()}")
     report(arguments, data, *lines)
     return 0
@@ -95,13 +95,13 @@ def _install(arguments: argparse.Namespace) -> int:
         bar.end()
     lines = [f"{done.version} ({done.arch or 'unknown architecture'}, {done.status}): {done.path}"]
     if done.status != "verified":
-        lines.append("It is not an official file.")
+        lines.append("This is not an official file.")
     if any(not one.usable for one in runtimes.official(done.version)):
-        lines.append("This release is too old: rkllm_rs needs 1.1.0 or later.")
+        lines.append("This release is too old: rkllm_rs requires RKLLM 1.1.0 or later.")
     try:
         used = runtimes.path()
     except RkllmError:
-        lines.append("It is not what would be loaded here; `rkllm-rs runtime path` says why.")
+        lines.append("It would not be loaded on this machine; run `rkllm-rs runtime path` to see why.")
     else:
         if used != os.path.realpath(done.path):
             lines.append(
@@ -130,8 +130,10 @@ def _verify(arguments: argparse.Namespace) -> int:
 
 def _use(arguments: argparse.Namespace) -> int:
     if (arguments.version is None) != arguments.clear:
-        message = "version: give a version, or --clear to take the selection back"
-        raise InvalidArgumentError(message)
+        message = "version must be given, unless --clear is"
+        raise InvalidArgumentError(
+            message, hint="Pass a version to select, or --clear to remove the selection."
+        )
     place = runtimes.use(arguments.version, project="." if arguments.project else None)
     what = "nothing selected" if arguments.clear else f"{arguments.version} selected"
     report(arguments, {"version": arguments.version, "file": place}, f"{what}: {place}")
@@ -152,7 +154,7 @@ def _remove(arguments: argparse.Namespace) -> int:
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds ``runtime`` and what is below it."""
-    text = "install and choose the vendor's library"
+    text = "install and select the vendor's library"
     runtime = commands.add_parser("runtime", help=text, description=text)
     below = runtime.add_subparsers(dest="runtime_command", required=True, metavar="COMMAND")
 
@@ -162,19 +164,27 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         sub.set_defaults(run=run)
         return sub
 
-    command("list", "list the releases, what is installed, and what is chosen", _list)
-    one = command("install", "install a release, verified, in your data folder", _install)
+    command("list", "list releases, installed versions and the selected one", _list)
+    one = command("install", "download a release, verify it and install it in your data folder", _install)
     one.add_argument("version", metavar="VERSION")
-    one.add_argument("--from", dest="source", metavar="FILE", help="a file of this machine, no download")
-    one.add_argument("--arch", choices=("aarch64", "armhf"), help="in place of this machine's")
-    one.add_argument("--allow-unknown", action="store_true", help="take a file that is not an official one")
-    one = command("verify", "hash a file and say which official release it is", _verify)
-    one.add_argument("file", nargs="?", metavar="FILE", help="without it, all that is installed")
+    one.add_argument(
+        "--from", dest="source", metavar="FILE", help="install this local file instead of downloading"
+    )
+    one.add_argument(
+        "--arch", choices=("aarch64", "armhf"), help="architecture (default: that of this machine)"
+    )
+    one.add_argument("--allow-unknown", action="store_true", help="accept a file that is not official")
+    one = command("verify", "compute a file's hash and print the official release it belongs to", _verify)
+    one.add_argument(
+        "file", nargs="?", metavar="FILE", help="file to verify (default: all installed versions)"
+    )
     one = command("use", "select an installed version", _use)
     one.add_argument("version", nargs="?", metavar="VERSION")
-    one.add_argument("--project", action="store_true", help="for programs started in this folder")
-    one.add_argument("--clear", action="store_true", help="take the selection back")
-    one = command("path", "print the vendor's library that would be loaded", _path)
-    one.add_argument("--model", help="as for this model's file")
+    one.add_argument(
+        "--project", action="store_true", help="select it only for programs started in this folder"
+    )
+    one.add_argument("--clear", action="store_true", help="remove the selection")
+    one = command("path", "print the path of the vendor's library that would be loaded", _path)
+    one.add_argument("--model", help="search as for this model file")
     one = command("remove", "remove an installed version", _remove)
     one.add_argument("version", metavar="VERSION")

@@ -82,8 +82,8 @@ def install(
     """
     version = table.checked(version)
     if arch is not None and arch not in table.ARCHES:
-        message = f"arch: {arch!r} is not one of {', '.join(table.ARCHES)}"
-        raise InvalidArgumentError(message)
+        message = f"arch must be one of {', '.join(table.ARCHES)}, got {arch!r}"
+        raise InvalidArgumentError(message, hint="Omit arch for the architecture of this machine.")
     arch = arch or machine()
     wanted = official(version, arch=arch)
     if (not wanted and not (allow_unknown and source)) or (source is None and arch is None):
@@ -92,7 +92,7 @@ def install(
     if before is not None:
         if arch is not None and before.arch not in (None, arch):
             message = f"{version} is already installed, for {before.arch}"
-            hint = f"Remove it first: rkllm-rs runtime remove {version}"
+            hint = f"Remove it first: `rkllm-rs runtime remove {version}`."
             raise RuntimeInstallError(message, hint=hint)
         if before.status == "verified" and not (allow_unknown and source):
             return before
@@ -111,20 +111,21 @@ def install(
 
 
 def _not_known(version: str, arch: str | None) -> RuntimeInstallError:
-    hint = f"To install a file that you trust: rkllm-rs runtime install {version} --from FILE --allow-unknown"
+    hint = (
+        "To install a file that you trust, run "
+        f"`rkllm-rs runtime install {version} --from FILE --allow-unknown`."
+    )
     known = official(version)
     if not known:
-        message = f"{version} is not an official release that this package knows"
+        message = f"{version} is not an official release known to this version of rkllm_rs"
         hint = f"Official releases: {table.releases()}. {hint}"
     elif arch is not None:
-        message = (
-            f"no official {version} for {arch} is known, only for {', '.join(one.arch for one in known)}"
-        )
+        message = f"RKLLM {version} was released for {', '.join(one.arch for one in known)} only, got {arch}"
     else:
-        message = f"the vendor has no library for this machine ({platform.machine()})"
+        message = f"the vendor provides no library for this machine ({platform.machine()})"
         hint = (
-            "To fetch one for a board, add --arch aarch64 or --arch armhf. On this machine models run on the "
-            "CPU runtime: pip install 'rkllm_rs[cpu]'"
+            "Use the CPU runtime on this machine: `pip install 'rkllm_rs[cpu]'`. To download a library for "
+            "a board, add `--arch aarch64` or `--arch armhf`."
         )
     return RuntimeInstallError(message, hint=hint)
 
@@ -140,10 +141,10 @@ def _check(
         message = f"{what} is the official file of {found.official}; expected {expected}"
         hint = "Install it under its own version, with its own --arch."
     elif not store.is_elf(found.path):
-        message = f"{what} is not a library, but {found.size} bytes of something else"
+        message = f"{what} is not a shared library ({found.size} bytes)"
         hint = (
-            'Often it is a web page (take the "raw" link; in a network that asks for a log-in, log in first) '
-            "or a Git LFS pointer (run `git lfs pull`)."
+            'Check the file: if it is a web page, use the "raw" link, and log in to the network if it asks '
+            "for it; if it is a Git LFS pointer, run `git lfs pull`."
         )
     elif not allow_unknown:
         expected = " or ".join(f"{one.digest} ({one})" for one in wanted)
@@ -151,7 +152,9 @@ def _check(
             f"{what} is not the official file: it has {found.size} bytes, Git blob id {found.git_blob_sha1} "
             f"and SHA-256 {found.sha256}; expected {expected}"
         )
-        hint = "It was changed or cut short: fetch it again. To install it all the same: --allow-unknown"
+        hint = (
+            "Download it again: it is incomplete or was changed. To install it anyway, add `--allow-unknown`."
+        )
     else:
         return
     raise RuntimeInstallError(message, hint=hint)
@@ -207,7 +210,7 @@ def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -
     store.require(version)
     if project is not None and not os.path.isdir(store.expanded(project)):
         message = f"{store.expanded(project)} is not a folder"
-        raise RuntimeInstallError(message, hint="Give the project's folder.")
+        raise RuntimeInstallError(message, hint="Pass the project's folder.")
     with store.replacing(at) as draft:
         if project is None:
             os.symlink(version, draft)

@@ -104,13 +104,13 @@ def _read(file: OfficialFile, answer: http.client.HTTPResponse) -> bytes:
 def _failed(file: OfficialFile, why: BaseException | str) -> RuntimeInstallError:
     reason = why.reason if type(why) is urllib.error.URLError else why
     hint = (
-        "Try again, or download that address on another machine, copy the file to this one, and run "
+        "Try again, or download the file on another machine, copy it to this one, and run "
         f"`rkllm-rs runtime install {file.release} --from FILE`."
     )
     if isinstance(reason, ssl.SSLCertVerificationError):
         reason = f"the server's certificate was not accepted: {reason.verify_message}"
         hint = (
-            "Check the clock (`date`): a board without a battery often starts in the past, where no "
-            "certificate is valid yet."
+            "Check the clock with `date`: a board without a battery often starts with a date in the past, "
+            "when the certificate is not valid yet."
         )
     return RuntimeInstallError(f"{file.url} could not be downloaded: {reason}", hint=hint)

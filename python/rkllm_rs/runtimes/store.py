@@ -35,8 +35,8 @@ def home() -> str:
     if not os.path.isabs(data):
         user = os.environ.get("HOME")
         if not user:
-            message = "there is no home folder: HOME is not set"
-            raise RuntimeInstallError(message, hint="Name a folder of yours with RKLLM_RS_HOME.")
+            message = "the home folder is unknown, because HOME is not set"
+            raise RuntimeInstallError(message, hint="Set RKLLM_RS_HOME to a folder that you can write to.")
         data = os.path.join(user, ".local/share")
     return os.path.abspath(os.path.join(data, "rkllm_rs"))
 
@@ -59,8 +59,7 @@ def storing(path: str) -> Generator[None]:
     except OSError as error:
         message = f"{error.filename or path} cannot be written: {error.strerror or error}"
         hint = (
-            "Runtimes are kept in your own data folder. Free some space there, or name another folder that "
-            "you can write to with RKLLM_RS_HOME; root is never needed."
+            "Free some space, or set RKLLM_RS_HOME to a folder that you can write to; root is not required."
         )
         raise RuntimeInstallError(message, hint=hint) from error
 
@@ -121,7 +120,7 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
         path = os.path.join(path, NAME)
     if os.path.exists(path) and not os.path.isfile(path):
         message = f"{path} is not a regular file"
-        raise RuntimeInstallError(message, hint=f"Give a {NAME}.")
+        raise RuntimeInstallError(message, hint=f"Pass the path of {NAME}.")
     try:
         with open(path, "rb") as opened:
             size = os.fstat(opened.fileno()).st_size
@@ -132,7 +131,7 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
                 sha256.update(chunk)
     except OSError as error:
         message = f"{path} cannot be read: {error.strerror}"
-        raise RuntimeInstallError(message, hint=f"Give a {NAME} that you can read.") from error
+        raise RuntimeInstallError(message, hint=f"Pass the path of a {NAME} that you can read.") from error
     hashes = blob.hexdigest(), sha256.hexdigest()
     return VerifiedFile(path, size, hashes[0], recognised(*hashes), hashes[1])
 
@@ -179,5 +178,5 @@ def require(version: str) -> InstalledRuntime:
     one = look(version)
     if one is None:
         message = f"version {version} is not installed in {folder()}"
-        raise RuntimeInstallError(message, hint=f"Install it: rkllm-rs runtime install {version}")
+        raise RuntimeInstallError(message, hint=f"Run `rkllm-rs runtime install {version}`.")
     return one

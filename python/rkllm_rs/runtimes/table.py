@@ -145,7 +145,7 @@ def checked(version: str) -> str:
     """A version as the user may write it, in the form that folders have."""
     found = version.strip().removeprefix("v")
     if not VERSION.fullmatch(found):
-        message = f"version: {version!r} is not a release such as 1.2.3"
+        message = f"version must be a release such as 1.2.3, got {version!r}"
         raise InvalidArgumentError(message, hint=f"Official releases: {releases()}.")
     return found
 

@@ -31,22 +31,25 @@ impl CrossAttention {
     ) -> Result<Self, Failure> {
         let (k, v, mask, positions) = (k.into(), v.into(), mask.into(), positions.into());
         let [layers, tokens, heads, width] = k_shape;
-        let hint = "K is (layers, tokens, heads, head width), V (layers, heads, head width, tokens), mask and positions (tokens,).";
+        let hint = "Pass k_cache as (layers, tokens, heads, head width), v_cache as (layers, heads, head width, tokens), and mask and positions as (tokens,).";
         let wrong = |name: &str, reason| Err(Failure::invalid_with_hint(name, reason, hint));
         if k.is_empty() {
-            return wrong("k_cache", "there is nothing in it".to_owned());
+            return wrong("k_cache", "must not be empty".to_owned());
         }
         if k_shape.iter().product::<usize>() != k.len() {
             return wrong(
                 "k_cache",
-                format!("{} floats have not the shape {k_shape:?}", k.len()),
+                format!(
+                    "has {} floats, which do not fit the shape {k_shape:?}",
+                    k.len()
+                ),
             );
         }
         if v_shape != [layers, heads, width, tokens] || v.len() != k.len() {
             return wrong(
                 "v_cache",
                 format!(
-                    "expected the shape {:?} that belongs to K, got {v_shape:?}",
+                    "must have the shape {:?} to match k_cache, got {v_shape:?}",
                     [layers, heads, width, tokens]
                 ),
             );
@@ -55,12 +58,17 @@ impl CrossAttention {
             if length != tokens {
                 return wrong(
                     name,
-                    format!("got {length} values for an encoder length of {tokens}"),
+                    format!(
+                        "must have one value for each of the {tokens} encoder tokens, got {length}"
+                    ),
                 );
             }
         }
         if i32::try_from(tokens).is_err() {
-            return wrong("k_cache", format!("{tokens} tokens do not fit a C int"));
+            return wrong(
+                "k_cache",
+                format!("has too many tokens for a C int: {tokens}"),
+            );
         }
         Ok(Self {
             k,

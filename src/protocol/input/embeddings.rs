@@ -23,15 +23,18 @@ impl Embeddings {
         if values.is_empty() || width == 0 {
             return Err(Failure::invalid_with_hint(
                 "embeddings",
-                "there are none",
-                "Give at least one row of the model's width.",
+                "must not be empty",
+                "Pass at least one row of the model's width.",
             ));
         }
         if values.len() % width != 0 {
             return Err(Failure::invalid_with_hint(
                 "embeddings",
-                format!("{} floats are no whole rows of {width}", values.len()),
-                "Give rows of the model's width, one behind the other.",
+                format!(
+                    "must be whole rows of {width} floats, got {} floats",
+                    values.len()
+                ),
+                "Pass rows of the model's width, one after another.",
             ));
         }
         Ok(Self { values, width })

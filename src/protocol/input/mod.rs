@@ -40,7 +40,7 @@ impl Input {
             return Err(Failure::invalid_with_hint(
                 "prompt",
                 "must not be empty",
-                "Give some text.",
+                "Pass a text of at least one character.",
             ));
         }
         c_text("prompt", text).map(Self::Prompt)
@@ -55,16 +55,16 @@ impl Input {
         if ids.is_empty() {
             return Err(Failure::invalid_with_hint(
                 "tokens",
-                "there are none",
-                "Give at least one id.",
+                "must not be empty",
+                "Pass at least one token id.",
             ));
         }
         match ids.iter().find(|id| **id < 0) {
             Some(id) => {
-                let hint = "Token ids are 0 or more.";
+                let hint = "Use ids from the model's own tokenizer.";
                 Err(Failure::invalid_with_hint(
                     "tokens",
-                    format!("got {id}"),
+                    format!("must be 0 or more, got {id}"),
                     hint,
                 ))
             }
@@ -88,8 +88,11 @@ pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Failure>
     CString::new(text).map_err(|error| {
         Failure::invalid_with_hint(
             name,
-            format!("it holds a NUL character at byte {}", error.nul_position()),
-            "Remove it: the C library would take it for the end of the text.",
+            format!(
+                "must not contain a NUL character, got one at byte {}",
+                error.nul_position()
+            ),
+            "Remove it: the C library would end the text there.",
         )
     })
 }
@@ -97,7 +100,7 @@ pub(crate) fn c_text(name: &'static str, text: &str) -> Result<CString, Failure>
 /// `path` for C.
 pub(crate) fn c_path(name: &str, path: &Path) -> Result<CString, Failure> {
     CString::new(path.as_os_str().as_bytes())
-        .map_err(|_| Failure::invalid(name, "the path must not hold a NUL byte"))
+        .map_err(|_| Failure::invalid(name, "must not contain a NUL byte"))
 }
 
 impl TryFrom<&str> for Input {

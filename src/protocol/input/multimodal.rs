@@ -105,8 +105,8 @@ impl Multimodal {
         if images.is_none() && videos.is_none() && audios.is_none() {
             return Err(Failure::invalid_with_hint(
                 "image_embed",
-                "there are no embeddings",
-                "Give those of an image, a video or a sound; for text alone, give the text.",
+                "is missing, and so are video_embed and audio_embed",
+                "Pass the embeddings of an image, a video or a sound; for text alone, pass a str.",
             ));
         }
         tags(prompt, IMAGE_TAG, images.as_ref().map_or(0, |i| i.count))?;
@@ -201,8 +201,8 @@ fn tags(prompt: &str, tag: &str, wanted: usize) -> Result<(), Failure> {
     }
     Err(Failure::invalid_with_hint(
         "prompt",
-        format!("it has {found} {tag}, and there are embeddings for {wanted}"),
-        format!("Write one {tag} for each, where it belongs."),
+        format!("must contain {tag} once for each embedding: expected {wanted}, got {found}"),
+        format!("Write one {tag} at each place where an embedding belongs."),
     ))
 }
 
@@ -212,12 +212,12 @@ fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), 
         return Err(Failure::invalid_with_hint(
             name,
             format!(
-                "{} floats are not {} times {} embeddings",
-                values.len(),
+                "must hold {} x {} embeddings of equal width, got {} floats",
                 counts[0],
-                counts[1]
+                counts[1],
+                values.len()
             ),
-            "Give counts above 0, and as many whole embeddings as they say.",
+            "Pass counts greater than 0 that match the array.",
         ));
     }
     Ok(())

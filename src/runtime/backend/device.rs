@@ -26,10 +26,12 @@ pub(super) fn npu(env: &Environment) -> Result<PathBuf, String> {
     match (present.iter().find(usable), present.first()) {
         (Some(path), _) => Ok(path.clone()),
         (None, Some(path)) => Err(format!(
-            "this user may not open {} (is it in that file's group?)",
+            "your user cannot open {} (add it to that file's group)",
             path.display()
         )),
-        (None, None) => Err("no /dev/rknpu, and no node of its driver in /dev/dri".to_owned()),
+        (None, None) => {
+            Err("neither /dev/rknpu nor a device of the rknpu driver in /dev/dri exists".to_owned())
+        }
     }
 }
 

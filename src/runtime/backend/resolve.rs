@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::device;
 use crate::files::{self, BackendKind, ModelKind, ModelProblem};
 use crate::library::{Environment, LoadProblem, Rule, npu_places};
-use crate::protocol::error::ErrorKind;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::runtime::error::{Error, Result};
 use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime};
 
@@ -23,7 +23,7 @@ pub enum BackendNote {
 impl std::fmt::Display for BackendNote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::NoNpu(reason) => write!(f, "this machine shows no NPU: {reason}"),
+            Self::NoNpu(reason) => write!(f, "no NPU was detected: {reason}"),
         }
     }
 }
@@ -64,7 +64,12 @@ pub fn resolve(spec: &[PathBuf], options: &LoadOptions) -> Result<Resolved> {
 /// As [`resolve`].
 pub fn resolve_in(spec: &[PathBuf], options: &LoadOptions, env: &Environment) -> Result<Resolved> {
     let Some(first) = spec.first() else {
-        return Err(problem(Path::new(""), ModelProblem::NoPath));
+        return Err(Failure::invalid_with_hint(
+            "model",
+            "must contain at least one path",
+            "Pass the path of a .rkllm or .gguf file.",
+        )
+        .into());
     };
     let choice = Choice::new(options, env)?;
     let mut passed = Passed::default();
@@ -287,7 +292,7 @@ impl Choice {
                 backend: BackendKind::Cpu,
             };
             return Err(Refused::Passed(
-                "the library that is set is the CPU runtime".to_owned(),
+                "the library named by the environment is the CPU runtime".to_owned(),
                 error,
             ));
         }
@@ -301,7 +306,10 @@ impl Choice {
                     reason: reason.clone(),
                 },
             };
-            return Err(Refused::Passed(format!("no NPU ({reason})"), error));
+            return Err(Refused::Passed(
+                format!("no NPU was detected ({reason})"),
+                error,
+            ));
         }
         let runtime = match Runtime::load_kind(&options, env, kind.backend()) {
             Ok(runtime) => runtime,

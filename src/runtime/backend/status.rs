@@ -82,7 +82,7 @@ fn status(name: BackendKind, options: &LoadOptions, env: &Environment) -> Backen
                 name,
                 available: false,
                 library,
-                reason: format!("{told}, but no NPU: {reason}"),
+                reason: format!("{told}, but no NPU was detected: {reason}"),
                 hint: error.hint(),
             }
         }
