@@ -192,7 +192,7 @@ def test_characters_are_each_rows_own(opened):
 
 @pytest.mark.parametrize(
     ("failing", "word"),
-    [({"return": -5}, "-5"), ({"error": True}, "reported an error"), ({"no_finish": True}, "last")],
+    [({"return": -5}, "-5"), ({"error": True}, "reported an error"), ({"no_finish": True}, "final")],
 )
 def test_errors_reach_all_rows(opened, failing, word):
     log = [["stderr", "E rkllm: it broke"]]

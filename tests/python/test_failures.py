@@ -9,7 +9,7 @@ from fakes import calls
 from rkllm_rs import GenerationError
 
 FAILURES = {
-    "no last callback": ({"no_finish": True}, "without its last callback"),
+    "no last callback": ({"no_finish": True}, "final callback"),
     "error callback": ({"error": True}, "reported an error"),
     "-1": ({"return": -1}, "returned -1"),
     "-1 and error callback": ({"return": -1, "error": True}, "returned -1"),

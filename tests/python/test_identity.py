@@ -74,7 +74,7 @@ def test_without_banner(make, generation):
 def test_functions_and_defaults_do_not_separate_1_3_0_from_1_3_1(make, make_model, generation):
     library = make(banner=None)
     message = refusal(library, make_model(["a"]))
-    assert "does not say whether it is v1_3_0 or v1_3_1" in message
+    assert "v1_3_0 or v1_3_1" in message
     identity = Runtime.load(library, abi=generation).identity
     assert (identity.abi, identity.version) == (generation, None)
     assert "explicit" in kinds(identity)
@@ -92,10 +92,9 @@ def test_unclear_defaults_are_too_little(make, make_model, generation, text):
     library = make(defaults="garbage", **options)
     message = refusal(library, make_model(["a"]))
     if text:
-        assert f"its banner says {generation}, and its default parameters do not confirm that" in message
         assert f'abi="{generation}"' in message
     else:
-        assert "does not say whether it is v1_2_1 or v1_3_0 or v1_3_1" in message
+        assert "v1_2_1 or v1_3_0 or v1_3_1" in message
     # The caller may know better.
     identity = Runtime.load(library, abi=generation).identity
     assert identity.abi == generation
@@ -110,8 +109,8 @@ def test_a_banner_of_another_generation(make, generation, make_model):
         if other != generation and {other, generation} != {"v1_3_0", "v1_3_1"}:
             library = make(banner=BANNERS[other], name=f"{other}.so")
             message = refusal(library, make_model(["a"]))
-            assert "disagrees" in message
             assert RELEASES[other] in message
+            assert "abi=" not in message
 
 
 @pytest.mark.hazard("V1")
@@ -123,16 +122,17 @@ def test_defaults_of_another_generation(make, generation, make_model):
         if text is None:
             # Nothing contradicts them then, except who knows better.
             message = refusal(library, abi=generation)
-            assert f'abi="{generation}" was given' in message
+            assert f'abi="{generation}"' in message
         else:
-            assert "disagrees" in refusal(library, make_model(["a"]))
+            assert "abi=" not in refusal(library, make_model(["a"]))
 
 
 def test_a_newer_release(tmp_path, make, generation, record):
     touched = tmp_path / "opened"
     library = make(banner=banner("1.4.0"), constructor_touch=touched)
     message = refusal(library)
-    assert "1.4.0, newer than 1.3.1" in message
+    for release in ("1.4.0", "1.3.1"):
+        assert release in message
     # Refused by what stands in the file: nothing of it was run.
     assert not touched.exists()
     assert not calls(record)
@@ -165,7 +165,9 @@ def test_abi_overrides_nothing(make, generation, make_model):
 def test_abi_of_a_library_that_is_loaded(make):
     library = make(banner=banner("1.4.0"))
     Runtime.load(library, abi="v1_3_1")
-    assert "has loaded it as v1_3_1" in refusal(library, abi="v1_2_1")
+    message = refusal(library, abi="v1_2_1")
+    for abi in ("v1_2_1", "v1_3_1"):
+        assert f'abi="{abi}"' in message
     # Loaded is loaded: the caller has vouched for it.
     assert Runtime.load(library).identity.abi == "v1_3_1"
 

@@ -343,7 +343,7 @@ def test_features_of_later_releases(open_model, record, generation, given, relea
     if generation in able:
         assert model.generate(given).text == "a"
         return
-    with pytest.raises(UnsupportedFeatureError, match=release.replace(".", r"\.")) as caught:
+    with pytest.raises(UnsupportedFeatureError, match=release) as caught:
         model.generate(given)
     assert caught.value.hint
     assert not calls(record, "rkllm_run")

@@ -518,7 +518,7 @@ def test_the_whole_way_by_command(real, capsys):
     assert command("use", "--clear", "--project") == 0
     assert command("use", "--clear") == 0
     assert command("use") == 1
-    assert "give a version" in capsys.readouterr().err
+    assert "--clear" in capsys.readouterr().err
 
 
 def test_install_by_command(table, home, file, capsys):

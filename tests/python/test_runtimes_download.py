@@ -83,13 +83,17 @@ def test_a_release_is_fetched_checked_and_put_in_place(site, home, version, data
 
 
 BAD_ANSWERS = {
-    "page": (lambda r: send(r, b"<!DOCTYPE html>"), "is not a library", "log in"),
-    "pointer": (lambda r: send(r, b"version https://git-lfs.github.com/spec/v1\n"), "not a library", "lfs"),
-    "empty": (lambda r: send(r, b""), "is not a library", None),
+    "page": (lambda r: send(r, b"<!DOCTYPE html>"), "not a shared library", "log in"),
+    "pointer": (
+        lambda r: send(r, b"version https://git-lfs.github.com/spec/v1\n"),
+        "not a shared library",
+        "lfs",
+    ),
+    "empty": (lambda r: send(r, b""), "not a shared library", None),
     "missing": (lambda r: send(r, b"", 404), "404", "--from FILE"),
     "busy": (lambda r: send(r, b"", 503), "503", "Try again"),
     "changed": (lambda r: send(r, DATA[:-1] + b"!"), TABLE[1]["sha256"], "--allow-unknown"),
-    "shorter": (lambda r: send(r, DATA[:-9]), "is not the official file", "fetch it again"),
+    "shorter": (lambda r: send(r, DATA[:-9]), "is not the official file", "Download it again"),
     "longer": (lambda r: send(r, DATA + b"!"), "more than", "Try again"),
     "endless": (lambda r: [send(r, DATA, length=-1), r.wfile.write(DATA)], "more than", "Try again"),
     "cut": (lambda r: send(r, DATA[:1000], length=len(DATA)), f"1000 of {len(DATA)}", "Try again"),

@@ -167,7 +167,7 @@ def test_the_cache_between_steps(open_model, record):
 @pytest.mark.parametrize(
     ("ranges", "word"),
     [
-        ([(0, 9)], r"\(0, 9\) is not within the KV cache of 8"),
+        ([(0, 9)], r"8 .*\(0, 9\)"),
         ([(-1, 3)], r"\(-1, 3\)"),
         ([(5, 4)], r"\(5, 4\)"),
         ([(9, 9)], r"\(9, 9\)"),
