@@ -220,14 +220,9 @@ DRIVERS = {"0.9.7": True, "0.9.6": True, "0.8.12": True, "0.9.8": False, "0.9.10
 @pytest.mark.parametrize("version", DRIVERS)
 def test_an_old_driver(library: Path, make_model: Callable[..., Path], version: str) -> None:
     line = f"I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: {version}, platform: RK3588"
-    found = [
-        text
-        for text in opens(library, make_model(script(line)))
-        if "driver version" in text or version in text
-    ]
+    found = [text for text in opens(library, make_model(script(line))) if version in text]
     assert bool(found) is DRIVERS[version]
     if found:
-        assert version in found[0]
         assert "0.9.8" in found[0]
 
 
