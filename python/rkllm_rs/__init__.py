@@ -87,8 +87,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aio import AsyncRKLLM
 
-del TYPE_CHECKING
-
 # Before the interpreter takes itself apart, so that no run outlives it.
 _atexit.register(_native.at_exit)
 
