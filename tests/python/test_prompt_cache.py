@@ -165,7 +165,7 @@ def test_of_another_model(open_model: Opener, record: Path, folder: Path) -> Non
     cache = saved(first, folder / "c")
     first.close()
     second = open_model(["another"])
-    refused(second, cache, "another model", second.model_path)
+    refused(second, cache, second.model_path)
     assert not loads(record)
     load_prompt_cache(second, cache, verify=False)
 
