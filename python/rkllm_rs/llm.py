@@ -962,8 +962,8 @@ def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
     except TypeError:
         from .errors import InvalidTypeError
 
-        message = f"texts: expected an input or a list of inputs, got {type(texts).__name__}"
-        raise InvalidTypeError(message, hint="Give a str, Tokens, Embeddings or Multimodal.") from None
+        message = f"texts must be an input or a list of inputs, got {type(texts).__name__}"
+        raise InvalidTypeError(message, hint="Pass a str, Tokens, Embeddings or Multimodal.") from None
     # All of them before the first is computed.
     _native.check_inputs("texts", inputs)
     return False, inputs
@@ -985,8 +985,8 @@ def own_ids(model: _native.Model, name: str, text: object) -> list[int] | None:
         return model.own_tokens(text)
     from .errors import InvalidTypeError
 
-    message = f"{name}: expected a str or Tokens, got {type(text).__name__}"
-    raise InvalidTypeError(message, hint="Give a str or Tokens.")
+    message = f"{name} must be a str or Tokens, got {type(text).__name__}"
+    raise InvalidTypeError(message, hint="Pass a str or Tokens.")
 
 
 def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:
@@ -996,8 +996,8 @@ def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:
     if not isinstance(tools, (list, tuple)):
         from .errors import InvalidTypeError
 
-        message = f"tools: expected JSON text or a list of dictionaries, got {type(tools).__name__}"
-        raise InvalidTypeError(message, hint='Give [{"type": "function", "function": {...}}].')
+        message = f"tools must be JSON text or a list of dictionaries, got {type(tools).__name__}"
+        raise InvalidTypeError(message, hint='Pass [{"type": "function", "function": {...}}].')
     import json
 
     try:
@@ -1005,8 +1005,8 @@ def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:
     except (TypeError, ValueError) as error:
         from .errors import InvalidTypeError
 
-        message = f"tools: expected JSON text or a list of dictionaries that JSON can hold: {error}"
-        raise InvalidTypeError(message, hint='Give [{"type": "function", "function": {...}}].') from error
+        message = f"tools must contain only what JSON can represent: {error}"
+        raise InvalidTypeError(message, hint='Pass [{"type": "function", "function": {...}}].') from error
 
 
 def _advice(model: _native.Model) -> list[str]:
