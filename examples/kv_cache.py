@@ -33,7 +33,7 @@ def main() -> None:
             next(steps)
             before = llm.kv_cache_size()
             llm.clear_kv_cache(ranges=[(before - 2, before)])
-            print("paused:        ", [before])
+            print("paused:        ", before)
             print("without the last two:", llm.kv_cache_size())
             for _ in steps:
                 pass

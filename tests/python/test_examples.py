@@ -50,7 +50,7 @@ def output(name: str, *words: object, environment: Mapping[str, object] | None =
 
 
 def numbers(text: str) -> list[int]:
-    return [int(number) for number in re.findall(r"\[(\d+)\]", text)]
+    return [int(number) for number in re.findall(r": +(\d+)$", text, re.MULTILINE)]
 
 
 @real

@@ -137,6 +137,7 @@ def test_all_is_sound():
         assert hasattr(rkllm_rs, name)
     public = {name for name in vars(rkllm_rs) if not name.startswith("_")}
     assert public - set(rkllm_rs.__all__) <= {
+        "TYPE_CHECKING",
         "aio",
         "annotations",
         "cli",

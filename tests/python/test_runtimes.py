@@ -98,7 +98,8 @@ def test_every_official_file_is_known():
 
 def test_the_modules_are_not_loaded_with_the_package():
     code = (
-        "import sys, rkllm_rs; print([m for m in sys.modules if m.startswith(('rkllm_rs.r', 'rkllm_rs.c'))])"
+        "import sys, rkllm_rs; "
+        "print([m for m in sys.modules if m.startswith(('rkllm_rs.runtimes', 'rkllm_rs.cli'))])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
