@@ -37,7 +37,20 @@ from ._types import (
 )
 from ._waiting import Opening, Unopened, all_finished, done, elsewhere, finished
 from .errors import ClosedError
-from .llm import RKLLM, advise, as_json, given, groups, listed, own_ids, refuse, to_open, warn
+from .llm import (
+    RKLLM,
+    advise,
+    as_json,
+    begin_ids,
+    begin_text,
+    check_tokens,
+    given,
+    groups,
+    listed,
+    refuse,
+    to_open,
+    warn,
+)
 from .results import BatchStream, Score
 
 TYPE_CHECKING = False
@@ -713,9 +726,8 @@ class AsyncRKLLM:
     ) -> Score:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
-        No chat template is applied. Prompt and continuation are tokenized separately. With the vendor's
-        library text needs ``tokenizer=`` of the model, because its C API has no tokenizer; or pass
-        ``Tokens``.
+        No chat template is applied. Prompt and continuation are tokenized separately, as by
+        :meth:`tokenize`. Where that has no tokenizer, pass ``Tokens``.
 
         Args:
             prompt: What comes before. At least one token.
@@ -734,8 +746,10 @@ class AsyncRKLLM:
         """
         refuse("score", unknown)
         llm = await self._opened()
-        before = await _ids(llm, "prompt", prompt, leading=True)
-        after = await _ids(llm, "continuation", continuation, leading=False)
+        check_tokens("prompt", prompt)
+        check_tokens("continuation", continuation)
+        before = await _ids(llm, "score", prompt, True)
+        after = await _ids(llm, "score", continuation, False)
         scorer = _native.Scorer(before + after, len(after))
         (stream,) = llm._rows("score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora})
         async with stream:
@@ -745,6 +759,97 @@ class AsyncRKLLM:
                 del logits
                 await elsewhere(_add_last, scorer, rows)
         return Score(after, scorer.logprobs())
+
+    async def tokenize(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Converts a text to token ids. No chat template is applied.
+
+        Special tokens that are written out in the text, such as ``<|im_start|>``, become one token each. The
+        CPU runtime has the model's tokenizer. The vendor's library has none: there ``tokenizer=`` of the
+        model is used, else the file ``tokenizer.json`` in the folder of the model, which the package
+        ``tokenizers`` reads (``pip install 'rkllm_rs[tokenizers]'``).
+
+        Args:
+            text: The text.
+            add_special_tokens: Add the tokens that the model expects around a text, such as one for its
+                beginning (BOS). A ``tokenizer=`` decides about them itself.
+
+        Returns:
+            The token ids; empty for an empty text, unless special tokens are added.
+
+        Raises:
+            UnsupportedFeatureError: There is no tokenizer; the message names the file that was looked for.
+            ModelFormatError: ``tokenizer.json`` cannot be read.
+            InvalidTypeError: An argument has the wrong type (also a ``TypeError``).
+            ClosedError: The model is closed.
+
+        Example:
+            >>> await llm.tokenize("hello world")  # doctest: +SKIP
+            [28120, 905]
+        """
+        from ._tokenizer import check_flag, check_text
+
+        check_text(text)
+        check_flag("add_special_tokens", add_special_tokens)
+        return await _ids(await self._opened(), "tokenize", text, add_special_tokens)
+
+    async def detokenize(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
+        """Converts token ids to text.
+
+        The CPU runtime has the model's tokenizer. With the vendor's library, which has none, the file
+        ``tokenizer.json`` in the folder of the model is used; the package ``tokenizers`` reads it
+        (``pip install 'rkllm_rs[tokenizers]'``).
+
+        Args:
+            token_ids: The token ids.
+            skip_special_tokens: Leave special tokens, such as ``<|im_end|>``, out of the text.
+
+        Returns:
+            The text. Bytes that are no whole character become U+FFFD.
+
+        Raises:
+            UnsupportedFeatureError: There is no tokenizer; the message names the file that was looked for.
+            ModelFormatError: ``tokenizer.json`` cannot be read.
+            InvalidArgumentError: An id is negative or outside the vocabulary (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type (also a ``TypeError``).
+            ClosedError: The model is closed.
+
+        Example:
+            >>> await llm.detokenize([28120, 905])  # doctest: +SKIP
+            'hello world'
+        """
+        from ._tokenizer import check_flag, checked_ids
+
+        check_flag("skip_special_tokens", skip_special_tokens)
+        llm = await self._opened()
+        ids = checked_ids(token_ids, llm.info.vocab_size)
+        begun = begin_text(llm._model, ids, skip_special_tokens)
+        if begun is None:
+            return await elsewhere(llm._decode, "detokenize", ids, skip_special_tokens)
+        return await done(begun)
+
+    async def count_tokens(self, text: str) -> int:
+        """Counts the tokens of a text. No chat template is applied.
+
+        The count is the length of ``tokenize(text)``, and the number of tokens that a prompt takes in the
+        context window with ``template="raw"``.
+
+        Args:
+            text: The text.
+
+        Returns:
+            The number of tokens.
+
+        Raises:
+            RkllmError: Any error that :meth:`tokenize` raises.
+
+        Example:
+            >>> await llm.count_tokens("hello world")  # doctest: +SKIP
+            2
+        """
+        from ._tokenizer import check_text
+
+        check_text(text)
+        return len(await _ids(await self._opened(), "count_tokens", text, True))
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:
@@ -987,10 +1092,12 @@ def _batch_once(
     return rows[0]
 
 
-async def _ids(llm: RKLLM, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
-    model = llm._model
-    own = own_ids(model, name, text)
-    return await done(model.tokenize(str(text), leading)) if own is None else own
+async def _ids(llm: RKLLM, called: str, text: str | Tokens, leading: bool) -> list[int]:  # noqa: FBT001
+    """The ids of a text, by whatever this model has."""
+    ids = begin_ids(llm._model, text, leading)
+    if ids is None:
+        return await elsewhere(llm._encode, called, str(text), leading)
+    return ids if isinstance(ids, list) else await done(ids)
 
 
 def _add_last(scorer: _native.Scorer, rows: list[FloatArray]) -> None:

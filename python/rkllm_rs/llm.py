@@ -50,6 +50,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._tokenizer import FileTokenizer
+
     _Stream = TokenStream | ArrayStream | Steps
 
 
@@ -69,9 +71,10 @@ class RKLLM:
         ...         print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_model")
+    __slots__ = ("__weakref__", "_model", "_tokenizer")
 
     _model: _native.Model
+    _tokenizer: FileTokenizer | None
 
     def __init__(
         self,
@@ -182,6 +185,7 @@ class RKLLM:
         path, runtime, notes, fallback = _native.resolve(model, *where)
         if notes or fallback:
             warn(notes, fallback)
+        self._tokenizer = None
         self._model = _native.Model.open(runtime, path, **settings).result()
         advise(self._model)
 
@@ -190,6 +194,7 @@ class RKLLM:
         """Wraps a model that is open."""
         llm = cls.__new__(cls)
         llm._model = model
+        llm._tokenizer = None
         return llm
 
     def _caller(self) -> int | None:
@@ -236,9 +241,28 @@ class RKLLM:
         self._noted(streams)
         return streams
 
-    def _ids(self, name: str, text: str | Tokens, *, leading: bool) -> list[int]:
-        own = own_ids(self._model, name, text)
-        return self._model.tokenize(str(text), leading).result() if own is None else own
+    def _from_file(self, called: str) -> FileTokenizer:
+        """The ``tokenizer.json`` beside the model, for the call of the name ``called``; reads it once."""
+        if self._tokenizer is None:
+            from ._tokenizer import FileTokenizer
+
+            self._tokenizer = FileTokenizer(self._model.path, called)
+        return self._tokenizer
+
+    def _encode(self, called: str, text: str, leading: bool) -> list[int]:  # noqa: FBT001
+        """The ids of a text by ``tokenizer.json``."""
+        return self._from_file(called).encode(text, leading)
+
+    def _decode(self, called: str, ids: list[int], skip_special: bool) -> str:  # noqa: FBT001
+        """The text of ids by ``tokenizer.json``."""
+        return self._from_file(called).decode(ids, skip_special)
+
+    def _ids(self, called: str, text: str | Tokens, leading: bool) -> list[int]:  # noqa: FBT001
+        """The ids of a text, by whatever this model has."""
+        ids = begin_ids(self._model, text, leading)
+        if ids is None:
+            return self._encode(called, str(text), leading)
+        return ids if isinstance(ids, list) else ids.result()
 
     def generate(
         self,
@@ -644,9 +668,8 @@ class RKLLM:
     ) -> Score:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
-        No chat template is applied. Prompt and continuation are tokenized separately. With the vendor's
-        library text needs ``tokenizer=`` of the model, because its C API has no tokenizer; or pass
-        ``Tokens``.
+        No chat template is applied. Prompt and continuation are tokenized separately, as by
+        :meth:`tokenize`. Where that has no tokenizer, pass ``Tokens``.
 
         Args:
             prompt: What comes before. At least one token.
@@ -664,13 +687,105 @@ class RKLLM:
             RkllmError: Any error that :meth:`logits` raises.
         """
         refuse("score", unknown)
-        before = self._ids("prompt", prompt, leading=True)
-        after = self._ids("continuation", continuation, leading=False)
+        check_tokens("prompt", prompt)
+        check_tokens("continuation", continuation)
+        before = self._ids("score", prompt, True)
+        after = self._ids("score", continuation, False)
         scorer = _native.Scorer(before + after, len(after))
         (stream,) = self._rows("score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora})
         for logits in stream:
             scorer.add(logits)
         return Score(after, scorer.logprobs())
+
+    def tokenize(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
+        """Converts a text to token ids. No chat template is applied.
+
+        Special tokens that are written out in the text, such as ``<|im_start|>``, become one token each. The
+        CPU runtime has the model's tokenizer. The vendor's library has none: there ``tokenizer=`` of the
+        model is used, else the file ``tokenizer.json`` in the folder of the model, which the package
+        ``tokenizers`` reads (``pip install 'rkllm_rs[tokenizers]'``).
+
+        Args:
+            text: The text.
+            add_special_tokens: Add the tokens that the model expects around a text, such as one for its
+                beginning (BOS). A ``tokenizer=`` decides about them itself.
+
+        Returns:
+            The token ids; empty for an empty text, unless special tokens are added.
+
+        Raises:
+            UnsupportedFeatureError: There is no tokenizer; the message names the file that was looked for.
+            ModelFormatError: ``tokenizer.json`` cannot be read.
+            InvalidTypeError: An argument has the wrong type (also a ``TypeError``).
+            ClosedError: The model is closed.
+
+        Example:
+            >>> llm.tokenize("hello world")  # doctest: +SKIP
+            [28120, 905]
+        """
+        from ._tokenizer import check_flag, check_text
+
+        check_text(text)
+        check_flag("add_special_tokens", add_special_tokens)
+        return self._ids("tokenize", text, add_special_tokens)
+
+    def detokenize(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
+        """Converts token ids to text.
+
+        The CPU runtime has the model's tokenizer. With the vendor's library, which has none, the file
+        ``tokenizer.json`` in the folder of the model is used; the package ``tokenizers`` reads it
+        (``pip install 'rkllm_rs[tokenizers]'``).
+
+        Args:
+            token_ids: The token ids.
+            skip_special_tokens: Leave special tokens, such as ``<|im_end|>``, out of the text.
+
+        Returns:
+            The text. Bytes that are no whole character become U+FFFD.
+
+        Raises:
+            UnsupportedFeatureError: There is no tokenizer; the message names the file that was looked for.
+            ModelFormatError: ``tokenizer.json`` cannot be read.
+            InvalidArgumentError: An id is negative or outside the vocabulary (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type (also a ``TypeError``).
+            ClosedError: The model is closed.
+
+        Example:
+            >>> llm.detokenize([28120, 905])  # doctest: +SKIP
+            'hello world'
+        """
+        from ._tokenizer import check_flag, checked_ids
+
+        check_flag("skip_special_tokens", skip_special_tokens)
+        ids = checked_ids(token_ids, self.info.vocab_size)
+        begun = begin_text(self._model, ids, skip_special_tokens)
+        if begun is None:
+            return self._decode("detokenize", ids, skip_special_tokens)
+        return begun.result()
+
+    def count_tokens(self, text: str) -> int:
+        """Counts the tokens of a text. No chat template is applied.
+
+        The count is the length of ``tokenize(text)``, and the number of tokens that a prompt takes in the
+        context window with ``template="raw"``.
+
+        Args:
+            text: The text.
+
+        Returns:
+            The number of tokens.
+
+        Raises:
+            RkllmError: Any error that :meth:`tokenize` raises.
+
+        Example:
+            >>> llm.count_tokens("hello world")  # doctest: +SKIP
+            2
+        """
+        from ._tokenizer import check_text
+
+        check_text(text)
+        return len(self._ids("count_tokens", text, True))
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:
@@ -977,16 +1092,48 @@ def groups(inputs: list[Input], size: int) -> Iterator[tuple[list[Input], int]]:
         yield group + group[-1:] * (size - len(group)), len(group)
 
 
-def own_ids(model: _native.Model, name: str, text: object) -> list[int] | None:
-    """Gives the ids of a text, if the library is not needed for them."""
+def check_tokens(name: str, text: object) -> None:
+    """Refuses what is neither a text nor its tokens."""
+    if not isinstance(text, (str, Tokens)):
+        from .errors import InvalidTypeError
+
+        message = f"{name} must be a str or Tokens, got {type(text).__name__}"
+        raise InvalidTypeError(message, hint="Pass a str or Tokens.")
+
+
+def refuse_closed(model: _native.Model) -> None:
+    """Refuses what needs an open model, where the library is not asked."""
+    if model.closed:
+        from .errors import ClosedError
+
+        message = "the model is closed"
+        raise ClosedError(message, hint="Open the model again.")
+
+
+def begin_ids(
+    model: _native.Model,
+    text: str | Tokens,
+    leading: bool,  # noqa: FBT001
+) -> list[int] | _native.Pending[list[int]] | None:
+    """Asks the CPU runtime for the ids of a text, else the program's tokenizer; ``None`` without both."""
     if isinstance(text, Tokens):
         return text.to_list()
-    if isinstance(text, str):
-        return model.own_tokens(text)
-    from .errors import InvalidTypeError
+    if "tokenize" in model.runtime.capabilities:
+        return model.tokenize(text, leading)
+    refuse_closed(model)
+    return model.own_tokens(text)
 
-    message = f"{name} must be a str or Tokens, got {type(text).__name__}"
-    raise InvalidTypeError(message, hint="Pass a str or Tokens.")
+
+def begin_text(
+    model: _native.Model,
+    ids: list[int],
+    skip_special: bool,  # noqa: FBT001
+) -> _native.Pending[str] | None:
+    """Asks the CPU runtime for the text of ids; ``None`` without it."""
+    if "tokenize" in model.runtime.capabilities:
+        return model.detokenize(ids, skip_special)
+    refuse_closed(model)
+    return None
 
 
 def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:

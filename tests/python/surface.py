@@ -35,6 +35,8 @@ BLOCKING: Final = frozenset(
     {
         "clear_kv_cache",
         "close",
+        "count_tokens",
+        "detokenize",
         "embed",
         "generate",
         "generate_batch",
@@ -50,6 +52,7 @@ BLOCKING: Final = frozenset(
         "set_chat_template",
         "set_cross_attention",
         "set_function_tools",
+        "tokenize",
     }
 )
 

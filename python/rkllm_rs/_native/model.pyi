@@ -1,7 +1,7 @@
 """An open model, and what is waited for until it answers."""
 
 from collections.abc import Iterable
-from typing import ClassVar, Literal, TypeAlias, final
+from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar, final
 
 from typing_extensions import Unpack
 
@@ -12,6 +12,8 @@ from .settings import CallSettings, Input, OpenSettings, Path, RowSettings
 from .streams import ArrayStream, Steps, TokenStream
 
 _Source: TypeAlias = Literal["log", "cpu runtime", "results"]
+
+_Answer = TypeVar("_Answer")
 
 @final
 class ModelInfo:
@@ -81,12 +83,12 @@ class LoraAdapter:
     __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
 
 @final
-class Pending:
+class Pending(Generic[_Answer]):
     """An answer of the model's thread that can be waited for or awaited."""
 
-    def result(self) -> list[int]:
+    def result(self) -> _Answer:
         """Waits; text or numbers, or an empty list where there are none to give."""
-    def _poll(self) -> tuple[list[int]] | None:
+    def _poll(self) -> tuple[_Answer] | None:
         """The answer in a tuple if it is there."""
     def _leave(self) -> None:
         """Says that the reader was cancelled while it waited; for the event loop."""
@@ -180,27 +182,31 @@ class Model:
         """Starts a run that pauses after each token."""
     def clear_kv_cache(
         self, *, keep_system_prompt: bool, ranges: Iterable[tuple[int, int]] | None
-    ) -> Pending:
+    ) -> Pending[list[int]]:
         """Empties the KV cache, or removes a range of each row (``rkllm_clear_kv_cache``)."""
-    def kv_cache_size(self) -> Pending:
+    def kv_cache_size(self) -> Pending[list[int]]:
         """Tokens in the KV cache, one number for each row of a batch (``rkllm_get_kv_cache_size``)."""
-    def load_lora(self, path: Path, name: str | None, scale: float) -> Pending:
+    def load_lora(self, path: Path, name: str | None, scale: float) -> Pending[list[int]]:
         """Loads an adapter (``rkllm_load_lora``)."""
-    def load_prompt_cache(self, path: Path, verify: bool) -> Pending:
+    def load_prompt_cache(self, path: Path, verify: bool) -> Pending[list[int]]:
         """Loads a prompt cache (``rkllm_load_prompt_cache``)."""
-    def release_prompt_cache(self) -> Pending:
+    def release_prompt_cache(self) -> Pending[list[int]]:
         """Lets go of the loaded prompt cache (``rkllm_release_prompt_cache``)."""
-    def set_chat_template(self, system_prompt: str, prompt_prefix: str, prompt_postfix: str) -> Pending:
+    def set_chat_template(
+        self, system_prompt: str, prompt_prefix: str, prompt_postfix: str
+    ) -> Pending[list[int]]:
         """Replaces the chat template (``rkllm_set_chat_template``)."""
-    def set_function_tools(self, tools: str, system_prompt: str, tool_response_str: str) -> Pending:
+    def set_function_tools(
+        self, tools: str, system_prompt: str, tool_response_str: str
+    ) -> Pending[list[int]]:
         """Tells which functions the model may call (``rkllm_set_function_tools``)."""
-    def set_cross_attention(self, encoder: CrossAttention) -> Pending:
+    def set_cross_attention(self, encoder: CrossAttention) -> Pending[list[int]]:
         """Hands over an encoder's output (``rkllm_set_cross_attn_params``)."""
     def own_tokens(self, text: str) -> list[int] | None:
         """Token ids of a text by the program's tokenizer, if it gave one."""
-    def detokenize(self, ids: Iterable[int], skip_special: bool) -> Pending:
+    def detokenize(self, ids: Iterable[int], skip_special: bool) -> Pending[str]:
         """Text of token ids by the library; the CPU runtime only."""
-    def tokenize(self, text: str, leading: bool) -> Pending:
+    def tokenize(self, text: str, leading: bool) -> Pending[list[int]]:
         """Token ids of a text by the library; the CPU runtime only."""
     def close(self) -> None:
         """Ends all runs and gives the model back (``rkllm_destroy``)."""
