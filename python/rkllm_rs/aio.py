@@ -43,9 +43,11 @@ from .llm import (
     as_json,
     begin_ids,
     begin_text,
+    check_strict,
     check_tokens,
     given,
     groups,
+    lacking,
     listed,
     refuse,
     to_open,
@@ -82,7 +84,7 @@ class AsyncRKLLM:
         ...             print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening")
+    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening", "_strict")
 
     _llm: RKLLM | None
 
@@ -120,6 +122,7 @@ class AsyncRKLLM:
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        strict: bool = False,
         open_timeout: float | None = 60.0,
         vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
         **unknown: Never,
@@ -170,6 +173,9 @@ class AsyncRKLLM:
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
+                given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
+                for a driver, context window or chat template that is known to give wrong text.
             open_timeout: Seconds to wait for a closed model that is still busy in the library. ``None`` waits
                 without limit.
             vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
@@ -182,7 +188,8 @@ class AsyncRKLLM:
         Raises:
             LibraryNotFoundError: No library could be loaded.
             UnsupportedRuntimeError: The library's release could not be determined, or is not supported.
-            UnsupportedFeatureError: The loaded release does not support one of the settings.
+            UnsupportedFeatureError: The loaded release does not support one of the settings; with
+                ``strict=True`` also what is otherwise a warning.
             ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
             BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
@@ -190,6 +197,8 @@ class AsyncRKLLM:
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
         where, settings = to_open("AsyncRKLLM", locals())
+        check_strict(strict)
+        self._strict = strict
         self._given: tuple[_Anything, ...] = (model, where, settings)
         self._llm = None
         self._opening: Opening | None = None
@@ -200,6 +209,7 @@ class AsyncRKLLM:
         """Wraps a model that is open."""
         wrapped = cls.__new__(cls)
         wrapped._given = (llm.model_path, (), {})
+        wrapped._strict = llm._strict
         wrapped._llm = llm
         wrapped._opening = None
         wrapped._closed = False
@@ -261,9 +271,12 @@ class AsyncRKLLM:
         opening = self._opening
         if opening is None or not opening.join():
             model, where, settings = self._given
+            strict = self._strict
 
             def begin() -> tuple[_native.Opening, list[str], str | None]:
                 path, runtime, notes, fallback = _native.resolve(model, *where)
+                if strict and fallback:
+                    raise lacking([fallback])
                 return _native.Model.open(runtime, path, **settings), notes, fallback
 
             opening = self._opening = Opening(begin)
@@ -278,16 +291,16 @@ class AsyncRKLLM:
         """Keeps the model that has been opened."""
         if opening.first():
             try:
-                advise(model)
+                advise(model, self._strict)
             except BaseException as error:
                 opening.fail(error)
                 self._opening = None
                 raise
             if self._closed:
                 model.close()
-            self._llm = RKLLM._of(model)
+            self._llm = RKLLM._of(model, strict=self._strict)
             self._opening = None
-        return RKLLM._of(model) if self._llm is None else self._llm
+        return RKLLM._of(model, strict=self._strict) if self._llm is None else self._llm
 
     def _ready(self) -> RKLLM:
         """The open model, for what cannot wait for it."""
@@ -351,7 +364,8 @@ class AsyncRKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
+                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
@@ -436,7 +450,8 @@ class AsyncRKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
+                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.

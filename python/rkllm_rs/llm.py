@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from . import _native
-from ._library import Path, options
+from ._library import PACKAGE, Path, options
 from ._native import (
     ArrayStream,
     Chunk,
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._tokenizer import FileTokenizer
+    from .errors import UnsupportedFeatureError
 
     _Stream = TokenStream | ArrayStream | Steps
 
@@ -71,10 +72,12 @@ class RKLLM:
         ...         print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_model", "_tokenizer")
+    __slots__ = ("__weakref__", "_model", "_strict", "_tokenizer", "_warned")
 
     _model: _native.Model
+    _strict: bool
     _tokenizer: FileTokenizer | None
+    _warned: set[str]
 
     def __init__(
         self,
@@ -110,6 +113,7 @@ class RKLLM:
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        strict: bool = False,
         open_timeout: float | None = 60.0,
         vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
         **unknown: Never,
@@ -162,6 +166,9 @@ class RKLLM:
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
+                given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
+                for a driver, context window or chat template that is known to give wrong text.
             open_timeout: Seconds to wait for a closed model that is still busy in the library. ``None`` waits
                 without limit.
             vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
@@ -174,7 +181,8 @@ class RKLLM:
         Raises:
             LibraryNotFoundError: No library could be loaded.
             UnsupportedRuntimeError: The library's release could not be determined, or is not supported.
-            UnsupportedFeatureError: The loaded release does not support one of the settings.
+            UnsupportedFeatureError: The loaded release does not support one of the settings; with
+                ``strict=True`` also what is otherwise a warning.
             ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
             BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
@@ -182,19 +190,26 @@ class RKLLM:
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
         where, settings = to_open("RKLLM", locals())
+        check_strict(strict)
         path, runtime, notes, fallback = _native.resolve(model, *where)
+        if strict and fallback:
+            raise lacking([fallback])
         if notes or fallback:
             warn(notes, fallback)
+        self._strict = strict
         self._tokenizer = None
+        self._warned = set()
         self._model = _native.Model.open(runtime, path, **settings).result()
-        advise(self._model)
+        advise(self._model, strict)
 
     @classmethod
-    def _of(cls, model: _native.Model) -> Self:
+    def _of(cls, model: _native.Model, *, strict: bool = False) -> Self:
         """Wraps a model that is open."""
         llm = cls.__new__(cls)
         llm._model = model
+        llm._strict = strict
         llm._tokenizer = None
+        llm._warned = set()
         return llm
 
     def _caller(self) -> int | None:
@@ -204,6 +219,24 @@ class RKLLM:
         from ._tasks import task_number
 
         return task_number()
+
+    def _able(self, options: Mapping[str, _Anything]) -> Mapping[str, _Anything]:
+        """Leaves out, with a warning, what the library lacks and the result is useful without."""
+        seed = options.get("seed")
+        if seed is None or self._strict or "seed" in self._model.runtime.capabilities:
+            return options
+        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed.__index__() < 2**64:
+            return options  # refused with what is wrong with it
+        if "seed" not in self._warned:
+            import warnings
+
+            message = (
+                "seed is left out: the vendor's library has no seed, so answers differ from run to run. "
+                'top_k=1 makes them repeatable; backend="cpu" has seeds; strict=True makes this an error'
+            )
+            warnings.warn(message, RkllmWarning, stacklevel=level_of_caller())
+            self._warned.add("seed")
+        return {name: value for name, value in options.items() if name != "seed"}
 
     def _noted(self, streams: Sequence[_Stream]) -> None:
         """Notes that the running task, if there is one, reads these streams."""
@@ -217,13 +250,14 @@ class RKLLM:
 
     def _stream(self, called: str, input: Input, options: dict[str, _Anything]) -> TokenStream:  # noqa: A002
         """Starts a run, for the call of the name ``called``."""
-        stream = self._model.stream(input, called=called, caller=self._caller(), **options)
+        stream = self._model.stream(input, called=called, caller=self._caller(), **self._able(options))
         self._noted([stream])
         return stream
 
     def _batch(self, called: str, inputs: Sequence[Input], options: GenerateOptions) -> list[TokenStream]:
         """Starts a run of several inputs, for the call of the name ``called``."""
-        streams = self._model.stream_batch(inputs, called=called, caller=self._caller(), **options)
+        able: _Anything = self._able(options)
+        streams = self._model.stream_batch(inputs, called=called, caller=self._caller(), **able)
         self._noted(streams)
         return streams
 
@@ -309,7 +343,8 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
+                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
@@ -392,7 +427,8 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. CPU runtime only.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
+                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
@@ -479,7 +515,8 @@ class RKLLM:
         Raises:
             RkllmError: Any error that :meth:`generate` raises.
         """
-        steps = self._model.steps(input, called="steps", **options)
+        able: _Anything = self._able(options)
+        steps = self._model.steps(input, called="steps", **able)
         self._noted([steps])
         return steps
 
@@ -1063,7 +1100,8 @@ def to_open(
     """
     refuse(called, scope["unknown"])
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
-    keywords.pop("model", None)
+    for name in ("model", "strict"):
+        keywords.pop(name, None)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     return options(*searched), keywords
 
@@ -1180,11 +1218,42 @@ def _advice(model: _native.Model) -> list[str]:
     return advice
 
 
-def advise(model: _native.Model) -> None:
-    """Warns of what is known to give wrong text; where warnings are errors, the model is not left open."""
+def check_strict(strict: object) -> None:
+    """Refuses what is neither ``True`` nor ``False``."""
+    if not isinstance(strict, bool):
+        from .errors import InvalidTypeError
+
+        message = f"strict: expected a bool, got {type(strict).__name__}"
+        raise InvalidTypeError(message, hint="Pass True or False.")
+
+
+def lacking(warnings: Sequence[str]) -> UnsupportedFeatureError:
+    """Makes the error out of what would be warnings without ``strict=True``."""
+    from .errors import UnsupportedFeatureError
+
+    return UnsupportedFeatureError("; ".join(warnings), hint="Without strict=True this is a warning.")
+
+
+def level_of_caller() -> int:
+    """Returns the ``stacklevel`` with which the caller's warning points to the program's own line."""
+    import sys
+
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and os.path.dirname(frame.f_code.co_filename) == PACKAGE:
+        frame = frame.f_back
+        level += 1
+    return level
+
+
+def advise(model: _native.Model, strict: bool) -> None:  # noqa: FBT001
+    """Warns of what is known to give wrong text; where that is an error, the model is not left open."""
     advice = _advice(model)
     if not advice:
         return
+    if strict:
+        model.close()
+        raise lacking(advice)
     try:
         warn(advice, None, above=4)
     except BaseException:

@@ -153,7 +153,7 @@ def test_on_the_fake(open_model: Opener, record: Path, tmp_path: Path, generatio
 
 
 def test_what_a_release_lacks(open_model: Opener, generation: str) -> None:
-    model = open_model(["a"])
+    model = open_model(["a"], strict=True)
     lacking: dict[str, list[Coroutine[Any, Any, object]]] = {
         "v1_1_0": [aio(model).logits("x"), aio(model).kv_cache_size(), aio(model).clear_kv_cache()],
         "v1_2_0": [aio(model).set_function_tools([{"name": "f"}]), aio(model).kv_cache_size()],

@@ -89,6 +89,7 @@ NO_FIELDS = {
     "tokenizer",
     "embedder",
     "open_timeout",
+    "strict",
 }
 
 

@@ -42,7 +42,7 @@ def cpu() -> Iterator[RKLLM]:
 
 
 def test_the_c_api_has_no_seed(open_model: Opener, record: Path) -> None:
-    model = open_model(["a"])
+    model = open_model(["a"], strict=True)
     for use in (
         lambda: model.generate("x", seed=1),
         lambda: model.stream("x", seed=0),
