@@ -24,6 +24,8 @@ typedef struct {
     int (*set_seed)(LLMHandle, int, uint64_t);
     int (*tokenize)(LLMHandle, const char *, size_t, int, int32_t *, int);
     int (*template_problem)(LLMHandle, char *, int);
+    int (*detokenize)(LLMHandle, const int32_t *, size_t, int, char *, int);
+    int (*end_pause)(LLMHandle);
 } CpuTable;
 
 static int failures;
@@ -638,6 +640,10 @@ static void check_table(LLMHandle h, Seen *seen) {
     CHECK(table->tokenize(h, words, 24, 0, NULL, 6) == -1 && table->tokenize(h, NULL, 1, 0, out, 6) == -1);
     CHECK(table->tokenize(NULL, words, 24, 0, out, 6) == -1);
     CHECK(table->template_problem(h, NULL, 0) == 0 && table->template_problem(NULL, NULL, 0) == -1);
+    char again_text[25] = "";
+    CHECK(table->detokenize(h, ids, 5, 0, again_text, 24) == 24 && memcmp(again_text, words, 24) == 0);
+    CHECK(table->detokenize(h, ids, 5, 0, NULL, 0) == 24 && table->detokenize(NULL, ids, 5, 0, NULL, 0) == -1);
+    CHECK(table->end_pause(h) == 0 && table->end_pause(NULL) == -1);
     CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
     free(again);
 }
