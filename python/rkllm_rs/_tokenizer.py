@@ -30,12 +30,12 @@ def check_text(text: object) -> None:
         InvalidArgumentError: It cannot be encoded as UTF-8.
     """
     if not isinstance(text, str):
-        message = f"text: expected a str, got {type(text).__name__}"
+        message = f"text must be a str, got {type(text).__name__}"
         raise InvalidTypeError(message, hint="Pass a str.")
     try:
         text.encode()
     except UnicodeEncodeError:
-        message = "text: it contains lone surrogates, which cannot be encoded as UTF-8"
+        message = "text must not contain lone surrogates, which cannot be encoded as UTF-8"
         hint = 'Decode the text it came from with errors="replace".'
         raise InvalidArgumentError(message, hint=hint) from None
 
@@ -51,7 +51,7 @@ def check_flag(name: str, value: object) -> None:
         InvalidTypeError: It is not a bool.
     """
     if not isinstance(value, bool):
-        message = f"{name}: expected a bool, got {type(value).__name__}"
+        message = f"{name} must be a bool, got {type(value).__name__}"
         raise InvalidTypeError(message, hint="Pass True or False.")
 
 
@@ -70,18 +70,18 @@ def checked_ids(token_ids: Iterable[int], size: int | None) -> list[int]:
         InvalidArgumentError: One is negative, or outside the vocabulary.
     """
     if isinstance(token_ids, (str, bytes)) or not hasattr(token_ids, "__iter__"):
-        message = f"token_ids: expected an iterable of int, got {type(token_ids).__name__}"
+        message = f"token_ids must be an iterable of int, got {type(token_ids).__name__}"
         raise InvalidTypeError(message, hint="Pass a list of token ids.")
     ids: list[int] = []
     for at, given in enumerate(token_ids):
         if isinstance(given, bool) or not hasattr(given, "__index__"):
-            message = f"token_ids[{at}]: expected an int, got {type(given).__name__}"
+            message = f"token_ids[{at}] must be an int, got {type(given).__name__}"
             raise InvalidTypeError(message, hint="Pass a list of token ids.")
         number = given.__index__()
         if not 0 <= number < (size or 2**31):
             wanted = "0 or more" if size is None and number < 0 else f"0 to {(size or 2**31) - 1}"
-            message = f"token_ids[{at}]: expected {wanted}, got {number}"
-            raise InvalidArgumentError(message, hint="Use the ids of this model's own tokenizer.")
+            message = f"token_ids[{at}] must be {wanted}, got {number}"
+            raise InvalidArgumentError(message, hint="Use ids from the model's own tokenizer.")
         ids.append(number)
     return ids
 
@@ -145,6 +145,6 @@ class FileTokenizer:
         for at, number in enumerate(ids):
             if self._tokenizer.id_to_token(number) is None:
                 message = f"token_ids[{at}]: {self._path} has no token {number}"
-                raise InvalidArgumentError(message, hint="Use the ids of this model's own tokenizer.")
+                raise InvalidArgumentError(message, hint="Use ids from the model's own tokenizer.")
         text: str = self._tokenizer.decode(ids, skip_special_tokens=skip_special)
         return text

@@ -1223,7 +1223,7 @@ def check_strict(strict: object) -> None:
     if not isinstance(strict, bool):
         from .errors import InvalidTypeError
 
-        message = f"strict: expected a bool, got {type(strict).__name__}"
+        message = f"strict must be a bool, got {type(strict).__name__}"
         raise InvalidTypeError(message, hint="Pass True or False.")
 
 

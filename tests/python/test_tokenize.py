@@ -108,7 +108,7 @@ class TestRealModel:
         size = real.info.vocab_size
         assert size is not None
         assert real.detokenize([size - 1]) is not None
-        with pytest.raises(InvalidArgumentError, match=rf"^token_ids\[2\]: .*{size}"):
+        with pytest.raises(InvalidArgumentError, match=rf"^token_ids\[2\] .*{size}"):
             real.detokenize([1, 2, size])
 
     def test_between_the_tokens_of_steps(self, real: RKLLM) -> None:
@@ -219,7 +219,7 @@ def test_a_file_that_is_no_tokenizer(open_model: Opener, make_model: Callable[..
 
 def test_ids_that_the_file_does_not_have(beside: Callable[..., Path], open_model: Opener) -> None:
     model = open_model(beside())
-    with pytest.raises(InvalidArgumentError, match=r"^token_ids\[1\]: "):
+    with pytest.raises(InvalidArgumentError, match=r"^token_ids\[1\]"):
         model.detokenize([3, 4711])
 
 
@@ -238,9 +238,9 @@ def test_ids_that_the_file_does_not_have(beside: Callable[..., Path], open_model
 )
 def test_bad_ids(open_model: Opener, ids: Any, error: type[Exception], name: str) -> None:
     model = open_model()
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=f"^{name} "):
         model.detokenize(ids)
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=f"^{name} "):
         asyncio.run(aio(model).detokenize(ids))
 
 
@@ -259,9 +259,9 @@ def test_bad_arguments(
     open_model: Opener, call: str, given: Any, keywords: Any, error: type[Exception], name: str
 ) -> None:
     model = open_model()
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=f"^{name} "):
         getattr(model, call)(given, **keywords)
-    with pytest.raises(error, match=f"^{name}: "):
+    with pytest.raises(error, match=f"^{name} "):
         asyncio.run(getattr(aio(model), call)(given, **keywords))
 
 
