@@ -212,37 +212,24 @@ impl NativeModel {
         let table = self.runtime.symbols().cpu_table;
         let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
         let mark = host::log_mark();
-        let length = text.len();
-        let ask = |ids: &mut [i32]| {
+        let ids = filled(|ids: &mut [i32], room| {
             // SAFETY: the table belongs to the library of this live handle; the text has the length
             // given, and there is room for as many ids as are told.
             unsafe {
                 tokenize(
                     self.handle,
                     text.as_ptr().cast(),
-                    length,
+                    text.len(),
                     c_int::from(leading),
                     ids.as_mut_ptr(),
-                    c_int::try_from(ids.len()).unwrap_or(c_int::MAX),
+                    room,
                 )
             }
-        };
-        let mut ids = Vec::new();
-        // Once to count, once to write.
-        for _ in 0..2 {
-            let count = ask(&mut ids);
-            let Ok(length) = usize::try_from(count) else {
-                host::log_sync();
-                let reason = "the text cannot be tokenized".to_owned();
-                return Err(failed("tokenize", &reason, mark));
-            };
-            if length <= ids.len() {
-                ids.truncate(length);
-                break;
-            }
-            ids.resize(length, 0);
-        }
-        Ok(ids)
+        });
+        ids.ok_or_else(|| {
+            host::log_sync();
+            failed("tokenize", "the text cannot be tokenized", mark)
+        })
     }
 
     /// The text of token ids; the CPU runtime only.
@@ -259,42 +246,50 @@ impl NativeModel {
             .and_then(|table| table.detokenize)
             .ok_or_else(missing)?;
         let mark = host::log_mark();
-        let mut text: Vec<u8> = Vec::new();
-        // Once to count, once to write.
-        for _ in 0..2 {
+        let text = filled(|text: &mut [u8], room| {
             // SAFETY: the table belongs to the library of this live handle; there are as many ids as are
             // told, and there is as much room.
-            let count = unsafe {
+            unsafe {
                 detokenize(
                     self.handle,
                     ids.as_ptr(),
                     ids.len(),
                     c_int::from(skip_special),
                     text.as_mut_ptr().cast(),
-                    c_int::try_from(text.len()).unwrap_or(c_int::MAX),
+                    room,
                 )
-            };
-            let Ok(length) = usize::try_from(count) else {
-                host::log_sync();
-                return Err(failed("detokenize", "the tokens cannot be made text", mark));
-            };
-            if length <= text.len() {
-                text.truncate(length);
-                break;
             }
-            text.resize(length, 0);
-        }
+        });
+        let text = text.ok_or_else(|| {
+            host::log_sync();
+            failed("detokenize", "the tokens cannot be made text", mark)
+        })?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
     /// Why the model's own chat template is not used; only the CPU runtime knows.
     pub(crate) fn template_problem(&self) -> Option<String> {
         let ask = self.runtime.symbols().cpu_table?.template_problem?;
-        // SAFETY: the table belongs to the library of this live handle; NULL has no room.
-        let length = unsafe { ask(self.handle, std::ptr::null_mut(), 0) };
-        let mut text = vec![0_u8; usize::try_from(length).ok().filter(|length| *length > 0)?];
-        // SAFETY: as above; there is as much room as is told.
-        let written = unsafe { ask(self.handle, text.as_mut_ptr().cast(), length) };
-        (written == length).then(|| String::from_utf8_lossy(&text).into_owned())
+        // SAFETY: the table belongs to the library of this live handle; there is as much room as is told.
+        let text = filled(|text: &mut [u8], room| unsafe {
+            ask(self.handle, text.as_mut_ptr().cast(), room)
+        })?;
+        (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// What a function of the table gives that is asked twice: for the length, and with room for it. `ask` returns
+/// the length, negative on error, and writes only what there is room for.
+fn filled<T: Clone + Default>(mut ask: impl FnMut(&mut [T], c_int) -> c_int) -> Option<Vec<T>> {
+    let mut values = Vec::new();
+    for _ in 0..2 {
+        let room = c_int::try_from(values.len()).unwrap_or(c_int::MAX);
+        let length = usize::try_from(ask(&mut values, room)).ok()?;
+        if length <= values.len() {
+            values.truncate(length);
+            break;
+        }
+        values.resize(length, T::default());
+    }
+    Some(values)
 }
