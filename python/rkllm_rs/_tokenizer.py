@@ -40,21 +40,6 @@ def check_text(text: object) -> None:
         raise InvalidArgumentError(message, hint=hint) from None
 
 
-def check_flag(name: str, value: object) -> None:
-    """Refuses what is neither ``True`` nor ``False``.
-
-    Args:
-        name: The argument's name.
-        value: Its value.
-
-    Raises:
-        InvalidTypeError: It is not a bool.
-    """
-    if not isinstance(value, bool):
-        message = f"{name} must be a bool, got {type(value).__name__}"
-        raise InvalidTypeError(message, hint="Pass True or False.")
-
-
 def checked_ids(token_ids: Iterable[int], size: int | None) -> list[int]:
     """Checks the argument ``token_ids`` of a call.
 

@@ -43,8 +43,9 @@ from .llm import (
     as_json,
     begin_ids,
     begin_text,
-    check_strict,
+    check_flag,
     check_tokens,
+    closed_error,
     given,
     groups,
     lacking,
@@ -138,7 +139,8 @@ class AsyncRKLLM:
             library: Path of the library to load. By default it is searched for.
             abi: ABI version of the library, such as ``"v1_3_0"``. Needed only if it cannot be detected.
             max_context_len: Size of the context window in tokens: prompt and answer together. Default: the
-                library's.
+                model's limit rounded down where it is known, at most 4096 (:attr:`info` has what was chosen),
+                else the library's.
             max_new_tokens: Maximum number of tokens to generate per answer. Default: the size of the context
                 window.
             temperature: Randomness of the answers, 0 or more. 0 always picks the most likely token; values
@@ -197,7 +199,7 @@ class AsyncRKLLM:
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
         where, settings = to_open("AsyncRKLLM", locals())
-        check_strict(strict)
+        check_flag("strict", strict)
         self._strict = strict
         self._given: tuple[_Anything, ...] = (model, where, settings)
         self._llm = None
@@ -266,8 +268,7 @@ class AsyncRKLLM:
     def _begin(self) -> Opening:
         """The opening that is under way, or a new one; counts one more that waits for it."""
         if self._closed:
-            message = "the model is closed"
-            raise ClosedError(message, hint="Open the model again.")
+            raise closed_error()
         opening = self._opening
         if opening is None or not opening.join():
             model, where, settings = self._given
@@ -801,7 +802,7 @@ class AsyncRKLLM:
             >>> await llm.tokenize("hello world")  # doctest: +SKIP
             [28120, 905]
         """
-        from ._tokenizer import check_flag, check_text
+        from ._tokenizer import check_text
 
         check_text(text)
         check_flag("add_special_tokens", add_special_tokens)
@@ -832,7 +833,7 @@ class AsyncRKLLM:
             >>> await llm.detokenize([28120, 905])  # doctest: +SKIP
             'hello world'
         """
-        from ._tokenizer import check_flag, checked_ids
+        from ._tokenizer import checked_ids
 
         check_flag("skip_special_tokens", skip_special_tokens)
         llm = await self._opened()
@@ -1062,7 +1063,7 @@ class AsyncRKLLM:
         self._closed = True
         opening, self._opening = self._opening, None
         if opening is not None:
-            opening.fail(ClosedError("the model is closed", hint="Open the model again."))
+            opening.fail(closed_error())
         if self._llm is not None:
             await elsewhere(self._llm.close)
 

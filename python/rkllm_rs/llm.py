@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._tokenizer import FileTokenizer
-    from .errors import UnsupportedFeatureError
+    from .errors import ClosedError, UnsupportedFeatureError
 
     _Stream = TokenStream | ArrayStream | Steps
 
@@ -131,7 +131,8 @@ class RKLLM:
             library: Path of the library to load. By default it is searched for.
             abi: ABI version of the library, such as ``"v1_3_0"``. Needed only if it cannot be detected.
             max_context_len: Size of the context window in tokens: prompt and answer together. Default: the
-                library's.
+                model's limit rounded down where it is known, at most 4096 (:attr:`info` has what was chosen),
+                else the library's.
             max_new_tokens: Maximum number of tokens to generate per answer. Default: the size of the context
                 window.
             temperature: Randomness of the answers, 0 or more. 0 always picks the most likely token; values
@@ -190,7 +191,7 @@ class RKLLM:
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
         where, settings = to_open("RKLLM", locals())
-        check_strict(strict)
+        check_flag("strict", strict)
         path, runtime, notes, fallback = _native.resolve(model, *where)
         if strict and fallback:
             raise lacking([fallback])
@@ -228,13 +229,11 @@ class RKLLM:
         if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed.__index__() < 2**64:
             return options  # refused with what is wrong with it
         if "seed" not in self._warned:
-            import warnings
-
-            message = (
+            note = (
                 "seed is left out: the vendor's library has no seed, so answers differ from run to run. "
                 'top_k=1 makes them repeatable; backend="cpu" has seeds; strict=True makes this an error'
             )
-            warnings.warn(message, RkllmWarning, stacklevel=level_of_caller())
+            warn([note], None)
             self._warned.add("seed")
         return {name: value for name, value in options.items() if name != "seed"}
 
@@ -760,7 +759,7 @@ class RKLLM:
             >>> llm.tokenize("hello world")  # doctest: +SKIP
             [28120, 905]
         """
-        from ._tokenizer import check_flag, check_text
+        from ._tokenizer import check_text
 
         check_text(text)
         check_flag("add_special_tokens", add_special_tokens)
@@ -791,7 +790,7 @@ class RKLLM:
             >>> llm.detokenize([28120, 905])  # doctest: +SKIP
             'hello world'
         """
-        from ._tokenizer import check_flag, checked_ids
+        from ._tokenizer import checked_ids
 
         check_flag("skip_special_tokens", skip_special_tokens)
         ids = checked_ids(token_ids, self.info.vocab_size)
@@ -1139,13 +1138,17 @@ def check_tokens(name: str, text: object) -> None:
         raise InvalidTypeError(message, hint="Pass a str or Tokens.")
 
 
+def closed_error() -> ClosedError:
+    """Makes the error for a model that is closed, where the native side is not asked."""
+    from .errors import ClosedError
+
+    return ClosedError("the model is closed", hint="Open the model again.")
+
+
 def refuse_closed(model: _native.Model) -> None:
     """Refuses what needs an open model, where the library is not asked."""
     if model.closed:
-        from .errors import ClosedError
-
-        message = "the model is closed"
-        raise ClosedError(message, hint="Open the model again.")
+        raise closed_error()
 
 
 def begin_ids(
@@ -1218,12 +1221,12 @@ def _advice(model: _native.Model) -> list[str]:
     return advice
 
 
-def check_strict(strict: object) -> None:
+def check_flag(name: str, value: object) -> None:
     """Refuses what is neither ``True`` nor ``False``."""
-    if not isinstance(strict, bool):
+    if not isinstance(value, bool):
         from .errors import InvalidTypeError
 
-        message = f"strict must be a bool, got {type(strict).__name__}"
+        message = f"{name} must be a bool, got {type(value).__name__}"
         raise InvalidTypeError(message, hint="Pass True or False.")
 
 
@@ -1255,18 +1258,19 @@ def advise(model: _native.Model, strict: bool) -> None:  # noqa: FBT001
         model.close()
         raise lacking(advice)
     try:
-        warn(advice, None, above=4)
+        warn(advice, None)
     except BaseException:
         # Whoever keeps the exception keeps the model.
         model.close()
         raise
 
 
-def warn(notes: Sequence[str], fallback: str | None, above: int = 3) -> None:
-    """Warns of what was noticed when model and library were chosen."""
+def warn(notes: Sequence[str], fallback: str | None) -> None:
+    """Warns of what was noticed when model and library were chosen, at the program's own line."""
     import warnings
 
+    level = level_of_caller()
     for note in notes:
-        warnings.warn(note, RkllmWarning, stacklevel=above)
+        warnings.warn(note, RkllmWarning, stacklevel=level)
     if fallback:
-        warnings.warn(fallback, BackendFallbackWarning, stacklevel=above)
+        warnings.warn(fallback, BackendFallbackWarning, stacklevel=level)
