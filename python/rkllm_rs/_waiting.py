@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from . import _native
     from .llm import RKLLM
 
+    _Choice = tuple[str, _native.Runtime, list[str], str | None]
+
     _Item_co = TypeVar("_Item_co", covariant=True)
     _Result = TypeVar("_Result")
     _Arguments = TypeVarTuple("_Arguments")
@@ -317,30 +319,77 @@ def _set(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
+class _Once:
+    """Work that takes a moment, done once for the tasks of any loop, and the threads, that wait for it."""
+
+    __slots__ = ("_future", "_lock", "_work")
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        from concurrent.futures import Future
+        from threading import Lock
+
+        # An own future of this process, since those of a loop are for that loop alone.
+        self._future: Future[Any] = Future()
+        self._future.set_running_or_notify_cancel()
+        self._lock = Lock()
+        self._work: Callable[[], Any] | None = work
+
+    def _run(self) -> None:
+        with self._lock:
+            work, self._work = self._work, None
+        if work is None:
+            return
+        try:
+            result = work()
+        except BaseException as error:  # noqa: BLE001 - raised to all that wait
+            self._future.set_exception(error)
+        else:
+            self._future.set_result(result)
+
+    async def wait(self) -> Any:
+        if self._work is not None:
+            asyncio.get_running_loop().run_in_executor(None, self._run)
+        return await asyncio.shield(asyncio.wrap_future(self._future))
+
+    def wait_now(self) -> Any:
+        self._run()
+        return self._future.result()
+
+
 class Opening:
     """A model that is being opened, for which tasks of any loop, and threads, wait together."""
 
-    __slots__ = ("_begun", "_error", "_first", "_lock", "_model", "_native", "_notes", "_waiting", "_work")
+    __slots__ = (
+        "_begun",
+        "_choice",
+        "_error",
+        "_first",
+        "_lock",
+        "_model",
+        "_native",
+        "_noticed",
+        "_waiting",
+    )
 
-    def __init__(self, begin: Callable[[], tuple[_native.Opening, list[str], str | None]]) -> None:
+    def __init__(
+        self, choose: Callable[[], _Choice], begin: Callable[[str, _native.Runtime], _native.Opening]
+    ) -> None:
         """Prepares it; the one who calls waits for it.
 
         Args:
-            begin: Chooses model and library, and begins to open the model; takes a moment.
+            choose: Chooses model and library; takes a moment, since files are read whole.
+            begin: Begins to open the model with the library; takes a moment as well.
         """
-        from concurrent.futures import Future
         from threading import RLock
 
-        # An own future of this process, since those of a loop are for that loop alone.
-        self._begun: Future[None] = Future()
-        self._begun.set_running_or_notify_cancel()
-        self._work: list[Callable[[], tuple[_native.Opening, list[str], str | None]]] = [begin]
+        self._choice = _Once(choose)
+        self._begun = _Once(lambda: self._opens(begin(*self._choice.wait_now()[:2])))
         self._lock = RLock()
         self._native: _native.Opening | None = None
         self._model: _native.Model | None = None
         self._error: BaseException | None = None
-        self._notes: list[tuple[list[str], str | None]] = []
-        self._first = [None]
+        self._noticed = False
+        self._first = True
         self._waiting = 1
 
     def join(self) -> bool:
@@ -375,43 +424,40 @@ class Opening:
 
     def first(self) -> bool:
         """Whether the caller is the first one that has the model."""
-        return bool(self._first and (self._first.pop() is None))
+        with self._lock:
+            first, self._first = self._first, False
+            return first
 
-    def notes(self) -> list[tuple[list[str], str | None]]:
-        """What was noticed on the way, for the first one that asks."""
-        notes, self._notes = self._notes, []
-        return [note for note in notes if any(note)]
+    def _notes(self, choice: _Choice) -> tuple[list[str], str | None] | None:
+        """What was noticed when model and library were chosen, for the first one that asks."""
+        with self._lock:
+            noticed, self._noticed = self._noticed, True
+        _, _, notes, fallback = choice
+        return None if noticed or not (notes or fallback) else (notes, fallback)
 
-    def _begin(self) -> None:
-        """Runs what takes a moment, unless somebody does."""
-        try:
-            begin = self._work.pop()
-        except IndexError:
-            return
-        try:
-            native, notes, fallback = begin()
-        except BaseException as error:  # noqa: BLE001 - raised to all that wait
-            self._begun.set_exception(error)
-            return
+    def _opens(self, native: _native.Opening) -> None:
         with self._lock:
             self._native = native
-            self._notes = [(notes, fallback)]
             if self._error is not None:
                 native._leave()
-        self._begun.set_result(None)
 
-    async def begun(self) -> None:
-        """Waits until the opening has begun."""
-        loop = asyncio.get_running_loop()
-        if self._work:
-            # Files are read whole before they are loaded, which takes a moment.
-            loop.run_in_executor(None, self._begin)
-        await asyncio.shield(asyncio.wrap_future(self._begun))
+    async def begun(self, warn: Callable[[list[str], str | None], None]) -> None:
+        """Waits until the opening has begun.
 
-    def begun_now(self) -> None:
+        Args:
+            warn: Told before that what was noticed: the notes may say why the model cannot be opened.
+        """
+        notes = self._notes(await self._choice.wait())
+        if notes is not None:
+            warn(*notes)
+        await self._begun.wait()
+
+    def begun_now(self, warn: Callable[[list[str], str | None], None]) -> None:
         """:meth:`begun`, on the calling thread."""
-        self._begin()
-        self._begun.result()
+        notes = self._notes(self._choice.wait_now())
+        if notes is not None:
+            warn(*notes)
+        self._begun.wait_now()
 
     async def model(self) -> _native.Model:
         """Waits until the model is open."""

@@ -240,10 +240,7 @@ class AsyncRKLLM:
             return self._llm
         opening = self._begin()
         try:
-            await opening.begun()
-            # Before it is known whether the model can be opened, since the notes may say why not.
-            for notes in opening.notes():
-                warn(*notes)
+            await opening.begun(warn)
             model = await opening.model()
         except BaseException as error:
             self._failed(opening, error)
@@ -256,9 +253,7 @@ class AsyncRKLLM:
             return self._llm
         opening = self._begin()
         try:
-            opening.begun_now()
-            for notes in opening.notes():
-                warn(*notes)
+            opening.begun_now(warn)
             model = opening.model_now()
         except BaseException as error:
             self._failed(opening, error)
@@ -274,13 +269,16 @@ class AsyncRKLLM:
             model, where, settings = self._given
             strict = self._strict
 
-            def begin() -> tuple[_native.Opening, list[str], str | None]:
+            def choose() -> tuple[str, Runtime, list[str], str | None]:
                 path, runtime, notes, fallback = _native.resolve(model, *where)
                 if strict and fallback:
                     raise lacking([fallback])
-                return _native.Model.open(runtime, path, **settings), notes, fallback
+                return path, runtime, notes, fallback
 
-            opening = self._opening = Opening(begin)
+            def begin(path: str, runtime: Runtime) -> _native.Opening:
+                return _native.Model.open(runtime, path, **settings)
+
+            opening = self._opening = Opening(choose, begin)
         return opening
 
     def _failed(self, opening: Opening, error: BaseException) -> None:

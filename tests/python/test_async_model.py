@@ -119,6 +119,16 @@ def test_what_the_library_refuses(make_model: Callable[..., Path], library: Path
     run(main())
 
 
+def test_what_is_noticed_is_told_before_it_opens(model: AsyncRKLLM, record: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RkllmWarning)
+        with pytest.raises(RkllmWarning):
+            run(model.open())
+    assert not calls(record, "rkllm_init")
+    # And it can be tried again.
+    assert run(model.generate("x")).text == "ab"
+
+
 def test_one_of_two_that_wait_may_leave(make_model: Callable[..., Path], library: Path, record: Path) -> None:
     llm = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": 300}}), library=library)
 
