@@ -87,6 +87,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aio import AsyncRKLLM
 
+del TYPE_CHECKING
+
 # Before the interpreter takes itself apart, so that no run outlives it.
 _atexit.register(_native.at_exit)
 
@@ -151,3 +153,8 @@ def __getattr__(name: str) -> object:
         return AsyncRKLLM
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
+
+
+def __dir__() -> list[str]:
+    """The names that completion offers, with those that are imported on their first use."""
+    return sorted({*globals(), *__all__} - {"annotations"})

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from .errors import InvalidTypeError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from typing import Any
+
 #: What other packages (OpenAI, transformers, llama-cpp-python, Ollama, vLLM) call a keyword of this one.
 SAME = {
     "max_tokens": "max_new_tokens",
@@ -44,6 +49,10 @@ SAME = {
     "library_path": "library",
     "verbose": "vendor_log",
     "request_timeout": "timeout",
+    "lora_name": "name",
+    "adapter_name": "name",
+    "lora_scale": "scale",
+    "add_bos": "add_special_tokens",
 }
 
 #: What cannot be said by another name.
@@ -61,6 +70,17 @@ ADVICE = {
 }
 
 
+#: The calls that give rows of floats, which have the same keywords.
+ROWS = {
+    "logits",
+    "logits_batch",
+    "stream_logits",
+    "hidden_states",
+    "hidden_states_batch",
+    "stream_hidden_states",
+}
+
+
 def unexpected(function: str, name: str) -> InvalidTypeError:
     """Makes the error for a keyword that a call does not have.
 
@@ -75,25 +95,70 @@ def unexpected(function: str, name: str) -> InvalidTypeError:
     return InvalidTypeError(message, hint=_hint(function, name))
 
 
+def misfit(call: Callable[..., Any], keywords: Iterable[str], error: TypeError) -> InvalidTypeError:
+    """Makes the error for a method whose arguments do not fit it.
+
+    Args:
+        call: The method.
+        keywords: The names of the keywords that it was called with.
+        error: What Python says of that.
+
+    Returns:
+        The error, with what to write instead in its hint.
+    """
+    own = _own(call)
+    for name in keywords:
+        if name not in own:
+            return unexpected(call.__name__, name)
+    return InvalidTypeError(str(error).partition(".")[2] or str(error), hint=f"See {_help(call.__name__)}.")
+
+
+def _help(function: str) -> str:
+    return f"help(rkllm_rs.{function})" if function[0].isupper() else f"help(rkllm_rs.RKLLM.{function})"
+
+
+def _own(call: Callable[..., Any]) -> list[str]:
+    """The arguments that can be given by name."""
+    import inspect
+
+    parameters = inspect.signature(call).parameters.values()
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [one.name for one in parameters if one.kind in kinds and one.name != "self"]
+
+
 def _hint(function: str, name: str) -> str:
-    own, others = _names(function)
-    whole = f"help(rkllm_rs.{function})" if function[0].isupper() else f"help(rkllm_rs.RKLLM.{function})"
-    for right in (name, SAME.get(name, name)):
-        if right in own:
-            return f"Use {right}."
-        if right in others:
-            return f"{right} is an argument of {others[right]}, not of {function}()."
-    if name in ADVICE:
-        return ADVICE[name]
     import difflib
 
-    near = difflib.get_close_matches(name.lower(), own, 1) or difflib.get_close_matches(name.lower(), SAME, 1)
-    if not near:
-        return f"See {whole}."
-    right = SAME.get(near[0], near[0])
+    own, others = _names(function)
+    same = SAME.get(name, name)
+    if same in own:
+        return f"Use {same}."
+    # A letter more or less, which may make it the name of another call.
+    right = next(iter(difflib.get_close_matches(name.lower(), own, 1, 0.95)), None)
+    if right is None:
+        for right in (name, same):
+            if right in others:
+                return f"{right} is an argument of {others[right]}, not of {function}()."
+        if name in ADVICE:
+            return ADVICE[name]
+        right = _near(name, own, others)
+    if right is None:
+        return f"See {_help(function)}."
     if right in own:
-        return f"Did you mean {right}? See {whole}."
+        return f"Did you mean {right}? See {_help(function)}."
     return f"Did you mean {right}, an argument of {others[right]}?"
+
+
+def _near(name: str, own: list[str], others: dict[str, str]) -> str | None:
+    """What a name that is nearly right may mean: an argument of this call, or another package's word."""
+    import difflib
+
+    for right in difflib.get_close_matches(name.lower(), own, 1):
+        return right
+    for right in difflib.get_close_matches(name.lower(), SAME):
+        if SAME[right] in own or SAME[right] in others:
+            return SAME[right]
+    return None
 
 
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
@@ -105,11 +170,16 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
     generating = list(RKLLM.generate.__kwdefaults__ or ())
     if function in {"RKLLM", "AsyncRKLLM"}:
         return opening, dict.fromkeys(generating, "generate() and stream()")
-    others = dict.fromkeys(generating, "generate() and stream()") | dict.fromkeys(opening, "RKLLM()")
+    others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(generating, "generate() and stream()")
     if function in {"generate", "stream", "generate_batch", "stream_batch"}:
         return generating, others
     if function == "steps":
         return [name for name in generating if name != "keep_history"], others
-    if function in {"embed", "score"}:
-        return list(getattr(RKLLM, function).__kwdefaults__), others
-    return list(RowOptions.__annotations__), others
+    if function in ROWS:
+        return list(RowOptions.__annotations__), others
+    from . import _native
+
+    found: Any = _native if function[0].isupper() else RKLLM
+    for part in function.split("."):
+        found = getattr(found, part)
+    return _own(found), others

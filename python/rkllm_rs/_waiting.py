@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import weakref
 
+from . import _native
 from ._tasks import running_task
 
 TYPE_CHECKING = False
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self, TypeVarTuple, Unpack
 
-    from . import _native
     from .llm import RKLLM
 
     _Choice = tuple[str, _native.Runtime, list[str], str | None]
@@ -494,16 +494,18 @@ class Opening:
 class Unopened:
     """A stream of a model that is not open yet: opens it on first use, and then is the native stream."""
 
-    __slots__ = ("__weakref__", "_begin", "_llm", "_over", "_stream")
+    __slots__ = ("__weakref__", "_begin", "_llm", "_over", "_rows", "_stream")
 
-    def __init__(self, llm: _Opens, begin: Callable[[Any], Any]) -> None:
+    def __init__(self, llm: _Opens, begin: Callable[[Any], Any], rows: str = "") -> None:
         """Keeps what is needed to begin.
 
         Args:
             llm: The model.
             begin: Makes the native stream of the open model.
+            rows: What the stream gives, where that is not text.
         """
         self._llm = llm
+        self._rows = rows
         self._begin: list[Callable[[Any], Any]] = [begin]
         self._stream: Any = None
         self._over = False
@@ -568,7 +570,19 @@ class Unopened:
 
     def result(self) -> Any:
         """Waits for the end and returns the whole result; blocks."""
+        if self._stream is None and self._over:
+            return self._nothing()
         return self._begun_now().result()
+
+    def _nothing(self) -> object:
+        """The result of a run that was cancelled before it could begin: no reason to open the model."""
+        if self._rows:
+            from .errors import GenerationError
+
+            message = f"the run ended before any {self._rows} arrived"
+            raise GenerationError(message, hint="Read the stream before it is cancelled.")
+        native: Any = _native
+        return native._generation("", [], "cancelled", native._perf_stats(None, None, None, 0.0, 0.0, 0))
 
     def __enter__(self) -> Self:
         return self
@@ -582,11 +596,23 @@ class Unopened:
     async def __aexit__(self, *error: object) -> None:
         self.close()
 
-    def __getattr__(self, name: str) -> Any:
-        # What only some streams have, such as send() of steps.
-        if name.startswith("_"):
-            raise AttributeError(name)
-        return getattr(self._begun_now(), name)
-
     def __repr__(self) -> str:
         return repr(self._stream) if self._stream is not None else "<rkllm_rs stream, model not open yet>"
+
+
+class UnopenedSteps(Unopened):
+    """The steps of a model that is not open yet."""
+
+    __slots__ = ()
+
+    def send(self, input: object) -> Any:  # noqa: A002 - the field's word
+        """Replaces the token that was generated last, as ``Steps.send`` does; blocks."""
+        if self._stream is None and self._over:
+            raise StopIteration
+        return self._begun_now().send(input)
+
+    async def asend(self, input: object) -> Any:  # noqa: A002 - the field's word
+        """Replaces the token that was generated last, as ``Steps.asend`` does."""
+        if self._stream is None and self._over:
+            raise StopAsyncIteration
+        return await (await self._begun()).asend(input)

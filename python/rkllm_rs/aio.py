@@ -35,7 +35,7 @@ from ._types import (
     Sequence,
     Unpack,
 )
-from ._waiting import Opening, Unopened, all_finished, done, elsewhere, finished
+from ._waiting import Opening, Unopened, UnopenedSteps, all_finished, done, elsewhere, finished
 from .errors import ClosedError
 from .llm import (
     RKLLM,
@@ -50,8 +50,8 @@ from .llm import (
     groups,
     lacking,
     listed,
-    refuse,
     to_open,
+    typed,
     warn,
 )
 from .results import BatchStream, Score
@@ -128,7 +128,7 @@ class AsyncRKLLM:
         vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
         **unknown: Never,
     ) -> None:
-        """Keeps the arguments; opening the model is what raises the errors.
+        """Checks the arguments and keeps them. Errors of the library and the model come when it is opened.
 
         Args:
             model: Path of a ``.rkllm`` file (NPU) or a ``.gguf`` file (CPU), of a folder that contains one,
@@ -200,8 +200,12 @@ class AsyncRKLLM:
         """
         where, settings = to_open("AsyncRKLLM", locals())
         check_flag("strict", strict)
+        paths: _Anything = model
+        # Kept for more than one use.
+        models = list(paths) if hasattr(paths, "__next__") else paths
+        _native.check_opening(models, *where, **settings)
         self._strict = strict
-        self._given: tuple[_Anything, ...] = (model, where, settings)
+        self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None
         self._opening: Opening | None = None
         self._closed = False
@@ -308,13 +312,18 @@ class AsyncRKLLM:
             raise ClosedError(message, hint="Use `async with`, or call `await llm.open()` first.")
         return self._llm
 
-    def _begun(self, begin: Callable[[RKLLM], _AnyStream]) -> _AnyStream:
+    def _begun(
+        self,
+        begin: Callable[[RKLLM], _AnyStream],
+        kind: type[Unopened] = Unopened,
+        rows: str = "",
+    ) -> _AnyStream:
         """The stream itself if the model is open, else one that opens it on its first use."""
         if self._llm is not None:
             return begin(self._llm)
         if self._closed:
             self._ready()
-        unopened: _Anything = Unopened(self, begin)
+        unopened: _Anything = kind(self, begin, rows)
         stream: _AnyStream = unopened
         return stream
 
@@ -550,7 +559,8 @@ class AsyncRKLLM:
         Raises:
             RkllmError: Any error that :meth:`generate` raises.
         """
-        return self._begun(lambda llm: llm.steps(input, **options))
+        steps: Steps = self._begun(lambda llm: llm.steps(input, **options), UnopenedSteps)
+        return steps
 
     async def logits(
         self,
@@ -618,7 +628,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that :meth:`generate` raises.
         """
-        return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0])
+        return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0], rows="logits")
 
     async def hidden_states(
         self,
@@ -688,8 +698,11 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that :meth:`generate` raises.
         """
-        return self._begun(lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0])
+        return self._begun(
+            lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0], rows="hidden states"
+        )
 
+    @typed
     async def embed(
         self,
         texts: Input | Sequence[Input],
@@ -698,7 +711,6 @@ class AsyncRKLLM:
         normalize: bool = True,
         timeout: float | None = None,
         lora: str | None = None,
-        **unknown: Never,
     ) -> FloatArray:
         """Computes embeddings of texts from their hidden states.
 
@@ -710,7 +722,6 @@ class AsyncRKLLM:
             normalize: Scale each vector to length 1.
             timeout: Time limit in seconds for each text. Default: none.
             lora: Name of the LoRA adapter to use. Default: none.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
             float32: one vector for one input, shape (n, width) for a list.
@@ -719,7 +730,6 @@ class AsyncRKLLM:
             InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
             RkllmError: Any error that :meth:`hidden_states` raises.
         """
-        refuse("embed", unknown)
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
         llm = await self._opened()
@@ -729,6 +739,7 @@ class AsyncRKLLM:
             states += (await all_finished(streams))[:wanted]
         return await elsewhere(_native.pool, states, pooling, normalize, single)
 
+    @typed
     async def score(
         self,
         prompt: str | Tokens,
@@ -736,7 +747,6 @@ class AsyncRKLLM:
         *,
         timeout: float | None = None,
         lora: str | None = None,
-        **unknown: Never,
     ) -> Score:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
@@ -748,7 +758,6 @@ class AsyncRKLLM:
             continuation: What is scored. At least one token.
             timeout: Time limit in seconds. Default: none.
             lora: Name of the LoRA adapter to use. Default: none.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
             Log-probabilities of the continuation's tokens, their sum, and the perplexity.
@@ -758,7 +767,6 @@ class AsyncRKLLM:
             InvalidArgumentError: Prompt or continuation has no tokens.
             RkllmError: Any error that :meth:`logits` raises.
         """
-        refuse("score", unknown)
         llm = await self._opened()
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
@@ -774,6 +782,7 @@ class AsyncRKLLM:
                 await elsewhere(_add_last, scorer, rows)
         return Score(after, scorer.logprobs())
 
+    @typed
     async def tokenize(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Converts a text to token ids. No chat template is applied.
 
@@ -806,6 +815,7 @@ class AsyncRKLLM:
         check_flag("add_special_tokens", add_special_tokens)
         return await _ids(await self._opened(), "tokenize", text, add_special_tokens)
 
+    @typed
     async def detokenize(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Converts token ids to text.
 
@@ -841,6 +851,7 @@ class AsyncRKLLM:
             return await elsewhere(llm._decode, "detokenize", ids, skip_special_tokens)
         return await done(begun)
 
+    @typed
     async def count_tokens(self, text: str) -> int:
         """Counts the tokens of a text. No chat template is applied.
 
@@ -910,6 +921,7 @@ class AsyncRKLLM:
         """The loaded LoRA adapters, in the order in which they were loaded."""
         return self._ready().loras
 
+    @typed
     async def load_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:
         """Loads a LoRA adapter (``rkllm_load_lora``). Calls select it with ``lora=``.
 
@@ -928,6 +940,7 @@ class AsyncRKLLM:
         """
         await done((await self._opened())._model.load_lora(path, name, scale))
 
+    @typed
     async def load_prompt_cache(self, path: Path, *, verify: bool = True) -> None:
         """Loads a prompt cache written by ``save_prompt_cache=`` (``rkllm_load_prompt_cache``).
 
@@ -944,6 +957,7 @@ class AsyncRKLLM:
         """
         await done((await self._opened())._model.load_prompt_cache(path, verify))
 
+    @typed
     async def release_prompt_cache(self) -> None:
         """Releases the loaded prompt cache (``rkllm_release_prompt_cache``).
 
@@ -952,6 +966,7 @@ class AsyncRKLLM:
         """
         await done((await self._opened())._model.release_prompt_cache())
 
+    @typed
     async def clear_kv_cache(
         self, *, keep_system_prompt: bool = False, ranges: Sequence[tuple[int, int]] | None = None
     ) -> None:
@@ -973,6 +988,7 @@ class AsyncRKLLM:
             (await self._opened())._model.clear_kv_cache(keep_system_prompt=keep_system_prompt, ranges=ranges)
         )
 
+    @typed
     async def kv_cache_size(self) -> int | Any:
         """Returns the number of tokens in the KV cache (``rkllm_get_kv_cache_size``). Since RKLLM 1.2.1.
 
@@ -987,6 +1003,7 @@ class AsyncRKLLM:
         sizes = await done(llm._model.kv_cache_size())
         return sizes if llm.n_batch > 1 else sizes[0]
 
+    @typed
     async def set_chat_template(
         self, system_prompt: str = "", prompt_prefix: str = "", prompt_postfix: str = ""
     ) -> None:
@@ -1008,6 +1025,7 @@ class AsyncRKLLM:
             (await self._opened())._model.set_chat_template(system_prompt, prompt_prefix, prompt_postfix)
         )
 
+    @typed
     async def set_function_tools(
         self,
         tools: str | Sequence[Mapping[str, object]],
@@ -1032,6 +1050,7 @@ class AsyncRKLLM:
         text = as_json(tools)
         await done((await self._opened())._model.set_function_tools(text, system_prompt, tool_response_str))
 
+    @typed
     async def set_cross_attention(self, encoder: CrossAttention) -> None:
         """Sets the encoder output for cross attention (``rkllm_set_cross_attn_params``). Since RKLLM 1.2.1.
 

@@ -47,13 +47,66 @@ from .results import BatchStream, Score, all_results
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any as _Anything
+    from typing import TypeVar
 
-    from typing_extensions import Self
+    from typing_extensions import ParamSpec, Self
 
     from ._tokenizer import FileTokenizer
-    from .errors import ClosedError, UnsupportedFeatureError
+    from .errors import ClosedError, InvalidTypeError, UnsupportedFeatureError
 
+    _Arguments = ParamSpec("_Arguments")
+    _Result = TypeVar("_Result")
     _Stream = TokenStream | ArrayStream | Steps
+
+
+_COROUTINE = 0x80  # of a function's co_flags
+
+
+def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
+    """Decorates a method: arguments that do not fit it are answered with :class:`InvalidTypeError`.
+
+    Methods that must be as fast as can be take ``**unknown`` in its place, see :func:`refuse`.
+
+    Args:
+        call: The method.
+
+    Returns:
+        One that does the same, and names the right keyword in place of a wrong one.
+    """
+
+    def checked(*arguments: _Anything, **keywords: _Anything) -> _Anything:
+        try:
+            return call(*arguments, **keywords)
+        except TypeError as error:
+            if _is_of_call(error):
+                raise _misused(call, keywords, error) from None
+            raise
+
+    async def checked_later(*arguments: _Anything, **keywords: _Anything) -> _Anything:
+        try:
+            begun: _Anything = call(*arguments, **keywords)
+        except TypeError as error:
+            raise _misused(call, keywords, error) from None
+        return await begun
+
+    made: _Anything = checked_later if call.__code__.co_flags & _COROUTINE else checked
+    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
+        setattr(made, name, getattr(call, name))
+    made.__wrapped__ = call
+    decorated: Callable[_Arguments, _Result] = made
+    return decorated
+
+
+def _is_of_call(error: TypeError) -> bool:
+    """Whether Python raised it where a function was called, and not the function."""
+    traceback = error.__traceback__
+    return traceback is not None and traceback.tb_next is None
+
+
+def _misused(call: _Anything, keywords: Mapping[str, _Anything], error: TypeError) -> InvalidTypeError:
+    from ._keywords import misfit
+
+    return misfit(call, keywords, error)
 
 
 class RKLLM:
@@ -655,6 +708,7 @@ class RKLLM:
         (stream,) = self._rows("stream_hidden_states", [input], False, options)
         return stream
 
+    @typed
     def embed(
         self,
         texts: Input | Sequence[Input],
@@ -663,7 +717,6 @@ class RKLLM:
         normalize: bool = True,
         timeout: float | None = None,
         lora: str | None = None,
-        **unknown: Never,
     ) -> FloatArray:
         """Computes embeddings of texts from their hidden states.
 
@@ -675,7 +728,6 @@ class RKLLM:
             normalize: Scale each vector to length 1.
             timeout: Time limit in seconds for each text. Default: none.
             lora: Name of the LoRA adapter to use. Default: none.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
             float32: one vector for one input, shape (n, width) for a list.
@@ -684,7 +736,6 @@ class RKLLM:
             InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
             RkllmError: Any error that :meth:`hidden_states` raises.
         """
-        refuse("embed", unknown)
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
         states: list[FloatArray] = []
@@ -693,6 +744,7 @@ class RKLLM:
             states += all_results(streams)[:wanted]
         return _native.pool(states, pooling, normalize, single)
 
+    @typed
     def score(
         self,
         prompt: str | Tokens,
@@ -700,7 +752,6 @@ class RKLLM:
         *,
         timeout: float | None = None,
         lora: str | None = None,
-        **unknown: Never,
     ) -> Score:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
@@ -712,7 +763,6 @@ class RKLLM:
             continuation: What is scored. At least one token.
             timeout: Time limit in seconds. Default: none.
             lora: Name of the LoRA adapter to use. Default: none.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
             Log-probabilities of the continuation's tokens, their sum, and the perplexity.
@@ -722,7 +772,6 @@ class RKLLM:
             InvalidArgumentError: Prompt or continuation has no tokens.
             RkllmError: Any error that :meth:`logits` raises.
         """
-        refuse("score", unknown)
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
         before = self._ids("score", prompt, True)
@@ -733,6 +782,7 @@ class RKLLM:
             scorer.add(logits)
         return Score(after, scorer.logprobs())
 
+    @typed
     def tokenize(self, text: str, *, add_special_tokens: bool = True) -> list[int]:
         """Converts a text to token ids. No chat template is applied.
 
@@ -765,6 +815,7 @@ class RKLLM:
         check_flag("add_special_tokens", add_special_tokens)
         return self._ids("tokenize", text, add_special_tokens)
 
+    @typed
     def detokenize(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
         """Converts token ids to text.
 
@@ -799,6 +850,7 @@ class RKLLM:
             return self._decode("detokenize", ids, skip_special_tokens)
         return begun.result()
 
+    @typed
     def count_tokens(self, text: str) -> int:
         """Counts the tokens of a text. No chat template is applied.
 
@@ -868,6 +920,7 @@ class RKLLM:
         """The loaded LoRA adapters, in the order in which they were loaded."""
         return tuple(self._model.loras)
 
+    @typed
     def load_lora(self, path: Path, *, name: str | None = None, scale: float = 1.0) -> None:
         """Loads a LoRA adapter (``rkllm_load_lora``). Calls select it with ``lora=``.
 
@@ -886,6 +939,7 @@ class RKLLM:
         """
         self._model.load_lora(path, name, scale).result()
 
+    @typed
     def load_prompt_cache(self, path: Path, *, verify: bool = True) -> None:
         """Loads a prompt cache written by ``save_prompt_cache=`` (``rkllm_load_prompt_cache``).
 
@@ -902,6 +956,7 @@ class RKLLM:
         """
         self._model.load_prompt_cache(path, verify).result()
 
+    @typed
     def release_prompt_cache(self) -> None:
         """Releases the loaded prompt cache (``rkllm_release_prompt_cache``).
 
@@ -910,6 +965,7 @@ class RKLLM:
         """
         self._model.release_prompt_cache().result()
 
+    @typed
     def clear_kv_cache(
         self, *, keep_system_prompt: bool = False, ranges: Sequence[tuple[int, int]] | None = None
     ) -> None:
@@ -929,6 +985,7 @@ class RKLLM:
         """
         self._model.clear_kv_cache(keep_system_prompt=keep_system_prompt, ranges=ranges).result()
 
+    @typed
     def kv_cache_size(self) -> int | Any:
         """Returns the number of tokens in the KV cache (``rkllm_get_kv_cache_size``). Since RKLLM 1.2.1.
 
@@ -942,6 +999,7 @@ class RKLLM:
         sizes = self._model.kv_cache_size().result()
         return sizes if self.n_batch > 1 else sizes[0]
 
+    @typed
     def set_chat_template(
         self, system_prompt: str = "", prompt_prefix: str = "", prompt_postfix: str = ""
     ) -> None:
@@ -961,6 +1019,7 @@ class RKLLM:
         """
         self._model.set_chat_template(system_prompt, prompt_prefix, prompt_postfix).result()
 
+    @typed
     def set_function_tools(
         self,
         tools: str | Sequence[Mapping[str, object]],
@@ -984,6 +1043,7 @@ class RKLLM:
         """
         self._model.set_function_tools(as_json(tools), system_prompt, tool_response_str).result()
 
+    @typed
     def set_cross_attention(self, encoder: CrossAttention) -> None:
         """Sets the encoder output for cross attention (``rkllm_set_cross_attn_params``). Since RKLLM 1.2.1.
 
@@ -1101,6 +1161,9 @@ def to_open(
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
     for name in ("model", "strict"):
         keywords.pop(name, None)
+    mask: _Anything = keywords.get("enabled_cpus_mask")
+    if hasattr(mask, "__next__"):
+        keywords["enabled_cpus_mask"] = list(mask)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     return options(*searched), keywords
 

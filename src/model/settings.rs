@@ -11,6 +11,15 @@ impl ModelConfig {
     /// `ErrorKind::InvalidArgument` for values that can never be right, `ErrorKind::UnsupportedFeature`
     /// for settings that the loaded release does not have.
     pub fn validate(&self, able: &Capabilities) -> Result<(), Failure> {
+        self.check()?;
+        self.validate_release(able)
+    }
+
+    /// Checks what can be checked without the library.
+    ///
+    /// # Errors
+    /// `ErrorKind::InvalidArgument` for values that can never be right.
+    pub fn check(&self) -> Result<(), Failure> {
         self.sampling.validate()?;
         positive("max_context_len", self.max_context_len)?;
         positive("max_new_tokens", self.max_new_tokens)?;
@@ -46,8 +55,7 @@ impl ModelConfig {
                 "Pass the number of prompts to run at a time.",
             ));
         }
-        self.validate_cpus()?;
-        self.validate_release(able)
+        self.validate_cpus()
     }
 
     fn validate_cpus(&self) -> Result<(), Failure> {

@@ -1,11 +1,12 @@
 //! `Embeddings`, `CrossAttention`, and what a call takes as input.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyString, PyTuple};
+use pyo3::types::{PyDict, PyString, PyTuple};
 
 use super::buffer::{floats, shaped, wrong_shape};
 use super::errors::raise;
 use super::multimodal::Multimodal;
+use super::options::{self, required};
 use super::params::Tokens;
 use super::{convert, params};
 use crate::protocol::error::Failure;
@@ -36,10 +37,15 @@ pub(super) struct Embeddings(pub(super) input::Embeddings);
 #[pymethods]
 impl Embeddings {
     #[new]
-    #[pyo3(signature = (data, *, width=None))]
-    fn new(data: &Bound<'_, PyAny>, width: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
-        let py = data.py();
-        let array = floats("embeddings", data)?;
+    #[pyo3(signature = (data=None, *, width=None, **unknown), text_signature = "(data, *, width=None)")]
+    fn new(
+        py: Python<'_>,
+        data: Option<&Bound<'_, PyAny>>,
+        width: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        options::refuse(py, "Embeddings", unknown)?;
+        let array = floats("embeddings", &required(py, data))?;
         let given = convert::optional_size("width", width)?;
         let width = match (array.shape.as_slice(), given) {
             (&[_, width], None) => width,
@@ -95,17 +101,21 @@ pub(super) struct CrossAttention(pub(super) input::CrossAttention);
 #[pymethods]
 impl CrossAttention {
     #[new]
+    #[pyo3(signature = (k_cache=None, v_cache=None, mask=None, positions=None, **unknown), text_signature = "(k_cache, v_cache, mask, positions)")]
     fn new(
-        k_cache: &Bound<'_, PyAny>,
-        v_cache: &Bound<'_, PyAny>,
-        mask: &Bound<'_, PyAny>,
-        positions: &Bound<'_, PyAny>,
+        py: Python<'_>,
+        k_cache: Option<&Bound<'_, PyAny>>,
+        v_cache: Option<&Bound<'_, PyAny>>,
+        mask: Option<&Bound<'_, PyAny>>,
+        positions: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        let py = k_cache.py();
-        let k = shaped("k_cache", "(layers, tokens, heads, head width)", k_cache)?;
-        let v = shaped("v_cache", "(layers, heads, head width, tokens)", v_cache)?;
-        let (mask, [_]) = shaped("mask", "(tokens,)", mask)?;
-        let positions = convert::integers("positions", positions)?;
+        options::refuse(py, "CrossAttention", unknown)?;
+        let (k_cache, v_cache) = (required(py, k_cache), required(py, v_cache));
+        let k = shaped("k_cache", "(layers, tokens, heads, head width)", &k_cache)?;
+        let v = shaped("v_cache", "(layers, heads, head width, tokens)", &v_cache)?;
+        let (mask, [_]) = shaped("mask", "(tokens,)", &required(py, mask))?;
+        let positions = convert::integers("positions", &required(py, positions))?;
         let made = input::CrossAttention::new(k, v, mask, positions);
         made.map(Self).map_err(|error| raise(py, &error))
     }

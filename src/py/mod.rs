@@ -91,8 +91,8 @@ mod native {
     use super::rows::ArrayStream;
     #[pymodule_export]
     use super::runtime::{
-        BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, find_library,
-        known_libraries, resolve,
+        BackendStatus, Evidence, Identity, Runtime, abi_layouts, backends, check_opening,
+        find_library, known_libraries, resolve,
     };
     #[pymodule_export]
     use super::score::{Scorer, check_pooling, pool};

@@ -99,6 +99,27 @@ fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
     given(value, |value| convert::boolean(name, value))
 }
 
+/// An argument without a default, which the signature lets be missing so that a wrong keyword in its place
+/// gets its own answer; `None` then has the wrong type.
+pub(super) fn required<'py>(
+    py: Python<'py>,
+    value: Option<&Bound<'py, PyAny>>,
+) -> Bound<'py, PyAny> {
+    value.map_or_else(|| py.None().into_bound(py), Bound::clone)
+}
+
+/// Refuses keywords that `function` does not have.
+pub(super) fn refuse(
+    py: Python<'_>,
+    function: &str,
+    unknown: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    match unknown.and_then(|unknown| unknown.keys().iter().next()) {
+        Some(name) => Err(unexpected(py, function, &convert::text("keyword", &name)?)),
+        None => Ok(()),
+    }
+}
+
 /// A keyword that `function` does not have, with the one that was probably meant.
 fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

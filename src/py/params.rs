@@ -3,8 +3,8 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
-use super::convert;
 use super::errors::raise;
+use super::{convert, options};
 use crate::protocol::sampling;
 
 /// Parameters for choosing the next token (`RKLLMSamplingParam`).
@@ -43,7 +43,7 @@ pub(super) struct SamplingParams(pub(super) sampling::SamplingParams);
 #[pymethods]
 impl SamplingParams {
     #[new]
-    #[pyo3(signature = (*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None))]
+    #[pyo3(signature = (*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, **unknown), text_signature = "(*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None)")]
     #[allow(
         clippy::too_many_arguments,
         reason = "they are the fields of RKLLMSamplingParam"
@@ -59,7 +59,9 @@ impl SamplingParams {
         mirostat: Option<&Bound<'_, PyAny>>,
         mirostat_tau: Option<&Bound<'_, PyAny>>,
         mirostat_eta: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
+        options::refuse(py, "SamplingParams", unknown)?;
         let float = |name, value: Option<&Bound<'_, PyAny>>| {
             value.map(|value| convert::float(name, value)).transpose()
         };
@@ -190,9 +192,14 @@ pub(super) struct Tokens(pub(super) Vec<i32>);
 #[pymethods]
 impl Tokens {
     #[new]
-    fn new(ids: &Bound<'_, PyAny>) -> PyResult<Self> {
-        let py = ids.py();
-        let ids = convert::token_ids(ids)?;
+    #[pyo3(signature = (ids=None, **unknown), text_signature = "(ids)")]
+    fn new(
+        py: Python<'_>,
+        ids: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        options::refuse(py, "Tokens", unknown)?;
+        let ids = convert::token_ids(&options::required(py, ids))?;
         // The same checks as for a run, so that bad ids are told where they are written.
         match crate::protocol::input::Input::tokens(ids) {
             Ok(crate::protocol::input::Input::Tokens(tokens)) => Ok(Self(tokens)),

@@ -207,13 +207,15 @@ impl Runtime {
     ///     InvalidArgumentError: The backend or the ABI does not exist.
     ///     InvalidTypeError: An argument has the wrong type.
     #[staticmethod]
-    #[pyo3(signature = (path=None, *, backend=None, abi=None), text_signature = "(path=None, *, backend='auto', abi=None)")]
+    #[pyo3(signature = (path=None, *, backend=None, abi=None, **unknown), text_signature = "(path=None, *, backend='auto', abi=None)")]
     fn load(
         py: Python<'_>,
         path: Option<&Bound<'_, PyAny>>,
         backend: Option<&Bound<'_, PyAny>>,
         abi: Option<&Bound<'_, PyAny>>,
+        unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<Self>> {
+        super::options::refuse(py, "Runtime.load", unknown)?;
         let auto = pyo3::intern!(py, "auto").as_any();
         let helper = py.import("rkllm_rs._library")?;
         let options = helper.getattr("options")?;
@@ -333,6 +335,29 @@ pub(super) fn resolve(
         notes,
         resolved.fallback,
     ))
+}
+
+/// Checks what opening a model is given, as far as neither library nor model is needed for that.
+#[pyfunction]
+#[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library, **settings))]
+#[allow(
+    clippy::too_many_arguments,
+    reason = "they are what `resolve` and `Model.open` take"
+)]
+pub(super) fn check_opening(
+    py: Python<'_>,
+    model: &Bound<'_, PyAny>,
+    backend: &Bound<'_, PyAny>,
+    library: Option<&Bound<'_, PyAny>>,
+    abi: Option<&Bound<'_, PyAny>>,
+    package_dir: Option<PathBuf>,
+    cpu_library: Option<PathBuf>,
+    settings: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    convert::paths("model", model)?;
+    options(backend, library, abi, package_dir, cpu_library)?;
+    let (config, _) = super::options::config(py, settings)?;
+    config.check().map_err(|error| raise(py, &error))
 }
 
 /// Checks which backends this machine has, without loading anything.

@@ -13,6 +13,7 @@ from fakes import calls
 from rkllm_rs import (
     AsyncRKLLM,
     ClosedError,
+    GenerationError,
     InvalidArgumentError,
     ModelError,
     ModelNotFoundError,
@@ -262,8 +263,17 @@ def test_cancelled_before_it_is_open(make_model: Callable[..., Path], library: P
         assert [chunk async for chunk in stream] == []
         async with model.stream("x"):
             pass
+        assert stream.result().finish_reason == "cancelled"
+        steps = model.steps("x")
+        steps.close()
+        with pytest.raises(StopAsyncIteration):
+            await steps.asend(None)
+        assert (steps.result().text, steps.result().token_ids) == ("", [])
+        rows = model.stream_logits("x")
+        rows.cancel()
+        with pytest.raises(GenerationError):
+            rows.result()
         assert not calls(record, "rkllm_init")
-        assert (await asyncio.to_thread(stream.result)).finish_reason == "cancelled"
         await model.close()
 
     run(main())

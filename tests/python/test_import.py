@@ -137,7 +137,6 @@ def test_all_is_sound():
         assert hasattr(rkllm_rs, name)
     public = {name for name in vars(rkllm_rs) if not name.startswith("_")}
     assert public - set(rkllm_rs.__all__) <= {
-        "TYPE_CHECKING",
         "aio",
         "annotations",
         "cli",
@@ -146,6 +145,15 @@ def test_all_is_sound():
         "results",
         "runtimes",
     }
+
+
+def test_completion_offers_what_is_imported_later():
+    code = (
+        "import rkllm_rs; print('AsyncRKLLM' in dir(rkllm_rs), 'rkllm_rs.aio' in __import__('sys').modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["True", "False"], done.stderr
+    assert set(dir(rkllm_rs)) >= set(rkllm_rs.__all__)
 
 
 def test_one_tree_of_errors():

@@ -160,6 +160,17 @@ def resolve(
         The model's path, the loaded runtime, warnings, and why the NPU is not used.
     """
 
+def check_opening(
+    model: Path | Sequence[Path],
+    backend: str,
+    library: Path | None,
+    abi: str | None,
+    package_dir: str | None,
+    cpu_library: str | None,
+    **settings: object,
+) -> None:
+    """Checks what opening a model is given, as far as neither library nor model is needed for that."""
+
 def backends(package_dir: str | None, cpu_library: str | None) -> list[BackendStatus]:
     """Checks which backends this machine has, without loading anything."""
 
