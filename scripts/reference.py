@@ -270,11 +270,7 @@ class Reference:
             name = getattr(member, "name", "")
             if isinstance(member, Function) and is_attribute(member) and not name.startswith("_"):
                 kind = unparsed(member.returns) if member.returns else ""
-                words = (
-                    " ".join(ast.get_docstring(member, clean=True).split())
-                    if ast.get_docstring(member)
-                    else ""
-                )
+                words = " ".join((ast.get_docstring(member) or "").split())
                 yield f"- `{name}` (`{kind}`): {self.linked(words, node.name, page)}"
 
     def pages(self) -> dict[str, str]:

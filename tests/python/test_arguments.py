@@ -75,8 +75,6 @@ def test_methods(open_model: Opener, record: Path, name: str, waiting: str) -> N
 
 
 def test_every_method_that_takes_named_arguments_is_among_them() -> None:
-    from test_keywords import GENERATING  # noqa: F401 - what generates is there
-
     own = {
         name
         for name, method in vars(RKLLM).items()
@@ -174,8 +172,8 @@ def test_wrong_arguments_of_an_asynchronous_model(keywords: dict[str, Any], argu
 def test_iterators_serve_for_check_and_opening(
     make_model: Callable[..., Path], library: Path, record: Path
 ) -> None:
-    paths = [str(make_model(["a"]))]
-    model = AsyncRKLLM(iter(paths), library=library, enabled_cpus_mask=iter([0, 1]))
+    paths: Any = iter([str(make_model(["a"]))])
+    model = AsyncRKLLM(paths, library=library, enabled_cpus_mask=iter([0, 1]))
 
     async def main() -> str:
         async with model:
