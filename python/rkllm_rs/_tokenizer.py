@@ -96,7 +96,8 @@ class FileTokenizer:
             from tokenizers import Tokenizer
         except ImportError as error:
             message = f"{called}() needs the package tokenizers to read {self._path}: {error}"
-            raise UnsupportedFeatureError(message, hint=f"Run {INSTALL}.") from error
+            hint = f"Run {INSTALL}. It has wheels for x86_64, aarch64 and armv7l."
+            raise UnsupportedFeatureError(message, hint=hint) from error
         try:
             self._tokenizer: Any = Tokenizer.from_file(self._path)
         except Exception as error:  # the package raises nothing more special
