@@ -386,7 +386,8 @@ class AsyncRKLLM:
             **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
-            The answer: ``text``, ``token_ids``, ``finish_reason`` and ``perf`` (timing).
+            The answer: ``text``, ``token_ids``, ``finish_reason`` (``"stop"`` or ``"length"``) and ``perf``
+            (timing, such as ``perf.generate_tokens_per_second``).
 
         Raises:
             GenerationError: The run failed. ``log`` has the library's own messages.
@@ -437,9 +438,10 @@ class AsyncRKLLM:
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
 
-        Returns at once; do not await it. The stream works in ``async for`` loops. Its ``result()`` blocks;
-        for the whole answer use ``await llm.generate()``. A run ends early when its stream is closed,
-        cancelled or no longer used. If the model is not open yet, the first use of the stream opens it.
+        Returns at once; do not await it. The stream works in ``async for`` loops. After the loop, ``result()``
+        returns the whole answer at once; before, it blocks. If you need only the answer, use
+        ``await llm.generate()``. A run ends early when its stream is closed, cancelled or no longer used. If the
+        model is not open yet, the first use of the stream opens it.
 
         Args:
             input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
@@ -472,8 +474,8 @@ class AsyncRKLLM:
             **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
-            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()``, ``cancel()``, ``close()`` and
-            ``result()``.
+            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()`` for plain ``str``,
+            ``cancel()`` from any thread, ``close()``, and ``result()``, which returns the whole answer.
 
         Raises:
             GenerationError: The run failed. ``log`` has the library's own messages.

@@ -1,8 +1,7 @@
-"""What can go wrong, one class for each thing that a caller can act on.
+"""Errors and warnings, one class for each kind that a program can act on.
 
-Every class stands under :class:`RkllmError`, so that one ``except`` catches all of them, and most are
-what Python calls such a thing too: a missing file is a ``FileNotFoundError``, a bad argument a
-``ValueError``.
+All errors are subclasses of :class:`RkllmError`. Most are also a subclass of Python's own exception for such
+an error: a missing file is a ``FileNotFoundError``, an invalid argument a ``ValueError``.
 """
 
 from __future__ import annotations
@@ -38,26 +37,25 @@ __all__ = [
 
 
 class RkllmError(Exception):
-    """The base of all errors of this package.
+    """Base class of all errors of this package.
 
-    ``str(error)`` is the message, and the hint in a line of its own. Errors can be copied and pickled,
-    so that they come whole out of a worker process.
+    ``str(error)`` is the message, with the hint on its own line. Errors can be copied and pickled.
 
     Attributes:
-        hint: What to try, or ``None`` where nothing is known to help.
-        log: The error and warning lines that the vendor library printed during the failed call.
+        hint: What to try, or ``None`` if nothing is known to help.
+        log: Error and warning lines that the vendor's library printed during the failed call.
     """
 
     hint: str | None
     log: list[str]
 
     def __init__(self, message: str = "", *, hint: str | None = None, log: Iterable[str] = ()) -> None:
-        """Makes the error; programs only catch it.
+        """Creates an error.
 
         Args:
-            message: What failed, and on what.
+            message: What failed.
             hint: What to try.
-            log: Lines of the vendor library.
+            log: Lines of the vendor's library.
         """
         super().__init__(message)
         self.hint = hint
@@ -79,32 +77,32 @@ class RkllmError(Exception):
 
 
 class LibraryNotFoundError(RkllmError, OSError):
-    """No library could be loaded; the message lists every place tried and why not.
+    """No library could be loaded; the message lists every place searched and the reason.
 
-    It stands for all these places, so that ``errno`` and ``filename`` are ``None``.
+    ``errno`` and ``filename`` are ``None``, because there may be several places.
     """
 
 
 class UnsupportedRuntimeError(RkllmError):
-    """A library was found, but its release is not certain, or not one that this package speaks.
+    """A library was found, but its release is uncertain or not supported.
 
-    The message has the evidence. Where only evidence is missing, ``abi=`` names the ABI version.
+    The message lists the evidence. If only evidence is missing, pass the ABI version as ``abi=``.
     """
 
 
 class RuntimeInstallError(RkllmError):
-    """A runtime could not be installed, verified, chosen or removed; what was installed before stays."""
+    """A runtime could not be installed, verified, selected or removed; installed ones are unchanged."""
 
 
 class UnsupportedFeatureError(RkllmError):
-    """The loaded library cannot do that; the message names the release that can.
+    """The loaded library does not support the feature; the message names the release that does.
 
-    ``Runtime.capabilities`` tells beforehand.
+    ``Runtime.capabilities`` lists the supported features.
     """
 
 
 class ModelError(RkllmError):
-    """The model could not be opened (``rkllm_init``), for a reason that no class below names."""
+    """The model could not be opened (``rkllm_init``). Subclasses are more specific."""
 
 
 class ModelNotFoundError(ModelError, FileNotFoundError):
@@ -112,7 +110,7 @@ class ModelNotFoundError(ModelError, FileNotFoundError):
 
 
 class ModelFormatError(ModelError):
-    """The file is no model, or one of another kind than the backend runs."""
+    """The file is not a model, or not one for this backend."""
 
 
 class ModelPlatformError(ModelError):
@@ -120,46 +118,46 @@ class ModelPlatformError(ModelError):
 
 
 class ModelVersionError(ModelError):
-    """The model's toolkit and the library are of unsuitable releases."""
+    """The library's release cannot run a model of this toolkit release or architecture."""
 
 
 class NpuMemoryError(ModelError, MemoryError):
-    """The NPU has not enough memory left."""
+    """The NPU does not have enough memory."""
 
 
 class GenerationError(RkllmError):
-    """A run failed, or another call on an open model; ``log`` has what the library said."""
+    """A run, or another call on an open model, failed; ``log`` has the library's own messages."""
 
 
 class ContextLengthError(GenerationError, ValueError):
-    """The input has more tokens than the context window holds."""
+    """The input does not fit into the context window."""
 
 
 class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeout, as in the standard library
-    """The deadline of a call (``timeout``) passed; the run has been cancelled.
+    """The time limit of a call (``timeout``) has passed; the run has been cancelled.
 
     Attributes:
-        partial: What had come until then: ``text`` and ``token_ids`` as far as they go,
-            ``finish_reason`` ``"cancelled"``, and in ``perf`` the number of tokens and no times.
-            Always there on errors that this package raises.
+        partial: The answer so far: ``text`` and ``token_ids``, ``finish_reason`` ``"cancelled"``, and in
+            ``perf`` the number of tokens without times. Always set on errors that this package raises.
     """
 
     partial: Generation | None = None
 
 
 class PromptCacheError(RkllmError, ValueError):
-    """A prompt cache is not of this model or library, is damaged, or could not be saved."""
+    """A prompt cache belongs to another model or library, is damaged, or could not be saved."""
 
 
 class FileMissingError(RkllmError, FileNotFoundError):
-    """A file that a call needs does not exist; ``filename`` is its path, and ``errno`` is ``ENOENT``."""
+    """A file for a call does not exist; ``filename`` is its path, and ``errno`` is ``ENOENT``."""
 
 
 class BusyError(RkllmError):
-    """The model is in use in a way that cannot be waited for.
+    """The model or library is in use, and waiting would not help or took too long.
 
-    The call comes from inside a callback of the same model, or from the middle of its own ``steps()``;
-    or the loaded release runs one model in a process (before 1.2.2) and there is one.
+    The call was made inside a callback of the same model or in the middle of its own ``steps()``; or the
+    loaded release supports one model per process (before 1.2.2) and one is open; or ``open_timeout`` has
+    passed.
     """
 
 
@@ -172,16 +170,16 @@ class ForkedProcessError(RkllmError):
 
 
 class InvalidArgumentError(RkllmError, ValueError):
-    """An argument that can never be right; the message begins with its name."""
+    """An argument has an invalid value; the message begins with the argument's name."""
 
 
 class InvalidTypeError(RkllmError, TypeError):
-    """An argument of the wrong type; the message begins with its name."""
+    """An argument has the wrong type or an unknown name; the message says which."""
 
 
 class RkllmWarning(UserWarning):
-    """Something that works, but probably not as meant."""
+    """Something works, but probably not as intended."""
 
 
 class BackendFallbackWarning(RkllmWarning):
-    """The NPU was not taken; the message says why."""
+    """The CPU runtime is used in place of the NPU; the message says why."""

@@ -409,7 +409,8 @@ class RKLLM:
             **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
-            The answer: ``text``, ``token_ids``, ``finish_reason`` and ``perf`` (timing).
+            The answer: ``text``, ``token_ids``, ``finish_reason`` (``"stop"`` or ``"length"``) and ``perf``
+            (timing, such as ``perf.generate_tokens_per_second``).
 
         Raises:
             GenerationError: The run failed. ``log`` has the library's own messages.
@@ -493,8 +494,8 @@ class RKLLM:
             **unknown: No other keywords: they raise :class:`InvalidTypeError`.
 
         Returns:
-            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()``, ``cancel()``, ``close()`` and
-            ``result()``.
+            A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()`` for plain ``str``,
+            ``cancel()`` from any thread, ``close()``, and ``result()``, which returns the whole answer.
 
         Raises:
             GenerationError: The run failed. ``log`` has the library's own messages.

@@ -1,4 +1,4 @@
-"""What calls give back that needs nothing native: ``BatchStream`` and ``Score``."""
+"""Results that need nothing native: ``BatchStream`` and ``Score``."""
 
 from __future__ import annotations
 
@@ -39,38 +39,38 @@ def all_results(rows: Sequence[_Row[_Result_co]]) -> list[_Result_co]:
 
 
 class BatchStream:
-    """The streams of a batch, one for each input, in their order.
+    """The streams of a batch, one per prompt, in the order of the prompts.
 
-    A sequence: ``len()``, indexing and iteration give the ``TokenStream`` of each row. Rows can be read in
-    any order, or from several threads or tasks; a row that nobody reads holds up nothing.
+    A sequence of ``TokenStream``: it has ``len()``, indexing and iteration. The streams can be read in any
+    order, and from several threads or tasks. A stream that nobody reads does not hold up the others.
     """
 
     __slots__ = ("_streams",)
 
     def __init__(self, streams: list[TokenStream]) -> None:
-        """Joins the streams; ``RKLLM.stream_batch`` does it.
+        """Joins the streams; ``RKLLM.stream_batch`` does this.
 
         Args:
-            streams: One for each row.
+            streams: One per prompt.
         """
         self._streams = streams
 
     def __len__(self) -> int:
         return len(self._streams)
 
-    def __getitem__(self, row: int) -> TokenStream:
-        return self._streams[row]
+    def __getitem__(self, index: int) -> TokenStream:
+        return self._streams[index]
 
     def __iter__(self) -> Iterator[TokenStream]:
         return iter(self._streams)
 
     def cancel(self) -> None:
-        """Ends all rows (``rkllm_abort``)."""
+        """Ends all runs of the batch (``rkllm_abort``)."""
         for stream in self._streams:
             stream.cancel()
 
     def close(self) -> None:
-        """Ends all rows, as :meth:`cancel` does; leaving a ``with`` block calls it."""
+        """Like :meth:`cancel`; leaving a ``with`` block calls it."""
         self.cancel()
 
     async def aclose(self) -> None:
@@ -94,19 +94,19 @@ class BatchStream:
         self.close()
 
     def results(self) -> list[Generation]:
-        """Waits for the end of all rows.
+        """Waits until all answers are complete.
 
         Returns:
-            The answer of each.
+            One answer per prompt.
 
         Raises:
             GenerationError: The run failed.
-            GenerationTimeout: The deadline passed.
+            GenerationTimeout: The time limit has passed.
         """
         return all_results(self._streams)
 
     def __repr__(self) -> str:
-        return f"<rkllm_rs.BatchStream of {len(self)} rows>"
+        return f"<rkllm_rs.BatchStream of {len(self)} streams>"
 
 
 if not TYPE_CHECKING:
@@ -114,27 +114,27 @@ if not TYPE_CHECKING:
 
 
 class Score:
-    """How likely a model holds a continuation.
+    """How likely the model considers a continuation; ``RKLLM.score`` returns it.
 
     Attributes:
         token_ids: The continuation's tokens.
-        logprobs: For each the natural logarithm of its probability, given all before it.
+        logprobs: Natural logarithm of each token's probability, given all tokens before it.
     """
 
     __slots__ = {  # noqa: RUF023 - in the order of the arguments; help() shows the texts
         "token_ids": "The continuation's tokens.",
-        "logprobs": "For each the natural logarithm of its probability, given all before it.",
+        "logprobs": "Natural logarithm of each token's probability, given all tokens before it.",
     }
 
     token_ids: list[int]
     logprobs: list[float]
 
     def __init__(self, token_ids: list[int], logprobs: list[float]) -> None:
-        """Joins tokens and logarithms; ``RKLLM.score`` does it.
+        """Joins tokens and log-probabilities; ``RKLLM.score`` does this.
 
         Args:
             token_ids: The tokens.
-            logprobs: As many logarithms.
+            logprobs: One log-probability per token.
         """
         self.token_ids = token_ids
         self.logprobs = logprobs
@@ -148,7 +148,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """E to the negative mean of the logarithms: 1 is certainty, the vocabulary's size is chance."""
+        """Perplexity: 1 if the model is certain, the vocabulary's size if it guesses at random."""
         import math
 
         try:

@@ -1,4 +1,4 @@
-"""The vendor's library, managed: which releases there are, which are installed, and which one is used.
+"""The vendor's library: install, verify, select and remove releases.
 
 >>> from rkllm_rs import runtimes
 >>> runtimes.official()[-1].release
@@ -6,9 +6,9 @@
 >>> runtimes.install("1.3.0", arch="aarch64")  # doctest: +SKIP
 >>> runtimes.use("1.3.0")  # doctest: +SKIP
 
-Every file is known by its Git blob id or its SHA-256 before it is put in place, and everything lies in
-the user's own data folder: ``$RKLLM_RS_HOME``, else ``$XDG_DATA_HOME/rkllm_rs``, else
-``~/.local/share/rkllm_rs``. The command ``rkllm-rs runtime`` does the same.
+Every file is verified by its Git blob id or its SHA-256 before it is installed. Everything is stored in the
+user's data folder: ``$RKLLM_RS_HOME``, else ``$XDG_DATA_HOME/rkllm_rs``, else ``~/.local/share/rkllm_rs``.
+The command ``rkllm-rs runtime`` does the same.
 """
 
 from __future__ import annotations
@@ -62,13 +62,13 @@ def install(
 ) -> InstalledRuntime:
     """Installs a release in the user's runtimes folder.
 
-    The file comes from the vendor's repository, or from ``source``. It is put in place only if its Git
-    blob id or SHA-256 is that of the release.
+    The file comes from the vendor's repository, or from ``source``. It is installed only if its Git blob id
+    or SHA-256 is that of the release.
 
     Args:
         version: The release, such as ``"1.2.3"``.
-        source: A file of this machine in place of a download, or the folder that has it.
-        arch: ``"aarch64"`` or ``"armhf"``; this process's own without it.
+        source: A local file, or the folder that contains it. Default: download it.
+        arch: ``"aarch64"`` or ``"armhf"``. Default: that of this process.
         allow_unknown: Take a file that is not an official one.
         progress: Called during a download with the bytes that have come and the bytes in all, if known.
 
@@ -161,7 +161,7 @@ def _check(
 
 
 def current() -> str | None:
-    """The version that the user has selected, or ``None``: then the newest installed one is used."""
+    """The version that the user has selected, or ``None``, which means the newest installed one."""
     try:
         name = os.readlink(os.path.join(folder(), "current"))
     except OSError:
@@ -170,10 +170,10 @@ def current() -> str | None:
 
 
 def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
-    """The version that a project's file names, or ``None``.
+    """The version that is selected for a project, or ``None``.
 
     Args:
-        project: The project's folder; the working folder without it.
+        project: The project's folder. Default: the working folder.
     """
     path = os.path.join(store.expanded(project or "."), _PROJECT_FILE)
     try:
@@ -187,14 +187,15 @@ def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
 
 
 def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -> str:
-    """Selects an installed version: for the user, or for a project, which counts for more.
+    """Selects an installed version for the user or for a project. A project's selection wins.
 
     Args:
-        version: The release; ``None`` takes the selection back.
-        project: A folder; programs started in it use the version. It gets a file ``.rkllm-runtime``.
+        version: The release; ``None`` removes the selection.
+        project: A folder; programs started in it use the version. The file ``.rkllm-runtime`` is written
+            there.
 
     Returns:
-        The link or file that has the selection.
+        Path of the link or file that stores the selection.
 
     Raises:
         RuntimeInstallError: It is not installed, or the selection cannot be written.
@@ -221,21 +222,21 @@ def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -
 
 
 def path(*, model: str | os.PathLike[str] | None = None) -> str:
-    """The vendor's library that would be loaded, examined but not loaded.
+    """Path of the vendor's library that would be loaded. It is examined, but not loaded.
 
     Args:
-        model: As if for this model; without it, as ``Runtime.load(backend="npu")`` would.
+        model: Search as for this model. Default: as ``Runtime.load(backend="npu")`` does.
 
     Raises:
-        LibraryNotFoundError: There is none; the message lists every place tried and why not.
-        UnsupportedRuntimeError: There is one, but of a release that cannot be used.
+        LibraryNotFoundError: No library was found; the message lists every place searched and the reason.
+        UnsupportedRuntimeError: The library's release is not supported.
     """
     found, _ = _native.find_library(None if model is None else store.expanded(model), PACKAGE)
     return found
 
 
 def remove(version: str) -> None:
-    """Removes an installed version; if the user had selected it, the selection too.
+    """Removes an installed version, and the user's selection of it.
 
     Raises:
         RuntimeInstallError: It is not installed, or could not be removed.

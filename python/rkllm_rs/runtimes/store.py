@@ -42,7 +42,7 @@ def home() -> str:
 
 
 def folder() -> str:
-    """The folder that has one folder for each installed version."""
+    """The runtimes folder, with one folder per installed version."""
     return os.path.join(home(), "runtimes")
 
 
@@ -158,7 +158,7 @@ def look(version: str) -> InstalledRuntime | None:
 
 
 def installed() -> list[InstalledRuntime]:
-    """The versions in the runtimes folder, hashed anew, oldest first."""
+    """The installed versions, verified again, oldest first."""
     try:
         names = [name for name in os.listdir(folder()) if VERSION.fullmatch(name)]
     except OSError:

@@ -20,18 +20,19 @@ _REPOSITORY = "https://github.com/airockchip/rknn-llm/raw"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """One library file of the vendor's.
+    """An official library file.
 
     Attributes:
-        release: Such as ``"1.2.1b1"``.
-        generation: The C layouts that it speaks, such as ``"v1_2_1"``.
+        release: The release, such as ``"1.2.1b1"``.
+        generation: Its ABI version, such as ``"v1_2_1"``.
         os: ``"linux"`` or ``"android"``.
-        arch: The vendor's folder: ``"aarch64"``, ``"armhf"``, ``"arm64-v8a"`` or ``"armeabi-v7a"``.
-        git_blob_sha1: The Git blob id of its bytes; ``None`` where only the SHA-256 is known.
-        commit: The commit of the vendor's repository that has it.
-        path: Where it lies there.
-        size: Bytes, where known.
-        sha256: The SHA-256 of its bytes, where known.
+        arch: The vendor's name of the architecture: ``"aarch64"``, ``"armhf"``, ``"arm64-v8a"`` or
+            ``"armeabi-v7a"``.
+        git_blob_sha1: Git blob id of the file; ``None`` if only the SHA-256 is known.
+        commit: Commit of the vendor's repository that contains it.
+        path: Its path in that repository.
+        size: Size in bytes, or ``None`` if unknown.
+        sha256: SHA-256 of the file, or ``None`` if unknown.
     """
 
     release: str
@@ -46,17 +47,17 @@ class OfficialFile:
 
     @property
     def url(self) -> str:
-        """Its address in the vendor's repository."""
+        """URL of the file in the vendor's repository."""
         return f"{_REPOSITORY}/{self.commit}/{self.path}"
 
     @property
     def usable(self) -> bool:
-        """Whether this package speaks its generation: all but 1.0.x."""
+        """Whether this package supports the release: all except 1.0.x."""
         return not self.generation.startswith("v1_0_")
 
     @property
     def digest(self) -> str:
-        """What it is recognised by, for messages."""
+        """The hash by which it is recognised, as text."""
         if self.git_blob_sha1 is not None:
             return f"Git blob id {self.git_blob_sha1}"
         return f"SHA-256 {self.sha256}"
@@ -67,14 +68,14 @@ class OfficialFile:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """What a file is, by its bytes.
+    """A file and its hashes.
 
     Attributes:
-        path: The file.
-        size: Its bytes.
-        git_blob_sha1: The Git blob id of its bytes.
-        official: The official file that has the same, or ``None``.
-        sha256: The SHA-256 of its bytes.
+        path: Path of the file.
+        size: Size in bytes.
+        git_blob_sha1: Git blob id of the file.
+        official: The official file with the same hash, or ``None``.
+        sha256: SHA-256 of the file.
     """
 
     path: str
@@ -86,15 +87,15 @@ class VerifiedFile:
 
 @dataclass(frozen=True)
 class InstalledRuntime:
-    """A version in the runtimes folder.
+    """An installed version.
 
     Attributes:
-        version: The release that it was installed as.
-        path: Its file.
-        arch: The vendor's folder name; ``None`` for a file that is not an official one.
-        git_blob_sha1: The Git blob id of its bytes; ``None`` if they cannot be read.
-        status: ``"verified"``: the official file of that release; ``"unknown"``: another file, or one
-            that was changed; ``"unreadable"``.
+        version: The release under which it is installed.
+        path: Path of the library.
+        arch: The vendor's name of the architecture; ``None`` if the file is not official.
+        git_blob_sha1: Git blob id of the file; ``None`` if it cannot be read.
+        status: ``"verified"`` (the official file of that release), ``"unknown"`` (another file, or a modified
+            one) or ``"unreadable"``.
     """
 
     version: str
@@ -107,12 +108,12 @@ class InstalledRuntime:
 def official(
     release: str | None = None, *, os: str | None = "linux", arch: str | None = None
 ) -> list[OfficialFile]:
-    """The official files, oldest release first.
+    """The known official files, oldest release first.
 
     Args:
-        release: Only that release's.
+        release: Only files of this release.
         os: ``"linux"``, ``"android"``, or ``None`` for both.
-        arch: Only those of one of the vendor's folders.
+        arch: Only files for this architecture.
     """
     return [
         one
@@ -130,7 +131,7 @@ def recognised(git_blob_sha1: str, sha256: str) -> OfficialFile | None:
 
 
 def machine() -> str | None:
-    """The vendor's folder name for this process: ``"aarch64"``, ``"armhf"``, or ``None`` for others."""
+    """The vendor's name of this process's architecture: ``"aarch64"``, ``"armhf"``, or ``None``."""
     # Termux calls itself Linux, but cannot load what is built for that.
     if not sys.platform.startswith("linux") or hasattr(sys, "getandroidapilevel"):
         return None
