@@ -77,6 +77,7 @@ from .errors import (
     RkllmError,
     RkllmWarning,
     RuntimeInstallError,
+    TemplateError,
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
 )
@@ -134,6 +135,7 @@ __all__ = [
     "SamplingParams",
     "Score",
     "Steps",
+    "TemplateError",
     "TextStream",
     "TokenStream",
     "Tokens",

@@ -31,6 +31,7 @@ __all__ = [
     "RkllmError",
     "RkllmWarning",
     "RuntimeInstallError",
+    "TemplateError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
 ]
@@ -146,6 +147,18 @@ class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeou
 
 class PromptCacheError(RkllmError, ValueError):
     """A prompt cache belongs to another model or library, is damaged, or could not be saved."""
+
+
+class TemplateError(RkllmError):
+    """A chat template cannot be used, or refuses a conversation; then the message has its own text.
+
+    Attributes:
+        filename: The file with the template, or ``None`` if it did not come out of a file.
+        lineno: The line of the template, counted from 1, where one can be told.
+    """
+
+    filename: str | None = None
+    lineno: int | None = None
 
 
 class FileMissingError(RkllmError, FileNotFoundError):

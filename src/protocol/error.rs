@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use rkllm_text::jinja::Trouble;
+use rkllm_text::template::CannotSay;
 use serde::{Deserialize, Serialize};
 
 /// The class of an error; the Python exceptions correspond to it one to one.
@@ -34,6 +36,8 @@ pub enum ErrorKind {
     Timeout,
     /// A prompt cache that does not belong to the model, or is damaged: `PromptCacheError`.
     PromptCache,
+    /// A chat template that cannot be used, or that refuses a conversation: `TemplateError`.
+    Template,
     /// A file other than the model's does not exist: `FileMissingError`.
     FileMissing,
     /// A call that would wait for what its caller is in the middle of: `BusyError`.
@@ -57,6 +61,8 @@ pub struct Fields {
     pub function: Option<String>,
     /// The library's own error and warning lines.
     pub log: Vec<String>,
+    /// The line of that file, counted from 1.
+    pub line: Option<usize>,
     /// How many tokens there were, and how many fit.
     pub tokens: Option<(usize, usize)>,
 }
@@ -218,6 +224,39 @@ impl Failure {
         Self::new(ErrorKind::PromptCache, text)
             .with_path(path)
             .with_hint(hint)
+    }
+
+    /// A chat template gave no text; it came out of a file, or was given by the caller.
+    #[must_use]
+    pub fn template(trouble: &Trouble, from: Option<&Path>) -> Self {
+        let text = trouble.to_string();
+        let text = match from {
+            Some(path) => format!("{}: {text}", path.display()),
+            None => text,
+        };
+        let mut failure = Self::new(ErrorKind::Template, text).with_hint(match trouble {
+            Trouble::Refused(_) => {
+                "The text is the template's own: change the messages as it demands, or pass another \
+                 template as chat_template=."
+            }
+            Trouble::TooLong | Trouble::Endless => {
+                "Shorten the conversation, or pass another template as chat_template=."
+            }
+            Trouble::NotUnderstood { .. } | Trouble::Failed { .. } => {
+                "Check that the messages have the keys that the template reads, or pass another template \
+                 as chat_template=."
+            }
+        });
+        failure.fields.path = from.map(Path::to_path_buf);
+        failure.fields.line = trouble.line();
+        failure
+    }
+
+    /// The vendor's three strings cannot say what a chat template does.
+    #[must_use]
+    pub fn cannot_say(reason: &CannotSay) -> Self {
+        Self::new(ErrorKind::Template, reason.to_string())
+            .with_hint("Pass template= with the three strings that you want.")
     }
 
     /// A file that a call needs does not exist: the argument, and the file, or the folder where it was to

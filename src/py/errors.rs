@@ -28,6 +28,7 @@ fn class_name(error: &Failure) -> &'static str {
         ErrorKind::ContextLength => "ContextLengthError",
         ErrorKind::Generation => "GenerationError",
         ErrorKind::Timeout => "GenerationTimeout",
+        ErrorKind::Template => "TemplateError",
         ErrorKind::PromptCache => "PromptCacheError",
         ErrorKind::FileMissing => "FileMissingError",
         ErrorKind::Busy => "BusyError",
@@ -68,7 +69,8 @@ pub(super) fn raise(py: Python<'_>, error: &Failure) -> PyErr {
         .unwrap_or_else(|failure| failure)
 }
 
-/// Gives an error about one missing file what a `FileNotFoundError` has: `filename` and `errno`.
+/// Gives an error about one missing file what a `FileNotFoundError` has, `filename` and `errno`, and one of
+/// a template what Jinja's errors have, `filename` and `lineno`.
 fn name_file(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()> {
     if let (ErrorKind::ModelNotFound | ErrorKind::FileMissing, Some(path)) =
         (error.kind, &error.fields.path)
@@ -76,6 +78,14 @@ fn name_file(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()>
         let value = exception.value(py);
         value.setattr("errno", rustix::io::Errno::NOENT.raw_os_error())?;
         value.setattr("filename", path.as_os_str())?;
+    }
+    if error.kind == ErrorKind::Template {
+        let (value, fields) = (exception.value(py), &error.fields);
+        value.setattr(
+            "filename",
+            fields.path.as_ref().map(|path| path.as_os_str()),
+        )?;
+        value.setattr("lineno", fields.line)?;
     }
     Ok(())
 }

@@ -24,6 +24,8 @@ mod score;
 mod source;
 mod steps;
 mod stream;
+mod template;
+mod values;
 mod vendor_log;
 
 use std::sync::atomic::{AtomicI32, Ordering};
@@ -100,6 +102,8 @@ mod native {
     use super::steps::Steps;
     #[pymodule_export]
     use super::stream::{TextStream, TokenStream};
+    #[pymodule_export]
+    use super::template::ChatTemplate;
     #[pymodule_export]
     use super::vendor_log::set_vendor_log;
 

@@ -69,6 +69,7 @@ NAMES = [
     "NpuMemoryError",
     "FileMissingError",
     "PromptCacheError",
+    "TemplateError",
     "ContextLengthError",
     "GenerationError",
     "GenerationTimeout",

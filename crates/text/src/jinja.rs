@@ -8,27 +8,34 @@ mod compile;
 mod guard;
 mod json;
 mod methods;
+mod operators;
 mod python;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use compile::Program;
-use minijinja::value::Value;
+pub use minijinja::value::{Serde, Tuple, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, machinery};
 
 /// Steps of a rendering. One pays for 64 bytes as well, so this bounds memory at 32 MB.
 const FUEL: u64 = 500_000;
 /// The longest text that a template may write.
 const LONGEST: usize = 16 << 20;
-/// Values can be nested as deep as there is fuel, and are freed by recursion. Only what is used of
-/// this is ever taken from the system.
-const STACK: usize = if cfg!(target_pointer_width = "64") {
+/// For compiling, which follows the nesting of a text without limit. Only what is used of this is ever
+/// taken from the system.
+const COMPILING: usize = if cfg!(target_pointer_width = "64") {
     256 << 20
 } else {
     96 << 20
 };
+/// For rendering: macros may call each other [`DEEPEST_CALL`] times deep, and what they hand on may be
+/// nested. The C library keeps stacks of this size for the next thread.
+const RENDERING: usize = 32 << 20;
+/// Frames of macros and loops within each other; a call takes some.
+const DEEPEST_CALL: usize = 200;
 /// Longer than any real template by far.
 const LONGEST_SOURCE: usize = 1 << 20;
 
@@ -36,26 +43,51 @@ const LONGEST_SOURCE: usize = 1 << 20;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trouble {
     /// The text is no template, or uses what is not there.
-    NotUnderstood(String),
-    /// It called `raise_exception`.
+    NotUnderstood {
+        /// Where, counted from 1.
+        line: Option<usize>,
+        /// What is wrong.
+        reason: String,
+    },
+    /// It called `raise_exception`, with this text.
     Refused(String),
     /// It ran out of fuel.
     Endless,
     /// It wrote more than 16 MiB.
     TooLong,
-    /// Anything else.
-    Failed(String),
+    /// Anything else that happens while it runs.
+    Failed {
+        /// Where, counted from 1.
+        line: Option<usize>,
+        /// What kind of failure.
+        reason: String,
+    },
+}
+
+impl Trouble {
+    /// The line of the template, counted from 1, where one can be told.
+    #[must_use]
+    pub fn line(&self) -> Option<usize> {
+        match self {
+            Self::NotUnderstood { line, .. } | Self::Failed { line, .. } => *line,
+            Self::Refused(_) | Self::Endless | Self::TooLong => None,
+        }
+    }
 }
 
 impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the model's chat template ")?;
+        f.write_str("the chat template ")?;
         match self {
-            Self::NotUnderstood(why) => write!(f, "is not understood: {why}"),
-            Self::Refused(why) => write!(f, "refuses this: {why}"),
-            Self::Endless => f.write_str("takes too many steps or too much memory"),
-            Self::TooLong => write!(f, "gives more than {} MiB of text", LONGEST >> 20),
-            Self::Failed(why) => write!(f, "failed {why}"),
+            Self::NotUnderstood { reason, .. } => write!(f, "is not understood: {reason}")?,
+            Self::Refused(why) => write!(f, "refuses this: {why}")?,
+            Self::Endless => f.write_str("takes too many steps or too much memory")?,
+            Self::TooLong => write!(f, "gives more than {} MiB of text", LONGEST >> 20)?,
+            Self::Failed { reason, .. } => write!(f, "failed: {reason}")?,
+        }
+        match self.line() {
+            Some(line) => write!(f, " (line {line})"),
+            None => Ok(()),
         }
     }
 }
@@ -95,11 +127,17 @@ impl Jinja {
     /// [`Trouble::NotUnderstood`] for what is no template.
     pub fn new(source: &str) -> Result<Self, Trouble> {
         if source.len() > LONGEST_SOURCE {
-            return Err(Trouble::NotUnderstood("it is longer than 1 MiB".to_owned()));
+            return Err(Trouble::NotUnderstood {
+                line: None,
+                reason: "it is longer than 1 MiB".to_owned(),
+            });
         }
-        let program = apart(|| Program::new(source).map_err(|error| trouble(&error)))?;
+        let program = apart(COMPILING, || {
+            Program::new(source).map_err(|error| trouble(&error))
+        })?;
         let mut environment = Environment::new();
         environment.set_fuel(Some(FUEL));
+        environment.set_recursion_limit(DEEPEST_CALL);
         guard::install(&mut environment);
         python::install(&mut environment);
         Ok(Self {
@@ -120,7 +158,16 @@ impl Jinja {
     /// # Errors
     /// [`Trouble`].
     pub fn render(&self, context: Value) -> Result<String, Trouble> {
-        apart(|| {
+        self.render_at(None, context)
+    }
+
+    /// The same at a given time, which `strftime_now` then writes; `None` is now.
+    ///
+    /// # Errors
+    /// [`Trouble`].
+    pub fn render_at(&self, now: Option<SystemTime>, context: Value) -> Result<String, Trouble> {
+        apart(RENDERING, || {
+            clock::set(now)?;
             let (mut text, blocks) = (String::new(), BTreeMap::new());
             let mut out = machinery::make_string_output(&mut text);
             let ended = machinery::eval(
@@ -142,17 +189,20 @@ impl Jinja {
 }
 
 /// Runs `work` on a thread with room for deep recursion.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
-    let failed = |why: String| Err(Trouble::Failed(why));
+fn apart<T: Send>(
+    stack: usize,
+    work: impl FnOnce() -> Result<T, Trouble> + Send,
+) -> Result<T, Trouble> {
+    let failed = |reason| Err(Trouble::Failed { line: None, reason });
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("rkllm-template".into())
-            .stack_size(STACK);
+            .stack_size(stack);
         match thread.spawn_scoped(scope, work) {
             Ok(running) => running
                 .join()
-                .unwrap_or_else(|_| failed("inside the engine".to_owned())),
-            Err(error) => failed(format!("to get a thread: {error}")),
+                .unwrap_or_else(|_| failed("an error inside the engine".to_owned())),
+            Err(error) => failed(format!("no thread to run it on: {error}")),
         }
     })
 }
@@ -164,18 +214,21 @@ fn trouble(error: &minijinja::Error) -> Trouble {
     if let Some(refusal) = refusal {
         return Trouble::Refused(refusal.0.clone());
     }
-    let place = error
-        .line()
-        .map_or_else(String::new, |line| format!(" in line {line}"));
-    let detail = error.detail().unwrap_or_default();
+    let line = error.line();
     match error.kind() {
         ErrorKind::OutOfFuel => Trouble::Endless,
         ErrorKind::SyntaxError
         | ErrorKind::UnknownFilter
         | ErrorKind::UnknownTest
         | ErrorKind::UnknownFunction
-        | ErrorKind::UnknownMethod => Trouble::NotUnderstood(format!("{detail}{place}")),
-        kind => Trouble::Failed(format!("{}: {kind}", place.trim_start())),
+        | ErrorKind::UnknownMethod => Trouble::NotUnderstood {
+            line,
+            reason: error.detail().unwrap_or("unknown syntax").to_owned(),
+        },
+        kind => Trouble::Failed {
+            line,
+            reason: kind.to_string(),
+        },
     }
 }
 

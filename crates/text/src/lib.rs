@@ -1,11 +1,12 @@
 //! What is done with text on its way to a model's tokens and back: pure, and without unsafe code.
 //!
-//! [`utf8`] joins characters that come in pieces, [`stop`] finds stop strings in them, [`jinja`] renders
-//! chat templates, [`sampler`] chooses tokens. Both the bindings and the CPU runtime use it.
+//! [`utf8`] joins characters that come in pieces, [`stop`] finds stop strings in them, [`template`] renders
+//! chat templates with the engine in [`jinja`], [`sampler`] chooses tokens. Both the bindings and the CPU runtime use it.
 
 #![forbid(unsafe_code)]
 
 pub mod jinja;
 pub mod sampler;
 pub mod stop;
+pub mod template;
 pub mod utf8;

@@ -23,10 +23,12 @@ from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, shu
 from .outputs import Chunk, Generation, PerfStats
 from .sampling import SamplingParams
 from .streams import ArrayStream, Steps, TextStream, TokenStream
+from .template import ChatTemplate
 
 __all__ = [
     "ArrayStream",
     "BackendStatus",
+    "ChatTemplate",
     "Chunk",
     "CrossAttention",
     "Embeddings",

@@ -1,14 +1,38 @@
 //! Python's `datetime.now().strftime(format)`: local time, English names, no time zone in the value.
 
+use std::cell::RefCell;
+use std::time::SystemTime;
+
 use jiff::ZonedDateTime;
 use jiff::fmt::strtime::{BrokenDownTime, Config};
+
+use super::Trouble;
+
+thread_local! {
+    /// The time of the rendering that has this thread to itself; `None` is now.
+    static GIVEN: RefCell<Option<ZonedDateTime>> = const { RefCell::new(None) };
+}
 
 /// The directives that mean the same to Python and to jiff.
 const KNOWN: &str = "aAbBCdDeFgGhHIjklmMnpPRsStTuUVwWyY%";
 
+/// Sets the time of this thread's rendering.
+pub(super) fn set(time: Option<SystemTime>) -> Result<(), Trouble> {
+    let Some(time) = time else { return Ok(()) };
+    let time = ZonedDateTime::try_from(time).map_err(|error| Trouble::Failed {
+        line: None,
+        reason: format!("the time is out of range: {error}"),
+    })?;
+    GIVEN.set(Some(time));
+    Ok(())
+}
+
 /// The time now in a template's format.
 pub(super) fn now(format: &str) -> Result<String, String> {
-    at(&ZonedDateTime::now(), format)
+    GIVEN.with_borrow(|given| match given {
+        Some(time) => at(time, format),
+        None => at(&ZonedDateTime::now(), format),
+    })
 }
 
 /// A time in a template's format.

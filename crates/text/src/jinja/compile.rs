@@ -12,6 +12,10 @@ use minijinja::{AutoEscape, Error};
 
 use super::guard;
 
+/// The engine's mark of a filter without number, and how many numbers it has.
+const UNNUMBERED: u8 = u8::MAX;
+const NUMBERED: u8 = 50;
+
 /// A compiled template, together with the text that it borrows from.
 pub(super) struct Program(Inner);
 
@@ -51,6 +55,7 @@ fn guarded<'s>(old: &Instructions<'s>) -> Instructions<'s> {
     let targets: BTreeSet<u32> = all(old)
         .filter_map(|(_, one)| jump(&mut one.clone()).copied())
         .collect();
+    let guards = Guards::new(old);
     let mut new = Instructions::new(old.name(), old.source());
     let mut places = BTreeMap::new();
     let (mut constant, mut length) = (false, 0);
@@ -59,7 +64,7 @@ fn guarded<'s>(old: &Instructions<'s>) -> Instructions<'s> {
         constant &= !targets.contains(&at);
         // A jump to what is guarded goes to its guard.
         places.insert(at, length);
-        for each in guards(one, constant) {
+        for each in guards.around(one, constant) {
             length = new.add_with_line(each, line) + 1;
         }
         constant = matches!(one, Instruction::LoadConst(value) if value.as_object().is_none());
@@ -92,56 +97,101 @@ fn jump<'i>(one: &'i mut Instruction<'_>) -> Option<&'i mut u32> {
     }
 }
 
-/// An instruction with what goes in front of it and behind it, or with what takes its place.
-///
-/// `constant` says that the last value on the stack is a string or a number of the template's text:
-/// what is compared with it is walked no further than that.
-fn guards<'s>(one: &Instruction<'s>, constant: bool) -> Vec<Instruction<'s>> {
-    let call = |name, count: usize| Instruction::CallFunction(name, u16::try_from(count).ok());
-    // A function returns one value: several come as a list.
-    let behind = |name, count: usize| match count {
-        1 => vec![call(name, 1), one.clone()],
-        _ => vec![
-            call(name, count),
-            Instruction::UnpackList(count),
-            one.clone(),
-        ],
-    };
-    let count = |count: &Option<u16>| count.map_or(0, usize::from);
-    let mut all = match one {
-        Instruction::Rem => vec![call(guard::PERCENT, 2)],
-        Instruction::StringConcat => vec![call(guard::CONCAT, 2)],
-        Instruction::BuildMap(pairs) => vec![call(guard::MAP, 2 * pairs)],
-        Instruction::Add | Instruction::Mul if !constant => behind(guard::ADD, 2),
-        Instruction::GetItem if !constant => behind(guard::KEY, 1),
-        Instruction::In => behind(guard::PAY_IN, 2),
-        Instruction::Eq
-        | Instruction::Ne
-        | Instruction::Gt
-        | Instruction::Gte
-        | Instruction::Lt
-        | Instruction::Lte
-        | Instruction::CompareAndPreserve(_)
-            if !constant =>
-        {
-            behind(guard::PAY, 2)
+/// Guards are filters, which the engine finds by number once it has looked for them by name.
+struct Guards {
+    /// The first number that no filter of the template has.
+    first: u8,
+}
+
+impl Guards {
+    fn new(instructions: &Instructions<'_>) -> Self {
+        let used = all(instructions).filter_map(|(_, one)| match one {
+            Instruction::ApplyFilter(_, _, number) if *number != UNNUMBERED => Some(*number + 1),
+            _ => None,
+        });
+        Self {
+            first: used.max().unwrap_or(0),
         }
-        Instruction::ApplyFilter(name, args, _) if count(args) > 0 && guard::walks(name) => {
-            behind(guard::PAY, count(args))
-        }
-        Instruction::ApplyFilter(_, args, _) if count(args) > 1 => {
-            behind(guard::PAY_REST, count(args))
-        }
-        Instruction::PerformTest(_, args, _) if count(args) > 1 => behind(guard::PAY, count(args)),
-        _ => vec![one.clone()],
-    };
-    if matches!(
-        one,
-        Instruction::Add | Instruction::Mul | Instruction::Slice | Instruction::ApplyFilter(..)
-    ) {
-        all.push(call(guard::LIST, 1));
     }
-    all
+
+    fn call<'s>(&self, name: &'static str, count: usize) -> Instruction<'s> {
+        let place = guard::ALL.iter().position(|known| *known == name);
+        let number = place.map_or(usize::MAX, |place| usize::from(self.first) + place);
+        let number = u8::try_from(number).ok().filter(|one| *one < NUMBERED);
+        let count = u16::try_from(count).ok();
+        Instruction::ApplyFilter(name, count, number.unwrap_or(UNNUMBERED))
+    }
+
+    /// A filter returns one value: several come as a list.
+    fn behind<'s>(
+        &self,
+        name: &'static str,
+        count: usize,
+        one: &Instruction<'s>,
+    ) -> Vec<Instruction<'s>> {
+        match count {
+            1 => vec![self.call(name, 1), one.clone()],
+            _ => vec![
+                self.call(name, count),
+                Instruction::UnpackList(count),
+                one.clone(),
+            ],
+        }
+    }
+
+    /// An instruction with what goes in front of it and behind it, or with what takes its place.
+    ///
+    /// `constant` says that the last value on the stack is a string or a number of the template's text:
+    /// what is compared with it is walked no further than that.
+    fn around<'s>(&self, one: &Instruction<'s>, constant: bool) -> Vec<Instruction<'s>> {
+        let count = |count: &Option<u16>| count.map_or(0, usize::from);
+        let mut all = match one {
+            Instruction::Add => vec![self.call(guard::ADD, 2)],
+            Instruction::In => vec![self.call(guard::IN, 2)],
+            Instruction::Rem => vec![self.call(guard::PERCENT, 2)],
+            Instruction::StringConcat => vec![self.call(guard::CONCAT, 2)],
+            Instruction::BuildMap(pairs) => vec![self.call(guard::MAP, 2 * pairs)],
+            Instruction::Eq if !constant => vec![self.call(guard::EQUAL, 2)],
+            Instruction::Ne if !constant => vec![self.call(guard::UNEQUAL, 2)],
+            Instruction::Mul if !constant => self.behind(guard::PAY_LENGTH, 2, one),
+            Instruction::GetItem if !constant => self.behind(guard::KEY, 1, one),
+            Instruction::PushLoop(_) => self.behind(guard::LOOP, 1, one),
+            Instruction::SetAttr(_) => vec![
+                Instruction::Swap,
+                self.call(guard::KEEP, 1),
+                Instruction::Swap,
+                one.clone(),
+            ],
+            Instruction::Gt
+            | Instruction::Gte
+            | Instruction::Lt
+            | Instruction::Lte
+            | Instruction::CompareAndPreserve(_)
+                if !constant =>
+            {
+                self.behind(guard::PAY, 2, one)
+            }
+            Instruction::ApplyFilter(name, args, _) if count(args) > 0 && guard::walks(name) => {
+                self.behind(guard::PAY, count(args), one)
+            }
+            Instruction::ApplyFilter(_, args, _) if count(args) > 1 => {
+                self.behind(guard::PAY_REST, count(args), one)
+            }
+            Instruction::PerformTest(_, args, _) if count(args) > 1 => {
+                self.behind(guard::PAY, count(args), one)
+            }
+            _ => vec![one.clone()],
+        };
+        let may_be_lazy = match one {
+            Instruction::Mul | Instruction::Slice => true,
+            Instruction::ApplyFilter(name, ..) => !guard::gives_text_or_number(name),
+            _ => false,
+        };
+        if may_be_lazy {
+            all.push(self.call(guard::LIST, 1));
+        }
+        all
+    }
 }
 
 /// Writes `{% generation %}`, with which transformers marks the text of the assistant, as the scope

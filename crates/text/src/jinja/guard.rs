@@ -1,20 +1,29 @@
-//! What values cost before they are walked, and the operators that Python has and the engine has not.
+//! What values cost before they are walked.
 
-use minijinja::value::{Object, ObjectRepr, Value, ValueKind};
+use minijinja::value::{Object, ObjectRepr, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
-use super::python;
+use super::operators;
 
-// Names that no template can write.
+// Names that no template can write, and without white space, which the engine would take out.
 pub(super) const PAY: &str = "pay()";
-pub(super) const PAY_REST: &str = "pay(, )";
-pub(super) const PAY_IN: &str = "pay in";
-pub(super) const ADD: &str = "add()";
+pub(super) const PAY_REST: &str = "pay(,)";
+pub(super) const PAY_LENGTH: &str = "pay[]";
+pub(super) const ADD: &str = "+";
+pub(super) const IN: &str = "in()";
+pub(super) const EQUAL: &str = "==";
+pub(super) const UNEQUAL: &str = "!=";
 pub(super) const LIST: &str = "list()";
+pub(super) const LOOP: &str = "for()";
+pub(super) const KEEP: &str = "set()";
 pub(super) const KEY: &str = "key[]";
 pub(super) const MAP: &str = "{}";
 pub(super) const PERCENT: &str = "%";
 pub(super) const CONCAT: &str = "~";
+/// Those that occur most come first: there are numbers for some only.
+pub(super) const ALL: [&str; 14] = [
+    ADD, LOOP, LIST, EQUAL, KEY, IN, UNEQUAL, KEEP, CONCAT, PAY_REST, PAY, MAP, PERCENT, PAY_LENGTH,
+];
 
 /// Lists in lists, or dicts, as deep as JSON is read elsewhere.
 const DEEPEST: usize = 128;
@@ -46,6 +55,29 @@ const SHALLOW: &[&str] = &[
     "tojson",
     "zip",
 ];
+
+/// Filters whose result holds nothing else.
+const SIMPLE: &[&str] = &[
+    "capitalize",
+    "count",
+    "float",
+    "indent",
+    "int",
+    "join",
+    "length",
+    "lower",
+    "replace",
+    "string",
+    "title",
+    "tojson",
+    "trim",
+    "upper",
+];
+
+/// Whether a filter's result is a text or a number.
+pub(super) fn gives_text_or_number(filter: &str) -> bool {
+    SIMPLE.contains(&filter)
+}
 
 /// Whether a filter may walk all that its arguments hold.
 pub(super) fn walks(filter: &str) -> bool {
@@ -126,58 +158,28 @@ where
 
 /// Makes the guards and operators known.
 pub(super) fn install(environment: &mut Environment<'static>) {
-    let mut add = |name, function: fn(&mut State<'_, '_>, &[Value]) -> Result<Value, Error>| {
-        environment.add_global(name, Value::from_object(Raw(name, function)));
-    };
+    let mut add =
+        |name: &'static str, function: fn(&State<'_, '_>, &[Value]) -> Result<Value, Error>| {
+            environment.add_filter(
+                name,
+                move |state: &State<'_, '_>, args: Rest<ValueOrKwargs>| {
+                    let args = args.0.into_iter().map(ValueOrKwargs::into_value);
+                    function(state, &args.collect::<Vec<_>>())
+                },
+            );
+        };
     add(PAY, |state, args| {
         args.iter().try_for_each(|one| pay(state, one))?;
-        Ok(handed_on(args))
-    });
-    add(PAY_IN, |state, args| {
-        let [needle, container] = args else {
-            return Err(invalid("in: expected two values"));
-        };
-        let items = container.len().unwrap_or(0);
-        match (needle.as_str(), container.kind()) {
-            (_, ValueKind::Map) => hashable(needle)?,
-            (Some(text), _) => charge(state, items.saturating_mul(text.len()))?,
-            (None, _) if needle.as_object().is_some() => {
-                pay(state, needle)?;
-                pay(state, container)?;
-            }
-            _ => {}
-        }
         Ok(handed_on(args))
     });
     add(PAY_REST, |state, args| {
         args.iter().skip(1).try_for_each(|one| pay(state, one))?;
         Ok(handed_on(args))
     });
-    add(ADD, |state, args| {
+    add(PAY_LENGTH, |state, args| {
         for one in args.iter().filter(|one| one.as_object().is_some()) {
             state.consume_fuel(one.len().unwrap_or(0) as u64)?;
         }
-        Ok(handed_on(args))
-    });
-    add(LIST, |state, args| match args {
-        // What is lazy could be laid around what is lazy for ever.
-        [lazy]
-            if matches!(lazy.kind(), ValueKind::Seq | ValueKind::Iterable)
-                && !lazy.is_tuple()
-                && lazy.downcast_object_ref::<Vec<Value>>().is_none() =>
-        {
-            let mut list = Vec::new();
-            for item in lazy.try_iter()?.checked() {
-                state.consume_fuel(1)?;
-                list.push(item?);
-            }
-            Ok(Value::from(list))
-        }
-        [other] => Ok(other.clone()),
-        _ => Err(invalid("list: expected one value")),
-    });
-    add(KEY, |_, args| {
-        args.iter().try_for_each(hashable)?;
         Ok(handed_on(args))
     });
     add(MAP, |_, args| {
@@ -187,22 +189,79 @@ pub(super) fn install(environment: &mut Environment<'static>) {
             pairs.map(|pair| (pair[0].clone(), pair[1].clone())),
         ))
     });
-    add(CONCAT, |state, args| {
-        let mut out = String::new();
-        for one in args {
-            // What becomes of strings is counted by the engine.
-            if one.as_object().is_some() {
-                pay(state, one)?;
+    environment.add_filter(ADD, operators::add);
+    environment.add_filter(IN, operators::contains);
+    environment.add_filter(PERCENT, operators::percent);
+    environment.add_filter(CONCAT, operators::concat);
+    environment.add_filter(EQUAL, |state: &State<'_, '_>, a: &Value, b: &Value| {
+        operators::equal(state, a, b)
+    });
+    environment.add_filter(UNEQUAL, |state: &State<'_, '_>, a: &Value, b: &Value| {
+        operators::equal(state, a, b).map(|equal| !equal)
+    });
+    environment.add_filter(LIST, |state: &State<'_, '_>, value: &Value| {
+        listed(state, value)
+    });
+    environment.add_filter(LOOP, |state: &State<'_, '_>, value: &Value| {
+        let Some(text) = value.as_str() else {
+            return Ok(value.clone());
+        };
+        // With a length, which the engine's own iteration over text has not.
+        state.consume_fuel(text.len() as u64)?;
+        let one = |c: char| Value::from(c.encode_utf8(&mut [0; 4]) as &str);
+        Ok::<_, Error>(Value::from(text.chars().map(one).collect::<Vec<_>>()))
+    });
+    environment.add_filter(KEEP, |state: &State<'_, '_>, value: &Value| {
+        keep(state, value, 0)?;
+        Ok::<_, Error>(value.clone())
+    });
+    environment.add_filter(KEY, |value: &Value| hashable(value).map(|()| value.clone()));
+}
+
+/// What is lazy as a list: it could be laid around what is lazy for ever.
+fn listed(state: &State<'_, '_>, value: &Value) -> Result<Value, Error> {
+    let lazy = matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable)
+        && !value.is_tuple()
+        && value.downcast_object_ref::<Vec<Value>>().is_none();
+    if !lazy {
+        return Ok(value.clone());
+    }
+    let mut list = Vec::new();
+    for item in value.try_iter()?.checked() {
+        state.consume_fuel(1)?;
+        list.push(item?);
+    }
+    Ok(Value::from(list))
+}
+
+/// Pays for what a namespace is to keep. That outlives the loop or macro in which it was made, so that what
+/// holds it could be nested ever more deeply; and it is freed by recursion.
+fn keep(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Error> {
+    let Some(object) = value.as_object() else {
+        return Ok(());
+    };
+    if depth == DEEPEST {
+        return Err(invalid("lists and dicts are nested too deeply"));
+    }
+    match object.repr() {
+        // A macro holds whatever was there when it was made.
+        ObjectRepr::Plain => Err(invalid("a namespace cannot keep functions")),
+        ObjectRepr::Map => {
+            for (key, value) in object.try_iter_pairs().into_iter().flatten() {
+                state.consume_fuel(1)?;
+                keep(state, &key, depth + 1)?;
+                keep(state, &value, depth + 1)?;
             }
-            python::print(&mut out, one);
+            Ok(())
         }
-        Ok(Value::from(out))
-    });
-    add(PERCENT, |state, args| match args {
-        [format, values] if format.kind() == ValueKind::String => percent(state, format, values),
-        [left, right] => remainder(left, right),
-        _ => Err(invalid("%: expected two values")),
-    });
+        _ => {
+            for item in object.try_iter().into_iter().flatten() {
+                state.consume_fuel(1)?;
+                keep(state, &item, depth + 1)?;
+            }
+            Ok(())
+        }
+    }
 }
 
 /// One value as it is, several for an unpacking that begins with the last.
@@ -214,7 +273,7 @@ fn handed_on(args: &[Value]) -> Value {
 }
 
 /// Refuses what Python has no hash of.
-fn hashable(key: &Value) -> Result<(), Error> {
+pub(super) fn hashable(key: &Value) -> Result<(), Error> {
     match key.kind() {
         ValueKind::Seq | ValueKind::Map | ValueKind::Iterable if !key.is_tuple() => {
             Err(invalid(format!("a {} cannot be a key", key.kind())))
@@ -224,68 +283,4 @@ fn hashable(key: &Value) -> Result<(), Error> {
         }
         _ => Ok(()),
     }
-}
-
-/// Python's `"%s and %d" % values`.
-fn percent(state: &mut State<'_, '_>, format: &Value, values: &Value) -> Result<Value, Error> {
-    pay(state, values)?;
-    let mut args = vec![format.clone()];
-    if values.is_tuple() {
-        args.extend(values.try_iter()?);
-    } else {
-        args.push(values.clone());
-    }
-    let fields = format
-        .as_str()
-        .unwrap_or_default()
-        .replace("%%", "")
-        .matches('%')
-        .count();
-    if fields + 1 < args.len() && values.kind() != ValueKind::Map {
-        return Err(invalid(
-            "not all arguments converted during string formatting",
-        ));
-    }
-    state.apply_filter("format", &args)
-}
-
-/// Python's remainder, which has the sign of the divisor.
-fn remainder(left: &Value, right: &Value) -> Result<Value, Error> {
-    let number = |value: &Value| value.is_number() || value.kind() == ValueKind::Bool;
-    if !number(left) || !number(right) {
-        return Err(invalid(format!(
-            "tried to use % operator on unsupported types {} and {}",
-            left.kind(),
-            right.kind()
-        )));
-    }
-    let whole = |value: &Value| {
-        if value.is_number() && !value.is_integer() {
-            None
-        } else {
-            i128::try_from(value.clone()).ok()
-        }
-    };
-    if let (Some(a), Some(b)) = (whole(left), whole(right)) {
-        let rest = a
-            .checked_rem(b)
-            .ok_or_else(|| invalid("remainder of a division by zero"))?;
-        let rest = if rest != 0 && (rest < 0) != (b < 0) {
-            rest + b
-        } else {
-            rest
-        };
-        return Ok(i64::try_from(rest).map_or_else(|_| Value::from(rest), Value::from));
-    }
-    let (a, b) = (f64::try_from(left.clone())?, f64::try_from(right.clone())?);
-    if b == 0.0 {
-        return Err(invalid("remainder of a division by zero"));
-    }
-    let rest = a % b;
-    let rest = if rest != 0.0 && (rest < 0.0) != (b < 0.0) {
-        rest + b
-    } else {
-        rest
-    };
-    Ok(Value::from(rest))
 }

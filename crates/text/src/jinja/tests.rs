@@ -84,13 +84,12 @@ fn what_is_missing_is_named() {
         ("{% frobnicate %}", "frobnicate"),
         ("{% include 'other' %}", "include"),
     ] {
-        let Err(Trouble::NotUnderstood(why)) = rendered(template) else {
+        let template = format!("one\ntwo {template}");
+        let Err(Trouble::NotUnderstood { line, reason }) = rendered(&template) else {
             panic!("{template}");
         };
-        assert!(
-            why.contains(name) && why.contains("line 1"),
-            "{template}: {why}"
-        );
+        assert!(reason.contains(name), "{template}: {reason}");
+        assert_eq!(line, Some(2), "{template}");
     }
     assert_eq!(
         rendered("{{ raise_exception('no such role') }}"),
