@@ -438,10 +438,10 @@ class AsyncRKLLM:
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
 
-        Returns at once; do not await it. The stream works in ``async for`` loops. After the loop, ``result()``
-        returns the whole answer at once; before, it blocks. If you need only the answer, use
-        ``await llm.generate()``. A run ends early when its stream is closed, cancelled or no longer used. If the
-        model is not open yet, the first use of the stream opens it.
+        Returns at once; do not await it. The stream works in ``async for`` loops. After the loop,
+        ``result()`` returns the whole answer at once; before, it blocks. If you need only the answer, use
+        ``await llm.generate()``. A run ends early when its stream is closed, cancelled or no longer used.
+        If the model is not open yet, the first use of the stream opens it.
 
         Args:
             input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``. The model's chat template
