@@ -93,7 +93,7 @@ pub unsafe extern "C" fn rkllm_init(
         let path = unsafe { path(param.model_path, "model_path")? };
         let options = params::check(param)?;
         if param.is_async != 0 {
-            log::warning!("is_async is ignored; rkllm_run_async runs on a thread of its own");
+            log::warning!("is_async is ignored; rkllm_run_async runs on its own thread");
         }
         let callback = Callback {
             function,
@@ -272,7 +272,7 @@ pub unsafe extern "C" fn rkllm_clear_kv_cache(
         let instance = instance::find(handle.addr())?;
         let mut session = instance.session()?;
         if start.is_null() != end.is_null() {
-            return Err("start_pos and end_pos go together".into());
+            return Err("start_pos and end_pos must be passed together".into());
         }
         if start.is_null() {
             let spared = if keep_system_prompt == 0 {

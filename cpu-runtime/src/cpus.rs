@@ -43,7 +43,7 @@ pub(crate) fn plan(wanted: usize, mask: u32, machine: usize, allowed: usize) -> 
     };
     if mask & !present != 0 {
         warnings.push(format!(
-            "enabled_cpus_mask {mask:#x} names CPUs that this machine of {machine} lacks; they are left out"
+            "enabled_cpus_mask {mask:#x} selects CPUs that this machine with {machine} CPUs does not have; they are ignored"
         ));
     }
     if mask != 0 && mask.count_ones() as usize != wanted {

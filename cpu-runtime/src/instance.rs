@@ -59,7 +59,7 @@ pub(crate) fn find(handle: usize) -> Result<Arc<Instance>, String> {
         return Err("the handle is NULL".into());
     }
     let found = locked(&HANDLES).1.get(&handle).cloned();
-    found.ok_or_else(|| "the handle is not that of an open model".into())
+    found.ok_or_else(|| "the handle does not belong to an open model".into())
 }
 
 /// Takes a handle away, ends its run and waits for that end.
@@ -112,7 +112,7 @@ impl Instance {
         let flag = Arc::new(RunFlag::default());
         let rows = options.rows;
         let session = Session::new(&model, options, threads, &flag)
-            .ok_or_else(|| format!("failed to make a context for the model {shown}"))?;
+            .ok_or_else(|| format!("failed to create a context for the model {shown}"))?;
         Ok(Self {
             model,
             flag,
@@ -222,7 +222,7 @@ fn check_file(path: &CStr) -> Result<(), String> {
     let shown = path.to_string_lossy();
     let file = Path::new(std::ffi::OsStr::from_bytes(path.to_bytes()));
     if file.is_dir() {
-        return Err(format!("the model path {shown} is a directory"));
+        return Err(format!("the model path {shown} is a folder"));
     }
     let mut magic = [0_u8; 4];
     std::fs::File::open(file)

@@ -65,7 +65,7 @@ pub(crate) fn check(param: &RKLLMParam) -> Result<Options, String> {
     let extend = &param.extend_param;
     let max_context_len = limit(param.max_context_len).ok_or_else(|| {
         format!(
-            "max_context_len must be positive, not {}",
+            "max_context_len must be greater than 0, got {}",
             param.max_context_len
         )
     })?;
@@ -78,24 +78,24 @@ pub(crate) fn check(param: &RKLLMParam) -> Result<Options, String> {
     }
     if !(1..=100).contains(&extend.n_batch) {
         return Err(format!(
-            "n_batch must be from 1 to 100, not {}",
+            "n_batch must be from 1 to 100, got {}",
             extend.n_batch
         ));
     }
     if extend.enabled_cpus_num < 1 {
         return Err(format!(
-            "enabled_cpus_num must be at least 1, not {}",
+            "enabled_cpus_num must be 1 or more, got {}",
             extend.enabled_cpus_num
         ));
     }
     if extend.base_domain_id < 0 {
         return Err(format!(
-            "base_domain_id must not be negative, but is {}",
+            "base_domain_id must be 0 or more, got {}",
             extend.base_domain_id
         ));
     }
     if extend.use_cross_attn != 0 {
-        return Err("use_cross_attn: this model has no cross attention".into());
+        return Err("use_cross_attn is not supported: this model has no cross attention".into());
     }
     Ok(Options {
         max_context_len,
@@ -136,24 +136,24 @@ pub(crate) fn check_sampling(param: &RKLLMSamplingParam) -> Result<Sampling, Str
         ("mirostat_eta", param.mirostat_eta),
     ] {
         if !value.is_finite() {
-            return Err(format!("{name} must be a number, not {value}"));
+            return Err(format!("{name} must be a finite number, got {value}"));
         }
     }
     if param.temperature < 0.0 {
         return Err(format!(
-            "temperature must not be negative, but is {}",
+            "temperature must be 0 or more, got {}",
             param.temperature
         ));
     }
     if param.repeat_penalty <= 0.0 {
         return Err(format!(
-            "repeat_penalty must be positive, not {}",
+            "repeat_penalty must be greater than 0, got {}",
             param.repeat_penalty
         ));
     }
     if !(0..=2).contains(&param.mirostat) {
         return Err(format!(
-            "mirostat must be 0, 1 or 2, not {}",
+            "mirostat must be 0, 1 or 2, got {}",
             param.mirostat as c_int
         ));
     }

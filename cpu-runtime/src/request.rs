@@ -74,7 +74,7 @@ pub(crate) unsafe fn role(text: *const c_char) -> Result<Role, String> {
         None | Some(b"" | b"user") => Ok(Role::User),
         Some(b"tool") => Ok(Role::Tool),
         Some(other) => Err(format!(
-            "role must be user or tool, not {}",
+            "role must be \"user\" or \"tool\", got {}",
             String::from_utf8_lossy(other)
         )),
     }
@@ -129,7 +129,7 @@ unsafe fn input(input: &RKLLMInput, width: usize) -> Result<Input, String> {
             // SAFETY: the caller gives `n_tokens` rows of the model's width.
             Content::Embeddings(unsafe { values(rows.embed, count, "embedding")? })
         }
-        input_type::MULTIMODAL => return Err("this model takes no images or videos".into()),
+        input_type::MULTIMODAL => return Err("this model does not support images or videos".into()),
         other => return Err(format!("unknown input_type {other}")),
     };
     Ok(Input {

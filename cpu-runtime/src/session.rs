@@ -189,10 +189,10 @@ impl Session {
             }
             if end == self.rows[at].cache.len() {
                 if !self.context.truncate(at as i32, start) {
-                    return Err("this model's memory cannot drop a part of itself".into());
+                    return Err("ranges cannot be removed from this model's memory".into());
                 }
             } else if !self.context.can_shift() || !self.context.cut(at as i32, start, end) {
-                return Err("this model's memory cannot drop a part of itself".into());
+                return Err("ranges cannot be removed from this model's memory".into());
             }
             let row = &mut self.rows[at];
             row.cache.drain(start..end);
@@ -232,7 +232,7 @@ impl Session {
         let file = Path::new(OsStr::from_bytes(path.to_bytes()));
         let content = Mark::of(file).map_err(|e| failed(&e.to_string()))?;
         let adapter = Adapter::load(&self.model, path)
-            .ok_or_else(|| failed("it is no .gguf adapter for this model"))?;
+            .ok_or_else(|| failed("it is not a .gguf adapter for this model"))?;
         let loaded = Loaded {
             adapter,
             scale,

@@ -43,7 +43,7 @@ unsafe fn bytes<'a>(text: *const c_char, len: usize) -> Result<&'a [u8], String>
         return Ok(&[]);
     }
     if text.is_null() || len > i32::MAX as usize {
-        return Err("no text of that length".into());
+        return Err("the text is NULL or too long".into());
     }
     // SAFETY: by this function's contract.
     Ok(unsafe { std::slice::from_raw_parts(text.cast::<u8>(), len) })

@@ -119,12 +119,12 @@ impl Template {
                             rkllm_set_chat_template has replaced"
                     .into());
             }
-            Kind::Raw => return Err("function tools: the model has no chat template".into()),
+            Kind::Raw => return Err("function tools need a model with a chat template".into()),
         }
         let functions: Value = serde_json::from_slice(functions)
-            .map_err(|e| format!("function tools: the list is not JSON: {e}"))?;
+            .map_err(|e| format!("function tools are not valid JSON: {e}"))?;
         if functions.kind() != minijinja::value::ValueKind::Seq {
-            return Err("function tools: the JSON must be a list".into());
+            return Err("function tools must be a JSON array".into());
         }
         self.tools = Some(Tools {
             system: String::from_utf8_lossy(system).into_owned(),

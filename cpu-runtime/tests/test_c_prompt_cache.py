@@ -76,7 +76,7 @@ def test_damaged_files_are_refused(llm: Model, saved: Path, capfd: pytest.Captur
         refused(llm, saved, DAMAGED, capfd)
     for other in (b"", b"GGUF", b"ggsn\2\0\0\0" + bytes(64)):
         saved.write_bytes(other)
-        refused(llm, saved, "it is no prompt cache of the CPU runtime", capfd)
+        refused(llm, saved, "not a prompt cache", capfd)
     refused(llm, saved.with_name("gone"), "No such file", capfd)
     refused(llm, saved.parent, "directory", capfd)
     # What was in the cache is still there.
@@ -97,7 +97,7 @@ def test_another_model_or_context_is_refused(
         refused(small, saved, "its 130 tokens exceed max_context_len 16", capfd)
         assert small.go(PROMPT[:8], most=2).tokens
     with Model(capi, model, rows=2) as batch:
-        refused(batch, saved, "it was made with an n_batch of 1, not 2", capfd)
+        refused(batch, saved, "n_batch", capfd)
     with Model(capi, model, context=160) as fitting:
         assert fitting.load_cache(saved) == 0
 
@@ -144,4 +144,4 @@ def test_what_a_shift_has_moved_is_not_saved(
         llm.go(PROMPT[:30], most=20, keep=True, settings=sampling(repeat_penalty=1.5))
         llm.go(PROMPT[:5], most=1, keep=True, save=path)
     assert not path.exists()
-    assert "a KV cache that was cut or is of several adapters cannot be saved" in capfd.readouterr().err
+    assert "adapters" in capfd.readouterr().err

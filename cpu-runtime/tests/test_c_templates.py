@@ -111,7 +111,7 @@ def test_images_and_videos_are_refused(llm: Model, capfd: pytest.CaptureFixture[
     infer = InferParam(mode=GENERATE)
     capfd.readouterr()
     assert llm.library.run(llm.handle, c.byref(image), c.byref(infer), None) == -1
-    assert "E rkllm: this model takes no images or videos" in capfd.readouterr().err
+    assert "E rkllm: this model does not support images" in capfd.readouterr().err
     assert llm.library.is_running(llm.handle) == 0
     assert llm.go("Hello", most=4).tokens == expected
 
@@ -128,7 +128,7 @@ def test_cross_attention_is_refused(
     handle = c.c_void_p()
     assert capi.init(c.byref(handle), c.byref(param), c.byref(llm._callback)) == -1
     assert not handle
-    assert "E rkllm: use_cross_attn: this model has no cross attention" in capfd.readouterr().err
+    assert "E rkllm: use_cross_attn " in capfd.readouterr().err
     assert llm.go("Hello", most=4).tokens
 
 

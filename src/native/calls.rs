@@ -262,7 +262,7 @@ impl NativeModel {
         });
         let text = text.ok_or_else(|| {
             host::log_sync();
-            failed("detokenize", "the tokens cannot be made text", mark)
+            failed("detokenize", "the tokens cannot be converted to text", mark)
         })?;
         Ok(String::from_utf8_lossy(&text).into_owned())
     }

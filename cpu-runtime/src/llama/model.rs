@@ -225,7 +225,7 @@ impl Model {
             // A negative count is the room that is needed.
             let needed = written.unsigned_abs() as usize;
             if needed <= bytes.len() {
-                return Err("the tokens cannot be made text".into());
+                return Err("the tokens cannot be converted to text".into());
             }
             bytes.resize(needed, 0);
         }

@@ -18,7 +18,9 @@ pub(super) fn register() -> bool {
     // SAFETY: `name` is writable.
     let variant = unsafe { rkllm_cpu_variant(&raw mut name) };
     if variant.is_null() {
-        crate::log::error!("this processor is older than any that the library was built for");
+        crate::log::error!(
+            "this processor lacks instructions that every variant of the library needs"
+        );
         return false;
     }
     // SAFETY: a variant that suits comes with its name, a constant text.

@@ -50,7 +50,7 @@ impl Cache {
     fn read(file: &[u8]) -> Result<Self, &'static str> {
         let rest = file
             .strip_prefix(MAGIC)
-            .ok_or("it is no prompt cache of the CPU runtime")?;
+            .ok_or("it is not a prompt cache of the CPU runtime")?;
         let damaged = "it is truncated or damaged";
         let (whole, body) = rest.split_first_chunk().ok_or(damaged)?;
         if u64::from_le_bytes(*whole) != of_bytes(0, body) {
@@ -94,7 +94,7 @@ impl Session {
             return Err("a prompt cache with embeddings cannot be saved".into());
         }
         if row.sound < row.cache.len() {
-            return Err("a KV cache that was cut or is of several adapters cannot be saved".into());
+            return Err("a KV cache with removed ranges, or computed with several adapters, cannot be saved".into());
         }
         let shown = path.to_string_lossy();
         let cache = Cache {
@@ -128,7 +128,7 @@ impl Session {
         }
         if cache.rows as usize != self.rows.len() {
             return Err(failed(&format_args!(
-                "it was made with an n_batch of {}, not {}",
+                "it was made with n_batch={}, but the model was opened with n_batch={}",
                 cache.rows,
                 self.rows.len()
             )));

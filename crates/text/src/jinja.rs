@@ -79,10 +79,10 @@ impl fmt::Display for Trouble {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("the chat template ")?;
         match self {
-            Self::NotUnderstood { reason, .. } => write!(f, "is not understood: {reason}")?,
-            Self::Refused(why) => write!(f, "refuses this: {why}")?,
+            Self::NotUnderstood { reason, .. } => write!(f, "cannot be parsed: {reason}")?,
+            Self::Refused(why) => write!(f, "rejects the messages: {why}")?,
             Self::Endless => f.write_str("takes too many steps or too much memory")?,
-            Self::TooLong => write!(f, "gives more than {} MiB of text", LONGEST >> 20)?,
+            Self::TooLong => write!(f, "produces more than {} MiB of text", LONGEST >> 20)?,
             Self::Failed { reason, .. } => write!(f, "failed: {reason}")?,
         }
         match self.line() {
@@ -129,7 +129,7 @@ impl Jinja {
         if source.len() > LONGEST_SOURCE {
             return Err(Trouble::NotUnderstood {
                 line: None,
-                reason: "it is longer than 1 MiB".to_owned(),
+                reason: "it is larger than 1 MiB".to_owned(),
             });
         }
         let program = apart(COMPILING, || {
