@@ -1,12 +1,17 @@
 //! What is done with text on its way to a model's tokens and back: pure, and without unsafe code.
 //!
 //! [`utf8`] joins characters that come in pieces, [`stop`] finds stop strings in them, [`template`] renders
-//! chat templates with the engine in [`jinja`], [`sampler`] chooses tokens. Both the bindings and the CPU runtime use it.
+//! chat templates with the engine in [`jinja`], [`families`] says how models talk, [`answer`] takes apart
+//! what they answer, [`schema`] checks tools' arguments, [`sampler`] chooses tokens. Both the bindings and
+//! the CPU runtime use it.
 
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod families;
 pub mod jinja;
 pub mod sampler;
+pub mod schema;
 pub mod stop;
 pub mod template;
 pub mod utf8;

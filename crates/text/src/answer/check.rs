@@ -1,0 +1,91 @@
+//! Says whether a call that has been read can be made.
+
+use serde::{Deserialize, Serialize};
+
+use super::ToolCall;
+use super::calls::Record;
+use super::literal;
+use crate::schema::Tools;
+
+pub(super) type Object = serde_json::Map<String, serde_json::Value>;
+
+/// Why a call must not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CallProblem {
+    /// The answer ends, or the call is closed, before its arguments are complete.
+    Incomplete,
+    /// The arguments are no JSON object, or the call was read although its form is wrong.
+    BadJson,
+    /// There is no tool of this name.
+    UnknownTool,
+    /// The arguments are not what the tool takes.
+    DoesNotFit,
+}
+
+/// The arguments of a call of `name`, and what is wrong with them. First they are read as JSON, then, if
+/// they are none, leniently; what a lenient reading gives is never without a problem.
+#[must_use]
+pub fn check(
+    name: &str,
+    arguments_json: &str,
+    tools: &Tools,
+) -> (Option<Object>, Option<(CallProblem, String)>) {
+    match serde_json::from_str::<serde_json::Value>(arguments_json) {
+        Ok(serde_json::Value::Object(arguments)) => {
+            let problem = fits(name, &arguments, tools);
+            (Some(arguments), problem)
+        }
+        Ok(_) => {
+            let text = "the arguments must be a JSON object".to_owned();
+            (None, Some((CallProblem::BadJson, text)))
+        }
+        Err(why) => {
+            let read = literal::object(arguments_json, literal::Dialect::Json);
+            let (json, odd) = match read {
+                Ok(read) => (Some(read.json), read.odd),
+                Err(odd) => (None, Some(odd)),
+            };
+            let arguments = json.and_then(|json| serde_json::from_str(&json).ok());
+            let odd = odd.unwrap_or_else(|| why.to_string());
+            let text = format!("the arguments are not valid JSON: {odd}");
+            (arguments, Some((CallProblem::BadJson, text)))
+        }
+    }
+}
+
+fn fits(name: &str, arguments: &Object, tools: &Tools) -> Option<(CallProblem, String)> {
+    if !tools.is_empty() && !tools.is_known(name) {
+        let known = tools.names().collect::<Vec<_>>().join(", ");
+        let text = format!("there is no tool {name:?}; the tools are: {known}");
+        return Some((CallProblem::UnknownTool, text));
+    }
+    let why = tools.check(name, arguments).err()?;
+    Some((CallProblem::DoesNotFit, why))
+}
+
+/// A call as it is handed out.
+pub(super) fn finished(record: Record, id: String, tools: &Tools) -> ToolCall {
+    let name = record.name.unwrap_or_default();
+    let (arguments, mut found) = check(&name, &record.arguments, tools);
+    let stray = Some(&record.stray).filter(|stray| !stray.is_empty());
+    let stray = stray.map(|stray| format!("there is text between the arguments: {stray}"));
+    if record.is_incomplete {
+        let text = "the call is not complete".to_owned();
+        found = Some((CallProblem::Incomplete, text));
+    } else if let (Some(odd), None | Some((CallProblem::BadJson, _))) =
+        (record.odd.or(stray), &found)
+    {
+        let text = format!("the call is not written as it should be: {odd}");
+        found = Some((CallProblem::BadJson, text));
+    }
+    let (problem, error) = found.unzip();
+    ToolCall {
+        id,
+        name,
+        arguments_json: record.arguments,
+        arguments,
+        error,
+        problem,
+    }
+}

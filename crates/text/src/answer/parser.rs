@@ -1,0 +1,436 @@
+//! The parser: which text is content, which is reasoning, and where calls begin and end.
+
+mod text;
+mod watch;
+
+use std::sync::Arc;
+
+use super::calls::{Calls, id};
+use super::check::{self, CallProblem};
+use super::format::Format;
+use super::input::{Hit, Input, Marks};
+use super::reader::{Reader, Step, begins};
+use super::{Answer, Event};
+use crate::schema::Tools;
+use watch::Watches;
+
+/// What a [`Parser`] is told besides the format.
+#[derive(Debug, Clone, Default)]
+pub struct Options {
+    /// The tools of the run. None: nothing is known of them, and calls are not checked.
+    pub tools: Arc<Tools>,
+    /// Calls are not looked for: all their text is content.
+    pub ignores_calls: bool,
+    /// Makes the ids of calls: another one for each answer.
+    pub seed: u64,
+    /// Markers of [`Format::markers`] that are single tokens, with their ids. They are then found by the
+    /// ids that [`Parser::push_token`] is given, and the same text spelled otherwise is text.
+    pub marker_ids: Vec<(String, i32)>,
+}
+
+/// What text outside calls is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Content,
+    Reasoning,
+}
+
+/// What is being read.
+#[derive(Debug, Clone)]
+enum State {
+    /// Content or reasoning.
+    Text,
+    /// After an end mark; if more comes than marks and white space, all from `start` was text.
+    Ended { start: usize },
+    /// A tool call.
+    Call(Body),
+}
+
+/// A tool call, or several between the same markers.
+#[derive(Debug, Clone)]
+struct Body {
+    /// Where it begins in the buffer, as long as it may turn out to be no call.
+    start: usize,
+    /// What it can be, by number of the format's calls.
+    forms: Vec<usize>,
+    /// Which of them it is.
+    reader: Option<(usize, Reader)>,
+    /// The number of its first call.
+    first: usize,
+    /// It is a call for certain, and has been told.
+    is_certain: bool,
+}
+
+/// Reads one answer. The text comes in any pieces, each of whole characters
+/// ([`Utf8Joiner`](crate::utf8::Utf8Joiner) joins them).
+#[derive(Debug, Clone)]
+pub struct Parser {
+    format: Arc<Format>,
+    watches: Watches,
+    marks: Marks,
+    calls: Calls,
+    /// Text that is not read yet, or may have to be read again, and the place of the next step in it.
+    buffer: String,
+    at: usize,
+    mode: Mode,
+    state: State,
+    /// Newlines that belong to the marker before, if they come now.
+    newlines: u8,
+    /// Nothing but white space has come in this mode since the last marker.
+    is_blank: bool,
+    /// Before these places no call and no end mark begins: they turned out to be none.
+    no_calls_before: usize,
+    no_end_before: usize,
+    /// A marker that ends reasoning is passed over now, though none is open.
+    may_close_again: bool,
+    content: String,
+    reasoning: String,
+    #[cfg(test)]
+    pub(super) log: Vec<(char, String)>,
+    #[cfg(test)]
+    logged: usize,
+}
+
+impl Parser {
+    /// A parser for one answer in this format.
+    #[must_use]
+    pub fn new(format: Arc<Format>, options: Options) -> Self {
+        let has_tools = !options.tools.is_empty();
+        Self {
+            watches: Watches::new(&format, !options.ignores_calls, has_tools),
+            marks: Marks::new(options.marker_ids),
+            calls: Calls {
+                list: Vec::new(),
+                notes: Vec::new(),
+                tools: options.tools,
+                seed: options.seed,
+                id_prefix: if format.plain_ids { "" } else { "call_" },
+                over_at: 0,
+            },
+            format,
+            buffer: String::new(),
+            at: 0,
+            mode: Mode::Content,
+            state: State::Text,
+            newlines: 0,
+            is_blank: true,
+            no_calls_before: 0,
+            no_end_before: 0,
+            may_close_again: false,
+            content: String::new(),
+            reasoning: String::new(),
+            #[cfg(test)]
+            log: Vec::new(),
+            #[cfg(test)]
+            logged: 0,
+        }
+    }
+
+    /// Starts from how the rendered prompt ended: templates open the reasoning, close it, or begin a call.
+    /// What has begun of a call there is told.
+    pub fn begin(&mut self, prompt: &str, out: &mut Vec<Event>) {
+        let ends = self.format.start_anchors.iter();
+        let ends = ends.filter_map(|anchor| prompt.rfind(anchor).map(|at| at + anchor.len()));
+        let tail = match ends.max() {
+            Some(end) => &prompt[end..],
+            None => self.open_at_end(prompt),
+        };
+        let mut events = Vec::new();
+        self.may_close_again = true;
+        self.push(tail, &mut events);
+        self.may_close_again = false;
+        self.content.clear();
+        self.reasoning.clear();
+        #[cfg(test)]
+        self.log.clear();
+        out.extend(
+            events
+                .into_iter()
+                .filter(|event| matches!(event, Event::Call { .. } | Event::Arguments { .. })),
+        );
+    }
+
+    /// The marker at the end of a prompt that opens the reasoning, with the white space after it.
+    fn open_at_end<'a>(&self, prompt: &'a str) -> &'a str {
+        let plain = prompt.trim_end();
+        let opens = self.format.reasoning.iter().flat_map(|region| &region.open);
+        let open = opens.filter(|open| plain.ends_with(open.trim_end()));
+        let length = open.map(|open| open.trim_end().len()).max();
+        length.map_or("", |length| &prompt[plain.len() - length..])
+    }
+
+    /// Reads the next piece of text.
+    #[inline]
+    pub fn push(&mut self, text: &str, out: &mut Vec<Event>) {
+        self.buffer.push_str(text);
+        self.run(false, out);
+    }
+
+    /// Reads the text of the next token. A token that is a marker counts as that even if its text is not
+    /// shown.
+    pub fn push_token(&mut self, id: i32, text: &str, out: &mut Vec<Event>) {
+        match self.marks.text(id) {
+            Some(marker) => {
+                let place = self.buffer.len();
+                self.buffer.push_str(marker);
+                self.marks.add(place);
+                self.run(false, out);
+            }
+            None => self.push(text, out),
+        }
+    }
+
+    /// Whether the text now is reasoning.
+    #[must_use]
+    pub fn is_in_reasoning(&self) -> bool {
+        self.mode == Mode::Reasoning
+    }
+
+    /// How many calls have begun.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        let is_named = |record: &&super::calls::Record| record.name.is_some();
+        self.calls.list.iter().filter(is_named).count()
+    }
+
+    /// The reasoning has ended without a marker in the text: somebody ended it.
+    pub fn end_reasoning(&mut self, out: &mut Vec<Event>) {
+        if self.mode == Mode::Reasoning {
+            self.run(true, out);
+            self.leave_call(out);
+            self.enter(Mode::Content);
+            self.may_close_again = true;
+        }
+    }
+
+    /// Another run goes on with the same answer: what it repeats of the markers is passed over.
+    pub fn next_run(&mut self) {
+        self.may_close_again = true;
+    }
+
+    /// The text is over. What was held back is told, and a call that is not complete says so.
+    pub fn finish(&mut self, out: &mut Vec<Event>) -> Answer {
+        self.run(true, out);
+        let (seed, prefix) = (self.calls.seed, self.calls.id_prefix);
+        let tools = Arc::clone(&self.calls.tools);
+        let calls = std::mem::take(&mut self.calls.list).into_iter().enumerate();
+        let calls =
+            calls.map(|(index, call)| check::finished(call, id(seed, prefix, index), &tools));
+        let reasoning = std::mem::take(&mut self.reasoning);
+        Answer {
+            content: std::mem::take(&mut self.content),
+            reasoning: Some(reasoning).filter(|text| !text.is_empty()),
+            tool_calls: calls.collect(),
+            notes: std::mem::take(&mut self.calls.notes),
+        }
+    }
+
+    fn run(&mut self, is_last: bool, out: &mut Vec<Event>) {
+        while match self.state {
+            State::Text => self.text(is_last, out),
+            State::Ended { .. } => self.ended(is_last),
+            State::Call(_) => self.call(is_last, out),
+        } {}
+        self.compact();
+    }
+
+    /// Lets go of what need not be read again.
+    fn compact(&mut self) {
+        let keep = match &self.state {
+            State::Text => self.at,
+            State::Ended { start } => *start,
+            State::Call(body) if !body.is_certain => body.start,
+            State::Call(_) => match self.calls.current() {
+                Some(call) if call.name.is_some() => self.at,
+                _ => self.calls.over_at.min(self.at),
+            },
+        };
+        if keep == 0 {
+            return;
+        }
+        if let State::Call(_) = self.state {
+            self.took('c', keep);
+        }
+        if keep == self.buffer.len() {
+            self.buffer.clear();
+        } else {
+            self.buffer.drain(..keep);
+        }
+        #[cfg(test)]
+        {
+            self.logged -= keep;
+        }
+        self.at -= keep;
+        self.marks.shift(keep);
+        for place in [
+            &mut self.no_calls_before,
+            &mut self.no_end_before,
+            &mut self.calls.over_at,
+        ] {
+            *place = place.saturating_sub(keep);
+        }
+        match &mut self.state {
+            State::Text => {}
+            State::Ended { start } => *start -= keep,
+            State::Call(body) => body.start = body.start.saturating_sub(keep),
+        }
+    }
+
+    /// Goes on in the call. True if there is more to do.
+    fn call(&mut self, is_last: bool, out: &mut Vec<Event>) -> bool {
+        let State::Call(body) = &mut self.state else {
+            return true;
+        };
+        let input = Input {
+            text: &self.buffer,
+            is_last,
+            marks: &self.marks,
+        };
+        if body.reader.is_none() {
+            self.at = input.after_space(self.at);
+            for &form in &body.forms {
+                match begins(&self.format.calls[form], &input, self.at) {
+                    Hit::No => {}
+                    Hit::Partial => return false,
+                    Hit::Yes(_) => {
+                        let reader = Reader::new(&self.format.calls[form].body);
+                        body.reader = Some((form, reader));
+                        break;
+                    }
+                }
+            }
+        }
+        let step = match &mut body.reader {
+            None => Step::Reject,
+            Some((form, reader)) => {
+                let form = &self.format.calls[*form];
+                let step = reader.step(form, &input, &mut self.at, &mut self.calls);
+                if let (Step::More, true) = (step, is_last) {
+                    reader.finish(form, &mut self.calls);
+                }
+                step
+            }
+        };
+        let named = self.calls.list[body.first..]
+            .iter()
+            .any(|call| call.name.is_some());
+        if self.mode == Mode::Content && named {
+            body.is_certain = true;
+            let first = body.first;
+            self.calls.tell(first, out);
+        }
+        match step {
+            Step::More if !is_last => return false,
+            Step::More => {
+                self.at = self.buffer.len();
+                self.leave_call(out);
+            }
+            Step::Done => self.done(out),
+            Step::Reject => self.reject(out),
+            Step::Prose => {
+                self.took('m', self.at);
+                self.enter(Mode::Content);
+                self.newlines = 0;
+            }
+        }
+        true
+    }
+
+    /// The call and its markers are over.
+    fn done(&mut self, out: &mut Vec<Event>) {
+        let State::Call(body) = &self.state else {
+            return;
+        };
+        let first = body.first;
+        if self.mode == Mode::Reasoning && !self.counts_in_reasoning(first) {
+            return self.reject(out);
+        }
+        if self.calls.list.len() == first {
+            return self.reject(out);
+        }
+        if self.mode == Mode::Reasoning {
+            self.may_close_again = true;
+        }
+        self.calls.cut(self.at);
+        self.calls.tell(first, out);
+        self.took('c', self.at);
+        self.enter(Mode::Content);
+    }
+
+    /// Calls within reasoning count if they are well formed and name known tools.
+    fn counts_in_reasoning(&self, first: usize) -> bool {
+        let calls = &self.calls.list[first..];
+        let counts = |call: &super::calls::Record| {
+            let name = call.name.as_deref().unwrap_or_default();
+            let (arguments, problem) = check::check(name, &call.arguments, &self.calls.tools);
+            let is_well_formed = arguments.is_some() && !call.is_incomplete && call.odd.is_none();
+            let is_fit = problem.is_none_or(|(kind, _)| kind == CallProblem::DoesNotFit);
+            self.calls.tools.is_known(name) && is_well_formed && is_fit
+        };
+        !calls.is_empty() && self.calls.current().is_none() && calls.iter().all(counts)
+    }
+
+    /// This is no call: its text is what it would be without. What was certain stays.
+    fn reject(&mut self, out: &mut Vec<Event>) {
+        let State::Call(body) = &self.state else {
+            return;
+        };
+        let (start, first, is_certain) = (body.start, body.first, body.is_certain);
+        self.no_calls_before = self.at;
+        if is_certain {
+            let is_named = self.calls.current().is_some_and(|call| call.name.is_some());
+            if !is_named {
+                self.at = self.calls.over_at;
+            }
+            self.calls.cut(self.at);
+            self.calls.tell(first, out);
+            self.took('c', self.at);
+            self.enter(Mode::Content);
+        } else {
+            self.no_calls_before = self.at.max(start + 1);
+            self.calls.list.truncate(first);
+            self.at = start;
+            self.state = State::Text;
+        }
+    }
+
+    /// Nothing more comes of a call that is being read.
+    fn leave_call(&mut self, out: &mut Vec<Event>) {
+        let State::Call(body) = &self.state else {
+            return;
+        };
+        if !body.is_certain {
+            return self.reject(out);
+        }
+        let first = body.first;
+        let is_named = self.calls.current().is_some_and(|call| call.name.is_some());
+        if !is_named {
+            return self.reject(out);
+        }
+        self.calls.cut(self.at);
+        self.calls.tell(first, out);
+        self.took('c', self.at);
+        self.enter(Mode::Content);
+    }
+
+    /// After a marker.
+    fn enter(&mut self, mode: Mode) {
+        self.mode = mode;
+        self.state = State::Text;
+        self.newlines = 2;
+        self.is_blank = true;
+    }
+
+    /// The text before `to` is accounted for. Tests see to it that this is so for all of it.
+    #[cfg_attr(not(test), allow(clippy::unused_self))]
+    fn took(&mut self, kind: char, to: usize) {
+        #[cfg(test)]
+        if to > self.logged {
+            let text = self.buffer[self.logged..to].to_owned();
+            self.log.push((kind, text));
+            self.logged = to;
+        }
+        #[cfg(not(test))]
+        let _ = (kind, to);
+    }
+}

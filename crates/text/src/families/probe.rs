@@ -1,0 +1,186 @@
+//! What a chat template can do, found by rendering it.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// What the template of a probe is rendered with: names as the template sees them.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Probe {
+    /// The messages.
+    pub messages: Value,
+    /// The tools, or null.
+    pub tools: Value,
+    /// Whether the beginning of an answer is asked for.
+    pub add_generation_prompt: bool,
+    /// Keywords besides, such as `enable_thinking`.
+    pub keywords: serde_json::Map<String, Value>,
+}
+
+/// How a template takes the content of messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ContentShape {
+    /// As a string.
+    Text,
+    /// As a list of parts as well.
+    Parts,
+}
+
+/// What a chat template can do.
+#[allow(clippy::struct_excessive_bools)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Abilities {
+    /// It shows system messages.
+    pub system: bool,
+    /// It shows messages with the role `developer` as such, and does not fail on them.
+    pub developer: bool,
+    /// It shows tools.
+    pub tools: bool,
+    /// It shows the calls of earlier turns.
+    pub tool_calls: bool,
+    /// It takes several calls in one message.
+    pub parallel_calls: bool,
+    /// It shows the results of tools.
+    pub tool_results: bool,
+    /// It wants the arguments of earlier calls as a string; most want an object.
+    pub string_arguments: bool,
+    /// How it takes the content of messages.
+    pub content: ContentShape,
+    /// It shows reasoning of an earlier turn that is still going on.
+    pub reasoning: bool,
+    /// The keyword that switches its thinking, if one does.
+    pub thinking_keyword: Option<String>,
+    /// What it writes to begin an answer: all after the last message.
+    pub generation_prompt: String,
+}
+
+/// Texts that no template holds by itself.
+const NEEDLE: &str = "q7Zx2";
+const OTHER: &str = "w9Kp4";
+const TOOL: &str = "tool3Bn8";
+/// Keywords that switch thinking.
+const KEYWORDS: [&str; 2] = ["enable_thinking", "thinking"];
+
+impl Abilities {
+    /// Finds them by rendering probes. A probe that the template refuses counts as not able to. None if it
+    /// cannot render even one user's message.
+    #[allow(clippy::too_many_lines)]
+    pub fn probe<E>(mut render: impl FnMut(&Probe) -> Result<String, E>) -> Option<Self> {
+        let mut draw = |messages: Value, change: &dyn Fn(&mut Probe)| {
+            let mut probe = Probe {
+                messages,
+                tools: Value::Null,
+                add_generation_prompt: true,
+                keywords: serde_json::Map::new(),
+            };
+            change(&mut probe);
+            render(&probe).ok()
+        };
+        let user = || json!([{"role": "user", "content": NEEDLE}]);
+        let as_is = |_: &mut Probe| {};
+        let plain = draw(user(), &as_is)?;
+        let without = draw(user(), &|probe| probe.add_generation_prompt = false);
+
+        let shows = |text: Option<String>, what: &str| text.is_some_and(|text| text.contains(what));
+        let with_first = |role: &str| json!([{"role": role, "content": OTHER}, {"role": "user", "content": NEEDLE}]);
+        let tools = json!([{"type": "function", "function": {
+            "name": TOOL, "description": "d",
+            "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
+        }}]);
+        let with_tools = |probe: &mut Probe| probe.tools = tools.clone();
+
+        let call = |id: &str, arguments: Value| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
+        let object = || json!({"a": OTHER});
+        let string = || Value::from(object().to_string());
+        let turn = |calls: Value, content: &str, result: &str| {
+            json!([
+                {"role": "user", "content": "x"},
+                {"role": "assistant", "content": content, "tool_calls": calls},
+                {"role": "tool", "tool_call_id": "abcdefgh1", "name": "f", "content": result},
+            ])
+        };
+        let one = |arguments| turn(json!([call("abcdefgh1", arguments)]), "", "r");
+        let as_object = draw(one(object()), &with_tools);
+        let as_string = draw(one(string()), &with_tools);
+        // A string that is quoted once more is not what the model learned.
+        let is_right = |text: &Option<String>| {
+            let plain = format!("\"a\": \"{OTHER}\"");
+            let tight = format!("\"a\":\"{OTHER}\"");
+            text.as_ref()
+                .is_some_and(|text| text.contains(&plain) || text.contains(&tight))
+        };
+        let object_works = shows(as_object.clone(), OTHER);
+        let string_arguments = !is_right(&as_object) && is_right(&as_string);
+        let arguments = || if string_arguments { string() } else { object() };
+        let second = json!({"a": NEEDLE});
+        let second = if string_arguments {
+            Value::from(second.to_string())
+        } else {
+            second
+        };
+        let both = json!([call("abcdefgh1", arguments()), call("abcdefgh2", second)]);
+        let both = draw(turn(both, "", "r"), &with_tools);
+
+        let parts = json!([{"role": "user", "content": [{"type": "text", "text": NEEDLE}]}]);
+        let parts = draw(parts, &as_is);
+        let takes_parts = parts.is_some_and(|text| {
+            text.matches(NEEDLE).count() == 1
+                && !text.contains("'type'")
+                && !text.contains("\"type\"")
+        });
+        let thinks = json!([
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": "", "reasoning_content": OTHER, "thinking": OTHER,
+             "tool_calls": [call("abcdefgh1", arguments())]},
+            {"role": "tool", "tool_call_id": "abcdefgh1", "name": "f", "content": "r"},
+        ]);
+        let calls_only = draw(one(arguments()), &with_tools).unwrap_or_default();
+        let thinks = draw(thinks, &with_tools).unwrap_or_default();
+
+        let keyword = KEYWORDS.into_iter().find(|keyword| {
+            let mut with = |on: bool| {
+                draw(user(), &|probe| {
+                    probe
+                        .keywords
+                        .insert((*keyword).to_owned(), Value::Bool(on));
+                })
+            };
+            let (on, off) = (with(true), with(false));
+            on.is_some() && off.is_some() && on != off
+        });
+        Some(Self {
+            system: shows(draw(with_first("system"), &as_is), OTHER),
+            developer: shows(draw(with_first("developer"), &as_is), OTHER),
+            tools: shows(draw(user(), &with_tools), TOOL),
+            tool_calls: object_works || shows(as_string, OTHER),
+            parallel_calls: both.is_some_and(|text| text.contains(NEEDLE) && text.contains(OTHER)),
+            tool_results: shows(
+                draw(
+                    turn(json!([call("abcdefgh1", arguments())]), "", NEEDLE),
+                    &with_tools,
+                ),
+                NEEDLE,
+            ),
+            string_arguments,
+            content: if takes_parts {
+                ContentShape::Parts
+            } else {
+                ContentShape::Text
+            },
+            reasoning: thinks.matches(OTHER).count() > calls_only.matches(OTHER).count(),
+            thinking_keyword: keyword.map(str::to_owned),
+            generation_prompt: after(&plain, without.as_deref()),
+        })
+    }
+}
+
+/// What a text has after what it shares with another.
+fn after(with: &str, without: Option<&str>) -> String {
+    let without = without.unwrap_or_default();
+    let same = with
+        .chars()
+        .zip(without.chars())
+        .take_while(|(a, b)| a == b);
+    let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
+    with[same..].to_owned()
+}
