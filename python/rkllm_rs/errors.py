@@ -31,7 +31,9 @@ __all__ = [
     "RkllmError",
     "RkllmWarning",
     "RuntimeInstallError",
+    "SchemaError",
     "TemplateError",
+    "ToolError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
 ]
@@ -143,6 +145,17 @@ class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeou
     """
 
     partial: Generation | None = None
+
+
+class ToolError(RkllmError):
+    """A function cannot be a tool, or a call of a tool does not fit it.
+
+    In the first case the hint says what to write instead; in the second the message is meant for the model.
+    """
+
+
+class SchemaError(RkllmError):
+    """A JSON schema cannot be used; the message says which part of it."""
 
 
 class PromptCacheError(RkllmError, ValueError):

@@ -140,6 +140,7 @@ def test_all_is_sound():
     assert public - set(rkllm_rs.__all__) <= {
         "aio",
         "annotations",
+        "chat",
         "cli",
         "errors",
         "llm",

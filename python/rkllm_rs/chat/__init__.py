@@ -1,0 +1,1 @@
+"""Conversations: what is between the messages of a program and the text of a model."""

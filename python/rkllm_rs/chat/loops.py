@@ -1,0 +1,99 @@
+"""An event loop for programs without one: it runs asynchronous tools for synchronous callers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+__all__ = ["ToolLoop"]
+
+T = TypeVar("T")
+
+
+class ToolLoop:
+    """Runs coroutines for a synchronous caller, all in one loop, which is made when the first one comes.
+
+    Where the caller's thread runs an event loop already, as in notebooks, the coroutines run on another
+    thread. Not for several threads at a time.
+    """
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def run(self, awaitable: Awaitable[T]) -> T:
+        """Waits for a coroutine or another awaitable.
+
+        Args:
+            awaitable: What to wait for. It is cancelled if the wait is interrupted.
+
+        Returns:
+            Its result.
+        """
+
+        async def wait() -> T:
+            return await awaitable
+
+        loop = self._loop = self._loop or asyncio.new_event_loop()
+        return self._here_or_beside(lambda: loop.run_until_complete(wait()), loop)
+
+    def close(self) -> None:
+        """Cancels what still runs, and closes the loop."""
+        loop, self._loop = self._loop, None
+        if loop is None:
+            return
+
+        def end() -> None:
+            try:
+                if tasks := asyncio.all_tasks(loop):
+                    for task in tasks:
+                        task.cancel()
+                    loop.run_until_complete(asyncio.gather(*tasks, return_exceptions=True))
+                loop.run_until_complete(loop.shutdown_asyncgens())
+                loop.run_until_complete(loop.shutdown_default_executor())
+            finally:
+                loop.close()
+
+        self._here_or_beside(end, loop)
+
+    def _here_or_beside(self, work: Callable[[], T], loop: asyncio.AbstractEventLoop) -> T:
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return work()
+        outcome: list[tuple[Any, BaseException | None]] = []
+
+        def beside() -> None:
+            try:
+                outcome.append((work(), None))
+            except BaseException as error:  # noqa: BLE001 - raised again below
+                outcome.append((None, error))
+
+        thread = threading.Thread(target=contextvars.copy_context().run, args=(beside,), name="rkllm-tools")
+        thread.start()
+        try:
+            thread.join()
+        except BaseException:  # KeyboardInterrupt
+            loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
+            thread.join()
+            raise
+        value, error = outcome[0]
+        if error is not None:
+            raise error
+        found: T = value
+        return found

@@ -1,0 +1,99 @@
+"""What a tool returned, as the text that a model is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+from typing import Any, cast
+
+__all__ = ["MAX_CHARACTERS", "ToolResult", "failure_text", "result_text"]
+
+#: How much of a result a model is told, if nothing else is said: about 2,500 tokens.
+MAX_CHARACTERS = 10_000
+
+
+@dataclasses.dataclass(frozen=True)
+class ToolResult:
+    """What came of a call of a tool.
+
+    Attributes:
+        name: The tool.
+        content: What the model is told: the result, or what went wrong.
+        value: What the function returned; ``None`` if it was not called or raised.
+        error: What went wrong, or ``None``. It is the same text as ``content`` then.
+        exception: What the function raised, if it did.
+        conversions: The arguments that were converted so that they fit, a sentence each.
+        id: The id of the call.
+    """
+
+    name: str
+    content: str
+    value: Any = None
+    error: str | None = None
+    exception: Exception | None = None
+    conversions: tuple[str, ...] = ()
+    id: str | None = None
+
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message for the model, to append to the messages."""
+        message = {"role": "tool", "tool_call_id": self.id, "name": self.name, "content": self.content}
+        return {key: value for key, value in message.items() if value is not None}
+
+
+def result_text(value: Any, limit: int | None = MAX_CHARACTERS) -> str:
+    """A result as text: text as it is, everything else as JSON.
+
+    Args:
+        value: What the function returned.
+        limit: How many characters to keep. ``None`` keeps all.
+
+    Returns:
+        The text. One that was cut ends with a note.
+    """
+    if isinstance(value, str):
+        text = str.__str__(value)  # that of an Enum is its value
+    else:
+        try:
+            text = json.dumps(value, ensure_ascii=False, default=_plain)
+        except (TypeError, ValueError, RecursionError):  # keys that are no text, loops
+            text = str(value)
+    return _cut(text, limit)
+
+
+def failure_text(error: BaseException, limit: int | None = MAX_CHARACTERS) -> str:
+    """An exception as text: its type and its message, without a traceback.
+
+    Args:
+        error: The exception.
+        limit: How many characters to keep. ``None`` keeps all.
+
+    Returns:
+        The text.
+    """
+    try:
+        message = str(error)
+    except Exception:  # noqa: BLE001 - a broken __str__ of the program
+        message = ""
+    return _cut(f"{type(error).__name__}: {message}" if message else type(error).__name__, limit)
+
+
+def _cut(text: str, limit: int | None) -> str:
+    # Lone surrogates cannot be told to a model.
+    text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if limit is None or len(text) <= limit:
+        return text
+    return f"{text[:limit]}\n[cut: the first {limit} of {len(text)} characters]"
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):  # pydantic
+        return value.model_dump(mode="json")
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, (set, frozenset)):
+        return list(cast("set[Any]", value))
+    return str(value)

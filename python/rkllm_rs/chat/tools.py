@@ -1,0 +1,215 @@
+"""Python functions as tools: what a model is told of them, and what is done when it calls one."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from rkllm_rs.errors import InvalidTypeError, ToolError
+
+from .loops import ToolLoop
+from .results import MAX_CHARACTERS, ToolResult, failure_text, result_text
+from .strict import strict_schema
+from .tool import CheckedArguments, Tool, get_json_schema
+from .values import shown
+
+__all__ = [
+    "MAX_CHARACTERS",
+    "CheckedArguments",
+    "Tool",
+    "ToolLoop",
+    "ToolResult",
+    "Tools",
+    "get_json_schema",
+    "strict_schema",
+]
+
+
+class Tools(Sequence[Tool]):
+    """The tools of a conversation.
+
+    Threads may share it.
+    """
+
+    def __init__(self, tools: Iterable[Callable[..., Any] | Mapping[str, Any] | Tool] | None = None) -> None:
+        """Describes tools.
+
+        Args:
+            tools: Functions, pydantic models, JSON schemas and ``Tool`` objects. They are not changed.
+
+        Raises:
+            ToolError: One cannot be a tool, or two have the same name.
+            InvalidTypeError: One is none of these, or ``tools`` is not a list.
+        """
+        given: Any = tools
+        kind = type(tools).__name__
+        if (
+            isinstance(given, (str, bytes, Mapping))
+            or callable(given)
+            or not hasattr(given or (), "__iter__")
+        ):
+            message = f"tools must be a list, got {kind}"
+            raise InvalidTypeError(message, hint="Write tools=[...] with a function in it.")
+        self._tools: dict[str, Tool] = {}
+        for tool in tools or ():
+            found = Tool(tool)
+            if found.name in self._tools:
+                message = f"tools must have different names, got two with the name {found.name}"
+                raise ToolError(
+                    message,
+                    hint="Rename one, or give Tool(function, name=...).",
+                )
+            self._tools[found.name] = found
+
+    @overload
+    def __getitem__(self, index: int) -> Tool: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Tool]: ...
+
+    def __getitem__(self, index: int | slice) -> Tool | list[Tool]:
+        return list(self._tools.values())[index]
+
+    def __len__(self) -> int:
+        return len(self._tools)
+
+    def __iter__(self) -> Iterator[Tool]:
+        return iter(self._tools.values())
+
+    def __repr__(self) -> str:
+        return f"Tools({list(self._tools)!r})"
+
+    @property
+    def names(self) -> list[str]:
+        """The names, in order."""
+        return list(self._tools)
+
+    @property
+    def schemas(self) -> list[dict[str, Any]]:
+        """The tools in OpenAI's shape, for a chat template."""
+        return [tool.schema for tool in self]
+
+    def find(self, name: str) -> Tool:
+        """Finds a tool.
+
+        Args:
+            name: Its name, as the model wrote it.
+
+        Returns:
+            The tool.
+
+        Raises:
+            ToolError: There is none; the message names those that there are.
+        """
+        if tool := self._tools.get(name):
+            return tool
+        known = f"the tools are {', '.join(self._tools)}" if self._tools else "there are none"
+        message = f"{shown(name)} is not a tool; {known}"
+        raise ToolError(message)
+
+    def check(self, name: str, arguments: str | Mapping[str, Any]) -> CheckedArguments:
+        """Checks a call: that there is the tool, and that the arguments fit (``Tool.check``).
+
+        Args:
+            name: The name of the tool.
+            arguments: The JSON text of the call, or the object in it.
+
+        Returns:
+            The arguments.
+
+        Raises:
+            ToolError: The message is meant for the model.
+        """
+        return self.find(name).check(arguments)
+
+    def run(
+        self,
+        name: str,
+        arguments: str | Mapping[str, Any],
+        *,
+        id: str | None = None,  # noqa: A002 - the name in OpenAI's shape
+        loop: ToolLoop | None = None,
+        max_characters: int | None = MAX_CHARACTERS,
+    ) -> ToolResult:
+        """Runs a call. Asynchronous tools are waited for.
+
+        Whatever goes wrong with the call or in the function is the result, so that the model can be told.
+        ``KeyboardInterrupt`` and what else is not an ``Exception`` passes through.
+
+        Args:
+            name: The name of the tool.
+            arguments: The JSON text of the call, or the object in it.
+            id: The id of the call, for the message.
+            loop: Where asynchronous tools run. Without one, each call has a loop of its own.
+            max_characters: How much of the result the model is told. ``None`` tells all.
+
+        Returns:
+            The result; ``.message`` is for the model.
+        """
+        checked: CheckedArguments | None = None
+        try:
+            tool = self.find(name)
+            checked = tool.check(arguments)
+            value = tool.call(checked)
+            if inspect.isawaitable(value):
+                if loop is not None:
+                    value = loop.run(value)
+                else:
+                    with ToolLoop() as own:
+                        value = own.run(value)
+            return _succeeded(name, id, checked, value, max_characters)
+        except Exception as error:  # noqa: BLE001 - the model is told
+            return _failed(name, id, checked, error, max_characters)
+
+    async def arun(
+        self,
+        name: str,
+        arguments: str | Mapping[str, Any],
+        *,
+        id: str | None = None,  # noqa: A002 - the name in OpenAI's shape
+        in_thread: bool = False,
+        max_characters: int | None = MAX_CHARACTERS,
+    ) -> ToolResult:
+        """Runs a call in an event loop: as ``run``, and cancelling the task cancels an asynchronous tool.
+
+        Args:
+            name: The name of the tool.
+            arguments: The JSON text of the call, or the object in it.
+            id: The id of the call, for the message.
+            in_thread: Call functions that are not ``async def`` on a thread of the loop's executor.
+            max_characters: How much of the result the model is told. ``None`` tells all.
+
+        Returns:
+            The result; ``.message`` is for the model.
+        """
+        checked: CheckedArguments | None = None
+        try:
+            tool = self.find(name)
+            checked = tool.check(arguments)
+            if in_thread and not inspect.iscoroutinefunction(tool.function):
+                value = await asyncio.to_thread(tool.call, checked)
+            else:
+                value = tool.call(checked)
+            if inspect.isawaitable(value):
+                value = await value
+            return _succeeded(name, id, checked, value, max_characters)
+        except Exception as error:  # noqa: BLE001 - the model is told
+            return _failed(name, id, checked, error, max_characters)
+
+
+def _succeeded(
+    name: str, call_id: str | None, checked: CheckedArguments, value: Any, limit: int | None
+) -> ToolResult:
+    content = result_text(value, limit)
+    return ToolResult(name, content, value, conversions=tuple(checked.conversions), id=call_id)
+
+
+def _failed(
+    name: str, call_id: str | None, checked: CheckedArguments | None, error: Exception, limit: int | None
+) -> ToolResult:
+    told = checked is None and isinstance(error, ToolError)
+    content = failure_text(error, limit) if not told else result_text(str(error.args[0]), limit)
+    conversions = tuple(checked.conversions) if checked else ()
+    return ToolResult(name, content, None, content, None if told else error, conversions, call_id)
