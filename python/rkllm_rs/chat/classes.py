@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 from rkllm_rs.errors import ToolError
 
 from .docstrings import read_docstring
+from .evaluation import evaluated
 from .fit import Misfit
-from .hints import Shape, described, evaluated, with_null
+from .hints import Shape, described, with_null
 from .values import is_dict
 
 if TYPE_CHECKING:

@@ -333,7 +333,7 @@ def described(hint: Any) -> str | None:
     """The description in an ``Annotated``: a string, or an object that has one."""
     if typing.get_origin(hint) is not typing.Annotated:
         return None
-    for extra in typing.get_args(hint)[1:]:
+    for extra in reversed(typing.get_args(hint)[1:]):  # the outermost wins
         for text in (extra, getattr(extra, "description", None), getattr(extra, "documentation", None)):
             if isinstance(text, str):
                 return text
@@ -370,19 +370,3 @@ def _collected(
             raise Misfit(message) from None
 
     return value
-
-
-def evaluated(owner: Any, local: dict[str, Any] | None = None) -> dict[str, Any]:
-    """The hints of a function or class, evaluated, with all that ``Annotated`` says.
-
-    Args:
-        owner: The function or class.
-        local: More names.
-
-    Returns:
-        The hints by name.
-
-    Raises:
-        NameError: A name in them is not there.
-    """
-    return typing.get_type_hints(owner, localns=local, include_extras=True)

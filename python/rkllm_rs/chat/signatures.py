@@ -13,8 +13,9 @@ from rkllm_rs.errors import ToolError
 
 from .classes import MISSING, add_default
 from .docstrings import read_docstring
+from .evaluation import evaluated
 from .fit import Misfit
-from .hints import Reader, described, evaluated
+from .hints import Reader, described
 from .values import is_list
 
 if TYPE_CHECKING:
@@ -172,7 +173,9 @@ class Signature:
                 message = f"the argument {parameter.name} of {self.name} has no type hint"
                 raise ToolError(
                     message,
-                    hint=f"Write its type, such as {parameter.name}: str.",
+                    hint=f"Write its type, such as {parameter.name}: str."
+                    if isinstance(function, types.FunctionType)
+                    else _BY_HAND,
                 )
             found[parameter.name] = hint
         return found

@@ -130,11 +130,16 @@ HINTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "dict of numbers": (dict[int, str], {"type": "object", "additionalProperties": {"type": "string"}}),
     "Enum": (Colour, {"type": "string", "enum": ["red", "blue"]}),
     "Annotated": (Annotated[int, "How many."], {"type": "integer", "description": "How many."}),
+    "Annotated twice": (Annotated[Annotated[int, "A."], "B."], {"type": "integer", "description": "B."}),
     "NewType": (UserId, {"type": "integer"}),
     "TypeVar": (Number, {"type": ["integer", "number"]}),
     "bound TypeVar": (Bound, {"type": "string"}),
     "string": ("list[str]", {"type": "array", "items": {"type": "string"}}),
     "string inside": (list["int"], {"type": "array", "items": {"type": "integer"}}),
+    "string deep inside": (
+        Optional[list[dict[str, "int"]]],
+        {"type": ["array", "null"], "items": {"type": "object", "additionalProperties": {"type": "integer"}}},
+    ),
 }  # fmt: skip
 
 
