@@ -1,8 +1,8 @@
-"""Runs the same question on NPU and CPU, and prints the figures side by side.
+"""Runs the same prompt on NPU and CPU, and prints the timing side by side.
 
 Usage: python examples/backend_comparison.py --npu model.rkllm --cpu model.gguf
 
-A backend that is not there is left out, with the reason.
+A backend that is not available is skipped, with the reason.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-from rkllm_rs import RKLLM, RkllmError, RkllmWarning, SamplingParams, backends
+from rkllm_rs import RKLLM, RkllmError, RkllmWarning, backends
 
 QUESTION = "Explain in two sentences why the sky is blue."
 
 
 @dataclass(frozen=True)
 class Figures:
-    """What was measured on one backend, or why nothing was."""
+    """Timing on one backend, or the reason why there is none."""
 
     backend: str
     load_s: float | None = None
@@ -33,16 +33,16 @@ class Figures:
 def benchmark_backend(
     backend: Literal["npu", "cpu"], model: str | None, *, question: str = QUESTION, max_new_tokens: int = 64
 ) -> Figures:
-    """Loads a model on one backend and lets it answer.
+    """Loads a model on one backend and measures an answer.
 
     Args:
-        backend: Which one.
-        model: A file that it runs: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
-        question: What is asked.
-        max_new_tokens: Most tokens of the answer.
+        backend: The backend.
+        model: A model file for it: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
+        question: The prompt.
+        max_new_tokens: Maximum number of tokens to generate.
 
     Returns:
-        The figures, or in ``missing`` the reason why there are none.
+        The timing, or the reason why there is none in ``missing``.
     """
     status = next(status for status in backends() if status.name == backend)
     if status.library is None:
@@ -51,13 +51,13 @@ def benchmark_backend(
         return Figures(backend, missing=f"no model was given: --{backend} FILE")
     try:
         with warnings.catch_warnings():
-            # That no device was found; whether it runs all the same is seen here.
+            # Ignore the warning that no NPU was found: opening the model shows whether it runs.
             warnings.simplefilter("ignore", RkllmWarning)
             begin = time.perf_counter()
-            llm = RKLLM(model, backend=backend, max_context_len=1024, sampling=SamplingParams(top_k=1))
+            llm = RKLLM(model, backend=backend, max_context_len=1024, top_k=1)
             load = time.perf_counter() - begin
         with llm:
-            # The first run warms the caches of the machine up.
+            # The first run warms up the machine's caches.
             llm.generate(question, max_new_tokens=1)
             llm.clear_kv_cache()
             perf = llm.generate(question, max_new_tokens=max_new_tokens).perf
@@ -69,7 +69,7 @@ def benchmark_backend(
 
 
 def table(columns: list[Figures]) -> str:
-    """The figures side by side."""
+    """Formats the timing side by side."""
 
     def line(name: str, values: list[str]) -> str:
         return f"{name:<22}" + "".join(f"{value:>14}" for value in values)

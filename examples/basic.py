@@ -1,4 +1,4 @@
-"""Asks a model one question and prints the whole answer with its figures.
+"""Sends one prompt to a model and prints the whole answer with its timing.
 
 Usage: python examples/basic.py model.rkllm "Why is the sky blue?"
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import argparse
 
-from rkllm_rs import RKLLM, SamplingParams
+from rkllm_rs import RKLLM
 
 
 def main() -> None:
@@ -17,9 +17,8 @@ def main() -> None:
     parser.add_argument("question", nargs="?", default="What is the capital of France?")
     arguments = parser.parse_args()
 
-    # top_k 1 takes the likeliest token each time, so that the answer is the same every time.
-    greedy = SamplingParams(top_k=1)
-    with RKLLM(arguments.model, max_context_len=1024, sampling=greedy) as llm:
+    # top_k=1 always picks the most likely token, so the answer is the same every time.
+    with RKLLM(arguments.model, max_context_len=1024, top_k=1) as llm:
         answer = llm.generate(arguments.question, max_new_tokens=64, timeout=120)
         print(answer.text.strip())
         print()

@@ -1,9 +1,9 @@
-"""Hands the output of an encoder to a decoder with cross attention.
+"""Passes the output of an encoder to a decoder with cross attention.
 
 Usage: python examples/cross_attention.py decoder.rkllm
 
-Needs RKLLM 1.2.1 or later, NumPy, and a model that was made for it. The arrays here are random, where your
-encoder's would be; their numbers of layers, heads and head width must be the decoder's own.
+Needs RKLLM 1.2.1 or later, NumPy, and a model with cross attention. The arrays are random here; pass your
+encoder's output. Layers, heads and head width must be those of the decoder.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ LAYERS, HEADS, HEAD_WIDTH = 2, 4, 8
 
 
 def encode(tokens: int) -> CrossAttention:
-    """Stands for an encoder, which would run through RKNN."""
+    """Represents an encoder, which would run with RKNN."""
     random = np.random.default_rng(0)
     keys = random.standard_normal((LAYERS, tokens, HEADS, HEAD_WIDTH), dtype=np.float32)
     values = random.standard_normal((LAYERS, tokens, HEADS, HEAD_WIDTH), dtype=np.float32)
-    # V lies differently in memory than K: the tokens come last.
+    # V has another memory order than K: the tokens are the last dimension.
     values = np.ascontiguousarray(values.transpose(0, 2, 3, 1))
     return CrossAttention(keys, values, np.ones(tokens, np.float32), np.arange(tokens, dtype=np.int32))
 
@@ -35,7 +35,7 @@ def main() -> None:
     try:
         with RKLLM(arguments.model, use_cross_attn=True, max_context_len=1024) as llm:
             encoder = encode(tokens=16)
-            # It serves all runs until the next one is given.
+            # All runs use it until another one is set.
             llm.set_cross_attention(encoder)
             print(f"encoder output of {encoder.num_tokens} tokens")
             print("answer:", llm.generate("Describe it.", max_new_tokens=32).text.strip())

@@ -1,4 +1,4 @@
-"""Asks a small real model something and streams the answer. `make demo` runs this.
+"""Streams the answer of a small real model. `make demo` runs this.
 
 Usage: python examples/demo.py MODEL [QUESTION]
 """
@@ -38,7 +38,7 @@ def main() -> int:
             if llm.backend == "cpu":
                 print(
                     "\nThis was the CPU runtime, not an NPU. On a Rockchip board with librkllmrt.so,\n"
-                    "the same lines run on the NPU when they are given a converted model:\n"
+                    "the same program runs on the NPU with a converted model:\n"
                     "    python examples/demo.py model.rkllm"
                 )
     except RkllmError as error:

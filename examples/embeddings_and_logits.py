@@ -1,4 +1,4 @@
-"""Measures: which texts are alike, what comes next, and how surprising a text is.
+"""Compares texts, predicts the next token, and computes how likely a text is.
 
 Usage: python examples/embeddings_and_logits.py model.rkllm
 
@@ -23,14 +23,14 @@ def main() -> None:
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
     arguments = parser.parse_args()
 
-    # Text goes in as it is: with a chat template, most of each text would be the same.
+    # No chat template: with one, most of each text would be the same.
     with RKLLM(arguments.model, max_context_len=512, template="raw") as llm:
         vectors = llm.embed(list(TEXTS), pooling="mean").to_numpy()
         for other in (1, 2):
             likeness = float(vectors[0] @ vectors[other])
             print(f"likeness {likeness:.3f}: {TEXTS[0]} / {TEXTS[other]}")
 
-        # One row for each position; the last one tells of the token that would come next.
+        # One row per position; the last one predicts the next token.
         logits = llm.logits(PROMPT).to_numpy()
         likely = np.argsort(logits[-1])[-3:][::-1]
         print(f"logits {logits.shape[0]} x {logits.shape[1]}; likeliest next tokens: {likely.tolist()}")
@@ -41,7 +41,7 @@ def main() -> None:
                 score = llm.score(PROMPT, ending)
                 print(f"perplexity {score.perplexity:.1f}: {PROMPT}{ending}")
         except UnsupportedFeatureError as error:
-            # The vendor's library has no tokenizer to call: give Tokens, or open with tokenizer=.
+            # The vendor's library has no tokenizer: pass Tokens, or open the model with tokenizer=.
             print(f"no score: {error}")
 
 

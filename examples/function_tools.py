@@ -1,4 +1,4 @@
-"""Lets a model call a Python function, and answer with its result.
+"""Lets a model call a Python function and use its result.
 
 Usage: python examples/function_tools.py model.rkllm
 
@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 
-from rkllm_rs import RKLLM, SamplingParams
+from rkllm_rs import RKLLM
 
 TOOLS = [
     {
@@ -27,7 +27,7 @@ TOOLS = [
         },
     }
 ]
-# How Qwen marks a call in its answer; other models have other marks.
+# The markers of a call in Qwen's answers; other models use others.
 CALL = re.compile(r"<tool_call>(.*?)</tool_call>", re.DOTALL)
 
 
@@ -43,10 +43,10 @@ def main() -> None:
     parser.add_argument("question", nargs="?", default="How warm is it in Paris?")
     arguments = parser.parse_args()
 
-    # Calls must be well-formed: the likeliest token each time is the safest.
-    with RKLLM(arguments.model, max_context_len=2048, sampling=SamplingParams(top_k=1)) as llm:
+    # Calls must be well-formed, so always pick the most likely token.
+    with RKLLM(arguments.model, max_context_len=2048, top_k=1) as llm:
         llm.set_function_tools(TOOLS, system_prompt="You may call functions.")
-        # keep_history: the result goes into the same conversation as the question.
+        # keep_history: the result belongs to the same conversation as the prompt.
         answer = llm.generate(arguments.question, keep_history=True, max_new_tokens=256)
         calls = [json.loads(text) for text in CALL.findall(answer.text)]
         if not calls:
@@ -56,7 +56,7 @@ def main() -> None:
         for call in calls:
             print(f"called: {call['name']}({call['arguments']})")
             results.append(get_temperature(**call["arguments"]))
-        # Results go back as JSON text, in the role of the tool.
+        # Pass results as JSON text, with the role "tool".
         answer = llm.generate(json.dumps(results), role="tool", keep_history=True, max_new_tokens=256)
         print("answered:", answer.text.strip())
 

@@ -1,4 +1,4 @@
-"""Looks at the KV cache: a conversation that grows, and tokens taken out in the middle of an answer.
+"""Inspects the KV cache of a growing conversation, and removes tokens in the middle of an answer.
 
 Usage: python examples/kv_cache.py model.rkllm
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import argparse
 
-from rkllm_rs import RKLLM, SamplingParams
+from rkllm_rs import RKLLM
 
 
 def main() -> None:
@@ -18,9 +18,9 @@ def main() -> None:
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, max_context_len=1024, sampling=SamplingParams(top_k=1)) as llm:
+    with RKLLM(arguments.model, max_context_len=1024, top_k=1) as llm:
         print("empty:         ", llm.kv_cache_size())
-        # keep_history: only the new turn is sent, the library remembers the ones before.
+        # keep_history: send only the new turn, the library remembers the earlier ones.
         llm.generate("My name is Ada.", keep_history=True, max_new_tokens=24)
         print("one turn:      ", llm.kv_cache_size())
         llm.generate("What is my name?", keep_history=True, max_new_tokens=24)
@@ -28,7 +28,7 @@ def main() -> None:
         llm.clear_kv_cache()
         print("cleared:       ", llm.kv_cache_size())
 
-        # Between two steps the model is paused, and single positions can be removed.
+        # The model pauses between two steps. Then single positions can be removed.
         with llm.steps("Count to five.", max_new_tokens=8) as steps:
             next(steps)
             before = llm.kv_cache_size()

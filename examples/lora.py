@@ -1,4 +1,4 @@
-"""Answers with a LoRA adapter and without it, on one open model.
+"""Generates with and without a LoRA adapter, with one open model.
 
 Usage: python examples/lora.py model.rkllm adapter.rkllm [--scale 0.8]
 
@@ -9,22 +9,21 @@ from __future__ import annotations
 
 import argparse
 
-from rkllm_rs import RKLLM, SamplingParams
+from rkllm_rs import RKLLM
 
 
 def main() -> None:
     """Runs the example."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
-    parser.add_argument("adapter", help="the adapter's file")
+    parser.add_argument("adapter", help="file of the adapter")
     parser.add_argument("question", nargs="?", default="What is the capital of France?")
-    parser.add_argument("--scale", type=float, default=1.0, help="the adapter's strength")
+    parser.add_argument("--scale", type=float, default=1.0, help="strength of the adapter")
     arguments = parser.parse_args()
 
-    greedy = SamplingParams(top_k=1)
-    with RKLLM(arguments.model, max_context_len=1024, sampling=greedy) as llm:
+    with RKLLM(arguments.model, max_context_len=1024, top_k=1) as llm:
         llm.load_lora(arguments.adapter, name="style", scale=arguments.scale)
-        # There is no call that unloads an adapter; without lora= a run is the model's own.
+        # An adapter cannot be unloaded. Without lora=, a run uses the base model.
         print("loaded: ", ", ".join(f"{lora.name} ({lora.scale:g})" for lora in llm.loras))
         base = llm.generate(arguments.question, max_new_tokens=24)
         styled = llm.generate(arguments.question, max_new_tokens=24, lora="style")

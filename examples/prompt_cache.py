@@ -1,4 +1,4 @@
-"""Saves the KV cache of a long prompt, and starts from it the next time.
+"""Saves the KV cache of a long prompt, and reuses it the next time.
 
 Usage: python examples/prompt_cache.py model.rkllm notes.cache
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from rkllm_rs import RKLLM, PromptCacheError, SamplingParams
+from rkllm_rs import RKLLM, PromptCacheError
 
 NOTES = """Answer from these notes.
 The library opens at nine in the morning and closes at six in the evening. On Saturdays it closes at one,
@@ -23,10 +23,12 @@ def main() -> None:
     """Runs the example."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", help="a .rkllm file, or a .gguf file for the CPU runtime")
-    parser.add_argument("cache", type=Path, help="where the cache is kept, with its side file .json")
+    parser.add_argument(
+        "cache", type=Path, help="file of the cache; its metadata file .json is stored beside it"
+    )
     arguments = parser.parse_args()
 
-    with RKLLM(arguments.model, max_context_len=1024, sampling=SamplingParams(top_k=1)) as llm:
+    with RKLLM(arguments.model, max_context_len=1024, top_k=1) as llm:
         save_to = arguments.cache
         if arguments.cache.exists():
             try:
@@ -34,7 +36,7 @@ def main() -> None:
                 save_to = None
                 print("loaded the cache")
             except PromptCacheError as error:
-                # Of another model, of another release, or damaged: made anew below.
+                # It belongs to another model or release, or is damaged: save it again below.
                 print(f"not used: {error}")
         answer = llm.generate(
             NOTES + "When does the library open?", max_new_tokens=24, save_prompt_cache=save_to
@@ -42,7 +44,7 @@ def main() -> None:
         if save_to is not None:
             print(f"saved the cache: {save_to.stat().st_size} bytes")
         print("answer:", answer.text.strip())
-        # From 1.2.1 on the library tells how many tokens it really had to compute.
+        # Since 1.2.1 the library reports how many tokens it had to compute.
         print("prompt tokens computed:", answer.perf.prefill_tokens)
 
 

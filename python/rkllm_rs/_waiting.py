@@ -238,7 +238,7 @@ async def elsewhere(
 
 
 async def all_finished(runs: Sequence[_Run[_Item_co]]) -> list[_Item_co]:
-    """The results of several rows of one run.
+    """The results of several prompts of one run.
 
     Args:
         runs: Its streams.

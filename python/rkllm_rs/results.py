@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
     _Result_co = TypeVar("_Result_co", covariant=True)
 
-    class _Row(Protocol[_Result_co]):
-        """A row of a run."""
+    class _Run(Protocol[_Result_co]):
+        """A stream of a run."""
 
         def result(self) -> _Result_co: ...
         def cancel(self) -> None: ...
 
 
-def all_results(rows: Sequence[_Row[_Result_co]]) -> list[_Result_co]:
-    """The results of all rows of a run; what one of them raises ends the others too.
+def all_results(streams: Sequence[_Run[_Result_co]]) -> list[_Result_co]:
+    """The results of all streams of a run; an error of one ends the others, too.
 
     Args:
-        rows: The run's streams.
+        streams: The run's streams.
 
     Returns:
         What their ``result()`` gives.
     """
     try:
-        return [row.result() for row in rows]
+        return [stream.result() for stream in streams]
     except BaseException:
         # Whoever keeps the exception keeps the streams, and their run would go on.
-        for row in rows:
-            row.cancel()
+        for stream in streams:
+            stream.cancel()
         raise
 
 

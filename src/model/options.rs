@@ -46,7 +46,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// One input for each row.
+    /// One input per prompt.
     #[must_use]
     pub fn new(inputs: Vec<Input>) -> Self {
         Self {
@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// A role for each row, in place of the call's.
+    /// A role per prompt, in place of the call's.
     ///
     /// # Errors
     /// `ErrorKind::InvalidArgument` if there are not as many as inputs.
@@ -92,7 +92,7 @@ impl Batch {
         Ok(self)
     }
 
-    /// Thinking mode for each row, in place of the call's.
+    /// Thinking mode per prompt, in place of the call's.
     ///
     /// # Errors
     /// `ErrorKind::InvalidArgument` if there are not as many as inputs.

@@ -106,7 +106,7 @@ impl Model {
             .map(drop)
     }
 
-    /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
+    /// Tokens in the KV cache, one number per prompt of a batch (`rkllm_get_kv_cache_size`).
     ///
     /// # Errors
     /// `ErrorKind::UnsupportedFeature` before 1.2.1, `ErrorKind::Generation` if the library refuses.
@@ -126,7 +126,7 @@ impl Model {
         self.ask(Request::ClearKvCache { keep_system_prompt })
     }
 
-    /// Removes one range of positions from each row of the KV cache (`rkllm_clear_kv_cache`), between
+    /// Removes one range of positions of each prompt from the KV cache (`rkllm_clear_kv_cache`), between
     /// two steps of [`Model::steps`]. The end of a range is exclusive.
     ///
     /// # Errors

@@ -60,7 +60,7 @@ impl Model {
         checked.map_err(|error| raise(py, &error))
     }
 
-    /// One input for each row, with what the call says of the rows.
+    /// One input per prompt, with what the call says of each.
     fn batch(py: Python<'_>, inputs: Vec<Input>, call: &mut Call) -> PyResult<Batch> {
         let mut batch = Ok(Batch::new(inputs));
         if let Some(roles) = call.roles.take() {
@@ -243,7 +243,7 @@ impl Model {
         Ok(Steps::new(steps, self.answerer(py), call.on_token))
     }
 
-    /// Empties the KV cache, or removes a range of each row (`rkllm_clear_kv_cache`).
+    /// Empties the KV cache, or removes a range of each prompt (`rkllm_clear_kv_cache`).
     #[pyo3(signature = (*, keep_system_prompt, ranges))]
     fn clear_kv_cache(
         &self,
@@ -266,7 +266,7 @@ impl Model {
         self.pending(py, begun.map(Some))
     }
 
-    /// Tokens in the KV cache, one number for each row of a batch (`rkllm_get_kv_cache_size`).
+    /// Tokens in the KV cache, one number per prompt of a batch (`rkllm_get_kv_cache_size`).
     fn kv_cache_size(&self, py: Python<'_>) -> PyResult<Pending> {
         self.pending(py, self.model.begin_kv_cache_size().map(Some))
     }

@@ -19,7 +19,7 @@ use crate::protocol::sampling;
 pub(super) struct Call {
     pub(super) options: GenerateOptions,
     pub(super) on_token: Option<Py<PyAny>>,
-    /// One for each row of a batch.
+    /// One per prompt of a batch.
     pub(super) roles: Option<Vec<String>>,
     pub(super) thinking: Option<Vec<bool>>,
 }

@@ -183,9 +183,9 @@ class Model:
     def clear_kv_cache(
         self, *, keep_system_prompt: bool, ranges: Iterable[tuple[int, int]] | None
     ) -> Pending[list[int]]:
-        """Empties the KV cache, or removes a range of each row (``rkllm_clear_kv_cache``)."""
+        """Empties the KV cache, or removes a range of each prompt (``rkllm_clear_kv_cache``)."""
     def kv_cache_size(self) -> Pending[list[int]]:
-        """Tokens in the KV cache, one number for each row of a batch (``rkllm_get_kv_cache_size``)."""
+        """Tokens in the KV cache, one number per prompt of a batch (``rkllm_get_kv_cache_size``)."""
     def load_lora(self, path: Path, name: str | None, scale: float) -> Pending[list[int]]:
         """Loads an adapter (``rkllm_load_lora``)."""
     def load_prompt_cache(self, path: Path, verify: bool) -> Pending[list[int]]:
