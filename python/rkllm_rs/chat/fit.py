@@ -120,6 +120,7 @@ class _Fitter:
         self.lenient = lenient
         self.notes: list[str] = []
         self.depth = 0
+        self.branches = 0  # of the schemas around, how many look at a value more than once
         # What was found out about lists and objects, so that schemas with many arms take no exponential time.
         # The objects are kept alive, so that no id is given twice.
         self.memo: dict[tuple[int, int, bool], tuple[Any, Any, Misfit | Fitted]] = {}
@@ -132,7 +133,7 @@ class _Fitter:
             raise Misfit(message)
         rules: dict[str, Any] = schema
         key = (id(value), id(rules), self.lenient)
-        nested = is_list(value) or is_dict(value)
+        nested = self.branches > 0 and (is_list(value) or is_dict(value))
         known = self.memo.get(key) if nested else None
         if known is None:
             before = len(self.notes)
@@ -156,7 +157,11 @@ class _Fitter:
         if self.depth >= DEPTH:
             message = f"{where} is nested too deeply"
             raise Misfit(message)
+        branches = (
+            "anyOf" in rules or "oneOf" in rules or "allOf" in rules or ("$ref" in rules and len(rules) > 1)
+        )
         self.depth += 1
+        self.branches += branches
         try:
             if "$ref" in rules:
                 value = self.fit(value, resolve(rules["$ref"], self.root), where)
@@ -173,6 +178,7 @@ class _Fitter:
             return self.fit_inside(value, rules, where)
         finally:
             self.depth -= 1
+            self.branches -= branches
 
     def fit_inside(self, value: Any, rules: dict[str, Any], where: str) -> Any:
         if isinstance(value, str):
