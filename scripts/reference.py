@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import copy
 import inspect
 import re
 import sys
@@ -223,7 +224,7 @@ class Reference:
     def member(self, node: Function, owner: str, page: str) -> Iterator[str]:
         """A method or function."""
         yield f"### {owner}.{node.name}" if owner else f"## {node.name}"
-        yield fenced(signature(node))
+        yield fenced(signature(self.shown(node)))
         text, skip = text_of(node), set[str]()
         twin = f"RKLLM.{node.name}"
         if owner == "AsyncRKLLM" and twin in self.places:
@@ -234,6 +235,16 @@ class Reference:
         yield from self.described(text, owner, page, skip)
         if skip & set(text.sections):
             yield f"More: [`{twin}`]({self.places[twin]})."
+
+    def shown(self, node: Function) -> Function:
+        """A function with the arguments that it shows: some take theirs as one dictionary."""
+        if not any(isinstance(one, ast.Name) and one.id == "takes_keywords" for one in node.decorator_list):
+            return node
+        tree = ast.parse((PACKAGE / "_types.py").read_text("utf-8"))
+        found = (one for one in tree.body if isinstance(one, Function) and one.name == "prompted")
+        shown = copy.copy(node)
+        shown.args = next(found).args
+        return shown
 
     def the(self, name: str) -> ast.ClassDef:
         """A class by its name."""

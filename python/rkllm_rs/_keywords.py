@@ -163,11 +163,11 @@ def _near(name: str, own: list[str], others: dict[str, str]) -> str | None:
 
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
-    from ._types import RowOptions
+    from ._types import RowOptions, prompted
     from .llm import RKLLM
 
     opening = list(RKLLM.__init__.__kwdefaults__ or ())
-    generating = list(RKLLM.generate.__kwdefaults__ or ())
+    generating = list(prompted.__kwdefaults__ or ())
     if function in {"RKLLM", "AsyncRKLLM"}:
         return opening, dict.fromkeys(generating, "generate() and stream()")
     others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(generating, "generate() and stream()")

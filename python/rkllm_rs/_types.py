@@ -1,4 +1,6 @@
-"""What annotations name, without ``collections.abc`` and ``typing``, whose import takes milliseconds.
+"""What annotations name, and the keywords of calls.
+
+Without ``collections.abc`` and ``typing``, whose import takes milliseconds.
 
 Annotations are evaluated when somebody asks for them, by ``typing.get_type_hints()``; all names in them must
 be there then.
@@ -7,16 +9,19 @@ be there then.
 from __future__ import annotations
 
 from ._library import Path
-from ._native import Chunk, Embeddings, Multimodal, SamplingParams, Tokens
+from ._native import Chunk, Embeddings, Generation, Multimodal, SamplingParams, Tokens, TokenStream
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from typing import Any, Literal, TypedDict
+    from types import FunctionType
+    from typing import Any, Literal, TypedDict, TypeVar
 
     from typing_extensions import Never, Unpack
 
     from ._native.settings import Floats
+
+    _Call = TypeVar("_Call", bound=Callable[..., object])
 else:
     from _collections_abc import Callable, Iterable, Iterator, Mapping, Sequence
 
@@ -47,6 +52,7 @@ else:
 
     Any = object
     Floats = object
+    FunctionType = type(lambda: None)
 
 
 __all__ = [
@@ -60,9 +66,11 @@ __all__ = [
     "Literal",
     "Mapping",
     "Never",
+    "PromptOptions",
     "RowOptions",
     "Sequence",
     "Unpack",
+    "takes_keywords",
 ]
 
 #: An input of a run: text, token ids, embeddings, or text with embeddings in it.
@@ -79,8 +87,8 @@ class RowOptions(TypedDict, total=False):
     thinking: bool | Sequence[bool] | None
 
 
-class GenerateOptions(RowOptions, total=False):
-    """Keywords of the calls that generate; ``RKLLM.generate`` describes them."""
+class _Generating(TypedDict, total=False):
+    """Keywords that are alike for one prompt and for several."""
 
     max_new_tokens: int | None
     temperature: float | None
@@ -97,3 +105,69 @@ class GenerateOptions(RowOptions, total=False):
     seed: int | None
     save_prompt_cache: Path | None
     on_token: Callable[[Chunk], object] | None
+
+
+class GenerateOptions(RowOptions, _Generating, total=False):
+    """Keywords of the calls that answer several prompts; ``RKLLM.generate`` describes them."""
+
+
+class PromptOptions(_Generating, total=False):
+    """Keywords of the calls that answer one prompt, as in :func:`prompted`."""
+
+    timeout: float | None
+    lora: str | None
+    keep_history: bool | None
+    role: str | None
+    thinking: bool | None
+
+
+def prompted(
+    self: object,
+    input: Input,  # noqa: A002 - the field's word
+    *,
+    max_new_tokens: int | None = None,
+    temperature: float | None = None,
+    top_k: int | None = None,
+    top_p: float | None = None,
+    repeat_penalty: float | None = None,
+    frequency_penalty: float | None = None,
+    presence_penalty: float | None = None,
+    mirostat: int | None = None,
+    mirostat_tau: float | None = None,
+    mirostat_eta: float | None = None,
+    sampling: SamplingParams | None = None,
+    stop: str | Sequence[str] | None = None,
+    seed: int | None = None,
+    timeout: float | None = None,
+    lora: str | None = None,
+    save_prompt_cache: Path | None = None,
+    keep_history: bool | None = None,
+    role: str | None = None,
+    thinking: bool | None = None,
+    on_token: Callable[[Chunk], object] | None = None,
+    **unknown: Never,
+) -> Generation | TokenStream:
+    """Is never called: the signature of the calls that answer one prompt."""
+    raise NotImplementedError
+
+
+def takes_keywords(call: _Call) -> _Call:
+    """Has ``help()`` and ``inspect`` show the keywords of :func:`prompted` for a call that takes them as one.
+
+    Python sets the default of each keyword that a function declares whenever it is called. Where caches are
+    cold, that takes longer than the rest of the call.
+
+    Args:
+        call: A method that answers one prompt.
+
+    Returns:
+        The method itself.
+    """
+    shown = FunctionType(prompted.__code__, globals(), call.__name__)
+    shown.__kwdefaults__ = prompted.__kwdefaults__
+    shown.__annotations__ = call.__annotations__ = {
+        **{name: hint for name, hint in prompted.__annotations__.items() if name != "self"},
+        "return": call.__annotations__["return"],
+    }
+    setattr(call, "__wrapped__", shown)  # noqa: B010 - type checkers know no such attribute
+    return call

@@ -9,7 +9,6 @@ from . import _native
 from ._library import Path
 from ._native import (
     ArrayStream,
-    Chunk,
     CrossAttention,
     FloatArray,
     Generation,
@@ -31,9 +30,11 @@ from ._types import (
     Literal,
     Mapping,
     Never,
+    PromptOptions,
     RowOptions,
     Sequence,
     Unpack,
+    takes_keywords,
 )
 from ._waiting import Opening, Unopened, UnopenedSteps, all_finished, done, elsewhere, finished
 from .errors import ClosedError
@@ -46,7 +47,6 @@ from .llm import (
     check_flag,
     check_tokens,
     closed_error,
-    given,
     groups,
     lacking,
     listed,
@@ -327,31 +327,11 @@ class AsyncRKLLM:
         stream: _AnyStream = unopened
         return stream
 
+    @takes_keywords
     async def generate(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        repeat_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        mirostat: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
-        sampling: SamplingParams | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        timeout: float | None = None,
-        lora: str | None = None,
-        save_prompt_cache: Path | None = None,
-        keep_history: bool | None = None,
-        role: str | None = None,
-        thinking: bool | None = None,
-        on_token: Callable[[Chunk], object] | None = None,
-        **unknown: Never,
+        **options: Unpack[PromptOptions],
     ) -> Generation:
         """Generates an answer and returns it when it is complete (``rkllm_run``).
 
@@ -407,34 +387,13 @@ class AsyncRKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
-        options = given(locals())
         return await finished((await self._opened())._stream("generate", input, options))
 
+    @takes_keywords
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        repeat_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        mirostat: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
-        sampling: SamplingParams | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        timeout: float | None = None,
-        lora: str | None = None,
-        save_prompt_cache: Path | None = None,
-        keep_history: bool | None = None,
-        role: str | None = None,
-        thinking: bool | None = None,
-        on_token: Callable[[Chunk], object] | None = None,
-        **unknown: Never,
+        **options: Unpack[PromptOptions],
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
 
@@ -492,7 +451,6 @@ class AsyncRKLLM:
             >>> async for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
-        options = given(locals())
         return self._begun(lambda llm: llm._stream("stream", input, options))
 
     async def generate_batch(

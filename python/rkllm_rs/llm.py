@@ -12,7 +12,6 @@ from . import _native
 from ._library import PACKAGE, Path, options
 from ._native import (
     ArrayStream,
-    Chunk,
     CrossAttention,
     Embeddings,
     FloatArray,
@@ -37,9 +36,11 @@ from ._types import (
     Literal,
     Mapping,
     Never,
+    PromptOptions,
     RowOptions,
     Sequence,
     Unpack,
+    takes_keywords,
 )
 from .errors import BackendFallbackWarning, RkllmWarning
 from .results import BatchStream, Score, all_results
@@ -56,7 +57,6 @@ if TYPE_CHECKING:
 
     _Arguments = ParamSpec("_Arguments")
     _Result = TypeVar("_Result")
-    _Stream = TokenStream | ArrayStream | Steps
 
 
 _COROUTINE = 0x80  # of a function's co_flags
@@ -65,7 +65,7 @@ _COROUTINE = 0x80  # of a function's co_flags
 def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     """Decorates a method: arguments that do not fit it are answered with :class:`InvalidTypeError`.
 
-    Methods that must be as fast as can be take ``**unknown`` in its place, see :func:`refuse`.
+    Calls that begin a run take keywords of any name in its place, and the native side refuses wrong ones.
 
     Args:
         call: The method.
@@ -266,14 +266,6 @@ class RKLLM:
         llm._warned = set()
         return llm
 
-    def _caller(self) -> int | None:
-        """The task that calls, where that matters: its own ``steps()`` may be under way."""
-        if not self._model.in_steps:
-            return None
-        from ._tasks import task_number
-
-        return task_number()
-
     def _able(self, options: Mapping[str, _Anything]) -> Mapping[str, _Anything]:
         """Leaves out, with a warning, what the library lacks and the result is useful without."""
         seed = options.get("seed")
@@ -290,28 +282,15 @@ class RKLLM:
             self._warned.add("seed")
         return {name: value for name, value in options.items() if name != "seed"}
 
-    def _noted(self, streams: Sequence[_Stream]) -> None:
-        """Notes that the running task, if there is one, reads these streams."""
-        from ._tasks import running_task
-
-        if running_task() is not None:
-            from ._waiting import note_reader
-
-            for stream in streams:
-                note_reader(stream)
-
-    def _stream(self, called: str, input: Input, options: dict[str, _Anything]) -> TokenStream:  # noqa: A002
+    def _stream(self, called: str, input: Input, options: Mapping[str, _Anything]) -> TokenStream:  # noqa: A002
         """Starts a run, for the call of the name ``called``."""
-        stream = self._model.stream(input, called=called, caller=self._caller(), **self._able(options))
-        self._noted([stream])
-        return stream
+        if "seed" in options:
+            options = self._able(options)
+        return self._model.stream(input, called, options)
 
     def _batch(self, called: str, inputs: Sequence[Input], options: GenerateOptions) -> list[TokenStream]:
         """Starts a run of several inputs, for the call of the name ``called``."""
-        able: _Anything = self._able(options)
-        streams = self._model.stream_batch(inputs, called=called, caller=self._caller(), **able)
-        self._noted(streams)
-        return streams
+        return self._model.stream_batch(inputs, called, self._able(options))
 
     def _rows(
         self,
@@ -321,11 +300,7 @@ class RKLLM:
         options: RowOptions,
     ) -> list[ArrayStream]:
         """Starts a run that gives rows of floats, for the call of the name ``called``."""
-        streams = self._model.stream_rows(
-            inputs, called=called, logits=logits, caller=self._caller(), **options
-        )
-        self._noted(streams)
-        return streams
+        return self._model.stream_rows(inputs, called, logits, options)
 
     def _from_file(self, called: str) -> FileTokenizer:
         """The ``tokenizer.json`` beside the model, for the call of the name ``called``; reads it once."""
@@ -350,31 +325,11 @@ class RKLLM:
             return self._encode(called, str(text), leading)
         return ids if isinstance(ids, list) else ids.result()
 
+    @takes_keywords
     def generate(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        repeat_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        mirostat: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
-        sampling: SamplingParams | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        timeout: float | None = None,
-        lora: str | None = None,
-        save_prompt_cache: Path | None = None,
-        keep_history: bool | None = None,
-        role: str | None = None,
-        thinking: bool | None = None,
-        on_token: Callable[[Chunk], object] | None = None,
-        **unknown: Never,
+        **options: Unpack[PromptOptions],
     ) -> Generation:
         """Generates an answer and returns it when it is complete (``rkllm_run``).
 
@@ -430,33 +385,13 @@ class RKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
-        return self._stream("generate", input, given(locals())).result()
+        return self._stream("generate", input, options).result()
 
+    @takes_keywords
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
-        max_new_tokens: int | None = None,
-        temperature: float | None = None,
-        top_k: int | None = None,
-        top_p: float | None = None,
-        repeat_penalty: float | None = None,
-        frequency_penalty: float | None = None,
-        presence_penalty: float | None = None,
-        mirostat: int | None = None,
-        mirostat_tau: float | None = None,
-        mirostat_eta: float | None = None,
-        sampling: SamplingParams | None = None,
-        stop: str | Sequence[str] | None = None,
-        seed: int | None = None,
-        timeout: float | None = None,
-        lora: str | None = None,
-        save_prompt_cache: Path | None = None,
-        keep_history: bool | None = None,
-        role: str | None = None,
-        thinking: bool | None = None,
-        on_token: Callable[[Chunk], object] | None = None,
-        **unknown: Never,
+        **options: Unpack[PromptOptions],
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
 
@@ -512,7 +447,8 @@ class RKLLM:
             >>> for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
-        return self._stream("stream", input, given(locals()))
+        # Not by `_stream`: what a call does until the model begins takes the longest where caches are cold.
+        return self._model.stream(input, "stream", self._able(options) if "seed" in options else options)
 
     def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:
         """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
@@ -568,10 +504,7 @@ class RKLLM:
         Raises:
             RkllmError: Any error that :meth:`generate` raises.
         """
-        able: _Anything = self._able(options)
-        steps = self._model.steps(input, called="steps", **able)
-        self._noted([steps])
-        return steps
+        return self._model.steps(input, "steps", self._able(options))
 
     def logits(
         self,

@@ -174,6 +174,11 @@ impl Capabilities {
         self.abi >= AbiVersion::V1_3_0
     }
 
+    /// Whether a run can have a limit of its own: the feature `per_run_max_new_tokens`, which each run asks for.
+    pub(crate) fn has_limits_of_runs(&self) -> bool {
+        self.abi >= AbiVersion::V1_3_0
+    }
+
     /// Whether the markers around images are given when a model is opened.
     pub(crate) fn has_markers_at_init(&self) -> bool {
         self.abi < AbiVersion::V1_3_0

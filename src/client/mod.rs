@@ -29,7 +29,7 @@ pub use self::desk::Desk;
 pub(crate) use self::inbox::{Ending, Inbox};
 pub(crate) use self::reader::Taken;
 pub use self::source::{Handle, Poll, Source};
-pub(crate) use self::text_batch::TextBatch;
+pub(crate) use self::text_batch::{Piece, TextBatch};
 
 /// The inboxes of one run: one for each lane.
 pub(crate) type Inboxes = Vec<Arc<Inbox>>;
@@ -164,7 +164,12 @@ impl Client {
 
     /// What is known of the model.
     pub(crate) fn info(&self) -> ModelInfo {
-        self.info.lock().clone()
+        self.look_at_info(Clone::clone)
+    }
+
+    /// What `look` makes of what is known of the model.
+    pub(crate) fn look_at_info<T>(&self, look: impl FnOnce(&ModelInfo) -> T) -> T {
+        look(&self.info.lock())
     }
 
     /// Where the library's questions are answered.

@@ -5,6 +5,7 @@
 
 pub(crate) mod deadlines;
 mod desk;
+mod mailbox;
 mod outbox;
 pub(crate) mod registry;
 mod run;
@@ -13,7 +14,6 @@ mod watch;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use parking_lot::{Condvar, Mutex};
 use rkllm_text::stop::StopStrings;
 
 use self::desk::Desk;
+use self::mailbox::Mailbox;
 pub(crate) use self::outbox::Outbox;
 use self::run::{Plan, RunLane};
 use self::watch::Watch;
@@ -79,7 +80,7 @@ impl Gone {
 pub(crate) struct Engine {
     /// The library, if it gives right results for one model in a process only (hazard M6).
     only_one: Option<Arc<Runtime>>,
-    messages: Mutex<Sender<Message>>,
+    messages: Mailbox<Message>,
     watch: Arc<Watch>,
     aborter: Arc<Aborter>,
     desk: Arc<Desk>,
@@ -169,8 +170,8 @@ impl Engine {
         if self.is_closed() {
             return Err(Failure::closed());
         }
-        let sent = self.messages.lock().send(message);
-        sent.map_err(|_| Failure::closed())
+        let taken = self.messages.put(message);
+        taken.then_some(()).ok_or_else(Failure::closed)
     }
 
     /// A lane that waits or goes on.
@@ -195,7 +196,7 @@ impl Engine {
         }
         self.desk.close();
         // A thread that is gone already has nothing left to close.
-        drop(self.messages.lock().send(Message::Close));
+        self.messages.put(Message::Close);
     }
 }
 
@@ -212,10 +213,9 @@ pub(crate) fn start(
     out: Arc<dyn Outbox>,
 ) -> Result<Arc<Engine>, Failure> {
     deadlines::start()?;
-    let (sender, messages) = channel();
     let engine = Arc::new(Engine {
         only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),
-        messages: Mutex::new(sender),
+        messages: Mailbox::new(),
         watch: Arc::new(Watch::default()),
         aborter: Arc::new(Aborter::new()),
         desk: Arc::new(Desk::new(Arc::clone(&out))),
@@ -226,7 +226,7 @@ pub(crate) fn start(
     registry::add(&engine)?;
     let shared = Arc::clone(&engine);
     host::spawn("rkllm-model", move || {
-        serve::live(&shared, &runtime, &path, &config, &messages, out.as_ref());
+        serve::live(&shared, &runtime, &path, &config, out.as_ref());
     })
     .map_err(|error| {
         engine.gone.set();

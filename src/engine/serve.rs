@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Duration;
 
 use super::outbox::Outbox;
@@ -28,10 +27,9 @@ pub(super) fn live(
     runtime: &Arc<Runtime>,
     path: &Path,
     config: &ModelConfig,
-    messages: &Receiver<Message>,
     out: &dyn Outbox,
 ) {
-    let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, messages, out));
+    let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, out));
     let ended = catch_unwind(serving).unwrap_or_else(|_| {
         let reason = "the model's thread panicked; this is a bug in rkllm_rs";
         Err(Failure::new(ErrorKind::Model, reason)
@@ -41,7 +39,7 @@ pub(super) fn live(
     engine.close(Side::Vendor);
     engine.watch.quit();
     // Whoever still waits in line is told.
-    while let Ok(message) = messages.try_recv() {
+    for message in engine.messages.close() {
         refuse(message, out);
     }
     engine.gone.set();
@@ -56,7 +54,6 @@ fn open_and_serve(
     runtime: &Arc<Runtime>,
     path: &Path,
     config: &ModelConfig,
-    messages: &Receiver<Message>,
     out: &dyn Outbox,
 ) -> Result<(), Failure> {
     // Models that were closed before are let go of first: there may be memory for one only.
@@ -91,7 +88,7 @@ fn open_and_serve(
         steps: None,
         waiting: VecDeque::new(),
     };
-    server.serve(messages);
+    server.serve();
     let waiting = std::mem::take(&mut server.waiting);
     // rkllm_destroy
     drop(server);
@@ -114,22 +111,16 @@ struct Server<'a> {
 }
 
 impl Server<'_> {
-    fn serve(&mut self, messages: &Receiver<Message>) {
+    fn serve(&mut self) {
         while !self.engine.is_closed() {
             self.end_steps();
-            let message = if self.steps.is_some() {
-                match messages.recv_timeout(STEPS_LOOK) {
-                    Ok(message) => message,
-                    Err(RecvTimeoutError::Timeout) => continue,
-                    Err(RecvTimeoutError::Disconnected) => return,
-                }
-            } else if let Some(message) = self.waiting.pop_front() {
-                message
-            } else {
-                match messages.recv() {
-                    Ok(message) => message,
-                    Err(_) => return,
-                }
+            let look = self.steps.is_some().then_some(STEPS_LOOK);
+            let waiting = match look {
+                None => self.waiting.pop_front(),
+                Some(_) => None,
+            };
+            let Some(message) = waiting.or_else(|| self.engine.messages.take(look)) else {
+                continue;
             };
             // They may have ended while the message was waited for.
             self.end_steps();

@@ -75,7 +75,7 @@ impl Batch {
                 all.resize(wanted.max(all.len()), last);
             }
         }
-        if self.fills_up {
+        if self.fills_up && self.inputs.len() < wanted {
             fill(&mut self.inputs, wanted);
             self.roles.iter_mut().for_each(|all| fill(all, wanted));
             self.thinking.iter_mut().for_each(|all| fill(all, wanted));

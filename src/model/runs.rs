@@ -15,6 +15,7 @@ use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
 use crate::protocol::output::{Generation, RowsKind};
+use crate::protocol::sampling::SamplingParams;
 use rkllm_text::stop;
 
 impl Model {
@@ -157,9 +158,10 @@ impl Model {
             .inboxes_for(spec.lanes.len(), false, options.timeout);
         self.client.begin(spec, terms, &inboxes)?;
         // What fills the run up is delivered to nobody, and the run ends with the lanes that are wanted.
-        for unwanted in inboxes.drain(given..) {
+        for unwanted in &inboxes[given..] {
             unwanted.cancel();
         }
+        inboxes.truncate(given);
         Ok(inboxes)
     }
 
@@ -190,14 +192,14 @@ impl Model {
         let save_prompt_cache = options.save_prompt_cache.as_deref();
         let save_prompt_cache = save_prompt_cache.map(|p| self.cache_path(p)).transpose()?;
         let role = options.role.as_deref().unwrap_or("user");
-        let lanes = batch.inputs.into_iter().enumerate();
-        let lanes = lanes.map(|(at, input)| {
+        let mut lanes = Vec::with_capacity(batch.inputs.len());
+        for (at, input) in batch.inputs.into_iter().enumerate() {
             let role = batch.roles.as_ref().map_or(role, |roles| &roles[at]);
             let thinking = batch.thinking.as_ref().map(|all| all[at]);
-            self.lane(input, role, thinking.or(options.thinking))
-        });
+            lanes.push(self.lane(input, role, thinking.or(options.thinking))?);
+        }
         let spec = RunSpec {
-            lanes: lanes.collect::<Result<_, _>>()?,
+            lanes,
             wants,
             lora,
             save_prompt_cache,
@@ -255,7 +257,8 @@ impl Model {
             ));
         }
         let role = crate::protocol::input::c_text("role", role)?;
-        check_input(&self.runtime, &self.client.info(), &self.effective, &input)?;
+        let check = |info: &_| check_input(&self.runtime, info, &self.effective, &input);
+        self.client.look_at_info(check)?;
         Ok(LaneSpec {
             input: self.templated(input)?,
             role,
@@ -343,7 +346,7 @@ impl Model {
                 hint,
             ));
         }
-        let native = self.runtime.capabilities().has("per_run_max_new_tokens");
+        let native = self.runtime.capabilities().has_limits_of_runs();
         if wanted > at_init && !native {
             return Err(Failure::invalid_with_hint(
                 "max_new_tokens",
@@ -366,6 +369,9 @@ impl Model {
         &self,
         options: &GenerateOptions,
     ) -> Result<Option<crate::protocol::sampling::Sampling>, Failure> {
+        if options.sampling == SamplingParams::default() {
+            return Ok(None);
+        }
         options.sampling.validate()?;
         let merged = options.sampling.over(&self.effective.sampling);
         if merged == self.effective.sampling {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::client::{Desk, Ending, Handle, Inbox, Poll, Source, Taken, TextBatch};
+use crate::client::{Desk, Ending, Handle, Inbox, Piece, Poll, Source, Taken, TextBatch};
 use crate::host::FloatBlock;
 use crate::protocol::error::Failure;
 use crate::protocol::output::{Chunk, FinishReason, Generation};
@@ -36,6 +36,12 @@ impl TokenStream {
     /// The next piece that has come, as text and token, without waiting.
     #[inline]
     pub fn poll_piece(&mut self) -> Poll<(&str, i32)> {
+        if let Some(piece) = self.batch.pieces.get(self.next).copied() {
+            if piece.length() > 0 && !self.handle.is_forked() {
+                self.next += 1;
+                return Poll::Ready(self.hand_out(piece));
+            }
+        }
         self.next_piece(false)
     }
 
@@ -44,7 +50,6 @@ impl TokenStream {
         self.next_piece(true)
     }
 
-    #[inline]
     fn next_piece(&mut self, empty: bool) -> Poll<(&str, i32)> {
         if self.handle.is_forked() {
             return Poll::Ended(Err(Arc::new(Failure::forked())));
@@ -65,10 +70,14 @@ impl TokenStream {
                 return found;
             }
         };
-        let end = self.begin + piece.length();
-        let text = &self.batch.text[self.begin..end];
-        self.begin = end;
-        Poll::Ready((text, piece.id))
+        Poll::Ready(self.hand_out(piece))
+    }
+
+    #[inline]
+    fn hand_out(&mut self, piece: Piece) -> (&str, i32) {
+        let begin = self.begin;
+        self.begin += piece.length();
+        (&self.batch.text[begin..self.begin], piece.id)
     }
 
     /// The next rows that have come; at the end, whether the run was cancelled.

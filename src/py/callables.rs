@@ -3,14 +3,16 @@
 use std::collections::HashMap;
 
 use parking_lot::Mutex;
-use pyo3::exceptions::{PyBaseException, PyRuntimeError};
+use pyo3::exceptions::PyBaseException;
 use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyWeakrefReference};
 
 use super::buffer::floats;
 use super::convert;
+use super::modules::Optional;
 use crate::client::Desk;
 use crate::model::Handle;
 use crate::protocol::question::{Asked, Question, Response};
@@ -180,10 +182,19 @@ fn this_thread() -> usize {
 ///
 /// Asyncio is asked last: up to Python 3.11 it makes two system calls for the answer, which take longer
 /// than all the rest of an item that is at hand.
-fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+pub(super) fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
+    static ASYNCIO: Optional = Optional::new();
     static TASKS: PyOnceLock<Option<Py<PyDict>>> = PyOnceLock::new();
+    static LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if !ASYNCIO.is_imported(py, intern!(py, "asyncio.tasks"))? {
+        return Ok(None);
+    }
     let tasks = TASKS.get_or_try_init(py, || {
+        if py.version_info() >= (3, 14) {
+            // The dictionary is there, and stays empty.
+            return Ok(None);
+        }
         let tasks = py
             .import("asyncio.tasks")?
             .getattr_opt("_current_tasks")?
@@ -191,16 +202,20 @@ fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
         PyResult::Ok(tasks.map(Bound::unbind))
     })?;
     if let Some(tasks) = tasks.as_ref().map(|tasks| tasks.bind(py)) {
-        if tasks.len() == 1 {
-            return Ok(tasks.iter().next().map(|(_, task)| task));
+        match tasks.len() {
+            0 => return Ok(None),
+            1 => return Ok(tasks.iter().next().map(|(_, task)| task)),
+            _ => {}
         }
     }
-    match CURRENT.import(py, "asyncio", "current_task")?.call0() {
-        Ok(task) => Ok(Some(task).filter(|task| !task.is_none())),
-        // There is no event loop.
-        Err(error) if error.is_instance_of::<PyRuntimeError>(py) => Ok(None),
-        Err(error) => Err(error),
+    let running = LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?;
+    if running.is_none() {
+        return Ok(None);
     }
+    let task = CURRENT
+        .import(py, "asyncio", "current_task")?
+        .call1((running,))?;
+    Ok(Some(task).filter(|task| !task.is_none()))
 }
 
 /// One who waits for a model, and answers its library's questions meanwhile.

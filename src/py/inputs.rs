@@ -157,12 +157,12 @@ pub(super) fn check_inputs(name: &str, values: Vec<Bound<'_, PyAny>>) -> PyResul
 /// The input of a call.
 pub(super) fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
     let py = value.py();
-    if let Ok(tokens) = value.cast::<Tokens>() {
-        return Ok(Input::Tokens(tokens.get().0.clone()));
-    }
     if value.is_instance_of::<PyString>() {
         let text = convert::text("prompt", value)?;
         return Input::prompt(&text).map_err(|error| raise(py, &error));
+    }
+    if let Ok(tokens) = value.cast::<Tokens>() {
+        return Ok(Input::Tokens(tokens.get().0.clone()));
     }
     if let Ok(embeddings) = value.cast::<Embeddings>() {
         return Ok(Input::Embeddings(embeddings.get().0.clone()));

@@ -12,6 +12,7 @@ mod errors;
 mod info;
 mod inputs;
 mod model;
+mod modules;
 mod multimodal;
 mod opening;
 mod options;

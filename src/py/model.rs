@@ -8,6 +8,7 @@ use std::sync::Arc;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use pyo3::{PyClass, PyClassInitializer};
 
 use super::callables::{Answerer, Callables};
 use super::convert;
@@ -20,6 +21,7 @@ use super::params::SamplingParams;
 use super::pending::Pending;
 use super::rows::ArrayStream;
 use super::runtime::Runtime;
+use super::source::note_reader;
 use super::steps::{Steps, task_number};
 use super::stream::TokenStream;
 use crate::model::{self, Batch, Caller};
@@ -72,6 +74,22 @@ impl Model {
         batch.map_err(|error| raise(py, &error))
     }
 
+    /// What the call of the name `called` was given, and who makes it.
+    fn call(
+        &self,
+        py: Python<'_>,
+        called: &str,
+        kind: Kind,
+        options: &Bound<'_, PyDict>,
+    ) -> PyResult<Call> {
+        super::vendor_log::look(py);
+        let mut call = call(py, called, kind, options)?;
+        if self.model.in_steps() {
+            call.options.caller = task_number(py)?.map(Caller::task);
+        }
+        Ok(call)
+    }
+
     /// Refuses lists where there is one input.
     fn single(call: &Call, py: Python<'_>) -> PyResult<()> {
         let name = match (&call.roles, &call.thinking) {
@@ -83,6 +101,16 @@ impl Model {
         let message = format!("{name} must be one value for a single prompt, got a list");
         Err(InvalidType::new_err(py, &message, hint.to_owned()))
     }
+}
+
+/// The object for a stream, which the running task reads, if there is one.
+fn noted<T>(py: Python<'_>, stream: T) -> PyResult<Bound<'_, T>>
+where
+    T: PyClass + Into<PyClassInitializer<T>>,
+{
+    let stream = Bound::new(py, stream)?;
+    note_reader(stream.as_any())?;
+    Ok(stream)
 }
 
 #[pymethods]
@@ -158,58 +186,55 @@ impl Model {
         self.model.in_steps()
     }
 
-    /// Starts a run (`rkllm_run`) and returns its stream; never blocks.
-    #[pyo3(signature = (input, *, called, **settings))]
-    fn stream(
+    /// Starts a run (`rkllm_run`) for the call of that name and returns its stream; never blocks.
+    fn stream<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         #[pyo3(from_py_with = input)] input: Input,
         called: &str,
-        settings: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<TokenStream> {
-        super::vendor_log::look(py);
-        let call = call(py, called, Kind::Generate, settings)?;
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, TokenStream>> {
+        let call = self.call(py, called, Kind::Generate, options)?;
         Self::single(&call, py)?;
         let stream = self
             .model
             .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        Ok(TokenStream::new(stream, self.answerer(py), call.on_token))
+        noted(
+            py,
+            TokenStream::new(stream, self.answerer(py), call.on_token),
+        )
     }
 
     /// Starts a run of several inputs and returns a stream for each.
-    #[pyo3(signature = (inputs, *, called, **settings))]
-    fn stream_batch(
+    fn stream_batch<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
         called: &str,
-        settings: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Vec<TokenStream>> {
-        super::vendor_log::look(py);
-        let mut call = call(py, called, Kind::Generate, settings)?;
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Vec<Bound<'py, TokenStream>>> {
+        let mut call = self.call(py, called, Kind::Generate, options)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let streams = self
             .model
             .stream_batch(batch, &call.options)
             .map_err(|error| raise(py, &error))?;
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
-        let stream = |stream| TokenStream::new(stream, self.answerer(py), on_token());
-        Ok(streams.into_iter().map(stream).collect())
+        let stream = |stream| noted(py, TokenStream::new(stream, self.answerer(py), on_token()));
+        streams.into_iter().map(stream).collect()
     }
 
     /// Starts a run that gives logits, or hidden states; one stream for each input.
-    #[pyo3(signature = (inputs, *, called, logits, **settings))]
-    fn stream_rows(
+    fn stream_rows<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
         called: &str,
         logits: bool,
-        settings: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Vec<ArrayStream>> {
-        super::vendor_log::look(py);
-        let mut call = call(py, called, Kind::Rows, settings)?;
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Vec<Bound<'py, ArrayStream>>> {
+        let mut call = self.call(py, called, Kind::Rows, options)?;
         let batch = Self::batch(py, inputs, &mut call)?;
         let kind = if logits {
             RowsKind::Logits
@@ -220,27 +245,25 @@ impl Model {
             .model
             .stream_rows(kind, batch, &call.options)
             .map_err(|error| raise(py, &error))?;
-        let stream = |stream| ArrayStream::new(stream, self.answerer(py));
-        Ok(streams.into_iter().map(stream).collect())
+        let stream = |stream| noted(py, ArrayStream::new(stream, self.answerer(py)));
+        streams.into_iter().map(stream).collect()
     }
 
     /// Starts a run that pauses after each token.
-    #[pyo3(signature = (input, *, called, **settings))]
-    fn steps(
+    fn steps<'py>(
         &self,
-        py: Python<'_>,
+        py: Python<'py>,
         #[pyo3(from_py_with = input)] input: Input,
         called: &str,
-        settings: Option<&Bound<'_, PyDict>>,
-    ) -> PyResult<Steps> {
-        super::vendor_log::look(py);
-        let call = call(py, called, Kind::Steps, settings)?;
+        options: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, Steps>> {
+        let call = self.call(py, called, Kind::Steps, options)?;
         Self::single(&call, py)?;
         let steps = self
             .model
             .steps(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        Ok(Steps::new(steps, self.answerer(py), call.on_token))
+        noted(py, Steps::new(steps, self.answerer(py), call.on_token))
     }
 
     /// Empties the KV cache, or removes a range of each prompt (`rkllm_clear_kv_cache`).

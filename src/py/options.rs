@@ -10,7 +10,7 @@ use super::callables::{Callables, callable};
 use super::errors::raise;
 use super::params::SamplingParams;
 use super::{convert, inputs};
-use crate::model::{Caller, GenerateOptions};
+use crate::model::GenerateOptions;
 use crate::protocol::config::ModelConfig;
 use crate::protocol::sampling;
 
@@ -137,13 +137,16 @@ pub(super) fn call(
     py: Python<'_>,
     function: &str,
     kind: Kind,
-    keywords: Option<&Bound<'_, PyDict>>,
+    keywords: &Bound<'_, PyDict>,
 ) -> PyResult<Call> {
     let mut call = Call::default();
+    if keywords.is_empty() {
+        return Ok(call);
+    }
     let mut sampling = Sampling::default();
     let options = &mut call.options;
     let generates = kind != Kind::Rows;
-    for (key, value) in keywords.into_iter().flatten() {
+    for (key, value) in keywords {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
         let value = &value;
@@ -167,7 +170,6 @@ pub(super) fn call(
                 }
                 Err(_) => options.thinking = boolean(name, value)?,
             },
-            "caller" => options.caller = given(value, |value| Ok(Caller::task(value.extract()?)))?,
             "max_new_tokens" if generates => options.max_new_tokens = integer(name, value)?,
             "stop" if generates => {
                 let texts = |value| convert::texts(name, value);

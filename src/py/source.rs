@@ -11,7 +11,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::callables::{Answerer, Slot};
+use super::callables::{Answerer, Slot, running_task};
 use super::errors::with_partial;
 use crate::model::Handle;
 use crate::protocol::error::Failure;
@@ -119,19 +119,27 @@ fn coroutine<'py>(
 /// After so many items others have their turn, also where all were at hand.
 const TURN: usize = 256;
 
+/// Notes that the running task, if there is one, reads `stream`.
+pub(super) fn note_reader(stream: &Bound<'_, PyAny>) -> PyResult<()> {
+    static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if running_task(stream.py())?.is_some() {
+        coroutine(stream, &NOTE, "note_reader")?;
+    }
+    Ok(())
+}
+
 /// The coroutine that waits for the next item of `stream`.
 pub(super) fn next_item<'py>(
     stream: &Bound<'py, PyAny>,
     answerer: &Answerer,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static NOTE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     // One count for all streams is enough.
     static ITEMS: AtomicUsize = AtomicUsize::new(0);
     // Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
     if !answerer.is_read_here(stream.py())? {
-        coroutine(stream, &NOTE, "note_reader")?;
+        note_reader(stream)?;
     }
     if ITEMS.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
         coroutine(stream, &NEXT_IN_TURN, "next_in_turn")

@@ -1,6 +1,6 @@
 //! Passes the library's lines on to Python's `logging`.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyList};
 
 use super::convert;
 use super::errors::raise;
+use super::modules::Optional;
 use crate::host::vendor_log::{self, Mode};
 use crate::protocol::error::Failure;
 
@@ -32,7 +33,7 @@ pub(super) fn pass_on(py: Python<'_>) {
 }
 
 fn emit(py: Python<'_>, from: u64) -> PyResult<()> {
-    if modules(py)?.get_item("logging")?.is_none() {
+    if !is_logging(py)? {
         let next = vendor_log::next_number();
         NEXT.store(next, Ordering::Relaxed);
         vendor_log::passed_on(next, false);
@@ -59,13 +60,6 @@ fn emit(py: Python<'_>, from: u64) -> PyResult<()> {
     Ok(())
 }
 
-fn modules(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let modules = py
-        .import(intern!(py, "sys"))?
-        .getattr(intern!(py, "modules"))?;
-    Ok(modules.cast_into::<PyDict>()?)
-}
-
 /// Looks whether the program's logger takes the lines, at the beginning of a call.
 pub(super) fn look(py: Python<'_>) {
     if let Err(error) = look_for_handlers(py) {
@@ -74,16 +68,18 @@ pub(super) fn look(py: Python<'_>) {
 }
 
 fn look_for_handlers(py: Python<'_>) -> PyResult<()> {
-    static LOADED: AtomicBool = AtomicBool::new(false);
-    if !LOADED.load(Ordering::Relaxed) {
-        if modules(py)?.get_item(intern!(py, "logging"))?.is_none() {
-            return Ok(());
-        }
-        LOADED.store(true, Ordering::Relaxed);
+    if !is_logging(py)? {
+        return Ok(());
     }
     vendor_log::set_taken(is_taken(py)?);
     vendor_log::passed_on(NEXT.load(Ordering::Relaxed), true);
     Ok(())
+}
+
+/// Whether the program uses `logging` at all.
+fn is_logging(py: Python<'_>) -> PyResult<bool> {
+    static LOGGING: Optional = Optional::new();
+    LOGGING.is_imported(py, intern!(py, "logging"))
 }
 
 /// Whether the logger has a handler of the program's own. No Python code runs while it has only ours: this

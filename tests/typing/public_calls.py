@@ -125,7 +125,7 @@ def generating(llm: RKLLM) -> None:
     llm.generate("hello", on_token=ids_of)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     llm.generate("hello", stop=1)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     llm.generate("hello", temperature=0.7, top_k=40, top_p=0.9, repeat_penalty=1.1, mirostat=0)
-    llm.generate("hello", max_tokens=8)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    llm.generate("hello", max_tokens=8)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     llm.generate([1, 2])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     answer.text = ""  # type: ignore[misc]  # pyright: ignore[reportAttributeAccessIssue]
 

@@ -1,6 +1,6 @@
 """An open model, and what is waited for until it answers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import ClassVar, Generic, Literal, TypeAlias, TypeVar, final
 
 from typing_extensions import Unpack
@@ -8,7 +8,7 @@ from typing_extensions import Unpack
 from .inputs import CrossAttention
 from .library import Runtime
 from .sampling import SamplingParams
-from .settings import CallSettings, Input, OpenSettings, Path, RowSettings
+from .settings import Input, OpenSettings, Path
 from .streams import ArrayStream, Steps, TokenStream
 
 _Source: TypeAlias = Literal["log", "cpu runtime", "results"]
@@ -154,30 +154,27 @@ class Model:
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
         called: str,
-        **settings: Unpack[CallSettings],
+        options: Mapping[str, object],
     ) -> TokenStream:
-        """Starts a run (``rkllm_run``) and returns its stream; never blocks."""
+        """Starts a run (``rkllm_run``) for the call of that name and returns its stream; never blocks."""
     def stream_batch(
-        self, inputs: Iterable[Input], *, called: str, **settings: Unpack[CallSettings]
+        self, inputs: Iterable[Input], called: str, options: Mapping[str, object]
     ) -> list[TokenStream]:
         """Starts a run of several inputs and returns a stream for each."""
     def stream_rows(
         self,
         inputs: Iterable[Input],
-        *,
         called: str,
         logits: bool,
-        **settings: Unpack[RowSettings],
+        options: Mapping[str, object],
     ) -> list[ArrayStream]:
         """Starts a run that gives logits, or hidden states; one stream for each input."""
     def steps(
         self,
         input: Input,  # noqa: A002 - the field's word
-        *,
         called: str,
-        **settings: Unpack[CallSettings],
+        options: Mapping[str, object],
     ) -> Steps:
         """Starts a run that pauses after each token."""
     def clear_kv_cache(

@@ -1,13 +1,12 @@
 """Types of arguments. They exist for type checkers only."""
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from typing_extensions import Buffer
 
 from .inputs import Embeddings, Multimodal, Tokens
-from .outputs import Chunk
 from .sampling import SamplingParams
 
 Path: TypeAlias = str | bytes | os.PathLike[str] | os.PathLike[bytes]
@@ -38,25 +37,6 @@ class Sampling(TypedDict, total=False):
     mirostat_tau: float | None
     mirostat_eta: float | None
     sampling: SamplingParams | None
-
-class RowSettings(TypedDict, total=False):
-    """Keywords of calls that give rows of floats."""
-
-    caller: int | None
-    timeout: float | None
-    lora: str | None
-    keep_history: bool | None
-    role: str | Sequence[str] | None
-    thinking: bool | Sequence[bool] | None
-
-class CallSettings(RowSettings, Sampling, total=False):
-    """Keywords of calls that generate."""
-
-    max_new_tokens: int | None
-    stop: str | Sequence[str] | None
-    seed: int | None
-    save_prompt_cache: Path | None
-    on_token: Callable[[Chunk], object] | None
 
 class OpenSettings(Sampling, total=False):
     """Keywords of opening; ``rkllm_rs.RKLLM`` documents them."""
