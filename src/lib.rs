@@ -7,7 +7,8 @@
 //!
 //! The floors, from top to bottom; each uses only those below it: [`model`], `client`, `link`, `engine`,
 //! `native`, `files`, [`runtime`], [`abi`], [`library`], [`host`], [`protocol`], and the crates `rkllm-text`
-//! and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host` only.
+//! and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host`, and in single files of the Python
+//! module.
 
 pub mod abi;
 mod client;

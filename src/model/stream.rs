@@ -117,6 +117,12 @@ impl TokenStream {
         self.handle.inbox().take(&mut self.batch)
     }
 
+    /// Whether the next piece has been taken out of the inbox already.
+    #[must_use]
+    pub fn is_at_hand(&self) -> bool {
+        self.next < self.batch.pieces.len()
+    }
+
     /// Whether something has come that was not handed out.
     pub(crate) fn has_unread(&self) -> bool {
         self.next < self.batch.pieces.len() || self.handle.inbox().has_pending()

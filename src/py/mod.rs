@@ -4,6 +4,7 @@
 //! signals. No callback of the library ever gets here.
 
 mod array;
+mod at_hand;
 mod buffer;
 mod callables;
 mod convert;

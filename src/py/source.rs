@@ -11,6 +11,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
+use super::at_hand::{self, Take};
 use super::callables::{Answerer, Slot, running_task};
 use super::errors::with_partial;
 use crate::model::Handle;
@@ -48,6 +49,11 @@ pub(super) trait Stream {
     /// Ends the run, from any thread.
     fn end(&self) {
         self.handle().cancel();
+    }
+
+    /// What takes the next item if it has come, and only has to be taken.
+    fn at_hand(&self) -> Option<Take> {
+        None
     }
 
     /// What is to be known of the task that asks for the next item.
@@ -128,12 +134,12 @@ pub(super) fn note_reader(stream: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-/// The coroutine that waits for the next item of `stream`.
+/// What the next item of `stream` is awaited by; `at_hand` takes it if it has come.
 pub(super) fn next_item<'py>(
     stream: &Bound<'py, PyAny>,
     answerer: &Answerer,
+    at_hand: Option<Take>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     // One count for all streams is enough.
     static ITEMS: AtomicUsize = AtomicUsize::new(0);
@@ -144,8 +150,17 @@ pub(super) fn next_item<'py>(
     if ITEMS.fetch_add(1, Ordering::Relaxed) % TURN == TURN - 1 {
         coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
     } else {
-        coroutine(stream, &NEXT, "next_item")
+        at_hand.map_or_else(
+            || wait_for_item(stream),
+            |take| at_hand::at_hand(stream, take),
+        )
     }
+}
+
+/// The coroutine that waits for the next item of `stream`, whose reader is noted.
+pub(super) fn wait_for_item<'py>(stream: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    static NEXT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    coroutine(stream, &NEXT, "next_item")
 }
 
 /// The coroutine that gives `stream` itself, for `async with`.
@@ -176,7 +191,8 @@ macro_rules! source_class {
 
                 fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                     slf.get().note_caller(slf.py())?;
-                    $crate::py::source::next_item(slf.as_any(), slf.get().answerer())
+                    let this = slf.get();
+                    $crate::py::source::next_item(slf.as_any(), this.answerer(), this.at_hand())
                 }
 
                 /// The task that reads, as a weak reference; for the event loop.

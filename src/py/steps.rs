@@ -196,7 +196,7 @@ source_class! {
             let steps = slf.get();
             steps.advance(slf.py(), Some(input))?;
             steps.going.store(true, Ordering::Relaxed);
-            next_item(slf.as_any(), &steps.answerer)
+            next_item(slf.as_any(), &steps.answerer, None)
         }
 
         /// The next token, `None` if it has to be waited for; for the event loop.

@@ -9,6 +9,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
+use super::at_hand::Take;
 use super::callables::{Answerer, Slot};
 use super::outputs::{Chunk, Generation};
 use super::source::{Awaited as _, Stream, source_class};
@@ -204,6 +205,15 @@ impl Stream for TokenStream {
     fn on_token(&self) -> Option<&Slot> {
         Some(&self.on_token)
     }
+    fn at_hand(&self) -> Option<Take> {
+        let take: Take = |stream| {
+            let py = stream.py();
+            let this = stream.cast::<Self>()?.get();
+            let chunk = this.poll_async(py, |text, id| chunk(py, text, id))?;
+            Ok(chunk.transpose()?.map(Py::into_any))
+        };
+        self.stream.lock().is_at_hand().then_some(take)
+    }
 }
 
 impl Drop for TokenStream {
@@ -291,6 +301,15 @@ impl Stream for TextStream {
     }
     fn answerer(&self) -> &Answerer {
         &self.stream.get().answerer
+    }
+    fn at_hand(&self) -> Option<Take> {
+        let take: Take = |stream| {
+            let py = stream.py();
+            let this = stream.cast::<Self>()?.get().stream.get();
+            let text = this.poll_async(py, |text, _| PyString::new(py, text).unbind())?;
+            Ok(text.map(Py::into_any))
+        };
+        self.stream.get().stream.lock().is_at_hand().then_some(take)
     }
     fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.stream)

@@ -1,0 +1,281 @@
+//! What `async for` awaits where an item is at hand.
+//!
+//! The item is handed over through `am_send`, without an exception and without a coroutine, which take longer
+//! than all the rest. PyO3 has no slot for it, so the class is made by hand, through CPython's stable ABI. Where
+//! somebody else was quicker, and the item has to be waited for after all, a coroutine does it.
+
+#![allow(unsafe_code, reason = "the class and its slots are C's")]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem;
+use std::ptr;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi::{self, PyObject, PySendResult};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyTuple, PyType};
+
+use super::source::wait_for_item;
+
+/// Takes an item of a stream; `None` where it has to be waited for.
+pub(super) type Take = fn(&Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>>;
+
+/// How far it is.
+enum State {
+    New { stream: Py<PyAny>, take: Take },
+    Waiting { coroutine: Py<PyAny> },
+    Over,
+}
+
+/// The object, as Python allocates it.
+#[repr(C)]
+struct AtHand {
+    base: PyObject,
+    /// Locked for moments only: not while Python objects are made or dropped.
+    state: Mutex<State>,
+}
+
+/// An awaitable that gives an item of `stream`.
+pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<Bound<'py, PyAny>> {
+    let py = stream.py();
+    let class = class(py)?;
+    let state = State::New {
+        stream: stream.clone().unbind(),
+        take,
+    };
+    // SAFETY: the class is ready, and its instances have the size of `AtHand`. Nobody has the object before its
+    // state is written: the collector runs on attached threads only, between their calls into Python.
+    unsafe {
+        let object = ffi::PyType_GenericAlloc(class.as_type_ptr(), 0);
+        let made = Bound::from_owned_ptr_or_err(py, object)?;
+        ptr::addr_of_mut!((*object.cast::<AtHand>()).state).write(Mutex::new(state));
+        Ok(made)
+    }
+}
+
+impl AtHand {
+    /// # Safety
+    /// `object` is an instance of the class, and outlives the reference.
+    unsafe fn of<'a>(object: *mut PyObject) -> &'a Self {
+        // SAFETY: the caller's promise.
+        unsafe { &*object.cast::<Self>() }
+    }
+
+    /// Ends it.
+    fn end(&self, py: Python<'_>) {
+        let before = mem::replace(&mut *self.state.lock(), State::Over);
+        match before {
+            State::New { stream: held, .. } | State::Waiting { coroutine: held } => {
+                drop(held.into_bound(py));
+            }
+            State::Over => {}
+        }
+    }
+
+    /// The coroutine that waits for the item.
+    fn coroutine<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let stream = match &*self.state.lock() {
+            State::New { stream, .. } => stream.clone_ref(py).into_bound(py),
+            State::Waiting { coroutine } => return Ok(coroutine.clone_ref(py).into_bound(py)),
+            State::Over => {
+                let message = "cannot reuse already awaited coroutine";
+                return Err(PyRuntimeError::new_err(message));
+            }
+        };
+        let coroutine = wait_for_item(&stream)?;
+        let waiting = State::Waiting {
+            coroutine: coroutine.clone().unbind(),
+        };
+        let before = mem::replace(&mut *self.state.lock(), waiting);
+        if let State::New { stream, .. } = before {
+            drop(stream.into_bound(py));
+        }
+        Ok(coroutine)
+    }
+
+    fn send<'py>(
+        &self,
+        py: Python<'py>,
+        value: *mut PyObject,
+    ) -> PyResult<(PySendResult, Bound<'py, PyAny>)> {
+        let new = match &*self.state.lock() {
+            State::New { stream, take } => Some((stream.clone_ref(py).into_bound(py), *take)),
+            State::Waiting { .. } | State::Over => None,
+        };
+        if let Some((stream, take)) = new {
+            let taken = take(&stream).inspect_err(|_| self.end(py))?;
+            if let Some(item) = taken {
+                self.end(py);
+                return Ok((PySendResult::PYGEN_RETURN, item.into_bound(py)));
+            }
+        }
+        let coroutine = self.coroutine(py)?;
+        let mut result = ptr::null_mut();
+        // SAFETY: both are live objects, and the result is owned unless there was an error.
+        let (status, result) = unsafe {
+            let status = ffi::PyIter_Send(coroutine.as_ptr(), value, &raw mut result);
+            (status, Bound::from_owned_ptr_or_err(py, result))
+        };
+        if status != PySendResult::PYGEN_NEXT {
+            self.end(py);
+        }
+        Ok((status, result?))
+    }
+}
+
+unsafe extern "C" fn send(
+    this: *mut PyObject,
+    value: *mut PyObject,
+    result: *mut *mut PyObject,
+) -> PySendResult {
+    // SAFETY: Python calls slots attached, with an instance that lives for the call and a place for the result.
+    unsafe {
+        let py = Python::assume_attached();
+        let (status, object) = match AtHand::of(this).send(py, value) {
+            Ok((status, object)) => (status, object.into_ptr()),
+            Err(error) => {
+                error.restore(py);
+                (PySendResult::PYGEN_ERROR, ptr::null_mut())
+            }
+        };
+        *result = object;
+        status
+    }
+}
+
+unsafe extern "C" fn next(this: *mut PyObject) -> *mut PyObject {
+    let mut result = ptr::null_mut();
+    // SAFETY: as for `send`; a result that is returned by raising is owned here.
+    unsafe {
+        if send(this, ffi::Py_None(), &raw mut result) == PySendResult::PYGEN_RETURN {
+            ffi::PyErr_SetObject(ffi::PyExc_StopIteration, result);
+            ffi::Py_DECREF(result);
+            result = ptr::null_mut();
+        }
+    }
+    result
+}
+
+/// A method of the coroutine that waits.
+unsafe fn call(this: *mut PyObject, name: &CStr, args: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Python calls methods attached, with an instance and a tuple that live for the call.
+    unsafe {
+        let py = Python::assume_attached();
+        let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
+        let called = AtHand::of(this)
+            .coroutine(py)
+            .and_then(|coroutine| coroutine.call_method1(&*name.to_string_lossy(), args));
+        match called {
+            Ok(result) => result.into_ptr(),
+            Err(error) => {
+                error.restore(py);
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+macro_rules! methods {
+    ($($function:ident $name:literal $doc:literal),*) => {
+        $(unsafe extern "C" fn $function(this: *mut PyObject, args: *mut PyObject) -> *mut PyObject {
+            // SAFETY: as Python calls it.
+            unsafe { call(this, $name, args) }
+        })*
+
+        fn methods() -> Vec<ffi::PyMethodDef> {
+            let method = |name: &'static CStr, function, doc: &'static CStr| ffi::PyMethodDef {
+                ml_name: name.as_ptr(),
+                ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
+                ml_flags: ffi::METH_VARARGS,
+                ml_doc: doc.as_ptr(),
+            };
+            vec![
+                $(method($name, $function, $doc),)*
+                ffi::PyMethodDef::zeroed(),
+            ]
+        }
+    };
+}
+
+methods!(
+    send_method c"send" c"Goes on with a value, as a coroutine does.",
+    throw_method c"throw" c"Goes on with an exception, as a coroutine does.",
+    close_method c"close" c"Ends, as a coroutine does."
+);
+
+unsafe extern "C" fn traverse(
+    this: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: the collector passes an instance, and a function for the objects that it holds.
+    unsafe {
+        let class = visit(ffi::Py_TYPE(this).cast(), arg);
+        if class != 0 {
+            return class;
+        }
+        // Whoever holds the lock refers to it: nothing is to be collected then.
+        match AtHand::of(this).state.try_lock().as_deref() {
+            Some(State::New { stream: held, .. } | State::Waiting { coroutine: held }) => {
+                visit(held.as_ptr(), arg)
+            }
+            Some(State::Over) | None => 0,
+        }
+    }
+}
+
+unsafe extern "C" fn clear(this: *mut PyObject) -> c_int {
+    // SAFETY: the collector passes an instance, attached.
+    unsafe { AtHand::of(this).end(Python::assume_attached()) };
+    0
+}
+
+unsafe extern "C" fn dealloc(this: *mut PyObject) {
+    // SAFETY: the last reference is gone, so that nobody else sees the object; each instance has a reference to
+    // its class.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(this.cast());
+        AtHand::of(this).end(Python::assume_attached());
+        let class = ffi::Py_TYPE(this);
+        ffi::PyObject_GC_Del(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let class = CLASS.get_or_try_init(py, || {
+        // Kept as long as the class, which is for ever.
+        let methods = Box::leak(methods().into_boxed_slice());
+        let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
+        let mut slots = [
+            slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
+            slot(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void),
+            slot(ffi::Py_am_send, send as *mut c_void),
+            slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
+            slot(ffi::Py_tp_iternext, next as *mut c_void),
+            slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+            slot(ffi::Py_tp_clear, clear as *mut c_void),
+            slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+            ffi::PyType_Slot::default(),
+        ];
+        let flags = ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_HAVE_GC
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
+            | ffi::Py_TPFLAGS_IMMUTABLETYPE;
+        let mut spec = ffi::PyType_Spec {
+            name: c"rkllm_rs._native.AtHand".as_ptr(),
+            basicsize: size_of::<AtHand>() as c_int,
+            itemsize: 0,
+            flags: flags as _,
+            slots: slots.as_mut_ptr(),
+        };
+        // SAFETY: the spec is whole, with slots of the types that their numbers stand for; Python copies it.
+        let class =
+            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
+        PyResult::Ok(class.cast_into::<PyType>()?.unbind())
+    })?;
+    Ok(class.bind(py))
+}
