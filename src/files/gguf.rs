@@ -1,6 +1,10 @@
 //! The few facts at the head of a GGUF file that tell what it is for.
 
+mod chat;
+
 use std::io::{self, BufReader, Read, Seek};
+
+pub(super) use chat::chat;
 
 /// More metadata than any file has; a count beyond it is damage.
 const MOST_KEYS: u64 = 1 << 20;
@@ -44,17 +48,9 @@ struct Reader<R>(BufReader<R>);
 impl<R: Read + Seek> Reader<R> {
     /// Reads until the end, or until `enough`.
     fn about(&mut self, enough: impl Fn(&About) -> bool) -> io::Result<Option<About>> {
-        if &self.bytes()? != b"GGUF" {
+        let Some(keys) = self.head()?.filter(|keys| *keys <= MOST_KEYS) else {
             return Ok(None);
-        }
-        // The first version counted in 32 bits, and nobody reads it any more.
-        if !(2..=3).contains(&self.u32()?) {
-            return Ok(None);
-        }
-        let (_tensors, keys) = (self.u64()?, self.u64()?);
-        if keys > MOST_KEYS {
-            return Ok(None);
-        }
+        };
         let mut about = About::default();
         for _ in 0..keys {
             if enough(&about) {
@@ -96,6 +92,19 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Some(about))
     }
 
+    /// The number of keys, if the file is one that is read here.
+    fn head(&mut self) -> io::Result<Option<u64>> {
+        if &self.bytes()? != b"GGUF" {
+            return Ok(None);
+        }
+        // The first version counted in 32 bits, and nobody reads it any more.
+        if !(2..=3).contains(&self.u32()?) {
+            return Ok(None);
+        }
+        let (_tensors, keys) = (self.u64()?, self.u64()?);
+        Ok(Some(keys))
+    }
+
     fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.0.read_exact(&mut bytes)?;
@@ -112,8 +121,13 @@ impl<R: Read + Seek> Reader<R> {
 
     /// A text, if it is short enough to be one of those that matter.
     fn text(&mut self) -> io::Result<Option<String>> {
+        self.text_of(LONGEST_TEXT)
+    }
+
+    /// A text, if it is not longer than so many bytes.
+    fn text_of(&mut self, longest: u64) -> io::Result<Option<String>> {
         let length = self.u64()?;
-        if length > LONGEST_TEXT {
+        if length > longest {
             self.forward(length)?;
             return Ok(None);
         }

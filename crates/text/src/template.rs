@@ -145,37 +145,35 @@ fn compiled(source: &str) -> Result<(Arc<str>, Jinja), Trouble> {
 /// A message as a template is given it: without what is none, and with its thinking under the names that
 /// templates ask for.
 fn prepared(message: &Value) -> Value {
-    let keys = match message.try_iter() {
-        Ok(keys) if message.kind() == ValueKind::Map => keys,
-        _ => return message.clone(),
+    let pairs = match message.as_object() {
+        Some(object) if message.kind() == ValueKind::Map => object.try_iter_pairs(),
+        _ => None,
     };
-    let item = |name: &str| {
-        let value = message.get_attr(name).unwrap_or_default();
-        (!value.is_undefined() && !value.is_none()).then_some(value)
-    };
-    let reasoning = REASONING.iter().find_map(|name| item(name));
-    let pairs: Vec<(Value, Value)> = keys
-        .map(|key| {
-            let value = message.get_item(&key).unwrap_or_default();
-            (key, value)
-        })
-        .collect();
-    if reasoning.is_none() && !pairs.iter().any(|(_, value)| value.is_none()) {
+    let Some(pairs) = pairs else {
         return message.clone();
-    }
-    let mut all = Vec::with_capacity(pairs.len() + 2);
-    if let Some(reasoning) = &reasoning {
-        if item("thinking").is_none() {
-            all.push((Value::from("thinking"), reasoning.clone()));
+    };
+    let is_reasoning = |key: &Value| key.as_str().is_some_and(|key| REASONING.contains(&key));
+    let mut all = Vec::new();
+    let mut as_it_is = true;
+    for (key, value) in pairs {
+        as_it_is &= !value.is_none() && !is_reasoning(&key);
+        if !value.is_none() {
+            all.push((key, value));
         }
     }
-    all.extend(pairs.into_iter().filter(|(_, value)| !value.is_none()));
-    if let Some(reasoning) = reasoning {
-        let place = all
-            .iter()
-            .position(|(key, _)| key.as_str() == Some(REASONING[0]));
-        match place {
-            Some(place) => all[place].1 = reasoning,
+    if as_it_is {
+        return message.clone();
+    }
+    let place = |all: &[(Value, Value)], name: &str| {
+        all.iter().position(|(key, _)| key.as_str() == Some(name))
+    };
+    let first = REASONING.iter().find_map(|name| place(&all, name));
+    if let Some(reasoning) = first.map(|at| all[at].1.clone()) {
+        if place(&all, "thinking").is_none() {
+            all.insert(0, (Value::from("thinking"), reasoning.clone()));
+        }
+        match place(&all, REASONING[0]) {
+            Some(at) => all[at].1 = reasoning,
             None => all.push((Value::from(REASONING[0]), reasoning)),
         }
     }

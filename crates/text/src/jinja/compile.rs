@@ -171,6 +171,9 @@ impl Guards {
             {
                 self.behind(guard::PAY, 2, one)
             }
+            Instruction::ApplyFilter("format", args, _) if count(args) > 0 => {
+                vec![self.call(guard::FORMAT, count(args))]
+            }
             Instruction::ApplyFilter(name, args, _) if count(args) > 0 && guard::walks(name) => {
                 self.behind(guard::PAY, count(args), one)
             }
@@ -219,6 +222,10 @@ fn with_scopes(source: &str) -> String {
             Some("raw") => {
                 let length = end_of_raw(rest);
                 out.push_str(part);
+                // The engine drops a line's end here, as behind other blocks. Python's does not.
+                if rest.starts_with('\n') && !part.ends_with("-%}") {
+                    out.push('\n');
+                }
                 out.push_str(&rest[..length]);
                 rest = &rest[length..];
             }

@@ -20,9 +20,11 @@ pub(super) const KEY: &str = "key[]";
 pub(super) const MAP: &str = "{}";
 pub(super) const PERCENT: &str = "%";
 pub(super) const CONCAT: &str = "~";
+pub(super) const FORMAT: &str = "format()";
 /// Those that occur most come first: there are numbers for some only.
-pub(super) const ALL: [&str; 14] = [
-    ADD, LOOP, LIST, EQUAL, KEY, IN, UNEQUAL, KEEP, CONCAT, PAY_REST, PAY, MAP, PERCENT, PAY_LENGTH,
+pub(super) const ALL: [&str; 15] = [
+    ADD, LOOP, LIST, EQUAL, KEY, IN, UNEQUAL, KEEP, CONCAT, PAY_REST, PAY, MAP, PERCENT,
+    PAY_LENGTH, FORMAT,
 ];
 
 /// Lists in lists, or dicts, as deep as JSON is read elsewhere.
@@ -189,6 +191,13 @@ pub(super) fn install(environment: &mut Environment<'static>) {
             pairs.map(|pair| (pair[0].clone(), pair[1].clone())),
         ))
     });
+    environment.add_filter(
+        FORMAT,
+        |state: &mut State<'_, '_>, args: Rest<ValueOrKwargs>| {
+            let args = args.0.into_iter().map(ValueOrKwargs::into_value);
+            operators::format(state, args.collect())
+        },
+    );
     environment.add_filter(ADD, operators::add);
     environment.add_filter(IN, operators::contains);
     environment.add_filter(PERCENT, operators::percent);

@@ -199,8 +199,8 @@ impl Writer<'_, '_, '_> {
     }
 
     fn string(&mut self, text: &str) -> Result<(), Error> {
-        // Each character may become six, or twelve.
-        charge(self.state, text.len())?;
+        // Each character is looked at, and may become six, or twelve.
+        charge(self.state, text.len().saturating_mul(4))?;
         self.out.push('"');
         for c in text.chars() {
             match c {

@@ -118,24 +118,34 @@ fn whole(value: &Value) -> Option<i128> {
 }
 
 /// Python's `"%s and %d" % values`.
-fn formatted(state: &mut State<'_, '_>, format: &Value, values: &Value) -> Result<Value, Error> {
-    pay(state, values)?;
-    let mut args = vec![format.clone()];
+fn formatted(state: &mut State<'_, '_>, text: &Value, values: &Value) -> Result<Value, Error> {
+    let mut args = vec![text.clone()];
     if values.is_tuple() {
         args.extend(values.try_iter()?);
     } else {
         args.push(values.clone());
     }
-    let fields = format
-        .as_str()
-        .unwrap_or_default()
-        .replace("%%", "")
-        .matches('%')
-        .count();
+    let fields = text.as_str().unwrap_or_default();
+    let fields = fields.replace("%%", "").matches('%').count();
     if fields + 1 < args.len() && values.kind() != ValueKind::Map {
         return Err(invalid(
             "not all arguments converted during string formatting",
         ));
+    }
+    format(state, args)
+}
+
+/// The engine's formatting of a text and values, in which `%s` prints as Python does.
+pub(super) fn format(state: &mut State<'_, '_>, mut args: Vec<Value>) -> Result<Value, Error> {
+    args.iter().try_for_each(|one| pay(state, one))?;
+    let text = args.first().and_then(Value::as_str).unwrap_or_default();
+    let plain = text.split('%').skip(1).all(|rest| rest.starts_with('s'));
+    if plain {
+        for one in args.iter_mut().skip(1).filter(|one| !one.is_kwargs()) {
+            let mut text = String::new();
+            python::print(&mut text, one);
+            *one = Value::from(text);
+        }
     }
     state.apply_filter("format", &args)
 }
