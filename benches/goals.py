@@ -40,6 +40,7 @@ GOALS = {
     "hidden states 128 x 2048: the callback": Goal(1.5),
     "hidden states 128 x 2048: callback to NumPy array": Goal(1.5),
     "eight stop strings": Goal(50.0, of="over"),
+    "chat template, 40 messages": Goal(0.2),
     # In blocks of 64, for equal answers, where llama-cpp-python computes 512 at once.
     "CPU runtime, prompt": Goal(0.9, at_least=True),
     "CPU runtime, answer": Goal(0.95, at_least=True),

@@ -247,6 +247,40 @@ def memory(size: Size) -> list[Row]:
     return [row]
 
 
+def templates(size: Size) -> list[Row]:
+    """A conversation of 40 messages in Python's lists, rendered by our engine and by jinja2."""
+    root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    sys.path.insert(0, os.path.join(root, "tests", "python"))
+    import jinja_witness
+    from rkllm_rs._native import ChatTemplate
+
+    row = Row("chat template, 40 messages", "us")
+    with open(os.path.join(root, "tests", "templates", "json-tools.jinja"), encoding="utf-8") as file:
+        source = file.read()
+    messages = [{"role": "system", "content": "Be kind."}]
+    for at in range(39):
+        role = "assistant" if at % 2 else "user"
+        messages.append({"role": role, "content": f"Message {at}: " + "some words " * 50})
+    theirs, ours = jinja_witness.compiled(source), ChatTemplate(source)
+    if ours.render(messages) != jinja_witness.render(theirs, messages, {}):
+        message = "the two do not give the same text"
+        raise SystemExit(message)
+
+    def median(render: Callable[[], str]) -> float:
+        times = []
+        for _ in range(50):
+            start = time.perf_counter_ns()
+            render()
+            times.append(time.perf_counter_ns() - start)
+        return statistics.median(times) / 1000
+
+    for _ in range(size.rounds):
+        # jinja2 alone: what transformers does around it comes on top.
+        row.floor.append(median(lambda: theirs.render(messages=messages, add_generation_prompt=True)))
+        row.ours.append(median(lambda: ours.render(messages, add_generation_prompt=True)))
+    return [row]
+
+
 MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "throughput": throughput,
     "delivery": delivery,
@@ -257,4 +291,5 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "async": asynchronous,
     "rows": rows_of_floats,
     "stop": stopping,
+    "templates": templates,
 }

@@ -118,13 +118,13 @@ impl Templates {
         name: Option<&str>,
         tools: bool,
     ) -> Result<Option<&TemplateText>, Failure> {
-        let named = |name: &str| self.all.iter().find(|one| one.name == name);
+        let find = |name: &str| self.all.iter().find(|one| one.name == name);
         let names = || {
             let all: Vec<_> = self.all.iter().map(|one| one.name.as_str()).collect();
             all.join(", ")
         };
         if let Some(name) = name {
-            return match named(name) {
+            return match find(name) {
                 Some(found) => Ok(Some(found)),
                 None if self.all.is_empty() => Err(Failure::invalid_with_hint(
                     "chat_template",
@@ -138,8 +138,8 @@ impl Templates {
                 )),
             };
         }
-        let found = tools.then(|| named(TOOL_USE)).flatten();
-        match found.or_else(|| named(DEFAULT)) {
+        let found = tools.then(|| find(TOOL_USE)).flatten();
+        match found.or_else(|| find(DEFAULT)) {
             Some(found) => Ok(Some(found)),
             None if self.all.is_empty() => Ok(None),
             None => Err(Failure::new(

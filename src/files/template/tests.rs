@@ -185,7 +185,9 @@ fn tokens_come_from_the_files_and_what_they_lack_from_the_model() {
     let one = found.choose(None, false).unwrap().expect("a template");
     let compiled = found.compile(one).expect("compiles");
     assert_eq!(
-        compiled.render(&Default::default()).as_deref(),
+        compiled
+            .render(&rkllm_text::template::Prompt::default())
+            .as_deref(),
         Ok("<bos>a<image>")
     );
 }
