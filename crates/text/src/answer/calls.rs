@@ -30,6 +30,8 @@ pub(super) struct Calls {
     pub(super) id_prefix: &'static str,
     /// Where in the buffer the last call that is over ended.
     pub(super) over_at: usize,
+    /// So many calls are over and told.
+    pub(super) told: usize,
 }
 
 impl Calls {
@@ -94,10 +96,10 @@ impl Calls {
         }
     }
 
-    /// Tells all that is new from the call `from` on.
-    pub(super) fn tell(&mut self, from: usize, out: &mut Vec<Event>) {
+    /// Tells all that is new.
+    pub(super) fn tell(&mut self, out: &mut Vec<Event>) {
         let (seed, prefix) = (self.seed, self.id_prefix);
-        for (index, record) in self.list.iter_mut().enumerate().skip(from) {
+        for (index, record) in self.list.iter_mut().enumerate().skip(self.told) {
             let Some(name) = &record.name else { continue };
             if !record.is_told {
                 record.is_told = true;
@@ -106,6 +108,9 @@ impl Calls {
                     id: id(seed, prefix, index),
                     name: name.clone(),
                 });
+            }
+            if record.is_over {
+                self.told = index + 1;
             }
             let new = &record.arguments[record.told..];
             if new.is_empty() {

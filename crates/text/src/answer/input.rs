@@ -1,5 +1,8 @@
 //! The text that is not read yet, and which of its markers were tokens of their own.
 
+/// White space and stray brackets that are looked over for what follows, without being read.
+pub(super) const LOOKED_OVER: usize = 64;
+
 /// Whether a marker stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hit {
@@ -105,6 +108,12 @@ impl Input<'_> {
         let rest = &self.text.as_bytes()[at..];
         let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
         at + space.count()
+    }
+
+    /// The same, but looks over no more than any model writes.
+    pub(super) fn near_space(&self, at: usize) -> usize {
+        let rest = self.text.as_bytes()[at..].iter().take(LOOKED_OVER);
+        at + rest.take_while(|byte| byte.is_ascii_whitespace()).count()
     }
 
     /// Whether `at` is the end of what has come, and more may follow.

@@ -1,15 +1,16 @@
 //! The parser: which text is content, which is reasoning, and where calls begin and end.
 
+mod call;
 mod text;
 mod watch;
 
 use std::sync::Arc;
 
 use super::calls::{Calls, id};
-use super::check::{self, CallProblem};
+use super::check;
 use super::format::Format;
-use super::input::{Hit, Input, Marks};
-use super::reader::{Reader, Step, begins};
+use super::input::Marks;
+use super::reader::Reader;
 use super::{Answer, Event};
 use crate::schema::Tools;
 use watch::Watches;
@@ -106,6 +107,7 @@ impl Parser {
                 seed: options.seed,
                 id_prefix: if format.plain_ids { "" } else { "call_" },
                 over_at: 0,
+                told: 0,
             },
             format,
             buffer: String::new(),
@@ -136,9 +138,12 @@ impl Parser {
             None => self.open_at_end(prompt),
         };
         let mut events = Vec::new();
+        // In a prompt markers are text, whatever their tokens are.
+        let marks = std::mem::take(&mut self.marks);
         self.may_close_again = true;
         self.push(tail, &mut events);
         self.may_close_again = false;
+        self.marks = marks;
         self.content.clear();
         self.reasoning.clear();
         #[cfg(test)]
@@ -197,7 +202,6 @@ impl Parser {
     pub fn end_reasoning(&mut self, out: &mut Vec<Event>) {
         if self.mode == Mode::Reasoning {
             self.run(true, out);
-            self.leave_call(out);
             self.enter(Mode::Content);
             self.may_close_again = true;
         }
@@ -274,143 +278,6 @@ impl Parser {
             State::Ended { start } => *start -= keep,
             State::Call(body) => body.start = body.start.saturating_sub(keep),
         }
-    }
-
-    /// Goes on in the call. True if there is more to do.
-    fn call(&mut self, is_last: bool, out: &mut Vec<Event>) -> bool {
-        let State::Call(body) = &mut self.state else {
-            return true;
-        };
-        let input = Input {
-            text: &self.buffer,
-            is_last,
-            marks: &self.marks,
-        };
-        if body.reader.is_none() {
-            self.at = input.after_space(self.at);
-            for &form in &body.forms {
-                match begins(&self.format.calls[form], &input, self.at) {
-                    Hit::No => {}
-                    Hit::Partial => return false,
-                    Hit::Yes(_) => {
-                        let reader = Reader::new(&self.format.calls[form].body);
-                        body.reader = Some((form, reader));
-                        break;
-                    }
-                }
-            }
-        }
-        let step = match &mut body.reader {
-            None => Step::Reject,
-            Some((form, reader)) => {
-                let form = &self.format.calls[*form];
-                let step = reader.step(form, &input, &mut self.at, &mut self.calls);
-                if let (Step::More, true) = (step, is_last) {
-                    reader.finish(form, &mut self.calls);
-                }
-                step
-            }
-        };
-        let named = self.calls.list[body.first..]
-            .iter()
-            .any(|call| call.name.is_some());
-        if self.mode == Mode::Content && named {
-            body.is_certain = true;
-            let first = body.first;
-            self.calls.tell(first, out);
-        }
-        match step {
-            Step::More if !is_last => return false,
-            Step::More => {
-                self.at = self.buffer.len();
-                self.leave_call(out);
-            }
-            Step::Done => self.done(out),
-            Step::Reject => self.reject(out),
-            Step::Prose => {
-                self.took('m', self.at);
-                self.enter(Mode::Content);
-                self.newlines = 0;
-            }
-        }
-        true
-    }
-
-    /// The call and its markers are over.
-    fn done(&mut self, out: &mut Vec<Event>) {
-        let State::Call(body) = &self.state else {
-            return;
-        };
-        let first = body.first;
-        if self.mode == Mode::Reasoning && !self.counts_in_reasoning(first) {
-            return self.reject(out);
-        }
-        if self.calls.list.len() == first {
-            return self.reject(out);
-        }
-        if self.mode == Mode::Reasoning {
-            self.may_close_again = true;
-        }
-        self.calls.cut(self.at);
-        self.calls.tell(first, out);
-        self.took('c', self.at);
-        self.enter(Mode::Content);
-    }
-
-    /// Calls within reasoning count if they are well formed and name known tools.
-    fn counts_in_reasoning(&self, first: usize) -> bool {
-        let calls = &self.calls.list[first..];
-        let counts = |call: &super::calls::Record| {
-            let name = call.name.as_deref().unwrap_or_default();
-            let (arguments, problem) = check::check(name, &call.arguments, &self.calls.tools);
-            let is_well_formed = arguments.is_some() && !call.is_incomplete && call.odd.is_none();
-            let is_fit = problem.is_none_or(|(kind, _)| kind == CallProblem::DoesNotFit);
-            self.calls.tools.is_known(name) && is_well_formed && is_fit
-        };
-        !calls.is_empty() && self.calls.current().is_none() && calls.iter().all(counts)
-    }
-
-    /// This is no call: its text is what it would be without. What was certain stays.
-    fn reject(&mut self, out: &mut Vec<Event>) {
-        let State::Call(body) = &self.state else {
-            return;
-        };
-        let (start, first, is_certain) = (body.start, body.first, body.is_certain);
-        self.no_calls_before = self.at;
-        if is_certain {
-            let is_named = self.calls.current().is_some_and(|call| call.name.is_some());
-            if !is_named {
-                self.at = self.calls.over_at;
-            }
-            self.calls.cut(self.at);
-            self.calls.tell(first, out);
-            self.took('c', self.at);
-            self.enter(Mode::Content);
-        } else {
-            self.no_calls_before = self.at.max(start + 1);
-            self.calls.list.truncate(first);
-            self.at = start;
-            self.state = State::Text;
-        }
-    }
-
-    /// Nothing more comes of a call that is being read.
-    fn leave_call(&mut self, out: &mut Vec<Event>) {
-        let State::Call(body) = &self.state else {
-            return;
-        };
-        if !body.is_certain {
-            return self.reject(out);
-        }
-        let first = body.first;
-        let is_named = self.calls.current().is_some_and(|call| call.name.is_some());
-        if !is_named {
-            return self.reject(out);
-        }
-        self.calls.cut(self.at);
-        self.calls.tell(first, out);
-        self.took('c', self.at);
-        self.enter(Mode::Content);
     }
 
     /// After a marker.

@@ -198,11 +198,13 @@ impl PythonReader {
         calls: &mut Calls,
     ) -> Option<Step> {
         if self.is_in_list {
-            let place = input.after_space(*at);
-            match input.byte(place) {
-                None if !input.is_last => return Some(Step::More),
+            match input.byte(*at) {
+                Some(byte) if byte.is_ascii_whitespace() => {
+                    *at += 1;
+                    return None;
+                }
                 Some(b',') => {
-                    let next = input.after_space(place + 1);
+                    let next = input.near_space(*at + 1);
                     if input.must_wait(next) {
                         return Some(Step::More);
                     }
@@ -214,7 +216,7 @@ impl PythonReader {
                     }
                 }
                 Some(b']') => {
-                    *at = place + 1;
+                    *at += 1;
                     calls.over_at = *at;
                     self.is_in_list = false;
                     return None;
@@ -247,7 +249,7 @@ impl PythonReader {
 
 /// The end of the block of code that the call stood in, where nothing else closes it.
 fn skip_fence(input: &Input, at: &mut usize) {
-    let place = input.after_space(*at);
+    let place = input.near_space(*at);
     if input.hit(place, "```") == Hit::Yes(3) {
         *at = place + 3;
     }

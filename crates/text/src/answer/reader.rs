@@ -2,7 +2,7 @@
 
 use super::calls::Calls;
 use super::format::{Body, CallForm};
-use super::input::{Hit, Input};
+use super::input::{Hit, Input, LOOKED_OVER};
 use super::json::JsonReader;
 use super::named::NamedReader;
 use super::python::PythonReader;
@@ -20,9 +20,6 @@ pub(super) enum Step {
     /// What follows is content, although a call's marker began it.
     Prose,
 }
-
-/// White space and stray brackets after a call that are looked over for its end.
-const LOOKED_OVER: usize = 64;
 
 /// The reader of one body.
 #[derive(Debug, Clone)]
@@ -89,7 +86,7 @@ pub(super) fn begins(form: &CallForm, input: &Input, at: usize) -> Hit {
     match &form.body {
         Body::Json { .. } => match byte {
             b'{' | b'/' => is(true),
-            b'[' => match input.byte(input.after_space(at + 1)) {
+            b'[' => match input.byte(input.near_space(at + 1)) {
                 None if !input.is_last => Hit::Partial,
                 next => is(next == Some(b'{')),
             },

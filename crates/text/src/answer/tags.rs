@@ -82,23 +82,17 @@ impl TagsReader {
                     }
                     Hit::No => return Step::Reject,
                 },
-                Place::ValueOpen => {
-                    let place = match tags.value_open.as_str() {
-                        "" => *at,
-                        _ => input.after_space(*at),
-                    };
-                    if input.must_wait(place) {
-                        return Step::More;
-                    }
-                    match input.hit(place, &tags.value_open) {
-                        Hit::Partial => return Step::More,
-                        Hit::No => return Step::Reject,
-                        Hit::Yes(length) => {
-                            *at = place + length;
-                            self.begin_value(calls);
-                        }
-                    }
+                Place::ValueOpen if byte.is_ascii_whitespace() && !tags.value_open.is_empty() => {
+                    *at += 1;
                 }
+                Place::ValueOpen => match input.hit(*at, &tags.value_open) {
+                    Hit::Partial => return Step::More,
+                    Hit::No => return Step::Reject,
+                    Hit::Yes(length) => {
+                        *at += length;
+                        self.begin_value(calls);
+                    }
+                },
                 Place::Value => match self.value(form, tags, input, at, calls) {
                     None => {}
                     Some(step) => return step,
