@@ -32,6 +32,7 @@ pub use abi::AbiVersion;
 pub use engine::registry::shut_down;
 pub use error::{Error, ErrorKind};
 pub use host::FloatBlock;
+pub use link::npu;
 pub use model::{GenerateOptions, Model, Steps, TokenStream};
 pub use protocol::config::ModelConfig;
 pub use protocol::info::ModelInfo;

@@ -46,6 +46,7 @@ from ._native import (
     LoraAdapter,
     ModelInfo,
     Multimodal,
+    NpuLock,
     PerfStats,
     Runtime,
     SamplingParams,
@@ -54,6 +55,7 @@ from ._native import (
     Tokens,
     TokenStream,
     __version__,
+    npu_lock,
 )
 from .errors import (
     BackendFallbackWarning,
@@ -127,6 +129,7 @@ __all__ = [
     "ModelPlatformError",
     "ModelVersionError",
     "Multimodal",
+    "NpuLock",
     "NpuMemoryError",
     "PerfStats",
     "PromptCacheError",
@@ -147,6 +150,7 @@ __all__ = [
     "UnsupportedRuntimeError",
     "__version__",
     "backends",
+    "npu_lock",
 ]
 
 

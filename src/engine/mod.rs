@@ -5,6 +5,7 @@
 
 pub(crate) mod deadlines;
 mod desk;
+mod gate;
 mod mailbox;
 mod outbox;
 pub(crate) mod registry;
@@ -21,6 +22,7 @@ use parking_lot::{Condvar, Mutex};
 use rkllm_text::stop::StopStrings;
 
 use self::desk::Desk;
+pub(crate) use self::gate::Gate;
 use self::mailbox::Mailbox;
 pub(crate) use self::outbox::Outbox;
 use self::run::{Plan, RunLane};
@@ -201,7 +203,7 @@ impl Engine {
 }
 
 /// Starts the engine of one model; what `rkllm_init` says comes to `out`, as all events that belong to no
-/// run do.
+/// run do. Runs go through `gate`, where the NPU is shared.
 ///
 /// # Errors
 /// `ErrorKind::Busy` where the library is good for one model and one is open; `ErrorKind::Model` where the
@@ -211,6 +213,7 @@ pub(crate) fn start(
     path: PathBuf,
     config: ModelConfig,
     out: Arc<dyn Outbox>,
+    gate: Option<Box<dyn Gate>>,
 ) -> Result<Arc<Engine>, Failure> {
     deadlines::start()?;
     let engine = Arc::new(Engine {
@@ -226,7 +229,7 @@ pub(crate) fn start(
     registry::add(&engine)?;
     let shared = Arc::clone(&engine);
     host::spawn("rkllm-model", move || {
-        serve::live(&shared, &runtime, &path, &config, out.as_ref());
+        serve::live(&shared, &runtime, &path, &config, out.as_ref(), gate);
     })
     .map_err(|error| {
         engine.gone.set();

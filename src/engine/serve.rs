@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::gate::{Gate, Inside};
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
 use crate::files::prompt_cache::{self, Saving};
@@ -28,8 +29,9 @@ pub(super) fn live(
     path: &Path,
     config: &ModelConfig,
     out: &dyn Outbox,
+    gate: Option<Box<dyn Gate>>,
 ) {
-    let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, out));
+    let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, out, gate));
     let ended = catch_unwind(serving).unwrap_or_else(|_| {
         let reason = "the model's thread panicked; this is a bug in rkllm_rs";
         Err(Failure::new(ErrorKind::Model, reason)
@@ -55,6 +57,7 @@ fn open_and_serve(
     path: &Path,
     config: &ModelConfig,
     out: &dyn Outbox,
+    gate: Option<Box<dyn Gate>>,
 ) -> Result<(), Failure> {
     // Models that were closed before are let go of first: there may be memory for one only.
     let waited = registry::wait_for_closing(engine, config.open_timeout());
@@ -85,6 +88,8 @@ fn open_and_serve(
         runtime,
         path,
         out,
+        gate,
+        patience: config.open_timeout(),
         steps: None,
         waiting: VecDeque::new(),
     };
@@ -104,6 +109,9 @@ struct Server<'a> {
     runtime: &'a Runtime,
     path: &'a Path,
     out: &'a dyn Outbox,
+    /// Who may use the NPU, where it is shared, and how long a run waits for that.
+    gate: Option<Box<dyn Gate>>,
+    patience: Duration,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -169,9 +177,18 @@ impl Server<'_> {
     }
 
     fn run(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes) {
-        if lanes.iter().all(|lane| lane.has_ended()) {
+        let wanted = || !lanes.iter().all(|lane| lane.has_ended());
+        if !wanted() {
             return self.model.end_pause();
         }
+        let inside = match Inside::enter(self.gate.as_mut(), self.patience, &wanted) {
+            Ok(inside) if wanted() => inside,
+            Ok(_) => return self.model.end_pause(),
+            Err(error) => {
+                self.model.end_pause();
+                return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
+            }
+        };
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
         if let Some(saving) = &saving {
             saving.clear();
@@ -187,6 +204,7 @@ impl Server<'_> {
         let readers = Some((run, Arc::clone(&listening)));
         self.engine.desk.set_readers(readers);
         let outcome = self.model.run(run, &spec, &listening);
+        drop(inside);
         self.engine.desk.set_readers(None);
         self.engine.watch.set_current(None);
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {

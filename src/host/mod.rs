@@ -14,6 +14,7 @@
 
 #![allow(unsafe_code, reason = "system calls on descriptors and signals")]
 
+pub(crate) mod byte_locks;
 mod crash;
 pub(crate) mod exit;
 mod fds;

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Link;
-use crate::engine::{self, Engine, Outbox};
+use super::npu::{Place, RunGate};
+use crate::engine::{self, Engine, Gate, Outbox};
+use crate::files::BackendKind;
 use crate::host::wake::Side;
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::Failure;
@@ -41,5 +43,7 @@ pub(crate) fn open(
     config: ModelConfig,
     out: Arc<dyn Outbox>,
 ) -> Result<Arc<dyn Link>, Failure> {
-    Ok(engine::start(runtime, path, config, out)?)
+    let shared = runtime.backend() == BackendKind::Npu;
+    let gate = shared.then(|| Box::new(RunGate::new(Place::chosen())) as Box<dyn Gate>);
+    Ok(engine::start(runtime, path, config, out, gate)?)
 }

@@ -1,6 +1,7 @@
 //! The way between a program and an engine.
 
 mod in_process;
+pub mod npu;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -136,6 +136,22 @@ fn double(name: &str, value: &Bound<'_, PyAny>) -> PyResult<f64> {
     })
 }
 
+/// Seconds of waiting, of which there may be none, as a duration; `None` stays none.
+pub(super) fn patience(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
+    let Some(value) = value else { return Ok(None) };
+    let seconds = double(name, value)?;
+    if seconds.is_nan() || seconds < 0.0 {
+        let reason = format!("must be at least 0, got {seconds}");
+        let hint = "Pass a number of seconds, 0 to try once, or None to wait as long as it takes.";
+        return Err(raise(
+            value.py(),
+            &Failure::invalid_with_hint(name, reason, hint),
+        ));
+    }
+    // Longer than a Duration can be is as long as it takes.
+    Ok(Duration::try_from_secs_f64(seconds).ok())
+}
+
 /// Seconds, as a duration; `None` stays none.
 pub(super) fn seconds(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Duration>> {
     let Some(value) = value else { return Ok(None) };

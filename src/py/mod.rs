@@ -15,6 +15,7 @@ mod inputs;
 mod model;
 mod modules;
 mod multimodal;
+mod npu;
 mod opening;
 mod options;
 mod outputs;
@@ -83,6 +84,8 @@ mod native {
     use super::model::{Model, at_exit, shut_down};
     #[pymodule_export]
     use super::multimodal::Multimodal;
+    #[pymodule_export]
+    use super::npu::{NpuLock, npu_line, npu_lock};
     #[pymodule_export]
     use super::opening::Opening;
     #[pymodule_export]

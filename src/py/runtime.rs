@@ -14,6 +14,7 @@ use super::convert;
 use super::errors::raise;
 use crate::abi::{AbiVersion, KnownLibrary};
 use crate::files::BackendKind;
+use crate::link::npu::Place;
 use crate::protocol::error::Failure;
 use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
@@ -329,6 +330,10 @@ pub(super) fn resolve(
     let mut notes = crate::host::vendor_log::notices();
     let resolved = resolved.map_err(|error| raise(py, &error.into()))?;
     notes.extend(resolved.warnings.iter().map(ToString::to_string));
+    if resolved.runtime.backend() == BackendKind::Npu {
+        let warning = Place::chosen().warning();
+        notes.extend(warning.map_err(|error| raise(py, &error))?);
+    }
     Ok((
         resolved.model,
         object(py, &resolved.runtime)?,

@@ -62,6 +62,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         if name.startswith(("RKLLM_", "HF_", "XDG_")) and name not in KEPT:
             monkeypatch.delenv(name)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    # Neither a program of this machine nor another test is waited for.
+    monkeypatch.setenv("RKLLM_RS_NPU_LOCK", str(tmp_path / "npu.lock"))
     home = tmp_path / "home"
     home.mkdir()
     for name, folder in (

@@ -19,6 +19,7 @@ from .library import (
     resolve,
     set_vendor_log,
 )
+from .lock import NpuLock, npu_line, npu_lock
 from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, shut_down
 from .outputs import Chunk, Generation, PerfStats
 from .sampling import SamplingParams
@@ -40,6 +41,7 @@ __all__ = [
     "Model",
     "ModelInfo",
     "Multimodal",
+    "NpuLock",
     "Opening",
     "Pending",
     "PerfStats",
@@ -59,6 +61,8 @@ __all__ = [
     "check_pooling",
     "find_library",
     "known_libraries",
+    "npu_line",
+    "npu_lock",
     "pool",
     "resolve",
     "set_vendor_log",

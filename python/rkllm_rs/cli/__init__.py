@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
-    from . import library, runtime
+    from . import library, ps, runtime
 
     parser = argparse.ArgumentParser(prog="rkllm-rs", description="Run language models on Rockchip NPUs.")
     parser.add_argument("--version", action="version", version=f"rkllm-rs {_native.__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     library.add_commands(commands)
     runtime.add_commands(commands)
+    ps.add_commands(commands)
     return parser
 
 

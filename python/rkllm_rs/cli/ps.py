@@ -1,0 +1,70 @@
+"""The command ``rkllm-rs ps``: what uses the NPU."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rkllm_rs import _native
+
+from .output import report
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import Any
+
+
+def _user(uid: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # one of another machine's, or of a container
+        return str(uid)
+
+
+def _line() -> tuple[dict[str, Any], str | None]:
+    """The lock as data, and why it could not be read."""
+    path, problem, line = _native.npu_line()
+    keys = "pid", "uid", "program", "for", "since"
+    known = [dict(zip(keys, one, strict=True)) if one else dict.fromkeys(keys) for one in line]
+    for one in known:
+        one["user"] = None if one["uid"] is None else _user(one["uid"])
+    holder, *waiting = known or [None]
+    return {"path": path, "holder": holder, "waiting": waiting}, problem
+
+
+def _told(one: dict[str, Any], verb: str) -> str:
+    if one["pid"] is None:
+        return f"{verb} by a process that left no record" if verb == "held" else f"{verb}: unknown process"
+    use = {"run": "a run", "npu_lock": "npu_lock()"}[one["for"]]
+    seconds = max(0.0, time.time() - one["since"])
+    by = "held by" if verb == "held" else verb
+    return f"{by} {one['program']} (pid {one['pid']}, user {one['user']}) for {use}, since {seconds:.1f} s"
+
+
+def _ps(arguments: argparse.Namespace) -> int:
+    lock, problem = _line()
+    # What a server has open will stand here; a program's own models are known to it alone.
+    data = {"models": [], "npu_lock": lock}
+    if lock["path"] is None:
+        lines = ["NPU lock: off (RKLLM_RS_NPU_LOCK)"]
+    else:
+        lines = [f"NPU lock: {lock['path']}"]
+        if problem is not None:
+            lines.append(f"  unknown: {problem}")
+        elif lock["holder"] is None:
+            lines.append("  free")
+        else:
+            lines.append(f"  {_told(lock['holder'], 'held')}")
+            lines += [f"  {_told(one, 'waiting:')}" for one in lock["waiting"]]
+    report(arguments, data, *lines)
+    return 0
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds ``ps``."""
+    text = "show who uses the NPU and who waits for it"
+    sub = commands.add_parser("ps", help=text, description=text)
+    sub.add_argument("--json", action="store_true", help="print JSON")
+    sub.set_defaults(run=_ps)

@@ -1,0 +1,90 @@
+//! The lock around runs of one model.
+
+use std::time::Duration;
+
+use super::line::{Line, Stand};
+use super::record::Use;
+use super::{CHANGED, PARTY, Party, Patience, Place, step_out};
+use crate::engine::Gate;
+use crate::protocol::error::Failure;
+
+/// The NPU, for the runs of one model. It is used on one thread, and dropped there, which is one of the
+/// library's side.
+pub(crate) struct RunGate {
+    line: Line,
+    way: Option<Way>,
+}
+
+/// How a run came in.
+enum Way {
+    Line,
+    Block,
+}
+
+impl RunGate {
+    pub(crate) fn new(place: Place) -> Self {
+        Self {
+            line: Line::new(place, Use::Run, true),
+            way: None,
+        }
+    }
+}
+
+impl Party {
+    /// Lets a run in, if a block of this process holds the lock and no other run is in it.
+    fn let_in(&mut self) -> bool {
+        let open = self.block.as_ref().is_some_and(|block| block.depth > 0);
+        let free = open && !self.guest;
+        self.guest |= free;
+        free
+    }
+}
+
+impl Gate for RunGate {
+    fn enter(&mut self, limit: Duration, wanted: &dyn Fn() -> bool) -> Result<bool, Failure> {
+        let mut patience = Patience::new(Some(limit));
+        self.line.come();
+        loop {
+            if PARTY.lock().let_in() {
+                step_out(&mut self.line);
+                self.way = Some(Way::Block);
+                return Ok(true);
+            }
+            let stand = self.line.stand();
+            if let Ok(Stand::First) = stand {
+                self.way = Some(Way::Line);
+                return Ok(true);
+            }
+            let goes_on = wanted();
+            match stand {
+                Ok(stand) if goes_on && !patience.is_over(stand) => patience.wait(stand),
+                outcome => {
+                    let busy = patience.busy(&self.line);
+                    step_out(&mut self.line);
+                    return match outcome {
+                        Err(failure) => Err(failure),
+                        Ok(_) if !goes_on => Ok(false),
+                        Ok(_) => Err(busy),
+                    };
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        match self.way.take() {
+            Some(Way::Line) => step_out(&mut self.line),
+            Some(Way::Block) => {
+                PARTY.lock().guest = false;
+                CHANGED.notify_all();
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for RunGate {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}

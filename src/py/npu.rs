@@ -1,0 +1,208 @@
+//! `npu_lock`: the machine's lock of the NPU, for calls of the program's own.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+
+use super::convert;
+use super::errors::raise;
+use super::source::{Awaited, entered, source_class};
+use super::steps::task_number;
+use crate::link::npu::{Block, Owner, Place, Record, Use, look};
+use crate::protocol::error::Failure;
+
+/// The NPU, for a `with` or `async with` block; `rkllm_rs.npu_lock()` returns it.
+///
+/// Any number of threads and tasks may use it at the same time; they take turns. One object can be entered
+/// again and again.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct NpuLock {
+    timeout: Option<Duration>,
+    /// The blocks that are entered.
+    entered: Mutex<Vec<Block>>,
+}
+
+/// A task's wait for the lock.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+pub(super) struct NpuWait {
+    lock: Py<NpuLock>,
+    block: Mutex<Option<Block>>,
+}
+
+impl NpuLock {
+    fn begin(&self, py: Python<'_>, blocks: bool) -> PyResult<Block> {
+        let owner = Owner {
+            task: task_number(py)?,
+            ..Owner::thread()
+        };
+        let begin = || Block::begin(Place::chosen(), owner, self.timeout, blocks);
+        super::detach(py, begin).map_err(|error| raise(py, &error))
+    }
+
+    fn leave(&self, py: Python<'_>) -> PyResult<()> {
+        let block = self.entered.lock().pop();
+        if block.is_none() {
+            return Err(PyRuntimeError::new_err("the NPU lock is not held"));
+        }
+        super::detach(py, || drop(block));
+        Ok(())
+    }
+}
+
+#[pymethods]
+impl NpuLock {
+    /// Waits for the lock.
+    ///
+    /// Raises:
+    ///     BusyError: Others had it for the whole `timeout`, or a task of the same event loop has it.
+    ///     UnsupportedFeatureError: There is no file that could serve as the lock.
+    fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
+        let lock = slf.get();
+        let block = lock.begin(py, true)?;
+        loop {
+            let found = super::detach(py, || block.wait(super::STEP));
+            if let Some(had) = found {
+                had.map_err(|error| raise(py, &error))?;
+                lock.entered.lock().push(block);
+                return Ok(slf);
+            }
+            py.check_signals()?;
+        }
+    }
+
+    fn __exit__(
+        &self,
+        py: Python<'_>,
+        _kind: &Bound<'_, PyAny>,
+        _error: &Bound<'_, PyAny>,
+        _traceback: &Bound<'_, PyAny>,
+    ) -> PyResult<()> {
+        self.leave(py)
+    }
+
+    /// Is `with` for an event loop, which is never blocked.
+    fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        static DONE: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+        let py = slf.py();
+        let wait = NpuWait {
+            block: Mutex::new(Some(slf.get().begin(py, false)?)),
+            lock: slf.clone().unbind(),
+        };
+        let done = DONE.import(py, "rkllm_rs._waiting", "done")?;
+        done.call1((wait,))
+    }
+
+    fn __aexit__<'py>(
+        slf: &Bound<'py, Self>,
+        _kind: &Bound<'py, PyAny>,
+        _error: &Bound<'py, PyAny>,
+        _traceback: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        slf.get().leave(slf.py())?;
+        entered(slf.py().None().bind(slf.py()))
+    }
+
+    fn __repr__(&self) -> String {
+        let held = if self.entered.lock().is_empty() {
+            "not held"
+        } else {
+            "held"
+        };
+        format!("<rkllm_rs.NpuLock, {held}>")
+    }
+}
+
+impl Awaited for NpuWait {
+    fn asks(&self) -> bool {
+        false
+    }
+    fn arm(&self) -> std::io::Result<Option<RawFd>> {
+        self.block.lock().as_ref().map_or(Ok(None), Block::arm)
+    }
+    fn leave(&self) {
+        drop(self.block.lock().take());
+    }
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.lock)
+    }
+}
+
+source_class! {
+    NpuWait {
+        /// The lock in a tuple if it is held; for the event loop.
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<(Py<NpuLock>,)>> {
+            let mut block = self.block.lock();
+            let had = block.as_ref().and_then(|block| block.wait(Duration::ZERO));
+            let had: Option<Result<(), Failure>> = had;
+            match had {
+                None => Ok(None),
+                Some(Ok(())) => {
+                    let had = block.take();
+                    drop(block);
+                    self.lock.get().entered.lock().extend(had);
+                    Ok(Some((self.lock.clone_ref(py),)))
+                }
+                Some(Err(failure)) => {
+                    drop(block);
+                    Err(raise(py, &failure))
+                }
+            }
+        }
+    }
+}
+
+/// Takes the NPU for a block of your own, such as calls of RKNN.
+///
+/// ```python
+/// with rkllm_rs.npu_lock(timeout=30):
+///     features = encoder.inference(inputs=[image])
+/// ```
+///
+/// The lock is one for the whole machine: every program that uses this package holds it for each run of a
+/// model on the NPU, and waits for it in the order of arrival. Inside the block your own runs do not wait.
+/// It is given back at the end of the block, and when the process dies.
+///
+/// Args:
+///     timeout: Seconds to wait at most; 0 tries once. Default: as long as it takes.
+///
+/// Returns:
+///     A lock for `with` and `async with`. A thread or task that is inside may enter it again.
+///
+/// Raises:
+///     InvalidArgumentError: `timeout` is negative or not a number.
+#[pyfunction]
+#[pyo3(signature = (timeout = None))]
+pub(super) fn npu_lock(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<NpuLock> {
+    Ok(NpuLock {
+        timeout: convert::patience("timeout", timeout)?,
+        entered: Mutex::default(),
+    })
+}
+
+/// One in the line: pid, uid, program, what for, since when.
+type InLine = Option<(u32, u32, String, &'static str, f64)>;
+
+/// Looks at the lock of the NPU, and makes nothing.
+///
+/// Returns:
+///     The file's path, why it cannot be looked at, and those in the line, the holder first.
+#[pyfunction]
+pub(super) fn npu_line(py: Python<'_>) -> (Option<OsString>, Option<String>, Vec<InLine>) {
+    let found = super::detach(py, || look(&Place::chosen()));
+    let told = |record: Record| {
+        let what = match record.what {
+            Use::Run => "run",
+            Use::NpuLock => "npu_lock",
+        };
+        let since = record.since();
+        (record.pid, record.uid, record.program, what, since)
+    };
+    let line = found.line.into_iter().map(|one| one.map(told));
+    (found.path.map(Into::into), found.problem, line.collect())
+}
