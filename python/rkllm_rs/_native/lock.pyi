@@ -21,12 +21,20 @@ class NpuLock:
             UnsupportedFeatureError: There is no file that could serve as the lock.
         """
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> None: ...
     async def __aenter__(self) -> Self:
-        """TODO"""
+        """TODO."""
     async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+        /,
     ) -> None: ...
 
 def npu_lock(timeout: float | None = None) -> NpuLock:
