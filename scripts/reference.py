@@ -108,6 +108,14 @@ TOPICS = [
     ),
     Page("info", "", "", ["backends"], "_library.py"),
     Page(
+        "lock",
+        "NPU lock",
+        "The NPU for calls of your own. [How to use it](../guides/npu-lock.md).",
+        ["npu_lock"],
+        "_native/lock.pyi",
+    ),
+    Page("lock", "", "", ["NpuLock"], "_native/lock.pyi", made=False),
+    Page(
         "errors",
         "Errors and warnings",
         "All of them are also names of `rkllm_rs`. [What to do about them](../guides/errors.md).",

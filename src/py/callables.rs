@@ -301,9 +301,9 @@ impl Answerer {
         let Some(asked) = self.desk.take() else {
             return Ok(());
         };
-        let answer = self
-            .desk
-            .in_callback(|| self.callables.get().answer(py, &asked.question));
+        let answer = self.desk.in_callback(|| {
+            crate::link::npu::answering(|| self.callables.get().answer(py, &asked.question))
+        });
         let (response, outcome) = match answer {
             Ok(response) => (response, Ok(())),
             Err(error) => (Response::Failed, self.blame(py, &asked, reading, error)),

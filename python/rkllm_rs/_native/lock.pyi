@@ -28,7 +28,7 @@ class NpuLock:
         /,
     ) -> None: ...
     async def __aenter__(self) -> Self:
-        """TODO."""
+        """Is ``with`` for an event loop, which is never blocked."""
     async def __aexit__(
         self,
         kind: type[BaseException] | None,

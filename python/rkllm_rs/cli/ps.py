@@ -23,15 +23,15 @@ def _user(uid: int) -> str:
         return str(uid)
 
 
-def _line() -> tuple[dict[str, Any], str | None]:
-    """The lock as data, and why it could not be read."""
+def _line() -> dict[str, Any]:
+    """The lock as data."""
     path, problem, line = _native.npu_line()
     keys = "pid", "uid", "program", "for", "since"
     known = [dict(zip(keys, one, strict=True)) if one else dict.fromkeys(keys) for one in line]
     for one in known:
         one["user"] = None if one["uid"] is None else _user(one["uid"])
     holder, *waiting = known or [None]
-    return {"path": path, "holder": holder, "waiting": waiting}, problem
+    return {"path": path, "holder": holder, "waiting": waiting, "problem": problem}
 
 
 def _told(one: dict[str, Any], verb: str) -> str:
@@ -44,15 +44,15 @@ def _told(one: dict[str, Any], verb: str) -> str:
 
 
 def _ps(arguments: argparse.Namespace) -> int:
-    lock, problem = _line()
+    lock = _line()
     # What a server has open will stand here; a program's own models are known to it alone.
     data = {"models": [], "npu_lock": lock}
     if lock["path"] is None:
         lines = ["NPU lock: off (RKLLM_RS_NPU_LOCK)"]
     else:
         lines = [f"NPU lock: {lock['path']}"]
-        if problem is not None:
-            lines.append(f"  unknown: {problem}")
+        if lock["problem"] is not None:
+            lines.append(f"  unknown: {lock['problem']}")
         elif lock["holder"] is None:
             lines.append("  free")
         else:

@@ -3,6 +3,7 @@
 //! A thread stands in the line for it, since the program's threads and loops may not wait there, and since
 //! it is on the library's side of the descriptor tables.
 
+use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,6 +28,23 @@ pub struct Owner {
 
 /// How long leaving a block waits at most for a thread of ours.
 const SOON: Duration = Duration::from_secs(1);
+
+thread_local! {
+    static ANSWERING: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Answers a question of a library in `f`: its run waits for that, and one who waits there for the lock
+/// would wait for himself. [`Block::begin`] then fails with `ErrorKind::Busy`.
+pub fn answering<T>(f: impl FnOnce() -> T) -> T {
+    struct Before(bool);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            ANSWERING.set(self.0);
+        }
+    }
+    let _before = Before(ANSWERING.replace(true));
+    f()
+}
 
 enum Stage {
     Waiting,
@@ -107,6 +125,11 @@ impl Block {
         if Held::join(owner, blocks)? {
             shared.go_on(Stage::Held);
             return Ok(block);
+        }
+        if ANSWERING.get() && PARTY.lock().runs > 0 {
+            let text = "the NPU lock is held by the run that called this callback";
+            return Err(Failure::new(ErrorKind::Busy, text)
+                .with_hint("Enter the lock around the call that runs the model."));
         }
         let line = Line::new(place, Use::NpuLock, false);
         host::spawn("rkllm-npu", move || {

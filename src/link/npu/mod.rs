@@ -19,7 +19,7 @@ use parking_lot::{Condvar, Mutex};
 
 use crate::protocol::error::{ErrorKind, Failure};
 
-pub use block::{Block, Owner};
+pub use block::{Block, Owner, answering};
 pub use look::{Look, look};
 pub use place::Place;
 pub use record::{Record, Use};
@@ -31,6 +31,8 @@ struct Party {
     block: Option<Held>,
     /// Whether a run is in it that stands in no line itself.
     guest: bool,
+    /// How many runs hold the lock for themselves.
+    runs: usize,
 }
 
 struct Held {
@@ -42,6 +44,7 @@ struct Held {
 static PARTY: Mutex<Party> = Mutex::new(Party {
     block: None,
     guest: false,
+    runs: 0,
 });
 /// The party has changed, or a line that one of this process stood in.
 static CHANGED: Condvar = Condvar::new();

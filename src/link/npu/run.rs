@@ -53,6 +53,7 @@ impl Gate for RunGate {
             let stand = self.line.stand();
             if let Ok(Stand::First) = stand {
                 self.way = Some(Way::Line);
+                PARTY.lock().runs += 1;
                 return Ok(true);
             }
             let goes_on = wanted();
@@ -73,7 +74,10 @@ impl Gate for RunGate {
 
     fn leave(&mut self) {
         match self.way.take() {
-            Some(Way::Line) => step_out(&mut self.line),
+            Some(Way::Line) => {
+                PARTY.lock().runs -= 1;
+                step_out(&mut self.line);
+            }
             Some(Way::Block) => {
                 PARTY.lock().guest = false;
                 CHANGED.notify_all();
