@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import resource
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from harness import TOKEN, NullModel, Row, Size, extension, queue_floor
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable, Callable, Iterable
+    from typing import IO
 
 
 def timed(items: Iterable[object], count: int) -> tuple[float, float]:
@@ -281,6 +284,44 @@ def templates(size: Size) -> list[Row]:
     return [row]
 
 
+def lock(size: Size) -> list[Row]:
+    """A short run that holds the NPU's lock, which nobody else wants.
+
+    The floor is the same run without a lock, and a ``flock`` taken and given back.
+    """
+    row = Row("a run with the NPU lock", "us")
+    with tempfile.TemporaryDirectory() as folder:
+        before = os.environ.get("RKLLM_RS_NPU_LOCK")
+        models = []
+        for place in (os.path.join(folder, "npu.lock"), "off"):
+            os.environ["RKLLM_RS_NPU_LOCK"] = place
+            models.append(NullModel())
+        del os.environ["RKLLM_RS_NPU_LOCK"]
+        if before is not None:
+            os.environ["RKLLM_RS_NPU_LOCK"] = before
+
+        def run(model: NullModel) -> int:
+            start = time.perf_counter_ns()
+            model.stream(1).result()
+            return time.perf_counter_ns() - start
+
+        def flock(file: IO[bytes]) -> int:
+            start = time.perf_counter_ns()
+            fcntl.flock(file, fcntl.LOCK_EX)
+            fcntl.flock(file, fcntl.LOCK_UN)
+            return time.perf_counter_ns() - start
+
+        with open(os.path.join(folder, "flock"), "wb") as file:
+            for _ in range(size.rounds):
+                # In turns, since a busy machine changes from one moment to the next.
+                turns = [(run(models[0]), run(models[1]) + flock(file)) for _ in range(10 * size.starts)]
+                row.ours.append(statistics.median(with_lock for with_lock, _ in turns) / 1e3)
+                row.floor.append(statistics.median(without for _, without in turns) / 1e3)
+        for model in models:
+            model.close()
+    return [row]
+
+
 MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "throughput": throughput,
     "delivery": delivery,
@@ -292,4 +333,5 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "rows": rows_of_floats,
     "stop": stopping,
     "templates": templates,
+    "lock": lock,
 }

@@ -178,8 +178,8 @@ class AsyncRKLLM:
             strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
                 given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
                 for a driver, context window or chat template that is known to give wrong text.
-            open_timeout: Seconds to wait for a closed model that is still busy in the library. ``None`` waits
-                without limit.
+            open_timeout: Seconds to wait for a closed model that is still busy in the library, and for
+                each run while other programs use the NPU. ``None`` waits without limit.
             vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
                 stderr), ``"quiet"`` (none), ``"all"`` (all, to stderr) or ``"direct"`` (leave the library's
                 output alone; choose it before the first library is loaded). Applies to the whole process;

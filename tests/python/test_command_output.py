@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
-COMMANDS = [["abi", "--json"], ["--help"], ["--version"], ["runtime", "list"], ["identify", "/no/such/file"]]
+COMMANDS = [
+    ["abi", "--json"],
+    ["--help"],
+    ["--version"],
+    ["runtime", "list"],
+    ["ps"],
+    ["identify", "/no/such/file"],
+]
 
 
 def run(words: list[str], **keywords: object) -> tuple[int, str]:

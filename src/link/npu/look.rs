@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use rustix::fs::OFlags;
+use rustix::io::Errno;
 
 use super::line;
 use super::place::{self, Place};
@@ -26,9 +27,13 @@ pub fn look(place: &Place) -> Look {
         problem: None,
         line: Vec::new(),
     };
-    let Some(path) = look.path.as_ref().filter(|path| place::exists(path)) else {
+    let Some(path) = &look.path else {
         return look;
     };
+    // Nobody has taken the lock yet. What may not be seen could be anything.
+    if matches!(rustix::fs::lstat(path), Err(Errno::NOENT)) {
+        return look;
+    }
     let read = place::open_with(path, OFlags::RDONLY).and_then(|file| {
         let tickets = line::tickets(&file);
         let tickets = tickets.map_err(|error| place::Problem {

@@ -163,7 +163,7 @@ impl Problem {
     }
 }
 
-pub(super) fn exists(path: &Path) -> bool {
+fn exists(path: &Path) -> bool {
     rustix::fs::lstat(path).is_ok()
 }
 
