@@ -33,6 +33,8 @@ struct Party {
     guest: bool,
     /// How many runs hold the lock for themselves.
     runs: usize,
+    /// How many questions of runs are being answered.
+    answers: usize,
 }
 
 struct Held {
@@ -45,6 +47,7 @@ static PARTY: Mutex<Party> = Mutex::new(Party {
     block: None,
     guest: false,
     runs: 0,
+    answers: 0,
 });
 /// The party has changed, or a line that one of this process stood in.
 static CHANGED: Condvar = Condvar::new();

@@ -31,9 +31,11 @@ impl RunGate {
 }
 
 impl Party {
-    /// Lets a run in, if a block of this process holds the lock and no other run is in it.
+    /// Lets a run in, if a block of this process holds the lock, or a run of it that waits for an answer to
+    /// its question, and no other run is in it.
     fn let_in(&mut self) -> bool {
-        let open = self.block.as_ref().is_some_and(|block| block.depth > 0);
+        let block = self.block.as_ref().is_some_and(|block| block.depth > 0);
+        let open = block || (self.runs > 0 && self.answers > 0);
         let free = open && !self.guest;
         self.guest |= free;
         free
