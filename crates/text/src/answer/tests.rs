@@ -1,4 +1,6 @@
 //! All cases of `cases.json`, cut in every way, and properties of any text.
+//!
+//! Long because the generators of tangled text stand beside the properties that they are for.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
