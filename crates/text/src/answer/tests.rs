@@ -458,3 +458,108 @@ proptest! {
         nothing_is_lost(&all[family % all.len()].name, &text, &tools, &[3, 50, 51]);
     }
 }
+
+/// Texts that a parser which looks back would take minutes for, in the smallest pieces.
+#[test]
+fn long_texts_are_read_once() {
+    let started = std::time::Instant::now();
+    let (tools, _) = cases();
+    let tools = Arc::new(Tools::new(&tools).unwrap());
+    let call = "<tool_call>{\"name\": \"f\", \"arguments\": {}}";
+    for (family, begin, again) in [
+        ("qwen3", "", "<tool_call>x"),
+        ("qwen3", "", "<tool_cal\n"),
+        ("qwen3", "", "<|im_end|>"),
+        ("qwen3", "<|im_end|>", "\n "),
+        ("qwen3", "<tool_call>", " \n"),
+        ("qwen3", "<tool_call>[", "{\"name\": \"f\"},"),
+        ("qwen3", "<tool_call>{\"a\": \"", "\\\"{"),
+        (
+            "qwen3",
+            "<tool_call>{\"name\": \"f\", \"arguments\": {\"a\": ",
+            "[{<",
+        ),
+        ("qwen3", call, "\n }"),
+        ("qwen3.5", "<think>", "\n<tool_call>"),
+        ("qwen3-coder", "<function=f><parameter=a>", " <"),
+        ("glm4", "<tool_call>f<arg_key>a</arg_key>", "\n"),
+        ("llama3", "{\"name\": \"f\", \"x", "\\n"),
+        ("llama3-pythonic", "[f(a=1)", " \n"),
+        ("llama3-pythonic", "[", " \n"),
+        ("gemma4", "<|tool_call>call:f{", "a:<|\"|>"),
+        ("mistral", "", "[TOOL_CALLS]f[ARGS]"),
+        ("functionary-v3.2", "", ">>>f\nx"),
+    ] {
+        let text = format!("{begin}{}", again.repeat(120_000 / again.len()));
+        let family = families::named(family).unwrap();
+        let options = Options {
+            tools: Arc::clone(&tools),
+            ..Options::default()
+        };
+        let mut parser = Parser::new(Arc::clone(&family.format), options);
+        let mut events = Vec::new();
+        let mut small = [0; 4];
+        for c in text.chars() {
+            events.clear();
+            parser.push(c.encode_utf8(&mut small), &mut events);
+        }
+        parser.finish(&mut events);
+        let read: usize = parser.log.iter().map(|(_, text)| text.len()).sum();
+        assert_eq!(read, text.len());
+        assert!(started.elapsed().as_secs() < 120, "{begin}{again}…");
+    }
+}
+
+#[test]
+fn markers_in_the_prompt_count_as_text_and_begin_a_call() {
+    let format = &families::named("qwen3").unwrap().format;
+    let ids = [
+        ("<think>", 1),
+        ("</think>", 2),
+        ("<tool_call>", 3),
+        ("</tool_call>", 4),
+    ];
+    let options = Options {
+        marker_ids: ids.map(|(text, id)| (text.to_owned(), id)).to_vec(),
+        ..Options::default()
+    };
+    let mut parser = Parser::new(Arc::clone(format), options.clone());
+    let mut events = Vec::new();
+    parser.begin("<|im_start|>assistant\n<think>\n", &mut events);
+    assert!(parser.is_in_reasoning());
+
+    let mut parser = Parser::new(Arc::clone(format), options);
+    let forced = "<|im_start|>assistant\n<tool_call>\n{\"name\": \"f\", \"arguments\": ";
+    parser.begin(forced, &mut events);
+    parser.push("{\"a\": 1}}\n", &mut events);
+    parser.push_token(4, "</tool_call>", &mut events);
+    let answer = parser.finish(&mut events);
+    assert_eq!(told(&events), answer);
+    assert_eq!(answer.tool_calls[0].arguments_json, "{\"a\": 1}");
+}
+
+#[test]
+fn reasoning_that_somebody_ends_is_over() {
+    let format = &families::named("qwen3").unwrap().format;
+    let mut parser = Parser::new(Arc::clone(format), Options::default());
+    let mut events = Vec::new();
+    parser.push("<think>\nwhy </thi", &mut events);
+    parser.end_reasoning(&mut events);
+    parser.push("</think>\n\nhi", &mut events);
+    let answer = parser.finish(&mut events);
+    assert_eq!(answer.reasoning.as_deref(), Some("why </thi"));
+    assert_eq!(answer.content, "hi");
+}
+
+#[test]
+fn without_calls_their_text_is_content() {
+    let format = &families::named("qwen3").unwrap().format;
+    let options = Options {
+        ignores_calls: true,
+        ..Options::default()
+    };
+    let mut parser = Parser::new(Arc::clone(format), options);
+    let (text, mut events) = ("<tool_call>{\"name\": \"f\"}</tool_call>", Vec::new());
+    parser.push(text, &mut events);
+    assert_eq!(parser.finish(&mut events).content, text);
+}

@@ -102,15 +102,14 @@ impl Abilities {
         let one = |arguments| turn(json!([call("abcdefgh1", arguments)]), "", "r");
         let as_object = draw(one(object()), &with_tools);
         let as_string = draw(one(string()), &with_tools);
-        // A string that is quoted once more is not what the model learned.
-        let is_right = |text: &Option<String>| {
-            let plain = format!("\"a\": \"{OTHER}\"");
-            let tight = format!("\"a\":\"{OTHER}\"");
-            text.as_ref()
-                .is_some_and(|text| text.contains(&plain) || text.contains(&tight))
-        };
         let object_works = shows(as_object.clone(), OTHER);
-        let string_arguments = !is_right(&as_object) && is_right(&as_string);
+        // Some old templates take the arguments as text: an object they refuse, drop, or spell as Python.
+        let as_python = format!("'a': '{OTHER}'");
+        let spoils = |text: &Option<String>| {
+            text.as_ref()
+                .is_none_or(|text| !text.contains(OTHER) || text.contains(&as_python))
+        };
+        let string_arguments = spoils(&as_object) && !spoils(&as_string);
         let arguments = || if string_arguments { string() } else { object() };
         let second = json!({"a": NEEDLE});
         let second = if string_arguments {
@@ -174,7 +173,7 @@ impl Abilities {
     }
 }
 
-/// What a text has after what it shares with another.
+/// What a text has after what it shares with another, from the marker on in which they part.
 fn after(with: &str, without: Option<&str>) -> String {
     let without = without.unwrap_or_default();
     let same = with
@@ -182,5 +181,8 @@ fn after(with: &str, without: Option<&str>) -> String {
         .zip(without.chars())
         .take_while(|(a, b)| a == b);
     let same: usize = same.map(|(c, _)| c.len_utf8()).sum();
-    with[same..].to_owned()
+    let begun = with[..same]
+        .rfind('<')
+        .filter(|&at| !with[at..same].contains('>'));
+    with[begun.unwrap_or(same)..].to_owned()
 }

@@ -1,7 +1,9 @@
+use std::fmt::Write as _;
+
 use serde_json::{Value, json};
 
-use super::{Abilities, ContentShape, Probe, Thinking, all, named, recognise};
-use crate::answer::{Body, Options, Parser};
+use super::{Abilities, ContentShape, Probe, Thinking, ToolPrompt, all, named, recognise};
+use crate::answer::{Body, CallForm, Options, Parser};
 use crate::jinja::Jinja;
 
 /// Short templates of our own with what a family's template holds.
@@ -210,6 +212,12 @@ fn abilities_are_found_by_rendering() {
     let single = probe(single).unwrap();
     assert!(single.string_arguments && single.tool_calls && !single.parallel_calls);
 
+    // Bare keys and marked strings are not the string that some templates want.
+    let marked = "{% for m in messages %}{{ m.content }}{% for c in m.tool_calls or [] %}call:{{ c.function.name }}{{ '{' }}\
+        {% if c.function.arguments is mapping %}{% for k, v in c.function.arguments | items %}{{ k }}:<q>{{ v }}<q>{% endfor %}\
+        {% else %}{{ c.function.arguments }}{% endif %}{{ '}' }}{% endfor %}{% endfor %}";
+    assert!(!probe(marked).unwrap().string_arguments);
+
     assert_eq!(probe("{{ raise_exception('never') }}"), None);
 }
 
@@ -220,5 +228,87 @@ fn families_that_think_say_how_it_is_marked() {
         .filter(|family| family.thinking != Thinking::None)
     {
         assert!(!family.format.reasoning.is_empty(), "{}", family.name);
+    }
+}
+
+/// One way to call tools, for people.
+fn described(call: &CallForm) -> String {
+    let kind = match &call.body {
+        Body::Json { .. } => "JSON",
+        Body::Named { quotes, .. } if quotes.is_empty() => "name and JSON",
+        Body::Named { .. } => "name and bare keys",
+        Body::Tags(_) => "a tag for each value",
+        Body::Python { .. } => "Python calls",
+    };
+    match call.open.first() {
+        Some(open) => format!("{kind} after `{}`", open.trim()),
+        None => format!("{kind} alone"),
+    }
+}
+
+/// The table of the guide, made from the data.
+fn page_table() -> String {
+    let mut page = String::from(
+        "| family | models | thinking | tool calls | good to know |\n|---|---|---|---|---|\n",
+    );
+    for family in all() {
+        let default = match family.thinking {
+            Thinking::None => "",
+            Thinking::On => "on by default",
+            Thinking::Off => "off by default",
+            Thinking::Always => "the template decides",
+        };
+        let keyword = family
+            .thinking_keyword
+            .as_ref()
+            .map(|word| format!("`{word}`"));
+        let words = family
+            .thinking_words
+            .as_ref()
+            .map(|[on, off]| format!("`{on}`, `{off}` in a message"));
+        let thinking = [Some(default.to_owned()), keyword, words]
+            .into_iter()
+            .flatten();
+        let thinking: Vec<String> = thinking.filter(|text| !text.is_empty()).collect();
+        let calls: Vec<String> = family.format.calls.iter().map(described).collect();
+        let mut notes = family.notes.clone();
+        if family.tools == ToolPrompt::Generic {
+            notes.insert(0, "Its template shows no tools.".to_owned());
+        }
+        if family.needs_special_tokens {
+            notes.push(
+                "Its markers are special tokens: `skip_special_token` must be off.".to_owned(),
+            );
+        }
+        let row = [
+            format!("`{}`", family.name),
+            family.models.clone(),
+            thinking.join("; "),
+            calls.join("; "),
+            notes.join(" ").replace("\\n", "(newline)"),
+        ];
+        let row = row.map(|cell| cell.replace('|', "\\|"));
+        writeln!(page, "| {} |", row.join(" | ")).unwrap();
+    }
+    page
+}
+
+/// `RKLLM_RS_UPDATE=1 cargo test -p rkllm-text` writes the page anew.
+#[test]
+fn the_guide_lists_the_table() {
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../docs/guides/model-families.md"
+    );
+    let page = std::fs::read_to_string(path).unwrap();
+    let start = page.find("| family |").unwrap();
+    let whole = format!("{}{}", &page[..start], page_table());
+    if std::env::var_os("RKLLM_RS_UPDATE").is_some() {
+        std::fs::write(path, whole).unwrap();
+    } else {
+        assert!(
+            page == whole,
+            "docs/guides/model-families.md is not what the table gives"
+        );
     }
 }
