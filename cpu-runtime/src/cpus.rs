@@ -111,13 +111,10 @@ mod tests {
 
     #[test]
     fn lacking_cpus_and_limits_are_told() {
-        let told = plan(4, 0xF0, 4, 4);
-        assert_eq!(told.threads, 4);
-        assert!(told.warnings[0].contains("lacks"), "{told:?}");
-        let told = plan(4, 0, 8, 2);
-        assert_eq!(told.threads, 2);
-        assert!(told.warnings[0].contains("container"), "{told:?}");
-        assert_eq!(plan(4, 0xF0, 64, 64).warnings, Vec::<String>::new());
-        assert!(plan(2, 0xF0, 64, 64).warnings[0].contains("refuses"));
+        let told = |plan: Plan| (plan.threads, plan.warnings.len());
+        assert_eq!(told(plan(4, 0xF0, 4, 4)), (4, 1));
+        assert_eq!(told(plan(4, 0, 8, 2)), (2, 1));
+        assert_eq!(told(plan(4, 0xF0, 64, 64)), (4, 0));
+        assert_eq!(told(plan(2, 0xF0, 64, 64)), (2, 1));
     }
 }
