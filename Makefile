@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -115,6 +115,10 @@ $(STAMP)/docs: requirements/docs.txt $(STAMP)/tools
 docs: $(STAMP)/docs ## The documentation site, into target/docs; broken links fail
 	$(VENV)/docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs $(DOCS)
 	@echo "$(DOCS)/index.html"
+
+soak: build ## Kill and recover a worker process 1,000 times, and print what has grown
+	$(CARGO) build --locked --release $(FAKES)
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak.py
 
 bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)

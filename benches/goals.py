@@ -40,6 +40,13 @@ GOALS = {
     "hidden states 128 x 2048: the callback": Goal(1.5),
     "hidden states 128 x 2048: callback to NumPy array": Goal(1.5),
     "a run with the NPU lock": Goal(20.0, of="over"),
+    # A worker process, beside the same thing in this process.
+    "worker: str, flat out": Goal(4.0),
+    "worker: callback to loop body, p50, 1 ms a token": Goal(3.0),
+    "worker: CPU time, 20 ms a token": Goal(2.0),
+    "worker: logits 1 x 151936, callback to NumPy array": Goal(1.5),
+    "worker: start": Goal(150.0, of="itself"),
+    "worker: memory": Goal(25.0, of="itself"),
     "eight stop strings": Goal(50.0, of="over"),
     "chat template, 40 messages": Goal(0.2),
     # In blocks of 64, for equal answers, where llama-cpp-python computes 512 at once.

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import hashlib
 import importlib.util
+import mmap
 import os
 import shutil
 import statistics
 import subprocess
 import sys
 import sysconfig
+import tempfile
 import time
 import warnings
 from dataclasses import InitVar, asdict, dataclass, field
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     import rkllm_rs
 
 NATIVE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "native")
+STAMPS = 1 << 16  # as many as the library keeps
 TOKEN = " token"  # noqa: S105 - a piece of text
 
 
@@ -145,25 +149,42 @@ def queue_floor() -> str:
     return built("queue_floor.cpp", "-std=c++17", "-pthread", suffix="")
 
 
+@functools.cache
+def stamps() -> Any:
+    """When tokens were handed over: one array for this process and its workers, made before any loads."""
+    file = tempfile.NamedTemporaryFile(prefix="rkllm-stamps")  # noqa: SIM115 - as long as the process
+    file.truncate(STAMPS * 8)
+    os.environ["RKLLM_NULL_STAMPS"] = file.name
+    array = (ctypes.c_int64 * STAMPS).from_buffer(mmap.mmap(file.fileno(), STAMPS * 8))
+    array.file = file
+    return array
+
+
 class NullModel:
     """A model of the runtime that computes nothing, and when it handed tokens over."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, isolate: bool = False) -> None:
         from rkllm_rs import RKLLM, RkllmWarning
 
         library = built("null_runtime.c", "-std=c11", "-shared", "-fPIC", "-pthread", "-fvisibility=hidden")
         model = os.path.join(os.path.dirname(library), "null.rkllm")
         with open(model, "wb") as file:
             file.write(bytes(range(256)) * 16)
-        with warnings.catch_warnings():
-            # There need be no NPU here.
-            warnings.simplefilter("ignore", RkllmWarning)
-            self.llm = RKLLM(model, backend="npu", library=library)
+        self.stamps = stamps()
+        self._open(RKLLM, RkllmWarning, model, library, isolate)
         handle = ctypes.CDLL(library)
-        self.stamps = (ctypes.c_int64 * (1 << 16)).in_dll(handle, "null_stamps")
         self._memcpy, self._handed_over = handle.null_memcpy, handle.null_handed_over
         for function in self._memcpy, self._handed_over:
             function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_int64
+
+    def _open(self, opened: Any, warning: Any, model: str, library: str, isolate: bool) -> None:  # noqa: FBT001
+        with warnings.catch_warnings():
+            # There need be no NPU here.
+            warnings.simplefilter("ignore", warning)
+            start = time.perf_counter_ns()
+            self.llm: rkllm_rs.RKLLM = opened(model, backend="npu", library=library, isolate=isolate)
+            #: Milliseconds that opening took.
+            self.opened = (time.perf_counter_ns() - start) / 1e6
 
     def stream(self, tokens: int, microseconds: int = 0) -> rkllm_rs.TokenStream:
         """Starts a run of so many tokens."""

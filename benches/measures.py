@@ -322,6 +322,53 @@ def lock(size: Size) -> list[Row]:
     return [row]
 
 
+def cpu_of(pid: int) -> float:
+    """Nanoseconds that the threads of a process have computed."""
+    total = 0
+    for task in os.listdir(f"/proc/{pid}/task"):
+        with open(f"/proc/{pid}/task/{task}/schedstat") as file:
+            total += int(file.read().split()[0])
+    return total
+
+
+def isolated(size: Size) -> list[Row]:
+    """A worker process; the floors are the same things in this process."""
+    import numpy as np
+
+    flat = Row("worker: str, flat out", "ns/token")
+    latency = Row("worker: callback to loop body, p50, 1 ms a token", "us")
+    cost = Row("worker: CPU time, 20 ms a token", "us/token")
+    logits = Row("worker: logits 1 x 151936, callback to NumPy array", "us")
+    start, memory = Row("worker: start", "ms"), Row("worker: memory", "MB")
+    for _ in range(size.rounds):
+        for isolate in (True, False):
+            model = NullModel(isolate=isolate)
+            side = "ours" if isolate else "floor"
+            start.__dict__[side].append(model.opened)
+            flat.__dict__[side].append(
+                min(timed(model.stream(size.tokens).texts(), size.tokens)[0] for _ in range(3))
+            )
+            latency.__dict__[side].append(paced(model, size.paced, 1000)["p50_ns"] / 1e3)
+            pid = model.llm.worker_pid
+            before = cpu_of(pid) if pid else 0.0
+            here = paced(model, size.slow, 20_000)["cpu_ns"]
+            there = (cpu_of(pid) - before) / size.slow if pid else 0.0
+            cost.__dict__[side].append((here + there) / 1e3)
+            arrays = []
+            for _ in range(size.starts):
+                stream = model.llm.stream_logits("1 151936")
+                got = np.asarray(next(stream))
+                arrays.append(time.monotonic_ns() - model.stamps[0])
+                list(stream)
+                del got
+            logits.__dict__[side].append(statistics.median(arrays) / 1e3)
+            if pid:
+                with open(f"/proc/{pid}/statm", "rb") as file:
+                    memory.ours.append(int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6)
+            model.close()
+    return [flat, latency, cost, logits, start, memory]
+
+
 MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "throughput": throughput,
     "delivery": delivery,
@@ -334,4 +381,5 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "stop": stopping,
     "templates": templates,
     "lock": lock,
+    "worker": isolated,
 }

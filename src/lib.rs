@@ -33,6 +33,7 @@ pub use engine::registry::shut_down;
 pub use error::{Error, ErrorKind};
 pub use host::FloatBlock;
 pub use link::npu;
+pub use link::worker;
 pub use model::{GenerateOptions, Model, Steps, TokenStream};
 pub use protocol::config::ModelConfig;
 pub use protocol::info::ModelInfo;

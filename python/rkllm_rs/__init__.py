@@ -84,6 +84,7 @@ from .errors import (
     ToolError,
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
+    WorkerCrashed,
 )
 from .llm import RKLLM
 from .results import BatchStream, Score
@@ -148,6 +149,7 @@ __all__ = [
     "ToolError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
+    "WorkerCrashed",
     "__version__",
     "backends",
     "npu_lock",

@@ -50,6 +50,7 @@ from .llm import (
     groups,
     lacking,
     listed,
+    resolve,
     to_open,
     typed,
     warn,
@@ -123,6 +124,9 @@ class AsyncRKLLM:
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        isolate: bool | None = None,
+        restart: bool = True,
+        kill_after: float | None = None,
         strict: bool = False,
         open_timeout: float | None = 60.0,
         vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
@@ -175,6 +179,13 @@ class AsyncRKLLM:
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            isolate: Run the model in a worker process, so that a crash of the library is a
+                :class:`WorkerCrashed` in place of the end of this process. ``False`` never does. Default:
+                ``RKLLM_RS_ISOLATE``, else ``False``.
+            restart: With ``isolate``: the next call after a crash starts a new worker and opens the model
+                again. With ``False`` it raises.
+            kill_after: With ``isolate``: seconds after which a library that ignores its abort is killed; the
+                model is then opened again. ``None`` waits for it.
             strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
                 given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
                 for a driver, context window or chat template that is known to give wrong text.
@@ -194,6 +205,7 @@ class AsyncRKLLM:
                 ``strict=True`` also what is otherwise a warning.
             ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
+            WorkerCrashed: The library crashed while it was loaded or opened the model, with ``isolate``.
             BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
@@ -203,7 +215,7 @@ class AsyncRKLLM:
         paths: _Anything = model
         # Kept for more than one use.
         models = list(paths) if hasattr(paths, "__next__") else paths
-        _native.check_opening(models, *where, **settings)
+        _native.check_opening(models, *where[0], **settings)
         self._strict = strict
         self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None
@@ -274,7 +286,7 @@ class AsyncRKLLM:
             strict = self._strict
 
             def choose() -> tuple[str, Runtime, list[str], str | None]:
-                path, runtime, notes, fallback = _native.resolve(model, *where)
+                path, runtime, notes, fallback = resolve(model, where)
                 if strict and fallback:
                     raise lacking([fallback])
                 return path, runtime, notes, fallback
@@ -845,6 +857,11 @@ class AsyncRKLLM:
     def runtime(self) -> Runtime:
         """The loaded library."""
         return self._ready().runtime
+
+    @property
+    def worker_pid(self) -> int | None:
+        """Process ID of the worker of ``isolate=True``; ``None`` without one, or while none is alive."""
+        return self._ready().worker_pid
 
     @property
     def model_path(self) -> str:

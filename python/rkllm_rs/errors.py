@@ -36,6 +36,7 @@ __all__ = [
     "ToolError",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
+    "WorkerCrashed",
 ]
 
 
@@ -185,6 +186,21 @@ class BusyError(RkllmError):
     loaded release supports one model per process (before 1.2.2) and one is open; or ``open_timeout`` has
     passed.
     """
+
+
+class WorkerCrashed(RkllmError):  # noqa: N818 - it tells of an event
+    """The worker process of a model that was opened with ``isolate=True`` has died.
+
+    Only the run or call that it was in fails with this. ``log`` has the last lines that the library printed.
+
+    Attributes:
+        signal: The number of the signal that ended it, or ``None``.
+        exit_code: The exit status, or ``None``. Both are ``None`` if another part of the program has
+            taken the status away.
+    """
+
+    signal: int | None = None
+    exit_code: int | None = None
 
 
 class ClosedError(RkllmError):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import _native
+from . import _isolation, _native
 from ._library import PACKAGE, Path, options
 from ._native import (
     ArrayStream,
@@ -57,6 +57,8 @@ if TYPE_CHECKING:
 
     _Arguments = ParamSpec("_Arguments")
     _Result = TypeVar("_Result")
+    # With what a library is searched, and how a worker is to be treated if there is to be one.
+    Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
 
 
 _COROUTINE = 0x80  # of a function's co_flags
@@ -166,6 +168,9 @@ class RKLLM:
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
+        isolate: bool | None = None,
+        restart: bool = True,
+        kill_after: float | None = None,
         strict: bool = False,
         open_timeout: float | None = 60.0,
         vendor_log: Literal["warnings", "quiet", "all", "direct"] | None = None,
@@ -220,6 +225,13 @@ class RKLLM:
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
+            isolate: Run the model in a worker process, so that a crash of the library is a
+                :class:`WorkerCrashed` in place of the end of this process. ``False`` never does. Default:
+                ``RKLLM_RS_ISOLATE``, else ``False``.
+            restart: With ``isolate``: the next call after a crash starts a new worker and opens the model
+                again. With ``False`` it raises.
+            kill_after: With ``isolate``: seconds after which a library that ignores its abort is killed; the
+                model is then opened again. ``None`` waits for it.
             strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
                 given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
                 for a driver, context window or chat template that is known to give wrong text.
@@ -239,13 +251,14 @@ class RKLLM:
                 ``strict=True`` also what is otherwise a warning.
             ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
+            WorkerCrashed: The library crashed while it was loaded or opened the model, with ``isolate``.
             BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
         where, settings = to_open("RKLLM", locals())
         check_flag("strict", strict)
-        path, runtime, notes, fallback = _native.resolve(model, *where)
+        path, runtime, notes, fallback = resolve(model, where)
         if strict and fallback:
             raise lacking([fallback])
         if notes or fallback:
@@ -820,6 +833,11 @@ class RKLLM:
         return self._model.runtime
 
     @property
+    def worker_pid(self) -> int | None:
+        """Process ID of the worker of ``isolate=True``; ``None`` without one, or while none is alive."""
+        return self._model.worker_pid
+
+    @property
     def model_path(self) -> str:
         """Path of the model's file."""
         return self._model.path
@@ -1076,9 +1094,7 @@ def given(scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
     return keywords
 
 
-def to_open(
-    called: str, scope: Mapping[str, _Anything]
-) -> tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything]]:
+def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[Where, dict[str, _Anything]]:
     """Sorts what a class was given to open a model.
 
     Args:
@@ -1098,8 +1114,35 @@ def to_open(
     mask: _Anything = keywords.get("enabled_cpus_mask")
     if hasattr(mask, "__next__"):
         keywords["enabled_cpus_mask"] = list(mask)
+    isolation = {name: scope[name] for name in ("isolate", "restart", "kill_after")}
+    for name in isolation:
+        keywords.pop(name, None)
+    isolated = _isolation.wanted(**isolation)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
-    return options(*searched), keywords
+    where = options(*searched)
+    return (where, isolation if isolated else None), keywords
+
+
+def resolve(model: Path | Sequence[Path], where: Where) -> tuple[str, Runtime, list[str], str | None]:
+    """Chooses the model's file and loads the library: here, or in a worker if that is wanted.
+
+    Args:
+        model: As for :class:`RKLLM`.
+        where: What :func:`to_open` gave first.
+
+    Returns:
+        The file, the library, notes, and why the NPU is not taken.
+    """
+    searched, isolation = where
+    if isolation is None:
+        return _native.resolve(model, *searched)
+    return _native.resolve_isolated(
+        model,
+        *searched,
+        program=_isolation.command(),
+        restart=isolation["restart"],
+        kill_after=isolation["kill_after"],
+    )
 
 
 def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:

@@ -3,10 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::protocol::error::Failure;
 
 /// C layouts and function shapes that this crate speaks, by the first release that has them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[allow(
     non_camel_case_types,
     reason = "the underscores stand for the dots of a release"
@@ -76,7 +78,7 @@ impl FromStr for AbiVersion {
 }
 
 /// A set of layouts that evidence leaves possible, the unsupported ones of 1.0.x included.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Layouts(u8);
 
 const NAMES: [&str; 7] = [

@@ -110,6 +110,17 @@ impl Capabilities {
         }
     }
 
+    /// Those of a library that another process has loaded, from their names there.
+    pub(crate) fn told(identity: &Identity, names: &[String]) -> Self {
+        let told = |row: &&Row| names.iter().any(|name| name == row.name);
+        Self {
+            abi: identity.abi,
+            version: identity.version.clone(),
+            newer: identity.newer,
+            names: FEATURES.iter().filter(told).map(|row| row.name).collect(),
+        }
+    }
+
     /// The names of what it can do, ordered by the release that brought them.
     #[must_use]
     pub fn names(&self) -> &[&'static str] {

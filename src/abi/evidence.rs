@@ -2,10 +2,12 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 use super::{AbiVersion, Exports, KnownLibrary, Layouts, Version};
 
 /// The kinds of evidence.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum EvidenceKind {
     /// The file is, byte for byte, that of an official release.
     Fingerprint,
@@ -43,7 +45,7 @@ impl fmt::Display for EvidenceKind {
 }
 
 /// One piece of evidence: what was found, and what it leaves possible.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvidenceLine {
     /// Where it comes from.
     pub kind: EvidenceKind,
@@ -112,7 +114,7 @@ pub struct Evidence {
 }
 
 /// Which library this is, and how that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// The layout that it speaks.
     pub abi: AbiVersion,

@@ -266,6 +266,9 @@ impl Outbox for Inbox {
         match event {
             Event::Piece { text, token_id } => {
                 let mut inner = self.inner.lock();
+                if inner.ending.is_some() {
+                    return;
+                }
                 inner.pending.text.push_str(&text);
                 inner.pending.pieces.push(Piece::new(text.len(), token_id));
                 // A step is there when the library has paused.

@@ -23,7 +23,7 @@ use crate::host::wake::Side;
 use crate::link::Link;
 use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
-use crate::protocol::message::{Command, Event, Opened, Reply, Request, RunSpec, Terms};
+use crate::protocol::message::{Command, Ended, Event, Opened, Reply, Request, RunSpec, Terms};
 
 pub use self::desk::Desk;
 pub(crate) use self::inbox::{Ending, Inbox};
@@ -193,6 +193,27 @@ impl Client {
     pub(crate) fn close(&self) {
         // One that is closed already has nothing left to close.
         drop(self.send(Command::Close, Side::Host));
+        // What a library is in the middle of it may finish; nobody waits for that any more.
+        self.refuse_asked(Side::Host);
+    }
+
+    fn refuse_asked(&self, side: Side) {
+        let waiting = std::mem::take(&mut *self.asked.lock());
+        for (_, (sender, then)) in waiting {
+            let closed = Err(Failure::closed());
+            then(&closed);
+            sender.send(closed, side);
+        }
+    }
+
+    /// How long closing waits for an idle library.
+    pub(crate) fn closing_time(&self) -> Duration {
+        self.link().map_or(Duration::ZERO, Link::closing_time)
+    }
+
+    /// The process that runs the model, where that is not this one.
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.link().ok()?.pid()
     }
 
     /// Waits until the library has let go of the model; false when `limit` has passed first.
@@ -225,6 +246,8 @@ impl Outbox for Client {
                 }
             }
             Event::Unasked { number } => self.questions.withdraw(number),
+            // It matters where the engine may die alone.
+            Event::Working(_) => {}
             Event::Learned { kind, width } => self.info.lock().learn(kind, width),
             Event::Replied { number, outcome } => {
                 let waiting = self.asked.lock().remove(&number);
@@ -234,10 +257,18 @@ impl Outbox for Client {
                 }
             }
             Event::Gone => {
-                let waiting = std::mem::take(&mut *self.asked.lock());
-                let opened = self.opened.lock().take();
+                self.refuse_asked(side);
+                for run in std::mem::take(&mut *self.runs.lock()) {
+                    if let Some(run) = run.upgrade() {
+                        run.put(
+                            Event::Ended(Box::new(Ended::at_once(Err(Failure::closed())))),
+                            side,
+                        );
+                    }
+                }
                 // Whoever is dropped unanswered is told that the model is closed.
-                drop((waiting, opened));
+                let opened = self.opened.lock().take();
+                drop(opened);
             }
             other => debug_assert!(false, "{other:?} belongs to a run"),
         }

@@ -40,7 +40,7 @@ static CHANGED: Condvar = Condvar::new();
 ///
 /// # Errors
 /// `ErrorKind::Model` where the system has no thread to give.
-pub(super) fn start() -> Result<(), Failure> {
+pub(crate) fn start() -> Result<(), Failure> {
     static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
     let started = STARTED
         .get_or_init(|| host::spawn("rkllm-deadline", serve).map_err(|error| error.to_string()));

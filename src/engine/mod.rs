@@ -92,6 +92,21 @@ pub(crate) struct Engine {
     lanes: Mutex<Vec<Weak<RunLane>>>,
 }
 
+impl registry::Life for Engine {
+    fn only_one(&self) -> Option<&Arc<Runtime>> {
+        self.only_one.as_ref()
+    }
+    fn is_closed(&self) -> bool {
+        Engine::is_closed(self)
+    }
+    fn wait_until_gone(&self, limit: Duration) -> bool {
+        Engine::wait_until_gone(self, limit)
+    }
+    fn close(&self, side: Side) {
+        Engine::close(self, side);
+    }
+}
+
 impl Engine {
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.load(Ordering::Acquire)
@@ -226,7 +241,7 @@ pub(crate) fn start(
         gone: Gone::default(),
         lanes: Mutex::default(),
     });
-    registry::add(&engine)?;
+    registry::add(&(Arc::clone(&engine) as _))?;
     let shared = Arc::clone(&engine);
     host::spawn("rkllm-model", move || {
         serve::live(&shared, &runtime, &path, &config, out.as_ref(), gate);

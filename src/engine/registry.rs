@@ -5,28 +5,46 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
-use super::Engine;
 use crate::host;
 use crate::host::wake::Side;
 use crate::protocol::error::{BusyWith, ErrorKind, Failure};
+use crate::runtime::Runtime;
 
 /// How often one that waits for another model looks whether it is still wanted itself.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long the end of the process waits for runs to obey their abort.
 const EXIT: Duration = Duration::from_secs(2);
+/// How long it waits for what it has killed.
+const KILLED: Duration = Duration::from_millis(500);
 
-static MODELS: Mutex<Vec<Weak<Engine>>> = Mutex::new(Vec::new());
+static MODELS: Mutex<Vec<Weak<dyn Life>>> = Mutex::new(Vec::new());
+
+/// A model, as far as others wait for its end.
+pub(crate) trait Life: Send + Sync {
+    /// The library in this process, if it gives right results for one model in it only (hazard M6).
+    fn only_one(&self) -> Option<&Arc<Runtime>>;
+    /// Whether it is closed, or being closed.
+    fn is_closed(&self) -> bool;
+    /// Waits until the library has let go of the model; false when `limit` has passed first.
+    fn wait_until_gone(&self, limit: Duration) -> bool;
+    /// Ends all runs, and gives the model back when the library has come back. Returns at once.
+    fn close(&self, side: Side);
+    /// Ends the library itself; false where that cannot be done without ending this process.
+    fn kill(&self) -> bool {
+        false
+    }
+}
 
 /// Notes a new model; forgotten by itself when the model is gone.
 ///
 /// # Errors
 /// `ErrorKind::Busy` where the library is good for one model, and one is open.
-pub(super) fn add(engine: &Arc<Engine>) -> Result<(), Failure> {
+pub(crate) fn add(new: &Arc<dyn Life>) -> Result<(), Failure> {
     let mut models = MODELS.lock();
     models.retain(|model| model.strong_count() > 0);
-    if let Some(runtime) = &engine.only_one {
-        let same = |other: &Arc<Engine>| {
-            let library = other.only_one.as_ref();
+    if let Some(runtime) = new.only_one() {
+        let same = |other: &Arc<dyn Life>| {
+            let library = other.only_one();
             library.is_some_and(|library| Arc::ptr_eq(library, runtime)) && !other.is_closed()
         };
         if models
@@ -46,14 +64,14 @@ pub(super) fn add(engine: &Arc<Engine>) -> Result<(), Failure> {
             return Err(Failure::new(ErrorKind::Busy, text).with_hint(hint));
         }
     }
-    models.push(Arc::downgrade(engine));
+    models.push(Arc::downgrade(new));
     Ok(())
 }
 
-fn live() -> Vec<Arc<Engine>> {
+fn live() -> Vec<Arc<dyn Life>> {
     let models = MODELS.lock();
     let all = models.iter().filter_map(Weak::upgrade);
-    all.filter(|model| !model.gone.wait(Duration::ZERO))
+    all.filter(|model| !model.wait_until_gone(Duration::ZERO))
         .collect()
 }
 
@@ -62,7 +80,7 @@ fn live() -> Vec<Arc<Engine>> {
 /// # Errors
 /// `ErrorKind::Busy` when `limit` has passed first: the library is not asked to open a model beside a run
 /// of one that was closed (hazards M6 and N4).
-pub(super) fn wait_for_closing(new: &Arc<Engine>, limit: Duration) -> Result<(), Failure> {
+pub(crate) fn wait_for_closing(new: &Arc<dyn Life>, limit: Duration) -> Result<(), Failure> {
     let start = Instant::now();
     for model in live() {
         if Arc::ptr_eq(&model, new) || !model.is_closed() {
@@ -70,7 +88,7 @@ pub(super) fn wait_for_closing(new: &Arc<Engine>, limit: Duration) -> Result<(),
         }
         while !new.is_closed() {
             let left = limit.saturating_sub(start.elapsed());
-            if model.gone.wait(left.min(LOOK)) {
+            if model.wait_until_gone(left.min(LOOK)) {
                 break;
             }
             if left.is_zero() {
@@ -102,11 +120,14 @@ pub fn shut_down() -> bool {
     }
     let start = GAVE_UP.lock().unwrap_or_else(Instant::now);
     let until = start + EXIT;
-    let done = models.iter().all(|model| {
-        model
-            .gone
-            .wait(until.saturating_duration_since(Instant::now()))
-    });
+    let in_time = |model: &Arc<dyn Life>| {
+        model.wait_until_gone(until.saturating_duration_since(Instant::now()))
+    };
+    let mut late = models;
+    late.retain(|model| !in_time(model));
+    // What can be ended without ending this process is.
+    late.retain(|model| !(model.kill() && model.wait_until_gone(KILLED)));
+    let done = late.is_empty();
     host::log_sync();
     *GAVE_UP.lock() = (!done).then_some(start);
     if !done {

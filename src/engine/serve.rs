@@ -17,7 +17,9 @@ use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{c_path, c_text};
-use crate::protocol::message::{Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason};
+use crate::protocol::message::{
+    Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason, Work,
+};
 use crate::runtime::Runtime;
 
 /// How often a model in the middle of steps looks whether they were given up.
@@ -60,7 +62,7 @@ fn open_and_serve(
     gate: Option<Box<dyn Gate>>,
 ) -> Result<(), Failure> {
     // Models that were closed before are let go of first: there may be memory for one only.
-    let waited = registry::wait_for_closing(engine, config.open_timeout());
+    let waited = registry::wait_for_closing(&(Arc::clone(engine) as _), config.open_timeout());
     if engine.is_closed() {
         return Ok(());
     }
@@ -156,9 +158,11 @@ impl Server<'_> {
                     self.waiting.push_back(message);
                 }
                 Message::Ask { number, request } => {
+                    self.working(Some(Work::Ask(number)));
                     let outcome = self.answer(request);
                     self.out
                         .put(Event::Replied { number, outcome }, Side::Vendor);
+                    self.working(None);
                 }
                 Message::Look => {}
                 Message::Close => return,
@@ -176,19 +180,33 @@ impl Server<'_> {
         }
     }
 
-    fn run(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes) {
+    fn working(&self, work: Option<Work>) {
+        self.out.put(Event::Working(work), Side::Vendor);
+    }
+
+    fn run(&mut self, spec: Box<RunSpec>, lanes: RunLanes) {
         let wanted = || !lanes.iter().all(|lane| lane.has_ended());
         if !wanted() {
             return self.model.end_pause();
         }
-        let inside = match Inside::enter(self.gate.as_mut(), self.patience, &wanted) {
-            Ok(inside) if wanted() => inside,
-            Ok(_) => return self.model.end_pause(),
+        // Taken out, so that a run in it can use the rest.
+        let mut gate = self.gate.take();
+        match Inside::enter(gate.as_mut(), self.patience, &wanted) {
+            Ok(inside) if wanted() => {
+                self.working(Some(Work::Run(lanes[0].run())));
+                self.run_lanes(spec, lanes, inside);
+                self.working(None);
+            }
+            Ok(_) => self.model.end_pause(),
             Err(error) => {
                 self.model.end_pause();
-                return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
+                lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
             }
-        };
+        }
+        self.gate = gate;
+    }
+
+    fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
         if let Some(saving) = &saving {
             saving.clear();

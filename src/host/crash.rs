@@ -55,7 +55,7 @@ fn wait_for_lines(end: End) {
         return;
     }
     for _ in 0..500 {
-        if capture.is_read() && capture.printer.ends(end) {
+        if capture.is_read() && capture.log.printer.ends(end) {
             return;
         }
         let pause = libc::timespec {

@@ -146,9 +146,15 @@ fn unshare_and_close(keep: &[RawFd]) -> bool {
     let parted = close_range(never, never, libc::CLOSE_RANGE_UNSHARE as i32)
         // SAFETY: plain system call without pointers; it concerns the calling thread only.
         || unsafe { libc::unshare(libc::CLONE_FILES) } == 0;
-    if !parted {
-        return false;
+    if parted {
+        close_others(keep);
     }
+    parted
+}
+
+/// Closes everything but 0, 1, 2 and `keep` (sorted) in the calling thread's table.
+pub(super) fn close_others(keep: &[RawFd]) {
+    let never = u32::MAX;
     let mut next = 3_u32;
     let mut gaps = Vec::new();
     for &fd in keep {
@@ -163,11 +169,11 @@ fn unshare_and_close(keep: &[RawFd]) -> bool {
         .iter()
         .all(|&(first, last)| close_range(first, last, 0))
     {
-        return true;
+        return;
     }
     // Kernels before 5.9: one by one. Collected first, since the listing itself uses a descriptor.
     let Ok(entries) = std::fs::read_dir("/proc/thread-self/fd") else {
-        return true;
+        return;
     };
     let open: Vec<RawFd> = entries
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
@@ -177,7 +183,6 @@ fn unshare_and_close(keep: &[RawFd]) -> bool {
         // SAFETY: closes numbers of this thread's own table, which nothing else refers to.
         unsafe { libc::close(fd) };
     }
-    true
 }
 
 fn close_range(first: u32, last: u32, flags: i32) -> bool {

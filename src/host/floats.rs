@@ -1,7 +1,9 @@
 //! Copies of the rows that the library shows: logits and hidden states.
 
 use std::ptr::NonNull;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
+
+use super::shared::Segment;
 
 use crate::protocol::output::RowsKind;
 
@@ -21,7 +23,44 @@ pub struct FloatBlock {
 struct Memory {
     at: NonNull<f32>,
     length: usize,
-    capacity: usize,
+    owner: Owner,
+}
+
+/// Whose the memory is.
+enum Owner {
+    /// A vector that was taken apart, of this capacity.
+    Heap(usize),
+    /// Shared with another process.
+    Shared(Lease),
+}
+
+/// A part of shared memory that is in use; dropping it gives it back.
+pub(crate) struct Lease {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) number: u32,
+    pub(crate) back: Arc<dyn Lender>,
+}
+
+/// Gets shared memory back.
+pub(crate) trait Lender: Send + Sync {
+    /// The memory of that number is not used any more.
+    fn back(&self, number: u32, segment: &Arc<Segment>);
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.back.back(self.number, &self.segment);
+    }
+}
+
+/// Gives shared memory for copies; none where the library is in the reader's process.
+pub(crate) type Source = dyn Fn(usize) -> std::io::Result<Lease> + Send + Sync;
+
+static SOURCE: OnceLock<Box<Source>> = OnceLock::new();
+
+/// From here on rows are copied into memory of `source`.
+pub(crate) fn copy_into(source: Box<Source>) {
+    let _ = SOURCE.set(source);
 }
 
 // SAFETY: plain floats of our own; who writes through a view is the owner of the view.
@@ -31,8 +70,10 @@ unsafe impl Sync for Memory {}
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: the parts are those of the vector that `FloatBlock::new` took apart.
-        drop(unsafe { Vec::from_raw_parts(self.at.as_ptr(), self.length, self.capacity) });
+        if let Owner::Heap(capacity) = self.owner {
+            // SAFETY: the parts are those of the vector that `FloatBlock::new` took apart.
+            drop(unsafe { Vec::from_raw_parts(self.at.as_ptr(), self.length, capacity) });
+        }
     }
 }
 
@@ -57,7 +98,7 @@ impl FloatBlock {
             memory: Arc::new(Memory {
                 at,
                 length: values.len(),
-                capacity: values.capacity(),
+                owner: Owner::Heap(values.capacity()),
             }),
             kind,
             rows,
@@ -81,6 +122,19 @@ impl FloatBlock {
             .checked_mul(width)
             .filter(|length| *length <= isize::MAX as usize / size_of::<f32>())
             .ok_or(CopyProblem::Counts)?;
+        if let Some(source) = SOURCE.get() {
+            let lease = source(length * size_of::<f32>()).map_err(|_| CopyProblem::Memory)?;
+            let block = Self::shared(kind, lease, rows, width).ok_or(CopyProblem::Memory)?;
+            // SAFETY: the caller's promise, and room for as many, which nobody else uses.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    values.cast::<u8>(),
+                    block.memory.at.as_ptr().cast::<u8>(),
+                    length * size_of::<f32>(),
+                );
+            }
+            return Ok(block);
+        }
         let mut copy = Vec::new();
         copy.try_reserve_exact(length)
             .map_err(|_| CopyProblem::Memory)?;
@@ -96,6 +150,32 @@ impl FloatBlock {
             copy.set_len(length);
         }
         Ok(Self::new(kind, copy, rows))
+    }
+
+    /// Rows in shared memory; `None` if it has no room for as many.
+    pub(crate) fn shared(kind: RowsKind, lease: Lease, rows: usize, width: usize) -> Option<Self> {
+        let length = rows.checked_mul(width)?;
+        if length.checked_mul(size_of::<f32>())? > lease.segment.size() {
+            return None;
+        }
+        Some(Self {
+            memory: Arc::new(Memory {
+                at: lease.segment.address(),
+                length,
+                owner: Owner::Shared(lease),
+            }),
+            kind,
+            rows,
+            width,
+        })
+    }
+
+    /// The shared memory that it is in, if it is.
+    pub(crate) fn lease(&self) -> Option<&Lease> {
+        match &self.memory.owner {
+            Owner::Heap(_) => None,
+            Owner::Shared(lease) => Some(lease),
+        }
     }
 
     /// Joins blocks of one width, in their order; `None` if there are none or they do not fit.
@@ -143,7 +223,8 @@ impl FloatBlock {
 
     /// Looks at the floats. Whoever writes through a view at the same time gets what he asked for.
     pub fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
-        // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. A
+        // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. Shared
+        // memory is another process's to write only until it is lent. A
         // program that writes through a view of its own while another thread of its own reads here has
         // a race of its own making, as with any array library; nobody else writes.
         look(unsafe { std::slice::from_raw_parts(self.memory.at.as_ptr(), self.memory.length) })

@@ -12,7 +12,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::fds::{FileKey, Readers};
-use super::lines::{Kept, LogLine, LogStream};
+use super::lines::{Kept, LogLine, LogStream, Partial};
 use super::print::Printer;
 
 /// One of the pipes.
@@ -22,6 +22,62 @@ struct Pipe {
     key: FileKey,
 }
 
+/// The process's log: lines of a library in it, and of those in workers.
+pub(super) struct Log {
+    kept: Mutex<Kept>,
+    pub(super) printer: Printer,
+}
+
+impl Log {
+    pub(super) fn new(printer: Printer) -> Self {
+        Self {
+            kept: Mutex::default(),
+            printer,
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes bytes of one library's output; gives its whole lines to `seen`, too.
+    pub(super) fn take(
+        &self,
+        partial: &mut Partial,
+        stream: LogStream,
+        bytes: &[u8],
+        seen: &mut dyn FnMut(&LogLine),
+    ) {
+        let done = &mut |line: &LogLine, bytes| {
+            seen(line);
+            self.printer.take(line, bytes);
+        };
+        self.kept().add(partial, stream, bytes, done);
+    }
+
+    /// Takes unfinished lines for whole.
+    pub(super) fn finish(&self, partial: &mut Partial, seen: &mut dyn FnMut(&LogLine)) {
+        let done = &mut |line: &LogLine, bytes| {
+            seen(line);
+            self.printer.take(line, bytes);
+        };
+        self.kept().finish_all(partial, done);
+    }
+
+    pub(super) fn mark(&self) -> u64 {
+        self.kept().next
+    }
+
+    pub(super) fn since(&self, mark: u64) -> Vec<LogLine> {
+        self.kept().since(mark)
+    }
+
+    pub(super) fn pass_on(&self, number: u64, awaited: bool) {
+        self.kept().pass_on(number, awaited);
+        self.printer.pass_on(number);
+    }
+}
+
 /// The reading thread's state; lives as long as the process.
 pub(super) struct Capture {
     pipes: [Pipe; 2],
@@ -29,13 +85,13 @@ pub(super) struct Capture {
     busy: AtomicBool,
     /// Set when a wait for the printing was in vain.
     stalled: AtomicBool,
-    kept: Mutex<Kept>,
-    pub(super) printer: Printer,
+    partial: Mutex<Partial>,
+    pub(super) log: &'static Log,
 }
 
 impl Capture {
     /// For pipes whose read ends have these numbers in both tables; they stay open for good.
-    pub(super) fn new(readers: Readers, printer: Printer) -> std::io::Result<Self> {
+    pub(super) fn new(readers: Readers, log: &'static Log) -> std::io::Result<Self> {
         let pipe = |stream, reader: std::os::fd::OwnedFd| {
             Ok::<_, std::io::Error>(Pipe {
                 stream,
@@ -50,8 +106,8 @@ impl Capture {
             ],
             busy: AtomicBool::new(false),
             stalled: AtomicBool::new(false),
-            kept: Mutex::default(),
-            printer,
+            partial: Mutex::default(),
+            log,
         })
     }
 
@@ -95,31 +151,17 @@ impl Capture {
     }
 
     fn take(&self, stream: LogStream, bytes: &[u8]) {
-        let done = &mut |line: &LogLine, bytes| self.printer.take(line, bytes);
-        self.kept().add(stream, bytes, done);
+        self.log
+            .take(&mut self.partial(), stream, bytes, &mut |_| ());
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn mark(&self) -> u64 {
-        self.kept().next
-    }
-
-    pub(super) fn since(&self, mark: u64) -> Vec<LogLine> {
-        self.kept().since(mark)
-    }
-
-    pub(super) fn pass_on(&self, number: u64, awaited: bool) {
-        self.kept().pass_on(number, awaited);
-        self.printer.pass_on(number);
+    fn partial(&self) -> MutexGuard<'_, Partial> {
+        self.partial.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes unfinished lines for whole.
     pub(super) fn finish_lines(&self) {
-        let done = &mut |line: &LogLine, bytes| self.printer.take(line, bytes);
-        self.kept().finish_all(done);
+        self.log.finish(&mut self.partial(), &mut |_| ());
     }
 
     /// Whether all that was written is kept. Only system calls and atomics: signal handlers ask too.
@@ -154,9 +196,9 @@ impl Capture {
             return;
         }
         self.finish_lines();
-        if self.printer.is_idle() {
+        if self.log.printer.is_idle() {
             self.stalled.store(false, Ordering::Relaxed);
-        } else if !self.stalled.load(Ordering::Relaxed) && !wait(&|| self.printer.is_idle()) {
+        } else if !self.stalled.load(Ordering::Relaxed) && !wait(&|| self.log.printer.is_idle()) {
             self.stalled.store(true, Ordering::Relaxed);
         }
     }

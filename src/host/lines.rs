@@ -2,8 +2,10 @@
 
 use std::collections::VecDeque;
 
+use serde::{Deserialize, Serialize};
+
 /// How many lines are kept.
-const RING: usize = 512;
+pub(super) const RING: usize = 512;
 /// How many lines are kept while some of them have not been passed on to the program's logger.
 const MOST: usize = 65_536;
 /// How much of a line is kept.
@@ -12,7 +14,7 @@ const LINE: usize = 4096;
 const LONGEST: usize = 64 * 1024;
 
 /// Severity of a vendor log line, by its first letter.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub enum LogLevel {
     /// `E`
@@ -28,7 +30,7 @@ pub enum LogLevel {
 }
 
 /// Where the library wrote a line.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LogStream {
     /// Standard output.
     Stdout,
@@ -37,7 +39,7 @@ pub enum LogStream {
 }
 
 /// One line that the vendor library printed.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogLine {
     /// Counts the lines of the process.
     pub number: u64,
@@ -81,7 +83,7 @@ impl LogLevel {
     }
 }
 
-/// The last lines, and what has come of the next ones.
+/// The last lines of the process.
 #[derive(Default)]
 pub(super) struct Kept {
     lines: VecDeque<LogLine>,
@@ -90,33 +92,36 @@ pub(super) struct Kept {
     passed_on: u64,
     /// Whether there is such a logger.
     awaited: bool,
-    partial: [Vec<u8>; 2],
 }
+
+/// What has come of the next lines of one library's output.
+#[derive(Default)]
+pub(super) struct Partial([Vec<u8>; 2]);
 
 impl Kept {
     /// Takes bytes as they come; `done` gets each line that they end, and its bytes.
     pub(super) fn add(
         &mut self,
+        partial: &mut Partial,
         stream: LogStream,
         mut bytes: &[u8],
         done: &mut impl FnMut(&LogLine, Vec<u8>),
     ) {
         while let Some(end) = memchr::memchr(b'\n', bytes) {
-            self.append(stream, &bytes[..end]);
-            self.finish(stream, done);
+            partial.append(stream, &bytes[..end]);
+            self.finish(partial, stream, done);
             bytes = &bytes[end + 1..];
         }
-        self.append(stream, bytes);
+        partial.append(stream, bytes);
     }
 
-    fn append(&mut self, stream: LogStream, bytes: &[u8]) {
-        let partial = &mut self.partial[stream as usize];
-        let room = LONGEST.saturating_sub(partial.len());
-        partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
-    }
-
-    fn finish(&mut self, stream: LogStream, done: &mut impl FnMut(&LogLine, Vec<u8>)) {
-        let mut bytes = std::mem::take(&mut self.partial[stream as usize]);
+    fn finish(
+        &mut self,
+        partial: &mut Partial,
+        stream: LogStream,
+        done: &mut impl FnMut(&LogLine, Vec<u8>),
+    ) {
+        let mut bytes = std::mem::take(&mut partial.0[stream as usize]);
         let text = String::from_utf8_lossy(&bytes[..bytes.len().min(LINE)])
             .trim_end_matches('\r')
             .to_owned();
@@ -140,10 +145,14 @@ impl Kept {
 
     /// Takes unfinished lines for whole: the call that printed them has returned, and what the next
     /// one prints is another line.
-    pub(super) fn finish_all(&mut self, done: &mut impl FnMut(&LogLine, Vec<u8>)) {
+    pub(super) fn finish_all(
+        &mut self,
+        partial: &mut Partial,
+        done: &mut impl FnMut(&LogLine, Vec<u8>),
+    ) {
         for stream in [LogStream::Stdout, LogStream::Stderr] {
-            if !self.partial[stream as usize].is_empty() {
-                self.finish(stream, done);
+            if !partial.0[stream as usize].is_empty() {
+                self.finish(partial, stream, done);
             }
         }
     }
@@ -157,6 +166,14 @@ impl Kept {
     pub(super) fn pass_on(&mut self, number: u64, awaited: bool) {
         self.passed_on = self.passed_on.max(number);
         self.awaited = awaited;
+    }
+}
+
+impl Partial {
+    fn append(&mut self, stream: LogStream, bytes: &[u8]) {
+        let partial = &mut self.0[stream as usize];
+        let room = LONGEST.saturating_sub(partial.len());
+        partial.extend_from_slice(&bytes[..bytes.len().min(room)]);
     }
 }
 
@@ -179,23 +196,29 @@ mod tests {
     #[test]
     fn lines_are_joined_over_reads_and_bounded() {
         let mut kept = Kept::default();
+        let partial = &mut Partial::default();
         let mut whole = Vec::new();
         let done = &mut |_: &LogLine, bytes: Vec<u8>| whole.push(bytes.len());
-        kept.add(LogStream::Stderr, b"E rkl", done);
-        kept.add(LogStream::Stdout, b"other\n", done);
-        kept.add(LogStream::Stderr, b"lm: one\nW rkllm: two\nrest", done);
+        kept.add(partial, LogStream::Stderr, b"E rkl", done);
+        kept.add(partial, LogStream::Stdout, b"other\n", done);
+        kept.add(
+            partial,
+            LogStream::Stderr,
+            b"lm: one\nW rkllm: two\nrest",
+            done,
+        );
         let texts: Vec<_> = kept.lines.iter().map(|line| line.text.as_str()).collect();
         assert_eq!(texts, ["other", "E rkllm: one", "W rkllm: two"]);
-        kept.add(LogStream::Stderr, &vec![b'x'; 3 * LINE], done);
-        kept.add(LogStream::Stderr, b"\n", done);
+        kept.add(partial, LogStream::Stderr, &vec![b'x'; 3 * LINE], done);
+        kept.add(partial, LogStream::Stderr, b"\n", done);
         assert_eq!(kept.lines.back().map(|line| line.text.len()), Some(LINE));
         for _ in 0..2 * RING {
-            kept.add(LogStream::Stdout, b"more\n", done);
+            kept.add(partial, LogStream::Stdout, b"more\n", done);
         }
         assert_eq!(kept.lines.len(), RING);
         kept.pass_on(kept.next, true);
         for _ in 0..2 * RING {
-            kept.add(LogStream::Stdout, b"more\n", done);
+            kept.add(partial, LogStream::Stdout, b"more\n", done);
         }
         assert_eq!(kept.since(kept.passed_on).len(), 2 * RING);
         assert_eq!(whole[3], 3 * LINE + "rest".len() + 1);

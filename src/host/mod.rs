@@ -24,9 +24,14 @@ mod forward;
 mod lines;
 pub(crate) mod mode;
 mod print;
+pub(crate) mod process;
+pub(crate) mod shared;
+pub(crate) mod socket;
 mod stdio;
 pub mod vendor_log;
 pub(crate) mod wake;
+pub(crate) mod worker;
+mod worker_log;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -35,8 +40,10 @@ use std::thread::Builder;
 
 pub(crate) use floats::CopyProblem;
 pub use floats::FloatBlock;
+pub(crate) use floats::{Lease, Lender, copy_into};
 pub use lines::{LogLevel, LogLine, LogStream};
 pub use mode::Mode;
+pub(crate) use worker_log::LogOfWorker;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -50,6 +57,7 @@ struct Host {
 }
 
 static HOST: OnceLock<Option<Host>> = OnceLock::new();
+static LOG: OnceLock<&'static forward::Log> = OnceLock::new();
 
 fn host() -> Option<&'static Host> {
     HOST.get_or_init(|| start().ok()).as_ref()
@@ -57,6 +65,9 @@ fn host() -> Option<&'static Host> {
 
 fn start() -> std::io::Result<Host> {
     fork::watch();
+    if worker::is_one() {
+        return worker::start_host();
+    }
     let direct = mode::get() == Mode::Direct;
     let mut plumbing = if direct {
         None
@@ -91,15 +102,26 @@ fn start() -> std::io::Result<Host> {
     })
 }
 
+/// The process's log, for which a thread prints.
+fn start_log() -> std::io::Result<&'static forward::Log> {
+    static START: Mutex<()> = Mutex::new(());
+    let _one = START.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(log) = LOG.get() {
+        return Ok(log);
+    }
+    let log: &'static forward::Log = Box::leak(Box::new(forward::Log::new(print::Printer::new())));
+    Builder::new()
+        .name("rkllm-print".to_owned())
+        .spawn(|| log.printer.print())?;
+    Ok(LOG.get_or_init(|| log))
+}
+
 fn start_capture(
     plumbing: fds::Plumbing,
     jobs: &Sender<Job>,
 ) -> std::io::Result<Option<&'static forward::Capture>> {
-    let capture = forward::Capture::new(plumbing.host_side(), print::Printer::new())?;
+    let capture = forward::Capture::new(plumbing.host_side(), start_log()?)?;
     let capture: &'static forward::Capture = Box::leak(Box::new(capture));
-    Builder::new()
-        .name("rkllm-print".to_owned())
-        .spawn(|| capture.printer.print())?;
     let (reply, started) = channel();
     let job: Job = Box::new(move || {
         let reader = Builder::new().name("rkllm-log".to_owned());
@@ -174,25 +196,31 @@ pub(crate) fn run<T: Send + 'static>(
 
 /// The number that the next log line will bear; see [`log_since`].
 pub(crate) fn log_mark() -> u64 {
-    capture().map_or(0, forward::Capture::mark)
+    match worker::log() {
+        Some(_) => worker::mark(),
+        None => log().map_or(0, forward::Log::mark),
+    }
 }
 
 /// The kept log lines from `mark` on, oldest first; the library's own buffers are flushed before.
 pub(crate) fn log_since(mark: u64) -> Vec<LogLine> {
     log_sync();
-    capture().map_or_else(Vec::new, |capture| capture.since(mark))
+    match worker::log() {
+        Some(log) => log.since(mark),
+        None => log_kept(mark),
+    }
 }
 
 /// The kept log lines from `mark` on, as they are now; for threads of the host program.
 pub(crate) fn log_kept(mark: u64) -> Vec<LogLine> {
-    capture().map_or_else(Vec::new, |capture| capture.since(mark))
+    log().map_or_else(Vec::new, |log| log.since(mark))
 }
 
 /// The program's logger has been given the lines below `number`; `awaited` tells whether it takes the
 /// later ones too, so that they are kept until then.
 pub(crate) fn log_passed_on(number: u64, awaited: bool) {
-    if let Some(capture) = capture() {
-        capture.pass_on(number, awaited);
+    if let Some(log) = log() {
+        log.pass_on(number, awaited);
     }
 }
 
@@ -202,6 +230,10 @@ pub(crate) fn log_passed_on(number: u64, awaited: bool) {
 /// Called on a thread of the library's side after each call, so that the lines of a call come
 /// before whatever the caller prints next.
 pub(crate) fn log_sync() {
+    if worker::is_one() {
+        // What is written is the parent's to read.
+        return stdio::flush_library();
+    }
     if let Some(capture) = capture() {
         stdio::flush_library();
         capture.drain(std::time::Duration::from_secs(1));
@@ -216,8 +248,8 @@ pub(crate) struct LogOfOpening {
 
 impl LogOfOpening {
     pub(crate) fn begin() -> Self {
-        if let Some(capture) = capture() {
-            capture.printer.opening();
+        if let Some(log) = log() {
+            log.printer.opening();
         }
         Self {
             mark: log_mark(),
@@ -238,8 +270,8 @@ impl LogOfOpening {
 
 impl Drop for LogOfOpening {
     fn drop(&mut self) {
-        if let Some(capture) = capture() {
-            capture.printer.opened(self.in_error.then_some(self.mark));
+        if let Some(log) = log() {
+            log.printer.opened(self.in_error.then_some(self.mark));
         }
     }
 }
@@ -266,7 +298,21 @@ pub(crate) fn log_problem() -> Option<String> {
 
 /// Whether the library's log lines are being kept.
 pub(crate) fn log_is_kept() -> bool {
-    capture().is_some()
+    log().is_some()
+}
+
+/// Makes the process keep a log, also where no library is loaded in it. On the program's side.
+///
+/// # Errors
+/// When the system has no thread to give.
+pub(crate) fn keep_log() -> std::io::Result<()> {
+    // First, since it decides what becomes of the process's own library.
+    host();
+    start_log().map(drop)
+}
+
+fn log() -> Option<&'static forward::Log> {
+    LOG.get().copied()
 }
 
 fn capture() -> Option<&'static forward::Capture> {

@@ -2,6 +2,7 @@
 
 mod in_process;
 pub mod npu;
+pub mod worker;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,4 +33,14 @@ pub(crate) trait Link: Send + Sync {
 
     /// Waits until the library has let go of the model; false when `limit` has passed first.
     fn wait_until_gone(&self, limit: Duration) -> bool;
+
+    /// How long closing waits for an idle library; one that is in a run is left to its engine.
+    fn closing_time(&self) -> Duration {
+        Duration::from_millis(50)
+    }
+
+    /// The process that runs the model, where that is not this one.
+    fn pid(&self) -> Option<u32> {
+        None
+    }
 }

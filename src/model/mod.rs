@@ -37,6 +37,7 @@ use crate::client::{Client, Keeper};
 use crate::engine::Outbox;
 use crate::files::context;
 use crate::host::fork;
+use crate::link::worker::Worker;
 use crate::link::{self, Link};
 use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::Failure;
@@ -49,8 +50,6 @@ type Chosen = BTreeMap<String, i32>;
 
 /// How often one who waits for a model to open looks for questions of the library.
 const LOOK: Duration = Duration::from_millis(20);
-/// How long closing waits for a library that is idle; one that is in a run is left to its engine.
-const CLOSE: Duration = Duration::from_millis(50);
 
 /// An open model (`LLMHandle`).
 ///
@@ -190,6 +189,21 @@ impl Model {
         Self::begin_open_over(runtime, path.as_ref(), config, link::open)
     }
 
+    /// [`Self::begin_open`], in a worker that has loaded the library.
+    ///
+    /// # Errors
+    /// As [`Model::begin_open`], and `ErrorKind::WorkerCrashed`.
+    pub fn begin_open_in(
+        worker: Worker,
+        runtime: &Arc<Runtime>,
+        path: impl AsRef<Path>,
+        config: ModelConfig,
+    ) -> Result<Opening, Failure> {
+        Self::begin_open_over(runtime, path.as_ref(), config, |_, _, config, out| {
+            worker.open(config, out)
+        })
+    }
+
     /// [`Self::begin_open`], with an engine behind a link of the caller's.
     pub(crate) fn begin_open_over(
         runtime: &Arc<Runtime>,
@@ -249,6 +263,12 @@ impl Model {
         &self.effective
     }
 
+    /// The process that runs the model, if that is a worker's; none while none is alive.
+    #[must_use]
+    pub fn worker_pid(&self) -> Option<u32> {
+        self.client.pid()
+    }
+
     /// Whether [`Model::close`] was called.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -262,8 +282,9 @@ impl Model {
     #[doc(alias = "rkllm_destroy")]
     pub fn close(&self) {
         if self.forks == fork::depth() {
+            let limit = self.client.closing_time();
             self.client.close();
-            self.client.wait_until_gone(CLOSE);
+            self.client.wait_until_gone(limit);
         }
     }
 

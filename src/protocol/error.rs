@@ -42,6 +42,8 @@ pub enum ErrorKind {
     FileMissing,
     /// A call that would wait for what its caller is in the middle of: `BusyError`.
     Busy,
+    /// The worker process that ran the model has died: `WorkerCrashed`.
+    WorkerCrashed,
     /// The model is closed: `ClosedError`.
     Closed,
     /// The model belongs to the parent process: `ForkedProcessError`.
@@ -56,6 +58,7 @@ pub struct Fields {
     /// The argument or environment variable that is wrong.
     pub argument: Option<String>,
     /// The file that it is about.
+    #[serde(with = "super::paths::optional")]
     pub path: Option<PathBuf>,
     /// The C function that failed.
     pub function: Option<String>,
@@ -65,6 +68,10 @@ pub struct Fields {
     pub line: Option<usize>,
     /// How many tokens there were, and how many fit.
     pub tokens: Option<(usize, usize)>,
+    /// The signal that ended a worker.
+    pub signal: Option<i32>,
+    /// The exit status of a worker.
+    pub exit_code: Option<i32>,
 }
 
 /// A call, a run or a model that failed.

@@ -98,8 +98,19 @@ pub(crate) enum Event<'a> {
         number: u64,
         outcome: Result<Reply, Failure>,
     },
+    /// What the engine is in from here on; none when the library has come back.
+    Working(Option<Work>),
     /// The library has let go of the model; nothing more will come.
     Gone,
+}
+
+/// What an engine works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Work {
+    /// The run of that number.
+    Run(u64),
+    /// The request of that number.
+    Ask(u64),
 }
 
 /// How a lane of a run ended.
@@ -183,17 +194,29 @@ pub(crate) struct Limit {
 /// What a model can be asked to do besides runs.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) enum Request {
-    ClearKvCache { keep_system_prompt: bool },
+    ClearKvCache {
+        keep_system_prompt: bool,
+    },
     ClearKvRanges(Vec<(i32, i32)>),
     KvCacheSize,
     LoadLora(LoraAdapter),
-    LoadPromptCache { path: PathBuf, verify: bool },
+    LoadPromptCache {
+        #[serde(with = "super::paths")]
+        path: PathBuf,
+        verify: bool,
+    },
     ReleasePromptCache,
     SetChatTemplate([CString; 3]),
     SetFunctionTools([CString; 3]),
     SetCrossAttention(CrossAttention),
-    Tokenize { text: String, leading: bool },
-    Detokenize { ids: Vec<i32>, skip_special: bool },
+    Tokenize {
+        text: String,
+        leading: bool,
+    },
+    Detokenize {
+        ids: Vec<i32>,
+        skip_special: bool,
+    },
 }
 
 impl Request {
@@ -239,6 +262,7 @@ pub struct LoraAdapter {
     /// The name that selects it.
     pub name: String,
     /// Its file.
+    #[serde(with = "super::paths")]
     pub path: PathBuf,
     /// Its strength.
     pub scale: f32,

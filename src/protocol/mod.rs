@@ -8,6 +8,7 @@ pub mod info;
 pub mod input;
 pub(crate) mod message;
 pub mod output;
+pub(crate) mod paths;
 pub mod question;
 pub mod sampling;
 

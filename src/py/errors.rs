@@ -32,6 +32,7 @@ fn class_name(error: &Failure) -> &'static str {
         ErrorKind::PromptCache => "PromptCacheError",
         ErrorKind::FileMissing => "FileMissingError",
         ErrorKind::Busy => "BusyError",
+        ErrorKind::WorkerCrashed => "WorkerCrashed",
         ErrorKind::Closed => "ClosedError",
         ErrorKind::ForkedProcess => "ForkedProcessError",
         ErrorKind::InvalidArgument => "InvalidArgumentError",
@@ -64,6 +65,7 @@ pub(super) fn raise(py: Python<'_>, error: &Failure) -> PyErr {
     build(py, class_name(error), &error.text, error.hint.clone(), log)
         .and_then(|exception| {
             name_file(py, error, &exception)?;
+            tell_death(py, error, &exception)?;
             Ok(exception)
         })
         .unwrap_or_else(|failure| failure)
@@ -86,6 +88,16 @@ fn name_file(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()>
             fields.path.as_ref().map(|path| path.as_os_str()),
         )?;
         value.setattr("lineno", fields.line)?;
+    }
+    Ok(())
+}
+
+/// Gives the error of a dead worker how it died.
+fn tell_death(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()> {
+    if error.kind == ErrorKind::WorkerCrashed {
+        let value = exception.value(py);
+        value.setattr("signal", error.fields.signal)?;
+        value.setattr("exit_code", error.fields.exit_code)?;
     }
     Ok(())
 }

@@ -12,6 +12,7 @@ mod dlpack;
 mod errors;
 mod info;
 mod inputs;
+mod isolation;
 mod model;
 mod modules;
 mod multimodal;
@@ -80,6 +81,8 @@ mod native {
     use super::info::{LoraAdapter, ModelInfo};
     #[pymodule_export]
     use super::inputs::{CrossAttention, Embeddings, check_inputs};
+    #[pymodule_export]
+    use super::isolation::{check_isolation, resolve_isolated, serve};
     #[pymodule_export]
     use super::model::{Model, at_exit, shut_down};
     #[pymodule_export]

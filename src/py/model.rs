@@ -115,7 +115,7 @@ where
 
 #[pymethods]
 impl Model {
-    /// Begins to open a model (`rkllm_init`).
+    /// Begins to open a model (`rkllm_init`), in the worker that loaded the library, if one did.
     #[staticmethod]
     #[pyo3(signature = (runtime, path, **settings))]
     fn open(
@@ -126,8 +126,12 @@ impl Model {
     ) -> PyResult<Opening> {
         let path = convert::path("model", path)?;
         let (config, callables) = config(py, settings)?;
-        let library = Arc::clone(&runtime.get().0);
-        let begun = super::detach(py, || model::Model::begin_open(&library, &path, config));
+        let library = Arc::clone(&runtime.get().library);
+        let worker = runtime.get().worker.lock().take();
+        let begun = super::detach(py, || match worker {
+            Some(worker) => model::Model::begin_open_in(worker, &library, &path, config),
+            None => model::Model::begin_open(&library, &path, config),
+        });
         Ok(Opening {
             opening: begun.map_err(|error| raise(py, &error))?,
             runtime,
@@ -144,6 +148,11 @@ impl Model {
     #[getter]
     fn path(&self) -> OsString {
         self.model.path().as_os_str().to_owned()
+    }
+    /// The process that runs it, if that is a worker.
+    #[getter]
+    fn worker_pid(&self) -> Option<u32> {
+        self.model.worker_pid()
     }
     /// Whether it is closed.
     #[getter]

@@ -15,6 +15,7 @@ use super::errors::raise;
 use crate::abi::{AbiVersion, KnownLibrary};
 use crate::files::BackendKind;
 use crate::link::npu::Place;
+use crate::link::worker::Worker;
 use crate::protocol::error::Failure;
 use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
@@ -25,7 +26,11 @@ use crate::runtime::{self, BackendChoice, LoadOptions};
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
-pub(super) struct Runtime(pub(super) Arc<runtime::Runtime>);
+pub(super) struct Runtime {
+    pub(super) library: Arc<runtime::Runtime>,
+    /// The worker that has loaded it, until a model is opened there.
+    pub(super) worker: Mutex<Option<Worker>>,
+}
 
 /// Which release a library is, and how that was found out.
 ///
@@ -121,7 +126,7 @@ impl BackendStatus {
 }
 
 /// The options that Python gives, read from keywords.
-fn options(
+pub(super) fn options(
     backend: &Bound<'_, PyAny>,
     library: Option<&Bound<'_, PyAny>>,
     abi: Option<&Bound<'_, PyAny>>,
@@ -160,11 +165,15 @@ static OBJECTS: Mutex<Vec<Py<Runtime>>> = Mutex::new(Vec::new());
 /// The one Python object of a loaded library.
 fn object(py: Python<'_>, runtime: &Arc<runtime::Runtime>) -> PyResult<Py<Runtime>> {
     // Made before the lock is taken: making an object can run the program's code.
-    let new = Py::new(py, Runtime(Arc::clone(runtime)))?;
+    let new = Runtime {
+        library: Arc::clone(runtime),
+        worker: Mutex::new(None),
+    };
+    let new = Py::new(py, new)?;
     let mut objects = OBJECTS.lock();
     let known = objects
         .iter()
-        .find(|one| Arc::ptr_eq(&one.get().0, runtime));
+        .find(|one| Arc::ptr_eq(&one.get().library, runtime));
     if let Some(known) = known {
         let known = known.clone_ref(py);
         drop(objects);
@@ -249,19 +258,19 @@ impl Runtime {
     #[getter]
     fn path(&self) -> OsString {
         // A str, as the vendor's own tools and os.path have them, not a pathlib object.
-        self.0.path().as_os_str().to_owned()
+        self.library.path().as_os_str().to_owned()
     }
 
     /// `"npu"` or `"cpu"`.
     #[getter]
     fn backend(&self) -> String {
-        self.0.backend().to_string()
+        self.library.backend().to_string()
     }
 
     /// Which release the library is, with the evidence.
     #[getter]
     fn identity(&self, py: Python<'_>) -> PyResult<Identity> {
-        let identity = self.0.identity();
+        let identity = self.library.identity();
         let line = |line: &crate::abi::EvidenceLine| {
             let kind = line.kind.as_str();
             Py::new(
@@ -288,17 +297,17 @@ impl Runtime {
     /// Names of what the library supports, such as `"thinking"` or `"kv_cache_size"`.
     #[getter]
     fn capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyFrozenSet>> {
-        PyFrozenSet::new(py, self.0.capabilities().names())
+        PyFrozenSet::new(py, self.library.capabilities().names())
     }
 
     fn __repr__(&self) -> String {
-        let identity = self.0.identity();
+        let identity = self.library.identity();
         format!(
             "<rkllm_rs.Runtime {} {} ({}) from {:?}>",
-            self.0.backend(),
+            self.library.backend(),
             identity.version.as_deref().unwrap_or("of unknown release"),
             identity.abi,
-            self.0.path().display().to_string(),
+            self.library.path().display().to_string(),
         )
     }
 }

@@ -3,6 +3,7 @@
 pub mod backend;
 mod error;
 mod search;
+mod told;
 
 pub use error::Error;
 
@@ -10,6 +11,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
 
 use self::error::Result;
 use crate::abi::{AbiVersion, Capabilities, Identity};
@@ -23,12 +26,13 @@ use rkllm_ffi::ParamBuffer;
 
 use search::Search;
 pub(crate) use search::is_cpu_runtime;
+pub(crate) use told::Told;
 
 /// The variable that stands in for an automatic choice of backend.
 pub(crate) const BACKEND_VARIABLE: &str = "RKLLM_RS_BACKEND";
 
 /// Which backend is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 pub enum BackendChoice {
     /// What fits the model and the machine.
     #[default]
@@ -86,19 +90,23 @@ impl FromStr for BackendChoice {
 }
 
 /// Where to look for a library, and what is known about it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct LoadOptions {
     /// A library's file, or the folder that it is in; obeyed.
+    #[serde(with = "crate::protocol::paths::optional")]
     pub library: Option<PathBuf>,
     /// The backend.
     pub backend: BackendChoice,
     /// The layout, where evidence is missing.
     pub abi: Option<AbiVersion>,
     /// The folder of the installed Python package, for `libs/rkllm` in it or beside it.
+    #[serde(with = "crate::protocol::paths::optional")]
     pub package_dir: Option<PathBuf>,
     /// The installed CPU runtime's library.
+    #[serde(with = "crate::protocol::paths::optional")]
     pub cpu_library: Option<PathBuf>,
     /// The folder of the model.
+    #[serde(with = "crate::protocol::paths::optional")]
     pub model_dir: Option<PathBuf>,
 }
 
@@ -117,20 +125,50 @@ impl LoadOptions {
 ///
 /// The same file asked for twice is one `Runtime`.
 pub struct Runtime {
-    opened: Opened,
+    path: PathBuf,
+    identity: Identity,
+    capabilities: Capabilities,
+    /// What there is of it in this process; nothing of one that a worker has loaded.
+    native: Option<Native>,
     forks: u64,
+}
+
+struct Native {
+    file: FileEvidence,
+    symbols: Symbols,
+    defaults: Box<ParamBuffer>,
 }
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Runtime")
-            .field("path", &self.opened.path)
-            .field("identity", &self.opened.identity)
+            .field("path", &self.path)
+            .field("identity", &self.identity)
             .finish_non_exhaustive()
     }
 }
 
 impl Runtime {
+    fn new(opened: Opened) -> Self {
+        Self {
+            path: opened.path,
+            identity: opened.identity,
+            capabilities: opened.capabilities,
+            native: Some(Native {
+                file: opened.file,
+                symbols: opened.symbols,
+                defaults: opened.defaults,
+            }),
+            forks: host::fork::depth(),
+        }
+    }
+
+    fn native(&self) -> &Native {
+        self.native
+            .as_ref()
+            .expect("a library of a worker is called there")
+    }
+
     /// Finds, checks, opens and identifies a library.
     ///
     /// A library that the options or the environment name is the only one looked at. Without one the
@@ -205,45 +243,45 @@ impl Runtime {
     /// The file, links resolved.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.opened.path
+        &self.path
     }
 
     /// Which release it is, and how that was found.
     #[must_use]
     pub fn identity(&self) -> &Identity {
-        &self.opened.identity
+        &self.identity
     }
 
     /// What it can do.
     #[must_use]
     pub fn capabilities(&self) -> &Capabilities {
-        &self.opened.capabilities
+        &self.capabilities
     }
 
     /// What runs models with it.
     #[must_use]
     pub fn backend(&self) -> BackendKind {
-        if self.opened.identity.cpu_runtime {
+        if self.identity.cpu_runtime {
             BackendKind::Cpu
         } else {
             BackendKind::Npu
         }
     }
 
-    /// What the file said before it was loaded.
+    /// What the file said before it was loaded; `None` for one that a worker has loaded.
     #[must_use]
-    pub fn file_evidence(&self) -> &FileEvidence {
-        &self.opened.file
+    pub fn file_evidence(&self) -> Option<&FileEvidence> {
+        self.native.as_ref().map(|native| &native.file)
     }
 
     /// Its functions.
     pub(crate) fn symbols(&self) -> &Symbols {
-        &self.opened.symbols
+        &self.native().symbols
     }
 
     /// What `rkllm_createDefaultParam` returned, to start every init from.
     pub(crate) fn defaults(&self) -> &ParamBuffer {
-        &self.opened.defaults
+        &self.native().defaults
     }
 
     /// Refuses in a forked child of the process that loaded it.

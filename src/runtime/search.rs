@@ -149,10 +149,7 @@ impl Search<'_> {
         let key = opened.file.id.key();
         let runtime = match loaded.get(&key) {
             Some(runtime) => self.again(runtime, rule)?,
-            None => Arc::new(Runtime {
-                opened,
-                forks: host::fork::depth(),
-            }),
+            None => Arc::new(Runtime::new(opened)),
         };
         loaded.insert(key, Arc::clone(&runtime));
         loaded.insert(located.id.key(), Arc::clone(&runtime));
@@ -161,14 +158,14 @@ impl Search<'_> {
 
     /// Whether a library that is loaded already is what was asked for.
     fn again(&self, runtime: &Arc<Runtime>, rule: Rule) -> Result<Arc<Runtime>, LoadProblem> {
-        if rule == Rule::Official && runtime.opened.file.known.is_none() {
+        if rule == Rule::Official && runtime.native().file.known.is_none() {
             return Err(LoadProblem::NotOfficial);
         }
-        self.suits(runtime.opened.identity.cpu_runtime)?;
-        let loaded = runtime.opened.identity.abi;
+        self.suits(runtime.identity.cpu_runtime)?;
+        let loaded = runtime.identity.abi;
         match self.options.abi {
             Some(asked) if asked != loaded => {
-                let evidence = runtime.opened.identity.evidence.clone();
+                let evidence = runtime.identity.evidence.clone();
                 let reason = RefusalReason::AlreadyLoaded { asked, loaded };
                 Err(LoadProblem::Refused(Box::new(Refusal { reason, evidence })))
             }

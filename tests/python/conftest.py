@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 
 #: Settings of the tests themselves.
-KEPT = ("RKLLM_RS_FAKES", "RKLLM_RS_TEST_SLOW")
+KEPT = ("RKLLM_RS_FAKES", "RKLLM_RS_TEST_SLOW", "RKLLM_RS_TEST_ISOLATE")
 
 
 class Opener(Protocol):
@@ -56,7 +56,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def mode(request: pytest.FixtureRequest) -> str:
+    """Where models run: ``here``, or in a ``worker``. Tests with the mark ``both_modes`` run once in each.
+
+    ``RKLLM_RS_TEST_ISOLATE=1`` runs all others in workers, too.
+    """
+    other = "worker" if os.environ.get("RKLLM_RS_TEST_ISOLATE") else "here"
+    return str(getattr(request, "param", other))
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """No setting of the machine or its user reaches a test."""
     for name in list(os.environ):
         if name.startswith(("RKLLM_", "HF_", "XDG_")) and name not in KEPT:
@@ -64,6 +74,8 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     # Neither a program of this machine nor another test is waited for.
     monkeypatch.setenv("RKLLM_RS_NPU_LOCK", str(tmp_path / "npu.lock"))
+    if mode == "worker":
+        monkeypatch.setenv("RKLLM_RS_ISOLATE", "1")
     home = tmp_path / "home"
     home.mkdir()
     for name, folder in (
@@ -117,6 +129,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     Only what fills or reads a struct of the header differs between them: opening, running, the callbacks.
     """
+    if metafunc.definition.get_closest_marker("both_modes"):
+        metafunc.parametrize("mode", ["here", "worker"], indirect=True)
     given = {name for mark in metafunc.definition.iter_markers("parametrize") for name in mark.args[0]}
     given |= {
         word.strip()

@@ -120,6 +120,16 @@ def test_async_streaming_leaves_the_loop_free() -> None:
 
 @real
 @slow
+def test_isolation_survives_a_crash() -> None:
+    text = output("isolation.py", MODEL)
+    assert "WorkerCrashed: signal 9, exit code None" in text
+    first, second = re.search(r"in process (\d+)", text)[1], re.search(r"process (\d+) answers", text)[1]
+    assert first != second
+    assert "Paris" in text
+
+
+@real
+@slow
 def test_lora_changes_the_answer_by_its_scale(tmp_path: Path) -> None:
     from tiny_lora import make_lora
 

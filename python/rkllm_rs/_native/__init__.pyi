@@ -13,10 +13,13 @@ from .library import (
     Runtime,
     abi_layouts,
     backends,
+    check_isolation,
     check_opening,
     find_library,
     known_libraries,
     resolve,
+    resolve_isolated,
+    serve,
     set_vendor_log,
 )
 from .lock import NpuLock, npu_line, npu_lock
@@ -57,6 +60,7 @@ __all__ = [
     "at_exit",
     "backends",
     "check_inputs",
+    "check_isolation",
     "check_opening",
     "check_pooling",
     "find_library",
@@ -65,6 +69,8 @@ __all__ = [
     "npu_lock",
     "pool",
     "resolve",
+    "resolve_isolated",
+    "serve",
     "set_vendor_log",
     "shut_down",
 ]

@@ -171,6 +171,33 @@ def check_opening(
 ) -> None:
     """Checks what opening a model is given, as far as neither library nor model is needed for that."""
 
+def resolve_isolated(
+    model: Path | Sequence[Path],
+    backend: str,
+    library: Path | None,
+    abi: str | None,
+    package_dir: str | None,
+    cpu_library: str | None,
+    *,
+    program: list[str],
+    restart: bool,
+    kill_after: float | None,
+) -> tuple[str, Runtime, list[str], str | None]:
+    """Chooses model file, backend and library in a worker process, which loads the library.
+
+    A model that is opened with the runtime that comes of it is opened there. ``program`` is the command that
+    becomes the worker.
+
+    Returns:
+        As ``resolve``.
+    """
+
+def check_isolation(isolate: bool | None, restart: bool, kill_after: float | None) -> None:
+    """Checks what is said about a worker process."""
+
+def serve(parent: int) -> None:
+    """Makes this process the worker of another one; does not return unless that is refused."""
+
 def backends(package_dir: str | None, cpu_library: str | None) -> list[BackendStatus]:
     """Checks which backends this machine has, without loading anything."""
 

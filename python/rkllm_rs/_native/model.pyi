@@ -120,13 +120,16 @@ class Model:
 
     @staticmethod
     def open(runtime: Runtime, path: Path, **settings: Unpack[OpenSettings]) -> Opening:
-        """Begins to open a model (``rkllm_init``)."""
+        """Begins to open a model (``rkllm_init``), in the worker that loaded the library, if one did."""
     @property
     def runtime(self) -> Runtime:
         """The library that runs it."""
     @property
     def path(self) -> str:
         """The model's file."""
+    @property
+    def worker_pid(self) -> int | None:
+        """The process that runs it, if that is a worker."""
     @property
     def closed(self) -> bool:
         """Whether it is closed."""

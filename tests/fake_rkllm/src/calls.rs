@@ -2,8 +2,6 @@
 
 use std::ffi::{c_char, c_int};
 use std::sync::atomic::Ordering::SeqCst;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::{Map, Value};
 
@@ -13,7 +11,7 @@ use crate::engine::{note_handle, refuse};
 use crate::ffi::shared::LLMHandle;
 use crate::instance::{Instance, find, lock};
 use crate::script::{Call, Script};
-use crate::{output, state};
+use crate::state;
 
 /// Records, prints, sleeps and answers as the script says, 0 if it does not.
 fn answer(
@@ -43,8 +41,7 @@ fn answer_or(
     });
     let _entered = instance.enter(function);
     let call = call(&instance.script);
-    output::lines(&call.log);
-    sleep(Duration::from_millis(call.delay_ms));
+    call.begin();
     match call.returns {
         Some(returns) if returns != 0 => returns,
         forced => match act(&instance, forced.is_some()) {

@@ -226,8 +226,7 @@ pub fn destroy(handle: LLMHandle) -> c_int {
     }
     let _entered = instance.enter("rkllm_destroy");
     let call = &instance.script.destroy;
-    output::lines(&call.log);
-    sleep(Duration::from_millis(call.delay_ms));
+    call.begin();
     let returns = call.returns.unwrap_or(0);
     if returns == 0 {
         // Waits for a late callback that is under way; later ones are not made.
@@ -247,8 +246,7 @@ pub fn abort(handle: LLMHandle) -> c_int {
         .recorder
         .write("rkllm_abort", |fields| note_handle(fields, handle));
     let call = &instance.script.abort;
-    output::lines(&call.log);
-    sleep(Duration::from_millis(call.delay_ms));
+    call.begin();
     match call.returns {
         Some(returns) if returns != 0 => returns,
         _ if instance.ask_abort() => 0,

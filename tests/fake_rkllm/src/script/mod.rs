@@ -132,6 +132,26 @@ pub struct Call {
     pub returns: Option<i32>,
     /// Lines printed.
     pub log: Vec<LogLine>,
+    /// See [`Death`]; after that time.
+    pub abort: bool,
+    /// See [`Death`]; after that time.
+    pub crash: bool,
+    /// See [`Death`]; after that time.
+    pub exit: Option<i32>,
+}
+
+impl Call {
+    /// What the call does before it does anything else.
+    pub(crate) fn begin(&self) {
+        output::lines(&self.log);
+        std::thread::sleep(std::time::Duration::from_millis(self.delay_ms));
+        let death = Death {
+            abort: self.abort,
+            crash: self.crash,
+            exit: self.exit,
+        };
+        death.happen();
+    }
 }
 
 /// How many floats the arrays of cross attention have; their struct does not tell.

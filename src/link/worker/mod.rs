@@ -1,0 +1,213 @@
+//! An engine in a child process, so that a library that crashes takes nothing else with it.
+//!
+//! A worker is what a program sees: one after the other, children of it may die. Each child has two threads
+//! here, one that reads from it and one that writes to it, both on the library's side of the descriptor
+//! tables.
+
+mod child;
+mod crash;
+mod frame;
+mod gate;
+mod outbox;
+mod queue;
+mod restore;
+mod rows;
+mod serve;
+mod state;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::frame::{Bytes, Load};
+use self::state::Shared;
+use super::Link;
+use crate::engine::registry::{self, Life};
+use crate::engine::{Outbox, deadlines};
+use crate::host::wake::Side;
+use crate::host::{self, fork};
+use crate::protocol::config::ModelConfig;
+use crate::protocol::error::Failure;
+use crate::protocol::message::Command;
+use crate::runtime::{LoadOptions, Runtime};
+
+pub use self::serve::serve;
+pub use crate::host::process::Program;
+
+/// What is done about a worker that dies, or does not answer.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Policy {
+    /// The next call starts another one.
+    pub restart: bool,
+    /// After so long a library that has been asked to abort is killed.
+    pub kill_after: Option<Duration>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            restart: true,
+            kill_after: None,
+        }
+    }
+}
+
+/// A worker that has been started, and that loads the library for a model.
+pub struct Worker {
+    shared: Arc<Shared>,
+    /// The model is its link's from then on.
+    opened: bool,
+    forks: u64,
+}
+
+/// What a worker has loaded.
+#[derive(Debug)]
+pub struct Found {
+    /// The model's file.
+    pub model: PathBuf,
+    /// The library, which is loaded there and not here.
+    pub runtime: Arc<Runtime>,
+    /// What the caller should know.
+    pub warnings: Vec<String>,
+    /// Why a model that came first in order was passed over.
+    pub fallback: Option<String>,
+}
+
+impl Worker {
+    /// Starts `program`, which must call [`serve`]. It chooses one of the models, and loads the library
+    /// for it.
+    ///
+    /// # Errors
+    /// `ErrorKind::Model` where the system has no thread to give, `ErrorKind::ForkedProcess` in a child
+    /// of a process that has used the library or a worker.
+    pub fn start(
+        program: Program,
+        models: Vec<PathBuf>,
+        options: LoadOptions,
+        policy: Policy,
+    ) -> Result<Self, Failure> {
+        if fork::depth() != 0 {
+            return Err(crate::runtime::Error::ForkedRuntime.into());
+        }
+        let refused = |error| Failure::system("cannot start a thread for the worker", error);
+        host::keep_log().map_err(refused)?;
+        deadlines::start()?;
+        let models = models.into_iter().map(Bytes).collect();
+        let load = Load { models, options };
+        Ok(Self {
+            shared: Shared::start(program, load, policy),
+            opened: false,
+            forks: fork::depth(),
+        })
+    }
+
+    /// Waits, `limit` at most, until the library is loaded.
+    ///
+    /// # Errors
+    /// As `runtime::backend::resolve`; `ErrorKind::WorkerCrashed`.
+    #[must_use]
+    pub fn wait(&self, limit: Duration) -> Option<Result<Found, Failure>> {
+        let loaded = match self.shared.wait_until_loaded(limit)? {
+            Err(failure) => return Some(Err(failure)),
+            Ok(loaded) => *loaded,
+        };
+        Some(Ok(Found {
+            model: loaded.model,
+            runtime: Arc::new(Runtime::elsewhere(loaded.told)),
+            warnings: loaded.warnings,
+            fallback: loaded.fallback,
+        }))
+    }
+
+    /// Begins to open the model; events that belong to no run come to `out`.
+    ///
+    /// # Errors
+    /// `ErrorKind::WorkerCrashed`.
+    pub(crate) fn open(
+        mut self,
+        config: ModelConfig,
+        out: Arc<dyn Outbox>,
+    ) -> Result<Arc<dyn Link>, Failure> {
+        let shared = Arc::clone(&self.shared);
+        let life: Arc<dyn Life> = Arc::clone(&shared) as _;
+        registry::add(&life)?;
+        let limit = config.open_timeout();
+        // Models that were closed before are let go of first: there may be memory for one only.
+        if registry::wait_for_closing(&life, Duration::ZERO).is_ok() {
+            shared.open(config, out)?;
+        } else {
+            let waiting = Arc::clone(&shared);
+            host::spawn("rkllm-open", move || {
+                let opened = registry::wait_for_closing(&life, limit)
+                    .and_then(|()| waiting.open(config, Arc::clone(&out)));
+                if let Err(failure) = opened {
+                    waiting.refuse(failure, &out);
+                }
+            })
+            .map_err(|error| Failure::system("cannot start a thread for the worker", error))?;
+        }
+        self.opened = true;
+        Ok(shared)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        // In a forked child it is the parent's, and any lock may be held for ever.
+        if !self.opened && self.forks == fork::depth() {
+            self.shared.close(Side::Host);
+        }
+    }
+}
+
+impl Link for Shared {
+    fn send(
+        &self,
+        command: Command,
+        lanes: Vec<Arc<dyn Outbox>>,
+        side: Side,
+    ) -> Result<(), Failure> {
+        Shared::send(self, command, lanes, side)
+    }
+
+    fn is_closed(&self) -> bool {
+        Shared::is_closed(self)
+    }
+
+    fn wait_until_gone(&self, limit: Duration) -> bool {
+        Shared::wait_until_gone(self, limit)
+    }
+
+    fn closing_time(&self) -> Duration {
+        // The end of an idle process gives its memory back, which is worth waiting for.
+        let idle = !self.is_busy();
+        Duration::from_millis(if idle { 1000 } else { 50 })
+    }
+
+    fn pid(&self) -> Option<u32> {
+        Shared::pid(self)
+    }
+}
+
+impl Life for Shared {
+    fn only_one(&self) -> Option<&Arc<Runtime>> {
+        None
+    }
+
+    fn is_closed(&self) -> bool {
+        Shared::is_closed(self)
+    }
+
+    fn wait_until_gone(&self, limit: Duration) -> bool {
+        Shared::wait_until_gone(self, limit)
+    }
+
+    fn close(&self, side: Side) {
+        Shared::close(self, side);
+    }
+
+    fn kill(&self) -> bool {
+        Shared::kill(self);
+        true
+    }
+}

@@ -1,0 +1,326 @@
+//! The worker's side: where an engine's events go on to the program.
+//!
+//! A token that comes alone is sent by the callback itself: one system call, and no other thread wakes. When
+//! tokens come one upon the other, they are gathered, and a thread of its own sends what has gathered.
+
+use std::collections::HashMap;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant};
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use super::frame::{self, Up};
+use crate::engine::Outbox;
+use crate::host::shared::Segment;
+use crate::host::socket::Socket;
+use crate::host::wake::Side;
+use crate::host::{self, FloatBlock, Lease, Lender};
+use crate::protocol::message::Event;
+
+/// Events that come sooner than this after the last one are gathered.
+const SOON: Duration = Duration::from_micros(500);
+/// How long is gathered.
+const GATHER: Duration = Duration::from_micros(100);
+/// How much shared memory is kept for the next rows.
+const KEPT: usize = 64 << 20;
+
+/// What the sending thread does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Sender {
+    /// It sleeps.
+    #[default]
+    Idle,
+    /// It has been woken, or waits for more; whoever has the lock may send in its place.
+    Gathers,
+    /// It sends.
+    Sends,
+}
+
+#[derive(Default)]
+struct Pending {
+    bytes: Vec<u8>,
+    sender: Sender,
+    last: Option<Instant>,
+}
+
+/// The way to the program.
+pub(super) struct Line {
+    socket: Socket,
+    pending: Mutex<Pending>,
+    /// There is something for the sending thread.
+    given: Condvar,
+    /// The sending thread has sent.
+    sent: Condvar,
+}
+
+impl Line {
+    /// Takes the socket, and starts the sending thread.
+    pub(super) fn new(socket: Socket) -> std::io::Result<Arc<Self>> {
+        let line = Arc::new(Self {
+            socket,
+            pending: Mutex::default(),
+            given: Condvar::new(),
+            sent: Condvar::new(),
+        });
+        let this = Arc::clone(&line);
+        host::spawn("rkllm-send", move || this.send_given())?;
+        Ok(line)
+    }
+
+    pub(super) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
+    /// Says something; never waits for the program.
+    pub(super) fn say(&self, message: &Up<'_>) {
+        let mut pending = self.pending.lock();
+        if frame::write(message, &mut pending.bytes).is_err() {
+            // Longer than any answer can be: the program is told by our end.
+            host::worker::leave(70);
+        }
+        if pending.sender != Sender::Idle {
+            return;
+        }
+        let now = Instant::now();
+        let soon = pending
+            .last
+            .replace(now)
+            .is_some_and(|last| now.duration_since(last) < SOON);
+        if soon {
+            self.give(&mut pending);
+        } else {
+            self.send_now(&mut pending);
+        }
+    }
+
+    /// Says something, and that everything is sent when this returns: what comes next may be the end of this
+    /// process.
+    pub(super) fn say_and_send(&self, message: &Up<'_>) {
+        self.say(message);
+        self.flushed().last = Some(Instant::now());
+    }
+
+    fn give(&self, pending: &mut Pending) {
+        pending.sender = Sender::Gathers;
+        self.given.notify_one();
+    }
+
+    /// Sends what goes without waiting. The lock is held: one who comes meanwhile waits for a system call
+    /// that does not wait.
+    fn send_now(&self, pending: &mut Pending) {
+        match self.socket.try_send(&pending.bytes) {
+            Ok(sent) => {
+                pending.bytes.drain(..sent);
+                if !pending.bytes.is_empty() {
+                    self.give(pending);
+                }
+            }
+            Err(_) => host::worker::leave(0),
+        }
+    }
+
+    /// Says that there is new shared memory, and waits until that is sent.
+    fn give_memory(&self, number: u32, size: usize, fd: &OwnedFd) {
+        let mut pending = self.flushed();
+        let mut bytes = Vec::new();
+        let memory = Up::Memory { number, size };
+        let sent = frame::write(&memory, &mut bytes)
+            .is_ok_and(|()| self.socket.send_with(&bytes, fd.as_fd()).is_ok());
+        if !sent {
+            host::worker::leave(0);
+        }
+        pending.last = Some(Instant::now());
+    }
+
+    /// Sends everything; nobody else says anything as long as the guard lives.
+    fn flushed(&self) -> MutexGuard<'_, Pending> {
+        let mut pending = self.pending.lock();
+        while pending.sender == Sender::Sends {
+            self.sent.wait(&mut pending);
+        }
+        if self.socket.send(&pending.bytes).is_err() {
+            // Nobody is left.
+            host::worker::leave(0);
+        }
+        pending.bytes.clear();
+        pending
+    }
+
+    /// Sends everything.
+    pub(super) fn flush(&self) {
+        drop(self.flushed());
+    }
+
+    fn send_given(&self) {
+        let mut bytes = Vec::new();
+        let mut pending = self.pending.lock();
+        loop {
+            if pending.sender == Sender::Idle {
+                self.given.wait(&mut pending);
+                continue;
+            }
+            pending.sender = Sender::Sends;
+            std::mem::swap(&mut bytes, &mut pending.bytes);
+            MutexGuard::unlocked(&mut pending, || {
+                if self.socket.send(&bytes).is_err() {
+                    host::worker::leave(0);
+                }
+                bytes.clear();
+            });
+            pending.sender = Sender::Gathers;
+            self.sent.notify_all();
+            MutexGuard::unlocked(&mut pending, || std::thread::sleep(GATHER));
+            if pending.bytes.is_empty() {
+                pending.sender = Sender::Idle;
+                pending.last = Some(Instant::now());
+            }
+        }
+    }
+}
+
+/// Takes the events of a model, or of a lane of a run.
+pub(super) struct Post {
+    line: Arc<Line>,
+    pool: Arc<Pool>,
+    /// The lane; none for events of the model.
+    place: Option<(u64, usize)>,
+    /// Rows that were lent, and whose event has not come yet.
+    lent: Mutex<HashMap<u64, FloatBlock>>,
+}
+
+impl Post {
+    pub(super) fn new(line: &Arc<Line>, pool: &Arc<Pool>, place: Option<(u64, usize)>) -> Self {
+        Self {
+            line: Arc::clone(line),
+            pool: Arc::clone(pool),
+            place,
+            lent: Mutex::default(),
+        }
+    }
+}
+
+impl Outbox for Post {
+    fn put(&self, event: Event<'_>, _side: Side) {
+        let Some((run, lane)) = self.place else {
+            return match event {
+                // Next comes a call of the library, which may be the last.
+                Event::Working(Some(_)) => self.line.say_and_send(&Up::Event(event)),
+                _ => self.line.say(&Up::Event(event)),
+            };
+        };
+        let Event::Rows { block, .. } = event else {
+            return self.line.say(&Up::Lane { run, lane, event });
+        };
+        let Some(block) = self.lent.lock().remove(&block) else {
+            return;
+        };
+        let Some(lease) = block.lease() else {
+            debug_assert!(false, "{block:?} is not in shared memory");
+            return;
+        };
+        let number = lease.number;
+        let rows = Up::Rows {
+            run,
+            lane,
+            number,
+            kind: block.kind,
+            rows: block.rows(),
+            width: block.width(),
+        };
+        // From here on it is the program's; let go of here first, since it may come back at once.
+        self.pool.lend(number, &lease.segment);
+        drop(block);
+        self.line.say(&rows);
+    }
+
+    fn lend(&self, block: FloatBlock) -> u64 {
+        let number = block.lease().map_or(0, |lease| lease.number.into());
+        self.lent.lock().insert(number, block);
+        number
+    }
+}
+
+#[derive(Default)]
+struct Segments {
+    last: u32,
+    free: Vec<(u32, Arc<Segment>)>,
+    lent: HashMap<u32, Arc<Segment>>,
+}
+
+/// Shared memory for rows.
+pub(super) struct Pool {
+    line: Arc<Line>,
+    segments: Mutex<Segments>,
+    this: Weak<Self>,
+}
+
+impl Pool {
+    pub(super) fn new(line: &Arc<Line>) -> Arc<Self> {
+        Arc::new_cyclic(|this| Self {
+            line: Arc::clone(line),
+            segments: Mutex::default(),
+            this: Weak::clone(this),
+        })
+    }
+
+    /// Memory for `size` bytes: some that was used before, or new one, of which the program is told.
+    pub(super) fn take(&self, size: usize) -> std::io::Result<Lease> {
+        let back = self.this.upgrade().ok_or(std::io::ErrorKind::OutOfMemory)?;
+        let mut segments = self.segments.lock();
+        let fits = |(_, segment): &(u32, Arc<Segment>)| {
+            segment.size() >= size && segment.size() / 2 <= size.max(64 * 1024)
+        };
+        if let Some(at) = segments.free.iter().position(fits) {
+            let (number, segment) = segments.free.swap_remove(at);
+            return Ok(Lease {
+                segment,
+                number,
+                back,
+            });
+        }
+        segments.last += 1;
+        let number = segments.last;
+        drop(segments);
+        let (segment, fd) = Segment::create(size)?;
+        self.line.give_memory(number, segment.size(), &fd);
+        Ok(Lease {
+            segment,
+            number,
+            back,
+        })
+    }
+
+    /// The program has it now, until [`Self::returned`].
+    fn lend(&self, number: u32, segment: &Arc<Segment>) {
+        let mut segments = self.segments.lock();
+        segments.lent.insert(number, Arc::clone(segment));
+    }
+
+    /// The program has read it.
+    pub(super) fn returned(&self, number: u32) {
+        let mut segments = self.segments.lock();
+        if let Some(segment) = segments.lent.remove(&number) {
+            self.keep(&mut segments, number, segment);
+        }
+    }
+
+    fn keep(&self, segments: &mut Segments, number: u32, segment: Arc<Segment>) {
+        let kept: usize = segments.free.iter().map(|(_, free)| free.size()).sum();
+        if kept + segment.size() > KEPT {
+            self.line.say(&Up::Forget(number));
+        } else {
+            segments.free.push((number, segment));
+        }
+    }
+}
+
+impl Lender for Pool {
+    fn back(&self, number: u32, segment: &Arc<Segment>) {
+        let mut segments = self.segments.lock();
+        // What was lent comes back from the program.
+        if !segments.lent.contains_key(&number) {
+            self.keep(&mut segments, number, Arc::clone(segment));
+        }
+    }
+}
