@@ -2,7 +2,7 @@
 //! program that asks for it.
 //!
 //! Processes stand in a line in a file ([`line`]). A process that holds the lock for a block of its own
-//! ([`block`]) lets its own runs in, one at a time ([`run`]).
+//! (`block`) lets its own runs in, one at a time (`run`).
 
 mod block;
 mod line;
