@@ -40,8 +40,6 @@ class NpuLock:
 def npu_lock(timeout: float | None = None) -> NpuLock:
     """Takes the NPU for a block of your own, such as calls of RKNN.
 
-    ```python with rkllm_rs.npu_lock(timeout=30): features = encoder.inference(inputs=[image]) ```
-
     The lock is one for the whole machine: every program that uses this package holds it for each run of a
     model on the NPU, and waits for it in the order of arrival. Inside the block your own runs do not wait. It
     is given back at the end of the block, and when the process dies.
