@@ -103,7 +103,7 @@ def main() -> int:
     chance = random.Random(given.seed)  # noqa: S311 - nothing secret
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RkllmWarning)
-        llm = RKLLM(**keywords, isolate=True, vendor_log="quiet")  # type: ignore[arg-type]
+        llm = RKLLM(**keywords, isolate=True, vendor_log="quiet")
     warm = max(1, given.rounds // 20)
     begin = time.monotonic()
     before = State.now()

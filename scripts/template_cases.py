@@ -46,9 +46,10 @@ def cases() -> dict[str, Any]:
 
     def rendered(template: Any, messages: list[Any], given: dict[str, Any]) -> str | None:
         try:
-            return jinja_witness.render(template, messages, conversations.TOKENS, **given)
+            text: str = jinja_witness.render(template, messages, conversations.TOKENS, **given)
         except Exception:  # noqa: BLE001 - a template can raise anything
             return None
+        return text
 
     expected = {}
     for path in sorted(FOLDER.glob("*.jinja")):

@@ -27,11 +27,15 @@ def _line() -> dict[str, Any]:
     """The lock as data."""
     path, problem, line = _native.npu_line()
     keys = "pid", "uid", "program", "for", "since"
-    known = [dict(zip(keys, one, strict=True)) if one else dict.fromkeys(keys) for one in line]
-    for one in known:
-        one["user"] = None if one["uid"] is None else _user(one["uid"])
-    holder, *waiting = known or [None]
-    return {"path": path, "holder": holder, "waiting": waiting, "problem": problem}
+    known: list[dict[str, Any]] = []
+    for one in line:
+        entry: dict[str, Any] = dict.fromkeys((*keys, "user"))
+        if one:
+            entry.update(zip(keys, one, strict=True))
+            entry["user"] = _user(one[1])
+        known.append(entry)
+    holder = known[0] if known else None
+    return {"path": path, "holder": holder, "waiting": known[1:], "problem": problem}
 
 
 def _told(one: dict[str, Any], verb: str) -> str:
@@ -46,7 +50,7 @@ def _told(one: dict[str, Any], verb: str) -> str:
 def _ps(arguments: argparse.Namespace) -> int:
     lock = _line()
     # What a server has open will stand here; a program's own models are known to it alone.
-    data = {"models": [], "npu_lock": lock}
+    data: dict[str, Any] = {"models": [], "npu_lock": lock}
     if lock["path"] is None:
         lines = ["NPU lock: off (RKLLM_RS_NPU_LOCK)"]
     else:
