@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     _Arguments = ParamSpec("_Arguments")
     _Result = TypeVar("_Result")
     # With what a library is searched, and how a worker is to be treated if there is to be one.
-    Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
+    _Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
 
 
 _COROUTINE = 0x80  # of a function's co_flags
@@ -1094,7 +1094,7 @@ def given(scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
     return keywords
 
 
-def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[Where, dict[str, _Anything]]:
+def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[str, _Anything]]:
     """Sorts what a class was given to open a model.
 
     Args:
@@ -1123,7 +1123,7 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[Where, dict[st
     return (where, isolation if isolated else None), keywords
 
 
-def resolve(model: Path | Sequence[Path], where: Where) -> tuple[str, Runtime, list[str], str | None]:
+def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses the model's file and loads the library: here, or in a worker if that is wanted.
 
     Args:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Reader", "Shape", "described"]
 
-_NONE = type(None)
+_NONE: type[None] = type(None)
 _BASIC: dict[Any, dict[str, Any]] = {
     int: {"type": "integer"},
     float: {"type": "number"},
