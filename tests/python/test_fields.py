@@ -90,6 +90,9 @@ NO_FIELDS = {
     "embedder",
     "open_timeout",
     "strict",
+    "isolate",
+    "restart",
+    "kill_after",
 }
 
 
