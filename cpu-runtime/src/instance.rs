@@ -11,7 +11,7 @@ use crate::flag::{RunFlag, Running};
 use crate::llama::{self, Model};
 use crate::params::Options;
 use crate::request::Request;
-use crate::session::{Session, first_tokens, system_tokens};
+use crate::session::{Figures, Following, Reuse, Session, first_tokens, system_tokens};
 use crate::template::{Template, Turn};
 use crate::{cpus, log};
 
@@ -25,7 +25,9 @@ pub(crate) struct Instance {
     pub(crate) template_problem: Option<String>,
     callback: Callback,
     template: Mutex<Arc<Template>>,
-    seed: Mutex<Option<u64>>,
+    following: Mutex<Following>,
+    /// Of the last run's prompts.
+    pub(crate) figures: Figures,
     session: Mutex<Session>,
 }
 
@@ -120,7 +122,8 @@ impl Instance {
             template_problem,
             callback,
             template: Mutex::new(Arc::new(template)),
-            seed: Mutex::new(None),
+            following: Mutex::default(),
+            figures: session.figures.clone(),
             session: Mutex::new(session),
         })
     }
@@ -144,10 +147,10 @@ impl Instance {
     ) -> Result<(), String> {
         running.claim();
         let sink = Sink::new(self.callback, userdata, self.rows, &self.flag);
-        let seed = *locked(&self.seed);
+        let following = *locked(&self.following);
         // Not locked during the run: the callback may ask how long a text is.
         let template = self.template();
-        let result = unbroken(&self.session)?.run(request, &template, seed, &sink);
+        let result = unbroken(&self.session)?.run(request, &template, following, &sink);
         result.map_err(|failure| {
             if failure.begun {
                 log::error!("{}", failure.reason);
@@ -185,7 +188,11 @@ impl Instance {
     }
 
     pub(crate) fn set_seed(&self, seed: Option<u64>) {
-        *locked(&self.seed) = seed;
+        locked(&self.following).seed = seed;
+    }
+
+    pub(crate) fn set_reuse(&self, reuse: Reuse) {
+        locked(&self.following).reuse = reuse;
     }
 
     /// Tokens that a text takes at the start of a conversation.

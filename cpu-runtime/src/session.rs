@@ -1,5 +1,6 @@
 //! What a model keeps between runs: the KV cache, the conversation, the adapters.
 
+mod blocks;
 mod cache;
 mod generate;
 mod input;
@@ -12,12 +13,13 @@ use std::collections::HashMap;
 use std::ffi::{CStr, OsStr};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use rkllm_digest::Mark;
+use rkllm_ffi::cpu_table::PromptFigures;
 
+use self::blocks::BLOCK;
 use self::live::Live;
-use self::prefill::{BLOCK, whole_blocks};
 use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
 use crate::params::Options;
@@ -44,8 +46,9 @@ struct Row {
     /// Positions from the start that are what their tokens give. A shift moves what follows to
     /// positions it was not computed at.
     sound: usize,
-    /// Those of them that a new prompt may reuse: whole blocks, each computed at once and behind such.
-    exact: usize,
+    /// Where the whole blocks end, of which each was computed at once and behind such: what a prompt takes
+    /// that is to be computed as if nothing were held.
+    blocks: Vec<usize>,
 }
 
 impl Row {
@@ -57,7 +60,13 @@ impl Row {
     /// What follows the first `length` positions is not what its tokens give, or is no more.
     fn sound_up_to(&mut self, length: usize) {
         self.sound = self.sound.min(length);
-        self.exact = self.exact.min(whole_blocks(length));
+        self.blocks.retain(|&end| end <= length);
+    }
+
+    /// How many of the first `length` positions whole blocks make up.
+    fn exact(&self, length: usize) -> usize {
+        let ends = self.blocks.iter().rev();
+        ends.copied().find(|&end| end <= length).unwrap_or(0)
     }
 
     /// Lets go of what the run before has left beyond the cache.
@@ -66,13 +75,14 @@ impl Row {
         self.held = None;
     }
 
-    /// Takes down what was computed at once.
-    fn push(&mut self, tokens: &[i32]) {
-        if self.sound == self.cache.len() {
+    /// Takes down what was computed at once, and whether that is a whole block.
+    fn push(&mut self, tokens: &[i32], whole: bool) {
+        let length = self.cache.len();
+        if self.sound == length {
             self.sound += tokens.len();
         }
-        if self.exact == self.cache.len() && tokens.len() == BLOCK {
-            self.exact += BLOCK;
+        if whole && self.exact(length) == length {
+            self.blocks.push(length + tokens.len());
         }
         self.cache.extend_from_slice(tokens);
     }
@@ -99,6 +109,40 @@ enum Sequel {
     Paused,
 }
 
+/// What runs may take from the cache in place of computing it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// What cannot change the answer where that is certain, else all that is held.
+    #[default]
+    Auto,
+    Held,
+    None,
+}
+
+/// What is set for the runs that follow.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Following {
+    pub(crate) seed: Option<u64>,
+    pub(crate) reuse: Reuse,
+}
+
+/// Figures of the last run's prompts, for whoever asks meanwhile.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Figures(Arc<Mutex<Vec<PromptFigures>>>);
+
+impl Figures {
+    pub(crate) fn get(&self) -> Vec<PromptFigures> {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    fn set(&self, figures: Vec<PromptFigures>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = figures;
+    }
+}
+
 /// The state behind a handle, used by one run at a time.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -111,6 +155,7 @@ pub(crate) struct Session {
     /// The adapter that the cache was computed with.
     active: Option<Vec<u8>>,
     cache_loaded: bool,
+    pub(crate) figures: Figures,
     // Last, though before the model: llama.cpp frees a context before its adapters.
     context: Context,
 }
@@ -142,6 +187,7 @@ impl Session {
             adapters: HashMap::new(),
             active: None,
             cache_loaded: false,
+            figures: Figures::default(),
             context,
         })
     }
@@ -290,23 +336,25 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_behind_whole_blocks_are_exact() {
+        let state = |row: &Row| (row.sound, row.exact(row.cache.len()));
         let mut row = Row::default();
-        row.push(&[1; BLOCK]);
-        row.push(&[2; BLOCK]);
-        row.push(&[3; 10]);
-        assert_eq!((row.sound, row.exact), (2 * BLOCK + 10, 2 * BLOCK));
+        row.push(&[1; BLOCK], true);
+        row.push(&[2; 30], true);
+        row.push(&[3; 10], false);
+        assert_eq!(state(&row), (BLOCK + 40, BLOCK + 30));
         // Of a run that goes on from there.
-        row.push(&[4; BLOCK]);
-        assert_eq!((row.sound, row.exact), (3 * BLOCK + 10, 2 * BLOCK));
-        row.truncate(2 * BLOCK - 1);
-        assert_eq!((row.sound, row.exact), (2 * BLOCK - 1, BLOCK));
-        row.push(&[5; 1]);
-        assert_eq!((row.sound, row.exact), (2 * BLOCK, BLOCK));
+        row.push(&[4; BLOCK], true);
+        assert_eq!(state(&row), (2 * BLOCK + 40, BLOCK + 30));
+        assert_eq!((row.exact(BLOCK + 29), row.exact(BLOCK - 1)), (BLOCK, 0));
+        row.truncate(BLOCK + 29);
+        assert_eq!(state(&row), (BLOCK + 29, BLOCK));
+        row.push(&[5; 1], false);
+        assert_eq!(state(&row), (BLOCK + 30, BLOCK));
         row.truncate(BLOCK);
-        row.push(&[6; BLOCK]);
-        assert_eq!((row.sound, row.exact), (2 * BLOCK, 2 * BLOCK));
+        row.push(&[6; BLOCK], true);
+        assert_eq!(state(&row), (2 * BLOCK, 2 * BLOCK));
         row.sound_up_to(0);
-        row.push(&[7; BLOCK]);
-        assert_eq!((row.sound, row.exact), (0, 0));
+        row.push(&[7; BLOCK], true);
+        assert_eq!(state(&row), (0, 0));
     }
 }

@@ -3,12 +3,13 @@
 
 use std::ffi::{c_char, c_int};
 
-use rkllm_ffi::cpu_table::{CpuTable, VERSION};
+use rkllm_ffi::cpu_table::{CpuTable, PromptFigures, VERSION, reuse};
 use rkllm_ffi::v1_3_0::LLMHandle;
 
 use crate::api::{guard, or_minus_one};
 use crate::instance;
 use crate::request;
+use crate::session::Reuse;
 use crate::template::Turn;
 
 static TABLE: CpuTable = CpuTable {
@@ -23,6 +24,8 @@ static TABLE: CpuTable = CpuTable {
     template_problem: Some(template_problem),
     detokenize: Some(detokenize),
     end_pause: Some(end_pause),
+    set_reuse: Some(set_reuse),
+    prompt_figures: Some(prompt_figures),
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.
@@ -147,6 +150,38 @@ unsafe extern "C" fn end_pause(h: LLMHandle) -> c_int {
     guard(|| {
         instance::find(h.addr())?.session()?.end_pause();
         Ok(())
+    })
+}
+
+unsafe extern "C" fn set_reuse(h: LLMHandle, how: c_int) -> c_int {
+    guard(|| {
+        let how = match how {
+            reuse::AUTO => Reuse::Auto,
+            reuse::HELD => Reuse::Held,
+            reuse::NONE => Reuse::None,
+            other => return Err(format!("unknown reuse {other}")),
+        };
+        instance::find(h.addr())?.set_reuse(how);
+        Ok(())
+    })
+}
+
+unsafe extern "C" fn prompt_figures(
+    h: LLMHandle,
+    out: *mut PromptFigures,
+    capacity: c_int,
+) -> c_int {
+    or_minus_one(|| {
+        let figures = instance::find(h.addr())?.figures.get();
+        let count = c_int::try_from(figures.len()).map_err(|e| e.to_string())?;
+        if count > 0 && capacity >= count {
+            if out.is_null() {
+                return Err("out is NULL".into());
+            }
+            // SAFETY: the caller gives room for `capacity` figures, which is enough.
+            unsafe { out.copy_from_nonoverlapping(figures.as_ptr(), figures.len()) };
+        }
+        Ok(count)
     })
 }
 

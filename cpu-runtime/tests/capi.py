@@ -18,6 +18,8 @@ GENERATE, HIDDEN_STATES, LOGITS = range(3)
 NORMAL, WAITING, FINISH, ERROR = range(4)
 PROMPT, TOKEN, EMBED, MULTIMODAL = range(4)
 PAUSE: Final = 1
+#: What a run may take from the cache.
+AUTO, HELD, NONE = 0, 1, 2
 
 
 class ExtendParam(c.Structure):
@@ -169,6 +171,11 @@ class Table(c.Structure):
             c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(c.c_int32), c.c_size_t, c.c_int, c.c_char_p, c.c_int),
         ),
         ("end_pause", c.CFUNCTYPE(c.c_int, c.c_void_p)),
+        ("set_reuse", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_int)),
+        (
+            "prompt_figures",
+            c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(c.c_int32 * 2), c.c_int),
+        ),
     )
 
 
@@ -403,6 +410,16 @@ class Model:
 
     def end_pause(self) -> None:
         assert self.library.table.end_pause(self.handle) == 0
+
+    def reuse(self, how: int) -> None:
+        assert self.library.table.set_reuse(self.handle, how) == 0
+
+    def figures(self) -> list[tuple[int, int]]:
+        """The prompt tokens of the last run's rows, and those of them that were held."""
+        out = (c.c_int32 * 2 * self.rows)()
+        count = self.library.table.prompt_figures(self.handle, out, self.rows)
+        assert count in {0, self.rows}
+        return [(one[0], one[1]) for one in out[:count]]
 
 
 def as_input(one: str | Sequence[int] | np.ndarray, role: str, *, thinking: bool) -> Input:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from capi import HIDDEN_STATES, LOGITS, PAUSE, Library, Model, sampling
+from capi import AUTO, HELD, HIDDEN_STATES, LOGITS, PAUSE, Library, Model, sampling
 from tiny_lora import make_lora
 from tiny_model import VOCABULARY, make_model
 
@@ -20,6 +20,8 @@ pytestmark = pytest.mark.timeout(300)
 
 GREEDY = sampling()
 DRAWN = sampling(temperature=0.9, top_k=50, repeat_penalty=1.1)
+#: Tokens that are no text, in the tiny model and the real one.
+MARKS = [1, 2]
 #: The lengths at which something may change: a block, a few of them, 512 positions in the cache.
 LENGTHS = [1, 5, 31, 63, 64, 65, 66, 70, 90, 100, 127, 128, 129, 140, 160, 191, 192, 200, 256, 530]
 
@@ -39,13 +41,17 @@ class Question:
 
 
 def questions(vocabulary: int, rows: int, lengths: list[int]) -> list[Question]:
-    """Prompts that begin alike and part at all kinds of places."""
+    """Prompts that begin alike, part at all kinds of places, and have marks as those between messages."""
     draw = random.Random(4)  # noqa: S311 - no secret
-    stem = [draw.randrange(300, vocabulary) for _ in range(max(lengths))]
+
+    def token() -> int:
+        return draw.choice(MARKS) if draw.random() < 0.04 else draw.randrange(300, vocabulary)
+
+    stem = [token() for _ in range(max(lengths))]
 
     def prompt(length: int) -> tuple[int, ...]:
         parted = draw.randrange(length // 2, length + 1)
-        tail = [draw.randrange(300, vocabulary) for _ in range(length - parted)]
+        tail = [token() for _ in range(length - parted)]
         return tuple(stem[:parted] + tail)
 
     return [
@@ -78,8 +84,20 @@ def in_between(llm: Model, stem: Question, folder: Path, *, lora: bool) -> list[
     def aborted() -> None:
         llm.run(*prompts, most=50, answer=lambda _: llm.library.abort(llm.handle))
 
+    def drawn() -> None:
+        """Takes all that is held, and appends to it."""
+        llm.seed(None)
+        llm.go(*(one[:-1] if len(one) > 1 else one for one in prompts), most=7, settings=DRAWN)
+
+    def held() -> None:
+        llm.reuse(HELD)
+        llm.go(*([*one, 7, 8] for one in prompts), most=3)
+        llm.reuse(AUTO)
+
     others: list[Callable[[], object]] = [
         conversation,
+        drawn,
+        held,
         paused,
         cached,
         aborted,

@@ -220,8 +220,12 @@ impl Context {
 
     /// Drops positions from `from` on; false if this kind of model can only drop all.
     pub(crate) fn truncate(&mut self, row: i32, from: usize) -> bool {
-        // SAFETY: the memory belongs to the living context.
-        unsafe { sys::llama_memory_seq_rm(self.memory(), row, from as i32, -1) }
+        // Models with a state, or with a window that has left the start behind, have not kept all that is
+        // to stay.
+        // SAFETY: the memory belongs to the living context, here and below.
+        let whole = unsafe { sys::llama_memory_seq_pos_min(self.memory(), row) } <= 0;
+        // SAFETY: as above.
+        whole && unsafe { sys::llama_memory_seq_rm(self.memory(), row, from as i32, -1) }
     }
 
     /// Drops all positions of a row.

@@ -150,6 +150,13 @@ impl Model {
             && unsafe { sys::llama_vocab_is_eog(self.vocab, token) }
     }
 
+    /// Whether `token` is a mark and no text, such as those around the messages of a chat.
+    pub(crate) fn marks(&self, token: i32) -> bool {
+        self.knows(token)
+            // SAFETY: the vocabulary belongs to the loaded model; the token is in it.
+            && unsafe { sys::llama_vocab_is_control(self.vocab, token) }
+    }
+
     /// Whether `token` is in the vocabulary.
     pub(crate) fn knows(&self, token: i32) -> bool {
         usize::try_from(token).is_ok_and(|token| token < self.vocabulary_size())

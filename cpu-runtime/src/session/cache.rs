@@ -9,9 +9,9 @@ use std::path::Path;
 
 use rkllm_digest::of_bytes;
 
-use super::{EMBEDDING, Session, whole_blocks};
+use super::{EMBEDDING, Session, blocks};
 
-const MAGIC: &[u8; 8] = b"RKLLMPC3";
+const MAGIC: &[u8; 8] = b"RKLLMPC4";
 /// The digest of a cache without adapter.
 const NO_ADAPTER: u64 = 0;
 
@@ -101,7 +101,7 @@ impl Session {
             model: self.model.digest(),
             adapter: self.adapter_digest(self.active.as_ref()),
             rows: self.rows.len() as u32,
-            exact: row.exact as u32,
+            exact: row.exact(row.cache.len()) as u32,
             tokens: row.cache.clone(),
             state: self
                 .context
@@ -158,9 +158,11 @@ impl Session {
             self.context.clear(0);
             return Err(failed(&"it does not fit the context"));
         }
+        let exact = &cache.tokens[..cache.tokens.len().min(cache.exact as usize)];
+        let blocks = blocks::ends(exact, |token| self.model.marks(token));
         let row = &mut self.rows[0];
-        row.push(&cache.tokens);
-        row.exact = whole_blocks(cache.tokens.len()).min(cache.exact as usize);
+        row.push(&cache.tokens, false);
+        row.blocks = blocks;
         self.cache_loaded = true;
         Ok(cache.tokens.len())
     }

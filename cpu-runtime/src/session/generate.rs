@@ -4,14 +4,15 @@ use std::time::Instant;
 
 use super::input::{Prompt, system_tokens};
 use super::live::Live;
-use super::prefill::Prefilled;
-use super::{Pending, Row, Sequel, Session};
+use super::prefill::{Prefilled, Takes};
+use super::{Following, Pending, Reuse, Row, Sequel, Session};
 use crate::callback::{Answer, Row as Event, Sink, Values};
 use crate::llama::Decoded;
 use crate::log;
 use crate::perf::Perf;
 use crate::request::{Mode, Request};
 use crate::template::Template;
+use rkllm_ffi::cpu_table::PromptFigures;
 use rkllm_text::sampler::Sampler;
 
 /// Why a run failed, and whether the callback has to be told.
@@ -52,12 +53,14 @@ impl Session {
         &mut self,
         request: &Request,
         template: &Template,
-        seed: Option<u64>,
+        following: Following,
         sink: &Sink,
     ) -> Result<(), Failure> {
         let started = Instant::now();
-        let continues = self.continues(request);
-        let prompts = self.prompts(request, template)?;
+        self.figures.set(Vec::new());
+        let continues = self.continues(request, following.reuse);
+        let takes = self.takes(request, following);
+        let prompts = self.prompts(request, template, continues)?;
         self.check_lengths(&prompts)?;
         self.select_adapter(request.adapter.as_ref(), continues)?;
         let spared = system_tokens(&self.model, template).len();
@@ -74,8 +77,9 @@ impl Session {
             .collect();
         let mut ready = Vec::with_capacity(prompts.len());
         for (at, prompt) in prompts.iter().enumerate() {
-            ready.push(self.make_ready(at, prompt, request.mode, continues, spared)?);
+            ready.push(self.make_ready(at, prompt, takes, continues, spared)?);
         }
+        let held = self.cache_sizes();
         let sequel = std::mem::replace(&mut self.sequel, Sequel::None);
 
         let mut live = Vec::with_capacity(prompts.len());
@@ -94,7 +98,7 @@ impl Session {
             collected.drain(..prompt.carried * self.values_of(request.mode).width());
             values.push(collected);
             if request.mode == Mode::Generate {
-                live.push(self.first_token(at, prompt, request, seed)?);
+                live.push(self.first_token(at, prompt, request, following.seed)?);
             }
         }
         if request.mode == Mode::HiddenStates {
@@ -114,6 +118,13 @@ impl Session {
             }
         }
         self.rows.iter_mut().for_each(Row::forget);
+        let sizes = self.cache_sizes();
+        let figures = sizes.into_iter().zip(held);
+        let figures = figures.map(|(prompt, cached)| PromptFigures {
+            prompt_tokens: prompt as i32,
+            cached_tokens: cached as i32,
+        });
+        self.figures.set(figures.collect());
         if let Some(path) = &request.save_cache {
             if let Err(reason) = self.save_cache(path) {
                 log::error!("{reason}");
@@ -146,6 +157,20 @@ impl Session {
             sink.finish(&perf);
         }
         Ok(())
+    }
+
+    /// What a run that stands alone may take from the cache.
+    fn takes(&self, request: &Request, following: Following) -> Takes {
+        if request.mode != Mode::Generate {
+            // The values of all positions are wanted.
+            return Takes::Nothing;
+        }
+        let sampling = request.sampling.unwrap_or(self.options.sampling);
+        match following.reuse {
+            Reuse::None => Takes::Nothing,
+            Reuse::Auto if following.seed.is_some() || sampling.is_greedy() => Takes::Blocks,
+            Reuse::Auto | Reuse::Held => Takes::Held,
+        }
     }
 
     /// After an abort or a failure in prefill: what was to be continued is as it was before the run.
@@ -346,7 +371,7 @@ impl Session {
         }
         for (i, &(at, _, token)) in steps.iter().enumerate() {
             let row = &mut live[at as usize];
-            self.rows[at as usize].push(&[token]);
+            self.rows[at as usize].push(&[token], false);
             row.sampler.accept(token);
             let logits = self.context.logits(i as i32).ok_or("no logits")?;
             row.token = Some(row.sampler.sample(logits));

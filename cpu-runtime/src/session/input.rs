@@ -1,6 +1,6 @@
 //! From a request's input to what is computed first.
 
-use super::{EMBEDDING, Sequel, Session};
+use super::{EMBEDDING, Reuse, Sequel, Session};
 use crate::llama::Model;
 use crate::request::{Content, Input, Request, Role};
 use crate::template::{Place, Template, Turn};
@@ -36,10 +36,10 @@ pub(crate) fn system_tokens(model: &Model, template: &Template) -> Vec<i32> {
 
 impl Session {
     /// Whether a request goes on from the cache.
-    pub(super) fn continues(&self, request: &Request) -> bool {
+    pub(super) fn continues(&self, request: &Request, reuse: Reuse) -> bool {
         match self.sequel {
             Sequel::Paused => true,
-            Sequel::Conversation => request.keep_history,
+            Sequel::Conversation => request.keep_history && reuse != Reuse::None,
             Sequel::None => false,
         }
     }
@@ -49,8 +49,8 @@ impl Session {
         &self,
         request: &Request,
         template: &Template,
+        continues: bool,
     ) -> Result<Vec<Prompt>, String> {
-        let continues = self.continues(request);
         (0..self.rows.len())
             .map(|at| {
                 let input = &request.inputs[at];

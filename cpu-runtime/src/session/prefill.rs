@@ -1,22 +1,18 @@
 //! Computes prompts, and makes room in the cache.
 
+use super::blocks::{self, BLOCK};
 use super::input::Prompt;
 use super::{Session, common};
 use crate::llama::{Decoded, Outputs};
 use crate::request::Mode;
 
-/// So many positions are computed at once.
-///
-/// What is computed for a position depends, in its last digits, on how many are computed with it: the
-/// kernels of llama.cpp sum in another order for one position, a few, and 64 or more. So that a prompt
-/// gives the same answer whatever ran before, only whole blocks from position 0 are taken from the
-/// cache, as they were computed in this very way. From 64 on attention is computed in tiles, without
-/// which prompts take a quarter longer; more at once gains a few per cent and makes the cache coarser.
-pub(super) const BLOCK: usize = 64;
-
-/// The part of `length` positions that whole blocks make up.
-pub(super) fn whole_blocks(length: usize) -> usize {
-    length - length % BLOCK
+/// What a prompt that stands alone may take from the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Takes {
+    Nothing,
+    /// What the prompt's own computing would give, bit for bit.
+    Blocks,
+    Held,
 }
 
 /// How a prompt's computing ended.
@@ -49,7 +45,7 @@ impl Session {
         &mut self,
         at: usize,
         prompt: &Prompt,
-        mode: Mode,
+        takes: Takes,
         continues: bool,
         spared: usize,
     ) -> Result<usize, String> {
@@ -62,14 +58,17 @@ impl Session {
             }
             return Ok(0);
         }
-        // All positions' values are wanted in the other modes, so none may come from the cache; and
-        // the last token must be computed, since the cache holds no logits.
+        // The last token must be computed, since the cache holds no logits.
         let row = &self.rows[at];
-        let reused = if mode == Mode::Generate {
-            let most = prompt.tokens.len() - usize::from(prompt.embeddings.is_empty());
-            whole_blocks(common(&row.cache[..row.exact], &prompt.tokens).min(most))
-        } else {
-            0
+        let most = prompt
+            .tokens
+            .len()
+            .saturating_sub(usize::from(prompt.embeddings.is_empty()));
+        let same = common(&row.cache[..row.sound], &prompt.tokens).min(most);
+        let reused = match takes {
+            Takes::Nothing => 0,
+            Takes::Blocks => row.exact(same),
+            Takes::Held => same,
         };
         self.cut_back(at, reused);
         self.rows[at].forget();
@@ -106,12 +105,16 @@ impl Session {
         values: &mut Vec<f32>,
     ) -> Result<Prefilled, String> {
         let width = self.model.embedding_width();
-        let tokens = prompt.tokens[from..].chunks(BLOCK).map(Piece::Tokens);
-        let embeddings = prompt
-            .embeddings
-            .chunks(BLOCK * width)
-            .map(Piece::Embeddings);
-        let pieces: Vec<_> = tokens.chain(embeddings).collect();
+        let mut pieces = Vec::new();
+        let mut rest = &prompt.tokens[from..];
+        while !rest.is_empty() {
+            let whole = blocks::first(rest, |token| self.model.marks(token));
+            let (piece, behind) = rest.split_at(whole.unwrap_or(rest.len()));
+            pieces.push(Piece::Tokens(piece, whole.is_some()));
+            rest = behind;
+        }
+        let embeddings = prompt.embeddings.chunks(BLOCK * width);
+        pieces.extend(embeddings.map(Piece::Embeddings));
         let count = pieces.len();
         for (i, piece) in pieces.into_iter().enumerate() {
             if self.flag.stopping() {
@@ -123,19 +126,21 @@ impl Session {
                 Mode::HiddenStates | Mode::Logits => Outputs::All,
             };
             let start = self.rows[at].cache.len();
-            let (decoded, computed) = match piece {
-                Piece::Tokens(tokens) => (
+            let (decoded, computed, whole) = match piece {
+                Piece::Tokens(tokens, whole) => (
                     self.context.decode(at as i32, start, tokens, outputs),
                     tokens.to_vec(),
+                    whole,
                 ),
                 Piece::Embeddings(values) => (
                     self.context
                         .decode_embeddings(at as i32, start, values, outputs),
                     Prompt::placeholders(values.len() / width),
+                    false,
                 ),
             };
             match decoded {
-                Decoded::Done => self.rows[at].push(&computed),
+                Decoded::Done => self.rows[at].push(&computed, whole),
                 Decoded::Aborted => {
                     // What was finished before the abort stays in llama.cpp's cache.
                     let kept = self
@@ -143,7 +148,7 @@ impl Session {
                         .used(at as i32)
                         .saturating_sub(start)
                         .min(computed.len());
-                    self.rows[at].push(&computed[..kept]);
+                    self.rows[at].push(&computed[..kept], false);
                     return Ok(Prefilled::Aborted);
                 }
                 Decoded::Full => return Err("the KV cache has no room".into()),
@@ -170,6 +175,7 @@ impl Session {
 }
 
 enum Piece<'a> {
-    Tokens(&'a [i32]),
+    /// With whether it is a whole block.
+    Tokens(&'a [i32], bool),
     Embeddings(&'a [f32]),
 }

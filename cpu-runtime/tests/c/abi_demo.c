@@ -26,6 +26,8 @@ typedef struct {
     int (*template_problem)(LLMHandle, char *, int);
     int (*detokenize)(LLMHandle, const int32_t *, size_t, int, char *, int);
     int (*end_pause)(LLMHandle);
+    int (*set_reuse)(LLMHandle, int);
+    int (*prompt_figures)(LLMHandle, int32_t (*)[2], int);
 } CpuTable;
 
 static int failures;
@@ -645,6 +647,8 @@ static void check_table(LLMHandle h, Seen *seen) {
     CHECK(table->detokenize(h, ids, 5, 0, NULL, 0) == 24 && table->detokenize(NULL, ids, 5, 0, NULL, 0) == -1);
     CHECK(table->end_pause(h) == 0 && table->end_pause(NULL) == -1);
     CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
+    CHECK(table->set_reuse(h, 0) == 0 && table->set_reuse(h, 3) == -1 && table->set_reuse(NULL, 0) == -1);
+    CHECK(table->prompt_figures(NULL, NULL, 0) == -1 && table->prompt_figures(h, NULL, 0) == 1);
     free(again);
 }
 

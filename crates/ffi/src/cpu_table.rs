@@ -60,7 +60,47 @@ pub struct CpuTable {
     /// Ends a pause, as clearing the cache does, and keeps what a later prompt may reuse; nothing
     /// happens where none is. None in a library that came before this member.
     pub end_pause: Option<EndPause>,
+    /// What the runs that follow may take from the KV cache: one of [`reuse`]. None in a library that came
+    /// before this member.
+    pub set_reuse: Option<SetReuse>,
+    /// Figures of the last run's prompts, one for each row, from the moment when they are computed, so that
+    /// the callback may ask; none before, and for a run that ended before. Returns the count, and writes
+    /// the figures only if `capacity` is enough; negative on error. `out` may be NULL when `capacity` is 0.
+    /// None in a library that came before this member.
+    pub prompt_figures: Option<GetPromptFigures>,
 }
+
+/// What a run that stands alone may take from the KV cache in place of computing it. Runs that go on from
+/// a pause, and those with `keep_history`, go on from all of it; [`reuse::NONE`](self::reuse::NONE) makes
+/// one with `keep_history` begin a new conversation.
+pub mod reuse {
+    use std::ffi::c_int;
+
+    /// What cannot change the answer if the run is greedy or has a seed, else all that is held. The default.
+    pub const AUTO: c_int = 0;
+    /// All that is held.
+    pub const HELD: c_int = 1;
+    /// Nothing.
+    pub const NONE: c_int = 2;
+}
+
+/// Figures of a row's prompt.
+#[repr(C)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PromptFigures {
+    /// Positions in the context when the prompt was computed: what was there before, if the run has gone
+    /// on from it, and the prompt.
+    pub prompt_tokens: i32,
+    /// Those of them that were there already.
+    pub cached_tokens: i32,
+}
+
+/// [`CpuTable::set_reuse`].
+pub type SetReuse = unsafe extern "C" fn(h: LLMHandle, reuse: c_int) -> c_int;
+
+/// [`CpuTable::prompt_figures`].
+pub type GetPromptFigures =
+    unsafe extern "C" fn(h: LLMHandle, out: *mut PromptFigures, capacity: c_int) -> c_int;
 
 /// [`CpuTable::detokenize`].
 pub type Detokenize = unsafe extern "C" fn(

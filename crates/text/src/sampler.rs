@@ -37,6 +37,14 @@ pub struct Sampling {
     pub mirostat_eta: f32,
 }
 
+impl Sampling {
+    /// Whether it always takes the likeliest token.
+    #[must_use]
+    pub fn is_greedy(&self) -> bool {
+        self.temperature <= 0.0 || (self.mirostat == 0 && (self.top_k == 1 || self.top_p <= 0.0))
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 struct Candidate {
     logit: f32,
@@ -89,7 +97,7 @@ impl Sampler {
     pub fn sample(&mut self, logits: &mut [f32]) -> i32 {
         self.penalise(logits);
         let s = self.settings;
-        if s.temperature <= 0.0 || (s.top_k == 1 && s.mirostat == 0) {
+        if s.is_greedy() {
             return best(logits);
         }
         match s.mirostat {
