@@ -35,6 +35,7 @@ pub use host::FloatBlock;
 pub use link::npu;
 pub use link::worker;
 pub use model::{GenerateOptions, Model, Steps, TokenStream};
+pub use protocol::Reuse;
 pub use protocol::config::ModelConfig;
 pub use protocol::info::ModelInfo;
 pub use protocol::input::{CrossAttention, Embeddings, Input, Multimodal};

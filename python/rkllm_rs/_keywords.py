@@ -37,6 +37,8 @@ SAME = {
     "callback": "on_token",
     "streamer": "on_token",
     "lora_request": "lora",
+    "cache_prompt": "reuse",
+    "enable_prefix_caching": "reuse",
     "enable_thinking": "thinking",
     "num_keep": "n_keep",
     "batch_size": "n_batch",

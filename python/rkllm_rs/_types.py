@@ -103,6 +103,7 @@ class _Generating(TypedDict, total=False):
     sampling: SamplingParams | None
     stop: str | Sequence[str] | None
     seed: int | None
+    reuse: Literal["auto", "fast", False] | None
     save_prompt_cache: Path | None
     on_token: Callable[[Chunk], object] | None
 
@@ -142,6 +143,7 @@ def prompted(
     lora: str | None = None,
     save_prompt_cache: Path | None = None,
     keep_history: bool | None = None,
+    reuse: Literal["auto", "fast", False] | None = None,
     role: str | None = None,
     thinking: bool | None = None,
     on_token: Callable[[Chunk], object] | None = None,

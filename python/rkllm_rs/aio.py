@@ -371,6 +371,10 @@ class AsyncRKLLM:
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
+            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
+                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
+                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
+                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
@@ -438,6 +442,10 @@ class AsyncRKLLM:
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
+            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
+                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
+                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
+                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An

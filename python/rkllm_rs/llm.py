@@ -281,23 +281,18 @@ class RKLLM:
 
     def _able(self, options: Mapping[str, _Anything]) -> Mapping[str, _Anything]:
         """Leaves out, with a warning, what the library lacks and the result is useful without."""
-        seed = options.get("seed")
-        if seed is None or self._strict or "seed" in self._model.runtime.capabilities:
+        if self._strict or (options.get("seed") is None and options.get("reuse") is None):
             return options
-        if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= seed.__index__() < 2**64:
-            return options  # refused with what is wrong with it
-        if "seed" not in self._warned:
-            note = (
-                "seed is left out: the vendor's library has no seed, so answers differ from run to run. "
-                'top_k=1 makes them repeatable; backend="cpu" has seeds; strict=True makes this an error'
-            )
-            warn([note], None)
-            self._warned.add("seed")
-        return {name: value for name, value in options.items() if name != "seed"}
+        lacks = lacked(options, self._model.runtime.capabilities)
+        new = [lacks[name] for name in lacks if name not in self._warned]
+        if new:
+            warn(new, None)
+            self._warned.update(lacks)
+        return {name: value for name, value in options.items() if name not in lacks}
 
     def _stream(self, called: str, input: Input, options: Mapping[str, _Anything]) -> TokenStream:  # noqa: A002
         """Starts a run, for the call of the name ``called``."""
-        if "seed" in options:
+        if "seed" in options or "reuse" in options:
             options = self._able(options)
         return self._model.stream(input, called, options)
 
@@ -370,6 +365,10 @@ class RKLLM:
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
+            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
+                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
+                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
+                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
@@ -435,6 +434,10 @@ class RKLLM:
             save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
+            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
+                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
+                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
+                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
@@ -461,7 +464,8 @@ class RKLLM:
             ...     print(chunk.text, end="", flush=True)
         """
         # Not by `_stream`: what a call does until the model begins takes the longest where caches are cold.
-        return self._model.stream(input, "stream", self._able(options) if "seed" in options else options)
+        able = self._able(options) if "seed" in options or "reuse" in options else options
+        return self._model.stream(input, "stream", able)
 
     def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:
         """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
@@ -1268,6 +1272,31 @@ def check_flag(name: str, value: object) -> None:
 
         message = f"{name} must be a bool, got {type(value).__name__}"
         raise InvalidTypeError(message, hint="Pass True or False.")
+
+
+def lacked(options: Mapping[str, _Anything], able: Sequence[str]) -> dict[str, str]:
+    """What a library lacks of a call's keywords, and the result is useful without: a note for each."""
+    lacks = {}
+    seed = options.get("seed")
+    # What is no seed is refused with what is wrong with it.
+    sound = hasattr(seed, "__index__") and not isinstance(seed, bool) and 0 <= seed.__index__() < 2**64
+    if sound and "seed" not in able:
+        lacks["seed"] = (
+            "seed is left out: the vendor's library has no seed, so answers differ from run to run. "
+            'top_k=1 makes them repeatable; backend="cpu" has seeds; strict=True makes this an error'
+        )
+    reuse = options.get("reuse")
+    if reuse == "fast" and "prefix_reuse" not in able:
+        lacks["reuse"] = (
+            'reuse="fast" is left out: RKLLM before 1.2.0 computes every prompt as a whole; '
+            "strict=True makes this an error"
+        )
+    if reuse is False and "prefix_reuse" in able and not {"seed", "clear_kv_cache"} & set(able):
+        lacks["reuse"] = (
+            "reuse=False is left out: the library does not export rkllm_clear_kv_cache, and may take tokens "
+            "from its KV cache; strict=True makes this an error"
+        )
+    return lacks
 
 
 def lacking(warnings: Sequence[str]) -> UnsupportedFeatureError:

@@ -36,6 +36,7 @@ const FEATURES: &[Row] = &[
     row("is_running", "1.1.0", &["rkllm_is_running"]),
     row("logits", "1.2.0", &[]),
     row("keep_history", "1.2.0", &[]),
+    row("prefix_reuse", "1.2.0", &[]),
     row("n_keep", "1.2.0", &[]),
     row("chat_template", "1.2.0", &["rkllm_set_chat_template"]),
     row("clear_kv_cache", "1.2.0", &["rkllm_clear_kv_cache"]),
@@ -82,7 +83,7 @@ const SIZED: &[&str] = &[
 /// What a loaded library can do: its release, less the functions that it lacks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capabilities {
-    abi: AbiVersion,
+    pub(super) abi: AbiVersion,
     version: Option<String>,
     newer: bool,
     names: Vec<&'static str>,
@@ -226,6 +227,7 @@ fn wording(feature: &str) -> &str {
         "clear_kv_cache" => "clearing the KV cache",
         "kv_cache_range" => "clearing ranges of the KV cache",
         "kv_cache_size" => "kv_cache_size()",
+        "prefix_reuse" => "reuse=\"fast\"",
         "cpu_mask" => "setting enabled_cpus_num or enabled_cpus_mask",
         "multi_image" => "several images, or an image size, in one prompt",
         "function_tools" => "set_function_tools()",

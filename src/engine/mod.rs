@@ -6,6 +6,7 @@
 pub(crate) mod deadlines;
 mod desk;
 mod gate;
+mod held;
 mod mailbox;
 mod outbox;
 pub(crate) mod registry;
@@ -33,7 +34,7 @@ use crate::native::{Aborter, Lane};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
-use crate::protocol::message::{Command, Request, RunSpec};
+use crate::protocol::message::{Command, Request, RunSpec, Terms};
 use crate::runtime::Runtime;
 
 /// The lanes of one run.
@@ -137,6 +138,7 @@ impl Engine {
                     wants: spec.wants,
                     stepping: terms.stepping,
                     batch: spec.lanes.len() > 1,
+                    follows: follows(&spec, &terms),
                     submitted: Instant::now(),
                     watch: Arc::clone(&self.watch),
                 });
@@ -215,6 +217,12 @@ impl Engine {
         // A thread that is gone already has nothing left to close.
         self.messages.put(Message::Close);
     }
+}
+
+/// Whether the tokens of a run are noted, to know what the library holds after it.
+fn follows(spec: &RunSpec, terms: &Terms) -> bool {
+    let tokens = matches!(spec.lanes.as_slice(), [lane] if matches!(lane.input, Input::Tokens(_)));
+    tokens && spec.wants.is_none() && !terms.stepping && !spec.keep_history
 }
 
 /// Starts the engine of one model; what `rkllm_init` says comes to `out`, as all events that belong to no

@@ -4,6 +4,8 @@
 //! Its lock is held while an event is put, so that events keep their order. Nothing of the program runs under
 //! it, and whoever takes an event holds no lock while it asks for this one.
 
+mod figures;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,10 +19,10 @@ use super::outbox::Outbox;
 use super::watch::Watch;
 use crate::host::FloatBlock;
 use crate::host::wake::Side;
-use crate::native::{Lane, LastCall, Verdict};
+use crate::native::{Lane, LastCall, PromptTokens, Verdict};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::message::{Ended, Event, Limit, StopReason};
-use crate::protocol::output::{FinishReason, PerfStats, RowsKind};
+use crate::protocol::output::{FinishReason, RowsKind};
 
 /// What the lanes of one run have in common.
 pub(super) struct Plan {
@@ -33,6 +35,8 @@ pub(super) struct Plan {
     pub(super) stepping: bool,
     /// Whether there are several lanes, of which each ends with a negative token.
     pub(super) batch: bool,
+    /// Whether its tokens are noted.
+    pub(super) follows: bool,
     pub(super) submitted: Instant,
     /// Told when the run is to be aborted.
     pub(super) watch: Arc<Watch>,
@@ -50,6 +54,9 @@ struct Inner {
     /// Counts calls, so that the engine can see whether any still come.
     calls: u64,
     tokens: usize,
+    /// The tokens, where they are noted.
+    made: Vec<i32>,
+    prompt: Option<PromptTokens>,
     limit_reached: bool,
     panicked: bool,
     started: Option<Instant>,
@@ -150,24 +157,11 @@ impl RunLane {
         // What might have begun a stop string did not.
         let mut rest = std::mem::take(&mut inner.held);
         inner.joiner.finish(&mut rest);
-        let library = match inner.last_call {
-            // The library's figures are those of the run, and only the first lane's are certain.
-            Some(LastCall::Finish(perf)) if !self.plan.batch => perf,
-            _ => None,
-        };
-        let started = inner.started.unwrap_or(now);
         let ended = Ended {
             outcome,
             rest,
             last_token: inner.last_token,
-            perf: PerfStats {
-                library,
-                time_to_first_token: inner.first_token.map(|at| at.duration_since(started)),
-                generate_time: inner.first_token.map(|at| now.duration_since(at)),
-                total_time: now.duration_since(started),
-                queued_time: started.duration_since(self.plan.submitted),
-                tokens: inner.tokens,
-            },
+            perf: inner.perf(&self.plan, now),
         };
         drop(inner);
         self.out.put(Event::Ended(Box::new(ended)), side);
@@ -286,6 +280,10 @@ impl Lane for RunLane {
         inner.last_call = None;
     }
 
+    fn prompt(&self, tokens: PromptTokens) {
+        self.inner.lock().prompt.get_or_insert(tokens);
+    }
+
     #[inline]
     fn token(&self, bytes: &[u8], id: i32) -> Verdict {
         let mut inner = self.inner.lock();
@@ -311,6 +309,9 @@ impl Lane for RunLane {
         }
         inner.tokens += 1;
         inner.last_token = id;
+        if self.plan.follows {
+            inner.made.push(id);
+        }
         if self.hand_on(&mut inner, bytes, id) {
             return self.stop_at(inner, FinishReason::Stop);
         }

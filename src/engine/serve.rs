@@ -7,13 +7,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::{Gate, Inside};
+use super::held::{Begun, Course, Held};
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
 use crate::files::prompt_cache::{self, Saving};
 use crate::files::{BackendKind, context};
 use crate::host;
 use crate::host::wake::Side;
-use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
+use crate::native::{Asker, Lane as _, Lanes, NativeModel, PromptTokens, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{c_path, c_text};
@@ -84,7 +85,9 @@ fn open_and_serve(
         info: model.info(),
     };
     out.put(Event::Opened(Box::new(opened)), Side::Vendor);
+    let room = usize::try_from(model.effective().max_context_len).unwrap_or(0);
     let mut server = Server {
+        held: Held::new(runtime.capabilities().prefix_way(), room),
         model,
         engine,
         runtime,
@@ -114,6 +117,8 @@ struct Server<'a> {
     /// Who may use the NPU, where it is shared, and how long a run waits for that.
     gate: Option<Box<dyn Gate>>,
     patience: Duration,
+    /// What the library holds.
+    held: Held,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -207,6 +212,7 @@ impl Server<'_> {
     }
 
     fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
+        let begun = self.begin(&mut spec, &lanes);
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
         if let Some(saving) = &saving {
             saving.clear();
@@ -221,10 +227,16 @@ impl Server<'_> {
         }
         let readers = Some((run, Arc::clone(&listening)));
         self.engine.desk.set_readers(readers);
-        let outcome = self.model.run(run, &spec, &listening);
+        let cleared = if begun.clears {
+            self.model.clear_kv_cache(false)
+        } else {
+            Ok(())
+        };
+        let outcome = cleared.and_then(|()| self.model.run(run, &spec, &listening));
         drop(inside);
         self.engine.desk.set_readers(None);
         self.engine.watch.set_current(None);
+        self.follow(&outcome, &lanes);
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {
             self.out.put(Event::Learned { kind, width }, Side::Vendor);
         }
@@ -260,6 +272,41 @@ impl Server<'_> {
         }
     }
 
+    /// Decides what of a run the library gets.
+    fn begin(&mut self, spec: &mut RunSpec, lanes: &RunLanes) -> Begun {
+        if self.model.is_paused() {
+            self.held.forget();
+            return Begun::default();
+        }
+        let mut begun = self.held.begin(spec, lanes[0].follows());
+        // The CPU runtime finds by itself what it holds, counts it, and can be told to take nothing.
+        begun.clears &= !self.model.set_reuse(spec.reuse);
+        if let (Some(all), false) = (begun.prompt, self.model.counts_prompts()) {
+            let cached = begun.cached;
+            lanes[0].prompt(PromptTokens { all, cached });
+        }
+        begun
+    }
+
+    /// Notes what the library holds after a run.
+    fn follow(&mut self, outcome: &Result<RunEnd, Failure>, lanes: &RunLanes) {
+        let course = match outcome {
+            Ok(RunEnd::Over) => lanes[0].course(),
+            _ => None,
+        };
+        let Some((made, at_limit, prefilled)) = course else {
+            return self.held.forget();
+        };
+        let tells = self.held.needs_size() || self.model.counts_prompts();
+        let sizes = tells.then(|| self.model.kv_cache_size().ok()).flatten();
+        self.held.end(Course {
+            made: &made,
+            ended_itself: !at_limit,
+            size: sizes.and_then(|sizes| usize::try_from(*sizes.first()?).ok()),
+            prefilled,
+        });
+    }
+
     /// The library, as far as its prompt caches depend on it.
     fn maker(&self) -> prompt_cache::Maker {
         let identity = self.runtime.identity();
@@ -271,8 +318,12 @@ impl Server<'_> {
     }
 
     fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
+        if request.changes_the_cache() {
+            self.held.forget();
+        }
         let model = &mut self.model;
         match request {
+            Request::HeldTokens => return Ok(Reply::Numbers(self.held.ids().to_vec())),
             Request::KvCacheSize => return model.kv_cache_size().map(Reply::Numbers),
             Request::Tokenize { text, leading } => {
                 return model.tokenize(&text, leading).map(Reply::Numbers);

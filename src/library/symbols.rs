@@ -243,6 +243,16 @@ mod tests {
     }
 
     fn of(version: u32, size: usize) -> Option<CpuTable> {
+        unsafe extern "C" fn reuse(_: LLMHandle, _: c_int) -> c_int {
+            0
+        }
+        unsafe extern "C" fn figures(
+            _: LLMHandle,
+            _: *mut cpu_table::PromptFigures,
+            _: c_int,
+        ) -> c_int {
+            0
+        }
         let table = CpuTable {
             version,
             size: size as u32,
@@ -255,6 +265,8 @@ mod tests {
             template_problem: Some(problem),
             detokenize: Some(detokenize),
             end_pause: Some(number),
+            set_reuse: Some(reuse),
+            prompt_figures: Some(figures),
         };
         // SAFETY: the table is at least as long as it says here, however long that is.
         unsafe { copied(&raw const table) }
@@ -271,8 +283,8 @@ mod tests {
         let before = std::mem::offset_of!(CpuTable, template_problem);
         let between = of(cpu_table::VERSION, before).expect("between");
         assert!(between.tokenize.is_some() && between.template_problem.is_none());
-        assert!(whole.detokenize.is_some() && whole.end_pause.is_some());
-        assert!(between.detokenize.is_none() && between.end_pause.is_none());
+        assert!(whole.detokenize.is_some() && whole.prompt_figures.is_some());
+        assert!(between.detokenize.is_none() && between.prompt_figures.is_none());
         // SAFETY: the function takes anything.
         assert_eq!(unsafe { (older.vocab_size)(std::ptr::null_mut()) }, 7);
     }

@@ -1,6 +1,7 @@
 //! A model: opened, asked, closed.
 
 mod checks;
+mod held;
 mod options;
 #[cfg(test)]
 mod over_bytes;

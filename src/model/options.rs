@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::Caller;
+use crate::protocol::Reuse;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::sampling::SamplingParams;
@@ -27,6 +28,12 @@ pub struct GenerateOptions {
     pub save_prompt_cache: Option<PathBuf>,
     /// Continue from the KV cache of the previous run (since 1.2.0).
     pub keep_history: bool,
+    /// What may be taken from the KV cache in place of computing it.
+    pub reuse: Reuse,
+    /// The prompt is token ids of a whole conversation, whose next turn is expected to begin with them and
+    /// with the answer. Where the library must be told what to keep (from 1.3.0), it is, and gets no more
+    /// than it does not hold; elsewhere this changes nothing. [`Reuse::Fast`] implies it.
+    pub turn: bool,
     /// Role of the prompt: `user` or `tool` (since 1.2.1).
     pub role: Option<String>,
     /// Thinking mode, for models that have one (since 1.2.1).

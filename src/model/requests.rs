@@ -61,7 +61,7 @@ impl Pending {
 /// Each call comes as `begin_…`, to be waited for in steps; those that a Rust program calls often come
 /// without that as well.
 impl Model {
-    fn ask(&self, request: Request) -> Result<Pending, Failure> {
+    pub(super) fn ask(&self, request: Request) -> Result<Pending, Failure> {
         self.ask_then(request, |_| ())
     }
 

@@ -11,6 +11,7 @@ use crate::host::FloatBlock;
 use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
+use crate::protocol::Reuse;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
@@ -184,6 +185,7 @@ impl Model {
         if options.seed.is_some() {
             able.require("seed")?;
         }
+        able.require_reuse(options.reuse)?;
         let (max_new_tokens, limit) = self.limit(options)?;
         // Refused here, where a mistake can be told at once.
         stop::check(&options.stop)?;
@@ -207,6 +209,8 @@ impl Model {
             sampling,
             max_new_tokens,
             seed: options.seed,
+            reuse: options.reuse,
+            turn: options.turn || options.reuse == Reuse::Fast,
         };
         let terms = Terms {
             limit,

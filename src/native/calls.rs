@@ -98,6 +98,17 @@ impl NativeModel {
         }
     }
 
+    /// Whether the next run goes on from a pause.
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether the library counts the tokens of prompts itself.
+    pub(crate) fn counts_prompts(&self) -> bool {
+        let table = self.runtime.symbols().cpu_table;
+        table.is_some_and(|table| table.prompt_figures.is_some())
+    }
+
     /// `rkllm_get_kv_cache_size`: tokens in the cache, for each row.
     pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Failure> {
         let get = function!(self, "kv_cache_size", get_kv_cache_size);
@@ -280,7 +291,9 @@ impl NativeModel {
 
 /// What a function of the table gives that is asked twice: for the length, and with room for it. `ask` returns
 /// the length, negative on error, and writes only what there is room for.
-fn filled<T: Clone + Default>(mut ask: impl FnMut(&mut [T], c_int) -> c_int) -> Option<Vec<T>> {
+pub(super) fn filled<T: Clone + Default>(
+    mut ask: impl FnMut(&mut [T], c_int) -> c_int,
+) -> Option<Vec<T>> {
     let mut values = Vec::new();
     for _ in 0..2 {
         let room = c_int::try_from(values.len()).unwrap_or(c_int::MAX);

@@ -10,15 +10,17 @@ use parking_lot::Mutex;
 use super::init;
 use super::lane::{Asker, Lanes, LastCall};
 use super::run;
-use super::slot::Slots;
+use super::slot::{AsksFigures, Slots};
 use crate::files::{diagnose, info_from_log};
 use crate::host;
+use crate::protocol::Reuse;
 use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::info::{ModelInfo, Source};
 use crate::protocol::input::{CrossAttention, Input, c_path};
 use crate::protocol::message::RunSpec;
 use crate::runtime::Runtime;
+use rkllm_ffi::cpu_table::reuse;
 use rkllm_ffi::shared::LLMHandle;
 use rkllm_ffi::shared::functions::OnHandle;
 
@@ -176,7 +178,12 @@ impl NativeModel {
         let symbols = self.runtime.symbols();
         // All lanes of a run are wanted or not wanted alike by its last call.
         let first = &lanes[0];
-        let slot = self.slots.bind(Arc::clone(lanes));
+        let figures = symbols.cpu_table.and_then(|table| table.prompt_figures);
+        let figures = figures.map(|ask| AsksFigures {
+            ask,
+            handle: self.handle,
+        });
+        let slot = self.slots.bind(Arc::clone(lanes), figures);
         if let Some(abort) = symbols.abort {
             let target = Target {
                 abort,
@@ -254,6 +261,21 @@ impl NativeModel {
             }
         }
         Ok(())
+    }
+
+    /// What the next run may take from the cache; false where the library has no such call, and the cache
+    /// must be cleared instead if it may take nothing.
+    pub(crate) fn set_reuse(&self, how: Reuse) -> bool {
+        let table = self.runtime.symbols().cpu_table;
+        let how = match how {
+            Reuse::Auto => reuse::AUTO,
+            Reuse::Fast => reuse::HELD,
+            Reuse::Off => reuse::NONE,
+        };
+        table.and_then(|table| table.set_reuse).is_some_and(|set| {
+            // SAFETY: the table belongs to the library of this live handle.
+            unsafe { set(self.handle, how) == 0 }
+        })
     }
 
     /// The seed of the next run; none is a random one.

@@ -25,12 +25,23 @@ pub(crate) enum LastCall {
     Error,
 }
 
+/// How many tokens a prompt took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PromptTokens {
+    /// Of the whole prompt, with what it goes on from.
+    pub(crate) all: usize,
+    /// Those of them that were held, where that is known.
+    pub(crate) cached: Option<usize>,
+}
+
 /// One prompt of a run, beside the library. Called on the library's threads, and never blocks them.
 pub(crate) trait Lane: Send + Sync {
     /// What rows it wants instead of an answer.
     fn wants(&self) -> Option<RowsKind>;
     /// The run begins, or goes on after a pause.
     fn start(&self);
+    /// How many tokens its prompt takes; of several such calls the first counts.
+    fn prompt(&self, tokens: PromptTokens);
     /// A token call; a negative id is no token.
     fn token(&self, bytes: &[u8], id: i32) -> Verdict;
     /// A call that brought nothing.

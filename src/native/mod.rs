@@ -16,4 +16,4 @@ mod slot;
 mod trampoline;
 
 pub(crate) use handle::{Aborter, NativeModel, RunEnd};
-pub(crate) use lane::{Asker, Asks, Lane, Lanes, LastCall, Verdict};
+pub(crate) use lane::{Asker, Asks, Lane, Lanes, LastCall, PromptTokens, Verdict};

@@ -12,6 +12,7 @@ use super::info::ModelInfo;
 use super::input::{CrossAttention, Input};
 use super::output::{FinishReason, PerfStats, RowsKind};
 use super::question::{Asked, Response};
+use super::reuse::Reuse;
 use super::sampling::Sampling;
 
 /// What a program tells an engine.
@@ -163,6 +164,9 @@ pub(crate) struct RunSpec {
     pub(crate) max_new_tokens: i32,
     /// Seed of this run; the CPU runtime only.
     pub(crate) seed: Option<u64>,
+    pub(crate) reuse: Reuse,
+    /// The tokens are a conversation as a whole, whose next turn is expected to begin with them.
+    pub(crate) turn: bool,
 }
 
 /// The input of one lane: a prompt of the batch.
@@ -199,6 +203,8 @@ pub(crate) enum Request {
     },
     ClearKvRanges(Vec<(i32, i32)>),
     KvCacheSize,
+    /// Which tokens the library is known to hold.
+    HeldTokens,
     LoadLora(LoraAdapter),
     LoadPromptCache {
         #[serde(with = "super::paths")]
@@ -220,6 +226,14 @@ pub(crate) enum Request {
 }
 
 impl Request {
+    /// Whether the KV cache, or what a prompt means to it, is another one afterwards.
+    pub(crate) fn changes_the_cache(&self) -> bool {
+        !matches!(
+            self,
+            Self::KvCacheSize | Self::HeldTokens | Self::Tokenize { .. } | Self::Detokenize { .. }
+        )
+    }
+
     /// Whether the library may be asked this while a run is paused; what may not waits for the end of
     /// the steps, as runs do.
     pub(crate) fn fits_a_pause(&self) -> bool {
@@ -228,6 +242,7 @@ impl Request {
             Self::ClearKvCache { .. }
                 | Self::ClearKvRanges(_)
                 | Self::KvCacheSize
+                | Self::HeldTokens
                 | Self::Tokenize { .. }
                 | Self::Detokenize { .. }
         )

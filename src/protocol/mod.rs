@@ -10,6 +10,8 @@ pub(crate) mod message;
 pub mod output;
 pub(crate) mod paths;
 pub mod question;
+mod reuse;
 pub mod sampling;
 
 pub use message::{LoraAdapter, Reply};
+pub use reuse::Reuse;

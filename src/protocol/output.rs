@@ -87,6 +87,11 @@ pub struct PerfStats {
     pub queued_time: Duration,
     /// Token calls that came.
     pub tokens: usize,
+    /// Tokens of the whole prompt, with the conversation that it goes on from; `None` where nobody has
+    /// counted them.
+    pub prompt_tokens: Option<usize>,
+    /// Those of them that the KV cache held already; `None` where that is not known.
+    pub cached_tokens: Option<usize>,
 }
 
 /// A whole answer.

@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString};
 
 use super::callables::{Callables, callable};
 use super::errors::raise;
 use super::params::SamplingParams;
 use super::{convert, inputs};
 use crate::model::GenerateOptions;
+use crate::protocol::Reuse;
 use crate::protocol::config::ModelConfig;
+use crate::protocol::error::Failure;
 use crate::protocol::sampling;
 
 /// What a call was given.
@@ -120,6 +122,30 @@ pub(super) fn refuse(
     }
 }
 
+/// `"auto"`, `"fast"` or `False`.
+fn reuse(value: &Bound<'_, PyAny>) -> PyResult<Reuse> {
+    let wanted = "\"auto\", \"fast\" or False";
+    if let Ok(value) = value.cast::<PyBool>() {
+        if !value.is_true() {
+            return Ok(Reuse::Off);
+        }
+    } else if !value.is_instance_of::<PyString>() {
+        return Err(convert::wrong_type("reuse", wanted, value));
+    }
+    match value.str()?.to_str()? {
+        "auto" => Ok(Reuse::Auto),
+        "fast" => Ok(Reuse::Fast),
+        _ => Err(raise(
+            value.py(),
+            &Failure::invalid_with_hint(
+                "reuse",
+                format!("must be {wanted}, got {}", value.repr()?),
+                "Omit reuse for \"auto\".",
+            ),
+        )),
+    }
+}
+
 /// A keyword that `function` does not have, with the one that was probably meant.
 fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -176,6 +202,7 @@ pub(super) fn call(
                 options.stop = given(value, texts)?.unwrap_or_default();
             }
             "seed" if generates => options.seed = given(value, convert::seed)?,
+            "reuse" if generates => options.reuse = given(value, reuse)?.unwrap_or_default(),
             "save_prompt_cache" if generates => {
                 options.save_prompt_cache = given(value, |value| convert::path(name, value))?;
             }

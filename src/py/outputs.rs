@@ -176,6 +176,7 @@ impl PerfStats {
             self.0.total_time.as_secs_f64(),
             self.0.queued_time.as_secs_f64(),
             self.0.tokens,
+            (self.0.prompt_tokens, self.0.cached_tokens),
         );
         Ok((rebuilder(py, "_perf_stats")?, parts))
     }
@@ -199,10 +200,28 @@ impl PerfStats {
             None => self.0.time_to_first_token.map(ms),
         }
     }
-    /// Number of prompt tokens that were computed. `None` if measured.
+    /// Number of tokens of the whole prompt, with the conversation that it continues. `None` if unknown.
+    ///
+    /// The CPU runtime counts every prompt. The vendor's library tells nothing: there `Tokens` and
+    /// `Embeddings` without `keep_history` are counted.
+    #[getter]
+    fn prompt_tokens(&self) -> Option<usize> {
+        self.0.prompt_tokens
+    }
+    /// Number of prompt tokens that were taken from the KV cache, not computed. `None` if unknown.
+    #[getter]
+    fn cached_tokens(&self) -> Option<usize> {
+        self.0.cached_tokens
+    }
+    /// Number of prompt tokens that were computed. `None` if unknown.
     #[getter]
     fn prefill_tokens(&self) -> Option<i32> {
-        self.0.library.map(|library| library.prefill_tokens)
+        let counted = || {
+            let computed = self.0.prompt_tokens?.checked_sub(self.0.cached_tokens?);
+            i32::try_from(computed?).ok()
+        };
+        let library = self.0.library.map(|library| library.prefill_tokens);
+        library.or_else(counted)
     }
     /// Decode time in milliseconds. `None` if no token came.
     ///
@@ -240,7 +259,7 @@ impl PerfStats {
         };
         per_second(tokens, self.generate_time_ms()?)
     }
-    /// Prompt tokens per second. `None` if measured.
+    /// Computed prompt tokens per second. `None` if unknown.
     #[getter]
     fn prefill_tokens_per_second(&self) -> Option<f64> {
         per_second(self.prefill_tokens()?, self.prefill_time_ms()?)
@@ -264,12 +283,16 @@ impl PerfStats {
     fn __repr__(&self) -> String {
         let number =
             |value: Option<f64>| value.map_or_else(|| "None".to_owned(), |v| format!("{v:.1}"));
+        let count =
+            |value: Option<usize>| value.map_or_else(|| "None".to_owned(), |v| v.to_string());
         format!(
-            "PerfStats(source={:?}, prefill_tokens={}, prefill_time_ms={}, generate_tokens={}, \
-             generate_time_ms={}, generate_tokens_per_second={}, time_to_first_token_ms={})",
+            "PerfStats(source={:?}, prompt_tokens={}, cached_tokens={}, prefill_tokens={}, \
+             prefill_time_ms={}, generate_tokens={}, generate_time_ms={}, \
+             generate_tokens_per_second={}, time_to_first_token_ms={})",
             self.source(),
-            self.prefill_tokens()
-                .map_or_else(|| "None".to_owned(), |v| v.to_string()),
+            count(self.prompt_tokens()),
+            count(self.cached_tokens()),
+            count(self.prefill_tokens().and_then(|v| usize::try_from(v).ok())),
             number(self.prefill_time_ms()),
             self.generate_tokens(),
             number(self.generate_time_ms()),
@@ -289,7 +312,9 @@ type PerfParts = (
     f64,
     f64,
     usize,
+    PromptParts,
 );
+type PromptParts = (Option<usize>, Option<usize>);
 
 /// The function of this module that makes an object again from its parts; pickles name it.
 fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -331,8 +356,9 @@ fn _generation(
     })
 }
 
-/// A `PerfStats` from its parts; for `pickle`.
+/// A `PerfStats` from its parts; for `pickle`. Those of earlier versions have no counts of the prompt.
 #[pyfunction]
+#[pyo3(signature = (library, time_to_first_token, generate_time, total_time, queued_time, tokens, prompt=(None, None)))]
 fn _perf_stats(
     library: Option<LibraryParts>,
     time_to_first_token: Option<f64>,
@@ -340,6 +366,7 @@ fn _perf_stats(
     total_time: f64,
     queued_time: f64,
     tokens: usize,
+    prompt: PromptParts,
 ) -> PerfStats {
     let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let library = library.map(
@@ -360,5 +387,7 @@ fn _perf_stats(
         total_time: duration(total_time),
         queued_time: duration(queued_time),
         tokens,
+        prompt_tokens: prompt.0,
+        cached_tokens: prompt.1,
     })
 }

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::input::{Prompt, system_tokens};
 use super::live::Live;
-use super::prefill::{Prefilled, Takes};
-use super::{Following, Pending, Reuse, Row, Sequel, Session};
+use super::prefill::Prefilled;
+use super::{Following, Pending, Row, Sequel, Session};
 use crate::callback::{Answer, Row as Event, Sink, Values};
 use crate::llama::Decoded;
 use crate::log;
@@ -157,20 +157,6 @@ impl Session {
             sink.finish(&perf);
         }
         Ok(())
-    }
-
-    /// What a run that stands alone may take from the cache.
-    fn takes(&self, request: &Request, following: Following) -> Takes {
-        if request.mode != Mode::Generate {
-            // The values of all positions are wanted.
-            return Takes::Nothing;
-        }
-        let sampling = request.sampling.unwrap_or(self.options.sampling);
-        match following.reuse {
-            Reuse::None => Takes::Nothing,
-            Reuse::Auto if following.seed.is_some() || sampling.is_greedy() => Takes::Blocks,
-            Reuse::Auto | Reuse::Held => Takes::Held,
-        }
     }
 
     /// After an abort or a failure in prefill: what was to be continued is as it was before the run.

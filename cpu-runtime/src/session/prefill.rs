@@ -2,9 +2,9 @@
 
 use super::blocks::{self, BLOCK};
 use super::input::Prompt;
-use super::{Session, common};
+use super::{Following, Reuse, Session, common};
 use crate::llama::{Decoded, Outputs};
-use crate::request::Mode;
+use crate::request::{Mode, Request};
 
 /// What a prompt that stands alone may take from the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +37,20 @@ impl Session {
     fn too_long(&self, length: usize) -> String {
         let limit = self.options.max_context_len;
         format!("prompt is too long: {length} tokens exceed max_context_len {limit}")
+    }
+
+    /// What a run that stands alone may take from the cache.
+    pub(super) fn takes(&self, request: &Request, following: Following) -> Takes {
+        if request.mode != Mode::Generate {
+            // The values of all positions are wanted.
+            return Takes::Nothing;
+        }
+        let sampling = request.sampling.unwrap_or(self.options.sampling);
+        match following.reuse {
+            Reuse::None => Takes::Nothing,
+            Reuse::Auto if following.seed.is_some() || sampling.is_greedy() => Takes::Blocks,
+            Reuse::Auto | Reuse::Held => Takes::Held,
+        }
     }
 
     /// Takes over what the cache has in common with a prompt that stands alone, or makes room behind

@@ -40,8 +40,18 @@ class PerfStats:
         If measured, it is the time to the first token.
         """
     @property
+    def prompt_tokens(self) -> int | None:
+        """Number of tokens of the whole prompt, with the conversation that it continues. ``None`` if unknown.
+
+        The CPU runtime counts every prompt. The vendor's library tells nothing: there ``Tokens`` and
+        ``Embeddings`` without ``keep_history`` are counted.
+        """
+    @property
+    def cached_tokens(self) -> int | None:
+        """Number of prompt tokens that were taken from the KV cache, not computed. ``None`` if unknown."""
+    @property
     def prefill_tokens(self) -> int | None:
-        """Number of prompt tokens that were computed. ``None`` if measured."""
+        """Number of prompt tokens that were computed. ``None`` if unknown."""
     @property
     def generate_time_ms(self) -> float | None:
         """Decode time in milliseconds. ``None`` if no token came.
@@ -62,7 +72,7 @@ class PerfStats:
         """
     @property
     def prefill_tokens_per_second(self) -> float | None:
-        """Prompt tokens per second. ``None`` if measured."""
+        """Computed prompt tokens per second. ``None`` if unknown."""
     @property
     def time_to_first_token_ms(self) -> float | None:
         """Measured time from the start of the run to its first token, in milliseconds, or ``None``."""

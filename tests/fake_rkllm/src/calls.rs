@@ -183,7 +183,7 @@ pub unsafe fn get_kv_cache_size(handle: LLMHandle, sizes: *mut c_int) -> c_int {
         |script| &script.get_kv_cache_size,
         |_, _| {},
         |instance, _| {
-            let scripted = &instance.script.kv_cache_size;
+            let scripted = instance.kv_cache_size();
             for row in 0..instance.n_batch {
                 let size = scripted.get(row).or(scripted.last()).copied().unwrap_or(0);
                 if !sizes.is_null() {

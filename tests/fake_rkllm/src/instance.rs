@@ -189,6 +189,15 @@ impl Instance {
         }
     }
 
+    /// What `rkllm_get_kv_cache_size` writes: the last run's, or the script's.
+    pub(crate) fn kv_cache_size(&self) -> &[i32] {
+        let runs = &self.script.runs;
+        let played = self.next_run.load(Ordering::Relaxed).min(runs.len());
+        let own = played.checked_sub(1).map(|at| &runs[at].kv_cache_size);
+        let own = own.filter(|sizes| !sizes.is_empty());
+        own.unwrap_or(&self.script.kv_cache_size)
+    }
+
     /// Claims the run; false when one is under way.
     pub(crate) fn begin_run(&self) -> bool {
         self.wait_if_told();

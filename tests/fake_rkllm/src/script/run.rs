@@ -193,6 +193,8 @@ pub struct Run {
     pub late: Vec<Step>,
     /// How long after.
     pub late_ms: u64,
+    /// What `rkllm_get_kv_cache_size` writes from this run on, in place of the script's.
+    pub kv_cache_size: Vec<i32>,
     /// Lines printed at the start.
     pub log: Vec<LogLine>,
     /// Lines printed before returning.
@@ -239,6 +241,7 @@ impl Default for Run {
             return_before_callbacks: false,
             late: Vec::new(),
             late_ms: 20,
+            kv_cache_size: Vec::new(),
             log: Vec::new(),
             log_end: Vec::new(),
             abort: false,

@@ -1,0 +1,57 @@
+//! What a lane tells of its run: figures for its reader, and its course for whom keeps what the library holds.
+
+use std::time::Instant;
+
+use super::{Inner, Plan, RunLane};
+use crate::native::{Lane as _, LastCall};
+use crate::protocol::output::PerfStats;
+
+impl RunLane {
+    /// Whether the tokens of the run are noted.
+    pub(in crate::engine) fn follows(&self) -> bool {
+        self.plan.follows
+    }
+
+    /// What the library has made in a run that it has ended, for whom that is noted; whether it was at a
+    /// limit; and how many tokens of the prompt it says it has computed. None if the run was cut off.
+    pub(in crate::engine) fn course(&self) -> Option<(Vec<i32>, bool, Option<usize>)> {
+        let mut inner = self.inner.lock();
+        let Some(LastCall::Finish(perf)) = inner.last_call else {
+            return None;
+        };
+        let whole = !inner.panicked && !self.abort_wanted() && self.plan.follows;
+        let prefilled = perf.and_then(|perf| usize::try_from(perf.prefill_tokens).ok());
+        whole.then(|| {
+            let made = std::mem::take(&mut inner.made);
+            (made, inner.limit_reached, prefilled)
+        })
+    }
+}
+
+impl Inner {
+    /// The figures of a lane that ends now.
+    pub(super) fn perf(&self, plan: &Plan, now: Instant) -> PerfStats {
+        let library = match self.last_call {
+            // The library's figures are those of the run, and only the first lane's are certain.
+            Some(LastCall::Finish(perf)) if !plan.batch => perf,
+            _ => None,
+        };
+        let started = self.started.unwrap_or(now);
+        let cached = self.prompt.and_then(|prompt| {
+            // The library's own count, where nobody has counted what it holds.
+            let computed = library.map(|perf| usize::try_from(perf.prefill_tokens));
+            let rest = || prompt.all.checked_sub(computed?.ok()?);
+            prompt.cached.or_else(rest)
+        });
+        PerfStats {
+            library,
+            time_to_first_token: self.first_token.map(|at| at.duration_since(started)),
+            generate_time: self.first_token.map(|at| now.duration_since(at)),
+            total_time: now.duration_since(started),
+            queued_time: started.duration_since(plan.submitted),
+            tokens: self.tokens,
+            prompt_tokens: self.prompt.map(|prompt| prompt.all),
+            cached_tokens: cached,
+        }
+    }
+}
