@@ -1274,10 +1274,10 @@ def check_flag(name: str, value: object) -> None:
         raise InvalidTypeError(message, hint="Pass True or False.")
 
 
-def lacked(options: Mapping[str, _Anything], able: Sequence[str]) -> dict[str, str]:
+def lacked(options: Mapping[str, _Anything], able: frozenset[str]) -> dict[str, str]:
     """What a library lacks of a call's keywords, and the result is useful without: a note for each."""
-    lacks = {}
-    seed = options.get("seed")
+    lacks: dict[str, str] = {}
+    seed: _Anything = options.get("seed")
     # What is no seed is refused with what is wrong with it.
     sound = hasattr(seed, "__index__") and not isinstance(seed, bool) and 0 <= seed.__index__() < 2**64
     if sound and "seed" not in able:
