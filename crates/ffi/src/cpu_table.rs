@@ -71,7 +71,7 @@ pub struct CpuTable {
 }
 
 /// What a run that stands alone may take from the KV cache in place of computing it. Runs that go on from
-/// a pause, and those with `keep_history`, go on from all of it; [`reuse::NONE`](self::reuse::NONE) makes
+/// a pause, and those with `keep_history`, go on from all of it; [`reuse::NONE`] makes
 /// one with `keep_history` begin a new conversation.
 pub mod reuse {
     use std::ffi::c_int;
