@@ -255,7 +255,7 @@ def test_shared_memory_is_used_again(open_model: Opener) -> None:
     model = open_model({"logits": {"rows": 1, "width": 100_000}}, isolate=True)
 
     def mapped() -> int:
-        return Path("/proc/self/maps").read_text().count("rkllm-rows")
+        return Path("/proc/self/maps").read_bytes().count(b"rkllm-rows")
 
     for _ in range(20):
         model.logits("x")
