@@ -98,7 +98,8 @@ def test_what_makes_no_sense(
 def test_the_library_is_loaded_in_the_worker_alone(open_model: Opener, library: Path) -> None:
     model = open_model(["a"], isolate=True)
     mapped = {"here": os.getpid(), "worker": pid_of(model)}
-    found = {name: str(library).encode() in Path(f"/proc/{pid}/maps").read_bytes() for name, pid in mapped.items()}
+    path = str(library).encode()
+    found = {name: path in Path(f"/proc/{pid}/maps").read_bytes() for name, pid in mapped.items()}
     assert found == {"here": False, "worker": True}
     assert model.runtime.path == str(library)
     assert model.runtime.identity.abi == "v1_3_1"
