@@ -4,13 +4,11 @@ use super::calls::Calls;
 use super::format::CallForm;
 use super::input::{Hit, Input};
 use super::literal;
-use super::reader::{After, Step, after};
+use super::reader::{After, LONGEST_NAME, Step, after};
 use super::scan::{Found, Scan};
 
 /// Longer keys are none that a call has.
 const LONGEST_KEY: usize = 64;
-/// Longer names are none.
-const LONGEST_NAME: usize = 256;
 
 /// Where in a body the text is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

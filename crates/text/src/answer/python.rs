@@ -4,11 +4,8 @@ use super::calls::Calls;
 use super::format::CallForm;
 use super::input::{Hit, Input};
 use super::literal;
-use super::reader::{After, Step, after};
+use super::reader::{After, LONGEST_NAME, Step, after};
 use super::scan::{Found, Scan};
-
-/// Longer names are none.
-const LONGEST_NAME: usize = 256;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 enum Place {

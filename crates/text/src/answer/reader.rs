@@ -8,6 +8,9 @@ use super::named::NamedReader;
 use super::python::PythonReader;
 use super::tags::TagsReader;
 
+/// Longer names are none.
+pub(super) const LONGEST_NAME: usize = 256;
+
 /// How far a reader came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
