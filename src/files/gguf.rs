@@ -289,20 +289,28 @@ pub(super) mod tests {
         }
     }
 
-    proptest! {
-        #[test]
-        fn any_damage_is_survived(
-            at in any::<prop::sample::Index>(),
-            bytes in prop::collection::vec(any::<u8>(), 1..16),
-            cut in any::<prop::sample::Index>(),
-        ) {
-            let mut file = example();
+    /// A file with some of its bytes replaced, and where it may be cut besides.
+    pub(super) fn damaged(file: Vec<u8>) -> impl Strategy<Value = (Vec<u8>, usize)> {
+        let place = any::<prop::sample::Index>;
+        let bytes = prop::collection::vec(any::<u8>(), 1..16);
+        (place(), bytes, place()).prop_map(move |(at, bytes, cut)| {
+            let mut file = file.clone();
             let at = at.index(file.len());
             for (place, byte) in file[at..].iter_mut().zip(bytes) {
                 *place = byte;
             }
+            let cut = cut.index(file.len());
+            (file, cut)
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn any_damage_is_survived(
+            (file, cut) in damaged(example())
+        ) {
             let _ = read(&file);
-            let _ = read(&file[..cut.index(file.len())]);
+            let _ = read(&file[..cut]);
         }
     }
 }

@@ -120,7 +120,7 @@ mod tests {
 
     use proptest::prelude::*;
 
-    use super::super::tests::made;
+    use super::super::tests::{damaged, made};
     use super::*;
 
     fn read(file: &[u8]) -> Option<Chat> {
@@ -175,17 +175,10 @@ mod tests {
     proptest! {
         #[test]
         fn any_damage_is_survived(
-            at in any::<prop::sample::Index>(),
-            bytes in prop::collection::vec(any::<u8>(), 1..16),
-            cut in any::<prop::sample::Index>(),
+            (file, cut) in damaged(example())
         ) {
-            let mut file = example();
-            let at = at.index(file.len());
-            for (place, byte) in file[at..].iter_mut().zip(bytes) {
-                *place = byte;
-            }
             let _ = read(&file);
-            let _ = read(&file[..cut.index(file.len())]);
+            let _ = read(&file[..cut]);
         }
     }
 }
