@@ -6,8 +6,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use parking_lot::Mutex;
-
 use super::frame::{Down, Up};
 use super::outbox::Line;
 use super::queue::Queue;
@@ -25,14 +23,14 @@ pub(super) type Entered = Result<bool, Box<Failure>>;
 /// The worker's side.
 pub(super) struct FarGate {
     line: Arc<Line>,
-    answers: Mutex<Receiver<Entered>>,
+    answers: Receiver<Entered>,
 }
 
 impl FarGate {
     pub(super) fn new(line: &Arc<Line>, answers: Receiver<Entered>) -> Self {
         Self {
             line: Arc::clone(line),
-            answers: Mutex::new(answers),
+            answers,
         }
     }
 }
@@ -40,10 +38,9 @@ impl FarGate {
 impl Gate for FarGate {
     fn enter(&mut self, limit: Duration, wanted: &dyn Fn() -> bool) -> Result<bool, Failure> {
         self.line.say_and_send(&Up::Enter(limit));
-        let answers = self.answers.lock();
         let mut given_up = false;
         loop {
-            match answers.recv_timeout(LOOK) {
+            match self.answers.recv_timeout(LOOK) {
                 Ok(entered) => return entered.map_err(|failure| *failure),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(false),

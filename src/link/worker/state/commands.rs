@@ -1,7 +1,7 @@
 //! What a program tells its worker.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use parking_lot::MutexGuard;
 
@@ -22,13 +22,9 @@ impl Shared {
         &self,
         limit: Duration,
     ) -> Option<Result<Box<Loaded>, Failure>> {
-        let until = Instant::now() + limit;
         let mut state = self.state.lock();
-        while state.loaded.is_none() {
-            if self.changed.wait_until(&mut state, until).timed_out() {
-                return state.loaded.take();
-            }
-        }
+        let waits = |state: &mut State| state.loaded.is_none();
+        self.changed.wait_while_for(&mut state, waits, limit);
         state.loaded.take()
     }
 
@@ -165,13 +161,9 @@ impl Shared {
     /// Waits until a lane's reader has been told its end by the worker, which takes as long as a message
     /// there and back; false if that has not come in time.
     fn wait_for_end(&self, state: &mut MutexGuard<'_, State>, lane: (u64, usize)) -> bool {
-        let until = Instant::now() + STOP;
         state.awaited.insert(lane, false);
-        while state.awaited.get(&lane) == Some(&false) {
-            if self.changed.wait_until(state, until).timed_out() {
-                break;
-            }
-        }
+        let waits = |state: &mut State| state.awaited.get(&lane) == Some(&false);
+        self.changed.wait_while_for(state, waits, STOP);
         state.awaited.remove(&lane).unwrap_or_default()
     }
 
@@ -237,10 +229,8 @@ impl Shared {
 
     pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
         let mut state = self.state.lock();
-        if state.phase != Phase::Gone {
-            let gone = |state: &mut State| state.phase != Phase::Gone;
-            self.changed.wait_while_for(&mut state, gone, limit);
-        }
+        let waits = |state: &mut State| state.phase != Phase::Gone;
+        self.changed.wait_while_for(&mut state, waits, limit);
         state.phase == Phase::Gone
     }
 

@@ -210,11 +210,9 @@ impl Shared {
 
     /// Waits before another child is started; false if none is wanted any more.
     fn rest(&self, pause: Duration) -> bool {
-        let until = Instant::now() + pause;
         let mut state = self.state.lock();
-        while !state.closed && Instant::now() < until {
-            self.changed.wait_until(&mut state, until);
-        }
+        let waits = |state: &mut State| !state.closed;
+        self.changed.wait_while_for(&mut state, waits, pause);
         if state.closed {
             let news = state.be_gone();
             self.changed.notify_all();
