@@ -215,7 +215,7 @@ class AsyncRKLLM:
         paths: _Anything = model
         # Kept for more than one use.
         models = list(paths) if hasattr(paths, "__next__") else paths
-        _native.check_opening(models, *where[0], **settings)
+        _native.check_opening(models, where[0], **settings)
         self._strict = strict
         self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None

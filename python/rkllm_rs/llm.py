@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from . import _isolation, _native
+from . import _native
 from ._library import PACKAGE, Path, options
 from ._native import (
     ArrayStream,
@@ -1121,6 +1121,8 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[s
     isolation = {name: scope[name] for name in ("isolate", "restart", "kill_after")}
     for name in isolation:
         keywords.pop(name, None)
+    from . import _isolation
+
     isolated = _isolation.wanted(**isolation)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     where = options(*searched)
@@ -1139,10 +1141,12 @@ def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, 
     """
     searched, isolation = where
     if isolation is None:
-        return _native.resolve(model, *searched)
+        return _native.resolve(model, searched)
+    from . import _isolation
+
     return _native.resolve_isolated(
         model,
-        *searched,
+        searched,
         program=_isolation.command(),
         restart=isolation["restart"],
         kill_after=isolation["kill_after"],

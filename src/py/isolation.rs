@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 
 use super::convert;
 use super::errors::raise;
-use super::runtime::{Runtime, options};
+use super::runtime::{LoadArguments, Runtime, lock_note, options};
 use crate::link::worker::{Policy, Program, Worker};
 
 /// Chooses model file, backend and library in a worker process, which loads the library.
@@ -19,26 +19,21 @@ use crate::link::worker::{Policy, Program, Worker};
 /// Returns:
 ///     As `resolve`.
 #[pyfunction]
-#[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library, *, program, restart, kill_after))]
+#[pyo3(signature = (model, searched, *, program, restart, kill_after))]
 #[allow(
     clippy::type_complexity,
-    clippy::too_many_arguments,
-    reason = "called in one place, with what that got from a helper"
+    reason = "a tuple that one caller takes apart"
 )]
 pub(super) fn resolve_isolated(
     py: Python<'_>,
     model: &Bound<'_, PyAny>,
-    backend: &Bound<'_, PyAny>,
-    library: Option<&Bound<'_, PyAny>>,
-    abi: Option<&Bound<'_, PyAny>>,
-    package_dir: Option<PathBuf>,
-    cpu_library: Option<PathBuf>,
+    searched: LoadArguments<'_>,
     program: Vec<OsString>,
     restart: &Bound<'_, PyAny>,
     kill_after: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
-    let options = options(backend, library, abi, package_dir, cpu_library)?;
+    let options = options(searched)?;
     let policy = Policy {
         restart: convert::boolean("restart", restart)?,
         kill_after: convert::seconds("kill_after", kill_after)?,
@@ -61,6 +56,7 @@ pub(super) fn resolve_isolated(
     super::vendor_log::pass_on(py);
     let found = found.map_err(|error| raise(py, &error))?;
     notes.extend(found.warnings);
+    notes.extend(lock_note(py, &found.runtime)?);
     let runtime = Runtime {
         library: found.runtime,
         worker: Mutex::new(Some(worker)),

@@ -125,18 +125,23 @@ impl BackendStatus {
     }
 }
 
-/// The options that Python gives, read from keywords.
+/// What `rkllm_rs._library.options` gives.
+pub(super) type LoadArguments<'py> = (
+    Bound<'py, PyAny>,
+    Option<Bound<'py, PyAny>>,
+    Option<Bound<'py, PyAny>>,
+    Option<PathBuf>,
+    Option<PathBuf>,
+);
+
+/// The options that Python gives.
 pub(super) fn options(
-    backend: &Bound<'_, PyAny>,
-    library: Option<&Bound<'_, PyAny>>,
-    abi: Option<&Bound<'_, PyAny>>,
-    package_dir: Option<PathBuf>,
-    cpu_library: Option<PathBuf>,
+    (backend, library, abi, package_dir, cpu_library): LoadArguments<'_>,
 ) -> PyResult<LoadOptions> {
     let py = backend.py();
-    let library = convert::optional_path("library", library)?;
-    let backend = convert::text("backend", backend)?;
-    let abi = abi.map(|abi| convert::text("abi", abi)).transpose()?;
+    let library = convert::optional_path("library", library.as_ref())?;
+    let backend = convert::text("backend", &backend)?;
+    let abi = abi.map(|abi| convert::text("abi", &abi)).transpose()?;
     let parsed = || {
         Ok(LoadOptions {
             library,
@@ -149,15 +154,6 @@ pub(super) fn options(
     };
     parsed().map_err(|error: Failure| raise(py, &error))
 }
-
-/// What `rkllm_rs._library.options` gives.
-type LoadArguments<'py> = (
-    Bound<'py, PyAny>,
-    Option<Bound<'py, PyAny>>,
-    Option<Bound<'py, PyAny>>,
-    Option<PathBuf>,
-    Option<PathBuf>,
-);
 
 /// The Python objects of all loaded libraries: one for each, as long as the process lives.
 static OBJECTS: Mutex<Vec<Py<Runtime>>> = Mutex::new(Vec::new());
@@ -181,22 +177,6 @@ fn object(py: Python<'_>, runtime: &Arc<runtime::Runtime>) -> PyResult<Py<Runtim
     }
     objects.push(new.clone_ref(py));
     Ok(new)
-}
-
-fn load(
-    backend: &Bound<'_, PyAny>,
-    library: Option<&Bound<'_, PyAny>>,
-    abi: Option<&Bound<'_, PyAny>>,
-    package_dir: Option<PathBuf>,
-    cpu_library: Option<PathBuf>,
-) -> PyResult<Py<Runtime>> {
-    let py = backend.py();
-    let options = options(backend, library, abi, package_dir, cpu_library)?;
-    super::vendor_log::look(py);
-    let loaded = super::detach(py, || runtime::Runtime::load(&options));
-    super::vendor_log::pass_on(py);
-    super::vendor_log::warn(py)?;
-    object(py, &loaded.map_err(|error| raise(py, &error.into()))?)
 }
 
 #[pymethods]
@@ -227,31 +207,14 @@ impl Runtime {
     ) -> PyResult<Py<Self>> {
         super::options::refuse(py, "Runtime.load", unknown)?;
         let auto = pyo3::intern!(py, "auto").as_any();
-        let helper = py.import("rkllm_rs._library")?;
-        let options = helper.getattr("options")?;
-        let (backend, path, abi, package_dir, cpu_library) = options
-            .call1((path, backend.unwrap_or(auto), abi))?
-            .extract::<LoadArguments<'_>>()?;
-        load(
-            &backend,
-            path.as_ref(),
-            abi.as_ref(),
-            package_dir,
-            cpu_library,
-        )
-    }
-
-    /// Loads a library with the options that the Python side knows.
-    #[staticmethod]
-    #[pyo3(signature = (library, backend, abi, package_dir, cpu_library))]
-    fn _load(
-        library: Option<&Bound<'_, PyAny>>,
-        backend: &Bound<'_, PyAny>,
-        abi: Option<&Bound<'_, PyAny>>,
-        package_dir: Option<PathBuf>,
-        cpu_library: Option<PathBuf>,
-    ) -> PyResult<Py<Self>> {
-        load(backend, library, abi, package_dir, cpu_library)
+        let helper_options = py.import("rkllm_rs._library")?.getattr("options")?;
+        let given = helper_options.call1((path, backend.unwrap_or(auto), abi))?;
+        let options = options(given.extract::<LoadArguments<'_>>()?)?;
+        super::vendor_log::look(py);
+        let loaded = super::detach(py, || runtime::Runtime::load(&options));
+        super::vendor_log::pass_on(py);
+        super::vendor_log::warn(py)?;
+        object(py, &loaded.map_err(|error| raise(py, &error.into()))?)
     }
 
     /// Path of the library.
@@ -312,12 +275,21 @@ impl Runtime {
     }
 }
 
+/// What is to be said of the NPU's lock before a model is opened with this library.
+pub(super) fn lock_note(py: Python<'_>, runtime: &runtime::Runtime) -> PyResult<Option<String>> {
+    if runtime.backend() != BackendKind::Npu {
+        return Ok(None);
+    }
+    let warning = Place::chosen().warning();
+    warning.map_err(|error| raise(py, &error))
+}
+
 /// Chooses model file, backend and library.
 ///
 /// Returns:
 ///     The model's path, the loaded runtime, warnings, and why the NPU is not used.
 #[pyfunction]
-#[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library))]
+#[pyo3(signature = (model, searched))]
 #[allow(
     clippy::type_complexity,
     reason = "a tuple that one caller takes apart"
@@ -325,24 +297,17 @@ impl Runtime {
 pub(super) fn resolve(
     py: Python<'_>,
     model: &Bound<'_, PyAny>,
-    backend: &Bound<'_, PyAny>,
-    library: Option<&Bound<'_, PyAny>>,
-    abi: Option<&Bound<'_, PyAny>>,
-    package_dir: Option<PathBuf>,
-    cpu_library: Option<PathBuf>,
+    searched: LoadArguments<'_>,
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
-    let options = options(backend, library, abi, package_dir, cpu_library)?;
+    let options = options(searched)?;
     super::vendor_log::look(py);
     let resolved = super::detach(py, || backend::resolve(&models, &options));
     super::vendor_log::pass_on(py);
     let mut notes = crate::host::vendor_log::notices();
     let resolved = resolved.map_err(|error| raise(py, &error.into()))?;
     notes.extend(resolved.warnings.iter().map(ToString::to_string));
-    if resolved.runtime.backend() == BackendKind::Npu {
-        let warning = Place::chosen().warning();
-        notes.extend(warning.map_err(|error| raise(py, &error))?);
-    }
+    notes.extend(lock_note(py, &resolved.runtime)?);
     Ok((
         resolved.model,
         object(py, &resolved.runtime)?,
@@ -353,23 +318,15 @@ pub(super) fn resolve(
 
 /// Checks what opening a model is given, as far as neither library nor model is needed for that.
 #[pyfunction]
-#[pyo3(signature = (model, backend, library, abi, package_dir, cpu_library, **settings))]
-#[allow(
-    clippy::too_many_arguments,
-    reason = "they are what `resolve` and `Model.open` take"
-)]
+#[pyo3(signature = (model, searched, **settings))]
 pub(super) fn check_opening(
     py: Python<'_>,
     model: &Bound<'_, PyAny>,
-    backend: &Bound<'_, PyAny>,
-    library: Option<&Bound<'_, PyAny>>,
-    abi: Option<&Bound<'_, PyAny>>,
-    package_dir: Option<PathBuf>,
-    cpu_library: Option<PathBuf>,
+    searched: LoadArguments<'_>,
     settings: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
     convert::paths("model", model)?;
-    options(backend, library, abi, package_dir, cpu_library)?;
+    options(searched)?;
     let (config, _) = super::options::config(py, settings)?;
     config.check().map_err(|error| raise(py, &error))
 }

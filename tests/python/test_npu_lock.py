@@ -366,7 +366,8 @@ def test_a_named_file_that_cannot_serve_is_an_error(
     os.mkfifo(tmp_path / "fifo")
     for path in (tmp_path, tmp_path / "fifo", "/dev/null", tmp_path / "no" / "lock"):
         monkeypatch.setenv("RKLLM_RS_NPU_LOCK", str(path))
-        for call in (lambda: open_model(RUN), npu_lock().__enter__):
+        here, elsewhere = (lambda: open_model(RUN)), (lambda: open_model(RUN, isolate=True))
+        for call in (here, elsewhere, npu_lock().__enter__):
             with pytest.raises(InvalidArgumentError, match="RKLLM_RS_NPU_LOCK"):
                 call()
 

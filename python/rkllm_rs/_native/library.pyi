@@ -6,6 +6,8 @@ from typing import Literal, TypeAlias, TypedDict, final
 from .settings import Path
 
 _Backend: TypeAlias = Literal["npu", "cpu"]
+# What rkllm_rs._library.options gives.
+_Searched: TypeAlias = tuple[str, Path | None, str | None, str | None, str | None]
 
 class _Layout(TypedDict):
     size: int
@@ -99,15 +101,6 @@ class Runtime:
             InvalidTypeError: An argument has the wrong type.
         """
 
-    @staticmethod
-    def _load(
-        library: Path | None,
-        backend: str,
-        abi: str | None,
-        package_dir: str | None,
-        cpu_library: str | None,
-    ) -> Runtime:
-        """Loads a library with the options that the Python side knows."""
     @property
     def path(self) -> str:
         """Path of the library."""
@@ -146,14 +139,7 @@ class BackendStatus:
     def hint(self) -> str | None:
         """What to do about it, or ``None``."""
 
-def resolve(
-    model: Path | Sequence[Path],
-    backend: str,
-    library: Path | None,
-    abi: str | None,
-    package_dir: str | None,
-    cpu_library: str | None,
-) -> tuple[str, Runtime, list[str], str | None]:
+def resolve(model: Path | Sequence[Path], searched: _Searched) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses model file, backend and library.
 
     Returns:
@@ -162,22 +148,14 @@ def resolve(
 
 def check_opening(
     model: Path | Sequence[Path],
-    backend: str,
-    library: Path | None,
-    abi: str | None,
-    package_dir: str | None,
-    cpu_library: str | None,
+    searched: _Searched,
     **settings: object,
 ) -> None:
     """Checks what opening a model is given, as far as neither library nor model is needed for that."""
 
 def resolve_isolated(
     model: Path | Sequence[Path],
-    backend: str,
-    library: Path | None,
-    abi: str | None,
-    package_dir: str | None,
-    cpu_library: str | None,
+    searched: _Searched,
     *,
     program: list[str],
     restart: bool,
