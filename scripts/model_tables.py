@@ -17,8 +17,15 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "models.md"
 DATA = ROOT / "data" / "vendor-benchmarks.json"
-#: What each chip is shown with: the smallest quantisation that it has.
-COLUMNS = {"RK3588": "w8a8", "RK3576": "w4a16", "RK3562": "w8a8", "RV1126B": "w4a16"}
+#: The columns of the tables: chips and quantisations.
+COLUMNS = [
+    ("RK3588", "w8a8"),
+    ("RK3576", "w4a16"),
+    ("RK3576", "w8a8"),
+    ("RK3562", "w8a8"),
+    ("RV1126B", "w4a16"),
+    ("RV1126B", "w8a8"),
+]
 #: They do not read every weight for every token.
 NOT_DENSE = {"gemma3n-2b", "gemma4-e2b", "deepseekocr-3b(a570m)"}
 Row = dict[str, Any]
@@ -31,6 +38,7 @@ class Benchmarks:
         self.sources: dict[str, Row] = {source["id"]: source for source in data["sources"]}
         self.newest: str = data["sources"][0]["id"]
         self.rows: list[Row] = data["rows"]
+        self.told: list[Row] = data["reports"]
 
     def row(self, model: str, chip: str, dtype: str) -> Row | None:
         """The row of a model on a chip."""
@@ -43,16 +51,16 @@ class Benchmarks:
         for row in self.rows:
             if row["source"] == self.newest:
                 shown.setdefault(row["canonical"], row["model"])
-        titles = [f"{chip} {dtype}" for chip, dtype in COLUMNS.items()]
+        titles = [f"{chip} {dtype}" for chip, dtype in COLUMNS]
         lines = ["| model | " + " | ".join(titles) + " |", "|---" * (len(titles) + 1) + "|"]
         for model, name in sorted(shown.items(), key=lambda one: self.size(one[0])):
-            cells = [self.cell(self.row(model, *column)) for column in COLUMNS.items()]
+            cells = [self.cell(self.row(model, *column)) for column in COLUMNS]
             lines.append(f"| {name} | " + " | ".join(cells) + " |")
         return lines
 
     def size(self, model: str) -> float:
         """By what models are sorted: the memory that they take."""
-        found = [row for column in COLUMNS.items() if (row := self.row(model, *column))]
+        found = [row for column in COLUMNS if (row := self.row(model, *column))]
         return float(found[0]["memory_mb"])
 
     def cell(self, row: Row | None) -> str:
@@ -71,10 +79,25 @@ class Benchmarks:
             f"Llama3 8B in w8a8 took {memory} on RK3588 with [RKLLM {source['release']}]({source['url']})."
         ]
 
+    def reports(self) -> list[str]:
+        """What users measured of models that the vendor's table does not have."""
+        lines = ["| model | chip and board | RKLLM | condition | tokens per second |", "|---" * 5 + "|"]
+        for row in self.told:
+            speed = f"[{row['decode_tokens_per_s']:.1f}]({row['url']})"
+            cells = [
+                f"{row['model']} {row['dtype']}",
+                f"{row['chip']}, {row['board']}",
+                row["release"] or "not named",
+                row["condition"],
+                speed,
+            ]
+            lines.append("| " + " | ".join(cells) + " |")
+        return lines
+
     def bandwidth(self) -> list[str]:
         """Memory times speed, the median of each chip's dense models."""
         lines = ["| chip | memory times speed |", "|---|---|"]
-        for chip, dtype in COLUMNS.items():
+        for chip, dtype in COLUMNS:
             dense = [
                 row["memory_mb"] * row["decode_tokens_per_s"] / 1000
                 for row in self.rows
@@ -93,7 +116,7 @@ class Benchmarks:
 def rewritten(page: str, data: dict[str, Any]) -> str:
     """The page with the figures of the data."""
     benchmarks = Benchmarks(data)
-    for name in ("source", "speed", "largest", "bandwidth"):
+    for name in ("source", "speed", "largest", "reports", "bandwidth"):
         begin, end = f"<!-- {name}: scripts/model_tables.py -->\n", "<!-- end -->"
         before, found, rest = page.partition(begin)
         if not found:

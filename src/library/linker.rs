@@ -20,7 +20,7 @@ pub(super) fn dlopen_hint(text: &str) -> Option<String> {
     }
     if (has("GLIBC_") || has("GLIBCXX_") || has("CXXABI_")) && has("not found") {
         return Some(
-            "Update the system to Debian 11, Ubuntu 20.04 or newer, or use an older RKLLM release: the \
+            "Update the system to Debian 12, Ubuntu 22.04 or newer, or use an older RKLLM release: the \
              system's C or C++ library is too old for this one."
                 .to_owned(),
         );
@@ -60,7 +60,7 @@ mod tests {
             ),
             (
                 "/lib/libc.so.6: version `GLIBC_2.34' not found (required by x.so)",
-                "Debian 11",
+                "Debian 12",
             ),
             (
                 "libfoo.so.1: cannot open shared object file: No such file",

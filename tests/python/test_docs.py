@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import subprocess
@@ -48,6 +49,22 @@ NAMES_OF_RKLLMJS = [
     "FFI backend failed, falling back to N-API",
     "only available in Bun runtime",
 ]
+#: Folders of the checkout whose files pages name. What is built lies in others.
+FOLDERS = (
+    "benches",
+    "cpu-runtime",
+    "crates",
+    "data",
+    "docker",
+    "examples",
+    "python",
+    "requirements",
+    "scripts",
+    "src",
+    "tests",
+)
+#: What docs/developing/where.md says how to add.
+TO_COME = ("v1_3_2", "/server")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 
 
@@ -66,6 +83,40 @@ def programs() -> list[Any]:
         pytest.param(where, code, id=where, marks=[pytest.mark.model] * (".rkllm" not in code))
         for where, code in blocks("python")
     ]
+
+
+def codes() -> list[tuple[str, str]]:
+    """What pages show as code: lines for a shell, joined where they go on, and words in the text."""
+    found = []
+    for page in PAGES:
+        text = page.read_text()
+        name = str(page.relative_to(ROOT))
+        for kind, block in BLOCK.findall(text):
+            if kind in {"sh", "console", "ini", "powershell"}:
+                found += [(name, line) for line in block.replace("\\\n", " ").splitlines()]
+        found += [(name, code) for code in re.findall(r"`([^`\n]+)`", BLOCK.sub("", text))]
+    return found
+
+
+def found_commands() -> dict[tuple[str, ...], set[str]]:
+    """The commands that pages name, by their words, with these pages."""
+    found: dict[tuple[str, ...], set[str]] = {}
+    for page, code in codes():
+        line = re.sub(r"\s#.*", "", code.removeprefix("$ "))
+        for part in re.split(r"&&|\|\||[|;]", line):
+            words = tuple(part.split())
+            if words and words[0] in {"rkllm-rs", "make", "pip"}:
+                found.setdefault(words, set()).add(page)
+    return found
+
+
+def plain(words: tuple[str, ...]) -> tuple[str, ...]:
+    """The words before the first that is an option, a value or a name to fill in."""
+    return tuple(itertools.takewhile(lambda word: re.fullmatch(r"[a-z][a-z-]*", word), words))
+
+
+def names_of(program: str) -> list[tuple[str, ...]]:
+    return sorted({plain(words[1:]) for words in COMMANDS if words[0] == program})
 
 
 @pytest.mark.parametrize(("where", "code"), programs())
@@ -114,9 +165,75 @@ def test_the_page_for_those_who_come_from_rkllmjs_has_all_of_its_names() -> None
     assert [name for name in NAMES_OF_RKLLMJS if name not in rows] == []
 
 
-def test_commands_of_the_readme_exist() -> None:
-    for command in set(re.findall(r"rkllm-rs ([a-z]+)", (ROOT / "README.md").read_text())):
-        done = subprocess.run(
-            [sys.executable, "-m", "rkllm_rs", command, "--help"], check=False, capture_output=True
-        )
-        assert done.returncode == 0, command
+COMMANDS = found_commands()
+
+
+def test_every_page_is_searched_for_commands() -> None:
+    """A pattern that no longer finds anything would let every test below pass."""
+    assert {"rkllm-rs", "make", "pip"} <= {words[0] for words in COMMANDS}
+    assert len(COMMANDS) > 30
+
+
+@pytest.mark.parametrize("command", names_of("rkllm-rs"), ids=" ".join)
+def test_commands_exist(command: tuple[str, ...]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "rkllm_rs", *command, "--help"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, COMMANDS
+    for words, pages in COMMANDS.items():
+        if words[0] == "rkllm-rs" and plain(words[1:]) == command:
+            options = {word.partition("=")[0] for word in words if word.startswith("--")}
+            assert options <= {*re.findall(r"--[a-z-]+", done.stdout), "--help"}, pages
+
+
+def test_targets_of_make_exist() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
+    named = {
+        word: pages for words, pages in COMMANDS.items() if words[0] == "make" for word in plain(words[1:])
+    }
+    assert {word: pages for word, pages in named.items() if word not in targets} == {}
+
+
+def test_what_pip_is_to_install_exists() -> None:
+    """Our own distributions and their extras; others are not ours to check."""
+    metadata = (ROOT / "pyproject.toml").read_text()
+    extras = re.search(r"\[project\.optional-dependencies\]\n(.*?)\n\n", metadata, re.DOTALL)
+    assert extras
+    known = set(re.findall(r"^(\w+) =", extras[1], re.MULTILINE))
+    for words, pages in COMMANDS.items():
+        if words[:2] == ("pip", "install"):
+            named = [re.fullmatch(r"rkllm_rs\[([\w,]+)\]", word.strip("'\"")) for word in words[2:]]
+            wanted = {extra for match in named if match for extra in match[1].split(",")}
+            assert wanted <= known, (words, pages)
+
+
+def test_paths_exist() -> None:
+    """Files of the checkout that a page names, in text or as a part of a command."""
+    path = re.compile(rf"(?<![\w./~-])(?:{'|'.join(FOLDERS)})/[\w./-]*\w(?![*{{.\w])")
+    named = {(word, page) for page, code in codes() for word in path.findall(code)}
+    assert len(named) > 50
+    lost = {
+        (word, page)
+        for word, page in named
+        if not (ROOT / word).exists() and not ((ROOT / page).parent / word).exists()
+    }
+    assert {(word, page) for word, page in lost if not any(part in word for part in TO_COME)} == set()
+
+
+def test_the_demo_s_model_is_where_the_first_steps_link_to(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "start" / "laptop.md").read_text()
+    link = next(line for line in page.splitlines() if line.startswith("ln -s "))
+    environment = {**os.environ, "HOME": str(tmp_path)}
+    environment.pop("XDG_CACHE_HOME", None)
+    code = "import fetch_model; print(fetch_model.cache_folder(), fetch_model.NAME, sep='/')"
+    place = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT / "scripts",
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+    subprocess.run(["sh", "-c", link], cwd=tmp_path, env=environment, check=True)
+    assert (tmp_path / "smollm2.gguf").readlink() == Path(place)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
+
+from rkllm_rs import RKLLM, ModelError, ModelVersionError
+from tiny_lora import write_gguf
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -40,3 +46,28 @@ def test_every_row_names_its_source_and_is_one_of_a_kind() -> None:
 
 def test_every_model_that_is_not_dense_is_in_the_data() -> None:
     assert {row["canonical"] for row in DATA["rows"]} >= model_tables.NOT_DENSE
+
+
+def test_a_changed_report_changes_the_page() -> None:
+    changed = json.loads(json.dumps(DATA))
+    changed["reports"][0]["decode_tokens_per_s"] = 99.5
+    assert "[99.5](" in model_tables.rewritten(PAGE, changed)
+
+
+def architectures() -> list[str]:
+    """What the table of families says of the CPU runtime."""
+    rows = [line.split("|") for line in PAGE.partition("## Model families")[2].splitlines()]
+    return sorted({name for row in rows if len(row) == 7 for name in re.findall(r"`([\w-]+)`", row[4])})
+
+
+def test_the_table_of_families_names_architectures() -> None:
+    assert len(architectures()) > 15
+
+
+@pytest.mark.parametrize("architecture", [*architectures(), "newest"])
+def test_the_cpu_runtime_knows_each_architecture_of_the_table(architecture: str, tmp_path: Path) -> None:
+    pytest.importorskip("rkllm_rs_cpu")
+    path = write_gguf(tmp_path / "model.gguf", {"general.architecture": architecture}, {})
+    with pytest.raises(ModelError) as caught:
+        RKLLM(path)
+    assert isinstance(caught.value, ModelVersionError) == (architecture == "newest")
