@@ -159,6 +159,14 @@ def test_links_lead_somewhere() -> None:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_no_word_of_a_page_is_taken_for_a_tag() -> None:
+    """A word such as ``<think>`` outside code vanishes when the page becomes HTML."""
+    for page in PAGES:
+        text = re.sub(r"<!--.*?-->", "", BLOCK.sub("", page.read_text()), flags=re.DOTALL)
+        text = re.sub(r"(`+)[^\n]*?[^`\n]\1(?!`)", "", text)
+        assert re.findall(r"</?[a-zA-Z|][^>\n]*>", text) == [], page
+
+
 def test_the_page_for_those_who_come_from_rkllmjs_has_all_of_its_names() -> None:
     page = (ROOT / "docs" / "guides" / "migration.md").read_text()
     rows = "\n".join(line for line in page.splitlines() if line.startswith("| "))

@@ -241,6 +241,8 @@ fn described(call: &CallForm) -> String {
         Body::Python { .. } => "Python calls",
     };
     match call.open.first() {
+        // A marker that holds backquotes itself takes more of them around it.
+        Some(open) if open.contains('`') => format!("{kind} after ```` {} ````", open.trim()),
         Some(open) => format!("{kind} after `{}`", open.trim()),
         None => format!("{kind} alone"),
     }
@@ -249,7 +251,7 @@ fn described(call: &CallForm) -> String {
 /// The table of the guide, made from the data.
 fn page_table() -> String {
     let mut page = String::from(
-        "| family | models | thinking | tool calls | good to know |\n|---|---|---|---|---|\n",
+        "| family | models | thinking | tool calls | notes |\n|---|---|---|---|---|\n",
     );
     for family in all() {
         let default = match family.thinking {
@@ -273,11 +275,12 @@ fn page_table() -> String {
         let calls: Vec<String> = family.format.calls.iter().map(described).collect();
         let mut notes = family.notes.clone();
         if family.tools == ToolPrompt::Generic {
-            notes.insert(0, "Its template shows no tools.".to_owned());
+            notes.insert(0, "Its template does not show tools.".to_owned());
         }
         if family.needs_special_tokens {
             notes.push(
-                "Its markers are special tokens: `skip_special_token` must be off.".to_owned(),
+                "Its markers are special tokens: open the model with `skip_special_token=False`."
+                    .to_owned(),
             );
         }
         let row = [
@@ -285,7 +288,7 @@ fn page_table() -> String {
             family.models.clone(),
             thinking.join("; "),
             calls.join("; "),
-            notes.join(" ").replace("\\n", "(newline)"),
+            notes.join(" "),
         ];
         let row = row.map(|cell| cell.replace('|', "\\|"));
         writeln!(page, "| {} |", row.join(" | ")).unwrap();
