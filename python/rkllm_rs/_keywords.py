@@ -6,71 +6,11 @@ from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from typing import Any
 
-#: What other packages (OpenAI, transformers, llama-cpp-python, Ollama, vLLM) call a keyword of this one.
-SAME = {
-    "max_tokens": "max_new_tokens",
-    "max_completion_tokens": "max_new_tokens",
-    "max_output_tokens": "max_new_tokens",
-    "max_length": "max_new_tokens",
-    "n_predict": "max_new_tokens",
-    "num_predict": "max_new_tokens",
-    "n_ctx": "max_context_len",
-    "num_ctx": "max_context_len",
-    "ctx_size": "max_context_len",
-    "context_length": "max_context_len",
-    "max_seq_len": "max_context_len",
-    "max_model_len": "max_context_len",
-    "repetition_penalty": "repeat_penalty",
-    "stop_sequences": "stop",
-    "stop_strings": "stop",
-    "stop_token": "stop",
-    "stop_words": "stop",
-    "temp": "temperature",
-    "topk": "top_k",
-    "topp": "top_p",
-    "mirostat_mode": "mirostat",
-    "sampling_params": "sampling",
-    "generation_config": "sampling",
-    "callback": "on_token",
-    "streamer": "on_token",
-    "lora_request": "lora",
-    "cache_prompt": "reuse",
-    "enable_prefix_caching": "reuse",
-    "enable_thinking": "thinking",
-    "num_keep": "n_keep",
-    "batch_size": "n_batch",
-    "n_threads": "enabled_cpus_num",
-    "num_thread": "enabled_cpus_num",
-    "skip_special_tokens": "skip_special_token",
-    "ignore_eos": "ignore_eos_token",
-    "device": "backend",
-    "lib_path": "library",
-    "library_path": "library",
-    "verbose": "vendor_log",
-    "request_timeout": "timeout",
-    "lora_name": "name",
-    "adapter_name": "name",
-    "lora_scale": "scale",
-    "add_bos": "add_special_tokens",
-}
-
-#: What cannot be said by another name.
-ADVICE = {
-    "do_sample": "For greedy decoding use top_k=1; otherwise the sampling arguments apply.",
-    "eos_token_id": "The model's own is used. stop= takes strings; RKLLM() has ignore_eos_token=.",
-    "stop_token_ids": "stop= takes strings.",
-    "stream": "Call stream() for an answer in chunks, or generate() for the whole answer.",
-    "model_path": 'Pass the model as the first argument: RKLLM("model.rkllm").',
-    "prompt": "Pass the prompt as the first argument.",
-    "system_prompt": "Use set_chat_template() to set a system prompt.",
-    "messages": "Pass the prompt as the first argument; the model's chat template is applied to it.",
-    "n": "A call returns one answer per prompt. Call it again for another one.",
-    "lora_path": "Load the adapter with load_lora(); lora= selects it by its name.",
-}
-
+#: How like two names must be, from 0 to 1, for one to be a slip for the other: "widht" for "width".
+NEAR = 0.8
 
 #: The calls that give rows of floats, which have the same keywords.
 ROWS = {
@@ -97,26 +37,92 @@ def unexpected(function: str, name: str) -> InvalidTypeError:
     return InvalidTypeError(message, hint=_hint(function, name))
 
 
-def misfit(call: Callable[..., Any], keywords: Iterable[str], error: TypeError) -> InvalidTypeError:
-    """Makes the error for a method whose arguments do not fit it.
+def missing(function: str, name: str) -> InvalidTypeError:
+    """Makes the error for an argument that a call needs and was not given.
 
     Args:
-        call: The method.
-        keywords: The names of the keywords that it was called with.
+        function: The call's name, or that of the class.
+        name: The argument.
+
+    Returns:
+        The error.
+    """
+    return InvalidTypeError(f"{function}() needs the argument {name!r}", hint=f"See {_help(function)}.")
+
+
+def surplus(function: str, names: Sequence[str], count: int) -> InvalidTypeError:
+    """Makes the error for more arguments without a name than a call takes.
+
+    Args:
+        function: The call's name, or that of the class.
+        names: The arguments that need no name.
+        count: How many were given.
+
+    Returns:
+        The error.
+    """
+    if not names:
+        taken, hint = "no positional arguments", f"See {_help(function)}."
+    else:
+        taken = "1 positional argument" if len(names) == 1 else f"{len(names)} positional arguments"
+        hint = f"Pass everything after {names[-1]} by name. See {_help(function)}."
+    return InvalidTypeError(f"{function}() takes {taken}, got {count}", hint=hint)
+
+
+def misfit(
+    call: Callable[..., Any], count: int, keywords: Iterable[str], error: TypeError
+) -> InvalidTypeError:
+    """Makes the error for a function whose arguments do not fit it.
+
+    Args:
+        call: The function, a method or an ``__init__``.
+        count: How many arguments it was called with that have no name, ``self`` included.
+        keywords: The names of the others.
         error: What Python says of that.
 
     Returns:
         The error, with what to write instead in its hint.
     """
-    own = _own(call)
+    import inspect
+
+    parameters = inspect.signature(call).parameters.values()
+    positional = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
+    kind, _, function = call.__qualname__.rpartition(".")
+    if kind:
+        count -= 1
+        del positional[0]
+    if function == "__init__":
+        function = kind
+    own, _ = _names(function)
     for name in keywords:
         if name not in own:
-            return unexpected(call.__name__, name)
-    return InvalidTypeError(str(error).partition(".")[2] or str(error), hint=f"See {_help(call.__name__)}.")
+            return unexpected(function, name)
+    names = [one.name for one in positional]
+    if count > len(names):
+        return surplus(function, names, count)
+    for name in keywords:
+        if name in names[:count]:
+            message = f"{function}() got the argument {name!r} twice"
+            return InvalidTypeError(message, hint=f"Pass {name} by its position or by its name.")
+    for one in positional[count:]:
+        if one.default is one.empty and one.name not in keywords:
+            return missing(function, one.name)
+    return InvalidTypeError(str(error), hint=f"See {_help(function)}.")
 
 
 def _help(function: str) -> str:
-    return f"help(rkllm_rs.{function})" if function[0].isupper() else f"help(rkllm_rs.RKLLM.{function})"
+    return f"help(rkllm_rs.{_whole(function)})"
+
+
+def _whole(function: str) -> str:
+    """The name of a call with that of its class, where it is a method."""
+    from . import AsyncRKLLM
+    from .llm import RKLLM
+
+    for kind in (RKLLM, AsyncRKLLM):
+        if hasattr(kind, function):
+            return f"{kind.__name__}.{function}"
+    return function
 
 
 def _own(call: Callable[..., Any]) -> list[str]:
@@ -131,57 +137,61 @@ def _own(call: Callable[..., Any]) -> list[str]:
 def _hint(function: str, name: str) -> str:
     import difflib
 
+    from ._aliases import ADVICE, SAME
+
     own, others = _names(function)
-    same = SAME.get(name, name)
-    if same in own:
-        return f"Use {same}."
-    # A letter more or less, which may make it the name of another call.
-    right = next(iter(difflib.get_close_matches(name.lower(), own, 1, 0.95)), None)
-    if right is None:
-        for right in (name, same):
-            if right in others:
-                return f"{right} is an argument of {others[right]}, not of {function}()."
-        if name in ADVICE:
-            return ADVICE[name]
-        right = _near(name, own, others)
-    if right is None:
-        return f"See {_help(function)}."
-    if right in own:
-        return f"Did you mean {right}? See {_help(function)}."
-    return f"Did you mean {right}, an argument of {others[right]}?"
+    same = SAME.get(name, ())
+    for right in same:
+        if right in own:
+            return f"Use {right}."
+    if name not in others and name not in ADVICE:
+        for right in _near(name, own):
+            return f"Did you mean {right}? See {_help(function)}."
+    for right in (name, *same):
+        if right in others:
+            return f"{right} is an argument of {others[right]}, not of {function}()."
+    if name in ADVICE:
+        return ADVICE[name]
+    for right in difflib.get_close_matches(name.lower(), others, 1, NEAR):
+        return f"Did you mean {right}, an argument of {others[right]}?"
+    return f"See {_help(function)}."
 
 
-def _near(name: str, own: list[str], others: dict[str, str]) -> str | None:
-    """What a name that is nearly right may mean: an argument of this call, or another package's word."""
+def _near(name: str, own: list[str]) -> Iterator[str]:
+    """The arguments of a call that a name may be a slip for, or the beginning of."""
     import difflib
 
-    for right in difflib.get_close_matches(name.lower(), own, 1):
-        return right
-    for right in difflib.get_close_matches(name.lower(), SAME):
-        if SAME[right] in own or SAME[right] in others:
-            return SAME[right]
-    return None
+    from ._aliases import SAME
+
+    yield from difflib.get_close_matches(name.lower(), own, 1, NEAR)
+    for near in difflib.get_close_matches(name.lower(), SAME, 1, NEAR):
+        yield from (right for right in SAME[near] if right in own)
+    begun = [right for right in own if right.startswith(f"{name}_")]
+    yield from begun if len(begun) == 1 else ()
 
 
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
+    import rkllm_rs
+
     from ._types import RowOptions, prompted
     from .llm import RKLLM
 
-    opening = list(RKLLM.__init__.__kwdefaults__ or ())
-    generating = list(prompted.__kwdefaults__ or ())
+    opening = _own(RKLLM.__init__)
+    generating = _own(prompted)
     if function in {"RKLLM", "AsyncRKLLM"}:
         return opening, dict.fromkeys(generating, "generate() and stream()")
     others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(generating, "generate() and stream()")
-    if function in {"generate", "stream", "generate_batch", "stream_batch"}:
+    if function in {"generate", "stream"}:
         return generating, others
-    if function == "steps":
-        return [name for name in generating if name != "keep_history"], others
-    if function in ROWS:
-        return list(RowOptions.__annotations__), others
-    from . import _native
-
-    found: Any = _native if function[0].isupper() else RKLLM
-    for part in function.split("."):
+    found: Any = rkllm_rs
+    for part in _whole(function).split("."):
         found = getattr(found, part)
-    return _own(found), others
+    own = _own(found)
+    if function in {"generate_batch", "stream_batch"}:
+        own += generating[1:]
+    elif function == "steps":
+        own += [name for name in generating[1:] if name != "keep_history"]
+    elif function in ROWS:
+        own += RowOptions.__annotations__
+    return own, others

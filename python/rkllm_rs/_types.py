@@ -157,7 +157,8 @@ def takes_keywords(call: _Call) -> _Call:
     """Has ``help()`` and ``inspect`` show the keywords of :func:`prompted` for a call that takes them as one.
 
     Python sets the default of each keyword that a function declares whenever it is called. Where caches are
-    cold, that takes longer than the rest of the call.
+    cold, that takes longer than the rest of the call. So does a function around it, as by ``typed``: here the
+    input may be missing in place of that, and the native side refuses it.
 
     Args:
         call: A method that answers one prompt.
@@ -171,5 +172,7 @@ def takes_keywords(call: _Call) -> _Call:
         **{name: hint for name, hint in prompted.__annotations__.items() if name != "self"},
         "return": call.__annotations__["return"],
     }
-    setattr(call, "__wrapped__", shown)  # noqa: B010 - type checkers know no such attribute
+    # Type checkers know no such attributes.
+    setattr(call, "__defaults__", (...,))  # noqa: B010
+    setattr(call, "__wrapped__", shown)  # noqa: B010
     return call

@@ -20,6 +20,7 @@ from ._native import (
     Tokens,
     TokenStream,
 )
+from ._typed import refuse_unnamed, typed
 from ._types import (
     Any,
     Callable,
@@ -52,7 +53,6 @@ from .llm import (
     listed,
     resolve,
     to_open,
-    typed,
     warn,
 )
 from .results import BatchStream, Score
@@ -90,6 +90,7 @@ class AsyncRKLLM:
 
     _llm: RKLLM | None
 
+    @typed
     def __init__(
         self,
         model: Path | Sequence[Path],
@@ -233,6 +234,7 @@ class AsyncRKLLM:
         wrapped._closed = False
         return wrapped
 
+    @typed
     async def open(self) -> Self:
         """Opens the model (``rkllm_init``), if it is not open yet.
 
@@ -343,6 +345,7 @@ class AsyncRKLLM:
     async def generate(
         self,
         input: Input,  # noqa: A002 - the field's word
+        *_surplus: Never,
         **options: Unpack[PromptOptions],
     ) -> Generation:
         """Generates an answer and returns it when it is complete (``rkllm_run``).
@@ -403,12 +406,15 @@ class AsyncRKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
+        if _surplus:
+            refuse_unnamed("generate", _surplus)
         return await finished((await self._opened())._stream("generate", input, options))
 
     @takes_keywords
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
+        *_surplus: Never,
         **options: Unpack[PromptOptions],
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
@@ -471,8 +477,11 @@ class AsyncRKLLM:
             >>> async for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
+        if _surplus:
+            refuse_unnamed("stream", _surplus)
         return self._begun(lambda llm: llm._stream("stream", input, options))
 
+    @typed
     async def generate_batch(
         self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]
     ) -> list[Generation]:
@@ -492,6 +501,7 @@ class AsyncRKLLM:
         streams = (await self._opened())._batch("generate_batch", inputs, options)
         return await all_finished(streams)
 
+    @typed
     def stream_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> BatchStream:
         """Streams the answers to several prompts of one run. Returns at once. Since RKLLM 1.2.1.
 
@@ -519,6 +529,7 @@ class AsyncRKLLM:
 
         return BatchStream([row(number) for number in range(len(prompts))])
 
+    @typed
     def steps(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -542,6 +553,7 @@ class AsyncRKLLM:
         steps: Steps = self._begun(lambda llm: llm.steps(input, **options), UnopenedSteps)
         return steps
 
+    @typed
     async def logits(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -567,6 +579,7 @@ class AsyncRKLLM:
         (stream,) = (await self._opened())._rows("logits", [input], True, options)
         return await finished(stream)
 
+    @typed
     async def logits_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
         """Computes the logits of several inputs in one run. Since RKLLM 1.2.1.
 
@@ -586,6 +599,7 @@ class AsyncRKLLM:
         streams = (await self._opened())._rows("logits_batch", inputs, True, options)
         return await all_finished(streams)
 
+    @typed
     def stream_logits(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -610,6 +624,7 @@ class AsyncRKLLM:
         """
         return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0], rows="logits")
 
+    @typed
     async def hidden_states(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -635,6 +650,7 @@ class AsyncRKLLM:
         (stream,) = (await self._opened())._rows("hidden_states", [input], False, options)
         return await finished(stream)
 
+    @typed
     async def hidden_states_batch(
         self, inputs: Sequence[Input], **options: Unpack[RowOptions]
     ) -> list[FloatArray]:
@@ -656,6 +672,7 @@ class AsyncRKLLM:
         streams = (await self._opened())._rows("hidden_states_batch", inputs, False, options)
         return await all_finished(streams)
 
+    @typed
     def stream_hidden_states(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -1056,6 +1073,7 @@ class AsyncRKLLM:
         """Whether the model is closed; ``False`` before it is open."""
         return self._closed if self._llm is None else self._llm.closed
 
+    @typed
     async def close(self) -> None:
         """Closes the model (``rkllm_destroy``) and ends its runs. Calling it again does nothing.
 

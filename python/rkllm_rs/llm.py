@@ -25,6 +25,7 @@ from ._native import (
     Tokens,
     TokenStream,
 )
+from ._typed import refuse_unnamed, typed
 from ._types import (
     Any,
     Callable,
@@ -48,67 +49,14 @@ from .results import BatchStream, Score, all_results
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any as _Anything
-    from typing import TypeVar
 
-    from typing_extensions import ParamSpec, Self
+    from typing_extensions import Self
 
     from ._tokenizer import FileTokenizer
-    from .errors import ClosedError, InvalidTypeError, UnsupportedFeatureError
+    from .errors import ClosedError, UnsupportedFeatureError
 
-    _Arguments = ParamSpec("_Arguments")
-    _Result = TypeVar("_Result")
     # With what a library is searched, and how a worker is to be treated if there is to be one.
     _Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
-
-
-_COROUTINE = 0x80  # of a function's co_flags
-
-
-def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorates a method: arguments that do not fit it are answered with :class:`InvalidTypeError`.
-
-    Calls that begin a run take keywords of any name in its place, and the native side refuses wrong ones.
-
-    Args:
-        call: The method.
-
-    Returns:
-        One that does the same, and names the right keyword in place of a wrong one.
-    """
-
-    def checked(*arguments: _Anything, **keywords: _Anything) -> _Anything:
-        try:
-            return call(*arguments, **keywords)
-        except TypeError as error:
-            if _is_of_call(error):
-                raise _misused(call, keywords, error) from None
-            raise
-
-    async def checked_later(*arguments: _Anything, **keywords: _Anything) -> _Anything:
-        try:
-            begun: _Anything = call(*arguments, **keywords)
-        except TypeError as error:
-            raise _misused(call, keywords, error) from None
-        return await begun
-
-    made: _Anything = checked_later if call.__code__.co_flags & _COROUTINE else checked
-    for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
-        setattr(made, name, getattr(call, name))
-    made.__wrapped__ = call
-    decorated: Callable[_Arguments, _Result] = made
-    return decorated
-
-
-def _is_of_call(error: TypeError) -> bool:
-    """Whether Python raised it where a function was called, and not the function."""
-    traceback = error.__traceback__
-    return traceback is not None and traceback.tb_next is None
-
-
-def _misused(call: _Anything, keywords: Mapping[str, _Anything], error: TypeError) -> InvalidTypeError:
-    from ._keywords import misfit
-
-    return misfit(call, keywords, error)
 
 
 class RKLLM:
@@ -134,6 +82,7 @@ class RKLLM:
     _tokenizer: FileTokenizer | None
     _warned: set[str]
 
+    @typed
     def __init__(
         self,
         model: Path | Sequence[Path],
@@ -337,6 +286,7 @@ class RKLLM:
     def generate(
         self,
         input: Input,  # noqa: A002 - the field's word
+        *_surplus: Never,
         **options: Unpack[PromptOptions],
     ) -> Generation:
         """Generates an answer and returns it when it is complete (``rkllm_run``).
@@ -397,12 +347,15 @@ class RKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
+        if _surplus:
+            refuse_unnamed("generate", _surplus)
         return self._stream("generate", input, options).result()
 
     @takes_keywords
     def stream(
         self,
         input: Input,  # noqa: A002 - the field's word
+        *_surplus: Never,
         **options: Unpack[PromptOptions],
     ) -> TokenStream:
         """Starts to generate an answer and returns a stream of its chunks (``rkllm_run``).
@@ -463,10 +416,13 @@ class RKLLM:
             >>> for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
+        if _surplus:
+            refuse_unnamed("stream", _surplus)
         # Not by `_stream`: what a call does until the model begins takes the longest where caches are cold.
         able = self._able(options) if "seed" in options or "reuse" in options else options
         return self._model.stream(input, "stream", able)
 
+    @typed
     def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:
         """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
 
@@ -483,6 +439,7 @@ class RKLLM:
         """
         return all_results(self._batch("generate_batch", inputs, options))
 
+    @typed
     def stream_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> BatchStream:
         """Streams the answers to several prompts of one run. Returns at once. Since RKLLM 1.2.1.
 
@@ -501,6 +458,7 @@ class RKLLM:
         """
         return BatchStream(self._batch("stream_batch", inputs, options))
 
+    @typed
     def steps(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -523,6 +481,7 @@ class RKLLM:
         """
         return self._model.steps(input, "steps", self._able(options))
 
+    @typed
     def logits(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -548,6 +507,7 @@ class RKLLM:
         (stream,) = self._rows("logits", [input], True, options)
         return stream.result()
 
+    @typed
     def logits_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
         """Computes the logits of several inputs in one run. Since RKLLM 1.2.1.
 
@@ -566,6 +526,7 @@ class RKLLM:
         """
         return all_results(self._rows("logits_batch", inputs, True, options))
 
+    @typed
     def stream_logits(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -591,6 +552,7 @@ class RKLLM:
         (stream,) = self._rows("stream_logits", [input], True, options)
         return stream
 
+    @typed
     def hidden_states(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -616,6 +578,7 @@ class RKLLM:
         (stream,) = self._rows("hidden_states", [input], False, options)
         return stream.result()
 
+    @typed
     def hidden_states_batch(self, inputs: Sequence[Input], **options: Unpack[RowOptions]) -> list[FloatArray]:
         """Computes the hidden states of the last layer of several inputs in one run. Since RKLLM 1.2.1.
 
@@ -634,6 +597,7 @@ class RKLLM:
         """
         return all_results(self._rows("hidden_states_batch", inputs, False, options))
 
+    @typed
     def stream_hidden_states(
         self,
         input: Input,  # noqa: A002 - the field's word
@@ -1020,6 +984,7 @@ class RKLLM:
         """Whether the model is closed."""
         return self._model.closed
 
+    @typed
     def close(self) -> None:
         """Closes the model (``rkllm_destroy``) and ends its runs. Calling it again does nothing.
 

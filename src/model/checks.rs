@@ -32,11 +32,14 @@ pub(crate) fn check_input(
             let Some((size, _)) = info.vocab_size else {
                 return Ok(());
             };
-            let outside = |id: &&i32| usize::try_from(**id).is_ok_and(|id| id >= size);
-            ids.iter().find(outside).map_or(Ok(()), |id| {
+            let outside = |id: &i32| usize::try_from(*id).is_ok_and(|id| id >= size);
+            ids.iter().position(outside).map_or(Ok(()), |at| {
                 Err(Failure::invalid_with_hint(
-                    "tokens",
-                    format!("must be less than the vocabulary size {size}, got {id}"),
+                    format!("ids[{at}]"),
+                    format!(
+                        "must be less than the vocabulary size {size}, got {}",
+                        ids[at]
+                    ),
                     "Use ids from the model's own tokenizer.",
                 ))
             })

@@ -271,11 +271,6 @@ pub(super) fn paths(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<PathBu
     }
 }
 
-/// Token ids: any iterable of integers.
-pub(super) fn token_ids(value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
-    integers("tokens", value)
-}
-
 /// Any iterable of integers.
 pub(super) fn integers(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
     let wanted = "an iterable of int";

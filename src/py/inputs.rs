@@ -6,7 +6,7 @@ use pyo3::types::{PyDict, PyString, PyTuple};
 use super::buffer::{floats, shaped, wrong_shape};
 use super::errors::raise;
 use super::multimodal::Multimodal;
-use super::options::{self, required};
+use super::options::{self, Argument};
 use super::params::Tokens;
 use super::{convert, params};
 use crate::protocol::error::Failure;
@@ -37,28 +37,30 @@ pub(super) struct Embeddings(pub(super) input::Embeddings);
 #[pymethods]
 impl Embeddings {
     #[new]
-    #[pyo3(signature = (data=None, *, width=None, **unknown), text_signature = "(data, *, width=None)")]
+    #[pyo3(signature = (data=Argument::default(), *surplus, width=None, **unknown), text_signature = "(data, *, width=None)")]
     fn new(
         py: Python<'_>,
-        data: Option<&Bound<'_, PyAny>>,
+        data: Argument<'_>,
+        surplus: &Bound<'_, PyTuple>,
         width: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        options::refuse(py, "Embeddings", unknown)?;
-        let array = floats("embeddings", &required(py, data))?;
+        options::refuse(py, "Embeddings", &["data"], surplus, unknown)?;
+        let array = floats("data", &data.of(py, "Embeddings", "data")?)?;
         let given = convert::optional_size("width", width)?;
         let width = match (array.shape.as_slice(), given) {
             (&[_, width], None) => width,
             (&[_, width], Some(given)) if given == width => width,
             (&[_], Some(given)) => given,
-            (shape, None) => return Err(wrong_shape(py, "embeddings", "(n, width)", shape)),
+            (shape, None) => return Err(wrong_shape(py, "data", "(n, width)", shape)),
             (shape, Some(given)) => {
                 let wanted = format!("(n, {given})");
-                return Err(wrong_shape(py, "embeddings", &wanted, shape));
+                return Err(wrong_shape(py, "data", &wanted, shape));
             }
         };
         let made = input::Embeddings::new(array.values, width);
-        made.map(Self).map_err(|error| raise(py, &error))
+        made.map(Self)
+            .map_err(|error| raise(py, &error.about("data".to_owned())))
     }
 
     /// Shape of the array: `(n, width)`.
@@ -101,21 +103,27 @@ pub(super) struct CrossAttention(pub(super) input::CrossAttention);
 #[pymethods]
 impl CrossAttention {
     #[new]
-    #[pyo3(signature = (k_cache=None, v_cache=None, mask=None, positions=None, **unknown), text_signature = "(k_cache, v_cache, mask, positions)")]
+    #[pyo3(signature = (k_cache=Argument::default(), v_cache=Argument::default(), mask=Argument::default(), positions=Argument::default(), *surplus, **unknown), text_signature = "(k_cache, v_cache, mask, positions)")]
     fn new(
         py: Python<'_>,
-        k_cache: Option<&Bound<'_, PyAny>>,
-        v_cache: Option<&Bound<'_, PyAny>>,
-        mask: Option<&Bound<'_, PyAny>>,
-        positions: Option<&Bound<'_, PyAny>>,
+        k_cache: Argument<'_>,
+        v_cache: Argument<'_>,
+        mask: Argument<'_>,
+        positions: Argument<'_>,
+        surplus: &Bound<'_, PyTuple>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        options::refuse(py, "CrossAttention", unknown)?;
-        let (k_cache, v_cache) = (required(py, k_cache), required(py, v_cache));
+        const CLASS: &str = "CrossAttention";
+        const NAMES: [&str; 4] = ["k_cache", "v_cache", "mask", "positions"];
+        options::refuse(py, CLASS, &NAMES, surplus, unknown)?;
+        let k_cache = k_cache.of(py, CLASS, NAMES[0])?;
+        let v_cache = v_cache.of(py, CLASS, NAMES[1])?;
+        let mask = mask.of(py, CLASS, NAMES[2])?;
+        let positions = positions.of(py, CLASS, NAMES[3])?;
         let k = shaped("k_cache", "(layers, tokens, heads, head width)", &k_cache)?;
         let v = shaped("v_cache", "(layers, heads, head width, tokens)", &v_cache)?;
-        let (mask, [_]) = shaped("mask", "(tokens,)", &required(py, mask))?;
-        let positions = convert::integers("positions", &required(py, positions))?;
+        let (mask, [_]) = shaped("mask", "(tokens,)", &mask)?;
+        let positions = convert::integers("positions", &positions)?;
         let made = input::CrossAttention::new(k, v, mask, positions);
         made.map(Self).map_err(|error| raise(py, &error))
     }

@@ -16,7 +16,7 @@ use super::errors::{InvalidType, raise};
 use super::info::{LoraAdapter, ModelInfo};
 use super::inputs::{CrossAttention, input, inputs};
 use super::opening::Opening;
-use super::options::{Call, Kind, call, config};
+use super::options::{Call, Kind, call, config, missing};
 use super::params::SamplingParams;
 use super::pending::Pending;
 use super::rows::ArrayStream;
@@ -113,6 +113,18 @@ where
     Ok(stream)
 }
 
+/// The input of the call `called`, which Python leaves at `...` if there is none.
+fn needed(called: &str, value: &Bound<'_, PyAny>) -> PyResult<Input> {
+    let py = value.py();
+    input(value).map_err(|error| {
+        if value.is(py.Ellipsis()) {
+            missing(py, called, "input")
+        } else {
+            error
+        }
+    })
+}
+
 #[pymethods]
 impl Model {
     /// Begins to open a model (`rkllm_init`), in the worker that loaded the library, if one did.
@@ -199,11 +211,13 @@ impl Model {
     fn stream<'py>(
         &self,
         py: Python<'py>,
-        #[pyo3(from_py_with = input)] input: Input,
+        input: &Bound<'py, PyAny>,
         called: &str,
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, TokenStream>> {
+        // A wrong keyword is told first: it may stand in the place of the input.
         let call = self.call(py, called, Kind::Generate, options)?;
+        let input = needed(called, input)?;
         Self::single(&call, py)?;
         let stream = self
             .model
@@ -219,12 +233,12 @@ impl Model {
     fn stream_batch<'py>(
         &self,
         py: Python<'py>,
-        #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        inputs: &Bound<'py, PyAny>,
         called: &str,
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Vec<Bound<'py, TokenStream>>> {
         let mut call = self.call(py, called, Kind::Generate, options)?;
-        let batch = Self::batch(py, inputs, &mut call)?;
+        let batch = Self::batch(py, self::inputs(inputs)?, &mut call)?;
         let streams = self
             .model
             .stream_batch(batch, &call.options)
@@ -238,13 +252,13 @@ impl Model {
     fn stream_rows<'py>(
         &self,
         py: Python<'py>,
-        #[pyo3(from_py_with = inputs)] inputs: Vec<Input>,
+        inputs: &Bound<'py, PyAny>,
         called: &str,
         logits: bool,
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Vec<Bound<'py, ArrayStream>>> {
         let mut call = self.call(py, called, Kind::Rows, options)?;
-        let batch = Self::batch(py, inputs, &mut call)?;
+        let batch = Self::batch(py, self::inputs(inputs)?, &mut call)?;
         let kind = if logits {
             RowsKind::Logits
         } else {
@@ -262,11 +276,12 @@ impl Model {
     fn steps<'py>(
         &self,
         py: Python<'py>,
-        #[pyo3(from_py_with = input)] input: Input,
+        input: &Bound<'py, PyAny>,
         called: &str,
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, Steps>> {
         let call = self.call(py, called, Kind::Steps, options)?;
+        let input = self::input(input)?;
         Self::single(&call, py)?;
         let steps = self
             .model

@@ -1,10 +1,11 @@
 //! `Multimodal`: text with embeddings, whose counts come from the shapes of arrays.
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::buffer::{floats, wrong_shape};
 use super::errors::raise;
+use super::options::Argument;
 use super::{convert, options};
 use crate::protocol::error::Failure;
 use crate::protocol::input::{self, Audios, Images, Markers, Videos};
@@ -143,15 +144,16 @@ impl Part<'_> {
 #[pymethods]
 impl Multimodal {
     #[new]
-    #[pyo3(signature = (prompt=None, image_embed=None, *, n_image_tokens=None, n_image=None, image_width=None, image_height=None, image_start=None, image_end=None, image_content=None, video_embed=None, n_frame_tokens=None, n_frame_per_video=None, n_video=None, video_start=None, video_end=None, video_content=None, frame_width=None, frame_height=None, audio_embed=None, n_audio_tokens=None, n_audio=None, audio_start=None, audio_end=None, audio_content=None, **unknown), text_signature = "(prompt, image_embed=None, *, n_image_tokens=None, n_image=None, image_width=None, image_height=None, image_start=None, image_end=None, image_content=None, video_embed=None, n_frame_tokens=None, n_frame_per_video=None, n_video=None, video_start=None, video_end=None, video_content=None, frame_width=None, frame_height=None, audio_embed=None, n_audio_tokens=None, n_audio=None, audio_start=None, audio_end=None, audio_content=None)")]
+    #[pyo3(signature = (prompt=Argument::default(), image_embed=None, *surplus, n_image_tokens=None, n_image=None, image_width=None, image_height=None, image_start=None, image_end=None, image_content=None, video_embed=None, n_frame_tokens=None, n_frame_per_video=None, n_video=None, video_start=None, video_end=None, video_content=None, frame_width=None, frame_height=None, audio_embed=None, n_audio_tokens=None, n_audio=None, audio_start=None, audio_end=None, audio_content=None, **unknown), text_signature = "(prompt, image_embed=None, *, n_image_tokens=None, n_image=None, image_width=None, image_height=None, image_start=None, image_end=None, image_content=None, video_embed=None, n_frame_tokens=None, n_frame_per_video=None, n_video=None, video_start=None, video_end=None, video_content=None, frame_width=None, frame_height=None, audio_embed=None, n_audio_tokens=None, n_audio=None, audio_start=None, audio_end=None, audio_content=None)")]
     #[allow(
         clippy::too_many_arguments,
         reason = "they are the fields of RKLLMMultiModalInput"
     )]
     fn new(
         py: Python<'_>,
-        prompt: Option<&Bound<'_, PyAny>>,
+        prompt: Argument<'_>,
         image_embed: Option<&Bound<'_, PyAny>>,
+        surplus: &Bound<'_, PyTuple>,
         n_image_tokens: Option<&Bound<'_, PyAny>>,
         n_image: Option<&Bound<'_, PyAny>>,
         image_width: Option<&Bound<'_, PyAny>>,
@@ -176,8 +178,14 @@ impl Multimodal {
         audio_content: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        options::refuse(py, "Multimodal", unknown)?;
-        let text = convert::text("prompt", &options::required(py, prompt))?;
+        options::refuse(
+            py,
+            "Multimodal",
+            &["prompt", "image_embed"],
+            surplus,
+            unknown,
+        )?;
+        let text = convert::text("prompt", &prompt.of(py, "Multimodal", "prompt")?)?;
         let image = Part {
             py,
             kind: "image",

@@ -9,11 +9,12 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyTuple};
 
-use super::convert;
 use super::errors::raise;
 use super::source::{Awaited, entered, source_class};
 use super::steps::task_number;
+use super::{convert, options};
 use crate::link::npu::{Block, Owner, Place, Record, Use, look};
 use crate::protocol::error::Failure;
 
@@ -172,8 +173,14 @@ source_class! {
 /// Raises:
 ///     InvalidArgumentError: `timeout` is negative or not a number.
 #[pyfunction]
-#[pyo3(signature = (timeout = None))]
-pub(super) fn npu_lock(timeout: Option<&Bound<'_, PyAny>>) -> PyResult<NpuLock> {
+#[pyo3(signature = (timeout=None, *surplus, **unknown), text_signature = "(timeout=None)")]
+pub(super) fn npu_lock(
+    py: Python<'_>,
+    timeout: Option<&Bound<'_, PyAny>>,
+    surplus: &Bound<'_, PyTuple>,
+    unknown: Option<&Bound<'_, PyDict>>,
+) -> PyResult<NpuLock> {
+    options::refuse(py, "npu_lock", &["timeout"], surplus, unknown)?;
     Ok(NpuLock {
         timeout: convert::patience("timeout", timeout)?,
         entered: Mutex::default(),

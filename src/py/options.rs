@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
+use pyo3::call::PyCallArgs;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyBool, PyDict, PyString};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use super::callables::{Callables, callable};
 use super::errors::raise;
@@ -101,25 +102,48 @@ fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
     given(value, |value| convert::boolean(name, value))
 }
 
-/// An argument without a default, which the signature lets be missing so that a wrong keyword in its place
-/// gets its own answer; `None` then has the wrong type.
-pub(super) fn required<'py>(
-    py: Python<'py>,
-    value: Option<&Bound<'py, PyAny>>,
-) -> Bound<'py, PyAny> {
-    value.map_or_else(|| py.None().into_bound(py), Bound::clone)
+/// An argument that a signature lets be missing, so that a wrong keyword in its place, or nothing, gets its
+/// own answer.
+#[derive(Default)]
+pub(super) struct Argument<'py>(Option<Bound<'py, PyAny>>);
+
+impl<'py> FromPyObject<'_, 'py> for Argument<'py> {
+    type Error = std::convert::Infallible;
+
+    fn extract(value: Borrowed<'_, 'py, PyAny>) -> Result<Self, Self::Error> {
+        Ok(Self(Some(value.to_owned())))
+    }
 }
 
-/// Refuses keywords that `function` does not have.
+impl<'py> Argument<'py> {
+    /// What `function` was given as its argument `name`, which it needs.
+    pub(super) fn of(
+        self,
+        py: Python<'py>,
+        function: &str,
+        name: &str,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        self.0.ok_or_else(|| missing(py, function, name))
+    }
+}
+
+/// Refuses what `function` does not have: keywords, and more than the arguments `named` without a name.
 pub(super) fn refuse(
     py: Python<'_>,
     function: &str,
+    named: &[&str],
+    surplus: &Bound<'_, PyTuple>,
     unknown: Option<&Bound<'_, PyDict>>,
 ) -> PyResult<()> {
-    match unknown.and_then(|unknown| unknown.keys().iter().next()) {
-        Some(name) => Err(unexpected(py, function, &convert::text("keyword", &name)?)),
-        None => Ok(()),
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    if let Some(name) = unknown.and_then(|unknown| unknown.keys().iter().next()) {
+        return Err(unexpected(py, function, &convert::text("keyword", &name)?));
     }
+    if surplus.is_empty() {
+        return Ok(());
+    }
+    let count = named.len() + surplus.len();
+    Err(misfit(py, &HELPER, "surplus", (function, named, count)))
 }
 
 /// `"auto"`, `"fast"` or `False`.
@@ -149,9 +173,25 @@ fn reuse(value: &Bound<'_, PyAny>) -> PyResult<Reuse> {
 /// A keyword that `function` does not have, with the one that was probably meant.
 fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    let made = HELPER
-        .import(py, "rkllm_rs._keywords", "unexpected")
-        .and_then(|helper| helper.call1((function, name)));
+    misfit(py, &HELPER, "unexpected", (function, name))
+}
+
+/// An argument that `function` needs and was not given.
+pub(super) fn missing(py: Python<'_>, function: &str, name: &str) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    misfit(py, &HELPER, "missing", (function, name))
+}
+
+/// The error that a function of `rkllm_rs._keywords` makes.
+fn misfit<'py>(
+    py: Python<'py>,
+    helper: &'static PyOnceLock<Py<PyAny>>,
+    name: &str,
+    arguments: impl PyCallArgs<'py>,
+) -> PyErr {
+    let made = helper
+        .import(py, "rkllm_rs._keywords", name)
+        .and_then(|helper| helper.call1(arguments));
     match made {
         Ok(error) => PyErr::from_value(error),
         Err(error) => error,

@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
 
 use super::errors::raise;
+use super::options::Argument;
 use super::{convert, options};
 use crate::protocol::sampling;
 
@@ -43,13 +44,14 @@ pub(super) struct SamplingParams(pub(super) sampling::SamplingParams);
 #[pymethods]
 impl SamplingParams {
     #[new]
-    #[pyo3(signature = (*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, **unknown), text_signature = "(*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None)")]
+    #[pyo3(signature = (*surplus, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, **unknown), text_signature = "(*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None)")]
     #[allow(
         clippy::too_many_arguments,
         reason = "they are the fields of RKLLMSamplingParam"
     )]
     fn new(
         py: Python<'_>,
+        surplus: &Bound<'_, PyTuple>,
         top_k: Option<&Bound<'_, PyAny>>,
         top_p: Option<&Bound<'_, PyAny>>,
         temperature: Option<&Bound<'_, PyAny>>,
@@ -61,7 +63,7 @@ impl SamplingParams {
         mirostat_eta: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        options::refuse(py, "SamplingParams", unknown)?;
+        options::refuse(py, "SamplingParams", &[], surplus, unknown)?;
         let float = |name, value: Option<&Bound<'_, PyAny>>| {
             value.map(|value| convert::float(name, value)).transpose()
         };
@@ -192,14 +194,15 @@ pub(super) struct Tokens(pub(super) Vec<i32>);
 #[pymethods]
 impl Tokens {
     #[new]
-    #[pyo3(signature = (ids=None, **unknown), text_signature = "(ids)")]
+    #[pyo3(signature = (ids=Argument::default(), *surplus, **unknown), text_signature = "(ids)")]
     fn new(
         py: Python<'_>,
-        ids: Option<&Bound<'_, PyAny>>,
+        ids: Argument<'_>,
+        surplus: &Bound<'_, PyTuple>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
-        options::refuse(py, "Tokens", unknown)?;
-        let ids = convert::token_ids(&options::required(py, ids))?;
+        options::refuse(py, "Tokens", &["ids"], surplus, unknown)?;
+        let ids = convert::integers("ids", &ids.of(py, "Tokens", "ids")?)?;
         // The same checks as for a run, so that bad ids are told where they are written.
         match crate::protocol::input::Input::tokens(ids) {
             Ok(crate::protocol::input::Input::Tokens(tokens)) => Ok(Self(tokens)),

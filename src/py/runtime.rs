@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFrozenSet};
+use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
 use super::convert;
 use super::errors::raise;
@@ -197,15 +197,16 @@ impl Runtime {
     ///     InvalidArgumentError: The backend or the ABI does not exist.
     ///     InvalidTypeError: An argument has the wrong type.
     #[staticmethod]
-    #[pyo3(signature = (path=None, *, backend=None, abi=None, **unknown), text_signature = "(path=None, *, backend='auto', abi=None)")]
+    #[pyo3(signature = (path=None, *surplus, backend=None, abi=None, **unknown), text_signature = "(path=None, *, backend='auto', abi=None)")]
     fn load(
         py: Python<'_>,
         path: Option<&Bound<'_, PyAny>>,
+        surplus: &Bound<'_, PyTuple>,
         backend: Option<&Bound<'_, PyAny>>,
         abi: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Py<Self>> {
-        super::options::refuse(py, "Runtime.load", unknown)?;
+        super::options::refuse(py, "Runtime.load", &["path"], surplus, unknown)?;
         let auto = pyo3::intern!(py, "auto").as_any();
         let helper_options = py.import("rkllm_rs._library")?.getattr("options")?;
         let given = helper_options.call1((path, backend.unwrap_or(auto), abi))?;

@@ -17,7 +17,6 @@ from rkllm_rs import (
     InvalidArgumentError,
     InvalidTypeError,
     SamplingParams,
-    Tokens,
 )
 from surface import aio
 
@@ -99,13 +98,113 @@ def test_classes(name: str) -> None:
     refused(lambda: made(**{wrong: None}), name, wrong, right)
 
 
-def test_an_argument_that_is_missing(open_model: Opener) -> None:
-    model: Any = open_model(["a"])
-    classes: Any = (Tokens, rkllm_rs.Embeddings, rkllm_rs.Multimodal, rkllm_rs.CrossAttention)
-    for use in (model.load_lora, model.tokenize, lambda: asyncio.run(aio(model).load_lora()), *classes):
+def public_calls() -> dict[str, Callable[..., Any]]:
+    """Everything that a program can call with arguments: methods as ``RKLLM.name``, classes and functions."""
+    found: dict[str, Callable[..., Any]] = {
+        f"{kind.__name__}.{name}": method
+        for kind in (RKLLM, AsyncRKLLM)
+        for name, method in vars(kind).items()
+        if inspect.isfunction(method) and not name.startswith("_")
+    }
+    names = ["RKLLM", "AsyncRKLLM", "backends", "npu_lock", *(name for name in CLASSES if "." not in name)]
+    found |= {name: getattr(rkllm_rs, name) for name in names}
+    found["Runtime.load"] = rkllm_rs.Runtime.load
+    return found
+
+
+PUBLIC = public_calls()
+
+
+@pytest.fixture
+def attempt(open_model: Opener) -> Callable[..., InvalidTypeError]:
+    """Calls one of ``PUBLIC`` by its name, and gives the error with which it refuses its arguments."""
+
+    def attempt(name: str, *given: Any, **keywords: Any) -> InvalidTypeError:
+        kind, _, method = name.rpartition(".")
+        call = PUBLIC[name]
+        if kind == "RKLLM":
+            call = getattr(open_model(["a"]), method)
+        elif kind == "AsyncRKLLM":
+            call = getattr(aio(open_model(["a"])), method)
+
+        def use() -> None:
+            made = call(*given, **keywords)
+            if inspect.iscoroutine(made):
+                asyncio.run(made)
+
         with pytest.raises(InvalidTypeError) as caught:
             use()
         assert caught.value.hint
+        shown = name if kind == "Runtime" else method or name
+        assert str(caught.value).startswith(f"{shown}() ")
+        return caught.value
+
+    return attempt
+
+
+def by_position(name: str) -> list[inspect.Parameter]:
+    """The parameters of one of ``PUBLIC`` that can be given without their names."""
+    parameters = inspect.signature(PUBLIC[name]).parameters.values()
+    return [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD and one.name != "self"]
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_arguments_that_are_too_many(attempt: Callable[..., InvalidTypeError], name: str) -> None:
+    count = len(by_position(name)) + 1
+    assert str(count) in str(attempt(name, *["x"] * count))
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_keywords_that_no_call_has(attempt: Callable[..., InvalidTypeError], name: str) -> None:
+    assert "'zzz'" in str(attempt(name, zzz=1))
+    given = ["x"] * len(by_position(name))
+    assert "'zzz'" in str(attempt(name, *given, zzz=1))
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLIC if any(one.default is one.empty for one in by_position(name))]
+)
+def test_an_argument_that_is_missing(attempt: Callable[..., InvalidTypeError], name: str) -> None:
+    assert repr(by_position(name)[0].name) in str(attempt(name))
+
+
+#: What Python itself refuses, in its own words, before a call begins.
+TWICE = {"generate", "stream", "npu_lock", "load", *CLASSES}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in PUBLIC if by_position(name) and name.rpartition(".")[2] not in TWICE]
+)
+def test_an_argument_that_is_given_twice(attempt: Callable[..., InvalidTypeError], name: str) -> None:
+    first = by_position(name)[0].name
+    assert repr(first) in str(attempt(name, "x", **{first: "y"}))
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong", "right"),
+    [
+        ("RKLLM", "model_path", "model"),
+        ("AsyncRKLLM", "model_path", "model"),
+        ("RKLLM", "model_name", "model"),
+        ("RKLLM.generate", "prompt", "input"),
+        ("RKLLM.stream", "prompt", "input"),
+        ("AsyncRKLLM.generate", "prompt", "input"),
+        ("AsyncRKLLM.stream", "text", "input"),
+        ("RKLLM.generate_batch", "prompts", "inputs"),
+        ("RKLLM.embed", "input", "texts"),
+        ("RKLLM.tokenize", "input", "text"),
+        ("RKLLM.detokenize", "tokens", "token_ids"),
+        ("RKLLM.load_lora", "lora_path", "path"),
+        ("Tokens", "input_ids", "ids"),
+        ("Runtime.load", "library", "path"),
+    ],
+)
+def test_the_right_name_in_place_of_a_missing_argument(
+    attempt: Callable[..., InvalidTypeError], name: str, wrong: str, right: str
+) -> None:
+    error = attempt(name, **{wrong: "x"})
+    assert repr(wrong) in str(error)
+    assert error.hint == f"Use {right}."
 
 
 def test_errors_of_the_programs_own_code_stay_as_they_are(open_model: Opener) -> None:

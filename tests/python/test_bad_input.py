@@ -218,7 +218,7 @@ TOKENS = [
 
 @pytest.mark.parametrize(("ids", "kind"), TOKENS, ids=lambda value: repr(value)[:12])
 def test_tokens(ids, kind):
-    refused(kind, lambda: Tokens(ids), "tokens")
+    refused(kind, lambda: Tokens(ids), "ids")
 
 
 SAMPLINGS = [

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes import calls
-from rkllm_rs import RKLLM, AsyncRKLLM, InvalidArgumentError, InvalidTypeError, SamplingParams
+from rkllm_rs import (
+    RKLLM,
+    AsyncRKLLM,
+    CrossAttention,
+    Embeddings,
+    InvalidArgumentError,
+    InvalidTypeError,
+    Multimodal,
+    Runtime,
+    SamplingParams,
+    Tokens,
+)
 from surface import aio, generate_batch, stepwise, stream_batch, stream_logits
 
 if TYPE_CHECKING:
@@ -135,6 +146,68 @@ def test_wrong_names_are_answered_with_the_right_one(open_model: Opener, wrong: 
         open_model(["a"]).generate("x", **{wrong: None})
     assert isinstance(caught.value, InvalidTypeError)
     assert right in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("wrong", ["path", "system", "zzz", "model_type", "top_a", "stream_options", "name"])
+def test_names_that_are_like_none_are_answered_with_none(open_model: Opener, wrong: str) -> None:
+    with pytest.raises(InvalidTypeError) as caught:
+        open_model(["a"]).generate("x", **{wrong: None})
+    assert "mean" not in (caught.value.hint or "")
+
+
+#: Keywords of llama-cpp-python, transformers, vLLM, Ollama and OpenAI, and what the hint of ``generate`` has.
+FOREIGN = {
+    "attention_mask": "input",
+    "bad_words": "logits",
+    "best_of": "one answer",
+    "cache_prompt": "reuse",
+    "device_map": "backend",
+    "echo": "prompt",
+    "enable_thinking": "thinking",
+    "ignore_eos": "ignore_eos_token",
+    "images": "Multimodal",
+    "input_ids": "input",
+    "length_penalty": "repeat_penalty",
+    "logprobs": "score()",
+    "max_completion_tokens": "max_new_tokens",
+    "max_time": "timeout",
+    "min_new_tokens": "ignore_eos_token",
+    "n_gpu_layers": "backend",
+    "num_beams": "top_k=1",
+    "num_return_sequences": "one answer",
+    "num_thread": "enabled_cpus_num",
+    "options": "temperature",
+    "quantization": "converted",
+    "raw": "template",
+    "repeat_last_n": "repeat_penalty",
+    "sampling_params": "sampling",
+    "stop_token_ids": "stop",
+    "think": "thinking",
+    "torch_dtype": "converted",
+    "use_mmap": "embed_flash",
+}
+
+
+@pytest.mark.parametrize("wrong", FOREIGN)
+def test_names_of_other_packages(open_model: Opener, wrong: str) -> None:
+    with pytest.raises(InvalidTypeError) as caught:
+        open_model(["a"]).generate("x", **{wrong: None})
+    hint = caught.value.hint or ""
+    assert FOREIGN[wrong] in hint
+    assert "help(" not in hint
+
+
+def test_every_right_name_is_one() -> None:
+    from rkllm_rs import _aliases
+
+    known: set[str] = set()
+    for call in (RKLLM.__init__, *(getattr(RKLLM, name) for name in dir(RKLLM) if name[0] != "_")):
+        known.update(inspect.signature(call).parameters if callable(call) else ())
+    for made in (Runtime.load, Tokens, Embeddings, Multimodal, CrossAttention, SamplingParams):
+        known.update(inspect.signature(made).parameters)
+    assert {right for rights in _aliases.SAME.values() for right in rights} <= known
+    # What is a keyword of the calls themselves is never asked for.
+    assert not set(_aliases.ADVICE) & set(inspect.signature(RKLLM.generate).parameters)
 
 
 @pytest.mark.parametrize("kind", [RKLLM, AsyncRKLLM])

@@ -54,16 +54,17 @@ impl Input {
         let ids = ids.into();
         if ids.is_empty() {
             return Err(Failure::invalid_with_hint(
-                "tokens",
+                "ids",
                 "must not be empty",
                 "Pass at least one token id.",
             ));
         }
-        match ids.iter().find(|id| **id < 0) {
-            Some(id) => {
+        match ids.iter().position(|id| *id < 0) {
+            Some(at) => {
+                let id = ids[at];
                 let hint = "Use ids from the model's own tokenizer.";
                 Err(Failure::invalid_with_hint(
-                    "tokens",
+                    format!("ids[{at}]"),
                     format!("must be 0 or more, got {id}"),
                     hint,
                 ))
