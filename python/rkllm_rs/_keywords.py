@@ -116,13 +116,13 @@ def _help(function: str) -> str:
 
 def _whole(function: str) -> str:
     """The name of a call with that of its class, where it is a method."""
-    from . import AsyncRKLLM
+    from . import _native
     from .llm import RKLLM
 
-    for kind in (RKLLM, AsyncRKLLM):
-        if hasattr(kind, function):
-            return f"{kind.__name__}.{function}"
-    return function
+    if hasattr(RKLLM, function):
+        return f"RKLLM.{function}"
+    kind = function.partition(".")[0]
+    return function if kind in {"RKLLM", "AsyncRKLLM"} or hasattr(_native, kind) else f"AsyncRKLLM.{function}"
 
 
 def _own(call: Callable[..., Any]) -> list[str]:
@@ -172,8 +172,7 @@ def _near(name: str, own: list[str]) -> Iterator[str]:
 
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
-    import rkllm_rs
-
+    from . import _native
     from ._types import RowOptions, prompted
     from .llm import RKLLM
 
@@ -184,10 +183,10 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
     others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(generating, "generate() and stream()")
     if function in {"generate", "stream"}:
         return generating, others
-    found: Any = rkllm_rs
-    for part in _whole(function).split("."):
-        found = getattr(found, part)
-    own = _own(found)
+    found: Any = RKLLM if hasattr(RKLLM, function) else _native
+    for part in function.split("."):
+        found = getattr(found, part, None)
+    own = [] if found is None else _own(found)
     if function in {"generate_batch", "stream_batch"}:
         own += generating[1:]
     elif function == "steps":

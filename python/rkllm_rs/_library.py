@@ -6,7 +6,6 @@ import os
 
 from . import _native
 from ._native import BackendStatus  # noqa: TC001
-from ._typed import typed
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
@@ -43,7 +42,6 @@ def options(
     return backend, library, abi, PACKAGE, cpu_library()
 
 
-@typed
 def backends() -> list[BackendStatus]:
     """What each backend says of itself on this machine, without loading anything.
 

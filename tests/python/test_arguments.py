@@ -106,7 +106,7 @@ def public_calls() -> dict[str, Callable[..., Any]]:
         for name, method in vars(kind).items()
         if inspect.isfunction(method) and not name.startswith("_")
     }
-    names = ["RKLLM", "AsyncRKLLM", "backends", "npu_lock", *(name for name in CLASSES if "." not in name)]
+    names = ["RKLLM", "AsyncRKLLM", "npu_lock", *(name for name in CLASSES if "." not in name)]
     found |= {name: getattr(rkllm_rs, name) for name in names}
     found["Runtime.load"] = rkllm_rs.Runtime.load
     return found
