@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the vendor's figures into docs/models.md, from data/vendor-benchmarks.json.
+"""Writes the vendor's figures into docs/models.md and docs/start/board.md, from data/vendor-benchmarks.json.
 
-scripts/model_tables.py          rewrites what stands between the marks in the page
+scripts/model_tables.py          rewrites what stands between the marks in the pages
 scripts/model_tables.py --check  changes nothing, and exits with status 1 if it would
 """
 
@@ -15,7 +15,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "docs" / "models.md"
+#: The pages, and the tables that each has.
+PAGES = {
+    ROOT / "docs" / "models.md": ("source", "speed", "largest", "reports", "bandwidth"),
+    ROOT / "docs" / "start" / "board.md": ("first",),
+}
+#: What a reader without a model is told to begin with.
+FIRST = "qwen3-0.6b"
 DATA = ROOT / "data" / "vendor-benchmarks.json"
 #: The columns of the tables: chips and quantisations.
 COLUMNS = [
@@ -69,6 +75,21 @@ class Benchmarks:
             return ""
         return f"{row['ttft_ms']:.0f} / {row['decode_tokens_per_s']:.1f} / {row['memory_mb']:.0f}"
 
+    def first(self) -> list[str]:
+        """What to expect of a small model on each chip."""
+        lines = [
+            "| chip | quantisation | time to first token | tokens per second | memory |",
+            "|---" * 5 + "|",
+        ]
+        for chip, dtype in COLUMNS:
+            row = self.row(FIRST, chip, dtype)
+            if row is not None:
+                figures = (
+                    f"{row['ttft_ms']:.0f} ms | {row['decode_tokens_per_s']:.0f} | {row['memory_mb']:.0f} MB"
+                )
+                lines.append(f"| {chip} | {dtype} | {figures} |")
+        return lines
+
     def largest(self) -> list[str]:
         """The largest model that the vendor ever published."""
         row = self.row("llama3-8b", "RK3588", "w8a8")
@@ -113,10 +134,10 @@ class Benchmarks:
         return [f"Source: [rknn-llm's benchmark of {newest['release']}]({newest['url']}), {newest['date']}."]
 
 
-def rewritten(page: str, data: dict[str, Any]) -> str:
-    """The page with the figures of the data."""
+def rewritten(page: str, names: tuple[str, ...], data: dict[str, Any]) -> str:
+    """The page with these tables, made from the data."""
     benchmarks = Benchmarks(data)
-    for name in ("source", "speed", "largest", "reports", "bandwidth"):
+    for name in names:
         begin, end = f"<!-- {name}: scripts/model_tables.py -->\n", "<!-- end -->"
         before, found, rest = page.partition(begin)
         if not found:
@@ -127,18 +148,23 @@ def rewritten(page: str, data: dict[str, Any]) -> str:
 
 
 def main() -> int:
-    """Rewrites the page, or says that it is not current."""
+    """Rewrites the pages, or names those that are not current."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
     parser.add_argument("--check", action="store_true", help="change nothing")
     check = parser.parse_args().check
-    before = PAGE.read_text("utf-8")
-    after = rewritten(before, json.loads(DATA.read_text("utf-8")))
-    if after == before:
-        return 0
-    print("docs/models.md is not current: run scripts/model_tables.py" if check else "wrote docs/models.md")
-    if not check:
-        PAGE.write_text(after, "utf-8")
-    return int(check)
+    data = json.loads(DATA.read_text("utf-8"))
+    stale = False
+    for page, names in PAGES.items():
+        before = page.read_text("utf-8")
+        after = rewritten(before, names, data)
+        if after != before:
+            stale = True
+            print(
+                f"{page.name} is not current: run scripts/model_tables.py" if check else f"wrote {page.name}"
+            )
+            if not check:
+                page.write_text(after, "utf-8")
+    return int(check and stale)
 
 
 if __name__ == "__main__":

@@ -116,6 +116,19 @@ TOPICS = [
     ),
     Page("lock", "", "", ["NpuLock"], "_native/lock.pyi", made=False),
     Page(
+        "tools",
+        "rkllm_rs.chat.tools",
+        "Python functions as tools for a model. [How to use it](../guides/tools.md). `MAX_CHARACTERS` is the "
+        "default of `max_characters`.",
+        ["Tools"],
+        "chat/tools.py",
+    ),
+    Page("tools", "", "", ["Tool", "CheckedArguments"], "chat/tool.py"),
+    Page("tools", "", "", ["ToolResult"], "chat/results.py", made=False),
+    Page("tools", "", "", ["ToolLoop"], "chat/loops.py"),
+    Page("tools", "", "", ["get_json_schema"], "chat/tool.py"),
+    Page("tools", "", "", ["strict_schema"], "chat/strict.py"),
+    Page(
         "errors",
         "Errors and warnings",
         "All of them are also names of `rkllm_rs`. [What to do about them](../guides/errors.md).",
@@ -194,25 +207,31 @@ class Reference:
         ]
 
     def linked(self, text: str, owner: str, page: str) -> str:
-        """Markdown out of the markup of docstrings; names become links, except on their own heading."""
+        """Markdown out of the markup of docstrings; names become links, except below their own heading.
+
+        These are classes, ``Class.method`` and, with parentheses, functions and methods of the class at hand.
+        """
 
         def link(match: re.Match[str]) -> str:
-            name = match[1]
-            whole = f"{owner}.{name}" if f"{owner}.{name}" in self.places else name
-            shown = f"`{name}()`" if "meth" in match[0][:6] else f"`{name}`"
+            name, called = match[1], bool(match[2])
+            whole = f"{owner}.{name}" if called and f"{owner}.{name}" in self.places else name
+            if whole == owner or not (called or name[0].isupper()):
+                return match[0]
             place = self.places.get(whole, "").removeprefix(f"{page}.md")
-            return f"[{shown}]({place})" if place else shown
+            return f"[{match[0]}]({place})" if place else match[0]
 
-        text = re.sub(r":(?:meth|class|func|attr):`([\w.]+)`", link, text)
+        text = re.sub(r":meth:`([\w.]+)`", r"`\1()`", text)
+        text = re.sub(r":(?:class|func|attr):(?=`)", "", text)
         text = re.sub(r"``([^`]+)``", r"`\1`", text)
+        text = re.sub(r"`([A-Za-z_][\w.]*)(\(\))?`", link, text)
         return re.sub(r"(?<!`)\*\*(\w+:)", r"\\*\\*\1", text)
 
     def members(self, body: str, owner: str, page: str) -> Iterator[str]:
         """The lines of ``Args:``, ``Raises:`` and ``Attributes:`` as a list."""
         for name, words in re.findall(r"(?m)^    (\*{0,2}\w+): (.+\n(?: {8}.*\n|\n(?= {8}))*)", body):
             if name != "**unknown":
-                shown = self.linked(f":class:`{name}`", "", page) if name in self.places else f"`{name}`"
-                yield f"- {shown}: {self.linked(' '.join(words.split()), owner, page)}"
+                item = f"`{name}`: {' '.join(words.split())}"
+                yield f"- {self.linked(item, owner, page)}"
 
     def described(self, text: Text, owner: str, page: str, skip: set[str]) -> Iterator[str]:
         """A docstring as Markdown, except the sections that are described elsewhere."""
@@ -268,7 +287,7 @@ class Reference:
             yield fenced(signature(made[0], node.name))
         if page.name == "errors":
             yield "Base: " + ", ".join(
-                self.linked(f":class:`{ast.unparse(base)}`", "", page.name) for base in node.bases
+                self.linked(f"`{ast.unparse(base)}`", "", page.name) for base in node.bases
             )
         listed = text.sections.pop("Attributes", "")
         yield from self.described(text, node.name, page.name, set())

@@ -1,6 +1,6 @@
 """Errors and warnings, one class for each kind that a program can act on.
 
-All errors are subclasses of :class:`RkllmError`. Most are also a subclass of Python's own exception for such
+All errors are subclasses of ``RkllmError``. Most are also a subclass of Python's own exception for such
 an error: a missing file is a ``FileNotFoundError``, an invalid argument a ``ValueError``.
 """
 
@@ -44,6 +44,8 @@ class RkllmError(Exception):
     """Base class of all errors of this package.
 
     ``str(error)`` is the message, with the hint on its own line. Errors can be copied and pickled.
+
+    Thread safety: nothing changes an error after it was raised; any thread may read it.
 
     Attributes:
         hint: What to try, or ``None`` if nothing is known to help.
@@ -99,7 +101,7 @@ class RuntimeInstallError(RkllmError):
 
 
 class UnsupportedFeatureError(RkllmError):
-    """The loaded library does not support the feature; the message names the release that does.
+    """The loaded library does not support the feature; the message names the release that does, if one does.
 
     ``Runtime.capabilities`` lists the supported features.
     """
@@ -149,9 +151,9 @@ class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeou
 
 
 class ToolError(RkllmError):
-    """A function cannot be a tool, or a call of a tool does not fit it.
+    """A function cannot be used as a tool, or a model's call does not fit the tool.
 
-    In the first case the hint says what to write instead; in the second the message is meant for the model.
+    In the first case, the hint says what to write instead. In the second, the message is for the model.
     """
 
 
@@ -164,11 +166,13 @@ class PromptCacheError(RkllmError, ValueError):
 
 
 class TemplateError(RkllmError):
-    """A chat template cannot be used, or refuses a conversation; then the message has its own text.
+    """A chat template cannot be used, or it rejects the conversation.
+
+    If the template rejects the conversation, the message contains the template's own text.
 
     Attributes:
-        filename: The file with the template, or ``None`` if it did not come out of a file.
-        lineno: The line of the template, counted from 1, where one can be told.
+        filename: The file with the template, or ``None`` if the template does not come from a file.
+        lineno: The line of the template, counted from 1, or ``None`` if unknown.
     """
 
     filename: str | None = None
@@ -180,23 +184,28 @@ class FileMissingError(RkllmError, FileNotFoundError):
 
 
 class BusyError(RkllmError):
-    """The model or library is in use, and waiting would not help or took too long.
+    """The NPU, the model or the library is in use, and waiting took too long or would never end.
 
-    The call was made inside a callback of the same model or in the middle of its own ``steps()``; or the
-    loaded release supports one model per process (before 1.2.2) and one is open; or ``open_timeout`` has
-    passed.
+    One of these has happened; the hint says what to do:
+
+    - Other programs used the NPU for all of ``open_timeout``, or of the ``timeout`` of ``npu_lock()``. The
+      message names the program that holds the NPU lock, and so does the command ``rkllm-rs ps``.
+    - A model that was closed is still busy in the library after ``open_timeout``.
+    - The call was made inside a callback of the same model, or in the middle of its own ``steps()``.
+    - A second model was opened with a release that supports one per process (before RKLLM 1.2.2).
     """
 
 
-class WorkerCrashed(RkllmError):  # noqa: N818 - it tells of an event
-    """The worker process of a model that was opened with ``isolate=True`` has died.
+class WorkerCrashed(RkllmError):  # noqa: N818 - it names an event
+    """The worker process of a model opened with ``isolate=True`` has died: usually the library crashed.
 
-    Only the run or call that it was in fails with this. ``log`` has the last lines that the library printed.
+    The call that was being served raises this error. The next call starts a new worker, unless the model was
+    opened with ``restart=False``. ``log`` has the last lines that the library printed.
 
     Attributes:
-        signal: The number of the signal that ended it, or ``None``.
-        exit_code: The exit status, or ``None``. Both are ``None`` if another part of the program has
-            taken the status away.
+        signal: The number of the signal that ended the worker, or ``None``.
+        exit_code: The worker's exit status, or ``None``. Both are ``None`` if another part of the program has
+            already collected the status.
     """
 
     signal: int | None = None
@@ -208,7 +217,7 @@ class ClosedError(RkllmError):
 
 
 class ForkedProcessError(RkllmError):
-    """The model or library was opened before ``fork()``; a child process cannot use it."""
+    """The model or library was opened before ``fork()``; the child process cannot use it."""
 
 
 class InvalidArgumentError(RkllmError, ValueError):
@@ -220,7 +229,11 @@ class InvalidTypeError(RkllmError, TypeError):
 
 
 class RkllmWarning(UserWarning):
-    """Something works, but probably not as intended."""
+    """Something works, but probably not as intended.
+
+    ``strict=True`` of a model raises ``UnsupportedFeatureError`` for most of them. Python's module
+    ``warnings`` filters them. Thread safety: nothing changes a warning; any thread may read it.
+    """
 
 
 class BackendFallbackWarning(RkllmWarning):

@@ -42,13 +42,16 @@ class BatchStream:
     """The streams of a batch, one per prompt, in the order of the prompts.
 
     A sequence of ``TokenStream``: it has ``len()``, indexing and iteration. The streams can be read in any
-    order, and from several threads or tasks. A stream that nobody reads does not hold up the others.
+    order. A stream that is not read does not hold up the others.
+
+    Thread safety: different threads and tasks may read different streams; only one of them reads a stream at
+    a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
 
     __slots__ = ("_streams",)
 
     def __init__(self, streams: list[TokenStream]) -> None:
-        """Joins the streams; ``RKLLM.stream_batch`` does this.
+        """Creates the sequence; ``RKLLM.stream_batch`` does this.
 
         Args:
             streams: One per prompt.
@@ -65,16 +68,16 @@ class BatchStream:
         return iter(self._streams)
 
     def cancel(self) -> None:
-        """Ends all runs of the batch (``rkllm_abort``)."""
+        """Ends all runs of the batch (``rkllm_abort``). Iteration then ends without an error."""
         for stream in self._streams:
             stream.cancel()
 
     def close(self) -> None:
-        """Like :meth:`cancel`; leaving a ``with`` block calls it."""
+        """Ends all runs of the batch, like ``cancel()``. Leaving a ``with`` block calls it."""
         self.cancel()
 
     async def aclose(self) -> None:
-        """:meth:`close`, for an event loop; leaving an ``async with`` block calls it."""
+        """Ends all runs, like ``close()``. Leaving an ``async with`` block calls it."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -94,7 +97,7 @@ class BatchStream:
         self.close()
 
     def results(self) -> list[Generation]:
-        """Waits until all answers are complete.
+        """Waits until all answers are complete, and returns them.
 
         Returns:
             One answer per prompt.
@@ -116,6 +119,8 @@ if not TYPE_CHECKING:
 class Score:
     """How likely the model considers a continuation; ``RKLLM.score`` returns it.
 
+    Thread safety: this package does not change it after it was returned; any thread may read it.
+
     Attributes:
         token_ids: The continuation's tokens.
         logprobs: Natural logarithm of each token's probability, given all tokens before it.
@@ -130,7 +135,7 @@ class Score:
     logprobs: list[float]
 
     def __init__(self, token_ids: list[int], logprobs: list[float]) -> None:
-        """Joins tokens and log-probabilities; ``RKLLM.score`` does this.
+        """Creates a score; ``RKLLM.score`` does this.
 
         Args:
             token_ids: The tokens.
@@ -148,7 +153,7 @@ class Score:
 
     @property
     def perplexity(self) -> float:
-        """Perplexity: 1 if the model is certain, the vocabulary's size if it guesses at random."""
+        """Perplexity: 1 if the model is certain, the vocabulary's size if all tokens are equally likely."""
         import math
 
         try:

@@ -11,12 +11,12 @@ use crate::host::FloatBlock;
 
 /// float32 numbers in rows: logits, hidden states or embeddings.
 ///
-/// The numbers were copied once, out of the library's memory. `numpy.asarray(array)`, `to_numpy()` and
-/// `torch.from_dlpack(array)` share this memory without another copy, and keep it alive. A row is a
-/// `FloatArray` too, and shares the memory.
+/// The numbers were copied once from the library's memory. `numpy.asarray(array)`, `to_numpy()` and
+/// `torch.from_dlpack(array)` share this memory without another copy and keep it alive. Indexing gives rows
+/// that are `FloatArray` objects too and share the memory.
 ///
-/// Any number of threads and tasks may read it at the same time. A program that writes through NumPy must
-/// keep its threads apart.
+/// Any number of threads and tasks may read it at the same time. A program that changes it through NumPy
+/// must synchronise its own threads.
 ///
 /// Example:
 ///     >>> logits = llm.logits("Hello")  # doctest: +SKIP
@@ -204,7 +204,7 @@ impl FloatArray {
         Ok(dict)
     }
 
-    /// DLPack's capsule. Nothing is copied, and there is one device.
+    /// Returns a DLPack capsule that shares this memory, on the CPU.
     #[pyo3(signature = (*, stream=None, max_version=None, dl_device=None, copy=None))]
     fn __dlpack__<'py>(
         &self,
@@ -229,7 +229,7 @@ impl FloatArray {
         dlpack::capsule(py, &self.block, self.first, &self.shape.numbers())
     }
 
-    /// The device of DLPack: `(1, 0)`, the CPU.
+    /// Returns the DLPack device: `(1, 0)`, the CPU.
     #[allow(clippy::unused_self, reason = "a method by DLPack's protocol")]
     fn __dlpack_device__(&self) -> (i32, i32) {
         (dlpack::CPU, 0)

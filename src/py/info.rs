@@ -10,8 +10,8 @@ use crate::protocol::info::{self, Source};
 
 /// What is known about an open model, and where it comes from; `RKLLM.info` returns it.
 ///
-/// The C API has no questions for this. With the vendor's library the facts come from the lines it prints
-/// while it loads the model, and from results. With the CPU runtime they come from the model itself.
+/// The C API has no function that reports this. With the vendor's library, the facts come from the lines that
+/// it prints while it loads the model, and from results. With the CPU runtime, they come from the model.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
@@ -78,7 +78,7 @@ impl ModelInfo {
             .as_ref()
             .map(|known| known.0.as_str())
     }
-    /// Quantization of the weights, such as `"W8A8"`. `None` if unknown.
+    /// Quantisation of the weights, such as `"W8A8"`. `None` if unknown.
     #[getter]
     fn dtype(&self) -> Option<&str> {
         self.0.dtype.as_ref().map(|known| known.0.as_str())
@@ -96,9 +96,9 @@ impl ModelInfo {
             .as_ref()
             .map(|known| known.0.as_str())
     }
-    /// Settings that were not given and that this package chose in place of the library, by name.
+    /// Values that this package chose for settings that you did not pass, by name.
     ///
-    /// Has `max_context_len` if the model's limit is known. Empty if there are none.
+    /// Has `max_context_len` if the model's limit is known; otherwise the library's defaults apply.
     #[getter]
     fn chosen(&self) -> std::collections::BTreeMap<String, i32> {
         self.0.chosen.clone()

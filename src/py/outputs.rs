@@ -25,7 +25,7 @@ pub(super) struct Chunk {
 
 #[pymethods]
 impl Chunk {
-    /// For `copy` and `pickle`.
+    /// Supports `copy` and `pickle`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, ChunkParts)> {
         let parts = (self.text.clone_ref(py), self.token_id);
         Ok((rebuilder(py, "_chunk")?, parts))
@@ -52,7 +52,7 @@ pub(super) struct Generation {
     /// The answer's text.
     #[pyo3(get)]
     text: Py<PyString>,
-    /// One id per generated token, including tokens that have no text of their own.
+    /// One id per generated token, including tokens without text.
     #[pyo3(get)]
     token_ids: Py<PyList>,
     reason: &'static str,
@@ -98,7 +98,7 @@ impl Generation {
         visit.call(&self.token_ids)
     }
 
-    /// For `copy` and `pickle`.
+    /// Supports `copy` and `pickle`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, GenerationParts)> {
         let ids = self.token_ids.bind(py).extract()?;
         let parts = (
@@ -140,9 +140,9 @@ impl Generation {
     }
 }
 
-/// Performance statistics of a run, by the library (`RKLLMPerfStat`, since RKLLM 1.2.1) or measured.
+/// Performance statistics of a run, from the library (`RKLLMPerfStat`, since RKLLM 1.2.1) or measured.
 ///
-/// Times are in milliseconds. A cancelled run has measured statistics only.
+/// Times are in milliseconds. The statistics of a cancelled run are always measured.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
@@ -158,7 +158,7 @@ fn per_second(tokens: i32, time_ms: f64) -> Option<f64> {
 
 #[pymethods]
 impl PerfStats {
-    /// For `copy` and `pickle`.
+    /// Supports `copy` and `pickle`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, PerfParts)> {
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         let parts = (
@@ -190,7 +190,7 @@ impl PerfStats {
             "measured"
         }
     }
-    /// Prefill time in milliseconds. `None` if no token came.
+    /// Prefill time in milliseconds. `None` if no token was generated.
     ///
     /// If measured, it is the time to the first token.
     #[getter]
@@ -200,15 +200,15 @@ impl PerfStats {
             None => self.0.time_to_first_token.map(ms),
         }
     }
-    /// Number of tokens of the whole prompt, with the conversation that it continues. `None` if unknown.
+    /// Number of prompt tokens, including the conversation that it continues. `None` if unknown.
     ///
-    /// The CPU runtime counts every prompt. The vendor's library tells nothing: there `Tokens` and
-    /// `Embeddings` without `keep_history` are counted.
+    /// The CPU runtime counts every prompt. The vendor's library does not report this: there it is known for
+    /// `Tokens` and `Embeddings` without `keep_history`.
     #[getter]
     fn prompt_tokens(&self) -> Option<usize> {
         self.0.prompt_tokens
     }
-    /// Number of prompt tokens that were taken from the KV cache, not computed. `None` if unknown.
+    /// Number of prompt tokens that were reused from the KV cache. `None` if unknown.
     #[getter]
     fn cached_tokens(&self) -> Option<usize> {
         self.0.cached_tokens
@@ -223,7 +223,7 @@ impl PerfStats {
         let library = self.0.library.map(|library| library.prefill_tokens);
         library.or_else(counted)
     }
-    /// Decode time in milliseconds. `None` if no token came.
+    /// Decode time in milliseconds. `None` if no token was generated.
     ///
     /// If measured, it starts at the first token.
     #[getter]
@@ -246,7 +246,7 @@ impl PerfStats {
     fn memory_usage_mb(&self) -> Option<f32> {
         self.0.library.map(|library| library.memory_usage_mb)
     }
-    /// Generated tokens per second. `None` without a token or a time.
+    /// Generated tokens per second. `None` if no token was generated or the time is unknown.
     ///
     /// If measured, the time starts at the first token, and that token is not counted.
     #[getter]
@@ -274,7 +274,7 @@ impl PerfStats {
     fn total_time_ms(&self) -> f64 {
         ms(self.0.total_time)
     }
-    /// Measured time spent waiting for earlier runs on the same model, in milliseconds.
+    /// Measured time in the queue, in milliseconds: the wait for earlier runs and for the NPU lock.
     #[getter]
     fn queued_time_ms(&self) -> f64 {
         ms(self.0.queued_time)

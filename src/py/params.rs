@@ -8,7 +8,7 @@ use super::options::Argument;
 use super::{convert, options};
 use crate::protocol::sampling;
 
-/// Parameters for choosing the next token (`RKLLMSamplingParam`).
+/// Parameters for sampling the next token (`RKLLMSamplingParam`).
 ///
 /// All are optional keywords. A parameter that is not given, or `None`, defaults to the model's setting, or
 /// else to the library's default. C stores them as `float`, so 0.7 reads back as the nearest `float`.
@@ -128,7 +128,7 @@ impl SamplingParams {
         self.0.mirostat_eta
     }
 
-    /// For `copy` and `pickle`.
+    /// Supports `copy` and `pickle`.
     fn __getnewargs_ex__<'py>(
         &self,
         py: Python<'py>,
@@ -237,7 +237,7 @@ impl Tokens {
         PyList::new(py, &self.0)
     }
 
-    /// For `copy` and `pickle`.
+    /// Supports `copy` and `pickle`.
     fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>,)> {
         Ok((self.to_list(py)?,))
     }

@@ -15,11 +15,11 @@ use crate::protocol::error::Failure;
 /// So many floats are copied within a millisecond or so.
 const QUICKLY_COPIED: usize = 1 << 20;
 
-/// Logits or hidden states as they come: one `FloatArray` per callback of the library.
+/// A stream of logits or hidden states: one `FloatArray` per callback of the library.
 ///
 /// `RKLLM.stream_logits` and `RKLLM.stream_hidden_states` return it. Iterate with `for` or `async for`.
-/// Leaving the stream ends its run: by `close()`, by leaving a `with` block, or when the last reference is
-/// gone.
+/// Its run ends early if the stream is closed, by `close()` or at the end of a `with` block, or if nothing
+/// refers to it any more.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
@@ -132,9 +132,9 @@ source_class! {
         /// Waits for the end of the run and returns all rows that were not read, in one array.
         ///
         /// Raises:
-        ///     GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
-        ///     GenerationTimeout: The deadline passed.
-        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     GenerationError: The run failed, was cancelled before the first row, or the library returned no rows.
+        ///     GenerationTimeout: The time limit has passed.
+        ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
             loop {

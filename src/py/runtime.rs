@@ -22,7 +22,7 @@ use crate::runtime::{self, BackendChoice, LoadOptions};
 
 /// A loaded library: `librkllmrt.so`, or the CPU runtime in its place.
 ///
-/// A process loads a file once, and there is one object for it.
+/// Each file is loaded once per process; loading it again returns the same object.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
@@ -32,14 +32,14 @@ pub(super) struct Runtime {
     pub(super) worker: Mutex<Option<Worker>>,
 }
 
-/// Which release a library is, and how that was found out.
+/// The release of a library, and the evidence for it.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct Identity {
     /// The ABI of the library, such as `"v1_3_0"`.
     abi: &'static str,
-    /// The release, such as `"1.2.3"`. `None` if neither banner nor fingerprint tells it.
+    /// The release, such as `"1.2.3"`. `None` if neither banner nor fingerprint shows it.
     version: Option<String>,
     /// The evidence for this decision, one item per check.
     evidence: Vec<Py<Evidence>>,
@@ -56,11 +56,11 @@ pub(super) struct Evidence {
     ///
     /// `"fingerprint"`: the checksum of a known file. `"banner"`: the version text in the file. `"symbols"`:
     /// the functions it exports. `"defaults"`: the bytes that `rkllm_createDefaultParam` writes.
-    /// `"explicit"`: the argument `abi`. `"marker"`: the sign of the CPU runtime.
+    /// `"explicit"`: the argument `abi`. `"marker"`: the mark of the CPU runtime.
     kind: &'static str,
     /// What was found, in words.
     finding: String,
-    /// The ABIs that this leaves possible, such as `"v1_2_1 or v1_3_0"`.
+    /// The ABIs that this evidence allows, such as `"v1_2_1 or v1_3_0"`.
     allows: String,
 }
 
@@ -71,13 +71,13 @@ pub(super) struct Evidence {
 pub(super) struct BackendStatus {
     /// `"npu"` or `"cpu"`.
     name: String,
-    /// Whether library and device are there. The library is examined, not loaded.
+    /// Whether the library and the device were found. The library is examined, not loaded.
     available: bool,
     /// Path of the library that would be loaded, or `None`.
     library: Option<OsString>,
     /// What was found, or what is missing.
     reason: Option<String>,
-    /// What to do about it, or `None`.
+    /// What to do if it is not available, or `None`.
     hint: Option<String>,
 }
 
@@ -185,16 +185,17 @@ impl Runtime {
     ///
     /// Args:
     ///     path: Path of the library; without it, the usual places are searched.
-    ///     backend: `"npu"` is the vendor's library, `"cpu"` the CPU runtime, `"auto"` what this machine has.
-    ///     abi: The ABI, such as `"v1_3_0"`, for a library that does not show it.
+    ///     backend: `"npu"` is the vendor's library, `"cpu"` the CPU runtime, `"auto"` what the
+    ///         machine has.
+    ///     abi: The ABI, such as `"v1_3_0"`, if it cannot be detected.
     ///
     /// Returns:
     ///     The library. It is the same object if the library was loaded before.
     ///
     /// Raises:
     ///     LibraryNotFoundError: No library could be loaded; the message lists every place tried.
-    ///     UnsupportedRuntimeError: The release of the library is uncertain, or too old.
-    ///     InvalidArgumentError: The backend or the ABI does not exist.
+    ///     UnsupportedRuntimeError: The release of the library is uncertain or not supported.
+    ///     InvalidArgumentError: `backend` or `abi` is unknown.
     ///     InvalidTypeError: An argument has the wrong type.
     #[staticmethod]
     #[pyo3(signature = (path=None, *surplus, backend=None, abi=None, **unknown), text_signature = "(path=None, *, backend='auto', abi=None)")]

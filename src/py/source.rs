@@ -217,7 +217,7 @@ macro_rules! source_class {
                     self.cancel(py);
                 }
 
-                /// Is `close()` for an event loop. Leaving an `async with` block calls it.
+                /// Ends the run, like `close()`, for event loops. Leaving an `async with` block calls it.
                 fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                     $crate::py::source::closed(slf.as_any())
                 }

@@ -22,8 +22,8 @@ use crate::protocol::error::Failure;
 ///
 /// It works like a generator: `next()`, a `for` or an `async for` loop continues with the token that was
 /// just yielded, and `send()` replaces that token. Between two tokens the KV cache can be read and changed.
-/// Other runs on the model wait until the steps end: with the answer, by `close()`, by leaving a `with`
-/// block, or when the last reference is gone.
+/// Other runs of the model wait until the steps end: at the end of the answer, by `close()`, at the end of a
+/// `with` block, or if nothing refers to them any more.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
@@ -160,7 +160,7 @@ source_class! {
         /// Replaces the token that was just yielded by other input, and returns the next token.
         ///
         /// Args:
-        ///     input: The replacement. To keep the token and add to it, send it too:
+        ///     input: The replacement. To keep the token and add more, send it as well:
         ///         `Tokens([step.token_id, ...])`. `None` continues with the token itself.
         ///
         /// Returns:
@@ -176,13 +176,13 @@ source_class! {
             next.ok_or_else(|| PyStopIteration::new_err(()))
         }
 
-        /// Is `send()` for an event loop.
+        /// Replaces the token that was just yielded, like `send()`, without blocking the event loop.
         ///
         /// Args:
         ///     input: The replacement; `None` continues with the token itself.
         ///
         /// Returns:
-        ///     The next token, to be awaited.
+        ///     An awaitable that gives the next token.
         ///
         /// Raises:
         ///     StopAsyncIteration: The answer has ended.
@@ -216,7 +216,7 @@ source_class! {
             }
         }
 
-        /// Returns everything that was generated, after the end.
+        /// Returns the whole answer. Call it after the steps have ended.
         ///
         /// Raises:
         ///     InvalidArgumentError: The steps have not ended.

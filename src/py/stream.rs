@@ -16,11 +16,11 @@ use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
 
-/// The tokens of a run as they come; `RKLLM.stream` returns it.
+/// A stream of the chunks of an answer; `RKLLM.stream` returns it.
 ///
-/// Iterate with `for` or `async for`. Both yield `Chunk` objects until the run ends, and raise what `result`
-/// raises. A stream keeps its model open. Leaving the stream ends its run: by `close()`, by leaving a `with`
-/// block, or when the last reference is gone.
+/// Iterate with `for` or `async for`. Both yield `Chunk` objects until the run ends, and raise the errors of
+/// `result()`. A stream keeps its model open. Its run ends early if the stream is closed, by `close()` or at
+/// the end of a `with` block, or if nothing refers to it any more.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
@@ -245,8 +245,8 @@ source_class! {
         ///
         /// Raises:
         ///     GenerationError: The run failed; `log` has the lines of the library.
-        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
-        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     GenerationTimeout: The time limit has passed; `partial` has the answer so far.
+        ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<Generation> {
@@ -337,8 +337,8 @@ source_class! {
         ///
         /// Raises:
         ///     GenerationError: The run failed; `log` has the lines of the library.
-        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
-        ///     ContextLengthError: There are more tokens than the context window holds.
+        ///     GenerationTimeout: The time limit has passed; `partial` has the answer so far.
+        ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<Generation> {

@@ -1,4 +1,4 @@
-"""The vendor's figures in docs/models.md are those of data/vendor-benchmarks.json."""
+"""The vendor's figures in the documentation are those of data/vendor-benchmarks.json."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
 model_tables = importlib.import_module("model_tables")
 
-PAGE = model_tables.PAGE.read_text()
+PAGES = {path: (path.read_text(), names) for path, names in model_tables.PAGES.items()}
+PAGE, NAMES = PAGES[ROOT / "docs" / "models.md"]
 DATA: dict[str, Any] = json.loads(model_tables.DATA.read_text())
 
 
-def test_the_page_is_current() -> None:
-    assert model_tables.rewritten(PAGE, DATA) == PAGE, "run scripts/model_tables.py"
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+def test_the_pages_are_current(path: Path) -> None:
+    page, names = PAGES[path]
+    assert model_tables.rewritten(page, names, DATA) == page, "run scripts/model_tables.py"
 
 
 def test_a_changed_figure_changes_the_page() -> None:
     changed = json.loads(json.dumps(DATA))
     row = changed["rows"][0]
     row["decode_tokens_per_s"] += 1
-    other = model_tables.rewritten(PAGE, changed)
+    other = model_tables.rewritten(PAGE, NAMES, changed)
     assert f" / {row['decode_tokens_per_s']:.1f} / " in other
     assert other != PAGE
 
@@ -51,7 +54,7 @@ def test_every_model_that_is_not_dense_is_in_the_data() -> None:
 def test_a_changed_report_changes_the_page() -> None:
     changed = json.loads(json.dumps(DATA))
     changed["reports"][0]["decode_tokens_per_s"] = 99.5
-    assert "[99.5](" in model_tables.rewritten(PAGE, changed)
+    assert "[99.5](" in model_tables.rewritten(PAGE, NAMES, changed)
 
 
 def architectures() -> list[str]:

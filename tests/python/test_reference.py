@@ -10,6 +10,7 @@ import pytest
 
 import rkllm_rs
 from rkllm_rs import runtimes
+from rkllm_rs.chat import tools
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -36,12 +37,12 @@ def test_every_page_is_in_the_index_and_no_other_page_is_there() -> None:
 
 
 def test_no_public_name_is_left_out() -> None:
-    names = {*rkllm_rs.__all__, *runtimes.__all__} - {"__version__"}
+    names = {*rkllm_rs.__all__, *runtimes.__all__, *tools.__all__} - {"__version__", "MAX_CHARACTERS"}
     assert names - HEADINGS == set()
 
 
 @pytest.mark.parametrize(
-    "kind", [rkllm_rs.RKLLM, rkllm_rs.AsyncRKLLM, rkllm_rs.TokenStream, rkllm_rs.Runtime]
+    "kind", [rkllm_rs.RKLLM, rkllm_rs.AsyncRKLLM, rkllm_rs.TokenStream, rkllm_rs.Runtime, tools.Tools]
 )
 def test_no_public_method_is_left_out(kind: type) -> None:
     methods = {

@@ -12,12 +12,12 @@ from typing_extensions import CapsuleType, Self
 class FloatArray:
     """float32 numbers in rows: logits, hidden states or embeddings.
 
-    The numbers were copied once, out of the library's memory. ``numpy.asarray(array)``, ``to_numpy()`` and
-    ``torch.from_dlpack(array)`` share this memory without another copy, and keep it alive. A row is a
-    ``FloatArray`` too, and shares the memory.
+    The numbers were copied once from the library's memory. ``numpy.asarray(array)``, ``to_numpy()`` and
+    ``torch.from_dlpack(array)`` share this memory without another copy and keep it alive. Indexing gives rows
+    that are ``FloatArray`` objects too and share the memory.
 
-    Any number of threads and tasks may read it at the same time. A program that writes through NumPy must
-    keep its threads apart.
+    Any number of threads and tasks may read it at the same time. A program that changes it through NumPy must
+    synchronise its own threads.
 
     Example:
         >>> logits = llm.logits("Hello")  # doctest: +SKIP
@@ -63,9 +63,9 @@ class FloatArray:
         dl_device: tuple[int, int] | None = None,
         copy: bool | None = None,
     ) -> CapsuleType:
-        """DLPack's capsule. Nothing is copied, and there is one device."""
+        """Returns a DLPack capsule that shares this memory, on the CPU."""
     def __dlpack_device__(self) -> tuple[int, int]:
-        """The device of DLPack: ``(1, 0)``, the CPU."""
+        """Returns the DLPack device: ``(1, 0)``, the CPU."""
 
 @final
 class Scorer:

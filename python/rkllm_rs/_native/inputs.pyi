@@ -37,7 +37,7 @@ class Tokens:
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
     def __getnewargs__(self) -> tuple[list[int]]:
-        """For ``copy`` and ``pickle``."""
+        """Supports ``copy`` and ``pickle``."""
 
 @final
 class Embeddings:

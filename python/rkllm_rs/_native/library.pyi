@@ -38,18 +38,18 @@ class Evidence:
 
         ``"fingerprint"``: the checksum of a known file. ``"banner"``: the version text in the file.
         ``"symbols"``: the functions it exports. ``"defaults"``: the bytes that ``rkllm_createDefaultParam``
-        writes. ``"explicit"``: the argument ``abi``. ``"marker"``: the sign of the CPU runtime.
+        writes. ``"explicit"``: the argument ``abi``. ``"marker"``: the mark of the CPU runtime.
         """
     @property
     def finding(self) -> str:
         """What was found, in words."""
     @property
     def allows(self) -> str:
-        """The ABIs that this leaves possible, such as ``"v1_2_1 or v1_3_0"``."""
+        """The ABIs that this evidence allows, such as ``"v1_2_1 or v1_3_0"``."""
 
 @final
 class Identity:
-    """Which release a library is, and how that was found out.
+    """The release of a library, and the evidence for it.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
@@ -59,7 +59,7 @@ class Identity:
         """The ABI of the library, such as ``"v1_3_0"``."""
     @property
     def version(self) -> str | None:
-        """The release, such as ``"1.2.3"``. ``None`` if neither banner nor fingerprint tells it."""
+        """The release, such as ``"1.2.3"``. ``None`` if neither banner nor fingerprint shows it."""
     @property
     def evidence(self) -> list[Evidence]:
         """The evidence for this decision, one item per check."""
@@ -71,7 +71,7 @@ class Identity:
 class Runtime:
     """A loaded library: ``librkllmrt.so``, or the CPU runtime in its place.
 
-    A process loads a file once, and there is one object for it.
+    Each file is loaded once per process; loading it again returns the same object.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
@@ -87,17 +87,17 @@ class Runtime:
 
         Args:
             path: Path of the library; without it, the usual places are searched.
-            backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime, ``"auto"`` what this
-                machine has.
-            abi: The ABI, such as ``"v1_3_0"``, for a library that does not show it.
+            backend: ``"npu"`` is the vendor's library, ``"cpu"`` the CPU runtime, ``"auto"`` what the machine
+                has.
+            abi: The ABI, such as ``"v1_3_0"``, if it cannot be detected.
 
         Returns:
             The library. It is the same object if the library was loaded before.
 
         Raises:
             LibraryNotFoundError: No library could be loaded; the message lists every place tried.
-            UnsupportedRuntimeError: The release of the library is uncertain, or too old.
-            InvalidArgumentError: The backend or the ABI does not exist.
+            UnsupportedRuntimeError: The release of the library is uncertain or not supported.
+            InvalidArgumentError: ``backend`` or ``abi`` is unknown.
             InvalidTypeError: An argument has the wrong type.
         """
 
@@ -128,7 +128,7 @@ class BackendStatus:
         """``"npu"`` or ``"cpu"``."""
     @property
     def available(self) -> bool:
-        """Whether library and device are there. The library is examined, not loaded."""
+        """Whether the library and the device were found. The library is examined, not loaded."""
     @property
     def library(self) -> str | None:
         """Path of the library that would be loaded, or ``None``."""
@@ -137,7 +137,7 @@ class BackendStatus:
         """What was found, or what is missing."""
     @property
     def hint(self) -> str | None:
-        """What to do about it, or ``None``."""
+        """What to do if it is not available, or ``None``."""
 
 def resolve(model: Path | Sequence[Path], searched: _Searched) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses model file, backend and library.

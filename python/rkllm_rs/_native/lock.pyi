@@ -7,18 +7,18 @@ from typing_extensions import Self
 
 @final
 class NpuLock:
-    """The NPU, for a ``with`` or ``async with`` block; ``rkllm_rs.npu_lock()`` returns it.
+    """The lock of the NPU, for a ``with`` or ``async with`` block; ``rkllm_rs.npu_lock()`` returns it.
 
-    Any number of threads and tasks may use it at the same time; they take turns. One object can be entered
-    again and again.
+    Any number of threads and tasks may use it at the same time; they take turns. The same object can be used
+    for several blocks.
     """
 
     def __enter__(self) -> Self:
         """Waits for the lock.
 
         Raises:
-            BusyError: Others had it for the whole ``timeout``, or a task of the same event loop has it.
-            UnsupportedFeatureError: There is no file that could serve as the lock.
+            BusyError: ``timeout`` has passed, or another task of this event loop holds the lock.
+            UnsupportedFeatureError: No file can be used for the lock.
         """
     def __exit__(
         self,
@@ -38,17 +38,17 @@ class NpuLock:
     ) -> None: ...
 
 def npu_lock(timeout: float | None = None) -> NpuLock:
-    """Takes the NPU for a block of your own, such as calls of RKNN.
+    """Returns the lock of the NPU, to reserve the NPU for a block of your own, such as calls of RKNN.
 
-    The lock is one for the whole machine: every program that uses this package holds it for each run of a
-    model on the NPU, and waits for it in the order of arrival. Inside the block your own runs do not wait. It
-    is given back at the end of the block, and when the process dies.
+    There is one lock for the whole machine. Every program that uses this package holds it during each run of
+    a model on the NPU; programs get it in the order in which they ask. Inside the block, runs of your own
+    models do not wait for it. It is released at the end of the block, or when the process ends.
 
     Args:
-        timeout: Seconds to wait at most; 0 tries once. Default: as long as it takes.
+        timeout: Maximum time to wait, in seconds; 0 tries once. Default: no limit.
 
     Returns:
-        A lock for ``with`` and ``async with``. A thread or task that is inside may enter it again.
+        A lock for ``with`` and ``async with``. A thread or task that holds it may enter it again.
 
     Raises:
         InvalidArgumentError: ``timeout`` is negative or not a number.

@@ -19,8 +19,8 @@ _Answer = TypeVar("_Answer")
 class ModelInfo:
     """What is known about an open model, and where it comes from; ``RKLLM.info`` returns it.
 
-    The C API has no questions for this. With the vendor's library the facts come from the lines it prints
-    while it loads the model, and from results. With the CPU runtime they come from the model itself.
+    The C API has no function that reports this. With the vendor's library, the facts come from the lines that
+    it prints while it loads the model, and from results. With the CPU runtime, they come from the model.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
@@ -45,7 +45,7 @@ class ModelInfo:
         """Version of the toolkit that converted the model. ``None`` if unknown."""
     @property
     def dtype(self) -> str | None:
-        """Quantization of the weights, such as ``"W8A8"``. ``None`` if unknown."""
+        """Quantisation of the weights, such as ``"W8A8"``. ``None`` if unknown."""
     @property
     def driver_version(self) -> str | None:
         """Version of the NPU kernel driver that the library found. ``None`` if unknown."""
@@ -54,9 +54,9 @@ class ModelInfo:
         """Why the model's own chat template is not used. ``None`` if there is no problem."""
     @property
     def chosen(self) -> dict[str, int]:
-        """Settings that were not given and that this package chose in place of the library, by name.
+        """Values that this package chose for settings that you did not pass, by name.
 
-        Has ``max_context_len`` if the model's limit is known. Empty if there are none.
+        Has ``max_context_len`` if the model's limit is known; otherwise the library's defaults apply.
         """
     @property
     def sources(self) -> dict[str, _Source]:

@@ -23,9 +23,9 @@ class Chunk:
 
 @final
 class PerfStats:
-    """Performance statistics of a run, by the library (``RKLLMPerfStat``, since RKLLM 1.2.1) or measured.
+    """Performance statistics of a run, from the library (``RKLLMPerfStat``, since RKLLM 1.2.1) or measured.
 
-    Times are in milliseconds. A cancelled run has measured statistics only.
+    Times are in milliseconds. The statistics of a cancelled run are always measured.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
@@ -35,26 +35,26 @@ class PerfStats:
         """Where the statistics come from: ``"library"`` (``RKLLMPerfStat``) or ``"measured"``."""
     @property
     def prefill_time_ms(self) -> float | None:
-        """Prefill time in milliseconds. ``None`` if no token came.
+        """Prefill time in milliseconds. ``None`` if no token was generated.
 
         If measured, it is the time to the first token.
         """
     @property
     def prompt_tokens(self) -> int | None:
-        """Number of tokens of the whole prompt, with the conversation that it continues. ``None`` if unknown.
+        """Number of prompt tokens, including the conversation that it continues. ``None`` if unknown.
 
-        The CPU runtime counts every prompt. The vendor's library tells nothing: there ``Tokens`` and
-        ``Embeddings`` without ``keep_history`` are counted.
+        The CPU runtime counts every prompt. The vendor's library does not report this: there it is known for
+        ``Tokens`` and ``Embeddings`` without ``keep_history``.
         """
     @property
     def cached_tokens(self) -> int | None:
-        """Number of prompt tokens that were taken from the KV cache, not computed. ``None`` if unknown."""
+        """Number of prompt tokens that were reused from the KV cache. ``None`` if unknown."""
     @property
     def prefill_tokens(self) -> int | None:
         """Number of prompt tokens that were computed. ``None`` if unknown."""
     @property
     def generate_time_ms(self) -> float | None:
-        """Decode time in milliseconds. ``None`` if no token came.
+        """Decode time in milliseconds. ``None`` if no token was generated.
 
         If measured, it starts at the first token.
         """
@@ -66,7 +66,7 @@ class PerfStats:
         """Peak resident memory of the process in MB, as the library reports it. ``None`` if measured."""
     @property
     def generate_tokens_per_second(self) -> float | None:
-        """Generated tokens per second. ``None`` without a token or a time.
+        """Generated tokens per second. ``None`` if no token was generated or the time is unknown.
 
         If measured, the time starts at the first token, and that token is not counted.
         """
@@ -81,7 +81,7 @@ class PerfStats:
         """Measured time from the start of the run to its end, in milliseconds."""
     @property
     def queued_time_ms(self) -> float:
-        """Measured time spent waiting for earlier runs on the same model, in milliseconds."""
+        """Measured time in the queue, in milliseconds: the wait for earlier runs and for the NPU lock."""
 
 @final
 class Generation:
@@ -95,7 +95,7 @@ class Generation:
         """The answer's text."""
     @property
     def token_ids(self) -> list[int]:
-        """One id per generated token, including tokens that have no text of their own."""
+        """One id per generated token, including tokens without text."""
     @property
     def finish_reason(self) -> FinishReason:
         """Why the answer ended: ``"stop"``, ``"length"``, ``"cancelled"`` or ``"tool_calls"``.

@@ -6,7 +6,7 @@ from typing_extensions import Self
 
 @final
 class SamplingParams:
-    """Parameters for choosing the next token (``RKLLMSamplingParam``).
+    """Parameters for sampling the next token (``RKLLMSamplingParam``).
 
     All are optional keywords. A parameter that is not given, or ``None``, defaults to the model's setting, or
     else to the library's default. C stores them as ``float``, so 0.7 reads back as the nearest ``float``.
@@ -81,4 +81,4 @@ class SamplingParams:
     # Not hashable: floats that compare equal need not be meant as equal.
     __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
     def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int | float | None]]:
-        """For ``copy`` and ``pickle``."""
+        """Supports ``copy`` and ``pickle``."""

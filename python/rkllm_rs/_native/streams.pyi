@@ -12,11 +12,11 @@ from .settings import Input
 
 @final
 class TokenStream:
-    """The tokens of a run as they come; ``RKLLM.stream`` returns it.
+    """A stream of the chunks of an answer; ``RKLLM.stream`` returns it.
 
-    Iterate with ``for`` or ``async for``. Both yield ``Chunk`` objects until the run ends, and raise what
-    ``result`` raises. A stream keeps its model open. Leaving the stream ends its run: by ``close()``, by
-    leaving a ``with`` block, or when the last reference is gone.
+    Iterate with ``for`` or ``async for``. Both yield ``Chunk`` objects until the run ends, and raise the
+    errors of ``result()``. A stream keeps its model open. Its run ends early if the stream is closed, by
+    ``close()`` or at the end of a ``with`` block, or if nothing refers to it any more.
 
     Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
@@ -49,7 +49,7 @@ class TokenStream:
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
         """Waits for the end of the run and returns the whole answer, including chunks already read.
 
@@ -57,8 +57,8 @@ class TokenStream:
 
         Raises:
             GenerationError: The run failed; ``log`` has the lines of the library.
-            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
-            ContextLengthError: There are more tokens than the context window holds.
+            GenerationTimeout: The time limit has passed; ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
             ClosedError: The model was closed before the run ended.
             ForkedProcessError: The run was started before ``fork()``.
         """
@@ -115,7 +115,7 @@ class TextStream:
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def result(self) -> Generation:
         """Waits for the end of the run and returns the whole answer, including chunks already read.
 
@@ -123,8 +123,8 @@ class TextStream:
 
         Raises:
             GenerationError: The run failed; ``log`` has the lines of the library.
-            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
-            ContextLengthError: There are more tokens than the context window holds.
+            GenerationTimeout: The time limit has passed; ``partial`` has the answer so far.
+            ContextLengthError: The prompt does not fit into the context window.
             ClosedError: The model was closed before the run ended.
             ForkedProcessError: The run was started before ``fork()``.
         """
@@ -144,11 +144,11 @@ class TextStream:
 
 @final
 class ArrayStream:
-    """Logits or hidden states as they come: one ``FloatArray`` per callback of the library.
+    """A stream of logits or hidden states: one ``FloatArray`` per callback of the library.
 
     ``RKLLM.stream_logits`` and ``RKLLM.stream_hidden_states`` return it. Iterate with ``for`` or ``async
-    for``. Leaving the stream ends its run: by ``close()``, by leaving a ``with`` block, or when the last
-    reference is gone.
+    for``. Its run ends early if the stream is closed, by ``close()`` or at the end of a ``with`` block, or if
+    nothing refers to it any more.
 
     Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
@@ -179,14 +179,15 @@ class ArrayStream:
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def result(self) -> FloatArray:
         """Waits for the end of the run and returns all rows that were not read, in one array.
 
         Raises:
-            GenerationError: The run failed, was cancelled before any rows came, or the library gave none.
-            GenerationTimeout: The deadline passed.
-            ContextLengthError: There are more tokens than the context window holds.
+            GenerationError: The run failed, was cancelled before the first row, or the library returned no
+                rows.
+            GenerationTimeout: The time limit has passed.
+            ContextLengthError: The prompt does not fit into the context window.
             ClosedError: The model was closed before the run ended.
         """
     def _poll(self) -> FloatArray | None:
@@ -213,8 +214,8 @@ class Steps:
 
     It works like a generator: ``next()``, a ``for`` or an ``async for`` loop continues with the token that
     was just yielded, and ``send()`` replaces that token. Between two tokens the KV cache can be read and
-    changed. Other runs on the model wait until the steps end: with the answer, by ``close()``, by leaving a
-    ``with`` block, or when the last reference is gone.
+    changed. Other runs of the model wait until the steps end: at the end of the answer, by ``close()``, at
+    the end of a ``with`` block, or if nothing refers to them any more.
 
     Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
@@ -241,7 +242,7 @@ class Steps:
         """Replaces the token that was just yielded by other input, and returns the next token.
 
         Args:
-            input: The replacement. To keep the token and add to it, send it too: ``Tokens([step.token_id,
+            input: The replacement. To keep the token and add more, send it as well: ``Tokens([step.token_id,
                 ...])``. ``None`` continues with the token itself.
 
         Returns:
@@ -254,13 +255,13 @@ class Steps:
             GenerationError: The run failed.
         """
     def asend(self, input: Input | None) -> Coroutine[Any, Any, Chunk]:  # noqa: A002 - the field's word
-        """Is ``send()`` for an event loop.
+        """Replaces the token that was just yielded, like ``send()``, without blocking the event loop.
 
         Args:
             input: The replacement; ``None`` continues with the token itself.
 
         Returns:
-            The next token, to be awaited.
+            An awaitable that gives the next token.
 
         Raises:
             StopAsyncIteration: The answer has ended.
@@ -271,14 +272,14 @@ class Steps:
     def close(self) -> None:
         """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
     def aclose(self) -> Coroutine[Any, Any, None]:
-        """Is ``close()`` for an event loop. Leaving an ``async with`` block calls it."""
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
         Iteration then ends without an error.
         """
     def result(self) -> Generation:
-        """Returns everything that was generated, after the end.
+        """Returns the whole answer. Call it after the steps have ended.
 
         Raises:
             InvalidArgumentError: The steps have not ended.

@@ -19,10 +19,12 @@ T = TypeVar("T")
 
 
 class ToolLoop:
-    """Runs coroutines for a synchronous caller, all in one loop, which is made when the first one comes.
+    """An event loop in which a synchronous program runs asynchronous tools.
 
-    Where the caller's thread runs an event loop already, as in notebooks, the coroutines run on another
-    thread. Not for several threads at a time.
+    The loop is created when it is first needed. If the calling thread already runs an event loop, as in
+    notebooks, the coroutines run on another thread. Use it in a ``with`` block, or call ``close()``.
+
+    Thread safety: use it from one thread at a time.
     """
 
     def __init__(self) -> None:
@@ -37,13 +39,13 @@ class ToolLoop:
         self.close()
 
     def run(self, awaitable: Awaitable[T]) -> T:
-        """Waits for a coroutine or another awaitable.
+        """Runs a coroutine or another awaitable until it is done.
 
         Args:
-            awaitable: What to wait for. It is cancelled if the wait is interrupted.
+            awaitable: The coroutine. It is cancelled if the wait is interrupted, such as by Ctrl-C.
 
         Returns:
-            Its result.
+            The result of the awaitable.
         """
 
         async def wait() -> T:
@@ -53,7 +55,7 @@ class ToolLoop:
         return self._here_or_beside(lambda: loop.run_until_complete(wait()), loop)
 
     def close(self) -> None:
-        """Cancels what still runs, and closes the loop."""
+        """Cancels the coroutines that still run, and closes the loop."""
         loop, self._loop = self._loop, None
         if loop is None:
             return

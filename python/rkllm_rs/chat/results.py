@@ -1,4 +1,4 @@
-"""What a tool returned, as the text that a model is told."""
+"""The results of tools, as text for a model."""
 
 from __future__ import annotations
 
@@ -9,21 +9,23 @@ from typing import Any, cast
 
 __all__ = ["MAX_CHARACTERS", "ToolResult", "failure_text", "result_text"]
 
-#: How much of a result a model is told, if nothing else is said: about 2,500 tokens.
+#: Default of ``max_characters``: about 2,500 tokens.
 MAX_CHARACTERS = 10_000
 
 
 @dataclasses.dataclass(frozen=True)
 class ToolResult:
-    """What came of a call of a tool.
+    """The result of a call of a tool; ``Tools.run`` returns it.
+
+    Immutable; any number of threads may read it.
 
     Attributes:
-        name: The tool.
-        content: What the model is told: the result, or what went wrong.
-        value: What the function returned; ``None`` if it was not called or raised.
-        error: What went wrong, or ``None``. It is the same text as ``content`` then.
-        exception: What the function raised, if it did.
-        conversions: The arguments that were converted so that they fit, a sentence each.
+        name: The name of the tool.
+        content: The text for the model: the result, or what went wrong.
+        value: The function's return value; ``None`` if it was not called or raised an exception.
+        error: What went wrong, with the same text as ``content``; ``None`` if nothing did.
+        exception: The exception that the function raised, or ``None``.
+        conversions: One sentence for each argument that had to be converted.
         id: The id of the call.
     """
 
@@ -37,7 +39,7 @@ class ToolResult:
 
     @property
     def message(self) -> dict[str, Any]:
-        """The message for the model, to append to the messages."""
+        """The message for the model. Append it to the messages of the conversation."""
         message = {"role": "tool", "tool_call_id": self.id, "name": self.name, "content": self.content}
         return {key: value for key, value in message.items() if value is not None}
 

@@ -25,21 +25,21 @@ _NOTES = frozenset({"title", "description", "examples", "deprecated", "readOnly"
 
 
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """Makes the strict form of a schema.
+    """Returns the strict form of a JSON schema, for answers that must fit it.
 
     Objects get ``additionalProperties: false``. All properties become required; those that were optional
-    take ``null``. A ``$ref`` with other keywords beside it is replaced by what it refers to. Defaults are
-    left out, ``oneOf`` becomes ``anyOf``, and ``nullable`` becomes a union.
+    also accept ``null``. A ``$ref`` beside other keywords is replaced by the schema that it refers to.
+    Defaults are removed, ``oneOf`` becomes ``anyOf``, and ``nullable`` becomes a union.
 
     Args:
         schema: The schema of an object. It is not changed.
 
     Returns:
-        Another schema.
+        The strict form, a new dictionary.
 
     Raises:
-        SchemaError: The schema has no strict form: its root is not an object, or it has objects with any
-            properties, or is too large or nested too deeply.
+        SchemaError: The schema has no strict form: its root is not an object, an object allows arbitrary
+            properties, or the schema is too large or too deeply nested.
     """
     return _Strict(dict(schema)).root()
 

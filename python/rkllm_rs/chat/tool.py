@@ -1,4 +1,4 @@
-"""One tool: what a model is told of it, and how the arguments of a call become the values of the function."""
+"""One tool: its description for a model, and how the arguments of a call become values for the function."""
 
 from __future__ import annotations
 
@@ -23,14 +23,16 @@ _KINDS = "a function, a pydantic model or a JSON schema"
 
 
 class CheckedArguments(NamedTuple):
-    """The arguments of a call that fit.
+    """The arguments of a call, after they have been checked. ``Tool.check`` returns it.
+
+    Any number of threads may read it.
 
     Attributes:
-        arguments: As JSON has them, after conversions.
-        values: As the function takes them: members of an Enum, dataclasses, models. For a pydantic model as
-            the tool, its fields.
-        conversions: What was converted so that it fits, a sentence each; empty for what was right as it came.
-        instance: The instance, where the tool is a pydantic model.
+        arguments: The arguments as JSON values, after conversions.
+        values: The arguments as the function takes them, such as members of an ``Enum`` and dataclasses. If
+            the tool is a pydantic model, its fields.
+        conversions: One sentence for each value that had to be converted. Empty if all fitted as they were.
+        instance: The instance, if the tool is a pydantic model; otherwise ``None``.
     """
 
     arguments: dict[str, Any]
@@ -42,13 +44,13 @@ class CheckedArguments(NamedTuple):
 class Tool:
     """One tool: a function, a pydantic model, or a JSON schema without a function.
 
-    Threads may share it.
+    Do not change it; then any number of threads and tasks may use it at the same time.
 
     Attributes:
-        name: The name that the model calls.
-        description: What the model is told of it.
-        parameters: The JSON schema of its arguments.
-        function: What is called, or ``None`` if the tool is a schema or a model alone.
+        name: The name with which the model calls it.
+        description: The description that the model sees.
+        parameters: The JSON schema of the arguments.
+        function: The function to call, or ``None`` for a schema or a pydantic model.
     """
 
     name: str
@@ -63,17 +65,18 @@ class Tool:
         name: str | None = None,
         description: str | None = None,
     ) -> None:
-        """Describes a tool.
+        """Creates the description of a tool.
 
         Args:
-            tool: A function (also ``async def``, a method, a partial, an object with ``__call__``), a class
-                of pydantic models, or a dict: ``{"type": "function", "function": {...}}`` or the inner one.
-            name: Another name than the function's.
-            description: Another description than the docstring's.
+            tool: A function (also ``async def``, a method, a partial, an object with ``__call__``), a
+                pydantic model class, or a dictionary: ``{"type": "function", "function": {...}}``, or the
+                inner dictionary alone.
+            name: Name for the model. Default: the function's name.
+            description: Description for the model. Default: the docstring.
 
         Raises:
-            ToolError: The function cannot be a tool, or its name cannot; the hint says what to write.
-            InvalidTypeError: It is none of these.
+            ToolError: The function or its name cannot be used; the hint says what to write instead.
+            InvalidTypeError: ``tool`` has another type.
         """
         self.function = None
         self._signature: Signature | None = None
@@ -131,30 +134,30 @@ class Tool:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """The tool in OpenAI's shape, as chat templates are given it. Do not change it."""
+        """The description in OpenAI's format, as chat templates take it. Do not change it."""
         return self._schema
 
     @property
     def strict_parameters(self) -> dict[str, Any]:
-        """The schema of the arguments in its strict form; raises ``SchemaError`` if it has none."""
+        """The strict form of ``parameters`` (``strict_schema``). Raises ``SchemaError`` if it has none."""
         return strict_schema(self.parameters)
 
     def check(self, arguments: str | Mapping[str, Any]) -> CheckedArguments:
-        """Checks the arguments of a call, and makes the function's values of them.
+        """Checks the arguments of a call, and converts them to the values that the function takes.
 
-        What does not fit as it is may be converted: ``"3"`` and ``3.0`` where an integer is expected,
-        ``"true"`` for a boolean, one value for a list of one, JSON text for an object or a list, ``null`` for
-        an argument that may be left out. ``conversions`` tells of each.
+        Values that do not fit as they are may be converted: ``"3"`` and ``3.0`` where an integer is expected,
+        ``"true"`` for a boolean, a single value for a list, JSON text for an object or a list, ``null`` for
+        an optional argument. ``conversions`` of the result describes each conversion.
 
         Args:
-            arguments: The JSON text of the call, or the object in it.
+            arguments: The arguments as the model wrote them: JSON text, or the dictionary that it contains.
 
         Returns:
-            The arguments.
+            The checked arguments.
 
         Raises:
-            ToolError: They do not fit. The message is meant for the model: it names each argument, what was
-                expected and what came.
+            ToolError: The arguments do not fit. The message is written for the model: it names each wrong
+                argument, what was expected and what came.
         """
         conversions: list[str] = []
         found = self._parsed(arguments, conversions)
@@ -183,10 +186,11 @@ class Tool:
         """Calls the function.
 
         Args:
-            checked: What ``check`` returned.
+            checked: The result of ``check()``.
 
         Returns:
-            What the function returns; an awaitable if it is asynchronous. For a pydantic model the instance.
+            The function's result; an awaitable if the function is asynchronous. For a pydantic model, the
+            instance.
 
         Raises:
             ToolError: The tool has no function.
@@ -233,17 +237,17 @@ class Tool:
 
 
 def get_json_schema(tool: Callable[..., Any] | Mapping[str, Any] | Tool) -> dict[str, Any]:
-    """The description of a tool in OpenAI's shape, as chat templates are given it.
+    """Returns the description of a tool in OpenAI's format, as chat templates take it.
 
     Args:
-        tool: What ``Tool`` takes.
+        tool: A function, a pydantic model class, a dictionary or a ``Tool``.
 
     Returns:
         ``{"type": "function", "function": {"name", "description", "parameters"}}``.
 
     Raises:
-        ToolError: The function cannot be a tool; the hint says what to write.
-        InvalidTypeError: It is neither a function, a pydantic model nor a dict.
+        ToolError: The function cannot be used as a tool; the hint says what to write instead.
+        InvalidTypeError: ``tool`` has another type.
     """
     return Tool(tool).schema
 

@@ -1,4 +1,4 @@
-"""Python functions as tools: what a model is told of them, and what is done when it calls one."""
+"""Python functions as tools: their descriptions for a model, and what happens when it calls one."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ __all__ = [
 
 
 class Tools(Sequence[Tool]):
-    """The tools of a conversation.
+    """The tools that a model may call: a sequence of ``Tool``.
 
-    Threads may share it.
+    Immutable; any number of threads and tasks may use it at the same time, if the functions allow it.
     """
 
     def __init__(self, tools: Iterable[Callable[..., Any] | Mapping[str, Any] | Tool] | None = None) -> None:
-        """Describes tools.
+        """Creates the descriptions of the tools.
 
         Args:
             tools: Functions, pydantic models, JSON schemas and ``Tool`` objects. They are not changed.
 
         Raises:
-            ToolError: One cannot be a tool, or two have the same name.
-            InvalidTypeError: One is none of these, or ``tools`` is not a list.
+            ToolError: One of them cannot be used as a tool, or two have the same name.
+            InvalidTypeError: ``tools`` is not a list, or contains an object of another type.
         """
         given: Any = tools
         kind = type(tools).__name__
@@ -83,16 +83,16 @@ class Tools(Sequence[Tool]):
 
     @property
     def names(self) -> list[str]:
-        """The names, in order."""
+        """The names of the tools, in order."""
         return list(self._tools)
 
     @property
     def schemas(self) -> list[dict[str, Any]]:
-        """The tools in OpenAI's shape, for a chat template."""
+        """The descriptions of the tools in OpenAI's format, for a chat template."""
         return [tool.schema for tool in self]
 
     def find(self, name: str) -> Tool:
-        """Finds a tool.
+        """Returns the tool with a name.
 
         Args:
             name: Its name, as the model wrote it.
@@ -101,7 +101,7 @@ class Tools(Sequence[Tool]):
             The tool.
 
         Raises:
-            ToolError: There is none; the message names those that there are.
+            ToolError: There is no such tool; the message lists the tools.
         """
         if tool := self._tools.get(name):
             return tool
@@ -110,17 +110,17 @@ class Tools(Sequence[Tool]):
         raise ToolError(message)
 
     def check(self, name: str, arguments: str | Mapping[str, Any]) -> CheckedArguments:
-        """Checks a call: that there is the tool, and that the arguments fit (``Tool.check``).
+        """Checks a call: the tool must exist, and the arguments must fit (``Tool.check``).
 
         Args:
             name: The name of the tool.
-            arguments: The JSON text of the call, or the object in it.
+            arguments: The arguments as the model wrote them: JSON text, or the dictionary that it contains.
 
         Returns:
-            The arguments.
+            The checked arguments.
 
         Raises:
-            ToolError: The message is meant for the model.
+            ToolError: The call does not fit. The message is written for the model.
         """
         return self.find(name).check(arguments)
 
@@ -133,20 +133,21 @@ class Tools(Sequence[Tool]):
         loop: ToolLoop | None = None,
         max_characters: int | None = MAX_CHARACTERS,
     ) -> ToolResult:
-        """Runs a call. Asynchronous tools are waited for.
+        """Runs a call and returns its result. Waits for asynchronous tools.
 
-        Whatever goes wrong with the call or in the function is the result, so that the model can be told.
-        ``KeyboardInterrupt`` and what else is not an ``Exception`` passes through.
+        Errors in the call or in the function do not raise: they become the result, so that the model can
+        react to them. ``KeyboardInterrupt`` and other exceptions that are not an ``Exception`` are raised.
 
         Args:
             name: The name of the tool.
-            arguments: The JSON text of the call, or the object in it.
+            arguments: The arguments as the model wrote them: JSON text, or the dictionary that it contains.
             id: The id of the call, for the message.
-            loop: Where asynchronous tools run. Without one, each call has a loop of its own.
-            max_characters: How much of the result the model is told. ``None`` tells all.
+            loop: Event loop for asynchronous tools. Default: a new one for each call.
+            max_characters: Maximum length of the text for the model; longer results are cut. ``None`` does
+                not cut.
 
         Returns:
-            The result; ``.message`` is for the model.
+            The result. ``result.message`` is the message for the model.
         """
         checked: CheckedArguments | None = None
         try:
@@ -172,17 +173,18 @@ class Tools(Sequence[Tool]):
         in_thread: bool = False,
         max_characters: int | None = MAX_CHARACTERS,
     ) -> ToolResult:
-        """Runs a call in an event loop: as ``run``, and cancelling the task cancels an asynchronous tool.
+        """Runs a call in an event loop, like ``run()``. Cancelling the task cancels an asynchronous tool.
 
         Args:
             name: The name of the tool.
-            arguments: The JSON text of the call, or the object in it.
+            arguments: The arguments as the model wrote them: JSON text, or the dictionary that it contains.
             id: The id of the call, for the message.
             in_thread: Call functions that are not ``async def`` on a thread of the loop's executor.
-            max_characters: How much of the result the model is told. ``None`` tells all.
+            max_characters: Maximum length of the text for the model; longer results are cut. ``None`` does
+                not cut.
 
         Returns:
-            The result; ``.message`` is for the model.
+            The result. ``result.message`` is the message for the model.
         """
         checked: CheckedArguments | None = None
         try:

@@ -20,7 +20,7 @@ _REPOSITORY = "https://github.com/airockchip/rknn-llm/raw"
 
 @dataclass(frozen=True)
 class OfficialFile:
-    """An official library file.
+    """An official library file. Immutable; any number of threads may use it.
 
     Attributes:
         release: The release, such as ``"1.2.1b1"``.
@@ -68,7 +68,7 @@ class OfficialFile:
 
 @dataclass(frozen=True)
 class VerifiedFile:
-    """A file and its hashes.
+    """A file and its hashes. Immutable; any number of threads may use it.
 
     Attributes:
         path: Path of the file.
@@ -87,7 +87,7 @@ class VerifiedFile:
 
 @dataclass(frozen=True)
 class InstalledRuntime:
-    """An installed version.
+    """An installed version. Immutable; any number of threads may use it.
 
     Attributes:
         version: The release under which it is installed.
