@@ -97,7 +97,7 @@ pub(crate) fn classify(lines: &[String], general: ErrorKind) -> ErrorKind {
 pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
     let text = match kind {
         ErrorKind::NpuMemory => {
-            "Close other models, lower max_context_len, or use a smaller model or quantization. Each IOMMU \
+            "Close other models, lower max_context_len, or use a smaller model or quantisation. Each IOMMU \
              domain has about 4 GB: with several models, give each its own base_domain_id."
         }
         ErrorKind::ModelPlatform => {
@@ -114,8 +114,9 @@ pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
             ));
         }
         ErrorKind::ModelVersion => {
-            "Install the RKLLM release that the model was converted with (`rkllm-rs runtime install \
-             VERSION`), or convert the model again: the runtime must not be older than the toolkit."
+            "Install the RKLLM release that the model was converted with, or a newer one (`rkllm-rs runtime \
+             list`, `rkllm-rs runtime install VERSION`), or convert the model again: the runtime must not be \
+             older than the toolkit."
         }
         ErrorKind::ModelFormat => {
             "Download or convert the model again: the file is damaged or is not a model of this kind."

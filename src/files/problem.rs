@@ -31,7 +31,7 @@ pub enum ModelProblem {
     #[error("it cannot be read: {0}")]
     Unreadable(String),
     /// Neither suffix.
-    #[error("the name ends neither in .rkllm nor in .gguf")]
+    #[error("the file name ends in neither .rkllm nor .gguf")]
     UnknownKind,
     /// No bytes.
     #[error("the file is empty")]

@@ -129,7 +129,9 @@ impl Model {
         if lanes > 1 {
             return Err(Failure::invalid_with_hint(
                 "n_batch",
-                format!("steps() runs one prompt, and the model was opened for {lanes} at a time"),
+                format!(
+                    "steps() supports one prompt, but the model was opened with n_batch={lanes}"
+                ),
                 "Open the model with n_batch=1 for steps(); stream() serves one prompt here, too.",
             ));
         }

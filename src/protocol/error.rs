@@ -243,7 +243,7 @@ impl Failure {
         };
         let mut failure = Self::new(ErrorKind::Template, text).with_hint(match trouble {
             Trouble::Refused(_) => {
-                "The text is the template's own: change the messages as it demands, or pass another \
+                "The text is the template's own: change the messages as it requires, or pass another \
                  template as chat_template=."
             }
             Trouble::TooLong | Trouble::Endless => {

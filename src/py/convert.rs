@@ -142,7 +142,7 @@ pub(super) fn patience(name: &str, value: Option<&Bound<'_, PyAny>>) -> PyResult
     let seconds = double(name, value)?;
     if seconds.is_nan() || seconds < 0.0 {
         let reason = format!("must be at least 0, got {seconds}");
-        let hint = "Pass a number of seconds, 0 to try once, or None to wait as long as it takes.";
+        let hint = "Pass a number of seconds, 0 to try once, or None for no limit.";
         return Err(raise(
             value.py(),
             &Failure::invalid_with_hint(name, reason, hint),

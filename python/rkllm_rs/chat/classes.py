@@ -141,7 +141,7 @@ def _object(
 
     def value(found: dict[str, Any], where: str) -> Any:
         if unknown := [name for name in found if name not in shapes]:
-            message = f"{where}.{unknown[0]} is not known; known are {', '.join(shapes) or 'none'}"
+            message = f"{where}.{unknown[0]} is unknown; known are {', '.join(shapes) or 'none'}"
             raise Misfit(message)
         parts = {
             name: None if part is None and name in nulls else shapes[name].value(part, f"{where}.{name}")
@@ -150,7 +150,7 @@ def _object(
         try:
             return make(**parts)
         except Exception as error:  # what __post_init__ of the program raises
-            message = f"{where} was refused: {type(error).__name__}: {error}"
+            message = f"{where} was rejected: {type(error).__name__}: {error}"
             raise Misfit(message) from error
 
     return Shape(schema, value)

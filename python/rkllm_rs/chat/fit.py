@@ -280,7 +280,7 @@ class _Fitter:
         if rules.get("uniqueItems") and len({json.dumps(item, sort_keys=True) for item in value}) < len(
             value
         ):
-            message = f"{where} must not have an item twice"
+            message = f"{where} must not contain an item twice"
             raise Misfit(message)
         rest = rules.get("items", True)
         return [

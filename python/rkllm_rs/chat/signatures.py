@@ -114,7 +114,7 @@ class Signature:
         try:
             signature = inspect.signature(function)
         except (TypeError, ValueError) as error:
-            message = f"{self.name} cannot be a tool: Python does not tell its arguments"
+            message = f"{self.name} cannot be a tool: its signature cannot be read"
             raise ToolError(message, hint=_BY_HAND) from error
         if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):
             message = f"{self.name} cannot be a tool: it is a generator"
@@ -136,7 +136,7 @@ class Signature:
                 )
                 raise ToolError(
                     message,
-                    hint=f"Remove the / behind {parameter.name} in its signature."
+                    hint=f"Remove the / after {parameter.name} in its signature."
                     if isinstance(inner, types.FunctionType)
                     else _BY_HAND,
                 )
@@ -168,7 +168,7 @@ class Signature:
                     message = f"{name} cannot be a tool: it is a method without its object"
                     raise ToolError(
                         message,
-                        hint=f"Give the method of an object, such as thing.{name}.",
+                        hint=f"Pass the method of an object, such as thing.{name}.",
                     )
                 message = f"the argument {parameter.name} of {self.name} has no type hint"
                 raise ToolError(

@@ -80,7 +80,7 @@ class _Strict:
     def strict(self, part: Any, where: str, depth: int) -> Any:
         self.nodes += 1
         if depth > MAX_DEPTH:
-            message = f"the schema is nested more than {MAX_DEPTH} deep"
+            message = f"the schema is nested more than {MAX_DEPTH} levels deep"
             raise SchemaError(message)
         if self.nodes > MAX_NODES:
             message = f"the schema has more than {MAX_NODES} parts"
@@ -93,7 +93,7 @@ class _Strict:
             rules = with_null(rules)
         if "oneOf" in rules:
             if "anyOf" in rules:
-                message = f"{where} has anyOf and oneOf"
+                message = f"{where} has both anyOf and oneOf"
                 raise SchemaError(message, hint="Use one of them.")
             rules = {"anyOf" if key == "oneOf" else key: found for key, found in rules.items()}
         if "allOf" in rules:
@@ -139,7 +139,7 @@ class _Strict:
     def close(self, rules: dict[str, Any], where: str) -> None:
         is_open = "properties" not in rules and rules.get("additionalProperties") is not False
         if is_open or rules.get("additionalProperties") or rules.get("patternProperties"):
-            message = f"{where} is an object with any properties, which has no strict form"
+            message = f"{where} allows arbitrary properties, so it has no strict form"
             raise SchemaError(
                 message,
                 hint="Name its properties, or use a list of objects with a key and a value.",

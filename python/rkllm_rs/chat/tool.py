@@ -93,7 +93,7 @@ class Tool:
             message = f"the class {tool.__name__} cannot be a tool"
             raise ToolError(
                 message,
-                hint=f"Give a function that takes a {tool.__name__}, or a pydantic model.",
+                hint=f"Pass a function that takes a {tool.__name__}, or a pydantic model.",
             )
         elif callable(cast("Any", tool)):
             signature = self._signature = Signature(tool)
@@ -101,13 +101,13 @@ class Tool:
             self._schema = _schema(name or signature.name, signature.description, signature.parameters)
         elif inspect.iscoroutine(tool):
             tool.close()
-            message = "tools must hold functions, got a coroutine"
+            message = "tools must contain functions, got a coroutine"
             raise InvalidTypeError(
                 message,
-                hint="Give the function itself, without calling it.",
+                hint="Pass the function itself, without calling it.",
             )
         else:
-            message = f"tools must hold {_KINDS}, got {type(cast('Any', tool)).__name__}"
+            message = f"each tool must be {_KINDS}, got {type(cast('Any', tool)).__name__}"
             raise InvalidTypeError(message)
         self._rename(name, description)
 
@@ -122,7 +122,7 @@ class Tool:
             message = f"the name of a tool must be 1 to 64 letters, digits, _ or -, got {got}"
             raise ToolError(
                 message,
-                hint="Rename the function, or give Tool(function, name=...).",
+                hint="Rename the function, or pass Tool(function, name=...).",
             )
         self._schema = {**self._schema, "function": function}
         self.name = function["name"]
@@ -202,7 +202,7 @@ class Tool:
         message = f"{self.name} has no function to call"
         raise ToolError(
             message,
-            hint="Give a function as the tool, or run the call yourself.",
+            hint="Pass a function as the tool, or run the call yourself.",
         )
 
     def _closed_parameters(self) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _schema_of_dict(tool: Mapping[Any, Any]) -> dict[str, Any]:
     try:
         copied = cast("dict[str, Any]", json.loads(json.dumps(dict(tool), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"tools must be JSON, but one is not: {error}"
+        message = f"each tool must be representable as JSON: {error}"
         raise InvalidTypeError(message) from error
     if "function" not in copied and copied.get("type", "function") == "function":
         copied = {"type": "function", "function": {k: v for k, v in copied.items() if k != "type"}}

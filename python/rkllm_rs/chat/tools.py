@@ -51,7 +51,7 @@ class Tools(Sequence[Tool]):
             or not hasattr(given or (), "__iter__")
         ):
             message = f"tools must be a list, got {kind}"
-            raise InvalidTypeError(message, hint="Write tools=[...] with a function in it.")
+            raise InvalidTypeError(message, hint="Pass a list of functions, such as tools=[get_weather].")
         self._tools: dict[str, Tool] = {}
         for tool in tools or ():
             found = Tool(tool)
@@ -59,7 +59,7 @@ class Tools(Sequence[Tool]):
                 message = f"tools must have different names, got two with the name {found.name}"
                 raise ToolError(
                     message,
-                    hint="Rename one, or give Tool(function, name=...).",
+                    hint="Rename one, or pass Tool(function, name=...).",
                 )
             self._tools[found.name] = found
 

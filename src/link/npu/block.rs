@@ -312,7 +312,7 @@ fn begin_block(shared: &Shared, owner: Owner) -> bool {
 }
 
 fn given_up() -> Failure {
-    Failure::new(ErrorKind::Busy, "waiting for the NPU lock was given up")
+    Failure::new(ErrorKind::Busy, "the wait for the NPU lock was cancelled")
 }
 
 fn forked() -> Failure {

@@ -150,7 +150,9 @@ fn take(file: &OwnedFd) -> io::Result<Option<u64>> {
             ticket = locked.end;
         }
         if ticket >= END {
-            return Err(io::Error::other("somebody has locked it up to its end"));
+            return Err(io::Error::other(
+                "another program has locked the whole file",
+            ));
         }
         Ok(byte_locks::try_lock(file, ticket)?.then_some(ticket))
     })();

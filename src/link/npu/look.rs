@@ -38,7 +38,7 @@ pub fn look(place: &Place) -> Look {
         let tickets = line::tickets(&file);
         let tickets = tickets.map_err(|error| place::Problem {
             path: path.clone(),
-            reason: format!("cannot be looked at: {error}"),
+            reason: format!("cannot be read: {error}"),
         })?;
         let record = |ticket| Record::read(&file, ticket);
         Ok(tickets.into_iter().map(record).collect())

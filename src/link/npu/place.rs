@@ -114,7 +114,7 @@ impl Place {
             return Failure::invalid_with_hint(
                 VARIABLE,
                 format!("must name a file that can be locked, but {problem}"),
-                "Name a file in a folder that every user of the NPU may write to, or set it to \"off\".",
+                "Set it to a file in a folder that every user of the NPU can write to, or to \"off\".",
             );
         }
         let text = format!("the NPU lock cannot be used: {problem}");

@@ -94,7 +94,7 @@ impl Death {
             ));
         } else if self.status.signal == Some(libc_sigkill()) && self.problem.is_none() {
             hints.push(
-                "If nobody killed it, the system ran out of memory: look at `dmesg`.".to_owned(),
+                "Check `dmesg`: unless the process was killed on purpose, the system probably ran out of memory.".to_owned(),
             );
         }
         if again {
@@ -140,7 +140,8 @@ pub(super) fn worn_out(failure: &Failure, times: u32) -> Failure {
         failure.text
     );
     failure.hint = Some(
-        "Look at the runtime's last lines in `log`. Close this model and open it again to try again.".to_owned(),
+        "Read the runtime's last lines in `log`. To try again, close this model and open it again."
+            .to_owned(),
     );
     failure
 }
