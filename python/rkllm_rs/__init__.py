@@ -23,7 +23,7 @@ The same in an event loop::
 
     asyncio.run(main())
 
-The same code runs on a machine without NPU through the CPU runtime (``pip install 'rkllm_rs[cpu]'``),
+The same code runs on a machine without an NPU through the CPU runtime (``pip install 'rkllm_rs[cpu]'``),
 which has the vendor library's C ABI and loads ``.gguf`` models.
 """
 

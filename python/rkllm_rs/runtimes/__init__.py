@@ -69,16 +69,16 @@ def install(
         version: The release, such as ``"1.2.3"``.
         source: A local file, or the folder that contains it. Default: download it.
         arch: ``"aarch64"`` or ``"armhf"``. Default: that of this process.
-        allow_unknown: Take a file that is not an official one.
-        progress: Called during a download with the bytes that have come and the bytes in all, if known.
+        allow_unknown: Accept a file that is not official.
+        progress: Called during a download with the number of bytes received, and the total or ``None``.
 
     Returns:
-        What is installed now.
+        The installed version.
 
     Raises:
-        RuntimeInstallError: The file could not be fetched, is not the right one, or could not be put in
-            place. What was installed before stays as it was.
-        InvalidArgumentError: A version or an architecture that does not exist.
+        RuntimeInstallError: The file could not be downloaded, is not the official file, or could not be
+            stored. Versions that were installed before are unchanged.
+        InvalidArgumentError: ``version`` or ``arch`` is not valid.
     """
     version = table.checked(version)
     if arch is not None and arch not in table.ARCHES:
@@ -198,7 +198,7 @@ def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -
         Path of the link or file that stores the selection.
 
     Raises:
-        RuntimeInstallError: It is not installed, or the selection cannot be written.
+        RuntimeInstallError: The version is not installed, or the selection cannot be written.
     """
     at = os.path.join(folder(), "current")
     if project is not None:
@@ -239,7 +239,7 @@ def remove(version: str) -> None:
     """Removes an installed version, and the user's selection of it.
 
     Raises:
-        RuntimeInstallError: It is not installed, or could not be removed.
+        RuntimeInstallError: The version is not installed, or could not be removed.
     """
     version = table.checked(version)
     at = os.path.join(folder(), version)

@@ -27,7 +27,7 @@ def home() -> str:
     """The user's data folder of this package.
 
     Raises:
-        RuntimeInstallError: No variable says where it is.
+        RuntimeInstallError: None of the variables ``RKLLM_RS_HOME``, ``XDG_DATA_HOME`` and ``HOME`` is set.
     """
     if named := os.environ.get("RKLLM_RS_HOME"):
         return os.path.abspath(named)
@@ -113,7 +113,7 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
         file: A library's file, or a folder with ``librkllmrt.so`` in it.
 
     Raises:
-        RuntimeInstallError: It cannot be read.
+        RuntimeInstallError: The file cannot be read.
     """
     path = expanded(file)
     if os.path.isdir(path):
