@@ -82,6 +82,14 @@ TOPICS = [
     ),
     Page("streams", "", "", ["BatchStream"], "results.py", made=False),
     Page(
+        "chat",
+        "Chat",
+        "What `chat()`, `chat_stream()` and `run_tools()` return.",
+        ["ChatAnswer", "ToolCall", "ChatStream", "ChatTexts", "ChatDelta", "ToolCallDelta"],
+        "_native/chat.pyi",
+        made=False,
+    ),
+    Page(
         "arrays",
         "Arrays and scores",
         "What `logits()`, `hidden_states()`, `embed()` and `score()` return.",

@@ -2,15 +2,16 @@
 //! at run time.
 //!
 //! [`Runtime::load`] finds and identifies the library, [`Model::open`] opens a model with it, and
-//! [`Model::stream`] gives its tokens as they come. The same calls run on the project's CPU runtime,
+//! [`Model::stream`] gives its tokens as they come; [`chat`] holds conversations. The same calls run on the project's CPU runtime,
 //! which has the same C ABI.
 //!
-//! The floors, from top to bottom; each uses only those below it: [`model`], `client`, `link`, `engine`,
+//! The floors, from top to bottom; each uses only those below it: [`chat`], [`model`], `client`, `link`, `engine`,
 //! `native`, `files`, [`runtime`], [`abi`], [`library`], [`host`], [`protocol`], and the crates `rkllm-text`
 //! and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host`, and in single files of the Python
 //! module.
 
 pub mod abi;
+pub mod chat;
 mod client;
 mod engine;
 pub mod error;

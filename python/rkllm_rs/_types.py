@@ -9,7 +9,16 @@ be there then.
 from __future__ import annotations
 
 from ._library import Path
-from ._native import Chunk, Embeddings, Generation, Multimodal, SamplingParams, Tokens, TokenStream
+from ._native import (
+    ChatDelta,
+    Chunk,
+    Embeddings,
+    Generation,
+    Multimodal,
+    SamplingParams,
+    Tokens,
+    TokenStream,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,8 +65,10 @@ else:
 
 
 __all__ = [
+    "CHAT_KEYWORDS",
     "Any",
     "Callable",
+    "ChatOptions",
     "Floats",
     "GenerateOptions",
     "Input",
@@ -69,6 +80,7 @@ __all__ = [
     "PromptOptions",
     "RowOptions",
     "Sequence",
+    "ToolOptions",
     "Unpack",
     "takes_keywords",
 ]
@@ -105,11 +117,12 @@ class _Generating(TypedDict, total=False):
     seed: int | None
     reuse: Literal["auto", "fast", False] | None
     save_prompt_cache: Path | None
-    on_token: Callable[[Chunk], object] | None
 
 
 class GenerateOptions(RowOptions, _Generating, total=False):
     """Keywords of the calls that answer several prompts; ``RKLLM.generate`` describes them."""
+
+    on_token: Callable[[Chunk], object] | None
 
 
 class PromptOptions(_Generating, total=False):
@@ -120,6 +133,31 @@ class PromptOptions(_Generating, total=False):
     keep_history: bool | None
     role: str | None
     thinking: bool | None
+    on_token: Callable[[Chunk], object] | None
+
+
+class ChatOptions(_Generating, total=False):
+    """Keywords of generating that a chat takes, too; ``RKLLM.generate`` describes them."""
+
+    timeout: float | None
+    lora: str | None
+    on_token: Callable[[ChatDelta], object] | None
+
+
+#: The names of `ChatOptions`.
+CHAT_KEYWORDS = frozenset({*_Generating.__annotations__, *ChatOptions.__annotations__})
+
+
+class ToolOptions(ChatOptions, total=False):
+    """Keywords of a chat beside its tools; ``RKLLM.chat`` describes them."""
+
+    tool_choice: Literal["auto", "none"] | None
+    parallel_tool_calls: bool | None
+    thinking: bool | None
+    max_reasoning_tokens: int | None
+    template_kwargs: Mapping[str, Any] | None
+    chat_template: Path | None
+    overflow: Literal["error", "drop_oldest"] | None
 
 
 def prompted(

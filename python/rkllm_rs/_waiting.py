@@ -600,6 +600,15 @@ class Unopened:
         return repr(self._stream) if self._stream is not None else "<rkllm_rs stream, model not open yet>"
 
 
+class UnopenedChat(Unopened):
+    """The stream of a chat whose model is not open yet."""
+
+    __slots__ = ()
+
+    def _nothing(self) -> object:
+        return _native.no_answer()
+
+
 class UnopenedSteps(Unopened):
     """The steps of a model that is not open yet."""
 

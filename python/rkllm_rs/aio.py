@@ -9,6 +9,8 @@ from . import _native
 from ._library import Path
 from ._native import (
     ArrayStream,
+    ChatAnswer,
+    ChatStream,
     CrossAttention,
     FloatArray,
     Generation,
@@ -24,6 +26,7 @@ from ._typed import refuse_unnamed, typed
 from ._types import (
     Any,
     Callable,
+    ChatOptions,
     Floats,
     GenerateOptions,
     Input,
@@ -34,10 +37,11 @@ from ._types import (
     PromptOptions,
     RowOptions,
     Sequence,
+    ToolOptions,
     Unpack,
     takes_keywords,
 )
-from ._waiting import Opening, Unopened, UnopenedSteps, all_finished, done, elsewhere, finished
+from ._waiting import Opening, Unopened, UnopenedChat, UnopenedSteps, all_finished, done, elsewhere, finished
 from .errors import ClosedError
 from .llm import (
     RKLLM,
@@ -45,6 +49,7 @@ from .llm import (
     as_json,
     begin_ids,
     begin_text,
+    chat_call,
     check_flag,
     check_tokens,
     closed_error,
@@ -52,6 +57,7 @@ from .llm import (
     lacking,
     listed,
     resolve,
+    talk,
     to_open,
     warn,
 )
@@ -64,11 +70,11 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    _AnyStream = TypeVar("_AnyStream", TokenStream, ArrayStream, Steps)
+    _AnyStream = TypeVar("_AnyStream", TokenStream, ChatStream, ArrayStream, Steps)
 
 
 class AsyncRKLLM:
-    """A model for event loops: the same methods as :class:`RKLLM`, those that wait as coroutines.
+    """A model for event loops: the same methods as ``RKLLM``, those that wait as coroutines.
 
     Creating it does not block and opens nothing. The model is opened by ``async with``, by ``await
     llm.open()`` or by the first call. Nothing here blocks the event loop. A task that is cancelled cancels
@@ -86,7 +92,7 @@ class AsyncRKLLM:
         ...             print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening", "_strict")
+    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening", "_strict", "_talk")
 
     _llm: RKLLM | None
 
@@ -123,6 +129,8 @@ class AsyncRKLLM:
         n_batch: int | None = None,
         use_cross_attn: bool | None = None,
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        chat_template: Path | None = None,
+        family: str | None = None,
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
         isolate: bool | None = None,
@@ -175,19 +183,24 @@ class AsyncRKLLM:
             n_batch: Number of prompts per run, 1 to 100. Since RKLLM 1.2.1.
             use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
             template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
-                tuple of system prompt, prefix and postfix, see :meth:`set_chat_template`.
+                tuple of system prompt, prefix and postfix, see ``set_chat_template()``.
+            chat_template: Jinja chat template for ``chat()``: its text, or the path of a file. Default: the
+                one beside the model (``chat_template.jinja`` or ``tokenizer_config.json``), else the one in a
+                ``.gguf`` file.
+            family: Name of the model's family, such as ``"qwen3"``, which decides how its answers are parsed.
+                Default: recognised from the chat template.
             tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
             isolate: Run the model in a worker process, so that a crash of the library is a
-                :class:`WorkerCrashed` in place of the end of this process. ``False`` never does. Default:
+                ``WorkerCrashed`` in place of the end of this process. ``False`` never does. Default:
                 ``RKLLM_RS_ISOLATE``, else ``False``.
             restart: With ``isolate``: the next call after a crash starts a new worker and opens the model
                 again. With ``False`` it raises.
             kill_after: With ``isolate``: seconds after which a library that ignores its abort is killed; the
                 model is then opened again. ``None`` waits for it.
-            strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
+            strict: Raise ``UnsupportedFeatureError`` where otherwise only an ``RkllmWarning`` is
                 given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
                 for a driver, context window or chat template that is known to give wrong text.
             open_timeout: Seconds to wait for a closed model that is still busy in the library, and for
@@ -197,7 +210,7 @@ class AsyncRKLLM:
                 output alone; choose it before the first library is loaded). Applies to the whole process;
                 the last value wins. Default: ``RKLLM_RS_VENDOR_LOG``, else ``"warnings"``. Nothing is printed
                 if the logger ``rkllm_rs.vendor`` has a handler of its own.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
@@ -218,6 +231,7 @@ class AsyncRKLLM:
         models = list(paths) if hasattr(paths, "__next__") else paths
         _native.check_opening(models, where[0], **settings)
         self._strict = strict
+        self._talk = talk(chat_template, family)
         self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None
         self._opening: Opening | None = None
@@ -229,6 +243,7 @@ class AsyncRKLLM:
         wrapped = cls.__new__(cls)
         wrapped._given = (llm.model_path, (), {})
         wrapped._strict = llm._strict
+        wrapped._talk = llm._talk
         wrapped._llm = llm
         wrapped._opening = None
         wrapped._closed = False
@@ -247,7 +262,7 @@ class AsyncRKLLM:
         Raises:
             ModelError: The model could not be opened.
             ClosedError: The model has been closed.
-            RkllmError: Any other error listed for :class:`AsyncRKLLM`.
+            RkllmError: Any other error listed for ``AsyncRKLLM``.
         """
         await self._opened()
         return self
@@ -285,12 +300,15 @@ class AsyncRKLLM:
         opening = self._opening
         if opening is None or not opening.join():
             model, where, settings = self._given
-            strict = self._strict
+            strict, talk = self._strict, self._talk
 
             def choose() -> tuple[str, Runtime, list[str], str | None]:
                 path, runtime, notes, fallback = resolve(model, where)
                 if strict and fallback:
                     raise lacking([fallback])
+                if talk:
+                    # What is wrong with a template is told before the model is loaded.
+                    _native.Chat(path, **talk)
                 return path, runtime, notes, fallback
 
             def begin(path: str, runtime: Runtime) -> _native.Opening:
@@ -315,9 +333,9 @@ class AsyncRKLLM:
                 raise
             if self._closed:
                 model.close()
-            self._llm = RKLLM._of(model, strict=self._strict)
+            self._llm = RKLLM._of(model, strict=self._strict, talk=self._talk)
             self._opening = None
-        return RKLLM._of(model, strict=self._strict) if self._llm is None else self._llm
+        return RKLLM._of(model, strict=self._strict, talk=self._talk) if self._llm is None else self._llm
 
     def _ready(self) -> RKLLM:
         """The open model, for what cannot wait for it."""
@@ -370,8 +388,8 @@ class AsyncRKLLM:
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
                 it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
-            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
-            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
             reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
@@ -382,7 +400,7 @@ class AsyncRKLLM:
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Returns:
             The answer: ``text``, ``token_ids``, ``finish_reason`` (``"stop"`` or ``"length"``) and ``perf``
@@ -444,8 +462,8 @@ class AsyncRKLLM:
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
                 it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
-            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
-            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
             reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
@@ -456,7 +474,7 @@ class AsyncRKLLM:
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Returns:
             A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()`` for plain ``str``,
@@ -482,6 +500,220 @@ class AsyncRKLLM:
         return self._begun(lambda llm: llm._stream("stream", input, options))
 
     @typed
+    async def chat(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        tool_choice: Literal["auto", "none"] | None = None,
+        parallel_tool_calls: bool | None = None,
+        thinking: bool | None = None,
+        max_reasoning_tokens: int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        chat_template: Path | None = None,
+        overflow: Literal["error", "drop_oldest"] | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatAnswer:
+        """Answers a conversation and returns the answer when it is complete.
+
+        This package applies the model's chat template, so tools, thinking and earlier turns work the same
+        with every release of the library.
+
+        Args:
+            messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
+                (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
+                (text, or a list of text parts). The list is not changed.
+            tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
+                in the OpenAI format.
+            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
+            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
+                model answers.
+            template_kwargs: More variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
+                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
+                tokens cannot be counted, the library decides. Default: ``"error"``.
+            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
+                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
+                called with each ``ChatDelta``.
+
+        Returns:
+            The answer: ``content``, ``reasoning``, ``tool_calls``, ``finish_reason`` (``"stop"``,
+            ``"length"`` or ``"tool_calls"``), ``message`` to append to the messages, ``perf`` and ``notes``.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            ToolError: One of the tools cannot be a tool.
+            ContextLengthError: The conversation does not fit into the context window.
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            UnsupportedFeatureError: The model cannot think, or a message has an image.
+            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            RkllmError: Any other error that ``generate()`` raises.
+
+        Example:
+            >>> messages = [{"role": "user", "content": "Why is the sky blue?"}]
+            >>> answer = await llm.chat(messages, max_new_tokens=64)  # doctest: +SKIP
+            >>> messages.append(answer.message)  # doctest: +SKIP
+        """
+        call = chat_call("chat", locals())
+        return await finished((await self._opened())._chat_stream("chat", call))
+
+    @typed
+    def chat_stream(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        tool_choice: Literal["auto", "none"] | None = None,
+        parallel_tool_calls: bool | None = None,
+        thinking: bool | None = None,
+        max_reasoning_tokens: int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        chat_template: Path | None = None,
+        overflow: Literal["error", "drop_oldest"] | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatStream:
+        """Starts to answer a conversation and returns a stream of the answer.
+
+        Returns at once; do not await it. The stream works in ``async for`` loops. A run ends early when its
+        stream is closed, cancelled or no longer used. If the model is not open yet, the first use of the
+        stream opens it.
+
+        Args:
+            messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
+                (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
+                (text, or a list of text parts). The list is not changed.
+            tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
+                in the OpenAI format.
+            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
+            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
+                model answers.
+            template_kwargs: More variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
+                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
+                tokens cannot be counted, the library decides. Default: ``"error"``.
+            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
+                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
+                called with each ``ChatDelta``.
+
+        Returns:
+            A stream of ``ChatDelta`` (``content``, ``reasoning`` and ``tool_calls``), with ``texts()`` for
+            the content alone, ``cancel()`` from any thread, ``close()``, and ``result()``, which returns the
+            whole answer.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            ToolError: One of the tools cannot be a tool.
+            ContextLengthError: The conversation does not fit into the context window.
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            UnsupportedFeatureError: The model cannot think, or a message has an image.
+            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            RkllmError: Any other error that ``generate()`` raises.
+
+        Example:
+            >>> async for delta in llm.chat_stream(messages):  # doctest: +SKIP
+            ...     print(delta.content, end="", flush=True)
+        """
+        call = chat_call("chat_stream", locals())
+        return self._begun(lambda llm: llm._chat_stream("chat_stream", call), UnopenedChat)
+
+    @typed
+    async def run_tools(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any],
+        max_rounds: int = 8,
+        **options: Unpack[ToolOptions],
+    ) -> ChatAnswer:
+        """Answers a conversation, and calls the tools that the model asks for until it asks for none.
+
+        The model is told what a tool returns, or which exception it raises. A call with wrong arguments is
+        not made: the model is told what is wrong with it. Functions without ``async`` run on a thread.
+        Cancelling the task ends the answer that is being generated, or the asynchronous tool that runs.
+
+        Args:
+            messages: The conversation, as in ``chat()``. It is not changed.
+            tools: Functions and pydantic models.
+            max_rounds: Maximum number of answers. The last one is returned as it is.
+            **options: Keywords of ``chat()``, described there. ``timeout`` is for all answers together,
+                without the time in the tools.
+
+        Returns:
+            The last answer.
+
+        Raises:
+            ToolError: One of the tools cannot be a tool.
+            RkllmError: Any other error that ``chat()`` raises.
+
+        Example:
+            >>> def get_weather(city: str) -> str:
+            ...     return f"It is sunny in {city}."
+            >>> answer = await llm.run_tools(messages, tools=[get_weather])  # doctest: +SKIP
+        """
+        from .chat.rounds import Rounds
+        from .chat.tools import Tools
+
+        rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
+        while True:
+            answer = await self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
+            if rounds.is_over(answer):
+                return answer
+            for call in answer.tool_calls:
+                result = rounds.refused(call)
+                if result is None:
+                    run = rounds.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
+                    result = (await run).message
+                rounds.messages.append(result)
+
+    @typed
+    async def render_chat(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        thinking: bool | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Renders a conversation with the chat template and returns the text. The model does not run.
+
+        The messages are rendered as they are. ``chat()`` changes them first for a template that has no
+        place for tools or system messages.
+
+        Args:
+            messages: The conversation, as in ``chat()``.
+            tools: The tools, as in ``chat()``.
+            thinking: As in ``chat()``.
+            template_kwargs: As in ``chat()``.
+            add_generation_prompt: Add the text that starts the model's answer.
+
+        Returns:
+            The text, with special tokens written out.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            InvalidArgumentError: A message is not one (also a ``ValueError``).
+
+        Example:
+            >>> print(await llm.render_chat([{"role": "user", "content": "Hello"}]))  # doctest: +SKIP
+        """
+        return (await self._opened())._rendered(
+            messages, tools, thinking, template_kwargs, add_generation_prompt
+        )
+
+    @typed
     async def generate_batch(
         self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]
     ) -> list[Generation]:
@@ -489,14 +721,14 @@ class AsyncRKLLM:
 
         Args:
             inputs: Exactly ``n_batch`` prompts.
-            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+            **options: Keywords of ``generate()``, described there. ``role`` and ``thinking`` also take a
                 list with one value per prompt.
 
         Returns:
             One answer per prompt.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         streams = (await self._opened())._batch("generate_batch", inputs, options)
         return await all_finished(streams)
@@ -509,14 +741,14 @@ class AsyncRKLLM:
 
         Args:
             inputs: Exactly ``n_batch`` prompts.
-            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+            **options: Keywords of ``generate()``, described there. ``role`` and ``thinking`` also take a
                 list with one value per prompt.
 
         Returns:
             One ``TokenStream`` per prompt.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         llm = self._llm
         if llm is not None:
@@ -542,13 +774,13 @@ class AsyncRKLLM:
 
         Args:
             input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
-            **options: Keywords of :meth:`generate`, described there; ``keep_history`` is not supported.
+            **options: Keywords of ``generate()``, described there; ``keep_history`` is not supported.
 
         Returns:
             A generator of ``Chunk`` for ``for`` and ``async for`` loops, with ``send()`` and ``close()``.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         steps: Steps = self._begun(lambda llm: llm.steps(input, **options), UnopenedSteps)
         return steps
@@ -566,7 +798,7 @@ class AsyncRKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             float32 of shape (n, vocabulary), one row per position.
@@ -574,7 +806,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = (await self._opened())._rows("logits", [input], True, options)
         return await finished(stream)
@@ -586,7 +818,7 @@ class AsyncRKLLM:
         Args:
             inputs: Exactly ``n_batch`` inputs.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+                ``generate()``. ``role`` and ``thinking`` also take a list with one value per input.
 
         Returns:
             One array of shape (n, vocabulary) per input.
@@ -594,7 +826,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         streams = (await self._opened())._rows("logits_batch", inputs, True, options)
         return await all_finished(streams)
@@ -612,7 +844,7 @@ class AsyncRKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
@@ -620,7 +852,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0], rows="logits")
 
@@ -637,7 +869,7 @@ class AsyncRKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             float32 of shape (n, width), one row per position.
@@ -645,7 +877,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = (await self._opened())._rows("hidden_states", [input], False, options)
         return await finished(stream)
@@ -659,7 +891,7 @@ class AsyncRKLLM:
         Args:
             inputs: Exactly ``n_batch`` inputs.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+                ``generate()``. ``role`` and ``thinking`` also take a list with one value per input.
 
         Returns:
             One array of shape (n, width) per input.
@@ -667,7 +899,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         streams = (await self._opened())._rows("hidden_states_batch", inputs, False, options)
         return await all_finished(streams)
@@ -685,7 +917,7 @@ class AsyncRKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
@@ -693,7 +925,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         return self._begun(
             lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0], rows="hidden states"
@@ -725,7 +957,7 @@ class AsyncRKLLM:
 
         Raises:
             InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
-            RkllmError: Any error that :meth:`hidden_states` raises.
+            RkllmError: Any error that ``hidden_states()`` raises.
         """
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
@@ -748,7 +980,7 @@ class AsyncRKLLM:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
         No chat template is applied. Prompt and continuation are tokenized separately, as by
-        :meth:`tokenize`. Where that has no tokenizer, pass ``Tokens``.
+        ``tokenize()``. Where that has no tokenizer, pass ``Tokens``.
 
         Args:
             prompt: What comes before. At least one token.
@@ -762,7 +994,7 @@ class AsyncRKLLM:
         Raises:
             UnsupportedFeatureError: Text cannot be tokenized.
             InvalidArgumentError: Prompt or continuation has no tokens.
-            RkllmError: Any error that :meth:`logits` raises.
+            RkllmError: Any error that ``logits()`` raises.
         """
         llm = await self._opened()
         check_tokens("prompt", prompt)
@@ -849,20 +1081,31 @@ class AsyncRKLLM:
         return await done(begun)
 
     @typed
-    async def count_tokens(self, text: str) -> int:
-        """Counts the tokens of a text. No chat template is applied.
+    async def count_tokens(
+        self,
+        text: str | Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        thinking: bool | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Counts the tokens of a text, or of a conversation as ``chat()`` sends it to the model.
 
-        The count is the length of ``tokenize(text)``, and the number of tokens that a prompt takes in the
-        context window with ``template="raw"``.
+        For messages it is ``perf.prompt_tokens`` of the same ``chat()``. No chat template is applied to a
+        text: the count is the length of ``tokenize(text)``.
 
         Args:
-            text: The text.
+            text: The text, or the messages of a conversation.
+            tools: The tools of the conversation, as in ``chat()``.
+            thinking: As in ``chat()``.
+            template_kwargs: As in ``chat()``.
 
         Returns:
             The number of tokens.
 
         Raises:
-            RkllmError: Any error that :meth:`tokenize` raises.
+            TemplateError: There is no chat template for the messages, or it rejects them.
+            RkllmError: Any error that ``tokenize()`` raises.
 
         Example:
             >>> await llm.count_tokens("hello world")  # doctest: +SKIP
@@ -870,8 +1113,12 @@ class AsyncRKLLM:
         """
         from ._tokenizer import check_text
 
+        if not isinstance(text, (str, bytes)) and hasattr(text, "__iter__"):
+            llm = await self._opened()
+            prompt = llm._prompt(text, tools, thinking, template_kwargs)
+            return len(await _ids(llm, "count_tokens", prompt, False))
         check_text(text)
-        return len(await _ids(await self._opened(), "count_tokens", text, True))
+        return len(await _ids(await self._opened(), "count_tokens", str(text), True))
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:

@@ -136,7 +136,15 @@ class GenerationError(RkllmError):
 
 
 class ContextLengthError(GenerationError, ValueError):
-    """The input does not fit into the context window."""
+    """The input does not fit into the context window.
+
+    Attributes:
+        needed: Tokens of the input, or ``None`` where the library refused it without a count.
+        limit: Tokens that the context window holds, or ``None`` likewise.
+    """
+
+    needed: int | None = None
+    limit: int | None = None
 
 
 class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeout, as in the standard library

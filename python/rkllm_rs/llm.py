@@ -12,6 +12,8 @@ from . import _native
 from ._library import PACKAGE, Path, options
 from ._native import (
     ArrayStream,
+    ChatAnswer,
+    ChatStream,
     CrossAttention,
     Embeddings,
     FloatArray,
@@ -27,8 +29,10 @@ from ._native import (
 )
 from ._typed import refuse_unnamed, typed
 from ._types import (
+    CHAT_KEYWORDS,
     Any,
     Callable,
+    ChatOptions,
     Floats,
     GenerateOptions,
     Input,
@@ -40,6 +44,7 @@ from ._types import (
     PromptOptions,
     RowOptions,
     Sequence,
+    ToolOptions,
     Unpack,
     takes_keywords,
 )
@@ -60,9 +65,9 @@ if TYPE_CHECKING:
 
 
 class RKLLM:
-    """An open model (``LLMHandle``). For event loops there is :class:`AsyncRKLLM`.
+    """An open model (``LLMHandle``). For event loops there is ``AsyncRKLLM``.
 
-    Use it in a ``with`` block, or call :meth:`close`.
+    Use it in a ``with`` block, or call ``close()``.
 
     Thread safety: all methods may be called from any thread. Runs of one model are served one after the
     other, in the order of the calls. ``close()`` may be called while other threads use the model; their
@@ -75,9 +80,11 @@ class RKLLM:
         ...         print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_model", "_strict", "_tokenizer", "_warned")
+    __slots__ = ("__weakref__", "_chat", "_model", "_strict", "_talk", "_tokenizer", "_warned")
 
+    _chat: _native.Chat | None
     _model: _native.Model
+    _talk: dict[str, _Anything]
     _strict: bool
     _tokenizer: FileTokenizer | None
     _warned: set[str]
@@ -115,6 +122,8 @@ class RKLLM:
         n_batch: int | None = None,
         use_cross_attn: bool | None = None,
         template: Literal["model", "raw"] | tuple[str, str, str] = "model",
+        chat_template: Path | None = None,
+        family: str | None = None,
         tokenizer: Callable[[str], Iterable[int]] | None = None,
         embedder: Callable[[list[int]], Floats] | None = None,
         isolate: bool | None = None,
@@ -169,19 +178,24 @@ class RKLLM:
             n_batch: Number of prompts per run, 1 to 100. Since RKLLM 1.2.1.
             use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
             template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
-                tuple of system prompt, prefix and postfix, see :meth:`set_chat_template`.
+                tuple of system prompt, prefix and postfix, see ``set_chat_template()``.
+            chat_template: Jinja chat template for ``chat()``: its text, or the path of a file. Default: the
+                one beside the model (``chat_template.jinja`` or ``tokenizer_config.json``), else the one in a
+                ``.gguf`` file.
+            family: Name of the model's family, such as ``"qwen3"``, which decides how its answers are parsed.
+                Default: recognised from the chat template.
             tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
             isolate: Run the model in a worker process, so that a crash of the library is a
-                :class:`WorkerCrashed` in place of the end of this process. ``False`` never does. Default:
+                ``WorkerCrashed`` in place of the end of this process. ``False`` never does. Default:
                 ``RKLLM_RS_ISOLATE``, else ``False``.
             restart: With ``isolate``: the next call after a crash starts a new worker and opens the model
                 again. With ``False`` it raises.
             kill_after: With ``isolate``: seconds after which a library that ignores its abort is killed; the
                 model is then opened again. ``None`` waits for it.
-            strict: Raise :class:`UnsupportedFeatureError` where otherwise only an :class:`RkllmWarning` is
+            strict: Raise ``UnsupportedFeatureError`` where otherwise only an ``RkllmWarning`` is
                 given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
                 for a driver, context window or chat template that is known to give wrong text.
             open_timeout: Seconds to wait for a closed model that is still busy in the library, and for
@@ -191,7 +205,7 @@ class RKLLM:
                 output alone; choose it before the first library is loaded). Applies to the whole process;
                 the last value wins. Default: ``RKLLM_RS_VENDOR_LOG``, else ``"warnings"``. Nothing is printed
                 if the logger ``rkllm_rs.vendor`` has a handler of its own.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
@@ -212,6 +226,9 @@ class RKLLM:
             raise lacking([fallback])
         if notes or fallback:
             warn(notes, fallback)
+        self._talk = talk(chat_template, family)
+        # What is wrong with a template is told before the model is loaded.
+        self._chat = _native.Chat(path, **self._talk) if self._talk else None
         self._strict = strict
         self._tokenizer = None
         self._warned = set()
@@ -219,10 +236,14 @@ class RKLLM:
         advise(self._model, strict)
 
     @classmethod
-    def _of(cls, model: _native.Model, *, strict: bool = False) -> Self:
+    def _of(
+        cls, model: _native.Model, *, strict: bool = False, talk: dict[str, _Anything] | None = None
+    ) -> Self:
         """Wraps a model that is open."""
         llm = cls.__new__(cls)
+        llm._chat = None
         llm._model = model
+        llm._talk = talk or {}
         llm._strict = strict
         llm._tokenizer = None
         llm._warned = set()
@@ -258,6 +279,48 @@ class RKLLM:
     ) -> list[ArrayStream]:
         """Starts a run that gives rows of floats, for the call of the name ``called``."""
         return self._model.stream_rows(inputs, called, logits, options)
+
+    def _template(self, chat_template: Path | None = None) -> _native.Chat:
+        """How the model is talked to: by its own chat template, or by the one of a call."""
+        if chat_template is not None:
+            return _native.Chat(
+                self._model.path, chat_template=chat_template, family=self._talk.get("family")
+            )
+        if self._chat is None:
+            self._chat = _native.Chat(self._model.path, **self._talk)
+        return self._chat
+
+    def _chat_stream(self, called: str, call: dict[str, _Anything]) -> ChatStream:
+        """Starts the answer of a conversation, for the call of the name ``called``."""
+        template = self._template(call.pop("chat_template", None))
+        messages = call.pop("messages")
+        return template.stream(self._model, messages, called, self._able(call))
+
+    def _rendered(
+        self,
+        messages: Iterable[Mapping[str, _Anything]],
+        tools: Iterable[_Anything] | None,
+        thinking: bool | None,  # noqa: FBT001 - as the call has it
+        template_kwargs: Mapping[str, _Anything] | None,
+        add_generation_prompt: bool,  # noqa: FBT001 - likewise
+    ) -> str:
+        """What ``render_chat()`` returns."""
+        check_flag("add_generation_prompt", add_generation_prompt)
+        rendered = {"tools": schemas(tools), "thinking": thinking, "template_kwargs": template_kwargs}
+        return self._template().render(
+            listed_messages(messages), "render_chat", add_generation_prompt, rendered
+        )
+
+    def _prompt(
+        self,
+        messages: _Anything,
+        tools: Iterable[_Anything] | None,
+        thinking: bool | None,  # noqa: FBT001 - as the call has it
+        template_kwargs: Mapping[str, _Anything] | None,
+    ) -> str:
+        """What ``chat()`` gives to the model for these messages."""
+        rendered = {"tools": schemas(tools), "thinking": thinking, "template_kwargs": template_kwargs}
+        return self._template().prompt(listed_messages(messages), "count_tokens", rendered)
 
     def _from_file(self, called: str) -> FileTokenizer:
         """The ``tokenizer.json`` beside the model, for the call of the name ``called``; reads it once."""
@@ -311,8 +374,8 @@ class RKLLM:
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
                 it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
-            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
-            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
             reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
@@ -323,7 +386,7 @@ class RKLLM:
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Returns:
             The answer: ``text``, ``token_ids``, ``finish_reason`` (``"stop"`` or ``"length"``) and ``perf``
@@ -383,8 +446,8 @@ class RKLLM:
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
                 it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
-            lora: Name of the LoRA adapter to use, see :meth:`load_lora`. Default: none.
-            save_prompt_cache: File in which to save the prompt's KV cache, see :meth:`load_prompt_cache`.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
             reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
@@ -395,7 +458,7 @@ class RKLLM:
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise :class:`InvalidTypeError`.
+            **unknown: No other keywords: they raise ``InvalidTypeError``.
 
         Returns:
             A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()`` for plain ``str``,
@@ -423,19 +486,228 @@ class RKLLM:
         return self._model.stream(input, "stream", able)
 
     @typed
+    def chat(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        tool_choice: Literal["auto", "none"] | None = None,
+        parallel_tool_calls: bool | None = None,
+        thinking: bool | None = None,
+        max_reasoning_tokens: int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        chat_template: Path | None = None,
+        overflow: Literal["error", "drop_oldest"] | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatAnswer:
+        """Answers a conversation and returns the answer when it is complete.
+
+        This package applies the model's chat template, so tools, thinking and earlier turns work the same
+        with every release of the library.
+
+        Args:
+            messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
+                (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
+                (text, or a list of text parts). The list is not changed.
+            tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
+                in the OpenAI format.
+            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
+            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
+                model answers.
+            template_kwargs: More variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
+                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
+                tokens cannot be counted, the library decides. Default: ``"error"``.
+            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
+                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
+                called with each ``ChatDelta``.
+
+        Returns:
+            The answer: ``content``, ``reasoning``, ``tool_calls``, ``finish_reason`` (``"stop"``,
+            ``"length"`` or ``"tool_calls"``), ``message`` to append to the messages, ``perf`` and ``notes``.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            ToolError: One of the tools cannot be a tool.
+            ContextLengthError: The conversation does not fit into the context window.
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            UnsupportedFeatureError: The model cannot think, or a message has an image.
+            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            RkllmError: Any other error that ``generate()`` raises.
+
+        Example:
+            >>> messages = [{"role": "user", "content": "Why is the sky blue?"}]
+            >>> answer = llm.chat(messages, max_new_tokens=64)  # doctest: +SKIP
+            >>> messages.append(answer.message)  # doctest: +SKIP
+        """
+        return self._chat_stream("chat", chat_call("chat", locals())).result()
+
+    @typed
+    def chat_stream(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        tool_choice: Literal["auto", "none"] | None = None,
+        parallel_tool_calls: bool | None = None,
+        thinking: bool | None = None,
+        max_reasoning_tokens: int | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        chat_template: Path | None = None,
+        overflow: Literal["error", "drop_oldest"] | None = None,
+        **options: Unpack[ChatOptions],
+    ) -> ChatStream:
+        """Starts to answer a conversation and returns a stream of the answer.
+
+        Returns at once. The stream works in ``for`` and ``async for`` loops. A run ends early when its stream
+        is closed, cancelled or no longer used.
+
+        Args:
+            messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
+                (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
+                (text, or a list of text parts). The list is not changed.
+            tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
+                in the OpenAI format.
+            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
+            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
+                model answers.
+            template_kwargs: More variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
+                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
+                tokens cannot be counted, the library decides. Default: ``"error"``.
+            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
+                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
+                called with each ``ChatDelta``.
+
+        Returns:
+            A stream of ``ChatDelta`` (``content``, ``reasoning`` and ``tool_calls``), with ``texts()`` for
+            the content alone, ``cancel()`` from any thread, ``close()``, and ``result()``, which returns the
+            whole answer.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            ToolError: One of the tools cannot be a tool.
+            ContextLengthError: The conversation does not fit into the context window.
+            GenerationError: The run failed. ``log`` has the library's own messages.
+            GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
+            UnsupportedFeatureError: The model cannot think, or a message has an image.
+            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+            RkllmError: Any other error that ``generate()`` raises.
+
+        Example:
+            >>> for delta in llm.chat_stream(messages):  # doctest: +SKIP
+            ...     print(delta.content, end="", flush=True)
+        """
+        return self._chat_stream("chat_stream", chat_call("chat_stream", locals()))
+
+    @typed
+    def run_tools(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any],
+        max_rounds: int = 8,
+        **options: Unpack[ToolOptions],
+    ) -> ChatAnswer:
+        """Answers a conversation, and calls the tools that the model asks for until it asks for none.
+
+        The model is told what a tool returns, or which exception it raises. A call with wrong arguments is
+        not made: the model is told what is wrong with it. Asynchronous functions are awaited.
+
+        Args:
+            messages: The conversation, as in ``chat()``. It is not changed.
+            tools: Functions and pydantic models.
+            max_rounds: Maximum number of answers. The last one is returned as it is.
+            **options: Keywords of ``chat()``, described there. ``timeout`` is for all answers together,
+                without the time in the tools.
+
+        Returns:
+            The last answer.
+
+        Raises:
+            ToolError: One of the tools cannot be a tool.
+            RkllmError: Any other error that ``chat()`` raises.
+
+        Example:
+            >>> def get_weather(city: str) -> str:
+            ...     return f"It is sunny in {city}."
+            >>> answer = llm.run_tools(messages, tools=[get_weather])  # doctest: +SKIP
+        """
+        from .chat.rounds import Rounds
+        from .chat.tools import ToolLoop, Tools
+
+        rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
+        with ToolLoop() as loop:
+            while True:
+                answer = self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
+                if rounds.is_over(answer):
+                    return answer
+                for call in answer.tool_calls:
+                    result = rounds.refused(call)
+                    if result is None:
+                        run = rounds.tools.run(call.name, call.arguments_json, id=call.id, loop=loop)
+                        result = run.message
+                    rounds.messages.append(result)
+
+    @typed
+    def render_chat(
+        self,
+        messages: Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        thinking: bool | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+        add_generation_prompt: bool = True,
+    ) -> str:
+        """Renders a conversation with the chat template and returns the text. The model does not run.
+
+        The messages are rendered as they are. ``chat()`` changes them first for a template that has no
+        place for tools or system messages.
+
+        Args:
+            messages: The conversation, as in ``chat()``.
+            tools: The tools, as in ``chat()``.
+            thinking: As in ``chat()``.
+            template_kwargs: As in ``chat()``.
+            add_generation_prompt: Add the text that starts the model's answer.
+
+        Returns:
+            The text, with special tokens written out.
+
+        Raises:
+            TemplateError: There is no chat template, or it rejects the messages.
+            InvalidArgumentError: A message is not one (also a ``ValueError``).
+
+        Example:
+            >>> print(llm.render_chat([{"role": "user", "content": "Hello"}]))  # doctest: +SKIP
+        """
+        return self._rendered(messages, tools, thinking, template_kwargs, add_generation_prompt)
+
+    @typed
     def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:
         """Answers several prompts in one run, with a model opened with ``n_batch``. Since RKLLM 1.2.1.
 
         Args:
             inputs: Exactly ``n_batch`` prompts.
-            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+            **options: Keywords of ``generate()``, described there. ``role`` and ``thinking`` also take a
                 list with one value per prompt.
 
         Returns:
             One answer per prompt.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         return all_results(self._batch("generate_batch", inputs, options))
 
@@ -447,14 +719,14 @@ class RKLLM:
 
         Args:
             inputs: Exactly ``n_batch`` prompts.
-            **options: Keywords of :meth:`generate`, described there. ``role`` and ``thinking`` also take a
+            **options: Keywords of ``generate()``, described there. ``role`` and ``thinking`` also take a
                 list with one value per prompt.
 
         Returns:
             One ``TokenStream`` per prompt.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         return BatchStream(self._batch("stream_batch", inputs, options))
 
@@ -471,13 +743,13 @@ class RKLLM:
 
         Args:
             input: The prompt: text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
-            **options: Keywords of :meth:`generate`, described there; ``keep_history`` is not supported.
+            **options: Keywords of ``generate()``, described there; ``keep_history`` is not supported.
 
         Returns:
             A generator of ``Chunk`` for ``for`` and ``async for`` loops, with ``send()`` and ``close()``.
 
         Raises:
-            RkllmError: Any error that :meth:`generate` raises.
+            RkllmError: Any error that ``generate()`` raises.
         """
         return self._model.steps(input, "steps", self._able(options))
 
@@ -494,7 +766,7 @@ class RKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             float32 of shape (n, vocabulary), one row per position.
@@ -502,7 +774,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = self._rows("logits", [input], True, options)
         return stream.result()
@@ -514,7 +786,7 @@ class RKLLM:
         Args:
             inputs: Exactly ``n_batch`` inputs.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+                ``generate()``. ``role`` and ``thinking`` also take a list with one value per input.
 
         Returns:
             One array of shape (n, vocabulary) per input.
@@ -522,7 +794,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         return all_results(self._rows("logits_batch", inputs, True, options))
 
@@ -539,7 +811,7 @@ class RKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
@@ -547,7 +819,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = self._rows("stream_logits", [input], True, options)
         return stream
@@ -565,7 +837,7 @@ class RKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             float32 of shape (n, width), one row per position.
@@ -573,7 +845,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = self._rows("hidden_states", [input], False, options)
         return stream.result()
@@ -585,7 +857,7 @@ class RKLLM:
         Args:
             inputs: Exactly ``n_batch`` inputs.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`. ``role`` and ``thinking`` also take a list with one value per input.
+                ``generate()``. ``role`` and ``thinking`` also take a list with one value per input.
 
         Returns:
             One array of shape (n, width) per input.
@@ -593,7 +865,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         return all_results(self._rows("hidden_states_batch", inputs, False, options))
 
@@ -610,7 +882,7 @@ class RKLLM:
         Args:
             input: Text, ``Tokens``, ``Embeddings`` or ``Multimodal``.
             **options: ``timeout``, ``lora``, ``keep_history``, ``role`` and ``thinking`` as in
-                :meth:`generate`.
+                ``generate()``.
 
         Returns:
             A stream of float32 arrays, one per callback of the library, for ``for`` and ``async for`` loops.
@@ -618,7 +890,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: The loaded release does not support it.
             GenerationError: The run failed, or the library returned no values.
-            RkllmError: Any other error that :meth:`generate` raises.
+            RkllmError: Any other error that ``generate()`` raises.
         """
         (stream,) = self._rows("stream_hidden_states", [input], False, options)
         return stream
@@ -649,7 +921,7 @@ class RKLLM:
 
         Raises:
             InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
-            RkllmError: Any error that :meth:`hidden_states` raises.
+            RkllmError: Any error that ``hidden_states()`` raises.
         """
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
@@ -671,7 +943,7 @@ class RKLLM:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
         No chat template is applied. Prompt and continuation are tokenized separately, as by
-        :meth:`tokenize`. Where that has no tokenizer, pass ``Tokens``.
+        ``tokenize()``. Where that has no tokenizer, pass ``Tokens``.
 
         Args:
             prompt: What comes before. At least one token.
@@ -685,7 +957,7 @@ class RKLLM:
         Raises:
             UnsupportedFeatureError: Text cannot be tokenized.
             InvalidArgumentError: Prompt or continuation has no tokens.
-            RkllmError: Any error that :meth:`logits` raises.
+            RkllmError: Any error that ``logits()`` raises.
         """
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
@@ -766,20 +1038,31 @@ class RKLLM:
         return begun.result()
 
     @typed
-    def count_tokens(self, text: str) -> int:
-        """Counts the tokens of a text. No chat template is applied.
+    def count_tokens(
+        self,
+        text: str | Iterable[Mapping[str, Any]],
+        *,
+        tools: Iterable[Any] | None = None,
+        thinking: bool | None = None,
+        template_kwargs: Mapping[str, Any] | None = None,
+    ) -> int:
+        """Counts the tokens of a text, or of a conversation as ``chat()`` sends it to the model.
 
-        The count is the length of ``tokenize(text)``, and the number of tokens that a prompt takes in the
-        context window with ``template="raw"``.
+        For messages it is ``perf.prompt_tokens`` of the same ``chat()``. No chat template is applied to a
+        text: the count is the length of ``tokenize(text)``.
 
         Args:
-            text: The text.
+            text: The text, or the messages of a conversation.
+            tools: The tools of the conversation, as in ``chat()``.
+            thinking: As in ``chat()``.
+            template_kwargs: As in ``chat()``.
 
         Returns:
             The number of tokens.
 
         Raises:
-            RkllmError: Any error that :meth:`tokenize` raises.
+            TemplateError: There is no chat template for the messages, or it rejects them.
+            RkllmError: Any error that ``tokenize()`` raises.
 
         Example:
             >>> llm.count_tokens("hello world")  # doctest: +SKIP
@@ -787,8 +1070,11 @@ class RKLLM:
         """
         from ._tokenizer import check_text
 
+        if not isinstance(text, (str, bytes)) and hasattr(text, "__iter__"):
+            prompt = self._prompt(text, tools, thinking, template_kwargs)
+            return len(self._ids("count_tokens", prompt, False))
         check_text(text)
-        return len(self._ids("count_tokens", text, True))
+        return len(self._ids("count_tokens", str(text), True))
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:
@@ -1078,7 +1364,7 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[s
     """
     refuse(called, scope["unknown"])
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
-    for name in ("model", "strict"):
+    for name in ("model", "strict", "chat_template", "family"):
         keywords.pop(name, None)
     mask: _Anything = keywords.get("enabled_cpus_mask")
     if hasattr(mask, "__next__"):
@@ -1098,7 +1384,7 @@ def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, 
     """Chooses the model's file and loads the library: here, or in a worker if that is wanted.
 
     Args:
-        model: As for :class:`RKLLM`.
+        model: As for ``RKLLM``.
         where: What :func:`to_open` gave first.
 
     Returns:
@@ -1116,6 +1402,50 @@ def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, 
         restart=isolation["restart"],
         kill_after=isolation["kill_after"],
     )
+
+
+def talk(chat_template: Path | None, family: str | None) -> dict[str, _Anything]:
+    """Keeps what a class was given about conversations."""
+    both = {"chat_template": chat_template, "family": family}
+    return {name: value for name, value in both.items() if value is not None}
+
+
+def chat_call(called: str, scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
+    """Collects what a chat was given.
+
+    Args:
+        called: The name of the method.
+        scope: The ``locals()`` at its begin.
+
+    Returns:
+        Its arguments by name, with tools as a chat template shows them.
+
+    Raises:
+        InvalidTypeError: A keyword that a chat does not have.
+    """
+    refuse(called, {name: None for name in scope["options"] if name not in CHAT_KEYWORDS})
+    own = {name: value for name, value in scope.items() if name not in ("self", "options")}
+    call = {name: value for name, value in (own | scope["options"]).items() if value is not None}
+    call["messages"] = listed_messages(scope["messages"])
+    call["tools"] = schemas(scope["tools"])
+    return call
+
+
+def listed_messages(messages: object) -> object:
+    """Messages in a list of their own, where they are not refused anyway."""
+    listed: _Anything = messages
+    if isinstance(messages, (str, bytes, dict)) or not hasattr(messages, "__iter__"):
+        return listed
+    return list(listed)
+
+
+def schemas(tools: Iterable[_Anything] | None) -> list[dict[str, _Anything]] | None:
+    """Tools as a chat template shows them."""
+    if tools is None:
+        return None
+    from .chat.tools import Tools
+
+    return Tools(tools).schemas
 
 
 def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:

@@ -69,8 +69,7 @@ const FEATURES: &[Row] = &[
     row("tokenize", "cpu", &[]),
 ];
 
-/// What depends on the size of the input struct, which a release above the newest known one may have
-/// changed.
+/// What depends on the size of the input struct, which a release newer than known may have changed.
 const SIZED: &[&str] = &[
     "multimodal_input",
     "multi_image",
@@ -103,23 +102,26 @@ impl Capabilities {
             let sized = identity.newer && SIZED.contains(&row.name);
             there && !sized && row.functions.iter().all(|name| exports.has(name))
         };
-        Self {
-            abi: identity.abi,
-            version: identity.version.clone(),
-            newer: identity.newer,
-            names: FEATURES.iter().filter(able).map(|row| row.name).collect(),
-        }
+        Self::of(identity, able)
     }
 
     /// Those of a library that another process has loaded, from their names there.
     pub(crate) fn told(identity: &Identity, names: &[String]) -> Self {
-        let told = |row: &&Row| names.iter().any(|name| name == row.name);
+        Self::of(identity, |row| names.iter().any(|name| name == row.name))
+    }
+
+    fn of(identity: &Identity, has: impl FnMut(&&Row) -> bool) -> Self {
         Self {
             abi: identity.abi,
             version: identity.version.clone(),
             newer: identity.newer,
-            names: FEATURES.iter().filter(told).map(|row| row.name).collect(),
+            names: FEATURES.iter().filter(has).map(|row| row.name).collect(),
         }
+    }
+
+    /// Whether a run ends where the model's thinking does (hazard G4).
+    pub(crate) fn ends_with_thinking(&self) -> bool {
+        !self.has("tokenize") && matches!(self.abi, AbiVersion::V1_3_0 | AbiVersion::V1_3_1)
     }
 
     /// The names of what it can do, ordered by the release that brought them.

@@ -17,7 +17,7 @@ use crate::engine::deadlines::{self, Due, Why};
 use crate::host::FloatBlock;
 use crate::host::wake::{Side, WakePair};
 use crate::protocol::error::Failure;
-use crate::protocol::message::{Command, Ended, Event, StopReason};
+use crate::protocol::message::{Command, Ended, Event, Settled, StopReason};
 use crate::protocol::output::{FinishReason, PerfStats};
 
 /// How long a run goes on whose reader was cancelled while it waited. A reader that comes back within
@@ -43,6 +43,7 @@ pub(super) struct Inner {
     /// The engine knows of the run; until then it is ended here.
     begun: bool,
     pub(super) ending: Option<Ending>,
+    settled: Option<Settled>,
     /// The run is paused, and waits for what it is to go on with.
     resting: bool,
     /// The library asks something.
@@ -192,17 +193,21 @@ impl Inbox {
 
     /// Says that the reader was cancelled while it waited. Unless one comes back soon, the run is ended.
     pub(crate) fn leave(self: &Arc<Self>) {
-        let time = {
-            let mut inner = self.inner.lock();
-            if inner.ending.is_some() {
-                return;
-            }
-            inner.times_left += 1;
-            inner.left = Some(inner.times_left);
-            inner.times_left
-        };
+        let mut inner = self.inner.lock();
+        if inner.ending.is_some() {
+            return;
+        }
+        inner.times_left += 1;
+        let time = inner.times_left;
+        inner.left = Some(time);
+        drop(inner);
         let this: Weak<Self> = Arc::downgrade(self);
         deadlines::mind(this, Instant::now() + GRACE, Why::Left(time));
+    }
+
+    /// What the engine has made of a rendered conversation; there before the first piece.
+    pub(crate) fn settled(&self) -> Option<Settled> {
+        self.inner.lock().settled.clone()
     }
 
     /// Whether the run waits for what it is to go on with.
@@ -276,6 +281,7 @@ impl Outbox for Inbox {
                     self.wake(inner, side);
                 }
             }
+            Event::Settled(settled) => self.inner.lock().settled = Some(settled),
             Event::RowsCome => {
                 let inner = self.inner.lock();
                 self.arriving.store(true, Ordering::Release);

@@ -95,7 +95,7 @@ impl Held {
             let counted = match &lane.input {
                 Input::Tokens(ids) => Some(ids.len()),
                 Input::Embeddings(values) => Some(values.rows()),
-                Input::Prompt(_) | Input::Multimodal(_) => None,
+                Input::Prompt(_) | Input::Rendered(_) | Input::Multimodal(_) => None,
             };
             begun.prompt = counted.filter(|_| !spec.keep_history);
         }

@@ -115,11 +115,11 @@ impl RunLane {
         self.end_at(self.inner.lock(), Err(Failure::closed()), side);
     }
 
-    /// The library has paused, as it was told: the reader decides how it goes on.
-    pub(super) fn rest(&self) {
+    /// Tells the reader how the run stands: its input is ready for the library, or the library has paused.
+    pub(super) fn tell(&self, event: Event<'static>) {
         let inner = self.inner.lock();
         if !inner.ended {
-            self.out.put(Event::Paused, Side::Vendor);
+            self.out.put(event, Side::Vendor);
         }
     }
 

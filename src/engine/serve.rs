@@ -212,6 +212,19 @@ impl Server<'_> {
     }
 
     fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
+        match self.model.settle(&mut spec) {
+            Ok(all) => {
+                for (lane, settled) in lanes.iter().zip(all) {
+                    if let Some(settled) = settled {
+                        lane.tell(Event::Settled(settled));
+                    }
+                }
+            }
+            Err(error) => {
+                self.model.end_pause();
+                return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
+            }
+        }
         let begun = self.begin(&mut spec, &lanes);
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
         if let Some(saving) = &saving {
@@ -257,7 +270,7 @@ impl Server<'_> {
             Ok(RunEnd::Paused) if !lanes[0].has_ended() => {
                 let paused = Arc::clone(&lanes[0]);
                 self.steps = Some((spec, lanes));
-                paused.rest();
+                paused.tell(Event::Paused);
             }
             Ok(RunEnd::Paused) => self.model.end_pause(),
             Ok(RunEnd::Over) => {
@@ -354,7 +367,7 @@ impl Server<'_> {
                 self.model.load_prompt_cache(&c_path("path", &path)?)?;
             }
             Request::ReleasePromptCache => model.release_prompt_cache()?,
-            Request::SetChatTemplate(strings) => model.set_chat_template(&strings)?,
+            Request::SetChatTemplate(strings) => model.replace_chat_template(&strings)?,
             Request::SetFunctionTools(strings) => model.set_function_tools(&strings)?,
             Request::SetCrossAttention(encoder) => model.set_cross_attention(encoder)?,
         }

@@ -27,7 +27,7 @@ pub(crate) fn check_input(
         _ => Ok(()),
     };
     match input {
-        Input::Prompt(_) => Ok(()),
+        Input::Prompt(_) | Input::Rendered(_) => Ok(()),
         Input::Tokens(ids) => {
             let Some((size, _)) = info.vocab_size else {
                 return Ok(());

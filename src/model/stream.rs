@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::client::{Desk, Ending, Handle, Inbox, Piece, Poll, Source, Taken, TextBatch};
 use crate::host::FloatBlock;
 use crate::protocol::error::Failure;
+use crate::protocol::message::Settled;
 use crate::protocol::output::{Chunk, FinishReason, Generation};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
@@ -123,6 +124,14 @@ impl TokenStream {
         self.next < self.batch.pieces.len()
     }
 
+    /// What the engine has made of a rendered conversation; there before the first piece.
+    pub(crate) fn settled(&self) -> Option<Settled> {
+        if self.handle.is_forked() {
+            return None;
+        }
+        self.handle.inbox().settled()
+    }
+
     /// Whether something has come that was not handed out.
     pub(crate) fn has_unread(&self) -> bool {
         self.next < self.batch.pieces.len() || self.handle.inbox().has_pending()
@@ -168,6 +177,19 @@ impl TokenStream {
         (
             batches().map(|batch| batch.text.as_str()).collect(),
             // Text without a token bears a negative id.
+            pieces.map(|piece| piece.id).filter(|id| *id >= 0).collect(),
+        )
+    }
+
+    /// Text and tokens that were handed out.
+    pub(crate) fn handed_out(&self) -> (String, Vec<i32>) {
+        let read = self.read.iter();
+        let mut text: String = read.clone().map(|batch| batch.text.as_str()).collect();
+        text.push_str(&self.batch.text[..self.begin]);
+        let pieces = read.flat_map(|batch| &batch.pieces);
+        let pieces = pieces.chain(&self.batch.pieces[..self.next]);
+        (
+            text,
             pieces.map(|piece| piece.id).filter(|id| *id >= 0).collect(),
         )
     }

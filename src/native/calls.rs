@@ -170,8 +170,15 @@ impl NativeModel {
         check("rkllm_release_prompt_cache", code, mark)
     }
 
+    /// [`Self::set_chat_template`] for all text that is not rendered by us.
+    pub(crate) fn replace_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Failure> {
+        self.set_chat_template(strings)?;
+        self.template.replace(strings);
+        Ok(())
+    }
+
     /// `rkllm_set_chat_template`: system prompt, prefix and postfix.
-    pub(crate) fn set_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Failure> {
+    pub(super) fn set_chat_template(&mut self, strings: &[CString; 3]) -> Result<(), Failure> {
         let set = function!(self, "chat_template", set_chat_template);
         self.set_strings("rkllm_set_chat_template", set, strings)
     }

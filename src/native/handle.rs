@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 
 use super::init;
 use super::lane::{Asker, Lanes, LastCall};
+use super::rendered::LibraryTemplate;
 use super::run;
 use super::slot::{AsksFigures, Slots};
 use crate::files::{diagnose, info_from_log};
@@ -90,6 +91,7 @@ pub(crate) struct NativeModel {
     pub(super) paused: bool,
     /// What the library may still look at; dropped after `rkllm_destroy`.
     pub(super) cross_attention: Option<CrossAttention>,
+    pub(super) template: LibraryTemplate,
 }
 
 impl NativeModel {
@@ -135,6 +137,7 @@ impl NativeModel {
             asker,
             paused: false,
             cross_attention: None,
+            template: LibraryTemplate::default(),
         };
         if let Some(table) = runtime.symbols().cpu_table {
             // SAFETY: the table belongs to the library of this live handle.
@@ -150,7 +153,7 @@ impl NativeModel {
         match &config.template {
             // Who asks puts the strings around the text itself.
             Some(_) if !runtime.capabilities().has_templates() => {}
-            Some(template) => model.set_chat_template(template)?,
+            Some(template) => model.replace_chat_template(template)?,
             None => {}
         }
         Ok(model)

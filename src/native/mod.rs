@@ -11,6 +11,7 @@ mod handle;
 mod init;
 mod lane;
 mod questions;
+mod rendered;
 mod run;
 mod slot;
 mod trampoline;

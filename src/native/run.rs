@@ -170,6 +170,10 @@ macro_rules! set_input {
                 $input.input_type = input_type::PROMPT;
                 $input.input.prompt_input = text.as_ptr();
             }
+            Input::Rendered(rendered) => {
+                $input.input_type = input_type::PROMPT;
+                $input.input.prompt_input = rendered.texts[0].as_ptr();
+            }
             Input::Tokens(ids) => {
                 $input.input_type = input_type::TOKEN;
                 $input.input.token_input = shared::RKLLMTokenInput {

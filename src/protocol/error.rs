@@ -208,7 +208,7 @@ impl Failure {
     #[must_use]
     pub fn context_length(tokens: usize, limit: usize) -> Self {
         let text = format!(
-            "the input has {tokens} tokens, but the context window (max_context_len) holds {limit}"
+            "the input has {tokens} tokens, but the context window (max_context_len) holds {limit}, answer included"
         );
         let mut failure = Self::new(ErrorKind::ContextLength, text)
             .with_hint("Shorten the input, or open the model with a larger max_context_len.");

@@ -74,6 +74,8 @@ pub(crate) enum Event<'a> {
     Opened(Box<Opened>),
     /// The model could not be opened.
     OpenFailed(Box<Failure>),
+    /// What a rendered conversation was made into, before its first token.
+    Settled(Settled),
     /// A token, with all characters that are whole now; a negative one is no token.
     Piece {
         #[serde(borrow)]
@@ -112,6 +114,15 @@ pub(crate) enum Work {
     Run(u64),
     /// The request of that number.
     Ask(u64),
+}
+
+/// What a rendered conversation was made into.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Settled {
+    /// Which of the renderings is used.
+    pub(crate) rendering: usize,
+    /// The markers that are single tokens, by their number, with their ids.
+    pub(crate) markers: Vec<(usize, i32)>,
 }
 
 /// How a lane of a run ended.

@@ -43,16 +43,19 @@ pub enum FinishReason {
     Length,
     /// It was cancelled, or its model was closed.
     Cancelled,
+    /// The answer of a chat calls a tool.
+    ToolCalls,
 }
 
 impl FinishReason {
-    /// "stop", "length" or "cancelled".
+    /// "stop", "length", "cancelled" or "tool_calls".
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Stop => "stop",
             Self::Length => "length",
             Self::Cancelled => "cancelled",
+            Self::ToolCalls => "tool_calls",
         }
     }
 }
@@ -92,6 +95,39 @@ pub struct PerfStats {
     pub prompt_tokens: Option<usize>,
     /// Those of them that the KV cache held already; `None` where that is not known.
     pub cached_tokens: Option<usize>,
+}
+
+impl PerfStats {
+    /// The figures of an answer that this run began and `next` has ended.
+    #[must_use]
+    pub fn then(&self, next: &Self) -> Self {
+        let sum = |one: Option<Duration>, other: Option<Duration>| match (one, other) {
+            (Some(one), Some(other)) => Some(one + other),
+            (one, other) => one.or(other),
+        };
+        let library = match (self.library, next.library) {
+            (Some(one), Some(other)) => Some(LibraryPerf {
+                prefill_time_ms: one.prefill_time_ms + other.prefill_time_ms,
+                prefill_tokens: one.prefill_tokens + other.prefill_tokens,
+                generate_time_ms: one.generate_time_ms + other.generate_time_ms,
+                generate_tokens: one.generate_tokens + other.generate_tokens,
+                memory_usage_mb: one.memory_usage_mb.max(other.memory_usage_mb),
+            }),
+            // One of them is not the answer's.
+            _ => None,
+        };
+        Self {
+            library,
+            time_to_first_token: self.time_to_first_token.or(next.time_to_first_token),
+            generate_time: sum(self.generate_time, next.generate_time),
+            total_time: self.total_time + next.total_time,
+            queued_time: self.queued_time + next.queued_time,
+            tokens: self.tokens + next.tokens,
+            // What the later run was given is mostly what this one has made.
+            prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens,
+        }
+    }
 }
 
 /// A whole answer.

@@ -66,6 +66,7 @@ pub(super) fn raise(py: Python<'_>, error: &Failure) -> PyErr {
         .and_then(|exception| {
             name_file(py, error, &exception)?;
             tell_death(py, error, &exception)?;
+            tell_size(py, error, &exception)?;
             Ok(exception)
         })
         .unwrap_or_else(|failure| failure)
@@ -98,6 +99,16 @@ fn tell_death(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()
         let value = exception.value(py);
         value.setattr("signal", error.fields.signal)?;
         value.setattr("exit_code", error.fields.exit_code)?;
+    }
+    Ok(())
+}
+
+/// Gives the error of an input that is too long how long it is.
+fn tell_size(py: Python<'_>, error: &Failure, exception: &PyErr) -> PyResult<()> {
+    if let Some((needed, limit)) = error.fields.tokens {
+        let value = exception.value(py);
+        value.setattr("needed", needed)?;
+        value.setattr("limit", limit)?;
     }
     Ok(())
 }

@@ -3,10 +3,13 @@
 //! Everything that can block is waited for detached from the interpreter, in steps that look for
 //! signals. No callback of the library ever gets here.
 
+mod answers;
 mod array;
 mod at_hand;
 mod buffer;
 mod callables;
+mod chat;
+mod chatting;
 mod convert;
 mod dlpack;
 mod errors;
@@ -76,7 +79,13 @@ fn interpreter_ends() {
 #[pymodule(name = "_native", gil_used = false)]
 mod native {
     #[pymodule_export]
+    use super::answers::{ChatAnswer, ChatDelta, ToolCall, ToolCallDelta, no_answer};
+    #[pymodule_export]
     use super::array::FloatArray;
+    #[pymodule_export]
+    use super::chat::{ChatStream, ChatTexts};
+    #[pymodule_export]
+    use super::chatting::Chat;
     #[pymodule_export]
     use super::info::{LoraAdapter, ModelInfo};
     #[pymodule_export]

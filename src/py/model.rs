@@ -33,13 +33,13 @@ use crate::protocol::output::RowsKind;
 #[pyclass(module = "rkllm_rs._native", frozen)]
 #[allow(clippy::struct_field_names, reason = "it is the model")]
 pub(super) struct Model {
-    pub(super) model: model::Model,
+    pub(super) model: Arc<model::Model>,
     pub(super) runtime: Py<Runtime>,
     pub(super) callables: Py<Callables>,
 }
 
 impl Model {
-    fn answerer(&self, py: Python<'_>) -> Answerer {
+    pub(super) fn answerer(&self, py: Python<'_>) -> Answerer {
         Answerer::new(self.callables.clone_ref(py), self.model.desk())
     }
 
@@ -75,7 +75,7 @@ impl Model {
     }
 
     /// What the call of the name `called` was given, and who makes it.
-    fn call(
+    pub(super) fn call(
         &self,
         py: Python<'_>,
         called: &str,
@@ -104,7 +104,7 @@ impl Model {
 }
 
 /// The object for a stream, which the running task reads, if there is one.
-fn noted<T>(py: Python<'_>, stream: T) -> PyResult<Bound<'_, T>>
+pub(super) fn noted<T>(py: Python<'_>, stream: T) -> PyResult<Bound<'_, T>>
 where
     T: PyClass + Into<PyClassInitializer<T>>,
 {

@@ -1,6 +1,7 @@
 //! `Opening`: a model that is being opened, to be waited for or awaited.
 
 use std::os::fd::RawFd;
+use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
@@ -44,7 +45,7 @@ impl Opening {
     fn opened(&self, py: Python<'_>, opened: Result<model::Model, Failure>) -> PyResult<Model> {
         super::vendor_log::pass_on(py);
         Ok(Model {
-            model: opened.map_err(|error| raise(py, &error))?,
+            model: Arc::new(opened.map_err(|error| raise(py, &error))?),
             runtime: self.runtime.clone_ref(py),
             callables: self.callables.clone_ref(py),
         })

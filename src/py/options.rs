@@ -171,7 +171,7 @@ fn reuse(value: &Bound<'_, PyAny>) -> PyResult<Reuse> {
 }
 
 /// A keyword that `function` does not have, with the one that was probably meant.
-fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
+pub(super) fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     misfit(py, &HELPER, "unexpected", (function, name))
 }

@@ -148,6 +148,12 @@ impl Generation {
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct PerfStats(output::PerfStats);
 
+impl PerfStats {
+    pub(super) fn new(perf: output::PerfStats) -> Self {
+        Self(perf)
+    }
+}
+
 fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1e3
 }

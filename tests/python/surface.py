@@ -179,6 +179,6 @@ def ask_for_lora(model: RKLLM, adapter: Path, name: str) -> None:
 
 def natives() -> set[type]:
     """The classes that are written in Rust and are the package's surface."""
-    names = ("Model", "Opening", "Pending", "Scorer", "ChatTemplate")
+    names = ("Chat", "ChatTemplate", "Model", "Opening", "Pending", "Scorer")
     private = {getattr(_native, name, None) for name in names}
     return {value for value in vars(_native).values() if isinstance(value, type)} - private

@@ -39,6 +39,7 @@ METHODS = {
     "tokenize": ("add_bos", "add_special_tokens"),
     "detokenize": ("skip_special_token", "skip_special_tokens"),
     "count_tokens": ("txt", "text"),
+    "render_chat": ("tool", "tools"),
     "embed": ("n_ctx", "RKLLM()"),
     "score": ("lora_request", "lora"),
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use compile::Program;
-pub use minijinja::value::{Serde, Tuple, Value};
+pub use minijinja::value::{Serde, Tuple, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, ErrorKind, machinery};
 
 /// Steps of a rendering. One pays for 64 bytes as well, so this bounds memory at 32 MB.

@@ -5,6 +5,7 @@ folder exist for type checkers only: at run time there is one module, ``rkllm_rs
 """
 
 from .arrays import FloatArray, Scorer, check_pooling, pool
+from .chat import Chat, ChatAnswer, ChatDelta, ChatStream, ChatTexts, ToolCall, ToolCallDelta, no_answer
 from .inputs import CrossAttention, Embeddings, Multimodal, Tokens, check_inputs
 from .library import (
     BackendStatus,
@@ -32,7 +33,12 @@ from .template import ChatTemplate
 __all__ = [
     "ArrayStream",
     "BackendStatus",
+    "Chat",
+    "ChatAnswer",
+    "ChatDelta",
+    "ChatStream",
     "ChatTemplate",
+    "ChatTexts",
     "Chunk",
     "CrossAttention",
     "Embeddings",
@@ -55,6 +61,8 @@ __all__ = [
     "TextStream",
     "TokenStream",
     "Tokens",
+    "ToolCall",
+    "ToolCallDelta",
     "__version__",
     "abi_layouts",
     "at_exit",
@@ -65,6 +73,7 @@ __all__ = [
     "check_pooling",
     "find_library",
     "known_libraries",
+    "no_answer",
     "npu_line",
     "npu_lock",
     "pool",

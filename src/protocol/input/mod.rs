@@ -3,10 +3,12 @@
 mod cross_attention;
 mod embeddings;
 mod multimodal;
+mod rendered;
 
 pub use cross_attention::CrossAttention;
 pub use embeddings::Embeddings;
 pub use multimodal::{Audios, Images, Markers, Multimodal, Videos};
+pub use rendered::Rendered;
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -22,6 +24,8 @@ use crate::protocol::error::Failure;
 pub enum Input {
     /// Text. From 1.2.0 on the library puts the model's chat template around it.
     Prompt(CString),
+    /// A conversation as a chat template renders it; nothing is put around it.
+    Rendered(Rendered),
     /// Token ids, taken as they are.
     Tokens(Vec<i32>),
     /// Embeddings, taken as they are.
@@ -76,7 +80,7 @@ impl Input {
     /// How many positions it takes at least, where that can be told without a tokenizer.
     pub(crate) fn positions(&self) -> usize {
         match self {
-            Self::Prompt(_) => 1,
+            Self::Prompt(_) | Self::Rendered(_) => 1,
             Self::Tokens(ids) => ids.len(),
             Self::Embeddings(embeddings) => embeddings.rows(),
             Self::Multimodal(multimodal) => multimodal.positions(),

@@ -1,0 +1,267 @@
+"""Conversations, and what comes of them."""
+
+from collections.abc import Coroutine, Mapping
+from types import TracebackType
+from typing import Any, Literal, final
+
+from typing_extensions import Self
+
+from .model import Model
+from .outputs import PerfStats
+from .settings import Path
+
+@final
+class ChatStream:
+    """The answer of a chat as it comes; ``RKLLM.chat_stream`` returns it.
+
+    Iterate with ``for`` or ``async for``. Both yield ``ChatDelta`` objects until the answer ends, and raise
+    what ``result`` raises. A stream keeps its model open. Leaving the stream ends its run: by ``close()``, by
+    leaving a ``with`` block, or when the last reference is gone.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> ChatDelta: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, ChatDelta]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def texts(self) -> ChatTexts:
+        """Returns the same stream, yielding the content alone as plain ``str``."""
+    def cancel(self) -> None:
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
+
+        Iteration then ends without an error.
+        """
+    def close(self) -> None:
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
+    def result(self) -> ChatAnswer:
+        """Waits for the end of the answer and returns it whole, including deltas already read.
+
+        Deltas that were not read are consumed: iteration ends after this.
+
+        Raises:
+            GenerationError: The run failed; ``log`` has the lines of the library.
+            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
+            ContextLengthError: The conversation has more tokens than the context window holds.
+            ClosedError: The model was closed before the run ended.
+            ForkedProcessError: The run was started before ``fork()``.
+        """
+    def _poll(self) -> ChatDelta | None:
+        """The next delta, ``None`` if it has to be waited for; for the event loop."""
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited; for the event loop."""
+    @property
+    def _asks(self) -> bool:
+        """Whether questions may come that the loop must look for."""
+    def _arm(self) -> int | None:
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
+    def _is_long(self) -> bool:
+        """Whether ``result`` takes longer than an event loop should wait: never."""
+    def _finished(self) -> tuple[ChatAnswer] | None:
+        """The whole answer in a tuple if it has ended; for the event loop."""
+
+@final
+class ChatTexts:
+    """A ``ChatStream`` that yields the content alone as plain ``str``; ``ChatStream.texts`` returns it.
+
+    Both share one answer: a delta read from one is not yielded by the other.
+
+    Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
+    """
+
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> str: ...
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Coroutine[Any, Any, str]: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None: ...
+    def __aenter__(self) -> Coroutine[Any, Any, Self]: ...
+    def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> Coroutine[Any, Any, None]: ...
+    def cancel(self) -> None:
+        """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
+
+        Iteration then ends without an error.
+        """
+    def close(self) -> None:
+        """Ends the run (``rkllm_abort``), like ``cancel()``. Leaving a ``with`` block calls it."""
+    def aclose(self) -> Coroutine[Any, Any, None]:
+        """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
+    def result(self) -> ChatAnswer:
+        """Waits for the end of the answer and returns it whole, including deltas already read.
+
+        Deltas that were not read are consumed: iteration ends after this.
+
+        Raises:
+            GenerationError: The run failed; ``log`` has the lines of the library.
+            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
+            ContextLengthError: The conversation has more tokens than the context window holds.
+            ClosedError: The model was closed before the run ended.
+            ForkedProcessError: The run was started before ``fork()``.
+        """
+    def _poll(self) -> str | None:
+        """The next text, ``None`` if it has to be waited for; for the event loop."""
+    @property
+    def _reader(self) -> object:
+        """The task that reads, as a weak reference; for the event loop."""
+    def _set_reader(self, reader: object) -> None: ...
+    def _leave(self) -> None:
+        """Says that the reader was cancelled while it waited; for the event loop."""
+    @property
+    def _asks(self) -> bool:
+        """Whether questions may come that the loop must look for."""
+    def _arm(self) -> int | None:
+        """A descriptor that becomes readable when something comes; ``None`` if it is there already."""
+
+@final
+class ChatDelta:
+    """What is new of a chat's answer, as a stream yields it.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
+
+    @property
+    def content(self) -> str:
+        """The next piece of the answer; empty if there is none."""
+    @property
+    def reasoning(self) -> str:
+        """The next piece of the model's thinking; empty if there is none."""
+    @property
+    def tool_calls(self) -> list[ToolCallDelta]:
+        """What is new of tool calls, as a list of ``ToolCallDelta``."""
+
+@final
+class ToolCallDelta:
+    """What is new of a tool call."""
+
+    @property
+    def index(self) -> int:
+        """The call's place among the calls of the answer."""
+    @property
+    def id(self) -> str | None:
+        """The call's id, once; then ``None``."""
+    @property
+    def name(self) -> str | None:
+        """The tool's name, once; then ``None``."""
+    @property
+    def arguments(self) -> str:
+        """The next piece of the arguments' JSON text."""
+
+@final
+class ToolCall:
+    """A call of a tool, as the model wrote it.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
+
+    @property
+    def id(self) -> str:
+        """The call's id, for the message with its result."""
+    @property
+    def name(self) -> str:
+        """The tool's name."""
+    @property
+    def arguments_json(self) -> str:
+        """The arguments' JSON text, as the model wrote it."""
+    @property
+    def arguments(self) -> dict[str, Any] | None:
+        """The arguments as a dict, or ``None`` if they cannot be read.
+
+        If ``error`` is not ``None``, they may come from a lenient reading.
+        """
+    @property
+    def error(self) -> str | None:
+        """Why the call must not be made, in words that the model can be told; ``None`` if it can."""
+
+@final
+class ChatAnswer:
+    """An answer of a chat. ``str(answer)`` is its content.
+
+    Read-only; any number of threads and tasks may use it at the same time.
+    """
+
+    @property
+    def content(self) -> str:
+        """The answer's text, without the thinking and the calls of tools."""
+    @property
+    def reasoning(self) -> str | None:
+        """The model's thinking, or ``None``."""
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """Calls of tools, in the order in which the model wrote them."""
+    @property
+    def finish_reason(self) -> Literal["stop", "length", "cancelled", "tool_calls"]:
+        """Why the answer ended: ``"stop"``, ``"length"``, ``"cancelled"`` or ``"tool_calls"``.
+
+        ``"tool_calls"``: at least one tool can be called. ``"length"``: ``max_new_tokens`` was reached.
+        ``"cancelled"``: the stream was cancelled.
+        """
+    @property
+    def message(self) -> dict[str, Any]:
+        """The message to append to the conversation, a dict in the OpenAI shape."""
+    @property
+    def perf(self) -> PerfStats:
+        """Performance statistics, of all runs that the answer took."""
+    @property
+    def notes(self) -> list[str]:
+        """What was done to the conversation to fit the model, or was odd about the answer; for people."""
+    @property
+    def text(self) -> str:
+        """The answer as the model wrote it, with its markers."""
+    @property
+    def token_ids(self) -> list[int]:
+        """One id per generated token."""
+
+def no_answer() -> ChatAnswer:
+    """The answer of a chat that was cancelled before it could begin."""
+
+@final
+class Chat:
+    """How a model is talked to; programs use ``RKLLM.chat``.
+
+    Immutable; any number of threads may use it at the same time.
+    """
+
+    def __new__(
+        cls, model: Path, *, chat_template: Path | None = None, family: str | None = None
+    ) -> Self: ...
+    @property
+    def family(self) -> str:
+        """The name of the model's family."""
+    def stream(self, model: Model, messages: object, called: str, keywords: Mapping[str, Any]) -> ChatStream:
+        """Starts an answer and returns its stream; never blocks."""
+    def render(
+        self, messages: object, called: str, add_generation_prompt: bool, keywords: Mapping[str, Any]
+    ) -> str:
+        """Returns the text that the template gives."""
+    def prompt(self, messages: object, called: str, keywords: Mapping[str, Any]) -> str:
+        """Returns the text that a chat with these messages gives to the model."""

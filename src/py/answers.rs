@@ -1,0 +1,246 @@
+//! `ChatAnswer`, `ChatDelta` and what they hold.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use super::outputs::PerfStats;
+use super::values;
+use crate::chat;
+
+/// What is new of a tool call.
+#[pyclass(module = "rkllm_rs", frozen, get_all)]
+pub(super) struct ToolCallDelta {
+    /// The call's place among the calls of the answer.
+    index: usize,
+    /// The call's id, once; then `None`.
+    id: Option<Py<PyString>>,
+    /// The tool's name, once; then `None`.
+    name: Option<Py<PyString>>,
+    /// The next piece of the arguments' JSON text.
+    arguments: Py<PyString>,
+}
+
+#[pymethods]
+impl ToolCallDelta {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let shown = |text: &Option<Py<PyString>>| match text {
+            Some(text) => Ok::<_, PyErr>(text.bind(py).repr()?.to_string()),
+            None => Ok("None".to_owned()),
+        };
+        Ok(format!(
+            "ToolCallDelta(index={}, id={}, name={}, arguments={})",
+            self.index,
+            shown(&self.id)?,
+            shown(&self.name)?,
+            self.arguments.bind(py).repr()?
+        ))
+    }
+}
+
+/// What is new of a chat's answer, as a stream yields it.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
+#[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
+pub(super) struct ChatDelta {
+    /// The next piece of the answer; empty if there is none.
+    #[pyo3(get)]
+    pub(super) content: Py<PyString>,
+    /// The next piece of the model's thinking; empty if there is none.
+    #[pyo3(get)]
+    reasoning: Py<PyString>,
+    calls: Option<Py<PyTuple>>,
+}
+
+impl ChatDelta {
+    pub(super) fn new(py: Python<'_>, delta: chat::ChatDelta) -> PyResult<Self> {
+        let text = |text: &str| PyString::new(py, text).unbind();
+        let call = |call: chat::ToolCallDelta| {
+            let delta = ToolCallDelta {
+                index: call.index,
+                id: call.id.as_deref().map(text),
+                name: call.name.as_deref().map(text),
+                arguments: text(&call.arguments),
+            };
+            Py::new(py, delta)
+        };
+        let calls = delta.tool_calls;
+        let calls = if calls.is_empty() {
+            None
+        } else {
+            let all = calls.into_iter().map(call).collect::<PyResult<Vec<_>>>()?;
+            Some(PyTuple::new(py, all)?.unbind())
+        };
+        Ok(Self {
+            content: text(&delta.content),
+            reasoning: text(&delta.reasoning),
+            calls,
+        })
+    }
+}
+
+#[pymethods]
+impl ChatDelta {
+    /// What is new of tool calls, as a list of `ToolCallDelta`.
+    #[getter]
+    fn tool_calls<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+        match &self.calls {
+            Some(calls) => PyList::new(py, calls.bind(py)),
+            None => Ok(PyList::empty(py)),
+        }
+    }
+
+    fn __str__(&self, py: Python<'_>) -> Py<PyString> {
+        self.content.clone_ref(py)
+    }
+
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!(
+            "ChatDelta(content={}, reasoning={}, tool_calls={})",
+            self.content.bind(py).repr()?,
+            self.reasoning.bind(py).repr()?,
+            self.tool_calls(py)?.repr()?
+        ))
+    }
+}
+
+/// A call of a tool, as the model wrote it.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct ToolCall(chat::ToolCall);
+
+#[pymethods]
+impl ToolCall {
+    /// The call's id, for the message with its result.
+    #[getter]
+    fn id(&self) -> &str {
+        &self.0.id
+    }
+    /// The tool's name.
+    #[getter]
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+    /// The arguments' JSON text, as the model wrote it.
+    #[getter]
+    fn arguments_json(&self) -> &str {
+        &self.0.arguments_json
+    }
+    /// The arguments as a dict, or `None` if they cannot be read.
+    ///
+    /// If `error` is not `None`, they may come from a lenient reading.
+    #[getter]
+    fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let arguments = self.0.arguments.as_ref();
+        arguments.map(|all| values::dict(py, all)).transpose()
+    }
+    /// Why the call must not be made, in words that the model can be told; `None` if it can.
+    #[getter]
+    fn error(&self) -> Option<&str> {
+        self.0.error.as_deref()
+    }
+
+    fn __repr__(&self) -> String {
+        let Self(call) = self;
+        let error = call.error.as_ref();
+        let error = error.map_or_else(String::new, |error| format!(", error={error:?}"));
+        format!(
+            "ToolCall(id={:?}, name={:?}, arguments_json={:?}{error})",
+            call.id, call.name, call.arguments_json
+        )
+    }
+}
+
+/// An answer of a chat. `str(answer)` is its content.
+///
+/// Read-only; any number of threads and tasks may use it at the same time.
+#[pyclass(module = "rkllm_rs", frozen)]
+pub(super) struct ChatAnswer {
+    answer: chat::ChatAnswer,
+    /// Performance statistics, of all runs that the answer took.
+    #[pyo3(get)]
+    perf: Py<PerfStats>,
+}
+
+/// The answer of a chat that was cancelled before it could begin.
+#[pyfunction]
+pub(super) fn no_answer(py: Python<'_>) -> PyResult<ChatAnswer> {
+    ChatAnswer::new(py, chat::ChatAnswer::none())
+}
+
+impl ChatAnswer {
+    pub(super) fn new(py: Python<'_>, answer: chat::ChatAnswer) -> PyResult<Self> {
+        let perf = Py::new(py, PerfStats::new(answer.perf))?;
+        Ok(Self { answer, perf })
+    }
+}
+
+#[pymethods]
+impl ChatAnswer {
+    /// The answer's text, without the thinking and the calls of tools.
+    #[getter]
+    fn content(&self) -> &str {
+        &self.answer.content
+    }
+    /// The model's thinking, or `None`.
+    #[getter]
+    fn reasoning(&self) -> Option<&str> {
+        self.answer.reasoning.as_deref()
+    }
+    /// Calls of tools, in the order in which the model wrote them.
+    #[getter]
+    fn tool_calls(&self) -> Vec<ToolCall> {
+        self.answer
+            .tool_calls
+            .iter()
+            .cloned()
+            .map(ToolCall)
+            .collect()
+    }
+    /// Why the answer ended: `"stop"`, `"length"`, `"cancelled"` or `"tool_calls"`.
+    ///
+    /// `"tool_calls"`: at least one tool can be called. `"length"`: `max_new_tokens` was reached.
+    /// `"cancelled"`: the stream was cancelled.
+    #[getter]
+    fn finish_reason(&self) -> &'static str {
+        self.answer.finish_reason.as_str()
+    }
+    /// The message to append to the conversation, a dict in the OpenAI shape.
+    #[getter]
+    fn message<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        values::to_python(py, &self.answer.message())
+    }
+    /// What was done to the conversation to fit the model, or was odd about the answer; for people.
+    #[getter]
+    fn notes(&self) -> Vec<String> {
+        self.answer.notes.clone()
+    }
+    /// The answer as the model wrote it, with its markers.
+    #[getter]
+    fn text(&self) -> &str {
+        &self.answer.text
+    }
+    /// One id per generated token.
+    #[getter]
+    fn token_ids(&self) -> Vec<i32> {
+        self.answer.token_ids.clone()
+    }
+
+    fn __str__(&self) -> &str {
+        &self.answer.content
+    }
+
+    fn __repr__(&self) -> String {
+        let shown: String = self.answer.content.chars().take(60).collect();
+        let dots = if shown.len() < self.answer.content.len() {
+            "..."
+        } else {
+            ""
+        };
+        format!(
+            "ChatAnswer({shown:?}{dots}, {} tool calls, finish_reason={:?})",
+            self.answer.tool_calls.len(),
+            self.answer.finish_reason.as_str()
+        )
+    }
+}

@@ -1,0 +1,192 @@
+//! `Chat`: a model's chat template and family, for the calls of conversations.
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use rkllm_text::jinja::Value;
+
+use super::chat::ChatStream;
+use super::errors::raise;
+use super::model::{Model, noted};
+use super::options::{Kind, unexpected};
+use super::{convert, values};
+use crate::chat::{self, ChatOptions, ToolChoice};
+use crate::protocol::error::Failure;
+
+/// How a model is talked to; programs use `RKLLM.chat`.
+///
+/// Immutable; any number of threads may use it at the same time.
+#[pyclass(module = "rkllm_rs._native", frozen)]
+pub(super) struct Chat {
+    plain: chat::Chat,
+    /// For conversations with tools, where the model has a template for those.
+    with_tools: Option<chat::Chat>,
+}
+
+impl Chat {
+    fn for_tools(&self, tools: bool) -> &chat::Chat {
+        let own = self.with_tools.as_ref().filter(|_| tools);
+        own.unwrap_or(&self.plain)
+    }
+}
+
+/// The keywords of a chat; what is left are those of a run.
+fn options<'py>(
+    py: Python<'py>,
+    called: &str,
+    keywords: &Bound<'py, PyDict>,
+) -> PyResult<(ChatOptions, Bound<'py, PyDict>)> {
+    let mut options = ChatOptions::default();
+    let rest = PyDict::new(py);
+    for (key, value) in keywords {
+        let key = key.cast_into::<PyString>()?;
+        let name = key.to_str()?;
+        let value = &value;
+        match name {
+            "role" | "keep_history" => return Err(unexpected(py, called, name)),
+            _ if value.is_none() => {}
+            "tools" => {
+                let tools = values::value(name, value)?;
+                // An empty list is no tools, and templates take it for some.
+                options.tools = Some(tools).filter(|tools| tools.len() != Some(0));
+            }
+            "tool_choice" => options.tool_choice = tool_choice(py, value)?,
+            "parallel_tool_calls" => options.one_call = !convert::boolean(name, value)?,
+            "thinking" => options.thinking = Some(convert::boolean(name, value)?),
+            "template_kwargs" => options.template_kwargs = values::named(name, value)?,
+            "max_reasoning_tokens" => {
+                let most: i32 = convert::integer(name, value)?;
+                options.max_reasoning_tokens = Some(usize::try_from(most).map_err(|_| {
+                    let reason = format!("must be 0 or more, got {most}");
+                    let hint = "Pass thinking=False for no thinking at all.";
+                    raise(py, &Failure::invalid_with_hint(name, reason, hint))
+                })?);
+            }
+            "overflow" => match convert::text(name, value)?.as_str() {
+                "error" => {}
+                "drop_oldest" => options.drops_oldest = true,
+                other => {
+                    let reason = format!("must be \"error\" or \"drop_oldest\", got {other:?}");
+                    let hint = "Omit it to get an error for a conversation that does not fit.";
+                    return Err(raise(py, &Failure::invalid_with_hint(name, reason, hint)));
+                }
+            },
+            _ => rest.set_item(key, value)?,
+        }
+    }
+    Ok((options, rest))
+}
+
+fn tool_choice(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<ToolChoice> {
+    let text = value.cast::<PyString>().map(|text| text.to_str());
+    match text {
+        Ok(text) if text.as_ref().is_ok_and(|text| *text == "auto") => Ok(ToolChoice::Auto),
+        Ok(text) if text.as_ref().is_ok_and(|text| *text == "none") => Ok(ToolChoice::None),
+        _ => {
+            let reason = format!("must be \"auto\" or \"none\", got {}", value.repr()?);
+            let hint = "Pass only the tools that may be called, and tell the model to call one.";
+            Err(raise(
+                py,
+                &Failure::invalid_with_hint("tool_choice", reason, hint),
+            ))
+        }
+    }
+}
+
+fn listed(object: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
+    let all = values::value("messages", object)?;
+    let wrong = || convert::wrong_type("messages", "a list of dicts", object);
+    if object.is_instance_of::<PyString>() || object.is_instance_of::<PyDict>() {
+        return Err(wrong());
+    }
+    Ok(all.try_iter().map_err(|_| wrong())?.collect())
+}
+
+#[pymethods]
+impl Chat {
+    #[new]
+    #[pyo3(signature = (model, *, chat_template=None, family=None))]
+    fn new(
+        py: Python<'_>,
+        model: &Bound<'_, PyAny>,
+        chat_template: Option<&Bound<'_, PyAny>>,
+        family: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Self> {
+        let path = convert::path("model", model)?;
+        let given = |name, object: Option<&Bound<'_, PyAny>>| {
+            object.map(|object| convert::text(name, object)).transpose()
+        };
+        let family = given("family", family)?;
+        let template = match chat_template {
+            Some(object) if !object.is_instance_of::<PyString>() => {
+                let path = convert::path("chat_template", object)?;
+                Some(path.to_string_lossy().into_owned())
+            }
+            other => given("chat_template", other)?,
+        };
+        let found = super::detach(py, || {
+            chat::Chat::of_model(&path, template.as_deref(), family.as_deref())
+        });
+        let (plain, with_tools) = found.map_err(|error| raise(py, &error))?;
+        Ok(Self { plain, with_tools })
+    }
+
+    /// The name of the model's family.
+    #[getter]
+    fn family(&self) -> &str {
+        self.plain.name()
+    }
+
+    /// Starts an answer and returns its stream; never blocks.
+    fn stream<'py>(
+        &self,
+        py: Python<'py>,
+        model: &Model,
+        messages: &Bound<'_, PyAny>,
+        called: &str,
+        keywords: &Bound<'py, PyDict>,
+    ) -> PyResult<Bound<'py, ChatStream>> {
+        let messages = listed(messages)?;
+        let (mut options, rest) = options(py, called, keywords)?;
+        let call = model.call(py, called, Kind::Generate, &rest)?;
+        options.generate = call.options;
+        let chat = self.for_tools(options.tools.is_some());
+        let begun = super::detach(py, || chat.stream(&model.model, &messages, &options));
+        let stream = begun.map_err(|error| raise(py, &error))?;
+        noted(
+            py,
+            ChatStream::new(stream, model.answerer(py), call.on_token),
+        )
+    }
+
+    /// Returns the text that the template gives.
+    fn render(
+        &self,
+        py: Python<'_>,
+        messages: &Bound<'_, PyAny>,
+        called: &str,
+        add_generation_prompt: bool,
+        keywords: &Bound<'_, PyDict>,
+    ) -> PyResult<String> {
+        let messages = listed(messages)?;
+        let (options, _) = options(py, called, keywords)?;
+        let chat = self.for_tools(options.tools.is_some());
+        super::detach(py, || {
+            chat.render(&messages, &options, add_generation_prompt)
+        })
+        .map_err(|error| raise(py, &error))
+    }
+
+    /// Returns the text that a chat with these messages gives to the model.
+    fn prompt(
+        &self,
+        py: Python<'_>,
+        messages: &Bound<'_, PyAny>,
+        called: &str,
+        keywords: &Bound<'_, PyDict>,
+    ) -> PyResult<String> {
+        let messages = listed(messages)?;
+        let (options, _) = options(py, called, keywords)?;
+        let chat = self.for_tools(options.tools.is_some());
+        super::detach(py, || chat.prompt(&messages, &options)).map_err(|error| raise(py, &error))
+    }
+}

@@ -1,0 +1,123 @@
+"""Conversations on the CPU runtime with the real small model."""
+
+from __future__ import annotations
+
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from rkllm_rs import RKLLM, ContextLengthError, Tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
+
+LIMIT = 512
+WORDS = ["river", "stone", "cloud", "garden", "yellow", "seven", "paper", "window", "music", "winter"]
+ASK = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "What is the capital of France?"},
+]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "parameters": {"type": "object", "properties": {"key": {"type": "string"}}},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[RKLLM]:
+    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
+    with RKLLM(MODEL, backend="cpu", max_context_len=LIMIT, max_new_tokens=12, top_k=1) as llm:
+        yield llm
+
+
+@pytest.fixture(autouse=True)
+def nothing_open(llm: RKLLM) -> None:
+    """The model of this module stays open."""
+
+
+def test_an_answer_is_what_the_rendered_text_gives(llm: RKLLM) -> None:
+    answer = llm.chat(ASK)
+    assert "Paris" in answer.content
+    rendered = Tokens(llm.tokenize(llm.render_chat(ASK), add_special_tokens=False))
+    assert answer.token_ids == llm.generate(rendered).token_ids
+    assert llm.count_tokens(ASK) == answer.perf.prompt_tokens == len(rendered)
+    assert "".join(llm.chat_stream(ASK).texts()) == answer.content
+
+
+def test_tokens_of_tools_are_counted_as_they_are_sent(llm: RKLLM) -> None:
+    answer = llm.chat(ASK, tools=[TOOL], max_new_tokens=2)
+    assert llm.count_tokens(ASK, tools=[TOOL]) == answer.perf.prompt_tokens
+
+
+def long_talk() -> list[dict[str, Any]]:
+    turns = [
+        {"role": role, "content": f"{number} " + "word " * 30}
+        for number in range(12)
+        for role in ("user", "assistant")
+    ]
+    return [ASK[0], *turns, ASK[1]]
+
+
+def test_what_does_not_fit_is_refused_before_it_runs(llm: RKLLM) -> None:
+    with pytest.raises(ContextLengthError) as caught:
+        llm.chat(long_talk())
+    assert caught.value.limit == LIMIT
+    assert caught.value.needed is not None
+    assert caught.value.needed == llm.count_tokens(long_talk())
+
+
+def test_the_oldest_messages_are_left_out(llm: RKLLM) -> None:
+    answer = llm.chat(long_talk(), overflow="drop_oldest")
+    assert answer.content
+    assert any("left out" in note for note in answer.notes)
+    assert 100 < (answer.perf.prompt_tokens or 0) < LIMIT
+    # Without need, nothing is.
+    assert not llm.chat(ASK, overflow="drop_oldest").notes
+
+
+def test_what_does_not_fit_without_its_history_either_is_refused(llm: RKLLM) -> None:
+    with pytest.raises(ContextLengthError):
+        llm.chat([*long_talk(), {"role": "user", "content": "word " * 600}], overflow="drop_oldest")
+
+
+def talk(draw: random.Random, llm: RKLLM, turns: int) -> int:
+    """A conversation with edits, other answers, forks and tools; how many tokens the cache gave."""
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}]
+    other: list[dict[str, Any]] = []
+    reused = 0
+    for _ in range(turns):
+        what = draw.choice(["go on", "go on", "edit", "again", "fork"])
+        if what == "edit" and len(messages) > 2:
+            at = draw.randrange(1, len(messages))
+            messages[at] = {**messages[at], "content": draw.choice(WORDS)}
+        elif what == "again" and len(messages) > 2:
+            del messages[-2:]
+        elif what == "fork":
+            messages, other = list(other or messages), messages
+        messages.append({"role": "user", "content": " ".join(draw.sample(WORDS, 4))})
+        keywords: dict[str, Any] = {"max_new_tokens": 4, "thinking": draw.choice([None, False])}
+        if draw.random() < 0.3:
+            keywords["tools"] = [TOOL]
+        expected = llm.chat(messages, reuse=False, **keywords)
+        # What another user of the same model leaves behind.
+        llm.generate(Tokens(expected.token_ids), max_new_tokens=1) if draw.random() < 0.3 else None
+        answer = llm.chat(messages, **keywords)
+        assert answer.token_ids == expected.token_ids
+        reused += answer.perf.cached_tokens or 0
+        messages.append(answer.message)
+    return reused
+
+
+def test_greedy_answers_are_the_same_with_what_is_held(llm: RKLLM) -> None:
+    draw = random.Random(5)  # noqa: S311 - no secret
+    assert talk(draw, llm, 8) > 0
