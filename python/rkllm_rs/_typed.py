@@ -19,9 +19,9 @@ _COROUTINE = 0x80  # of a function's co_flags
 
 
 def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
-    """Decorates a function: arguments that do not fit it are answered with :class:`InvalidTypeError`.
+    """Decorates a function: arguments that do not fit it are answered with ``InvalidTypeError``.
 
-    ``generate`` and ``stream`` do without, since it costs a call of a function: see :func:`takes_keywords`.
+    ``generate`` and ``stream`` do without, since it costs a call of a function: see ``takes_keywords``.
 
     Args:
         call: A function or method, or an ``__init__``.

@@ -126,7 +126,7 @@ class GenerateOptions(RowOptions, _Generating, total=False):
 
 
 class PromptOptions(_Generating, total=False):
-    """Keywords of the calls that answer one prompt, as in :func:`prompted`."""
+    """Keywords of the calls that answer one prompt, as in ``prompted``."""
 
     timeout: float | None
     lora: str | None
@@ -192,7 +192,7 @@ def prompted(
 
 
 def takes_keywords(call: _Call) -> _Call:
-    """Has ``help()`` and ``inspect`` show the keywords of :func:`prompted` for a call that takes them as one.
+    """Has ``help()`` and ``inspect`` show the keywords of ``prompted`` for a call that takes them as one.
 
     Python sets the default of each keyword that a function declares whenever it is called. Where caches are
     cold, that takes longer than the rest of the call. So does a function around it, as by ``typed``: here the

@@ -111,13 +111,13 @@ async def next_item(stream: _Stream[_Item_co]) -> _Item_co:
 
 
 async def next_in_turn(stream: _Stream[_Item_co]) -> _Item_co:
-    """:func:`next_item`, after other tasks have had their turn.
+    """``next_item``, after other tasks have had their turn.
 
     Args:
-        stream: As for :func:`next_item`.
+        stream: As for ``next_item``.
 
     Returns:
-        As :func:`next_item`.
+        As ``next_item``.
 
     Raises:
         StopAsyncIteration: The run has ended.
@@ -453,7 +453,7 @@ class Opening:
         await self._begun.wait()
 
     def begun_now(self, warn: Callable[[list[str], str | None], None]) -> None:
-        """:meth:`begun`, on the calling thread."""
+        """``begun()``, on the calling thread."""
         notes = self._notes(self._choice.wait_now())
         if notes is not None:
             warn(*notes)
@@ -468,7 +468,7 @@ class Opening:
             await _readable(native._arm(), native._asks)
 
     def model_now(self) -> _native.Model:
-        """:meth:`model`, on the calling thread."""
+        """``model()``, on the calling thread."""
         import select
 
         while True:
@@ -561,11 +561,11 @@ class Unopened:
             self._stream.cancel()
 
     def close(self) -> None:
-        """Ends the run, as :meth:`cancel` does."""
+        """Ends the run, as ``cancel()`` does."""
         self.cancel()
 
     async def aclose(self) -> None:
-        """Ends the run, as :meth:`cancel` does."""
+        """Ends the run, as ``cancel()`` does."""
         self.cancel()
 
     def result(self) -> Any:

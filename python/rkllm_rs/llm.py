@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 
 
 class RKLLM:
-    """An open model (``LLMHandle``). For event loops there is ``AsyncRKLLM``.
+    """An open model (``LLMHandle``). ``AsyncRKLLM`` is the same for event loops.
 
     Use it in a ``with`` block, or call ``close()``.
 
@@ -147,8 +147,8 @@ class RKLLM:
             library: Path of the library to load. By default it is searched for.
             abi: ABI version of the library, such as ``"v1_3_0"``. Needed only if it cannot be detected.
             max_context_len: Size of the context window in tokens: prompt and answer together. Default: the
-                model's limit rounded down where it is known, at most 4096 (:attr:`info` has what was chosen),
-                else the library's.
+                model's limit if it is known, rounded down to a multiple of 32 and at most 4096; otherwise the
+                library's default. ``info.chosen`` has the value that was chosen.
             max_new_tokens: Maximum number of tokens to generate per answer. Default: the size of the context
                 window.
             temperature: Randomness of the answers, 0 or more. 0 always picks the most likely token; values
@@ -180,42 +180,45 @@ class RKLLM:
             template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
                 tuple of system prompt, prefix and postfix, see ``set_chat_template()``.
             chat_template: Jinja chat template for ``chat()``: its text, or the path of a file. Default: the
-                one beside the model (``chat_template.jinja`` or ``tokenizer_config.json``), else the one in a
-                ``.gguf`` file.
-            family: Name of the model's family, such as ``"qwen3"``, which decides how its answers are parsed.
-                Default: recognised from the chat template.
+                template in the model's folder (``chat_template.jinja`` or ``tokenizer_config.json``), else
+                the one in the ``.gguf`` file.
+            family: Name of the model's family, such as ``"qwen3"``; it decides how thinking and tool calls
+                are read. Default: found from the chat template.
             tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported
                 without an embedding layer. Called on the thread that waits for the model. Since RKLLM 1.3.0.
-            isolate: Run the model in a worker process, so that a crash of the library is a
-                ``WorkerCrashed`` in place of the end of this process. ``False`` never does. Default:
-                ``RKLLM_RS_ISOLATE``, else ``False``.
+            isolate: Run the model in a worker process. If the library crashes, a call raises
+                ``WorkerCrashed``, and this process goes on. Default: ``RKLLM_RS_ISOLATE``, else ``False``;
+                passing ``False`` overrides the variable.
             restart: With ``isolate``: the next call after a crash starts a new worker and opens the model
-                again. With ``False`` it raises.
-            kill_after: With ``isolate``: seconds after which a library that ignores its abort is killed; the
-                model is then opened again. ``None`` waits for it.
-            strict: Raise ``UnsupportedFeatureError`` where otherwise only an ``RkllmWarning`` is
-                given: for ``seed`` with a library that has none, for the CPU runtime in place of the NPU, and
-                for a driver, context window or chat template that is known to give wrong text.
-            open_timeout: Seconds to wait for a closed model that is still busy in the library, and for
-                each run while other programs use the NPU. ``None`` waits without limit.
+                again. ``False``: the next call raises ``WorkerCrashed``.
+            kill_after: With ``isolate``: seconds to wait for a library that has been asked to abort a run.
+                Then the worker is killed, and the next call opens the model again. Default: no limit.
+            strict: Raise ``UnsupportedFeatureError`` instead of an ``RkllmWarning``: if the library does not
+                support ``seed``, if the CPU runtime is used in place of the NPU, and if the driver, the
+                context window or the chat template is known to give wrong text.
+            open_timeout: Maximum time in seconds to wait for a closed model that is still busy in the
+                library, and in each run for the NPU lock while other programs use the NPU. Then ``BusyError``
+                is raised. ``None`` waits without limit.
             vendor_log: Which lines of the library's own log to print: ``"warnings"`` (errors and warnings, to
                 stderr), ``"quiet"`` (none), ``"all"`` (all, to stderr) or ``"direct"`` (leave the library's
                 output alone; choose it before the first library is loaded). Applies to the whole process;
                 the last value wins. Default: ``RKLLM_RS_VENDOR_LOG``, else ``"warnings"``. Nothing is printed
                 if the logger ``rkllm_rs.vendor`` has a handler of its own.
-            **unknown: No other keywords: they raise ``InvalidTypeError``.
+            **unknown: Other keywords raise ``InvalidTypeError``.
 
         Raises:
             LibraryNotFoundError: No library could be loaded.
             UnsupportedRuntimeError: The library's release could not be determined, or is not supported.
-            UnsupportedFeatureError: The loaded release does not support one of the settings; with
-                ``strict=True`` also what is otherwise a warning.
-            ModelError: The model could not be opened. Subclasses tell more: ``ModelNotFoundError``,
+            UnsupportedFeatureError: The loaded release does not support one of the settings. With
+                ``strict=True`` also in place of a warning.
+            ModelError: The model could not be opened. Subclasses are more specific: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
-            WorkerCrashed: The library crashed while it was loaded or opened the model, with ``isolate``.
-            BusyError: A second model with a release before 1.2.2, or ``open_timeout`` has passed.
+            WorkerCrashed: With ``isolate``: the library crashed while it was loaded, or while it opened the
+                model.
+            BusyError: A second model was opened with a release before 1.2.2, or a closed model was still busy
+                after ``open_timeout``.
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
@@ -371,22 +374,23 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
-                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
-            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
-                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
-                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
-                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none; with ``keep_history`` a new conversation begins. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise ``InvalidTypeError``.
+            **unknown: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The answer: ``text``, ``token_ids``, ``finish_reason`` (``"stop"`` or ``"length"``) and ``perf``
@@ -399,7 +403,8 @@ class RKLLM:
             UnsupportedFeatureError: The loaded release does not support one of the arguments.
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
-            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            BusyError: Other programs held the NPU lock for all of ``open_timeout``; or the call was made
+                inside a callback of this model, or in the middle of its ``steps()``.
             ClosedError: The model is closed.
             ForkedProcessError: The model was opened before ``fork()``.
 
@@ -443,22 +448,23 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
-            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library has no seed: there
-                it is left out with one ``RkllmWarning``, or refused with ``strict=True`` of the model.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
             keep_history: Continue the conversation of the previous run. Default: ``False``. Since RKLLM
                 1.2.0.
-            reuse: Which tokens of the prompt are taken from the KV cache, not computed. ``"auto"``: all
-                that are held; on the CPU runtime a greedy run, or one with a seed, only takes what cannot
-                change its answer. ``"fast"``: all that are held, always. ``False``: none; with
-                ``keep_history`` a new conversation begins. Default: ``"auto"``. Since RKLLM 1.2.0.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none; with ``keep_history`` a new conversation begins. Since RKLLM 1.2.0.
             role: Role of the prompt, ``"user"`` or ``"tool"``. Since RKLLM 1.2.1.
             thinking: Turn the model's thinking mode on or off. Since RKLLM 1.2.1.
             on_token: Function that is called with each ``Chunk``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **unknown: No other keywords: they raise ``InvalidTypeError``.
+            **unknown: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             A stream of ``Chunk`` (``text`` and ``token_id``), with ``texts()`` for plain ``str``,
@@ -471,7 +477,8 @@ class RKLLM:
             UnsupportedFeatureError: The loaded release does not support one of the arguments.
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
-            BusyError: Called from inside a callback of this model, or in the middle of its ``steps()``.
+            BusyError: Other programs held the NPU lock for all of ``open_timeout``; or the call was made
+                inside a callback of this model, or in the middle of its ``steps()``.
             ClosedError: The model is closed.
             ForkedProcessError: The model was opened before ``fork()``.
 
@@ -511,17 +518,18 @@ class RKLLM:
                 (text, or a list of text parts). The list is not changed.
             tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
                 in the OpenAI format.
-            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
-            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+                ``"auto"``.
+            parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.
-            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
-                model answers.
-            template_kwargs: More variables for the chat template, as a dict.
+            max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
+                the model answers. Default: no limit.
+            template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, or the path of a file.
-            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
-                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
-                tokens cannot be counted, the library decides. Default: ``"error"``.
+            overflow: What to do if the conversation does not fit into the context window. ``"error"``
+                (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
+                cannot be counted, the library decides.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.
@@ -532,12 +540,13 @@ class RKLLM:
 
         Raises:
             TemplateError: There is no chat template, or it rejects the messages.
-            ToolError: One of the tools cannot be a tool.
+            ToolError: One of the tools cannot be used; the hint says what to write instead.
             ContextLengthError: The conversation does not fit into the context window.
             GenerationError: The run failed. ``log`` has the library's own messages.
             GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
-            UnsupportedFeatureError: The model cannot think, or a message has an image.
-            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            UnsupportedFeatureError: ``thinking=True``, but the model has no thinking mode; or a message
+                contains an image.
+            InvalidArgumentError: An argument or a message is not valid (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
             RkllmError: Any other error that ``generate()`` raises.
 
@@ -574,17 +583,18 @@ class RKLLM:
                 (text, or a list of text parts). The list is not changed.
             tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
                 in the OpenAI format.
-            tool_choice: ``"auto"`` lets the model choose. ``"none"`` does not show it the tools.
-            parallel_tool_calls: ``False`` ends the answer after the first call. Default: ``True``.
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+                ``"auto"``.
+            parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.
-            max_reasoning_tokens: Maximum number of tokens to think. After them the thinking is ended, and the
-                model answers.
-            template_kwargs: More variables for the chat template, as a dict.
+            max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
+                the model answers. Default: no limit.
+            template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, or the path of a file.
-            overflow: What to do with a conversation that does not fit into the context window. ``"error"``
-                raises ``ContextLengthError``. ``"drop_oldest"`` leaves out the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. Where the
-                tokens cannot be counted, the library decides. Default: ``"error"``.
+            overflow: What to do if the conversation does not fit into the context window. ``"error"``
+                (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
+                cannot be counted, the library decides.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.
@@ -596,12 +606,13 @@ class RKLLM:
 
         Raises:
             TemplateError: There is no chat template, or it rejects the messages.
-            ToolError: One of the tools cannot be a tool.
+            ToolError: One of the tools cannot be used; the hint says what to write instead.
             ContextLengthError: The conversation does not fit into the context window.
             GenerationError: The run failed. ``log`` has the library's own messages.
             GenerationTimeout: The time limit has passed. ``partial`` has the answer so far.
-            UnsupportedFeatureError: The model cannot think, or a message has an image.
-            InvalidArgumentError: An argument or a message is wrong (also a ``ValueError``).
+            UnsupportedFeatureError: ``thinking=True``, but the model has no thinking mode; or a message
+                contains an image.
+            InvalidArgumentError: An argument or a message is not valid (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
             RkllmError: Any other error that ``generate()`` raises.
 
@@ -627,8 +638,8 @@ class RKLLM:
 
         Args:
             messages: The conversation, as in ``chat()``. It is not changed.
-            tools: Functions and pydantic models.
-            max_rounds: Maximum number of answers. The last one is returned as it is.
+            tools: The tools: Python functions with type hints, and pydantic models.
+            max_rounds: Maximum number of answers. The last one is returned even if it calls tools.
             **options: Keywords of ``chat()``, described there. ``timeout`` is for all answers together,
                 without the time in the tools.
 
@@ -636,7 +647,7 @@ class RKLLM:
             The last answer.
 
         Raises:
-            ToolError: One of the tools cannot be a tool.
+            ToolError: One of the tools cannot be used; the hint says what to write instead.
             RkllmError: Any other error that ``chat()`` raises.
 
         Example:
@@ -687,7 +698,7 @@ class RKLLM:
 
         Raises:
             TemplateError: There is no chat template, or it rejects the messages.
-            InvalidArgumentError: A message is not one (also a ``ValueError``).
+            InvalidArgumentError: A message is not valid (also a ``ValueError``).
 
         Example:
             >>> print(llm.render_chat([{"role": "user", "content": "Hello"}]))  # doctest: +SKIP
@@ -943,11 +954,11 @@ class RKLLM:
         """Computes how likely the model considers a continuation of a prompt. Since RKLLM 1.2.0.
 
         No chat template is applied. Prompt and continuation are tokenized separately, as by
-        ``tokenize()``. Where that has no tokenizer, pass ``Tokens``.
+        ``tokenize()``. If there is no tokenizer, pass ``Tokens``.
 
         Args:
-            prompt: What comes before. At least one token.
-            continuation: What is scored. At least one token.
+            prompt: The text before the continuation. At least one token.
+            continuation: The text to score. At least one token.
             timeout: Time limit in seconds. Default: none.
             lora: Name of the LoRA adapter to use. Default: none.
 
@@ -1015,7 +1026,7 @@ class RKLLM:
             skip_special_tokens: Leave special tokens, such as ``<|im_end|>``, out of the text.
 
         Returns:
-            The text. Bytes that are no whole character become U+FFFD.
+            The text. Bytes that do not form a character become U+FFFD.
 
         Raises:
             UnsupportedFeatureError: There is no tokenizer; the message names the file that was looked for.
@@ -1134,7 +1145,7 @@ class RKLLM:
 
         Args:
             path: The adapter, converted for the backend: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
-            name: Name that selects it. Default: the file's name without the suffix.
+            name: Name that selects it in calls. Default: the file's name without the suffix.
             scale: Strength of the adapter.
 
         Raises:
@@ -1153,7 +1164,8 @@ class RKLLM:
 
         Args:
             path: The prompt cache.
-            verify: Check with its metadata file that it is intact and made by this model and library.
+            verify: Check, with its metadata file, that the cache is intact and was made with this model and
+                library.
 
         Raises:
             FileMissingError: The file does not exist (also a ``FileNotFoundError``).
@@ -1180,7 +1192,7 @@ class RKLLM:
         Clearing the whole cache in the middle of ``steps()`` ends them.
 
         Args:
-            keep_system_prompt: Keep the part of the system prompt.
+            keep_system_prompt: Keep the system prompt in the cache.
             ranges: One ``(start, end)`` per prompt, the end exclusive. Only between the tokens of
                 ``steps()``. Since RKLLM 1.2.1.
 
@@ -1385,7 +1397,7 @@ def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, 
 
     Args:
         model: As for ``RKLLM``.
-        where: What :func:`to_open` gave first.
+        where: What ``to_open`` gave first.
 
     Returns:
         The file, the library, notes, and why the NPU is not taken.
@@ -1602,7 +1614,7 @@ def lacking(warnings: Sequence[str]) -> UnsupportedFeatureError:
     """Makes the error out of what would be warnings without ``strict=True``."""
     from .errors import UnsupportedFeatureError
 
-    return UnsupportedFeatureError("; ".join(warnings), hint="Without strict=True this is a warning.")
+    return UnsupportedFeatureError("; ".join(warnings), hint="Omit strict=True to get a warning instead.")
 
 
 def level_of_caller() -> int:

@@ -7,16 +7,18 @@ use super::outputs::PerfStats;
 use super::values;
 use crate::chat;
 
-/// What is new of a tool call.
+/// A new part of a tool call, as a stream yields it.
+///
+/// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, get_all)]
 pub(super) struct ToolCallDelta {
-    /// The call's place among the calls of the answer.
+    /// The position of the call among the calls of the answer, from 0.
     index: usize,
-    /// The call's id, once; then `None`.
+    /// The call's id in its first part; `None` in later parts.
     id: Option<Py<PyString>>,
-    /// The tool's name, once; then `None`.
+    /// The tool's name in the call's first part; `None` in later parts.
     name: Option<Py<PyString>>,
-    /// The next piece of the arguments' JSON text.
+    /// The next part of the arguments' JSON text.
     arguments: Py<PyString>,
 }
 
@@ -37,15 +39,15 @@ impl ToolCallDelta {
     }
 }
 
-/// What is new of a chat's answer, as a stream yields it.
+/// A new part of an answer, as `ChatStream` yields it.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
 pub(super) struct ChatDelta {
-    /// The next piece of the answer; empty if there is none.
+    /// The next part of the content; empty if there is none.
     #[pyo3(get)]
     pub(super) content: Py<PyString>,
-    /// The next piece of the model's thinking; empty if there is none.
+    /// The next part of the model's thinking; empty if there is none.
     #[pyo3(get)]
     reasoning: Py<PyString>,
     calls: Option<Py<PyTuple>>,
@@ -80,7 +82,7 @@ impl ChatDelta {
 
 #[pymethods]
 impl ChatDelta {
-    /// What is new of tool calls, as a list of `ToolCallDelta`.
+    /// New parts of tool calls; empty if there are none.
     #[getter]
     fn tool_calls<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         match &self.calls {
@@ -103,7 +105,7 @@ impl ChatDelta {
     }
 }
 
-/// A call of a tool, as the model wrote it.
+/// A tool call of a model.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
@@ -111,7 +113,7 @@ pub(super) struct ToolCall(chat::ToolCall);
 
 #[pymethods]
 impl ToolCall {
-    /// The call's id, for the message with its result.
+    /// The call's id. The message with the result names it.
     #[getter]
     fn id(&self) -> &str {
         &self.0.id
@@ -128,13 +130,13 @@ impl ToolCall {
     }
     /// The arguments as a dict, or `None` if they cannot be read.
     ///
-    /// If `error` is not `None`, they may come from a lenient reading.
+    /// If `error` is not `None`, the JSON was wrong, and these may be the result of a second, lenient reading.
     #[getter]
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
         let arguments = self.0.arguments.as_ref();
         arguments.map(|all| values::dict(py, all)).transpose()
     }
-    /// Why the call must not be made, in words that the model can be told; `None` if it can.
+    /// Why the call must not be made, in words for the model; `None` if it can be made.
     #[getter]
     fn error(&self) -> Option<&str> {
         self.0.error.as_deref()
@@ -151,13 +153,13 @@ impl ToolCall {
     }
 }
 
-/// An answer of a chat. `str(answer)` is its content.
+/// The answer of `chat()`. `str(answer)` is its content.
 ///
 /// Read-only; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct ChatAnswer {
     answer: chat::ChatAnswer,
-    /// Performance statistics, of all runs that the answer took.
+    /// Performance statistics of all runs of the answer together.
     #[pyo3(get)]
     perf: Py<PerfStats>,
 }
@@ -177,7 +179,7 @@ impl ChatAnswer {
 
 #[pymethods]
 impl ChatAnswer {
-    /// The answer's text, without the thinking and the calls of tools.
+    /// The answer's text, without thinking and tool calls.
     #[getter]
     fn content(&self) -> &str {
         &self.answer.content
@@ -187,7 +189,7 @@ impl ChatAnswer {
     fn reasoning(&self) -> Option<&str> {
         self.answer.reasoning.as_deref()
     }
-    /// Calls of tools, in the order in which the model wrote them.
+    /// The tool calls, in the order in which the model wrote them.
     #[getter]
     fn tool_calls(&self) -> Vec<ToolCall> {
         self.answer
@@ -199,18 +201,18 @@ impl ChatAnswer {
     }
     /// Why the answer ended: `"stop"`, `"length"`, `"cancelled"` or `"tool_calls"`.
     ///
-    /// `"tool_calls"`: at least one tool can be called. `"length"`: `max_new_tokens` was reached.
+    /// `"tool_calls"`: at least one tool call can be made. `"length"`: `max_new_tokens` was reached.
     /// `"cancelled"`: the stream was cancelled.
     #[getter]
     fn finish_reason(&self) -> &'static str {
         self.answer.finish_reason.as_str()
     }
-    /// The message to append to the conversation, a dict in the OpenAI shape.
+    /// The message to append to the conversation, a dict in the OpenAI format.
     #[getter]
     fn message<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         values::to_python(py, &self.answer.message())
     }
-    /// What was done to the conversation to fit the model, or was odd about the answer; for people.
+    /// Notes for people: how the conversation was adapted, and what was unusual about the answer.
     #[getter]
     fn notes(&self) -> Vec<String> {
         self.answer.notes.clone()

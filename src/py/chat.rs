@@ -15,11 +15,11 @@ use crate::chat;
 use crate::model::{Handle, Poll, Source as _};
 use crate::protocol::error::Failure;
 
-/// The answer of a chat as it comes; `RKLLM.chat_stream` returns it.
+/// A stream of the answer of a chat; `RKLLM.chat_stream` returns it.
 ///
-/// Iterate with `for` or `async for`. Both yield `ChatDelta` objects until the answer ends, and raise what
-/// `result` raises. A stream keeps its model open. Leaving the stream ends its run: by `close()`, by leaving
-/// a `with` block, or when the last reference is gone.
+/// Iterate with `for` or `async for`. Both yield `ChatDelta` objects until the answer ends, and raise the
+/// errors of `result()`. A stream keeps its model open. Its run ends early if the stream is closed, by
+/// `close()` or at the end of a `with` block, or if nothing refers to it any more.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
@@ -169,19 +169,19 @@ source_class! {
             self.poll_async(py)
         }
 
-        /// Returns the same stream, yielding the content alone as plain `str`.
+        /// Returns the same stream, yielding only the content, as plain `str`.
         fn texts(slf: Py<Self>) -> ChatTexts {
             ChatTexts { stream: slf }
         }
 
-        /// Waits for the end of the answer and returns it whole, including deltas already read.
+        /// Waits for the end of the answer and returns all of it, including deltas already read.
         ///
         /// Deltas that were not read are consumed: iteration ends after this.
         ///
         /// Raises:
         ///     GenerationError: The run failed; `log` has the lines of the library.
-        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
-        ///     ContextLengthError: The conversation has more tokens than the context window holds.
+        ///     GenerationTimeout: The time limit has passed; `partial` has the answer so far.
+        ///     ContextLengthError: The conversation does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<ChatAnswer> {
@@ -206,7 +206,7 @@ source_class! {
     }
 }
 
-/// A `ChatStream` that yields the content alone as plain `str`; `ChatStream.texts` returns it.
+/// A `ChatStream` that yields only the content, as plain `str`; `ChatStream.texts` returns it.
 ///
 /// Both share one answer: a delta read from one is not yielded by the other.
 ///
@@ -259,14 +259,14 @@ source_class! {
             Ok(None)
         }
 
-        /// Waits for the end of the answer and returns it whole, including deltas already read.
+        /// Waits for the end of the answer and returns all of it, including deltas already read.
         ///
         /// Deltas that were not read are consumed: iteration ends after this.
         ///
         /// Raises:
         ///     GenerationError: The run failed; `log` has the lines of the library.
-        ///     GenerationTimeout: The deadline passed; `partial` has what was generated before.
-        ///     ContextLengthError: The conversation has more tokens than the context window holds.
+        ///     GenerationTimeout: The time limit has passed; `partial` has the answer so far.
+        ///     ContextLengthError: The conversation does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
         fn result(&self, py: Python<'_>) -> PyResult<ChatAnswer> {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,6 +40,12 @@ def test_docstrings_are_found() -> None:
     assert DOCSTRINGS["RKLLM.generate"]
     assert DOCSTRINGS["Chunk.token_id"]
     assert len(DOCSTRINGS) > 500
+
+
+def test_no_markup_of_a_tool_is_in_a_docstring() -> None:
+    """Roles of Sphinx are for a program that makes pages: ``help()`` shows them as they are."""
+    found = {name for name, text in DOCSTRINGS.items() if re.search(r":[a-z]+(:[a-z]+)?:`", text)}
+    assert found == set()
 
 
 @pytest.mark.parametrize("value", CLASSES, ids=lambda value: value.__name__)

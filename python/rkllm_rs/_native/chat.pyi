@@ -12,11 +12,11 @@ from .settings import Path
 
 @final
 class ChatStream:
-    """The answer of a chat as it comes; ``RKLLM.chat_stream`` returns it.
+    """A stream of the answer of a chat; ``RKLLM.chat_stream`` returns it.
 
     Iterate with ``for`` or ``async for``. Both yield ``ChatDelta`` objects until the answer ends, and raise
-    what ``result`` raises. A stream keeps its model open. Leaving the stream ends its run: by ``close()``, by
-    leaving a ``with`` block, or when the last reference is gone.
+    the errors of ``result()``. A stream keeps its model open. Its run ends early if the stream is closed, by
+    ``close()`` or at the end of a ``with`` block, or if nothing refers to it any more.
 
     Read it from one thread or task at a time. ``cancel()`` and ``close()`` may be called from any thread.
     """
@@ -40,7 +40,7 @@ class ChatStream:
         _traceback: TracebackType | None,
     ) -> Coroutine[Any, Any, None]: ...
     def texts(self) -> ChatTexts:
-        """Returns the same stream, yielding the content alone as plain ``str``."""
+        """Returns the same stream, yielding only the content, as plain ``str``."""
     def cancel(self) -> None:
         """Cancels the run (``rkllm_abort``), from any thread. Does nothing after the end.
 
@@ -51,14 +51,14 @@ class ChatStream:
     def aclose(self) -> Coroutine[Any, Any, None]:
         """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def result(self) -> ChatAnswer:
-        """Waits for the end of the answer and returns it whole, including deltas already read.
+        """Waits for the end of the answer and returns all of it, including deltas already read.
 
         Deltas that were not read are consumed: iteration ends after this.
 
         Raises:
             GenerationError: The run failed; ``log`` has the lines of the library.
-            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
-            ContextLengthError: The conversation has more tokens than the context window holds.
+            GenerationTimeout: The time limit has passed; ``partial`` has the answer so far.
+            ContextLengthError: The conversation does not fit into the context window.
             ClosedError: The model was closed before the run ended.
             ForkedProcessError: The run was started before ``fork()``.
         """
@@ -82,7 +82,7 @@ class ChatStream:
 
 @final
 class ChatTexts:
-    """A ``ChatStream`` that yields the content alone as plain ``str``; ``ChatStream.texts`` returns it.
+    """A ``ChatStream`` that yields only the content, as plain ``str``; ``ChatStream.texts`` returns it.
 
     Both share one answer: a delta read from one is not yielded by the other.
 
@@ -117,14 +117,14 @@ class ChatTexts:
     def aclose(self) -> Coroutine[Any, Any, None]:
         """Ends the run, like ``close()``, for event loops. Leaving an ``async with`` block calls it."""
     def result(self) -> ChatAnswer:
-        """Waits for the end of the answer and returns it whole, including deltas already read.
+        """Waits for the end of the answer and returns all of it, including deltas already read.
 
         Deltas that were not read are consumed: iteration ends after this.
 
         Raises:
             GenerationError: The run failed; ``log`` has the lines of the library.
-            GenerationTimeout: The deadline passed; ``partial`` has what was generated before.
-            ContextLengthError: The conversation has more tokens than the context window holds.
+            GenerationTimeout: The time limit has passed; ``partial`` has the answer so far.
+            ContextLengthError: The conversation does not fit into the context window.
             ClosedError: The model was closed before the run ended.
             ForkedProcessError: The run was started before ``fork()``.
         """
@@ -144,48 +144,51 @@ class ChatTexts:
 
 @final
 class ChatDelta:
-    """What is new of a chat's answer, as a stream yields it.
+    """A new part of an answer, as ``ChatStream`` yields it.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
 
     @property
     def content(self) -> str:
-        """The next piece of the answer; empty if there is none."""
+        """The next part of the content; empty if there is none."""
     @property
     def reasoning(self) -> str:
-        """The next piece of the model's thinking; empty if there is none."""
+        """The next part of the model's thinking; empty if there is none."""
     @property
     def tool_calls(self) -> list[ToolCallDelta]:
-        """What is new of tool calls, as a list of ``ToolCallDelta``."""
+        """New parts of tool calls; empty if there are none."""
 
 @final
 class ToolCallDelta:
-    """What is new of a tool call."""
+    """A new part of a tool call, as a stream yields it.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
 
     @property
     def index(self) -> int:
-        """The call's place among the calls of the answer."""
+        """The position of the call among the calls of the answer, from 0."""
     @property
     def id(self) -> str | None:
-        """The call's id, once; then ``None``."""
+        """The call's id in its first part; ``None`` in later parts."""
     @property
     def name(self) -> str | None:
-        """The tool's name, once; then ``None``."""
+        """The tool's name in the call's first part; ``None`` in later parts."""
     @property
     def arguments(self) -> str:
-        """The next piece of the arguments' JSON text."""
+        """The next part of the arguments' JSON text."""
 
 @final
 class ToolCall:
-    """A call of a tool, as the model wrote it.
+    """A tool call of a model.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """
 
     @property
     def id(self) -> str:
-        """The call's id, for the message with its result."""
+        """The call's id. The message with the result names it."""
     @property
     def name(self) -> str:
         """The tool's name."""
@@ -196,44 +199,45 @@ class ToolCall:
     def arguments(self) -> dict[str, Any] | None:
         """The arguments as a dict, or ``None`` if they cannot be read.
 
-        If ``error`` is not ``None``, they may come from a lenient reading.
+        If ``error`` is not ``None``, the JSON was wrong, and these may be the result of a second, lenient
+        reading.
         """
     @property
     def error(self) -> str | None:
-        """Why the call must not be made, in words that the model can be told; ``None`` if it can."""
+        """Why the call must not be made, in words for the model; ``None`` if it can be made."""
 
 @final
 class ChatAnswer:
-    """An answer of a chat. ``str(answer)`` is its content.
+    """The answer of ``chat()``. ``str(answer)`` is its content.
 
     Read-only; any number of threads and tasks may use it at the same time.
     """
 
     @property
     def content(self) -> str:
-        """The answer's text, without the thinking and the calls of tools."""
+        """The answer's text, without thinking and tool calls."""
     @property
     def reasoning(self) -> str | None:
         """The model's thinking, or ``None``."""
     @property
     def tool_calls(self) -> list[ToolCall]:
-        """Calls of tools, in the order in which the model wrote them."""
+        """The tool calls, in the order in which the model wrote them."""
     @property
     def finish_reason(self) -> Literal["stop", "length", "cancelled", "tool_calls"]:
         """Why the answer ended: ``"stop"``, ``"length"``, ``"cancelled"`` or ``"tool_calls"``.
 
-        ``"tool_calls"``: at least one tool can be called. ``"length"``: ``max_new_tokens`` was reached.
+        ``"tool_calls"``: at least one tool call can be made. ``"length"``: ``max_new_tokens`` was reached.
         ``"cancelled"``: the stream was cancelled.
         """
     @property
     def message(self) -> dict[str, Any]:
-        """The message to append to the conversation, a dict in the OpenAI shape."""
+        """The message to append to the conversation, a dict in the OpenAI format."""
     @property
     def perf(self) -> PerfStats:
-        """Performance statistics, of all runs that the answer took."""
+        """Performance statistics of all runs of the answer together."""
     @property
     def notes(self) -> list[str]:
-        """What was done to the conversation to fit the model, or was odd about the answer; for people."""
+        """Notes for people: how the conversation was adapted, and what was unusual about the answer."""
     @property
     def text(self) -> str:
         """The answer as the model wrote it, with its markers."""
