@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyTuple, PyType};
 
+use super::by_hand::{self, method, slot};
 use super::source::wait_for_item;
 
 /// Takes an item of a stream; `None` where it has to be waited for.
@@ -185,14 +186,8 @@ macro_rules! methods {
         })*
 
         fn methods() -> Vec<ffi::PyMethodDef> {
-            let method = |name: &'static CStr, function, doc: &'static CStr| ffi::PyMethodDef {
-                ml_name: name.as_ptr(),
-                ml_meth: ffi::PyMethodDefPointer { PyCFunction: function },
-                ml_flags: ffi::METH_VARARGS,
-                ml_doc: doc.as_ptr(),
-            };
             vec![
-                $(method($name, $function, $doc),)*
+                $(method($name, $function, ffi::METH_VARARGS, $doc),)*
                 ffi::PyMethodDef::zeroed(),
             ]
         }
@@ -249,8 +244,7 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     let class = CLASS.get_or_try_init(py, || {
         // Kept as long as the class, which is for ever.
         let methods = Box::leak(methods().into_boxed_slice());
-        let slot = |slot, pfunc| ffi::PyType_Slot { slot, pfunc };
-        let mut slots = [
+        let slots = vec![
             slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
             slot(ffi::Py_am_await, ffi::PyObject_SelfIter as *mut c_void),
             slot(ffi::Py_am_send, send as *mut c_void),
@@ -259,23 +253,10 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_tp_traverse, traverse as *mut c_void),
             slot(ffi::Py_tp_clear, clear as *mut c_void),
             slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
-            ffi::PyType_Slot::default(),
         ];
-        let flags = ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION
-            | ffi::Py_TPFLAGS_IMMUTABLETYPE;
-        let mut spec = ffi::PyType_Spec {
-            name: c"rkllm_rs._native.AtHand".as_ptr(),
-            basicsize: size_of::<AtHand>() as c_int,
-            itemsize: 0,
-            flags: flags as _,
-            slots: slots.as_mut_ptr(),
-        };
-        // SAFETY: the spec is whole, with slots of the types that their numbers stand for; Python copies it.
-        let class =
-            unsafe { Bound::from_owned_ptr_or_err(py, ffi::PyType_FromSpec(&raw mut spec))? };
-        PyResult::Ok(class.cast_into::<PyType>()?.unbind())
+        let (name, flags) = (c"rkllm_rs._native.AtHand", ffi::Py_TPFLAGS_HAVE_GC);
+        // SAFETY: each slot has what its number stands for; the methods live for ever.
+        unsafe { by_hand::class::<AtHand>(py, name, flags, slots) }
     })?;
     Ok(class.bind(py))
 }

@@ -7,9 +7,11 @@ mod answers;
 mod array;
 mod at_hand;
 mod buffer;
+mod by_hand;
 mod callables;
 mod chat;
 mod chatting;
+mod chunk;
 mod convert;
 mod dlpack;
 mod errors;
@@ -101,7 +103,7 @@ mod native {
     #[pymodule_export]
     use super::opening::Opening;
     #[pymodule_export]
-    use super::outputs::{Chunk, Generation, PerfStats};
+    use super::outputs::{Generation, PerfStats};
     #[pymodule_export]
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]
@@ -131,6 +133,7 @@ mod native {
         if module.py().import("sys")?.getattr("__stderr__")?.is_none() {
             crate::host::vendor_log::set_no_stderr();
         }
+        module.add("Chunk", super::chunk::class(module.py())?)?;
         super::outputs::add_rebuilders(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

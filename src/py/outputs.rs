@@ -1,4 +1,4 @@
-//! `Chunk`, `Generation`, `PerfStats`.
+//! `Generation`, `PerfStats`.
 
 use std::time::Duration;
 
@@ -7,42 +7,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString};
 
 use crate::protocol::output;
-
-/// A chunk of an answer, as a stream yields it. `str(chunk)` is its text.
-///
-/// Immutable; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
-pub(super) struct Chunk {
-    /// The chunk's text (`RKLLMResult.text`): never empty, always whole characters.
-    #[pyo3(get)]
-    pub(super) text: Py<PyString>,
-    /// The token that completed the text (`RKLLMResult.token_id`).
-    ///
-    /// Earlier tokens whose bytes only now form a character are in `Generation.token_ids`.
-    #[pyo3(get)]
-    pub(super) token_id: i32,
-}
-
-#[pymethods]
-impl Chunk {
-    /// Supports `copy` and `pickle`.
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, ChunkParts)> {
-        let parts = (self.text.clone_ref(py), self.token_id);
-        Ok((rebuilder(py, "_chunk")?, parts))
-    }
-
-    fn __str__(&self, py: Python<'_>) -> Py<PyString> {
-        self.text.clone_ref(py)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        Ok(format!(
-            "Chunk(text={}, token_id={})",
-            self.text.bind(py).repr()?,
-            self.token_id
-        ))
-    }
-}
 
 /// A whole answer. `str(generation)` is its text.
 ///
@@ -308,7 +272,6 @@ impl PerfStats {
     }
 }
 
-type ChunkParts = (Py<PyString>, i32);
 type GenerationParts = (Py<PyString>, Vec<i32>, String, Py<PerfStats>);
 type LibraryParts = (f32, i32, f32, i32, f32);
 type PerfParts = (
@@ -323,21 +286,16 @@ type PerfParts = (
 type PromptParts = (Option<usize>, Option<usize>);
 
 /// The function of this module that makes an object again from its parts; pickles name it.
-fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     py.import("rkllm_rs._native")?.getattr(name)
 }
 
 /// Puts the functions that pickles name into the module, where `__all__` does not have them.
 pub(super) fn add_rebuilders(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.setattr("_chunk", wrap_pyfunction!(_chunk, module)?)?;
+    let chunk = wrap_pyfunction!(super::chunk::_chunk, module)?;
+    module.setattr("_chunk", chunk)?;
     module.setattr("_generation", wrap_pyfunction!(_generation, module)?)?;
     module.setattr("_perf_stats", wrap_pyfunction!(_perf_stats, module)?)
-}
-
-/// A `Chunk` from its parts; for `pickle`.
-#[pyfunction]
-fn _chunk(text: Py<PyString>, token_id: i32) -> Chunk {
-    Chunk { text, token_id }
 }
 
 /// A `Generation` from its parts; for `pickle`.

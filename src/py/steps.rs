@@ -8,11 +8,11 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::callables::{Answerer, Slot};
+use super::chunk::chunk;
 use super::errors::raise;
 use super::inputs::input;
-use super::outputs::{Chunk, Generation};
+use super::outputs::Generation;
 use super::source::{Awaited as _, Stream, next_item, source_class};
-use super::stream::chunk;
 use crate::model::Caller;
 use crate::model::steps;
 use crate::model::{Handle, Poll, Source as _};
@@ -68,7 +68,7 @@ impl Steps {
     }
 
     /// The token if it is there; `None` when it has to be waited for, `Err(Ok)` at the end.
-    fn poll(&self, py: Python<'_>) -> Result<Option<Py<Chunk>>, PyResult<()>> {
+    fn poll(&self, py: Python<'_>) -> Result<Option<Py<PyAny>>, PyResult<()>> {
         let polled = self.steps.lock().poll();
         match polled {
             Poll::Ready(token) => {
@@ -96,7 +96,7 @@ impl Steps {
         }
     }
 
-    fn step(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<Chunk>>> {
+    fn step(&self, py: Python<'_>, next: Option<&Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
         self.advance(py, next)?;
         loop {
             match self.poll(py) {
@@ -153,7 +153,7 @@ impl Drop for Steps {
 
 source_class! {
     stream Steps {
-        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
             self.step(py, None)
         }
 
@@ -171,7 +171,7 @@ source_class! {
         ///     InvalidArgumentError: No token was yielded yet, or the input is not valid.
         ///     InvalidTypeError: The input has the wrong type.
         ///     GenerationError: The run failed.
-        fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<Chunk>> {
+        fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
             let next = self.step(py, Some(input))?;
             next.ok_or_else(|| PyStopIteration::new_err(()))
         }
@@ -200,7 +200,7 @@ source_class! {
         }
 
         /// The next token, `None` if it has to be waited for; for the event loop.
-        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
             if !self.going.load(Ordering::Relaxed) {
                 self.advance(py, None)?;
                 self.going.store(true, Ordering::Relaxed);

@@ -11,7 +11,8 @@ use pyo3::types::PyString;
 
 use super::at_hand::Take;
 use super::callables::{Answerer, Slot};
-use super::outputs::{Chunk, Generation};
+use super::chunk::chunk;
+use super::outputs::Generation;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
@@ -185,16 +186,6 @@ impl TokenStream {
     }
 }
 
-pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<Chunk>> {
-    Py::new(
-        py,
-        Chunk {
-            text: PyString::new(py, text).unbind(),
-            token_id,
-        },
-    )
-}
-
 impl Stream for TokenStream {
     fn handle(&self) -> &Handle {
         &self.handle
@@ -210,7 +201,7 @@ impl Stream for TokenStream {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get();
             let chunk = this.poll_async(py, |text, id| chunk(py, text, id))?;
-            Ok(chunk.transpose()?.map(Py::into_any))
+            chunk.transpose()
         };
         self.stream.lock().is_at_hand().then_some(take)
     }
@@ -224,12 +215,12 @@ impl Drop for TokenStream {
 
 source_class! {
     stream TokenStream {
-        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
             self.next(py, |text, id| chunk(py, text, id))?.transpose()
         }
 
         /// The next chunk, `None` if it has to be waited for; for the event loop.
-        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<Chunk>>> {
+        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
             self.poll_async(py, |text, id| chunk(py, text, id))?
                 .transpose()
         }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 import gc
 import itertools
 import threading
+import weakref
 
 import pytest
 
 from fakes import calls
-from rkllm_rs import GenerationError, Tokens
+from rkllm_rs import Chunk, GenerationError, Tokens, _native
 from support import PATIENCE, SLOW, began, in_thread, wait_until
 
 #: Enough tokens that no test comes to their end.
@@ -22,6 +24,39 @@ def test_chunks(open_model):
     assert [(chunk.text, chunk.token_id) for chunk in chunks] == [("The", 1), (" sky", 2), ("\n", 3)]
     assert str(chunks[1]) == " sky"
     assert repr(chunks[1]) == "Chunk(text=' sky', token_id=2)"
+
+
+def test_a_chunk_is_read_only_and_made_by_streams_alone(open_model):
+    chunk = next(open_model(["a"]).stream("x"))
+    for name in ("text", "token_id", "other"):
+        with pytest.raises(AttributeError):
+            setattr(chunk, name, 5)
+    with pytest.raises(AttributeError):
+        del chunk.text
+    with pytest.raises(TypeError):
+        Chunk()
+    with pytest.raises(TypeError):
+        type("Mine", (Chunk,), {})
+    assert (chunk.text, chunk.token_id) == ("a", 1)
+    assert {chunk: 1}[chunk] == 1
+    assert chunk != next(open_model(["a"]).stream("x"))
+
+
+def test_a_chunk_lets_go_of_its_text():
+    made = []
+
+    class Text(str):
+        __slots__ = ("__weakref__",)
+
+    for _ in range(3):
+        text = Text("words")
+        made.append(weakref.ref(text))
+        chunk = _native._chunk(text, 1)
+        copies = [chunk.text, str(chunk), repr(chunk), copy.copy(chunk)]
+        assert copies[0] is text
+        del text, chunk, copies
+    gc.collect()
+    assert [text() for text in made] == [None] * 3
 
 
 def test_texts(open_model):

@@ -1,0 +1,156 @@
+//! `Chunk`: made by hand, since a stream makes and frees one for each token.
+
+#![allow(unsafe_code, reason = "the class and its slots are C's")]
+
+use std::ffi::{CStr, c_int, c_void};
+use std::mem::offset_of;
+use std::ptr;
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyType};
+
+use super::by_hand::{self, method, slot};
+use super::outputs::rebuilder;
+
+/// The object, as Python allocates it. Nothing in it changes, and it cannot be part of a cycle.
+#[repr(C)]
+struct Chunk {
+    base: PyObject,
+    /// A `str`, which is owned.
+    text: *mut PyObject,
+    token_id: c_int,
+}
+
+const DOC: &CStr = c"A chunk of an answer, as a stream yields it. `str(chunk)` is its text.
+
+Immutable; any number of threads and tasks may use it at the same time.";
+
+const TEXT: &CStr = c"The chunk's text (`RKLLMResult.text`): never empty, always whole characters.";
+
+const TOKEN_ID: &CStr = c"The token that completed the text (`RKLLMResult.token_id`).
+
+Earlier tokens whose bytes only now form a character are in `Generation.token_ids`.";
+
+/// A chunk.
+#[inline]
+pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<PyAny>> {
+    of_text(PyString::new(py, text), token_id)
+}
+
+fn of_text(text: Bound<'_, PyString>, token_id: i32) -> PyResult<Py<PyAny>> {
+    let py = text.py();
+    let class = class(py)?;
+    // SAFETY: the class is ready, and its instances have the size of `Chunk`. Nobody else has the object before
+    // it is written.
+    unsafe {
+        let object = ffi::PyType_GenericAlloc(class.as_type_ptr(), 0);
+        let made = Bound::from_owned_ptr_or_err(py, object)?;
+        let chunk = object.cast::<Chunk>();
+        (*chunk).text = text.into_ptr();
+        (*chunk).token_id = token_id;
+        Ok(made.unbind())
+    }
+}
+
+/// A `Chunk` from its parts; for `pickle`.
+#[pyfunction]
+pub(super) fn _chunk(text: Bound<'_, PyString>, token_id: i32) -> PyResult<Py<PyAny>> {
+    of_text(text, token_id)
+}
+
+unsafe extern "C" fn dealloc(this: *mut PyObject) {
+    // SAFETY: the last reference is gone; the text, if it was written, and the class are owned.
+    unsafe {
+        let class = ffi::Py_TYPE(this);
+        ffi::Py_XDECREF((*this.cast::<Chunk>()).text);
+        ffi::PyObject_Free(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+unsafe extern "C" fn text(this: *mut PyObject) -> *mut PyObject {
+    // SAFETY: Python calls slots attached, with an instance that lives for the call.
+    unsafe {
+        let text = (*this.cast::<Chunk>()).text;
+        ffi::Py_INCREF(text);
+        text
+    }
+}
+
+unsafe extern "C" fn repr(this: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as for `text`; the format fits what follows it.
+    unsafe {
+        let Chunk { text, token_id, .. } = *this.cast::<Chunk>();
+        ffi::PyUnicode_FromFormat(c"Chunk(text=%R, token_id=%d)".as_ptr(), text, token_id)
+    }
+}
+
+/// Supports `copy` and `pickle`.
+unsafe extern "C" fn reduce(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as for `text`.
+    let (py, chunk) = unsafe { (Python::assume_attached(), &*this.cast::<Chunk>()) };
+    let reduced = rebuilder(py, "_chunk").and_then(|rebuilder| {
+        // SAFETY: the chunk owns its text.
+        let text = unsafe { Bound::from_borrowed_ptr(py, chunk.text) };
+        (rebuilder, (text, chunk.token_id)).into_pyobject(py)
+    });
+    match reduced {
+        Ok(reduced) => reduced.into_ptr(),
+        Err(error) => {
+            error.restore(py);
+            ptr::null_mut()
+        }
+    }
+}
+
+/// The class.
+#[inline]
+pub(super) fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    CLASS
+        .get_or_try_init(py, || made(py))
+        .map(|class| class.bind(py))
+}
+
+#[cold]
+fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
+    let member = |name: &'static CStr, type_code, offset, doc: &'static CStr| ffi::PyMemberDef {
+        name: name.as_ptr(),
+        type_code,
+        offset: offset as ffi::Py_ssize_t,
+        flags: ffi::Py_READONLY,
+        doc: doc.as_ptr(),
+    };
+    // Both are kept as long as the class, which is for ever.
+    let members = Box::leak(Box::new([
+        member(c"text", ffi::Py_T_OBJECT_EX, offset_of!(Chunk, text), TEXT),
+        member(
+            c"token_id",
+            ffi::Py_T_INT,
+            offset_of!(Chunk, token_id),
+            TOKEN_ID,
+        ),
+        ffi::PyMemberDef::default(),
+    ]));
+    let methods = Box::leak(Box::new([
+        method(
+            c"__reduce__",
+            reduce,
+            ffi::METH_NOARGS,
+            c"Supports `copy` and `pickle`.",
+        ),
+        ffi::PyMethodDef::zeroed(),
+    ]));
+    let slots = vec![
+        slot(ffi::Py_tp_doc, DOC.as_ptr().cast_mut().cast()),
+        slot(ffi::Py_tp_members, members.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
+        slot(ffi::Py_tp_str, text as *mut c_void),
+        slot(ffi::Py_tp_repr, repr as *mut c_void),
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+    ];
+    // SAFETY: each slot has what its number stands for; texts and lists live for ever.
+    unsafe { by_hand::class::<Chunk>(py, c"rkllm_rs.Chunk", 0, slots) }
+}
