@@ -118,12 +118,6 @@ impl TokenStream {
         self.handle.inbox().take(&mut self.batch)
     }
 
-    /// Whether the next piece has been taken out of the inbox already.
-    #[must_use]
-    pub fn is_at_hand(&self) -> bool {
-        self.next < self.batch.pieces.len()
-    }
-
     /// What the engine has made of a rendered conversation; there before the first piece.
     pub(crate) fn settled(&self) -> Option<Settled> {
         if self.handle.is_forked() {

@@ -1,20 +1,21 @@
-//! What `async for` awaits where an item is at hand.
+//! What `async for` awaits.
 //!
-//! The item is handed over through `am_send`, without an exception and without a coroutine, which take longer
-//! than all the rest. PyO3 has no slot for it, so the class is made by hand, through CPython's stable ABI. Where
-//! somebody else was quicker, and the item has to be waited for after all, a coroutine does it.
+//! An item that is at hand is handed over through `am_send`, without an exception and without a coroutine, which
+//! take longer than all the rest. PyO3 has no slot for it, so the class is made by hand. Where the item has to
+//! be waited for, a coroutine does it.
 
 #![allow(unsafe_code, reason = "the class and its slots are C's")]
 
+use std::cell::UnsafeCell;
 use std::ffi::{CStr, c_int, c_void};
 use std::mem;
 use std::ptr;
 
-use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi::{self, PyObject, PySendResult};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyTuple, PyType};
 
 use super::by_hand::{self, method, slot};
@@ -30,15 +31,27 @@ enum State {
     Over,
 }
 
+impl State {
+    fn release(self, py: Python<'_>) {
+        match self {
+            Self::New { stream: held, .. } | Self::Waiting { coroutine: held } => {
+                drop(held.into_bound(py));
+            }
+            Self::Over => {}
+        }
+    }
+}
+
 /// The object, as Python allocates it.
 #[repr(C)]
 struct AtHand {
     base: PyObject,
-    /// Locked for moments only: not while Python objects are made or dropped.
-    state: Mutex<State>,
+    /// Seen by attached threads only, in a critical section, and for moments: not while Python objects are made
+    /// or dropped.
+    state: UnsafeCell<State>,
 }
 
-/// An awaitable that gives an item of `stream`.
+/// An awaitable that gives the next item of `stream`: at once if it has come.
 pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<Bound<'py, PyAny>> {
     let py = stream.py();
     let class = class(py)?;
@@ -51,68 +64,69 @@ pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<B
     unsafe {
         let object = ffi::PyType_GenericAlloc(class.as_type_ptr(), 0);
         let made = Bound::from_owned_ptr_or_err(py, object)?;
-        ptr::addr_of_mut!((*object.cast::<AtHand>()).state).write(Mutex::new(state));
+        ptr::addr_of_mut!((*object.cast::<AtHand>()).state).write(UnsafeCell::new(state));
         Ok(made)
     }
 }
 
-impl AtHand {
+/// An instance, as a slot is given it.
+#[derive(Clone, Copy)]
+struct This<'a, 'py>(Borrowed<'a, 'py, PyAny>);
+
+impl<'py> This<'_, 'py> {
     /// # Safety
-    /// `object` is an instance of the class, and outlives the reference.
-    unsafe fn of<'a>(object: *mut PyObject) -> &'a Self {
+    /// The thread is attached, and `object` is an instance of the class that outlives the value.
+    unsafe fn new(object: *mut PyObject) -> Self {
         // SAFETY: the caller's promise.
-        unsafe { &*object.cast::<Self>() }
+        unsafe { Self(Borrowed::from_ptr(Python::assume_attached(), object)) }
     }
 
-    /// Ends it.
-    fn end(&self, py: Python<'_>) {
-        let before = mem::replace(&mut *self.state.lock(), State::Over);
-        match before {
-            State::New { stream: held, .. } | State::Waiting { coroutine: held } => {
-                drop(held.into_bound(py));
-            }
-            State::Over => {}
-        }
+    /// Puts a state in the place of the one before.
+    fn put(self, state: State) -> State {
+        with_critical_section(&self.0, || {
+            let this = self.0.as_ptr().cast::<AtHand>();
+            // SAFETY: it is an instance. No other thread is here now: none is attached, or none in a critical
+            // section of this object. Nothing in here lets one in.
+            unsafe { mem::replace(&mut *(*this).state.get(), state) }
+        })
     }
 
-    /// The coroutine that waits for the item.
-    fn coroutine<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let stream = match &*self.state.lock() {
-            State::New { stream, .. } => stream.clone_ref(py).into_bound(py),
-            State::Waiting { coroutine } => return Ok(coroutine.clone_ref(py).into_bound(py)),
+    fn end(self) {
+        self.put(State::Over).release(self.0.py());
+    }
+
+    /// The coroutine that waits for the item, which is noted.
+    fn coroutine(self, state: State) -> PyResult<Bound<'py, PyAny>> {
+        let py = self.0.py();
+        let coroutine = match state {
+            State::New { stream, .. } => wait_for_item(&stream.into_bound(py))?,
+            State::Waiting { coroutine } => coroutine.into_bound(py),
             State::Over => {
                 let message = "cannot reuse already awaited coroutine";
                 return Err(PyRuntimeError::new_err(message));
             }
         };
-        let coroutine = wait_for_item(&stream)?;
-        let waiting = State::Waiting {
-            coroutine: coroutine.clone().unbind(),
-        };
-        let before = mem::replace(&mut *self.state.lock(), waiting);
-        if let State::New { stream, .. } = before {
-            drop(stream.into_bound(py));
-        }
+        let noted = coroutine.clone().unbind();
+        self.put(State::Waiting { coroutine: noted }).release(py);
         Ok(coroutine)
     }
 
-    fn send<'py>(
-        &self,
-        py: Python<'py>,
-        value: *mut PyObject,
-    ) -> PyResult<(PySendResult, Bound<'py, PyAny>)> {
-        let new = match &*self.state.lock() {
-            State::New { stream, take } => Some((stream.clone_ref(py).into_bound(py), *take)),
-            State::Waiting { .. } | State::Over => None,
-        };
-        if let Some((stream, take)) = new {
-            let taken = take(&stream).inspect_err(|_| self.end(py))?;
-            if let Some(item) = taken {
-                self.end(py);
-                return Ok((PySendResult::PYGEN_RETURN, item.into_bound(py)));
+    fn send(self, value: *mut PyObject) -> PyResult<(PySendResult, Bound<'py, PyAny>)> {
+        let py = self.0.py();
+        let state = match self.put(State::Over) {
+            State::New { stream, take } => {
+                let stream = stream.into_bound(py);
+                if let Some(item) = take(&stream)? {
+                    return Ok((PySendResult::PYGEN_RETURN, item.into_bound(py)));
+                }
+                State::New {
+                    stream: stream.unbind(),
+                    take,
+                }
             }
-        }
-        let coroutine = self.coroutine(py)?;
+            state => state,
+        };
+        let coroutine = self.coroutine(state)?;
         let mut result = ptr::null_mut();
         // SAFETY: both are live objects, and the result is owned unless there was an error.
         let (status, result) = unsafe {
@@ -120,7 +134,7 @@ impl AtHand {
             (status, Bound::from_owned_ptr_or_err(py, result))
         };
         if status != PySendResult::PYGEN_NEXT {
-            self.end(py);
+            self.end();
         }
         Ok((status, result?))
     }
@@ -133,11 +147,10 @@ unsafe extern "C" fn send(
 ) -> PySendResult {
     // SAFETY: Python calls slots attached, with an instance that lives for the call and a place for the result.
     unsafe {
-        let py = Python::assume_attached();
-        let (status, object) = match AtHand::of(this).send(py, value) {
+        let (status, object) = match This::new(this).send(value) {
             Ok((status, object)) => (status, object.into_ptr()),
             Err(error) => {
-                error.restore(py);
+                error.restore(Python::assume_attached());
                 (PySendResult::PYGEN_ERROR, ptr::null_mut())
             }
         };
@@ -165,8 +178,9 @@ unsafe fn call(this: *mut PyObject, name: &CStr, args: *mut PyObject) -> *mut Py
     unsafe {
         let py = Python::assume_attached();
         let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
-        let called = AtHand::of(this)
-            .coroutine(py)
+        let this = This::new(this);
+        let called = this
+            .coroutine(this.put(State::Over))
             .and_then(|coroutine| coroutine.call_method1(&*name.to_string_lossy(), args));
         match called {
             Ok(result) => result.into_ptr(),
@@ -205,25 +219,25 @@ unsafe extern "C" fn traverse(
     visit: ffi::visitproc,
     arg: *mut c_void,
 ) -> c_int {
-    // SAFETY: the collector passes an instance, and a function for the objects that it holds.
+    // SAFETY: the collector passes an instance, and a function for the objects that it holds. It runs attached and
+    // with all other threads at rest, none of them in the middle of putting a state.
     unsafe {
         let class = visit(ffi::Py_TYPE(this).cast(), arg);
         if class != 0 {
             return class;
         }
-        // Whoever holds the lock refers to it: nothing is to be collected then.
-        match AtHand::of(this).state.try_lock().as_deref() {
-            Some(State::New { stream: held, .. } | State::Waiting { coroutine: held }) => {
+        match &*(*this.cast::<AtHand>()).state.get() {
+            State::New { stream: held, .. } | State::Waiting { coroutine: held } => {
                 visit(held.as_ptr(), arg)
             }
-            Some(State::Over) | None => 0,
+            State::Over => 0,
         }
     }
 }
 
 unsafe extern "C" fn clear(this: *mut PyObject) -> c_int {
     // SAFETY: the collector passes an instance, attached.
-    unsafe { AtHand::of(this).end(Python::assume_attached()) };
+    unsafe { This::new(this).end() };
     0
 }
 
@@ -232,7 +246,8 @@ unsafe extern "C" fn dealloc(this: *mut PyObject) {
     // its class.
     unsafe {
         ffi::PyObject_GC_UnTrack(this.cast());
-        AtHand::of(this).end(Python::assume_attached());
+        let state = (*this.cast::<AtHand>()).state.get().read();
+        state.release(Python::assume_attached());
         let class = ffi::Py_TYPE(this);
         ffi::PyObject_GC_Del(this.cast());
         ffi::Py_DECREF(class.cast());

@@ -203,7 +203,7 @@ impl Stream for TokenStream {
             let chunk = this.poll_async(py, |text, id| chunk(py, text, id))?;
             chunk.transpose()
         };
-        self.stream.lock().is_at_hand().then_some(take)
+        Some(take)
     }
 }
 
@@ -300,7 +300,7 @@ impl Stream for TextStream {
             let text = this.poll_async(py, |text, _| PyString::new(py, text).unbind())?;
             Ok(text.map(Py::into_any))
         };
-        self.stream.get().stream.lock().is_at_hand().then_some(take)
+        Some(take)
     }
     fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         visit.call(&self.stream)

@@ -66,6 +66,27 @@ def test_whatever_awaits_it(open_model, kind, take, at_hand):
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("name", ["throw", "close"])
+def test_one_that_waits_can_be_ended(open_model, record, name):
+    """Nobody waits any more: the run is left, and so ends."""
+
+    async def main():
+        run = {"steps": ["a"], "repeat": 100, "delay_ms": 500}
+        stream = open_model({"runs": [run]}).stream("x")
+        item = anext(stream)
+        assert asyncio.isfuture(item.send(None))
+        if name == "throw":
+            with pytest.raises(asyncio.CancelledError):
+                item.throw(asyncio.CancelledError)
+        else:
+            item.close()
+        await asyncio.to_thread(wait_until, lambda: calls(record, "rkllm_abort"), "the abort")
+        with pytest.raises(RuntimeError):
+            item.send(None)
+
+    asyncio.run(main())
+
+
 def test_one_that_is_not_awaited_takes_nothing(open_model):
     async def main():
         stream = all_at_hand(open_model(["a", "b", "c"]).stream("x"))
