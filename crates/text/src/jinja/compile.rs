@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use minijinja::machinery::{CompiledTemplate, Instruction, Instructions, TemplateConfig};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{AutoEscape, Error};
+use minijinja::{AutoEscape, Error, Value};
 
 use super::guard;
 
@@ -58,16 +58,19 @@ fn guarded<'s>(old: &Instructions<'s>) -> Instructions<'s> {
     let guards = Guards::new(old);
     let mut new = Instructions::new(old.name(), old.source());
     let mut places = BTreeMap::new();
-    let (mut constant, mut length) = (false, 0);
+    let (mut constant, mut length) = (None, 0);
     for (at, one) in all(old) {
         let line = old.get_line(at).unwrap_or(0) as u16;
-        constant &= !targets.contains(&at);
+        constant = constant.filter(|_| !targets.contains(&at));
         // A jump to what is guarded goes to its guard.
         places.insert(at, length);
         for each in guards.around(one, constant) {
             length = new.add_with_line(each, line) + 1;
         }
-        constant = matches!(one, Instruction::LoadConst(value) if value.as_object().is_none());
+        constant = match one {
+            Instruction::LoadConst(value) if value.as_object().is_none() => Some(value),
+            _ => None,
+        };
     }
     for at in 0..length {
         if let Some(target) = new.get_mut(at).and_then(jump) {
@@ -141,9 +144,11 @@ impl Guards {
 
     /// An instruction with what goes in front of it and behind it, or with what takes its place.
     ///
-    /// `constant` says that the last value on the stack is a string or a number of the template's text:
+    /// `constant` is the last value on the stack if that is a string or a number of the template's text:
     /// what is compared with it is walked no further than that.
-    fn around<'s>(&self, one: &Instruction<'s>, constant: bool) -> Vec<Instruction<'s>> {
+    fn around<'s>(&self, one: &Instruction<'s>, constant: Option<&Value>) -> Vec<Instruction<'s>> {
+        let is_name = constant.is_some_and(|value| value.as_str().is_some());
+        let constant = constant.is_some();
         let count = |count: &Option<u16>| count.map_or(0, usize::from);
         let mut all = match one {
             Instruction::Add => vec![self.call(guard::ADD, 2)],
@@ -154,7 +159,8 @@ impl Guards {
             Instruction::Eq if !constant => vec![self.call(guard::EQUAL, 2)],
             Instruction::Ne if !constant => vec![self.call(guard::UNEQUAL, 2)],
             Instruction::Mul if !constant => self.behind(guard::PAY_LENGTH, 2, one),
-            Instruction::GetItem if !constant => self.behind(guard::KEY, 1, one),
+            Instruction::GetItem if !is_name => self.behind(guard::KEY, 2, one),
+            Instruction::Slice => self.behind(guard::PAY_PLACE, 4, one),
             Instruction::PushLoop(_) => self.behind(guard::LOOP, 1, one),
             Instruction::SetAttr(_) => vec![
                 Instruction::Swap,
@@ -174,13 +180,20 @@ impl Guards {
             Instruction::ApplyFilter("format", args, _) if count(args) > 0 => {
                 vec![self.call(guard::FORMAT, count(args))]
             }
+            Instruction::ApplyFilter(name, args, _)
+                if count(args) > 0 && guard::takes_items(name) =>
+            {
+                self.behind(guard::PAY_ITEMS, count(args), one)
+            }
             Instruction::ApplyFilter(name, args, _) if count(args) > 0 && guard::walks(name) => {
-                self.behind(guard::PAY, count(args), one)
+                self.behind(guard::PAY_HELD, count(args), one)
             }
             Instruction::ApplyFilter(_, args, _) if count(args) > 1 => {
                 self.behind(guard::PAY_REST, count(args), one)
             }
-            Instruction::PerformTest(_, args, _) if count(args) > 1 => {
+            Instruction::PerformTest(name, args, _)
+                if count(args) > 1 || guard::tests_all(name) =>
+            {
                 self.behind(guard::PAY, count(args), one)
             }
             _ => vec![one.clone()],

@@ -7,8 +7,11 @@ use super::operators;
 
 // Names that no template can write, and without white space, which the engine would take out.
 pub(super) const PAY: &str = "pay()";
+pub(super) const PAY_HELD: &str = "pay{}";
 pub(super) const PAY_REST: &str = "pay(,)";
 pub(super) const PAY_LENGTH: &str = "pay[]";
+pub(super) const PAY_ITEMS: &str = "pay(*)";
+pub(super) const PAY_PLACE: &str = "pay[:]";
 pub(super) const ADD: &str = "+";
 pub(super) const IN: &str = "in()";
 pub(super) const EQUAL: &str = "==";
@@ -22,15 +25,18 @@ pub(super) const PERCENT: &str = "%";
 pub(super) const CONCAT: &str = "~";
 pub(super) const FORMAT: &str = "format()";
 /// Those that occur most come first: there are numbers for some only.
-pub(super) const ALL: [&str; 15] = [
-    ADD, LOOP, LIST, EQUAL, KEY, IN, UNEQUAL, KEEP, CONCAT, PAY_REST, PAY, MAP, PERCENT,
-    PAY_LENGTH, FORMAT,
+pub(super) const ALL: [&str; 18] = [
+    ADD, LOOP, LIST, EQUAL, KEY, IN, UNEQUAL, KEEP, CONCAT, PAY_REST, PAY_HELD, PAY, MAP, PERCENT,
+    PAY_PLACE, PAY_ITEMS, PAY_LENGTH, FORMAT,
 ];
 
 /// Lists in lists, or dicts, as deep as JSON is read elsewhere.
 const DEEPEST: usize = 128;
 /// Bytes that one unit of fuel pays for, as in the engine.
 const BYTES: usize = 64;
+
+/// Fuel for a pair of a dict, which is looked for by its key.
+const PAIR: u64 = 4;
 
 /// Filters that look at the first level of their value only, or pay for the rest themselves.
 const SHALLOW: &[&str] = &[
@@ -76,6 +82,14 @@ const SIMPLE: &[&str] = &[
     "upper",
 ];
 
+/// Filters that take the characters of a text as items, or compare a list's items with each other.
+const ITEMWISE: &[&str] = &[
+    "groupby", "join", "map", "max", "min", "sort", "sum", "unique",
+];
+
+/// Tests that look at each character of a text.
+const CHARWISE: &[&str] = &["lower", "upper"];
+
 /// Whether a filter's result is a text or a number.
 pub(super) fn gives_text_or_number(filter: &str) -> bool {
     SIMPLE.contains(&filter)
@@ -84,6 +98,16 @@ pub(super) fn gives_text_or_number(filter: &str) -> bool {
 /// Whether a filter may walk all that its arguments hold.
 pub(super) fn walks(filter: &str) -> bool {
     !SHALLOW.contains(&filter)
+}
+
+/// Whether a filter takes a text apart, as a list.
+pub(super) fn takes_items(filter: &str) -> bool {
+    ITEMWISE.contains(&filter)
+}
+
+/// Whether a test looks at all of its value.
+pub(super) fn tests_all(test: &str) -> bool {
+    CHARWISE.contains(&test)
 }
 
 /// Takes the fuel for `bytes` bytes.
@@ -105,7 +129,9 @@ pub(super) fn pay(state: &State<'_, '_>, value: &Value) -> Result<(), Error> {
 
 fn pay_from(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Error> {
     if let Some(text) = value.as_str() {
-        return charge(state, text.len());
+        // Inside of others texts are printed with quotes, which takes longer than copying them.
+        let times = if depth > 0 { 4 } else { 1 };
+        return charge(state, text.len().saturating_mul(times));
     }
     let Some(object) = value.as_object() else {
         return Ok(());
@@ -115,7 +141,7 @@ fn pay_from(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Er
     }
     if object.repr() == ObjectRepr::Map {
         for (key, value) in object.try_iter_pairs().into_iter().flatten() {
-            state.consume_fuel(1)?;
+            state.consume_fuel(PAIR)?;
             pay_from(state, &key, depth + 1)?;
             pay_from(state, &value, depth + 1)?;
         }
@@ -126,6 +152,27 @@ fn pay_from(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Er
         }
     }
     Ok(())
+}
+
+/// Whether a template is given so much that going over it takes more than the usual fuel: hundreds of messages,
+/// or hundreds of kilobytes.
+pub(super) fn is_much(context: &Value) -> bool {
+    fn take(left: &mut usize, value: &Value, depth: usize) -> Option<()> {
+        let (bytes, object) = (value.as_str().map_or(0, str::len), value.as_object());
+        // Of a message each of its parts is looked at about so many times.
+        *left = left.checked_sub(40 + bytes / 8)?;
+        let Some(object) = object.filter(|_| depth < DEEPEST) else {
+            return Some(());
+        };
+        if object.repr() == ObjectRepr::Map {
+            let mut pairs = object.try_iter_pairs().into_iter().flatten();
+            pairs.try_for_each(|(_, one)| take(left, &one, depth + 1))
+        } else {
+            let mut items = object.try_iter().into_iter().flatten();
+            items.try_for_each(|one| take(left, &one, depth + 1))
+        }
+    }
+    take(&mut 60_000, context, 0).is_none()
 }
 
 pub(super) fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
@@ -174,8 +221,36 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         args.iter().try_for_each(|one| pay(state, one))?;
         Ok(handed_on(args))
     });
+    // The engine itself takes the fuel for texts that a filter is given.
+    add(PAY_HELD, |state, args| {
+        pay_for_held(state, args)?;
+        Ok(handed_on(args))
+    });
     add(PAY_REST, |state, args| {
         args.iter().skip(1).try_for_each(|one| pay(state, one))?;
+        Ok(handed_on(args))
+    });
+    add(PAY_ITEMS, |state, args| {
+        if let Some(text) = args.first().and_then(Value::as_str) {
+            state.consume_fuel(text.len() as u64)?;
+        }
+        pay_for_held(state, args)?;
+        Ok(handed_on(args))
+    });
+    // Characters are counted up to the place; a list's items, too, if it is lazy.
+    add(PAY_PLACE, |state, args| {
+        if let Some(from) = args.first() {
+            pay_for_place(state, from)?;
+        }
+        Ok(handed_on(args))
+    });
+    add(KEY, |state, args| {
+        if let [from, key] = args {
+            hashable(key)?;
+            if from.as_str().is_some() {
+                pay_for_place(state, from)?;
+            }
+        }
         Ok(handed_on(args))
     });
     add(PAY_LENGTH, |state, args| {
@@ -224,7 +299,20 @@ pub(super) fn install(environment: &mut Environment<'static>) {
         keep(state, value, 0)?;
         Ok::<_, Error>(value.clone())
     });
-    environment.add_filter(KEY, |value: &Value| hashable(value).map(|()| value.clone()));
+}
+
+/// Takes the fuel for what lists and dicts hold.
+fn pay_for_held(state: &State<'_, '_>, args: &[Value]) -> Result<(), Error> {
+    let mut held = args.iter().filter(|one| one.as_object().is_some());
+    held.try_for_each(|one| pay(state, one))
+}
+
+/// Takes the fuel for finding a place in a text or list.
+fn pay_for_place(state: &State<'_, '_>, from: &Value) -> Result<(), Error> {
+    match from.as_str() {
+        Some(text) => charge(state, text.len().saturating_mul(4)),
+        None => state.consume_fuel(from.len().unwrap_or(0) as u64 / 8),
+    }
 }
 
 /// What is lazy as a list: it could be laid around what is lazy for ever.

@@ -7,6 +7,9 @@ use minijinja_contrib::pycompat;
 use super::guard::{charge, invalid, pay};
 use super::python;
 
+/// Methods that make each character of a text anew, by itself.
+const CHARWISE: &[&str] = &["capitalize", "casefold", "swapcase", "title"];
+
 /// Calls a method that the engine does not know.
 pub(super) fn call(
     state: &mut State<'_, '_>,
@@ -15,6 +18,17 @@ pub(super) fn call(
     args: &[Value],
 ) -> Result<Value, Error> {
     args.iter().try_for_each(|one| pay(state, one))?;
+    match value.as_str() {
+        Some(text) if CHARWISE.contains(&method) => {
+            charge(state, text.len().saturating_mul(8))?;
+        }
+        None if method != "get" => {
+            // Nearly all walk over the items.
+            let items = value.as_object().and_then(|_| value.len());
+            state.consume_fuel(items.unwrap_or(0) as u64)?;
+        }
+        _ => {}
+    }
     let own = match (value.as_str(), value.kind()) {
         (Some(text), _) => of_string(state, text, method, args)?,
         (None, ValueKind::Map | ValueKind::Seq) => of_container(value, method, args)?,

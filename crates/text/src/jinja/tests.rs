@@ -179,6 +179,80 @@ fn hostile_programs_end_with_an_error() {
     }
 }
 
+/// Each is done again and again until the fuel is spent, with texts, lists and dicts of different lengths.
+const EXPENSIVE: &[&str] = &[
+    "s[0]",
+    "s[-1]",
+    "s[i]",
+    "s[-5:]",
+    "s[::2]",
+    "s.find('zz')",
+    "s.count('b')",
+    "s.lower()",
+    "s.swapcase()",
+    "s.capitalize()",
+    "s.casefold()",
+    "s.title()",
+    "s.split()",
+    "s.replace('b', 'bb')",
+    "s | replace('b', 'bb')",
+    "s | tojson",
+    "s | join",
+    "s | min",
+    "s | map('tojson') | list",
+    "s is lower",
+    "s == s ~ 'b'",
+    "[s] | string",
+    "[s] | unique | list",
+    "l.count(-7)",
+    "l.index(7)",
+    "l[-5:]",
+    "l | max",
+    "l | batch(3) | list",
+    "l | tojson(indent=1)",
+    "-7 in l",
+    "d.copy()",
+    "d.items() | list",
+    "d | tojson",
+    "d | string",
+    "dict(d)",
+    "dict(a=l)",
+];
+
+#[test]
+fn fuel_lasts_about_as_long_whatever_it_is_spent_on() {
+    let until_spent = |what: &str, length: usize| {
+        let template = format!(
+            "{{% for i in range(99999) %}}{{% for j in range(9) %}}{{% set x = {what} %}}{{% endfor %}}{{% endfor %}}"
+        );
+        let list: Vec<usize> = (0..length / 10).collect();
+        let dict = Value::from_pairs(list.iter().map(|n| (Value::from(*n), Value::from(*n))));
+        let context = context! { s => "ab é ".repeat(length / 5), l => list, d => dict };
+        let jinja = Jinja::new(&template).expect("compiles");
+        let times = (0..2).map(|_| {
+            let began = std::time::Instant::now();
+            let outcome = jinja.render(context.clone());
+            // Finding no number is an error, too.
+            assert!(
+                matches!(outcome, Err(Trouble::Endless | Trouble::Failed { .. })),
+                "{what}"
+            );
+            began.elapsed()
+        });
+        times.min().expect("two")
+    };
+    for what in EXPENSIVE {
+        for length in [100, 10_000, 400_000] {
+            // Beside each other, since a busy machine changes from one moment to the next.
+            let (plain, took) = (until_spent("1", length), until_spent(what, length));
+            assert!(
+                took < plain * 40,
+                "{what} of {length}: {took:?}, an empty loop: {plain:?}"
+            );
+        }
+    }
+}
+
 #[test]
 fn deep_values_and_deep_templates_do_no_harm() {
     // Lists as deep as fuel reaches are freed; whether they end with an error matters to nobody.
@@ -223,6 +297,20 @@ fn a_long_text_is_no_hostile_one() {
     let jinja = Jinja::new("{{ text }}").expect("compiles");
     let longer = context! { text => "x".repeat(LONGEST + 1) };
     assert_eq!(jinja.render(longer), Err(Trouble::TooLong));
+}
+
+#[test]
+fn a_long_conversation_is_no_hostile_one() {
+    let template = "{% for m in messages %}{% if loop.index0 % 2 == 0 and m.role == 'user' %}{{ '<u>' + m['content'] }}\
+        {% else %}{{ '<a>' + m['content'] | trim }}{% endif %}{% set x = messages[loop.index0 - 1] %}\
+        {% if not loop.last and x.content is string %}{{ '\\n' }}{% endif %}{% endfor %}";
+    let message = |at: usize| {
+        context! { role => if at % 2 == 0 { "user" } else { "assistant" }, content => format!("number {at}") }
+    };
+    let messages: Vec<Value> = (0..10_000).map(message).collect();
+    let jinja = Jinja::new(template).expect("compiles");
+    let out = jinja.render(context! { messages }).expect("renders");
+    assert_eq!(out.lines().count(), 10_000);
 }
 
 /// Pieces that make, copy and print values in one variable.
