@@ -76,6 +76,12 @@ impl Input<'_> {
     #[inline]
     pub(super) fn hit(&self, at: usize, marker: &str) -> Hit {
         let rest = &self.text.as_bytes()[at..];
+        // Nearly always it is told by its first byte.
+        if let (Some(here), Some(first)) = (rest.first(), marker.as_bytes().first()) {
+            if here != first {
+                return Hit::No;
+            }
+        }
         if rest.starts_with(marker.as_bytes()) {
             if self.marks.is_token(marker) && !self.marks.is_at(at) {
                 return Hit::No;

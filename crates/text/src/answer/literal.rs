@@ -84,19 +84,25 @@ pub(super) fn unquote(text: &str) -> Option<String> {
 
 fn push_quoted(json: &mut String, text: &str) {
     json.push('"');
-    for c in text.chars() {
-        match c {
-            '"' => json.push_str("\\\""),
-            '\\' => json.push_str("\\\\"),
-            '\n' => json.push_str("\\n"),
-            '\r' => json.push_str("\\r"),
-            '\t' => json.push_str("\\t"),
-            c if c < ' ' => {
-                let _ = write!(json, "\\u{:04x}", c as u32);
+    let mut rest = text;
+    let is_special = |byte: u8| byte < b' ' || byte == b'"' || byte == b'\\';
+    while let Some(at) = rest.bytes().position(is_special) {
+        json.push_str(&rest[..at]);
+        match rest.as_bytes()[at] {
+            b'\n' => json.push_str("\\n"),
+            b'\r' => json.push_str("\\r"),
+            b'\t' => json.push_str("\\t"),
+            control if control < b' ' => {
+                let _ = write!(json, "\\u{control:04x}");
             }
-            c => json.push(c),
+            other => {
+                json.push('\\');
+                json.push(other as char);
+            }
         }
+        rest = &rest[at + 1..];
     }
+    json.push_str(rest);
     json.push('"');
 }
 

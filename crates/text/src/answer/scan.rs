@@ -2,6 +2,9 @@
 
 use super::input::{Hit, Input};
 
+/// So many bytes are looked through one by one.
+const FEW: usize = 16;
+
 /// Where in a value the text is. Understands more than JSON, so that what a model got slightly wrong
 /// still ends where it should: single quotes, comments, strings between markers.
 #[derive(Debug, Clone, Default)]
@@ -52,7 +55,14 @@ impl Scan {
                         self.set_escaped(quote, false);
                         continue;
                     }
-                    let Some(found) = memchr::memchr2(quote, b'\\', &bytes[at..]) else {
+                    let rest = &bytes[at..];
+                    // Of a token's few bytes calling it would take most of the time.
+                    let found = if rest.len() < FEW {
+                        rest.iter().position(|&byte| byte == quote || byte == b'\\')
+                    } else {
+                        memchr::memchr2(quote, b'\\', rest)
+                    };
+                    let Some(found) = found else {
                         return Found::More(bytes.len());
                     };
                     at += found + 1;
@@ -70,7 +80,12 @@ impl Scan {
                         self.before = b'"';
                     }
                     Hit::Partial => return Found::More(at),
-                    Hit::No => at += 1,
+                    Hit::No => {
+                        let rest = &bytes[at + 1..];
+                        let close = quotes[pair][1].bytes().next();
+                        let next = close.and_then(|close| memchr::memchr(close, rest));
+                        at += 1 + next.unwrap_or(rest.len());
+                    }
                 },
                 Inside::Slash => {
                     self.inside = match byte {

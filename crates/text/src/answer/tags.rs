@@ -103,7 +103,7 @@ impl TagsReader {
                         *at += length;
                         self.place = Place::Value;
                     }
-                    Hit::No => self.take(input, at, |c| c == ']', calls),
+                    Hit::No => self.take(input, at, |byte| byte == b']', calls),
                 },
                 Place::Tail => match after(form, input, *at, calls) {
                     After::More => return Step::More,
@@ -284,24 +284,24 @@ impl TagsReader {
         let mut firsts = ends
             .into_iter()
             .chain(&form.close)
-            .filter_map(|end| end.chars().next());
-        let firsts: [Option<char>; 4] = std::array::from_fn(|_| firsts.next());
-        self.take(input, at, |c| firsts.contains(&Some(c)), calls);
+            .filter_map(|end| end.bytes().next());
+        let firsts: [Option<u8>; 4] = std::array::from_fn(|_| firsts.next());
+        self.take(input, at, |byte| firsts.contains(&Some(byte)), calls);
         None
     }
 
-    /// Takes one character into the value, and all after it before one that may begin a marker.
+    /// Takes one character into the value, and all after it before a byte that may begin a marker.
     fn take(
         &mut self,
         input: &Input,
         at: &mut usize,
-        begins: impl Fn(char) -> bool,
+        begins: impl Fn(u8) -> bool,
         calls: &mut Calls,
     ) {
-        let mut rest = input.text[*at..].char_indices().skip(1);
-        let end = rest
-            .find(|&(_, c)| begins(c))
-            .map_or(input.text.len(), |(n, _)| *at + n);
+        // The other bytes of a longer character begin nothing.
+        let rest = &input.text.as_bytes()[*at + 1..];
+        let next = rest.iter().position(|&byte| begins(byte));
+        let end = next.map_or(input.text.len(), |next| *at + 1 + next);
         self.value.push_str(&input.text[*at..end]);
         *at = end;
         self.tell(false, calls);
