@@ -178,11 +178,13 @@ class NullModel:
             function.argtypes, function.restype = [ctypes.c_size_t], ctypes.c_int64
 
     def _open(self, opened: Any, warning: Any, model: str, library: str, isolate: bool) -> None:  # noqa: FBT001
+        # Builds that are compared may be older than this option.
+        isolated = {"isolate": True} if isolate else {}
         with warnings.catch_warnings():
             # There need be no NPU here.
             warnings.simplefilter("ignore", warning)
             start = time.perf_counter_ns()
-            self.llm: rkllm_rs.RKLLM = opened(model, backend="npu", library=library, isolate=isolate)
+            self.llm: rkllm_rs.RKLLM = opened(model, backend="npu", library=library, **isolated)
             #: Milliseconds that opening took.
             self.opened = (time.perf_counter_ns() - start) / 1e6
 
