@@ -53,14 +53,14 @@ TOPICS = [
     Page(
         "sampling",
         "SamplingParams",
-        "How the next token is chosen.",
+        "How the next token is sampled.",
         ["SamplingParams"],
         "_native/sampling.pyi",
     ),
     Page(
         "inputs",
         "Inputs",
-        "What a model is given besides a `str`.",
+        "Inputs other than a `str`.",
         ["Tokens", "Embeddings", "Multimodal", "CrossAttention"],
         "_native/inputs.pyi",
     ),
@@ -75,7 +75,7 @@ TOPICS = [
     Page(
         "streams",
         "Streams",
-        "What `stream()`, `steps()` and their relatives return.",
+        "What `stream()`, `steps()`, `stream_batch()` and `stream_logits()` return.",
         ["TokenStream", "TextStream", "Steps", "ArrayStream"],
         "_native/streams.pyi",
         made=False,
@@ -101,7 +101,7 @@ TOPICS = [
     Page(
         "info",
         "Model and library",
-        "What is known of an open model and of the library that runs it.",
+        "What is known about an open model and about the library that runs it.",
         ["ModelInfo", "LoraAdapter"],
         "_native/model.pyi",
         made=False,
@@ -118,7 +118,7 @@ TOPICS = [
     Page(
         "lock",
         "NPU lock",
-        "The NPU for calls of your own. [How to use it](../guides/npu-lock.md).",
+        "The lock of the NPU, for your own calls. [How to use it](../guides/npu-lock.md).",
         ["npu_lock"],
         "_native/lock.pyi",
     ),
@@ -147,7 +147,7 @@ TOPICS = [
     Page(
         "runtimes",
         "rkllm_rs.runtimes",
-        "Rockchip's library: installed, checked and selected. [How to use it](../guides/runtimes.md).",
+        "Install, verify and select Rockchip's library. [How to use it](../guides/runtimes.md).",
         [],
         "runtimes/__init__.py",
     ),
