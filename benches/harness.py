@@ -234,6 +234,28 @@ def table(rows: list[Row], floor: str = "floor") -> str:
     return columns(lines)
 
 
+def markdown(rows: list[Row]) -> str:
+    """The rows as docs/developing/performance.md has them."""
+    lines = ["| measure | ours | floor | best | medians | goal | |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        floor = f"{row.best(row.floor):.1f}" if row.floor else ""
+        judged = [
+            "" if value is None else f"{value:.2f}"
+            for value in map(row.judged, (row.best, statistics.median))
+        ]
+        goal = f"{row.goal.limit:g}" + ("" if row.goal.of == "times" else f" {row.unit}")
+        cells = (
+            row.name,
+            f"{row.best(row.ours):.1f} {row.unit}",
+            floor,
+            *judged,
+            goal,
+            row.verdict().lower(),
+        )
+        lines.append(f"| {' | '.join(cells)} |".replace("us/", "µs/").replace(" us ", " µs "))
+    return "\n".join(lines)
+
+
 def compared(rows: list[Row]) -> str:
     """The rows for people where ``floor`` holds what another build took."""
     lines = [("", "this build", "median", "other build", "median", "best", "median", "")]

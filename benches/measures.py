@@ -331,6 +331,10 @@ def cpu_of(pid: int) -> float:
     return total
 
 
+#: Microseconds before the rows come, in which everybody goes to sleep, as while a model reads its prompt.
+PREFILL = 1000
+
+
 def isolated(size: Size) -> list[Row]:
     """A worker process; the floors are the same things in this process."""
     import numpy as np
@@ -356,7 +360,7 @@ def isolated(size: Size) -> list[Row]:
             cost.__dict__[side].append((here + there) / 1e3)
             arrays = []
             for _ in range(size.starts):
-                stream = model.llm.stream_logits("1 151936")
+                stream = model.llm.stream_logits(f"1 151936 {PREFILL}")
                 got = np.asarray(next(stream))
                 arrays.append(time.monotonic_ns() - model.stamps[0])
                 list(stream)

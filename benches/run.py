@@ -1,6 +1,6 @@
 """Prints what this package adds to a library's own time, each figure beside its floor.
 
-    python benches/run.py [--quick] [--json] [names...]
+    python benches/run.py [--quick] [--json | --markdown] [names...]
     python benches/run.py --against PYTHON [--turns N] [names...]
 
 A floor is the least that the same thing can cost, measured in the same run and in turns. Nothing is
@@ -19,7 +19,7 @@ import subprocess
 import sys
 from typing import Any
 
-from harness import FULL, QUICK, TURN, Row, Size, compared, table
+from harness import FULL, QUICK, TURN, Row, Size, compared, markdown, table
 from measures import MEASURES
 
 
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="every round, as JSON")
+    parser.add_argument("--markdown", action="store_true", help="as docs/developing/performance.md has it")
     parser.add_argument("--against", metavar="PYTHON", help="the interpreter that has another build")
     parser.add_argument("--turns", type=int, default=5, help="turns of the two builds")
     parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
@@ -81,6 +82,9 @@ def main() -> None:
         rows = measured(names, TURN if arguments.turn else QUICK if arguments.quick else FULL)
     if arguments.json:
         print(json.dumps({"where": where, "rows": [row.as_json() for row in rows]}, indent=1))
+    elif arguments.markdown:
+        print(f"load average {where['load']:.1f} at the start, {os.getloadavg()[0]:.1f} at the end\n")
+        print(markdown(rows))
     else:
         print(", ".join(f"{key} {value}" for key, value in where.items()))
         print(compared(rows) if arguments.against else table(rows))

@@ -1,8 +1,9 @@
 /* A runtime that computes nothing: the C functions of RKLLM 1.3.0 as far as a stream needs them.
  *
  * A run is described by its prompt: "<tokens> <microseconds between two> <text of each>"; one that asks for
- * rows by "<rows> <width>". The time at which a token or the rows are handed to the callback is kept in an
- * array that the measuring program reads; with rows, the second number is the time after it. */
+ * rows by "<rows> <width> <microseconds until they come>", of which the last may be missing. The time at which a
+ * token or the rows are handed to the callback is kept in an array that the measuring program reads; with rows,
+ * the second number is the time after it. */
 
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -227,11 +228,15 @@ static int show_rows(struct model *model, int mode, const char *prompt, void *us
     char *rest;
     int rows = (int)strtol(prompt, &rest, 10), width = (int)strtol(rest, &rest, 10);
     struct result result = {.token_id = -1};
+    int64_t pause = strtol(rest, &rest, 10) * 1000;
     const float *floats = warm_rows((size_t)rows * (size_t)width);
     if (mode == HIDDEN) {
         result.hidden.rows = floats, result.hidden.width = width, result.hidden.count = rows;
     } else {
         result.logits.rows = floats, result.logits.width = width, result.logits.count = rows;
+    }
+    if (pause > 0) {
+        sleep_until(now() + pause);
     }
     null_stamps[0] = now();
     model->result(&result, userdata, NORMAL);

@@ -4,6 +4,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -81,6 +82,18 @@ impl Socket {
             }
         };
         self.send(&bytes[sent..])
+    }
+
+    /// Waits until something has come, or the end.
+    ///
+    /// A thread that waits in `recvmsg` is woken each time when the other side has read something; one that
+    /// waits in `poll` is not.
+    pub(crate) fn wait(&self) -> io::Result<()> {
+        let mut fds = [PollFd::new(&self.0, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Receives what has come, 0 bytes at the end; descriptors that came with it are added to `fds`.

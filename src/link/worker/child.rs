@@ -41,6 +41,17 @@ struct Reader<'a> {
     greeted: bool,
 }
 
+/// What has come from a child.
+#[derive(Default)]
+struct Come {
+    /// Something is in the socket.
+    said: bool,
+    /// Something is in the pipes.
+    printed: bool,
+    /// The process has ended.
+    ended: bool,
+}
+
 /// Why nothing more is read.
 enum Stop {
     /// The socket is at its end, or the process has ended.
@@ -125,9 +136,11 @@ impl Reader<'_> {
                 let seconds = HELLO_LIMIT.as_secs();
                 return Stop::Unfit(format!("it did not report within {seconds} s"));
             }
-            let (ready, ended) = self.wait(limit);
-            self.read_log();
-            if ready {
+            let come = self.wait(limit);
+            if come.printed {
+                self.read_log();
+            }
+            if come.said {
                 match self.socket.receive(self.frames.room(), &mut self.files) {
                     Ok(count @ 1..) => self.frames.came(count),
                     // A child that is killed with something unread resets the connection.
@@ -136,27 +149,35 @@ impl Reader<'_> {
                 if let Err(stop) = self.take_frames() {
                     return stop;
                 }
-            } else if ended {
+            } else if come.ended {
                 return Stop::Left;
             }
         }
     }
 
-    /// Waits until there is something; whether it is in the socket, and whether the process has ended.
-    fn wait(&self, limit: Option<Duration>) -> (bool, bool) {
+    /// Waits until there is something. The socket is looked at first: what was printed before something was
+    /// said is there when that is.
+    fn wait(&self, limit: Option<Duration>) -> Come {
         let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        let handle = self.process.handle();
         let pipes = self.pipes.iter().filter_map(|(_, pipe)| pipe.as_ref());
         let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
-        let handle = self.process.handle();
-        if let Some(handle) = &handle {
-            fds.push(PollFd::new(handle, PollFlags::IN));
-        }
         fds.extend(pipes.map(|pipe| PollFd::new(pipe, PollFlags::IN)));
+        let pipes = fds.len();
+        fds.extend(
+            handle
+                .iter()
+                .map(|handle| PollFd::new(handle, PollFlags::IN)),
+        );
         if poll(&mut fds, limit.as_ref()).is_err() {
-            return (false, false);
+            return Come::default();
         }
-        let ended = handle.is_some() && !fds[1].revents().is_empty();
-        (!fds[0].revents().is_empty(), ended)
+        let there = |fd: &PollFd<'_>| !fd.revents().is_empty();
+        Come {
+            said: there(&fds[0]),
+            printed: fds[1..pipes].iter().any(there),
+            ended: fds[pipes..].iter().any(there),
+        }
     }
 
     /// Reads what has been printed, up to a limit: a flood must not hold up anything else.

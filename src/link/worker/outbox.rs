@@ -1,7 +1,8 @@
 //! The worker's side: where an engine's events go on to the program.
 //!
 //! A token that comes alone is sent by the callback itself: one system call, and no other thread wakes. When
-//! tokens come one upon the other, they are gathered, and a thread of its own sends what has gathered.
+//! tokens come one upon the other, they are gathered, and a thread of its own sends what has gathered. All else
+//! is sent at once.
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -72,13 +73,29 @@ impl Line {
         &self.socket
     }
 
-    /// Says something; never waits for the program.
-    pub(super) fn say(&self, message: &Up<'_>) {
+    /// Adds a message to what is to be sent.
+    fn put(&self, message: &Up<'_>) -> MutexGuard<'_, Pending> {
         let mut pending = self.pending.lock();
         if frame::write(message, &mut pending.bytes).is_err() {
             // Longer than any answer can be: the program is told by our end.
             host::worker::leave(70);
         }
+        pending
+    }
+
+    /// Says something; never waits for the program.
+    pub(super) fn say(&self, message: &Up<'_>) {
+        let mut pending = self.put(message);
+        // What is being sent is followed by the rest.
+        if pending.sender != Sender::Sends {
+            self.send_now(&mut pending);
+            pending.last = Some(Instant::now());
+        }
+    }
+
+    /// Says something of which much may come: at once, or together with what comes soon after it.
+    fn say_with_others(&self, message: &Up<'_>) {
+        let mut pending = self.put(message);
         if pending.sender != Sender::Idle {
             return;
         }
@@ -97,7 +114,7 @@ impl Line {
     /// Says something, and that everything is sent when this returns: what comes next may be the end of this
     /// process.
     pub(super) fn say_and_send(&self, message: &Up<'_>) {
-        self.say(message);
+        drop(self.put(message));
         self.flushed().last = Some(Instant::now());
     }
 
@@ -209,8 +226,14 @@ impl Outbox for Post {
                 _ => self.line.say(&Up::Event(event)),
             };
         };
-        let Event::Rows { block, .. } = event else {
-            return self.line.say(&Up::Lane { run, lane, event });
+        let block = match event {
+            Event::Rows { block, .. } => block,
+            // To wake the program's reading thread for that takes longer than the copy.
+            Event::RowsCome => return,
+            Event::Piece { .. } => {
+                return self.line.say_with_others(&Up::Lane { run, lane, event });
+            }
+            _ => return self.line.say(&Up::Lane { run, lane, event }),
         };
         let Some(block) = self.lent.lock().remove(&block) else {
             return;
@@ -232,6 +255,8 @@ impl Outbox for Post {
         self.pool.lend(number, &lease.segment);
         drop(block);
         self.line.say(&rows);
+        // The kernel keeps the one who is woken for this core, as if this thread were to wait now.
+        std::thread::yield_now();
     }
 
     fn lend(&self, block: FloatBlock) -> u64 {

@@ -49,7 +49,11 @@ pub fn serve(parent: i32) -> std::io::Result<std::convert::Infallible> {
     // Nobody sends any.
     let mut fds: Vec<OwnedFd> = Vec::new();
     loop {
-        match worker.line.socket().receive(frames.room(), &mut fds) {
+        let socket = worker.line.socket();
+        let received = socket
+            .wait()
+            .and_then(|()| socket.receive(frames.room(), &mut fds));
+        match received {
             Ok(count @ 1..) => frames.came(count),
             // The program has ended, or does not want us any more.
             _ => worker::leave(0),
