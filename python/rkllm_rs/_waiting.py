@@ -372,17 +372,20 @@ class Opening:
     )
 
     def __init__(
-        self, choose: Callable[[], _Choice], begin: Callable[[str, _native.Runtime], _native.Opening]
+        self,
+        choose: Callable[[Callable[[], bool]], _Choice],
+        begin: Callable[[str, _native.Runtime], _native.Opening],
     ) -> None:
         """Prepares it; the one who calls waits for it.
 
         Args:
-            choose: Chooses model and library; takes a moment, since files are read whole.
+            choose: Chooses model and library; takes a moment, since files are read whole. Is given a
+                function that tells whether that is still wanted.
             begin: Begins to open the model with the library; takes a moment as well.
         """
         from threading import RLock
 
-        self._choice = _Once(choose)
+        self._choice = _Once(lambda: choose(lambda: self._error is None))
         self._begun = _Once(lambda: self._opens(begin(*self._choice.wait_now()[:2])))
         self._lock = RLock()
         self._native: _native.Opening | None = None

@@ -305,8 +305,8 @@ class AsyncRKLLM:
             model, where, settings = self._given
             strict, talk = self._strict, self._talk
 
-            def choose() -> tuple[str, Runtime, list[str], str | None]:
-                path, runtime, notes, fallback = resolve(model, where)
+            def choose(still: Callable[[], bool]) -> tuple[str, Runtime, list[str], str | None]:
+                path, runtime, notes, fallback = resolve(model, where, still)
                 if strict and fallback:
                     raise lacking([fallback])
                 if talk:

@@ -1392,12 +1392,16 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[s
     return (where, isolation if isolated else None), keywords
 
 
-def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, list[str], str | None]:
+def resolve(
+    model: Path | Sequence[Path], where: _Where, still: Callable[[], bool] | None = None
+) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses the model's file and loads the library: here, or in a worker if that is wanted.
 
     Args:
         model: As for ``RKLLM``.
         where: What ``to_open`` gave first.
+        still: Tells whether that is still wanted. If not, a worker is ended; a library that is loaded here
+            cannot be kept from it.
 
     Returns:
         The file, the library, notes, and why the NPU is not taken.
@@ -1413,6 +1417,7 @@ def resolve(model: Path | Sequence[Path], where: _Where) -> tuple[str, Runtime, 
         program=_isolation.command(),
         restart=isolation["restart"],
         kill_after=isolation["kill_after"],
+        still=still,
     )
 
 

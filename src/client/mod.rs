@@ -137,7 +137,7 @@ impl Client {
         self.send(command, Side::Host)
     }
 
-    /// Sends a request; `then` sees its answer first.
+    /// Sends a request, whose number comes with the way to its answer; `then` sees that first.
     ///
     /// # Errors
     /// `ErrorKind::Closed`.
@@ -145,14 +145,21 @@ impl Client {
         &self,
         request: Request,
         then: impl FnOnce(&Result<Reply, Failure>) + Send + 'static,
-    ) -> Result<Receiver<Reply>, Failure> {
+    ) -> Result<(u64, Receiver<Reply>), Failure> {
         let number = self.ask_count.fetch_add(1, Ordering::Relaxed) + 1;
         let (sender, answer) = oneshot();
         let waiting = (sender, Box::new(then) as Then);
         self.asked.lock().insert(number, waiting);
         self.send(Command::Ask { number, request }, Side::Host)
             .inspect_err(|_| drop(self.asked.lock().remove(&number)))?;
-        Ok(answer)
+        Ok((number, answer))
+    }
+
+    /// Nobody waits for the answer to a request any more.
+    pub(crate) fn leave(&self, number: u64) {
+        if let Ok(link) = self.link() {
+            link.leave(number);
+        }
     }
 
     /// The inboxes of a run that goes on.

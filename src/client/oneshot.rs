@@ -101,6 +101,11 @@ impl<T> Receiver<T> {
         state.value.take().or(Some(Err(Failure::closed())))
     }
 
+    /// Whether the answer has not come, and could.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.forks == fork::depth() && !self.shared.state.lock().given
+    }
+
     /// A descriptor that becomes readable with the answer; `None` when it is there.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ pub(crate) trait Link: Send + Sync {
         side: Side,
     ) -> Result<(), Failure>;
 
+    /// Nobody waits for the answer to a request any more. It is done all the same, where it is done at all.
+    fn leave(&self, number: u64) {
+        let _ = number;
+    }
+
     /// Whether the model is closed, or being closed.
     fn is_closed(&self) -> bool;
 

@@ -5,6 +5,7 @@ mod held;
 mod options;
 #[cfg(test)]
 mod over_bytes;
+mod pending;
 mod requests;
 pub mod rows;
 mod runs;
@@ -16,7 +17,7 @@ pub mod stream;
 
 pub(crate) use checks::check_input;
 pub use options::{Batch, GenerateOptions};
-pub use requests::Pending;
+pub use pending::Pending;
 pub use steps::Steps;
 pub use stream::TokenStream;
 

@@ -2,61 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::state::Template;
-use super::{Caller, LoraAdapter, Model};
-use crate::client::oneshot::Receiver;
-use crate::client::{Desk, Keeper};
+use super::{Caller, LoraAdapter, Model, Pending};
 use crate::files::{BackendKind, ModelKind, ModelProblem, check_adapter};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{CrossAttention, c_text};
 use crate::protocol::message::{Reply, Request};
-
-/// An answer that the model's thread will give.
-pub struct Pending {
-    answer: Receiver<Reply>,
-    desk: Desk,
-    /// The model stays open for it.
-    _keeper: Arc<Keeper>,
-}
-
-impl Pending {
-    /// Waits, `limit` at most.
-    ///
-    /// # Errors
-    /// What the request met.
-    #[must_use]
-    pub fn wait(&self, limit: Duration) -> Option<Result<Reply, Failure>> {
-        self.answer.wait(limit)
-    }
-
-    /// A descriptor that becomes readable when [`Pending::wait`] has something; `None` when it has.
-    ///
-    /// # Errors
-    /// When the system has no descriptor to give.
-    pub fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
-        self.answer.arm()
-    }
-
-    /// Where the library's questions are answered while this goes on.
-    #[must_use]
-    pub fn desk(&self) -> Desk {
-        self.desk.clone()
-    }
-
-    /// Waits for the end.
-    ///
-    /// # Errors
-    /// What the request met.
-    pub fn wait_for_ever(&self) -> Result<Reply, Failure> {
-        loop {
-            if let Some(answer) = self.wait(Duration::from_secs(3600)) {
-                return answer;
-            }
-        }
-    }
-}
 
 /// Each call comes as `begin_…`, to be waited for in steps; those that a Rust program calls often come
 /// without that as well.
@@ -75,8 +27,11 @@ impl Model {
         if !request.fits_a_pause() {
             self.check_steps(None)?;
         }
+        let (number, answer) = self.client.ask(request, then)?;
         Ok(Pending {
-            answer: self.client.ask(request, then)?,
+            number,
+            answer,
+            client: Arc::clone(&self.client),
             desk: self.desk(),
             _keeper: Arc::clone(&self.keeper),
         })

@@ -10,16 +10,17 @@ use super::convert;
 use super::errors::raise;
 use super::runtime::{LoadArguments, Runtime, lock_note, options};
 use crate::link::worker::{Policy, Program, Worker};
+use crate::protocol::error::Failure;
 
 /// Chooses model file, backend and library in a worker process, which loads the library.
 ///
 /// A model that is opened with the runtime that comes of it is opened there. `program` is the command that
-/// becomes the worker.
+/// becomes the worker, which is ended when `still` does not give True any more.
 ///
 /// Returns:
 ///     As `resolve`.
 #[pyfunction]
-#[pyo3(signature = (model, searched, *, program, restart, kill_after))]
+#[pyo3(signature = (model, searched, *, program, restart, kill_after, still))]
 #[allow(
     clippy::type_complexity,
     reason = "a tuple that one caller takes apart"
@@ -31,6 +32,7 @@ pub(super) fn resolve_isolated(
     program: Vec<OsString>,
     restart: &Bound<'_, PyAny>,
     kill_after: Option<&Bound<'_, PyAny>>,
+    still: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(searched)?;
@@ -52,6 +54,11 @@ pub(super) fn resolve_isolated(
             break found;
         }
         py.check_signals()?;
+        if let Some(still) = still {
+            if !still.call0()?.is_truthy()? {
+                return Err(raise(py, &Failure::closed()));
+            }
+        }
     };
     super::vendor_log::pass_on(py);
     let found = found.map_err(|error| raise(py, &error))?;

@@ -45,8 +45,11 @@ impl Awaited for Pending {
     fn arm(&self) -> std::io::Result<Option<RawFd>> {
         self.pending.as_ref().map_or(Ok(None), model::Pending::arm)
     }
-    /// What was asked for is done all the same.
-    fn leave(&self) {}
+    fn leave(&self) {
+        if let Some(pending) = &self.pending {
+            pending.leave();
+        }
+    }
     fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.answerer.traverse(visit)
     }

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import gc
 import os
 import signal
 import time
@@ -25,8 +23,9 @@ from rkllm_rs import (
     WorkerCrashed,
     npu_lock,
 )
-from support import SOON, Child, began, in_thread, succeed, wait_until
+from support import Child, began, in_thread, succeed, wait_until
 from surface import load_prompt_cache, loras, stepwise
+from workers import ENDLESS, kill, pid_of, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,32 +33,6 @@ if TYPE_CHECKING:
     from conftest import Opener
 
 pytestmark = [pytest.mark.filterwarnings("ignore::rkllm_rs.RkllmWarning")]
-
-ENDLESS = {"steps": ["x"], "repeat": 1_000_000, "delay_ms": 5}
-
-
-def alive(pid: int) -> bool:
-    """Whether a process lives; one that has died and not been waited for does not."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
-        return False
-    return state not in "ZX"
-
-
-def pid_of(model: RKLLM) -> int:
-    pid = model.worker_pid
-    assert pid is not None
-    return pid
-
-
-def kill(model: RKLLM, number: int = signal.SIGKILL) -> int:
-    """Kills a model's worker; returns when that is gone."""
-    pid = pid_of(model)
-    os.kill(pid, number)
-    wait_until(lambda: not alive(pid), "the worker's end")
-    return pid
-
 
 # ---- whether there is a worker
 
@@ -307,137 +280,6 @@ def test_what_was_asked_of_the_model_is_asked_again(
     assert model.generate("x").text == "a"
 
 
-# ---- hangs
-
-
-@pytest.mark.hazard("N4", "L4")
-def test_a_library_that_ignores_its_abort_is_killed(open_model: Opener) -> None:
-    runs = [{"steps": ["a"]}, {"steps": ["b", {"text": "c", "delay_ms": 600_000}], "ignore_abort": True}]
-    model = open_model({"runs": runs}, isolate=True, kill_after=0.2)
-    for _ in range(3):
-        assert model.generate("x").text == "a"
-        stream = model.stream("y")
-        assert next(stream).text == "b"
-        stream.cancel()
-        begin = time.monotonic()
-    assert model.generate("x").text == "a"
-    assert time.monotonic() - begin < SOON
-
-
-def test_closing_waits_no_longer_than_that(open_model: Opener) -> None:
-    run = {"steps": ["b", {"text": "c", "delay_ms": 600_000}], "ignore_abort": True}
-    model = open_model({"runs": [run]}, isolate=True, kill_after=0.2)
-    stream = model.stream("y")
-    assert next(stream).text == "b"
-    pid = pid_of(model)
-    model.close()
-    with pytest.raises(ClosedError):
-        next(stream)
-    wait_until(lambda: not alive(pid), "the worker's end")
-    # Nobody else has to wait for it.
-    assert open_model(["a"], isolate=True).generate("x").text == "a"
-
-
-def test_a_worker_that_is_stopped_holds_nobody_up(open_model: Opener) -> None:
-    model = open_model({"runs": [ENDLESS]}, isolate=True, kill_after=0.2)
-    stream = model.stream("x")
-    assert next(stream).text == "x"
-    os.kill(pid_of(model), signal.SIGSTOP)
-    begin = time.monotonic()
-    stream.cancel()
-    assert stream.result().finish_reason == "cancelled"
-    assert time.monotonic() - begin < SOON
-    assert model.generate("x", max_new_tokens=1).text == "x"
-
-
-def test_closing_while_it_loads_ends_the_worker(
-    open_model: Opener, make_model: Any, library: Path, record: Path
-) -> None:
-    async def main() -> None:
-        model = AsyncRKLLM(make_model({"init": {"delay_ms": 600_000}}), library=library, isolate=True)
-        opening = asyncio.ensure_future(model.open())
-        await asyncio.to_thread(began, record, "rkllm_init")
-        await model.close()
-        with pytest.raises(ClosedError):
-            await opening
-
-    asyncio.run(main())
-    assert open_model(["a"], isolate=True).generate("x").text == "a"
-
-
-# ---- the parent
-
-
-@pytest.mark.parametrize("state", ["idle", "running", "opening"])
-def test_no_worker_outlives_its_parent(
-    child: Callable[..., Child], library: Path, make_model: Callable[..., Path], state: str
-) -> None:
-    code = """
-    import subprocess
-    def find():
-        for name in os.listdir("/proc"):
-            if name.isdigit():
-                try:
-                    with open(f"/proc/{name}/stat") as stat:
-                        if int(stat.read().rpartition(")")[2].split()[1]) == os.getpid():
-                            return name
-                except OSError:
-                    pass
-    if sys.argv[3] == "opening":
-        threading.Thread(target=lambda: RKLLM(model, library=library, isolate=True)).start()
-        while not find():
-            time.sleep(0.01)
-        time.sleep(0.2)
-    else:
-        llm = RKLLM(model, library=library, isolate=True)
-        if sys.argv[3] == "running":
-            stream = llm.stream("x")
-            next(stream)
-    say("pid", find())
-    time.sleep(600)
-    """
-    init = {"delay_ms": 600_000} if state == "opening" else {}
-    made = child(code, library, make_model({"runs": [ENDLESS], "init": init}), state)
-    pid = int(made.expect("pid")[1])
-    assert alive(pid)
-    made.process.kill()
-    wait_until(lambda: not alive(pid), "the worker's end")
-
-
-def test_a_parent_that_forks(open_model: Opener) -> None:
-    model = open_model({"runs": [{"steps": ["a"]}]}, isolate=True)
-    assert model.generate("x").text == "a"
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            model.generate("x")
-        except RkllmError as error:
-            status = 0 if type(error).__name__ == "ForkedProcessError" else 2
-            model.close()
-            del model
-            gc.collect()
-        finally:
-            os._exit(status)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    assert model.generate("x").text == "a"
-
-
-def test_the_end_of_the_program(library: Path, make_model: Callable[..., Path]) -> None:
-    code = """
-llm = RKLLM(model, library=library, isolate=True)
-stream = llm.stream("x")
-next(stream)
-print(llm.worker_pid)
-"""
-    begin = time.monotonic()
-    run = {"steps": ["a", {"text": "b", "delay_ms": 600_000}], "ignore_abort": True}
-    (pid,) = succeed(code, library, make_model({"runs": [run]}))
-    assert not alive(int(pid))
-    assert time.monotonic() - begin < 4 * SOON
-
-
 # ---- the log
 
 
@@ -474,19 +316,6 @@ print(Path(f"/proc/{llm.worker_pid}/statm").read_text().split()[1])
 
 
 # ---- rounds
-
-
-def processes() -> set[str]:
-    found = set()
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                parent = Path(f"/proc/{name}/stat").read_text().rpartition(")")[2].split()[1]
-            except OSError:
-                continue
-            if int(parent) == os.getpid():
-                found.add(name)
-    return found
 
 
 def test_fifty_rounds_of_kill_and_recover(open_model: Opener) -> None:

@@ -1,6 +1,6 @@
 """Libraries: which there are, and which release one is."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, TypeAlias, TypedDict, final
 
 from .settings import Path
@@ -160,11 +160,12 @@ def resolve_isolated(
     program: list[str],
     restart: bool,
     kill_after: float | None,
+    still: Callable[[], bool] | None,
 ) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses model file, backend and library in a worker process, which loads the library.
 
     A model that is opened with the runtime that comes of it is opened there. ``program`` is the command that
-    becomes the worker.
+    becomes the worker, which is ended when ``still`` does not give True any more.
 
     Returns:
         As ``resolve``.

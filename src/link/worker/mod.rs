@@ -170,6 +170,10 @@ impl Link for Shared {
         Shared::send(self, command, lanes, side)
     }
 
+    fn leave(&self, number: u64) {
+        Shared::leave(self, number);
+    }
+
     fn is_closed(&self) -> bool {
         Shared::is_closed(self)
     }

@@ -106,6 +106,7 @@ impl Shared {
             begun: false,
             lanes: lanes.into_iter().map(Some).collect(),
             request,
+            left: false,
         });
         if state.phase == Phase::Down {
             let pause = pause_before(state.barren);
@@ -155,6 +156,17 @@ impl Shared {
         if let Some(out) = out {
             let ended = Ended::at_once(reason.outcome());
             out.put(Event::Ended(Box::new(ended)), side);
+        }
+    }
+
+    /// Nobody waits for the answer to that request any more: a library that does not come back from it is
+    /// ended as one is that ignores its abort.
+    pub(crate) fn leave(&self, number: u64) {
+        let mut state = self.state.lock();
+        let work = Work::Ask(number);
+        if let Some(job) = state.jobs.iter_mut().find(|job| job.work == work) {
+            job.left = true;
+            self.mind_library(state);
         }
     }
 

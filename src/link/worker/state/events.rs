@@ -128,14 +128,14 @@ impl Shared {
         }
     }
 
-    /// Sees to it that a library comes back from a run that nobody wants any more.
-    fn mind_library(&self, state: MutexGuard<'_, State>) {
+    /// Sees to it that a library comes back from what nobody wants any more.
+    pub(super) fn mind_library(&self, state: MutexGuard<'_, State>) {
         let Some(limit) = self.policy.kill_after else {
             return;
         };
-        if let Some(Work::Run(run)) = state.unwanted_run() {
+        if let Some(work) = state.unwanted_work() {
             let life = state.life;
-            self.later(state, limit, Timer::Overdue(life, run));
+            self.later(state, limit, Timer::Overdue(life, work));
         }
     }
 

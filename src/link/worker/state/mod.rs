@@ -69,6 +69,8 @@ struct Job {
     lanes: Vec<Option<Arc<dyn Outbox>>>,
     /// What is asked, if that is to be asked again of the next child.
     request: Option<Request>,
+    /// Nobody waits for the answer any more.
+    left: bool,
 }
 
 impl Job {
@@ -94,8 +96,8 @@ struct Child {
 enum Timer {
     /// The worker was to end this lane for its reader.
     Stop(u64, usize, StopReason),
-    /// The library was to come back from this run, in this child.
-    Overdue(u64, u64),
+    /// The library was to come back from this, in this child.
+    Overdue(u64, Work),
     /// This child was to close its model.
     Closing(u64),
 }
@@ -246,8 +248,8 @@ impl Due for Shared {
                 drop(state);
                 self.end_here(run, lane, reason, Side::Vendor);
             }
-            Some(Timer::Overdue(life, run))
-                if state.life == life && state.unwanted_run() == Some(Work::Run(run)) =>
+            Some(Timer::Overdue(life, work))
+                if state.life == life && state.unwanted_work() == Some(work) =>
             {
                 drop(state);
                 self.kill();
@@ -315,12 +317,16 @@ impl State {
         self.jobs.iter().any(|job| job.begun)
     }
 
-    /// The run that the library is in and that nobody wants any more.
-    fn unwanted_run(&self) -> Option<Work> {
+    /// What the library is in, if nobody wants that any more.
+    fn unwanted_work(&self) -> Option<Work> {
         let work = self.current?;
         let job = self.jobs.iter().find(|job| job.work == work);
-        let wanted = job.is_some_and(|job| job.lanes.iter().any(Option::is_some));
-        (matches!(work, Work::Run(_)) && !wanted).then_some(work)
+        let wanted = match work {
+            Work::Run(_) => job.is_some_and(|job| job.lanes.iter().any(Option::is_some)),
+            // What restores the model's state is nobody's job.
+            Work::Ask(_) => job.is_none_or(|job| !job.left),
+        };
+        (!wanted).then_some(work)
     }
 
     fn be_gone(&mut self) -> News {
