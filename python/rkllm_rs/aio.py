@@ -188,7 +188,8 @@ class AsyncRKLLM:
                 template in the model's folder (``chat_template.jinja`` or ``tokenizer_config.json``), else
                 the one in the ``.gguf`` file.
             family: Name of the model's family, such as ``"qwen3"``; it decides how thinking and tool calls
-                are read. Default: found from the chat template.
+                are read, and gives a model without a chat template a simple one. Default: found from the
+                chat template, else from the file's name.
             tokenizer: Returns the token ids of a text, for models exported without a tokenizer. Called on the
                 thread that waits for the model. Since RKLLM 1.3.0.
             embedder: Returns float32 embeddings of shape (n, width) for token ids, for models exported

@@ -136,9 +136,10 @@ impl Chat {
             ));
         };
         let mut format = Arc::clone(&family.format);
-        if !abilities.tools && format.calls.is_empty() {
+        let generic = prompt::generic_calls();
+        if !abilities.tools && !format.calls.contains(&generic) {
             let mut with_calls = Format::clone(&format);
-            with_calls.calls.push(prompt::generic_calls());
+            with_calls.calls.push(generic);
             format = Arc::new(with_calls);
         }
         Ok(Self {
@@ -173,18 +174,46 @@ impl Chat {
             Self::new(template, one.source.path(), family, own)
         };
         let Some(plain) = found.choose(None, false)? else {
-            let text = format!("no chat template was found for {}", path.display());
-            return Err(Failure::new(ErrorKind::Template, text)
-                .with_path(path)
-                .with_hint(
-                    "Put the model's tokenizer_config.json or chat_template.jinja beside it, or pass \
-                     chat_template=; both are in the model's repository on the hub.",
-                ));
+            let own = found.response_template.as_ref();
+            return Self::of_family(path, family, own).map(|chat| (chat, None));
         };
         let tools = found
             .choose(None, true)?
             .filter(|one| one.name != plain.name);
         Ok((chat(plain)?, tools.map(chat).transpose()?))
+    }
+
+    /// With the template of a family, for a model that comes without one.
+    fn of_family(
+        path: &Path,
+        family: Option<&str>,
+        response_template: Option<&serde_json::Value>,
+    ) -> Result<Self, Failure> {
+        let family = match family {
+            Some(name) => Some(families::named(name).ok_or_else(|| unknown_family(name))?),
+            None => path
+                .file_name()
+                .and_then(|name| families::of_file(&name.to_string_lossy())),
+        };
+        let found = family.and_then(|family| Some((family.template?, family)));
+        let Some((text, family)) = found else {
+            let text = format!("no chat template was found for {}", path.display());
+            return Err(Failure::new(ErrorKind::Template, text)
+                .with_path(path)
+                .with_hint(
+                    "Put the model's tokenizer_config.json or chat_template.jinja beside it, pass \
+                     chat_template=, or name its family with family=. The files are in the model's \
+                     repository on the hub.",
+                ));
+        };
+        let template =
+            ChatTemplate::new(text).map_err(|trouble| Failure::template(&trouble, None))?;
+        let mut chat = Self::new(template, None, Some(&family.name), response_template)?;
+        chat.notes.push(format!(
+            "no chat template was found beside the model: a simple one for the family {} is used",
+            family.name
+        ));
+        Ok(chat)
     }
 
     /// The name of the model's family.

@@ -24,6 +24,38 @@ static TABLE: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
     rows.into_iter().map(|row| Arc::new(row.family())).collect()
 });
 
+/// Chat templates for models that come without one: turns and the switch of thinking, no tools.
+const TEMPLATES: &[(&str, &str)] = &[
+    (
+        "chatglm3",
+        include_str!("families/templates/chatglm3.jinja"),
+    ),
+    ("chatml", include_str!("families/templates/chatml.jinja")),
+    (
+        "chatml-always-thinking",
+        include_str!("families/templates/chatml-always-thinking.jinja"),
+    ),
+    (
+        "chatml-thinking",
+        include_str!("families/templates/chatml-thinking.jinja"),
+    ),
+    (
+        "deepseek",
+        include_str!("families/templates/deepseek.jinja"),
+    ),
+    ("gemma", include_str!("families/templates/gemma.jinja")),
+    ("llama3", include_str!("families/templates/llama3.jinja")),
+    ("minicpm", include_str!("families/templates/minicpm.jinja")),
+    ("phi2", include_str!("families/templates/phi2.jinja")),
+    ("phi3", include_str!("families/templates/phi3.jinja")),
+    ("rwkv", include_str!("families/templates/rwkv.jinja")),
+    (
+        "telechat2",
+        include_str!("families/templates/telechat2.jinja"),
+    ),
+    ("zephyr", include_str!("families/templates/zephyr.jinja")),
+];
+
 /// What a model does about thinking if it is told nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -75,6 +107,10 @@ pub struct Family {
     pub name: String,
     /// Models that belong to it, for people.
     pub models: String,
+    /// A chat template for its models that come without one.
+    pub template: Option<&'static str>,
+    /// Parts of the names of files of its models, in lower case.
+    pub files: Vec<String>,
     /// Texts of which a template of the family holds all, in one of these lists.
     pub recognise: Vec<Vec<String>>,
     /// What it does about thinking.
@@ -105,6 +141,9 @@ pub struct Family {
 struct Row {
     name: String,
     models: String,
+    template: Option<String>,
+    #[serde(default)]
+    files: Vec<String>,
     recognise: Vec<Vec<String>>,
     thinking: Thinking,
     thinking_keyword: Option<String>,
@@ -123,7 +162,13 @@ struct Row {
 impl Row {
     fn family(self) -> Family {
         let format = Format::from_response_template(&self.response_template);
+        let template = self.template.map(|name| {
+            let found = TEMPLATES.iter().find(|(known, _)| *known == name);
+            found.expect("the table is part of the program").1
+        });
         Family {
+            template,
+            files: self.files,
             format: Arc::new(format.expect("the table is part of the program")),
             name: self.name,
             models: self.models,
@@ -151,6 +196,21 @@ pub fn all() -> &'static [Arc<Family>] {
 #[must_use]
 pub fn named(name: &str) -> Option<Arc<Family>> {
     TABLE.iter().find(|family| family.name == name).cloned()
+}
+
+/// The family of a model that comes without a chat template, by its file's name.
+#[must_use]
+pub fn of_file(name: &str) -> Option<Arc<Family>> {
+    let name = name.to_lowercase();
+    // At the start of a word: `functiongemma-2` is no `gemma-2`.
+    let is_part = |part: &String| {
+        let mut places = name.match_indices(part.as_str());
+        places.any(|(at, _)| !name[..at].ends_with(char::is_alphanumeric))
+    };
+    TABLE
+        .iter()
+        .find(|family| family.files.iter().any(is_part))
+        .cloned()
 }
 
 /// The family that a chat template belongs to; `generic` for one that none knows.

@@ -23,6 +23,7 @@ from rkllm_rs import (
 from surface import aio
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Opener
@@ -411,6 +412,32 @@ def test_what_a_model_cannot_do(open_model: Opener, what: str) -> None:
     with pytest.raises(error) as caught:
         llm.chat(image if what == "image" else ASK, thinking=True if what == "thinking" else None)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("name", "family", "prompt"),
+    [
+        ("Qwen3-1.7B-w8a8.rkllm", None, PROMPT),
+        (
+            "model.rkllm",
+            "llama3",
+            "<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nHi<|eot_id|>",
+        ),
+    ],
+)
+def test_a_file_without_a_template_gets_that_of_its_family(
+    make_model: Callable[..., Path],
+    open_model: Opener,
+    record: Path,
+    name: str,
+    family: str | None,
+    prompt: str,
+) -> None:
+    path = make_model(["Hello"])
+    answer = open_model(path.rename(path.with_name(name)), family=family).chat(ASK)
+    assert answer.content == "Hello"
+    assert answer.notes
+    assert prompts(record)[0].startswith(prompt)
 
 
 def test_a_bad_template_or_family_is_told_when_the_model_is_opened(open_model: Opener, record: Path) -> None:

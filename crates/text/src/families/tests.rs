@@ -2,7 +2,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use super::{Abilities, ContentShape, Probe, Thinking, ToolPrompt, all, named, recognise};
+use super::{Abilities, ContentShape, Probe, Thinking, ToolPrompt, all, named, of_file, recognise};
 use crate::answer::{Body, CallForm, Options, Parser};
 use crate::jinja::Jinja;
 
@@ -71,6 +71,69 @@ fn the_table_is_whole() {
             let template = texts.concat();
             assert_eq!(recognise(&template).name, family.name, "{template}");
         }
+    }
+}
+
+#[test]
+fn a_simple_template_shows_every_turn_in_the_familys_way() {
+    let said = ["Be brief.", "What is up?", "Not much.", "And now?"];
+    for family in all() {
+        let Some(text) = family.template else {
+            continue;
+        };
+        let template = Jinja::new(text).unwrap();
+        let roles = ["system", "user", "assistant", "user"]
+            .into_iter()
+            .zip(said);
+        let mut messages: Vec<_> = roles
+            .map(|(role, content)| json!({"role": role, "content": content}))
+            .collect();
+        let render = |messages: &[Value]| {
+            let context = json!({"messages": messages, "add_generation_prompt": true});
+            template.render(minijinja::value::Serde(&context).into())
+        };
+        if render(&messages).is_err() {
+            // It has no place for what the system says.
+            messages.remove(0);
+        }
+        let whole = render(&messages).unwrap();
+        let first = render(&messages[..messages.len() - 2]).unwrap();
+        for message in &messages {
+            assert!(
+                whole.contains(message["content"].as_str().unwrap()),
+                "{whole}"
+            );
+        }
+        // Where thinking is opened in the prompt, later turns leave it out.
+        let first = first.trim_end_matches("<think>\n");
+        assert!(
+            whole.starts_with(first),
+            "{}: {first:?} {whole:?}",
+            family.name
+        );
+    }
+}
+
+#[test]
+fn a_file_tells_its_family() {
+    for (file, family) in [
+        ("Qwen3-1.7B-w8a8-rk3588.rkllm", "qwen3"),
+        ("qwen3.5-2b.rkllm", "qwen3.5"),
+        ("Qwen3-Coder-30B.gguf", "qwen3-coder"),
+        ("Qwen2.5-1.5B-Instruct.rkllm", "hermes"),
+        (
+            "DeepSeek-R1-Distill-Qwen-1.5B_W8A8_RK3588.rkllm",
+            "deepseek",
+        ),
+        ("DeepSeek-R1-Distill-Llama-8B.rkllm", "deepseek"),
+        ("Llama-3.2-3B-Instruct.rkllm", "llama3"),
+        ("gemma-3-1b-it.rkllm", "gemma"),
+        ("TinyLlama-1.1B-Chat.rkllm", "zephyr"),
+    ] {
+        assert_eq!(of_file(file).unwrap().name, family, "{file}");
+    }
+    for file in ["model.rkllm", "functiongemma-270m.rkllm", "llava.gguf"] {
+        assert_eq!(of_file(file), None, "{file}");
     }
 }
 
@@ -276,6 +339,9 @@ fn page_table() -> String {
         let mut notes = family.notes.clone();
         if family.tools == ToolPrompt::Generic {
             notes.insert(0, "Its template does not show tools.".to_owned());
+        }
+        if family.template.is_some() {
+            notes.push("A simple chat template is built in.".to_owned());
         }
         if family.needs_special_tokens {
             notes.push(
