@@ -43,11 +43,11 @@ def options(
 
 
 def backends() -> list[BackendStatus]:
-    """What each backend says of itself on this machine, without loading anything.
+    """Checks which backends are available on this machine, without loading anything.
 
     Returns:
         One status for ``"npu"`` and one for ``"cpu"``: ``name``, ``available``, ``library`` (a path or
-        ``None``), ``reason`` and ``hint`` where it is not available.
+        ``None``), ``reason``, and ``hint`` if it is not available.
 
     Example:
         >>> [status.name for status in backends()]
