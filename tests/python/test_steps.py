@@ -124,7 +124,7 @@ def test_what_cannot_be_sent(open_model, record):
                 steps.send(wrong)
         with pytest.raises(InvalidArgumentError, match="empty"):
             steps.send("")
-        with pytest.raises(InvalidArgumentError, match=r"\Atokens .*7"):
+        with pytest.raises(InvalidArgumentError, match=r"\Aids.* 7"):
             steps.send(Tokens([7]))
         with pytest.raises(ContextLengthError, match=r"33.*32"):
             steps.send(Tokens([1] * 33))
