@@ -307,7 +307,7 @@ class AsyncRKLLM:
             strict, talk = self._strict, self._talk
 
             def choose(still: Callable[[], bool]) -> tuple[str, Runtime, list[str], str | None]:
-                path, runtime, notes, fallback = resolve(model, where, still)
+                path, runtime, notes, fallback = resolve(model, where, still, strict=strict)
                 if strict and fallback:
                     raise lacking([fallback])
                 if talk:

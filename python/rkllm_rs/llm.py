@@ -225,7 +225,7 @@ class RKLLM:
         """
         where, settings = to_open("RKLLM", locals())
         check_flag("strict", strict)
-        path, runtime, notes, fallback = resolve(model, where)
+        path, runtime, notes, fallback = resolve(model, where, strict=strict)
         if strict and fallback:
             raise lacking([fallback])
         if notes or fallback:
@@ -1394,7 +1394,11 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[s
 
 
 def resolve(
-    model: Path | Sequence[Path], where: _Where, still: Callable[[], bool] | None = None
+    model: Path | Sequence[Path],
+    where: _Where,
+    still: Callable[[], bool] | None = None,
+    *,
+    strict: bool = False,
 ) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses the model's file and loads the library: here, or in a worker if that is wanted.
 
@@ -1403,13 +1407,14 @@ def resolve(
         where: What ``to_open`` gave first.
         still: Tells whether that is still wanted. If not, a worker is ended; a library that is loaded here
             cannot be kept from it.
+        strict: Raise an error if the NPU lock cannot be used.
 
     Returns:
         The file, the library, notes, and why the NPU is not taken.
     """
     searched, isolation = where
     if isolation is None:
-        return _native.resolve(model, searched)
+        return _native.resolve(model, searched, strict=strict)
     from . import _isolation
 
     return _native.resolve_isolated(
@@ -1419,6 +1424,7 @@ def resolve(
         restart=isolation["restart"],
         kill_after=isolation["kill_after"],
         still=still,
+        strict=strict,
     )
 
 

@@ -20,10 +20,11 @@ use crate::protocol::error::Failure;
 /// Returns:
 ///     As `resolve`.
 #[pyfunction]
-#[pyo3(signature = (model, searched, *, program, restart, kill_after, still))]
+#[pyo3(signature = (model, searched, *, program, restart, kill_after, still, strict))]
 #[allow(
     clippy::type_complexity,
-    reason = "a tuple that one caller takes apart"
+    clippy::too_many_arguments,
+    reason = "one caller gives them, and takes the tuple apart"
 )]
 pub(super) fn resolve_isolated(
     py: Python<'_>,
@@ -33,6 +34,7 @@ pub(super) fn resolve_isolated(
     restart: &Bound<'_, PyAny>,
     kill_after: Option<&Bound<'_, PyAny>>,
     still: Option<&Bound<'_, PyAny>>,
+    strict: bool,
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(searched)?;
@@ -63,7 +65,7 @@ pub(super) fn resolve_isolated(
     super::vendor_log::pass_on(py);
     let found = found.map_err(|error| raise(py, &error))?;
     notes.extend(found.warnings);
-    notes.extend(lock_note(py, &found.runtime)?);
+    notes.extend(lock_note(py, &found.runtime, strict)?);
     let runtime = Runtime {
         library: found.runtime,
         worker: Mutex::new(Some(worker)),

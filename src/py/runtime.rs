@@ -16,7 +16,7 @@ use crate::abi::{AbiVersion, KnownLibrary};
 use crate::files::BackendKind;
 use crate::link::npu::Place;
 use crate::link::worker::Worker;
-use crate::protocol::error::Failure;
+use crate::protocol::error::{ErrorKind, Failure};
 use crate::runtime::backend;
 use crate::runtime::{self, BackendChoice, LoadOptions};
 
@@ -277,13 +277,24 @@ impl Runtime {
     }
 }
 
-/// What is to be said of the NPU's lock before a model is opened with this library.
-pub(super) fn lock_note(py: Python<'_>, runtime: &runtime::Runtime) -> PyResult<Option<String>> {
+/// What is to be said of the NPU's lock before a model is opened with this library; with `strict` an error.
+pub(super) fn lock_note(
+    py: Python<'_>,
+    runtime: &runtime::Runtime,
+    strict: bool,
+) -> PyResult<Option<String>> {
     if runtime.backend() != BackendKind::Npu {
         return Ok(None);
     }
     let warning = Place::chosen().warning();
-    warning.map_err(|error| raise(py, &error))
+    match warning.map_err(|error| raise(py, &error))? {
+        Some(text) if strict => {
+            let failure = Failure::new(ErrorKind::UnsupportedFeature, text);
+            let failure = failure.with_hint("Omit strict=True to get a warning instead.");
+            Err(raise(py, &failure))
+        }
+        note => Ok(note),
+    }
 }
 
 /// Chooses model file, backend and library.
@@ -291,7 +302,7 @@ pub(super) fn lock_note(py: Python<'_>, runtime: &runtime::Runtime) -> PyResult<
 /// Returns:
 ///     The model's path, the loaded runtime, warnings, and why the NPU is not used.
 #[pyfunction]
-#[pyo3(signature = (model, searched))]
+#[pyo3(signature = (model, searched, *, strict = false))]
 #[allow(
     clippy::type_complexity,
     reason = "a tuple that one caller takes apart"
@@ -300,6 +311,7 @@ pub(super) fn resolve(
     py: Python<'_>,
     model: &Bound<'_, PyAny>,
     searched: LoadArguments<'_>,
+    strict: bool,
 ) -> PyResult<(PathBuf, Py<Runtime>, Vec<String>, Option<String>)> {
     let models = convert::paths("model", model)?;
     let options = options(searched)?;
@@ -309,7 +321,7 @@ pub(super) fn resolve(
     let mut notes = crate::host::vendor_log::notices();
     let resolved = resolved.map_err(|error| raise(py, &error.into()))?;
     notes.extend(resolved.warnings.iter().map(ToString::to_string));
-    notes.extend(lock_note(py, &resolved.runtime)?);
+    notes.extend(lock_note(py, &resolved.runtime, strict)?);
     Ok((
         resolved.model,
         object(py, &resolved.runtime)?,

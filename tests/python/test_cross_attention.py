@@ -127,6 +127,7 @@ def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, generat
     assert [found(line) for line in calls(record, "cross_attention")] == [sums()] * 2
 
 
+@pytest.mark.both_modes
 def test_the_next_takes_its_place(open_model: Opener, record: Path) -> None:
     model = open_model(script({"prefill_ms": 100, "steps": ["a"]}), use_cross_attn=True)
     set_cross_attention(model, CrossAttention(**parts()))
@@ -155,6 +156,7 @@ def test_a_refused_one_leaves_the_one_before(open_model: Opener, record: Path) -
     assert found(calls(record, "cross_attention")[0]) == sums()
 
 
+@pytest.mark.both_modes
 def test_a_library_that_refuses(open_model: Opener) -> None:
     log = [["stderr", "E rkllm: cross attention does not fit the model"]]
     model = open_model(script(set_cross_attn_params={"return": -1, "log": log}), use_cross_attn=True)

@@ -15,7 +15,7 @@ from rkllm_rs import AsyncRKLLM, ClosedError, CrossAttention
 from support import SOON, began, newest, wait_until
 from surface import aio
 from test_cross_attention import parts
-from workers import ENDLESS, alive, kill, pid_of
+from workers import ENDLESS, HANGS, alive, kill, pid_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from conftest import Opener
 
 pytestmark = [pytest.mark.filterwarnings("ignore::rkllm_rs.RkllmWarning")]
-
-HANGS = {"delay_ms": 600_000}
 
 
 @pytest.mark.hazard("N4", "L4")

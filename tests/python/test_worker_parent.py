@@ -5,13 +5,14 @@ from __future__ import annotations
 import gc
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fakes import fake_library
 from rkllm_rs import RkllmError
-from support import SOON, Child, succeed, wait_until
-from workers import ENDLESS, alive
+from support import SOON, Child, newest, succeed, wait_until
+from workers import ENDLESS, HANGS, alive
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,12 +23,49 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.filterwarnings("ignore::rkllm_rs.RkllmWarning")]
 
 
-@pytest.mark.parametrize("state", ["idle", "running", "opening"])
+#: What the program is in when it is killed: the script, and what it has done by then.
+STATES: dict[str, tuple[dict[str, Any], str]] = {
+    "loading": ({}, ""),
+    "opening": ({"init": HANGS}, ""),
+    "idle": ({}, "llm = opened()"),
+    "prefill": ({"runs": [{"prefill_ms": 600_000}]}, "llm = opened(); stream = llm.stream('x')"),
+    "queue": (
+        {"runs": [{"prefill_ms": 600_000}]},
+        "llm = opened(); streams = [llm.stream('x') for _ in range(3)]",
+    ),
+    "tokens": ({"runs": [ENDLESS]}, "llm = opened(); stream = llm.stream('x'); next(stream)"),
+    "pause": ({"runs": [ENDLESS]}, "llm = opened(); steps = llm.steps('x'); next(steps)"),
+    "request": (
+        {"get_kv_cache_size": HANGS},
+        "llm = opened(); threading.Thread(target=llm.kv_cache_size, daemon=True).start()",
+    ),
+    "close": ({"destroy": HANGS}, "opened().close()"),
+}
+#: The call of the library that it is in then.
+CALLS = {
+    "opening": "rkllm_init",
+    "prefill": "rkllm_run",
+    "queue": "rkllm_run",
+    "request": "rkllm_get_kv_cache_size",
+    "close": "rkllm_destroy",
+}
+
+
+@newest
 def test_no_worker_outlives_its_parent(
-    child: Callable[..., Child], library: Path, make_model: Callable[..., Path], state: str
+    child: Callable[..., Child],
+    library: Path,
+    make_model: Callable[..., Path],
+    tmp_path: Path,
+    generation: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Each of them is in its own run at the same time.
+    monkeypatch.setenv("RKLLM_RS_NPU_LOCK", "off")
     code = """
-    import subprocess
+    record, loading, todo = sys.argv[3:6]
+    def opened():
+        return RKLLM(model, library=library, isolate=True)
     def find():
         for name in os.listdir("/proc"):
             if name.isdigit():
@@ -37,25 +75,34 @@ def test_no_worker_outlives_its_parent(
                             return name
                 except OSError:
                     pass
-    if sys.argv[3] == "opening":
-        threading.Thread(target=lambda: RKLLM(model, library=library, isolate=True)).start()
-        while not find():
-            time.sleep(0.01)
-        time.sleep(0.2)
+    if todo:
+        exec(todo)
     else:
-        llm = RKLLM(model, library=library, isolate=True)
-        if sys.argv[3] == "running":
-            stream = llm.stream("x")
-            next(stream)
+        threading.Thread(target=opened, daemon=True).start()
+    if loading:
+        while not os.path.exists(loading):
+            time.sleep(0.01)
+    elif record:
+        began(record, sys.argv[6])
     say("pid", find())
     time.sleep(600)
     """
-    init = {"delay_ms": 600_000} if state == "opening" else {}
-    made = child(code, library, make_model({"runs": [ENDLESS], "init": init}), state)
-    pid = int(made.expect("pid")[1])
-    assert alive(pid)
-    made.process.kill()
-    wait_until(lambda: not alive(pid), "the worker's end")
+    made: dict[str, Child] = {}
+    for state, (script, todo) in STATES.items():
+        folder = tmp_path / state
+        record, begun = folder / "record", folder / "begun"
+        waits = (
+            {"constructor_touch": begun, "constructor_wait": folder / "never"} if state == "loading" else {}
+        )
+        own = fake_library(folder, generation, record=record, quiet=True, **waits)
+        function = CALLS.get(state, "")
+        words = (record if function else "", begun if waits else "", todo, function)
+        made[state] = child(code, own, make_model(script), *words)
+    pids = {state: int(program.expect("pid")[1]) for state, program in made.items()}
+    assert [state for state, pid in pids.items() if not alive(pid)] == []
+    for program in made.values():
+        program.process.kill()
+    wait_until(lambda: not any(map(alive, pids.values())), "the end of all workers")
 
 
 def test_a_parent_that_forks(open_model: Opener) -> None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rkllm_rs import RKLLM
 
 ENDLESS = {"steps": ["x"], "repeat": 1_000_000, "delay_ms": 5}
+#: Of any call of the library: it does not come back.
+HANGS = {"delay_ms": 600_000}
 
 
 def alive(pid: int) -> bool:

@@ -139,7 +139,9 @@ class BackendStatus:
     def hint(self) -> str | None:
         """What to do if it is not available, or ``None``."""
 
-def resolve(model: Path | Sequence[Path], searched: _Searched) -> tuple[str, Runtime, list[str], str | None]:
+def resolve(
+    model: Path | Sequence[Path], searched: _Searched, *, strict: bool = False
+) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses model file, backend and library.
 
     Returns:
@@ -161,6 +163,7 @@ def resolve_isolated(
     restart: bool,
     kill_after: float | None,
     still: Callable[[], bool] | None,
+    strict: bool,
 ) -> tuple[str, Runtime, list[str], str | None]:
     """Chooses model file, backend and library in a worker process, which loads the library.
 
