@@ -261,6 +261,9 @@ impl Chat {
         let tools = tools(options)?;
         let prepared = self.prepare(messages, options)?;
         let is_npu = !model.runtime().capabilities().has("tokenize");
+        if is_npu && model.runtime().capabilities().has_templates() {
+            self.renders_text(model);
+        }
         if is_npu {
             // Some converted models do not end by themselves (RKLLM 1.3.0).
             let missing = self
@@ -299,6 +302,19 @@ impl Chat {
             room: usize::try_from(answer.min(limit / 4)).unwrap_or(1).max(1),
         };
         ChatStream::begin(model, plan)
+    }
+
+    /// After this, the library's own template is off: other calls get theirs from this one.
+    fn renders_text(&self, model: &Model) {
+        let chat = self.clone();
+        model.state.renders(move |text, role, thinking| {
+            let message = [("role", role), ("content", text)];
+            let options = ChatOptions {
+                thinking,
+                ..ChatOptions::default()
+            };
+            chat.prompt(&[Value::from_pairs(message)], &options)
+        });
     }
 
     /// Waits for an answer.

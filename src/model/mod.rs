@@ -14,6 +14,7 @@ mod settings;
 mod state;
 pub mod steps;
 pub mod stream;
+mod templates;
 
 pub(crate) use checks::check_input;
 pub use options::{Batch, GenerateOptions};

@@ -183,6 +183,7 @@ impl Model {
         self.check_count(batch.inputs.len())?;
         if options.keep_history {
             able.require("keep_history")?;
+            self.check_history(&batch.inputs)?;
         }
         if options.seed.is_some() {
             able.require("seed")?;
@@ -248,7 +249,11 @@ impl Model {
         if thinking.is_some() {
             able.require("thinking")?;
         }
-        if thinking == Some(true) && *self.state.template.lock() != Template::Model {
+        let own = matches!(
+            *self.state.template.lock(),
+            Template::Model | Template::Rendered(_)
+        );
+        if thinking == Some(true) && !own {
             return Err(Failure::invalid_with_hint(
                 "thinking",
                 "has no effect after the model's chat template has been replaced",
@@ -262,35 +267,13 @@ impl Model {
                 "Set a system prompt with the chat template.",
             ));
         }
-        let role = crate::protocol::input::c_text("role", role)?;
         let check = |info: &_| check_input(&self.runtime, info, &self.effective, &input);
         self.client.look_at_info(check)?;
         Ok(LaneSpec {
-            input: self.templated(input)?,
-            role,
+            input: self.templated(input, role, thinking)?,
+            role: crate::protocol::input::c_text("role", role)?,
             thinking: thinking.unwrap_or(false),
         })
-    }
-
-    /// Puts our own template around text, for releases that have none.
-    fn templated(&self, input: Input) -> Result<Input, Failure> {
-        let template = self.state.template.lock();
-        let Template::Ours([system, prefix, postfix]) = &*template else {
-            return Ok(input);
-        };
-        let around = |text: &std::ffi::CStr| {
-            let text = text.to_string_lossy();
-            format!("{system}{prefix}{text}{postfix}")
-        };
-        match input {
-            Input::Prompt(text) => Input::prompt(&around(&text)),
-            Input::Multimodal(multimodal) => {
-                let prompt = around(multimodal.prompt());
-                let multimodal = multimodal.with_prompt(&prompt)?;
-                Ok(Input::Multimodal(Box::new(multimodal)))
-            }
-            input => Ok(input),
-        }
     }
 
     fn lora(&self, options: &GenerateOptions) -> Result<Option<CString>, Failure> {

@@ -43,6 +43,37 @@ pub(crate) enum Template {
     Given,
     /// Three strings that we put around each prompt, for libraries without templates.
     Ours([String; 3]),
+    /// A chat has switched the library's template off, which cannot be undone: its own renders text, too.
+    Rendered(Renderer),
+}
+
+/// Makes a whole prompt of a text, its role, and whether the model is to think.
+#[derive(Clone)]
+pub(crate) struct Renderer(Arc<Render>);
+
+type Render = dyn Fn(&str, &str, Option<bool>) -> Result<String, Failure> + Send + Sync;
+
+impl Renderer {
+    pub(crate) fn render(
+        &self,
+        text: &str,
+        role: &str,
+        thinking: Option<bool>,
+    ) -> Result<String, Failure> {
+        (self.0)(text, role, thinking)
+    }
+}
+
+impl PartialEq for Renderer {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl std::fmt::Debug for Renderer {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Renderer")
+    }
 }
 
 /// What the calls on one model share.
@@ -71,6 +102,17 @@ impl Template {
 }
 
 impl State {
+    /// A chat switches the library's template off, if it is the model's own; text is rendered from now on.
+    pub(crate) fn renders(
+        &self,
+        render: impl Fn(&str, &str, Option<bool>) -> Result<String, Failure> + Send + Sync + 'static,
+    ) {
+        let mut template = self.template.lock();
+        if *template == Template::Model {
+            *template = Template::Rendered(Renderer(Arc::new(render)));
+        }
+    }
+
     pub(crate) fn new(template: Template) -> Self {
         Self {
             template: Mutex::new(template),

@@ -124,11 +124,18 @@ def test_text_gets_the_strings_back_that_the_model_was_opened_with(open_model: O
     assert set_to == [strings, ("", "", ""), strings, ("", "", "")]
 
 
-def test_text_after_a_chat_cannot_get_the_models_own_template_back(open_model: Opener) -> None:
-    llm = open_model(runs("a", "b"), chat_template=TEMPLATE)
+def test_text_after_a_chat_is_rendered_as_well(open_model: Opener, record: Path, generation: str) -> None:
+    llm = open_model(runs("a", "b", "c"), chat_template=TEMPLATE)
     llm.chat(ASK)
-    with pytest.raises(UnsupportedFeatureError):
-        llm.generate("Hi")
+    llm.generate("Hi")
+    # 1.1.x puts nothing around text, before a chat or after it.
+    assert prompts(record) == [PROMPT, "Hi" if generation == "v1_1_0" else PROMPT]
+    if generation >= "v1_2_1":
+        llm.generate("Hi", thinking=False)
+        assert prompts(record)[2] == PROMPT + "<think>\n\n</think>\n\n"
+    if generation != "v1_1_0":
+        with pytest.raises(InvalidArgumentError, match="keep_history"):
+            llm.generate("Hi", keep_history=True)
 
 
 def test_the_callers_messages_stay_as_they_are(open_model: Opener) -> None:
