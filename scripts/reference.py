@@ -90,6 +90,23 @@ TOPICS = [
         made=False,
     ),
     Page(
+        "conversation",
+        "Conversations",
+        "What `RKLLM.conversation()` and `AsyncRKLLM.conversation()` return. "
+        "[How to use it](../guides/conversation.md).",
+        ["Conversation", "ConversationStream"],
+        "chat/conversation.py",
+        made=False,
+    ),
+    Page(
+        "conversation",
+        "",
+        "",
+        ["AsyncConversation", "AsyncConversationStream"],
+        "chat/async_conversation.py",
+        made=False,
+    ),
+    Page(
         "arrays",
         "Arrays and scores",
         "What `logits()`, `hidden_states()`, `embed()` and `score()` return.",

@@ -98,6 +98,8 @@ from .results import BatchStream, Score
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .aio import AsyncRKLLM
+    from .chat.async_conversation import AsyncConversation, AsyncConversationStream
+    from .chat.conversation import Conversation, ConversationStream
 
 del TYPE_CHECKING
 
@@ -107,6 +109,8 @@ _atexit.register(_native.at_exit)
 __all__ = [
     "RKLLM",
     "ArrayStream",
+    "AsyncConversation",
+    "AsyncConversationStream",
     "AsyncRKLLM",
     "BackendFallbackWarning",
     "BackendStatus",
@@ -119,6 +123,8 @@ __all__ = [
     "Chunk",
     "ClosedError",
     "ContextLengthError",
+    "Conversation",
+    "ConversationStream",
     "CrossAttention",
     "Embeddings",
     "Evidence",
@@ -167,14 +173,25 @@ __all__ = [
     "npu_lock",
 ]
 
+#: Names that are imported on their first use, and from where.
+_LATER = {
+    "AsyncConversation": ".chat.async_conversation",
+    "AsyncConversationStream": ".chat.async_conversation",
+    "AsyncRKLLM": ".aio",
+    "Conversation": ".chat.conversation",
+    "ConversationStream": ".chat.conversation",
+}
+
 
 def __getattr__(name: str) -> object:
-    """Imports what most programs do without: event loops."""
-    if name == "AsyncRKLLM":
-        from .aio import AsyncRKLLM
+    """Imports what most programs do without: event loops and conversations."""
+    place = _LATER.get(name)
+    if place is not None:
+        from importlib import import_module
 
-        globals()[name] = AsyncRKLLM
-        return AsyncRKLLM
+        found: object = getattr(import_module(place, __name__), name)
+        globals()[name] = found
+        return found
     message = f"module {__name__!r} has no attribute {name!r}"
     raise AttributeError(message)
 

@@ -66,6 +66,7 @@ else:
 
 __all__ = [
     "CHAT_KEYWORDS",
+    "TURN_KEYWORDS",
     "Any",
     "Callable",
     "ChatOptions",
@@ -158,6 +159,10 @@ class ToolOptions(ChatOptions, total=False):
     template_kwargs: Mapping[str, Any] | None
     chat_template: Path | None
     overflow: Literal["error", "drop_oldest"] | None
+
+
+#: The names of `ToolOptions`.
+TURN_KEYWORDS = CHAT_KEYWORDS | frozenset(ToolOptions.__annotations__)
 
 
 def prompted(

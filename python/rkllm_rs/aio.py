@@ -24,6 +24,7 @@ from ._native import (
 )
 from ._typed import refuse_unnamed, typed
 from ._types import (
+    TURN_KEYWORDS,
     Any,
     Callable,
     ChatOptions,
@@ -56,6 +57,7 @@ from .llm import (
     groups,
     lacking,
     listed,
+    refuse,
     resolve,
     talk,
     to_open,
@@ -69,6 +71,9 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from typing_extensions import Self
+
+    from .chat.async_conversation import AsyncConversation
+    from .chat.history import Turn
 
     _AnyStream = TypeVar("_AnyStream", TokenStream, ChatStream, ArrayStream, Steps)
 
@@ -688,6 +693,55 @@ class AsyncRKLLM:
                     run = rounds.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
                     result = (await run).message
                 rounds.messages.append(result)
+
+    @typed
+    def conversation(
+        self,
+        *,
+        system: str | None = None,
+        tools: Iterable[Any] | None = None,
+        now: float | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> AsyncConversation:
+        """Begins a conversation, which keeps its messages.
+
+        Every turn gives all messages to the model; several conversations can share one model.
+
+        Args:
+            system: The system message. Default: none.
+            tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
+            now: The time that the chat template is told in every turn, in seconds since 1970 as
+                ``time.time()`` returns them. Default: now, and the same for all turns.
+            **options: Keywords of ``chat()`` for every turn, described there, such as ``thinking`` and
+                ``max_new_tokens``. Those of a turn win over them.
+
+        Returns:
+            The conversation: ``send()``, ``send_stream()``, ``messages``, ``undo()``, ``fork()`` and
+            ``save()``. ``AsyncConversation.load()`` reads one that was saved.
+
+        Raises:
+            ToolError: One of the tools cannot be a tool.
+            InvalidArgumentError: ``now`` is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+
+        Example:
+            >>> talk = llm.conversation(system="Be brief.")  # doctest: +SKIP
+            >>> answer = await talk.send("Why is the sky blue?")  # doctest: +SKIP
+        """
+        from .chat.async_conversation import AsyncConversation
+        from .chat.history import History, begun
+
+        self._check_turn("conversation", options)
+        return AsyncConversation._of(self, History(begun(system), tools, now, options))
+
+    def _check_turn(self, called: str, options: Mapping[str, _Anything]) -> None:
+        """Refuses keywords that a turn of a conversation does not have."""
+        refuse(called, {name: None for name in options if name not in TURN_KEYWORDS})
+
+    def _turn_stream(self, turn: Turn) -> ChatStream:
+        """Starts the next answer of a turn of a conversation."""
+        self._check_turn("chat", turn.options())
+        return self._begun(lambda llm: llm._turn_stream(turn), UnopenedChat)
 
     @typed
     async def render_chat(
@@ -1377,6 +1431,7 @@ class AsyncRKLLM:
 
 if not TYPE_CHECKING:
     Self = AsyncRKLLM  # for typing.get_type_hints()
+    AsyncConversation = object  # likewise; imported on its first use
 
 
 def _batch_once(

@@ -200,6 +200,7 @@ class BusyError(RkllmError):
       message names the program that holds the NPU lock, and so does the command ``rkllm-rs ps``.
     - A model that was closed is still busy in the library after ``open_timeout``.
     - The call was made inside a callback of the same model, or in the middle of its own ``steps()``.
+    - A conversation has a turn under way, in another thread or task, or in a stream that has not ended.
     - A second model was opened with a release that supports one per process (before RKLLM 1.2.2).
     """
 

@@ -30,6 +30,7 @@ from ._native import (
 from ._typed import refuse_unnamed, typed
 from ._types import (
     CHAT_KEYWORDS,
+    TURN_KEYWORDS,
     Any,
     Callable,
     ChatOptions,
@@ -58,6 +59,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._tokenizer import FileTokenizer
+    from .chat.conversation import Conversation
+    from .chat.history import Turn
     from .errors import ClosedError, UnsupportedFeatureError
 
     # With what a library is searched, and how a worker is to be treated if there is to be one.
@@ -671,6 +674,57 @@ class RKLLM:
                         run = rounds.tools.run(call.name, call.arguments_json, id=call.id, loop=loop)
                         result = run.message
                     rounds.messages.append(result)
+
+    @typed
+    def conversation(
+        self,
+        *,
+        system: str | None = None,
+        tools: Iterable[Any] | None = None,
+        now: float | None = None,
+        **options: Unpack[ToolOptions],
+    ) -> Conversation:
+        """Begins a conversation, which keeps its messages.
+
+        Every turn gives all messages to the model; several conversations can share one model.
+
+        Args:
+            system: The system message. Default: none.
+            tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
+            now: The time that the chat template is told in every turn, in seconds since 1970 as
+                ``time.time()`` returns them. Default: now, and the same for all turns.
+            **options: Keywords of ``chat()`` for every turn, described there, such as ``thinking`` and
+                ``max_new_tokens``. Those of a turn win over them.
+
+        Returns:
+            The conversation: ``send()``, ``send_stream()``, ``messages``, ``undo()``, ``fork()`` and
+            ``save()``. ``Conversation.load()`` reads one that was saved.
+
+        Raises:
+            ToolError: One of the tools cannot be a tool.
+            InvalidArgumentError: ``now`` is out of range (also a ``ValueError``).
+            InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
+
+        Example:
+            >>> talk = llm.conversation(system="Be brief.")  # doctest: +SKIP
+            >>> print(talk.send("Why is the sky blue?").content)  # doctest: +SKIP
+        """
+        from .chat.conversation import Conversation
+        from .chat.history import History, begun
+
+        self._check_turn("conversation", options)
+        return Conversation._of(self, History(begun(system), tools, now, options))
+
+    def _check_turn(self, called: str, options: Mapping[str, _Anything]) -> None:
+        """Refuses keywords that a turn of a conversation does not have."""
+        refuse(called, {name: None for name in options if name not in TURN_KEYWORDS})
+
+    def _turn_stream(self, turn: Turn) -> ChatStream:
+        """Starts the next answer of a turn of a conversation."""
+        options = turn.options()
+        self._check_turn("chat", options)
+        call = {**options, "messages": turn.messages, "now": turn.now}
+        return self._chat_stream("chat", {**call, "tools": turn.tools.schemas or None})
 
     @typed
     def render_chat(
@@ -1324,6 +1378,7 @@ class RKLLM:
 
 if not TYPE_CHECKING:
     Self = RKLLM  # for typing.get_type_hints()
+    Conversation = object  # likewise; imported on its first use
 
 
 #: Local variables of a call that are not its keywords.

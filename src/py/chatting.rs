@@ -1,5 +1,7 @@
 //! `Chat`: a model's chat template and family, for the calls of conversations.
 
+use std::time::{Duration, UNIX_EPOCH};
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use rkllm_text::jinja::Value;
@@ -60,6 +62,11 @@ fn options<'py>(
                     let hint = "Pass thinking=False for no thinking at all.";
                     raise(py, &Failure::invalid_with_hint(name, reason, hint))
                 })?);
+            }
+            // Private: what a conversation keeps, so that its system text does not change with the clock.
+            "now" => {
+                let seconds = Duration::try_from_secs_f64(value.extract()?);
+                options.now = seconds.ok().and_then(|past| UNIX_EPOCH.checked_add(past));
             }
             "overflow" => match convert::text(name, value)?.as_str() {
                 "error" => {}

@@ -185,6 +185,16 @@ def test_chat_templates_make_different_answers() -> None:
     assert len({own, ours, none}) == 3
 
 
+@real
+@slow
+def test_a_conversation_is_taken_back_forked_and_loaded() -> None:
+    text = output("conversation.py", MODEL)
+    assert re.search(r"^first: .*Paris", text, re.MULTILINE)
+    assert re.search(r"^reused: [1-9]\d* tokens", text, re.MULTILINE)
+    assert "taken back: And of Italy?" in text
+    assert "messages: 5 5 7" in text
+
+
 def test_function_tools_carry_the_call_there_and_the_result_back(tmp_path: Path) -> None:
     record = tmp_path / "record"
     library = fake_library(tmp_path, "v1_2_1")

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rkllm_rs import RKLLM, ContextLengthError, Tokens
+from rkllm_rs import RKLLM, ContextLengthError, Conversation, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 # Read before the fixtures take the variables of this project away.
 MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
@@ -121,3 +122,20 @@ def talk(draw: random.Random, llm: RKLLM, turns: int) -> int:
 def test_greedy_answers_are_the_same_with_what_is_held(llm: RKLLM) -> None:
     draw = random.Random(5)  # noqa: S311 - no secret
     assert talk(draw, llm, 8) > 0
+
+
+def test_a_conversation_gives_what_its_messages_give(llm: RKLLM, tmp_path: Path) -> None:
+    system = "Answer in one short sentence, and be kind and brief, whatever the question is."
+    kept = llm.conversation(system=system)
+    first = kept.send("What is the capital of France?")
+    assert "Paris" in first.content
+    kept.save(tmp_path / "talk.json")
+    second = kept.send("And of Italy?")
+    messages = [{"role": "system", "content": system}, ASK[1], first.message]
+    messages.append({"role": "user", "content": "And of Italy?"})
+    expected = llm.chat(messages, reuse=False)
+    assert second.token_ids == expected.token_ids
+    assert second.perf.cached_tokens
+    loaded = Conversation.load(llm, tmp_path / "talk.json")
+    assert "".join(loaded.send_stream("And of Italy?").texts()) == expected.content
+    assert loaded.messages == kept.messages == [*messages, expected.message]
