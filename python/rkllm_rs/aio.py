@@ -233,12 +233,7 @@ class AsyncRKLLM:
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
-        where, settings = to_open("AsyncRKLLM", locals())
-        check_flag("strict", strict)
-        paths: _Anything = model
-        # Kept for more than one use.
-        models = list(paths) if hasattr(paths, "__next__") else paths
-        _native.check_opening(models, where[0], **settings)
+        models, where, settings = to_open("AsyncRKLLM", locals())
         self._strict = strict
         self._talk = talk(chat_template, family)
         self._given: tuple[_Anything, ...] = (models, where, settings)
@@ -335,7 +330,7 @@ class AsyncRKLLM:
         """Keeps the model that has been opened."""
         if opening.first():
             try:
-                advise(model, self._strict)
+                advise(model, self._strict, "max_context_len" in self._given[2])
             except BaseException as error:
                 opening.fail(error)
                 self._opening = None
@@ -352,6 +347,32 @@ class AsyncRKLLM:
             message = "the model is closed" if self._closed else "the model is not open yet"
             raise ClosedError(message, hint="Use `async with`, or call `await llm.open()` first.")
         return self._llm
+
+    def _checked(
+        self,
+        called: str,
+        kind: Literal["generate", "steps", "rows"],
+        inputs: Sequence[Input],
+        options: Mapping[str, _Anything],
+    ) -> Sequence[Input]:
+        """Refuses what is wrong whatever the model is, before the model is opened for it.
+
+        Args:
+            called: The call's name.
+            kind: What it does.
+            inputs: Those of a batch, or the only one; they may be an iterator.
+            options: Its keywords.
+
+        Returns:
+            The inputs, for more than one use.
+        """
+        if self._llm is not None:
+            return inputs
+        several = called.endswith("_batch")
+        if several and hasattr(inputs, "__next__"):
+            inputs = list(inputs)
+        _native.check_call(called, kind, inputs if several else inputs[0], options)
+        return inputs
 
     def _begun(
         self,
@@ -437,6 +458,8 @@ class AsyncRKLLM:
         """
         if _surplus:
             refuse_unnamed("generate", _surplus)
+        if self._llm is None:
+            self._checked("generate", "generate", [input], options)
         return await finished((await self._opened())._stream("generate", input, options))
 
     @takes_keywords
@@ -510,6 +533,7 @@ class AsyncRKLLM:
         """
         if _surplus:
             refuse_unnamed("stream", _surplus)
+        self._checked("stream", "generate", [input], options)
         return self._begun(lambda llm: llm._stream("stream", input, options))
 
     @typed
@@ -796,6 +820,7 @@ class AsyncRKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
+        inputs = self._checked("generate_batch", "generate", inputs, options)
         streams = (await self._opened())._batch("generate_batch", inputs, options)
         return await all_finished(streams)
 
@@ -819,7 +844,7 @@ class AsyncRKLLM:
         llm = self._llm
         if llm is not None:
             return BatchStream(llm._batch("stream_batch", inputs, options))
-        prompts = list(inputs)
+        prompts = list(self._checked("stream_batch", "generate", inputs, options))
         rows: list[list[TokenStream]] = []
 
         def row(number: int) -> TokenStream:
@@ -848,6 +873,7 @@ class AsyncRKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
+        self._checked("steps", "steps", [input], options)
         steps: Steps = self._begun(lambda llm: llm.steps(input, **options), UnopenedSteps)
         return steps
 
@@ -874,6 +900,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        self._checked("logits", "rows", [input], options)
         (stream,) = (await self._opened())._rows("logits", [input], True, options)
         return await finished(stream)
 
@@ -894,6 +921,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        inputs = self._checked("logits_batch", "rows", inputs, options)
         streams = (await self._opened())._rows("logits_batch", inputs, True, options)
         return await all_finished(streams)
 
@@ -920,6 +948,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        self._checked("stream_logits", "rows", [input], options)
         return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0], rows="logits")
 
     @typed
@@ -945,6 +974,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        self._checked("hidden_states", "rows", [input], options)
         (stream,) = (await self._opened())._rows("hidden_states", [input], False, options)
         return await finished(stream)
 
@@ -967,6 +997,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        inputs = self._checked("hidden_states_batch", "rows", inputs, options)
         streams = (await self._opened())._rows("hidden_states_batch", inputs, False, options)
         return await all_finished(streams)
 
@@ -993,6 +1024,7 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        self._checked("stream_hidden_states", "rows", [input], options)
         return self._begun(
             lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0], rows="hidden states"
         )
@@ -1027,6 +1059,7 @@ class AsyncRKLLM:
         """
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
+        self._checked("embed", "rows", ["x"], {"timeout": timeout, "lora": lora})
         llm = await self._opened()
         states: list[FloatArray] = []
         for padded, wanted in groups(inputs, llm.n_batch):
@@ -1062,9 +1095,10 @@ class AsyncRKLLM:
             InvalidArgumentError: Prompt or continuation has no tokens.
             RkllmError: Any error that ``logits()`` raises.
         """
-        llm = await self._opened()
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
+        self._checked("score", "rows", ["x"], {"timeout": timeout, "lora": lora})
+        llm = await self._opened()
         before = await _ids(llm, "score", prompt, True)
         after = await _ids(llm, "score", continuation, False)
         scorer = _native.Scorer(before + after, len(after))
@@ -1139,8 +1173,9 @@ class AsyncRKLLM:
         from ._tokenizer import checked_ids
 
         check_flag("skip_special_tokens", skip_special_tokens)
+        ids = checked_ids(token_ids, None)
         llm = await self._opened()
-        ids = checked_ids(token_ids, llm.info.vocab_size)
+        ids = checked_ids(ids, llm.info.vocab_size)
         begun = begin_text(llm._model, ids, skip_special_tokens)
         if begun is None:
             return await elsewhere(llm._decode, "detokenize", ids, skip_special_tokens)

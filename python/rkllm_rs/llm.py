@@ -226,9 +226,8 @@ class RKLLM:
             InvalidArgumentError: An argument is out of range (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
         """
-        where, settings = to_open("RKLLM", locals())
-        check_flag("strict", strict)
-        path, runtime, notes, fallback = resolve(model, where, strict=strict)
+        models, where, settings = to_open("RKLLM", locals())
+        path, runtime, notes, fallback = resolve(models, where, strict=strict)
         if strict and fallback:
             raise lacking([fallback])
         if notes or fallback:
@@ -240,7 +239,7 @@ class RKLLM:
         self._tokenizer = None
         self._warned = set()
         self._model = _native.Model.open(runtime, path, **settings).result()
-        advise(self._model, strict)
+        advise(self._model, strict, "max_context_len" in settings)
 
     @classmethod
     def _of(
@@ -1417,18 +1416,19 @@ def given(scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
     return keywords
 
 
-def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[str, _Anything]]:
-    """Sorts what a class was given to open a model.
+def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Anything, _Where, dict[str, _Anything]]:
+    """Sorts what a class was given to open a model, and checks it as far as no library is needed for that.
 
     Args:
         called: The name of the class.
         scope: The ``locals()`` at the begin of its ``__init__``.
 
     Returns:
-        With what the library is searched, and the settings of the model.
+        The model's file or files, with what the library is searched, and the settings of the model.
 
     Raises:
-        InvalidTypeError: A keyword that there is not.
+        InvalidArgumentError: A setting that can never be right.
+        InvalidTypeError: One of the wrong type, or a keyword that there is not.
     """
     refuse(called, scope["unknown"])
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
@@ -1445,7 +1445,12 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Where, dict[s
     isolated = _isolation.wanted(**isolation)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     where = options(*searched)
-    return (where, isolation if isolated else None), keywords
+    models: _Anything = scope["model"]
+    if hasattr(models, "__next__"):
+        models = list(models)
+    check_flag("strict", scope["strict"])
+    _native.check_opening(models, where, **keywords)
+    return models, (where, isolation if isolated else None), keywords
 
 
 def resolve(
@@ -1530,6 +1535,7 @@ def schemas(tools: Iterable[_Anything] | None) -> list[dict[str, _Anything]] | N
 def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
     """Tells whether it was one input, and makes a list of it or them."""
     if isinstance(texts, (str, Tokens, Embeddings, Multimodal)):
+        _native.check_inputs("texts", [texts], True)
         return True, [texts]
     try:
         inputs = list(texts)
@@ -1539,7 +1545,7 @@ def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
         message = f"texts must be an input or a list of inputs, got {type(texts).__name__}"
         raise InvalidTypeError(message, hint="Pass a str, Tokens, Embeddings or Multimodal.") from None
     # All of them before the first is computed.
-    _native.check_inputs("texts", inputs)
+    _native.check_inputs("texts", inputs, False)
     return False, inputs
 
 
@@ -1619,15 +1625,24 @@ def as_json(tools: str | Sequence[Mapping[str, object]]) -> str:
         raise InvalidTypeError(message, hint='Pass [{"type": "function", "function": {...}}].') from error
 
 
-def _advice(model: _native.Model) -> list[str]:
-    """What is known to give wrong text, and was not refused by the library."""
+def _above(size: int, limit: int, given: bool) -> str:  # noqa: FBT001
+    """What is said of a context window that is larger than the model's."""
+    if given:
+        return (
+            f"max_context_len={size} is above the model's limit of {limit}: beyond it the text may be garbage"
+        )
+    return (
+        f"the default context window of {size} tokens is above the model's limit of {limit}: beyond it the "
+        f"text may be garbage; pass max_context_len={limit}"
+    )
+
+
+def _advice(model: _native.Model, given: bool) -> list[str]:  # noqa: FBT001
+    """What is known to give wrong text, and was not refused by the library; ``given`` the context window."""
     info = model.info
     advice: list[str] = []
     if info.context_limit is not None and model.max_context_len > info.context_limit:
-        advice.append(
-            f"max_context_len {model.max_context_len} is above the model's limit of {info.context_limit}: "
-            "beyond it the text may be garbage"
-        )
+        advice.append(_above(model.max_context_len, info.context_limit, given))
     driver = info.driver_version
     numbers = [int(part) for part in driver.split(".") if part.isdigit()] if driver else []
     if numbers and numbers < [0, 9, 8]:
@@ -1696,9 +1711,9 @@ def level_of_caller() -> int:
     return level
 
 
-def advise(model: _native.Model, strict: bool) -> None:  # noqa: FBT001
+def advise(model: _native.Model, strict: bool, given: bool) -> None:  # noqa: FBT001
     """Warns of what is known to give wrong text; where that is an error, the model is not left open."""
-    advice = _advice(model)
+    advice = _advice(model, given)
     if not advice:
         return
     if strict:

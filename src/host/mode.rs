@@ -31,6 +31,9 @@ const MODES: [(Mode, &str); 4] = [
 const OFF: [&str; 4] = ["off", "0", "no", "false"];
 
 impl Mode {
+    /// What an argument can be.
+    pub const CHOICES: &str = r#""warnings", "quiet", "all" or "direct""#;
+
     /// Its name.
     #[must_use]
     pub fn name(self) -> &'static str {
@@ -50,7 +53,7 @@ impl FromStr for Mode {
         let known = MODES.iter().find(|(_, name)| *name == text);
         known
             .map(|(mode, _)| *mode)
-            .ok_or_else(|| r#""warnings", "quiet", "all" or "direct""#.to_owned())
+            .ok_or_else(|| Self::CHOICES.to_owned())
     }
 }
 

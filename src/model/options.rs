@@ -42,6 +42,36 @@ pub struct GenerateOptions {
     pub caller: Option<Caller>,
 }
 
+impl GenerateOptions {
+    /// Checks what can be known to be wrong whatever the model is.
+    ///
+    /// # Errors
+    /// `ErrorKind::InvalidArgument`.
+    pub fn check(&self) -> Result<(), Failure> {
+        if let Some(wanted) = self.max_new_tokens.filter(|wanted| *wanted <= 0) {
+            return Err(Failure::invalid_with_hint(
+                "max_new_tokens",
+                format!("must be greater than 0, got {wanted}"),
+                "Pass a number of tokens, or omit it for the default.",
+            ));
+        }
+        rkllm_text::stop::check(&self.stop)?;
+        self.sampling.validate()?;
+        match &self.role {
+            Some(role) => check_role("role", role),
+            None => Ok(()),
+        }
+    }
+}
+
+fn check_role(name: &str, role: &str) -> Result<(), Failure> {
+    if matches!(role, "user" | "tool") {
+        return Ok(());
+    }
+    let got = format_args!("{role:?}");
+    Err(Failure::choice(name, "\"user\" or \"tool\"", got))
+}
+
 /// The inputs of a model that was opened for several (`n_batch`).
 #[derive(Debug, Clone)]
 pub struct Batch {
@@ -92,9 +122,12 @@ impl Batch {
     /// A role per prompt, in place of the call's.
     ///
     /// # Errors
-    /// `ErrorKind::InvalidArgument` if there are not as many as inputs.
+    /// `ErrorKind::InvalidArgument` if there are not as many as inputs, or one is not a role.
     pub fn with_roles(mut self, roles: Vec<String>) -> Result<Self, Failure> {
         as_many("role", roles.len(), self.inputs.len())?;
+        for (at, role) in roles.iter().enumerate() {
+            check_role(&format!("role[{at}]"), role)?;
+        }
         self.roles = Some(roles);
         Ok(self)
     }

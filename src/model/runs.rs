@@ -12,12 +12,11 @@ use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
 use crate::protocol::Reuse;
-use crate::protocol::error::{ErrorKind, Failure};
+use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
 use crate::protocol::output::{Generation, RowsKind};
 use crate::protocol::sampling::SamplingParams;
-use rkllm_text::stop;
 
 impl Model {
     /// Starts a run and returns its tokens as they come (`rkllm_run`). Never blocks: if another run
@@ -129,10 +128,8 @@ impl Model {
         if lanes > 1 {
             return Err(Failure::invalid_with_hint(
                 "n_batch",
-                format!(
-                    "steps() supports one prompt, but the model was opened with n_batch={lanes}"
-                ),
-                "Open the model with n_batch=1 for steps(); stream() serves one prompt here, too.",
+                format!("of the model must be 1 for steps(), got {lanes}"),
+                "Open the model with n_batch=1 for steps(). stream() works with this model, too.",
             ));
         }
         let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
@@ -181,6 +178,8 @@ impl Model {
     ) -> Result<(RunSpec, Terms), Failure> {
         let able = self.runtime.capabilities();
         self.check_count(batch.inputs.len())?;
+        // Refused here, where a mistake can be told at once.
+        options.check()?;
         if options.keep_history {
             able.require("keep_history")?;
             self.check_history(&batch.inputs)?;
@@ -190,8 +189,6 @@ impl Model {
         }
         able.require_reuse(options.reuse)?;
         let (max_new_tokens, limit) = self.limit(options)?;
-        // Refused here, where a mistake can be told at once.
-        stop::check(&options.stop)?;
         let sampling = self.sampling(options)?;
         let lora = self.lora(options)?;
         let save_prompt_cache = options.save_prompt_cache.as_deref();
@@ -234,11 +231,8 @@ impl Model {
         } else {
             "Open the model with n_batch=N to run N inputs at once."
         };
-        let inputs = if wanted == 1 { "input" } else { "inputs" };
-        let text = format!("expected {wanted} {inputs} (n_batch={wanted}), got {count}");
-        let mut failure = Failure::new(ErrorKind::InvalidArgument, text).with_hint(hint);
-        failure.fields.argument = Some("n_batch".to_owned());
-        Err(failure)
+        let reason = format!("must be exactly {wanted} (n_batch={wanted}), got {count}");
+        Err(Failure::invalid_with_hint("inputs", reason, hint))
     }
 
     fn lane(&self, input: Input, role: &str, thinking: Option<bool>) -> Result<LaneSpec, Failure> {
@@ -258,13 +252,6 @@ impl Model {
                 "thinking",
                 "has no effect after the model's chat template has been replaced",
                 "Open the model with template=\"model\", or write the model's thinking switch into the prompt.",
-            ));
-        }
-        if !matches!(role, "user" | "tool") {
-            return Err(Failure::invalid_with_hint(
-                "role",
-                format!("must be \"user\" or \"tool\", got {role:?}"),
-                "Set a system prompt with the chat template.",
             ));
         }
         let check = |info: &_| check_input(&self.runtime, info, &self.effective, &input);
@@ -327,14 +314,6 @@ impl Model {
     fn limit(&self, options: &GenerateOptions) -> Result<(i32, Limit), Failure> {
         let at_init = self.effective.max_new_tokens;
         let wanted = options.max_new_tokens.unwrap_or(at_init);
-        if wanted <= 0 {
-            let hint = "Pass a number of tokens, or omit it for the default.";
-            return Err(Failure::invalid_with_hint(
-                "max_new_tokens",
-                format!("must be greater than 0, got {wanted}"),
-                hint,
-            ));
-        }
         let native = self.runtime.capabilities().has_limits_of_runs();
         if wanted > at_init && !native {
             return Err(Failure::invalid_with_hint(
@@ -361,7 +340,6 @@ impl Model {
         if options.sampling == SamplingParams::default() {
             return Ok(None);
         }
-        options.sampling.validate()?;
         let merged = options.sampling.over(&self.effective.sampling);
         if merged == self.effective.sampling {
             return Ok(None);

@@ -129,6 +129,9 @@ pub enum Pooling {
 }
 
 impl Pooling {
+    /// What an argument can be.
+    pub const CHOICES: &str = r#""last" or "mean""#;
+
     /// By its name, "last" or "mean".
     ///
     /// # Errors
@@ -137,10 +140,10 @@ impl Pooling {
         match name {
             "last" => Ok(Self::Last),
             "mean" => Ok(Self::Mean),
-            _ => Err(Failure::invalid_with_hint(
+            _ => Err(Failure::choice(
                 "pooling",
-                format!("must be \"last\" or \"mean\", got {name:?}"),
-                "Use \"last\" for models made for it, \"mean\" for the average of all tokens.",
+                Self::CHOICES,
+                format_args!("{name:?}"),
             )),
         }
     }

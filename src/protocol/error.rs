@@ -162,6 +162,12 @@ impl Failure {
         Self::invalid(name, reason).with_hint(hint)
     }
 
+    /// An argument that must be one of a few values, such as `"last" or "mean"`.
+    pub fn choice(name: impl Into<String>, choices: &str, got: impl std::fmt::Display) -> Self {
+        let reason = format!("must be {choices}, got {got}");
+        Self::invalid_with_hint(name, reason, format!("Pass {choices}."))
+    }
+
     /// The loaded library lacks what a call needs: the feature, what brings it, and what is loaded.
     #[must_use]
     pub fn lacks(feature: &str, needs: &str, have: &str) -> Self {
@@ -303,6 +309,16 @@ impl Failure {
         .with_hint(
             "Open the model in this process, or start the process with the \"spawn\" method.",
         )
+    }
+
+    /// This failure, when it is about the argument `name`, with another name for it.
+    #[must_use]
+    pub fn renamed(self, name: &str, other: &str) -> Self {
+        if self.fields.argument.as_deref() == Some(name) {
+            self.about(other.to_owned())
+        } else {
+            self
+        }
     }
 
     /// This failure, when it is about an argument, with that argument's name in its context.

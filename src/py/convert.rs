@@ -1,13 +1,14 @@
 //! From Python's values to C's, with errors that name the argument.
 
 use std::ffi::{CString, OsString};
+use std::ops::RangeInclusive;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyIterator, PyString};
 
 use super::errors::{InvalidType, raise};
 use crate::protocol::error::Failure;
@@ -20,45 +21,93 @@ fn type_name(value: &Bound<'_, PyAny>) -> String {
 }
 
 pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    hinted_type(name, wanted, value, wanted)
+}
+
+/// [`wrong_type`], with other words for what to pass.
+fn hinted_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>, pass: &str) -> PyErr {
     InvalidType::new_err(
         value.py(),
         &format!("{name} must be {wanted}, got {}", type_name(value)),
-        format!("Pass {wanted}."),
+        format!("Pass {pass}."),
     )
 }
 
-/// An integer that fits `T`; `bool` is none.
-pub(super) fn integer<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<T>
+/// The items of an argument, each with its name: `stop[0]`. A text is one value, and has none.
+pub(super) fn items<'py, T>(
+    name: &str,
+    wanted: &str,
+    value: &Bound<'py, PyAny>,
+    convert: impl Fn(&str, &Bound<'py, PyAny>) -> PyResult<T>,
+) -> PyResult<Vec<T>> {
+    let Some(items) = iterable(value) else {
+        return Err(wrong_type(name, wanted, value));
+    };
+    items
+        .enumerate()
+        .map(|(at, item)| {
+            let item = item?;
+            // The name is made only for what is wrong: there may be a million token ids.
+            convert(name, &item).or_else(|_| convert(&format!("{name}[{at}]"), &item))
+        })
+        .collect()
+}
+
+/// What an argument has of items, unless it is a text.
+pub(super) fn iterable<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyIterator>> {
+    let text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
+    if text { None } else { value.try_iter().ok() }
+}
+
+/// One of a few texts, of which `choices` are the right ones; the text itself is not checked.
+pub(super) fn choice(name: &str, choices: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    if !value.is_instance_of::<PyString>() {
+        return Err(wrong_type(name, choices, value));
+    }
+    text(name, value)
+}
+
+/// An integer that fits `T`; `bool` is none. Of `range`, only what `T` does not hold is refused here: what is
+/// wrong with the rest is told where it is known why.
+pub(super) fn integer<'py, T>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    range: RangeInclusive<T>,
+) -> PyResult<T>
 where
-    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + Bounds,
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display,
 {
     if value.is_instance_of::<PyBool>() || value.is_instance_of::<PyFloat>() {
         return Err(wrong_type(name, "an int", value));
     }
     value.extract::<T>().map_err(|error| {
         if error.is_instance_of::<PyOverflowError>(value.py()) {
-            let got = value
-                .str()
-                .map_or_else(|_| "?".to_owned(), |text| text.to_string());
-            raise(
-                value.py(),
-                &Failure::invalid_with_hint(
-                    name,
-                    format!("must be from {} to {}, got {got}", T::LOW, T::HIGH),
-                    "Pass a number within the range of the C type.",
-                ),
-            )
+            out_of_range(name, value, &range)
         } else {
             wrong_type(name, "an int", value)
         }
     })
 }
 
+fn out_of_range<T: std::fmt::Display>(
+    name: &str,
+    value: &Bound<'_, PyAny>,
+    range: &RangeInclusive<T>,
+) -> PyErr {
+    let got = value
+        .str()
+        .map_or_else(|_| "?".to_owned(), |text| text.to_string());
+    let (low, high) = (range.start(), range.end());
+    let reason = format!("must be from {low} to {high}, got {got}");
+    let hint = format!("Pass an int from {low} to {high}.");
+    raise(value.py(), &Failure::invalid_with_hint(name, reason, hint))
+}
+
 /// A seed: a random one is asked for with `None`, and not with a negative number as in C programs.
 pub(super) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     let negative = value.is_instance_of::<PyInt>() && value.lt(0)?;
     if !negative {
-        return integer("seed", value);
+        return integer("seed", value, 0..=u64::MAX);
     }
     let reason = format!("must be 0 or more, got {}", value.str()?);
     let hint = "Omit seed, or pass None, for a random seed.";
@@ -68,37 +117,12 @@ pub(super) fn seed(value: &Bound<'_, PyAny>) -> PyResult<u64> {
     ))
 }
 
-/// The range of an integer type.
-pub(super) trait Bounds: Sized {
-    const LOW: Self;
-    const HIGH: Self;
-}
-
-macro_rules! bounds {
-    ($($ty:ty),*) => {$(impl Bounds for $ty {
-        const LOW: Self = Self::MIN;
-        const HIGH: Self = Self::MAX;
-    })*};
-}
-bounds!(i32, u32, i8, u8, u64, usize);
-
-/// An optional integer.
-pub(super) fn optional_integer<'py, T>(
-    name: &str,
-    value: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Option<T>>
-where
-    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + Bounds,
-{
-    value.map(|value| integer(name, value)).transpose()
-}
-
 /// A flag: `True` or `False`, nothing that merely counts as such.
 pub(super) fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value
         .cast::<PyBool>()
         .map(PyBoolMethods::is_true)
-        .map_err(|_| wrong_type(name, "a bool", value))
+        .map_err(|_| hinted_type(name, "a bool", value, "True or False"))
 }
 
 /// A float that fits C's `float`: finite ones must stay finite.
@@ -265,22 +289,17 @@ pub(super) fn paths(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<PathBu
     let one = value.is_instance_of::<PyString>()
         || value.is_instance_of::<PyBytes>()
         || value.hasattr(pyo3::intern!(value.py(), "__fspath__"))?;
-    match value.try_iter() {
-        Ok(items) if !one => items.map(|item| path(name, &item?)).collect(),
-        _ => path(name, value).map(|path| vec![path]),
+    if one || iterable(value).is_none() {
+        return path(name, value).map(|path| vec![path]);
     }
+    items(name, "a path or a list of paths", value, path)
 }
 
 /// Any iterable of integers.
 pub(super) fn integers(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<i32>> {
-    let wanted = "an iterable of int";
-    if value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>() {
-        return Err(wrong_type(name, wanted, value));
-    }
-    let items = value
-        .try_iter()
-        .map_err(|_| wrong_type(name, wanted, value))?;
-    items.map(|item| integer(name, &item?)).collect()
+    items(name, "an iterable of int", value, |name, item| {
+        integer(name, item, 0..=i32::MAX)
+    })
 }
 
 /// A size or count: 0 or more.
@@ -288,7 +307,8 @@ pub(super) fn optional_size(
     name: &str,
     value: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<Option<usize>> {
-    optional_integer::<usize>(name, value)
+    let size = |value| integer(name, value, 0..=usize::MAX);
+    value.map(size).transpose()
 }
 
 /// Strings: one, or an iterable of them.
@@ -296,54 +316,40 @@ pub(super) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String
     if value.is_instance_of::<PyString>() {
         return Ok(vec![text(name, value)?]);
     }
-    let items = value
-        .try_iter()
-        .map_err(|_| wrong_type(name, "a str or an iterable of str", value))?;
-    items.map(|item| text(name, &item?)).collect()
+    items(name, "a str or a list of str", value, text)
 }
 
 /// CPUs: a mask, or the numbers of the CPUs.
 pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
-    let Ok(items) = value.try_iter() else {
-        return integer(name, value);
-    };
-    let mut mask = 0_u32;
-    for item in items {
-        let cpu: u8 = integer(name, &item?)?;
-        let bit = 1_u32.checked_shl(cpu.into()).ok_or_else(|| {
-            let hint = "Pass CPU numbers as in /proc/cpuinfo; librkllmrt.so accepts 0 to 7.";
-            raise(
-                value.py(),
-                &Failure::invalid_with_hint(
-                    name,
-                    format!("must be CPU numbers from 0 to 31, got {cpu}"),
-                    hint,
-                ),
-            )
-        })?;
-        mask |= bit;
+    let wanted = "an int or a list of CPU numbers";
+    let number = !value.is_instance_of::<PyBool>()
+        && value.hasattr(pyo3::intern!(value.py(), "__index__"))?;
+    if number && iterable(value).is_none() {
+        return integer(name, value, 1..=u32::MAX);
     }
-    Ok(mask)
+    let cpus = items(name, wanted, value, |name, item| {
+        integer::<u8>(name, item, 0..=31).and_then(|cpu| match 1_u32.checked_shl(cpu.into()) {
+            Some(bit) => Ok(bit),
+            None => Err(out_of_range(name, item, &(0..=31_u8))),
+        })
+    })?;
+    Ok(cpus.into_iter().fold(0, |mask, bit| mask | bit))
 }
 
 /// Pairs of integers, such as ranges.
 pub(super) fn pairs(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, i32)>> {
-    let wanted = "a list of (start, end)";
-    let items = value
-        .try_iter()
-        .map_err(|_| wrong_type(name, wanted, value))?;
-    items
-        .map(|item| {
-            let item = item?;
-            let numbers = integers(name, &item)?;
-            <[i32; 2]>::try_from(numbers.as_slice())
-                .map(|[start, end]| (start, end))
-                .map_err(|_| {
-                    let reason =
-                        format!("must be pairs (start, end), got {} numbers", numbers.len());
-                    let hint = format!("Pass {wanted}, one for each prompt of the batch.");
-                    raise(value.py(), &Failure::invalid_with_hint(name, reason, hint))
-                })
-        })
-        .collect()
+    items(name, "a list of (start, end)", value, |name, item| {
+        let wanted = "a pair (start, end)";
+        if iterable(item).is_none() {
+            return Err(wrong_type(name, wanted, item));
+        }
+        let numbers = integers(name, item)?;
+        <[i32; 2]>::try_from(numbers.as_slice())
+            .map(|[start, end]| (start, end))
+            .map_err(|_| {
+                let reason = format!("must be {wanted}, got {} numbers", numbers.len());
+                let hint = "Pass a list of (start, end), one for each prompt of the batch.";
+                raise(item.py(), &Failure::invalid_with_hint(name, reason, hint))
+            })
+    })
 }

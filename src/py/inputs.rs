@@ -141,12 +141,20 @@ impl CrossAttention {
 
 const KINDS: &str = "a str, Tokens, Embeddings or Multimodal";
 
-/// Checks the inputs of a list and names the first that is not valid.
+/// Checks the inputs of a list and names the first that is not valid; one alone is the argument itself.
 #[pyfunction]
 #[allow(clippy::needless_pass_by_value, reason = "PyO3 makes the list")]
-pub(super) fn check_inputs(name: &str, values: Vec<Bound<'_, PyAny>>) -> PyResult<()> {
+pub(super) fn check_inputs(
+    name: &str,
+    values: Vec<Bound<'_, PyAny>>,
+    single: bool,
+) -> PyResult<()> {
     for (index, value) in values.iter().enumerate() {
-        let name = format!("{name}[{index}]");
+        let name = if single {
+            name.to_owned()
+        } else {
+            format!("{name}[{index}]")
+        };
         if value.is_instance_of::<PyString>() {
             let text = convert::text(&name, value)?;
             if let Err(error) = Input::prompt(&text) {
@@ -164,10 +172,17 @@ pub(super) fn check_inputs(name: &str, values: Vec<Bound<'_, PyAny>>) -> PyResul
 
 /// The input of a call.
 pub(super) fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
+    named_input("input", value)
+}
+
+/// The input of a call, which is an argument of that name; text is told of as the prompt, where it is one.
+fn named_input(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Input> {
     let py = value.py();
     if value.is_instance_of::<PyString>() {
-        let text = convert::text("prompt", value)?;
-        return Input::prompt(&text).map_err(|error| raise(py, &error));
+        let name = if name == "input" { "prompt" } else { name };
+        let text = convert::text(name, value)?;
+        let named = |error: Failure| raise(py, &error.about(name.to_owned()));
+        return Input::prompt(&text).map_err(named);
     }
     if let Ok(tokens) = value.cast::<Tokens>() {
         return Ok(Input::Tokens(tokens.get().0.clone()));
@@ -178,17 +193,19 @@ pub(super) fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
     if let Ok(multimodal) = value.cast::<Multimodal>() {
         return Ok(Input::Multimodal(Box::new(multimodal.get().0.clone())));
     }
-    Err(convert::wrong_type("input", KINDS, value))
+    Err(convert::wrong_type(name, KINDS, value))
 }
 
-/// The inputs of a batch.
-pub(super) fn inputs(value: &Bound<'_, PyAny>) -> PyResult<Vec<Input>> {
-    let wanted = format!("a list of {KINDS}");
-    let single = value.is_instance_of::<PyString>() || value.cast::<params::Tokens>().is_ok();
-    match value.try_iter() {
-        Ok(items) if !single => items.map(|item| input(&item?)).collect(),
-        _ => Err(convert::wrong_type("inputs", &wanted, value)),
+/// The inputs of a call: of several, or of one that gives rows, which is its only one.
+pub(super) fn inputs(called: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Input>> {
+    if !called.ends_with("_batch") {
+        return value.try_iter()?.map(|item| input(&item?)).collect();
     }
+    let wanted = "a list of str, Tokens, Embeddings or Multimodal";
+    if value.cast::<params::Tokens>().is_ok() {
+        return Err(convert::wrong_type("inputs", wanted, value));
+    }
+    convert::items("inputs", wanted, value, named_input)
 }
 
 /// Three strings of a chat template; `"raw"` is three empty ones, `"model"` none.
@@ -201,11 +218,7 @@ pub(super) fn template(value: &Bound<'_, PyAny>) -> PyResult<Option<[std::ffi::C
             "raw" => Ok(Some(Default::default())),
             other => Err(raise(
                 py,
-                &Failure::invalid_with_hint(
-                    "template",
-                    format!("must be {wanted}, got {other:?}"),
-                    "Omit template to use the model's own chat template.",
-                ),
+                &Failure::choice("template", wanted, format_args!("{other:?}")),
             )),
         };
     }
@@ -217,8 +230,8 @@ pub(super) fn template(value: &Bound<'_, PyAny>) -> PyResult<Option<[std::ffi::C
         return Err(convert::wrong_type("template", wanted, value));
     };
     let mut all = <[std::ffi::CString; 3]>::default();
-    for (to, text) in all.iter_mut().zip(strings) {
-        *to = convert::c_text("template", Some(&text))?.unwrap_or_default();
+    for (at, text) in strings.iter().enumerate() {
+        all[at] = convert::c_text(&format!("template[{at}]"), Some(&text))?.unwrap_or_default();
     }
     Ok(Some(all))
 }

@@ -95,7 +95,7 @@ mod native {
     #[pymodule_export]
     use super::isolation::{check_isolation, resolve_isolated, serve};
     #[pymodule_export]
-    use super::model::{Model, at_exit, shut_down};
+    use super::model::{Model, at_exit, check_call, shut_down};
     #[pymodule_export]
     use super::multimodal::Multimodal;
     #[pymodule_export]

@@ -103,6 +103,30 @@ impl Model {
     }
 }
 
+/// Checks what a call is given, as far as no model is needed for that.
+#[pyfunction]
+pub(super) fn check_call(
+    py: Python<'_>,
+    called: &str,
+    kind: &str,
+    input: &Bound<'_, PyAny>,
+    options: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let kind = match kind {
+        "rows" => Kind::Rows,
+        "steps" => Kind::Steps,
+        _ => Kind::Generate,
+    };
+    let mut call = call(py, called, kind, options)?;
+    if called.ends_with("_batch") {
+        Model::batch(py, inputs(called, input)?, &mut call)?;
+    } else {
+        needed(called, input)?;
+        Model::single(&call, py)?;
+    }
+    call.options.check().map_err(|error| raise(py, &error))
+}
+
 /// The object for a stream, which the running task reads, if there is one.
 pub(super) fn noted<T>(py: Python<'_>, stream: T) -> PyResult<Bound<'_, T>>
 where
@@ -238,7 +262,7 @@ impl Model {
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Vec<Bound<'py, TokenStream>>> {
         let mut call = self.call(py, called, Kind::Generate, options)?;
-        let batch = Self::batch(py, self::inputs(inputs)?, &mut call)?;
+        let batch = Self::batch(py, self::inputs(called, inputs)?, &mut call)?;
         let streams = self
             .model
             .stream_batch(batch, &call.options)
@@ -258,7 +282,7 @@ impl Model {
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Vec<Bound<'py, ArrayStream>>> {
         let mut call = self.call(py, called, Kind::Rows, options)?;
-        let batch = Self::batch(py, self::inputs(inputs)?, &mut call)?;
+        let batch = Self::batch(py, self::inputs(called, inputs)?, &mut call)?;
         let kind = if logits {
             RowsKind::Logits
         } else {

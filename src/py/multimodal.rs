@@ -111,14 +111,20 @@ impl Part<'_> {
             .into_iter()
             .chain(self.size)
             .filter(|part| part.1.is_some());
-        let name = match given.next() {
-            Some((name, _)) => name,
-            None if self.markers.given() => "a marker",
-            None => return Ok(()),
+        let (kind, markers) = (self.kind, &self.markers);
+        let marker = [
+            ("start", &markers.start),
+            ("end", &markers.end),
+            ("content", &markers.content),
+        ];
+        let marker = marker.into_iter().find(|(_, text)| text.is_some());
+        let name = match (given.next(), marker) {
+            (Some((name, _)), _) => name.to_owned(),
+            (None, Some((which, _))) => format!("{kind}_{which}"),
+            (None, None) => return Ok(()),
         };
-        let kind = self.kind;
         Err(self.wrong(
-            name,
+            &name,
             format!("was given without {kind}_embed"),
             format!("Pass {kind}_embed, or omit {name}."),
         ))

@@ -1,5 +1,6 @@
 //! The keywords of calls and of opening, as settings.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use pyo3::call::PyCallArgs;
@@ -55,13 +56,13 @@ impl Sampling {
                 let params = given(value, |_| value.cast::<SamplingParams>().map_err(wrong))?;
                 self.params = params.map(|params| params.get().0).unwrap_or_default();
             }
-            "top_k" => own.top_k = integer(name, value)?,
+            "top_k" => own.top_k = integer(name, value, 0..=i32::MAX)?,
             "top_p" => own.top_p = float(name, value)?,
             "temperature" => own.temperature = float(name, value)?,
             "repeat_penalty" => own.repeat_penalty = float(name, value)?,
             "frequency_penalty" => own.frequency_penalty = float(name, value)?,
             "presence_penalty" => own.presence_penalty = float(name, value)?,
-            "mirostat" => own.mirostat = integer(name, value)?,
+            "mirostat" => own.mirostat = integer(name, value, 0..=2)?,
             "mirostat_tau" => own.mirostat_tau = float(name, value)?,
             "mirostat_eta" => own.mirostat_eta = float(name, value)?,
             _ => return Ok(false),
@@ -87,11 +88,15 @@ fn given<'a, 'py, T>(
     convert(value).map(Some)
 }
 
-fn integer<'py, T>(name: &str, value: &Bound<'py, PyAny>) -> PyResult<Option<T>>
+fn integer<'py, T>(
+    name: &str,
+    value: &Bound<'py, PyAny>,
+    range: RangeInclusive<T>,
+) -> PyResult<Option<T>>
 where
-    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display + convert::Bounds,
+    T: for<'a> FromPyObject<'a, 'py, Error = PyErr> + std::fmt::Display,
 {
-    given(value, |value| convert::integer(name, value))
+    given(value, |value| convert::integer(name, value, range))
 }
 
 fn float(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Option<f32>> {
@@ -159,14 +164,10 @@ fn reuse(value: &Bound<'_, PyAny>) -> PyResult<Reuse> {
     match value.str()?.to_str()? {
         "auto" => Ok(Reuse::Auto),
         "fast" => Ok(Reuse::Fast),
-        _ => Err(raise(
-            value.py(),
-            &Failure::invalid_with_hint(
-                "reuse",
-                format!("must be {wanted}, got {}", value.repr()?),
-                "Omit reuse for \"auto\".",
-            ),
-        )),
+        _ => {
+            let got = value.repr()?.to_string().replace('\'', "\"");
+            Err(raise(value.py(), &Failure::choice("reuse", wanted, got)))
+        }
     }
 }
 
@@ -228,15 +229,20 @@ pub(super) fn call(
             "role" if value.is_none() || value.is_instance_of::<PyString>() => {
                 options.role = given(value, |value| convert::text(name, value))?;
             }
-            "role" => call.roles = Some(convert::texts(name, value)?),
-            "thinking" => match value.try_iter() {
-                Ok(items) => {
-                    let all = items.map(|item| convert::boolean(name, &item?));
-                    call.thinking = Some(all.collect::<PyResult<_>>()?);
-                }
-                Err(_) => options.thinking = boolean(name, value)?,
-            },
-            "max_new_tokens" if generates => options.max_new_tokens = integer(name, value)?,
+            "role" => {
+                let wanted = "\"user\" or \"tool\"";
+                let role =
+                    |name: &str, item: &Bound<'_, PyAny>| convert::choice(name, wanted, item);
+                call.roles = Some(convert::items(name, wanted, value, role)?);
+            }
+            "thinking" if convert::iterable(value).is_some() => {
+                let all = convert::items(name, "a bool", value, convert::boolean)?;
+                call.thinking = Some(all);
+            }
+            "thinking" => options.thinking = boolean(name, value)?,
+            "max_new_tokens" if generates => {
+                options.max_new_tokens = integer(name, value, 1..=i32::MAX)?;
+            }
             "stop" if generates => {
                 let texts = |value| convert::texts(name, value);
                 options.stop = given(value, texts)?.unwrap_or_default();
@@ -278,21 +284,21 @@ pub(super) fn config(
                 let seconds = given(value, |value| convert::seconds(name, Some(value)))?;
                 config.open_timeout = Some(seconds.flatten().unwrap_or(Duration::MAX));
             }
-            "max_context_len" => config.max_context_len = integer(name, value)?,
-            "max_new_tokens" => config.max_new_tokens = integer(name, value)?,
-            "n_keep" => config.n_keep = integer(name, value)?,
+            "max_context_len" => config.max_context_len = integer(name, value, 1..=i32::MAX)?,
+            "max_new_tokens" => config.max_new_tokens = integer(name, value, 1..=i32::MAX)?,
+            "n_keep" => config.n_keep = integer(name, value, -1..=i32::MAX)?,
             "skip_special_token" => config.skip_special_token = boolean(name, value)?,
             "ignore_eos_token" => config.ignore_eos_token = boolean(name, value)?,
             "img_start" => config.img_start = c_text(name)?,
             "img_end" => config.img_end = c_text(name)?,
             "img_content" => config.img_content = c_text(name)?,
-            "base_domain_id" => config.base_domain_id = integer(name, value)?,
+            "base_domain_id" => config.base_domain_id = integer(name, value, 0..=i32::MAX)?,
             "embed_flash" => config.embed_flash = boolean(name, value)?,
-            "enabled_cpus_num" => config.enabled_cpus_num = integer(name, value)?,
+            "enabled_cpus_num" => config.enabled_cpus_num = integer(name, value, 1..=32)?,
             "enabled_cpus_mask" => {
                 config.enabled_cpus_mask = given(value, |value| convert::cpu_mask(name, value))?;
             }
-            "n_batch" => config.n_batch = integer(name, value)?,
+            "n_batch" => config.n_batch = integer(name, value, 1..=100)?,
             "use_cross_attn" => config.use_cross_attn = boolean(name, value)?,
             "template" => {
                 if let Some(template) = given(value, inputs::template)? {

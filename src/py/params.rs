@@ -68,13 +68,17 @@ impl SamplingParams {
             value.map(|value| convert::float(name, value)).transpose()
         };
         let params = sampling::SamplingParams {
-            top_k: convert::optional_integer("top_k", top_k)?,
+            top_k: top_k
+                .map(|value| convert::integer("top_k", value, 0..=i32::MAX))
+                .transpose()?,
             top_p: float("top_p", top_p)?,
             temperature: float("temperature", temperature)?,
             repeat_penalty: float("repeat_penalty", repeat_penalty)?,
             frequency_penalty: float("frequency_penalty", frequency_penalty)?,
             presence_penalty: float("presence_penalty", presence_penalty)?,
-            mirostat: convert::optional_integer("mirostat", mirostat)?,
+            mirostat: mirostat
+                .map(|value| convert::integer("mirostat", value, 0..=2))
+                .transpose()?,
             mirostat_tau: float("mirostat_tau", mirostat_tau)?,
             mirostat_eta: float("mirostat_eta", mirostat_eta)?,
         };

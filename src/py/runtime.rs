@@ -140,8 +140,10 @@ pub(super) fn options(
 ) -> PyResult<LoadOptions> {
     let py = backend.py();
     let library = convert::optional_path("library", library.as_ref())?;
-    let backend = convert::text("backend", &backend)?;
-    let abi = abi.map(|abi| convert::text("abi", &abi)).transpose()?;
+    let backend = convert::choice("backend", BackendChoice::CHOICES, &backend)?;
+    let abi = abi
+        .map(|abi| convert::choice("abi", &AbiVersion::choices(), &abi))
+        .transpose()?;
     let parsed = || {
         Ok(LoadOptions {
             library,
@@ -210,13 +212,15 @@ impl Runtime {
         super::options::refuse(py, "Runtime.load", &["path"], surplus, unknown)?;
         let auto = pyo3::intern!(py, "auto").as_any();
         let helper_options = py.import("rkllm_rs._library")?.getattr("options")?;
+        let path = convert::optional_path("path", path)?.map(PathBuf::into_os_string);
         let given = helper_options.call1((path, backend.unwrap_or(auto), abi))?;
         let options = options(given.extract::<LoadArguments<'_>>()?)?;
         super::vendor_log::look(py);
         let loaded = super::detach(py, || runtime::Runtime::load(&options));
         super::vendor_log::pass_on(py);
         super::vendor_log::warn(py)?;
-        object(py, &loaded.map_err(|error| raise(py, &error.into()))?)
+        let failed = |error| raise(py, &Failure::from(error).renamed("library", "path"));
+        object(py, &loaded.map_err(failed)?)
     }
 
     /// Path of the library.

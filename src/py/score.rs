@@ -18,7 +18,7 @@ pub(super) fn pool(
     normalize: &Bound<'_, PyAny>,
     single: bool,
 ) -> PyResult<FloatArray> {
-    let name = convert::text("pooling", pooling)?;
+    let name = convert::choice("pooling", Pooling::CHOICES, pooling)?;
     let normalize = convert::boolean("normalize", normalize)?;
     let blocks: Vec<_> = arrays.iter().map(|array| array.get().block()).collect();
     let pooled = super::detach(py, || {
@@ -40,7 +40,7 @@ pub(super) fn check_pooling(
     normalize: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
     convert::boolean("normalize", normalize)?;
-    let name = convert::text("pooling", pooling)?;
+    let name = convert::choice("pooling", Pooling::CHOICES, pooling)?;
     Pooling::named(&name)
         .map(drop)
         .map_err(|error| raise(py, &error))

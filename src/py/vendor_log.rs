@@ -107,14 +107,9 @@ fn is_taken(py: Python<'_>) -> PyResult<bool> {
 /// Chooses what is printed of the library's lines, in the whole process.
 #[pyfunction]
 pub(super) fn set_vendor_log(py: Python<'_>, mode: &Bound<'_, PyAny>) -> PyResult<()> {
-    let text = convert::text("vendor_log", mode)?;
-    let mode = text.parse::<Mode>().map_err(|names| {
-        let hint = "Omit vendor_log for the default, \"warnings\".";
-        let error = Failure::invalid_with_hint(
-            "vendor_log",
-            format!("must be {names}, got {text:?}"),
-            hint,
-        );
+    let text = convert::choice("vendor_log", Mode::CHOICES, mode)?;
+    let mode = text.parse::<Mode>().map_err(|choices| {
+        let error = Failure::choice("vendor_log", &choices, format_args!("{text:?}"));
         raise(py, &error)
     })?;
     vendor_log::set_mode(mode);

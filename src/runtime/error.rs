@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::abi::Refusal;
 use crate::files::{BackendKind, ModelKind, ModelProblem};
-use crate::library::{LoadProblem, Tried};
+use crate::library::{LoadProblem, Origin, Tried};
 use crate::protocol::error::{ErrorKind, Failure};
 
 /// The result of what finds and loads.
@@ -165,14 +165,37 @@ impl From<Error> for Failure {
                 let mut failure = Self::new(other.kind(), other.to_string());
                 failure.hint = other.hint();
                 failure.fields.path = other.path().map(Path::to_owned);
+                if let Error::LibraryNotFound { tried, .. } = &other {
+                    let argument = named(tried).filter(|one| one.origin == Origin::Argument);
+                    failure.fields.argument = argument.map(|_| ARGUMENT.to_owned());
+                }
                 failure
             }
         }
     }
 }
 
+/// The argument that names a library.
+const ARGUMENT: &str = "library";
+
+/// The only place, where a library was named.
+pub(super) fn named(tried: &[Tried]) -> Option<&Tried> {
+    match tried {
+        [only] if matches!(only.origin, Origin::Argument | Origin::Variable(_)) => Some(only),
+        _ => None,
+    }
+}
+
 fn not_found(tried: &[Tried], hint: &str) -> String {
     use std::fmt::Write as _;
+    if let Some(only) = named(tried) {
+        let name = match only.origin {
+            Origin::Variable(name) => name,
+            _ => ARGUMENT,
+        };
+        let (path, problem) = (only.path.display(), &only.problem);
+        return format!("{name} points to a library that cannot be loaded: {path}: {problem}");
+    }
     let mut text = "Could not load RKLLM library from any location".to_owned();
     text.push_str(if tried.is_empty() { "." } else { ":" });
     for place in tried {

@@ -47,22 +47,27 @@ impl BackendChoice {
     /// The choice, with `RKLLM_RS_BACKEND` in place of [`BackendChoice::Auto`].
     pub(crate) fn or_variable(self, env: &Environment) -> Result<Self> {
         match (self, env.var(BACKEND_VARIABLE)) {
-            (Self::Auto, Some(value)) => Self::parse(&value.to_string_lossy(), BACKEND_VARIABLE),
+            (Self::Auto, Some(value)) => Self::parse(&value.to_string_lossy(), BACKEND_VARIABLE)
+                .map_err(|error| match error {
+                    Error::Invalid(failure) => Error::Invalid(failure.with_hint(format!(
+                        "Set {BACKEND_VARIABLE} to {}, or unset it.",
+                        Self::CHOICES
+                    ))),
+                    other => other,
+                }),
             _ => Ok(self),
         }
     }
+
+    /// What an argument can be.
+    pub const CHOICES: &str = r#""auto", "npu" or "cpu""#;
 
     fn parse(text: &str, name: &str) -> Result<Self> {
         match text.trim().to_ascii_lowercase().as_str() {
             "auto" => Ok(Self::Auto),
             "npu" => Ok(Self::Npu),
             "cpu" => Ok(Self::Cpu),
-            _ => Err(Failure::invalid_with_hint(
-                name,
-                format!("must be \"auto\", \"npu\" or \"cpu\", got {text:?}"),
-                "Use \"auto\" to let the model's file decide.",
-            )
-            .into()),
+            _ => Err(Failure::choice(name, Self::CHOICES, format_args!("{text:?}")).into()),
         }
     }
 

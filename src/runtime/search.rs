@@ -6,13 +6,13 @@ use std::sync::{Arc, LazyLock};
 
 use parking_lot::Mutex;
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, named};
 use super::{LoadOptions, Runtime};
 use crate::abi::{Evidence, Refusal, RefusalReason, precheck};
 use crate::files::BackendKind;
 use crate::host;
 use crate::library::{
-    self, CPU_NAME, Candidate, Environment, LoadProblem, NPU_NAME, Rule, Tried, Trusted,
+    self, CPU_NAME, Candidate, Environment, LoadProblem, NPU_NAME, Origin, Rule, Tried, Trusted,
 };
 
 /// By device and inode, as the dynamic linker tells files apart.
@@ -234,8 +234,17 @@ fn hint(tried: &[Tried], want: Option<BackendKind>) -> String {
             hints.push(hint);
         }
     }
-    if hints.is_empty() || tried.len() > 1 {
-        hints.push(fix(want));
+    match named(tried).map(|only| only.origin) {
+        Some(Origin::Variable(name)) if hints.is_empty() => {
+            hints.push(format!("Correct {name}, or unset it to search the usual places."));
+        }
+        Some(_) if hints.is_empty() => hints.push(
+            "Check the path, or omit it to search the usual places. Relative paths start at the current \
+             working folder."
+                .to_owned(),
+        ),
+        None if hints.is_empty() || tried.len() > 1 => hints.push(fix(want)),
+        _ => {}
     }
     hints.join(" ")
 }

@@ -111,10 +111,10 @@ def test_a_model_that_is_not_there(tmp_path: Path) -> None:
     ("call", "name"),
     [
         (lambda: RKLLM(5), "model"),
-        (lambda: RKLLM(["a.rkllm", 5]), "model"),
+        (lambda: RKLLM(["a.rkllm", 5]), r"model\[1\]"),
         (lambda: RKLLM("a.rkllm", library=5), "library"),
         (lambda: RKLLM("a.rkllm", backend=5), "backend"),
-        (lambda: Runtime.load(5), "library"),
+        (lambda: Runtime.load(5), "path"),
         (lambda: Runtime.load(backend=5), "backend"),
         (lambda: Runtime.load(abi=5), "abi"),
     ],
@@ -129,7 +129,7 @@ def test_a_wrong_type_is_named(call: Callable[[], object], name: str) -> None:
     [
         (lambda: RKLLM(""), "model"),
         (lambda: RKLLM("a\0.rkllm"), "model"),
-        (lambda: Runtime.load(""), "library"),
+        (lambda: Runtime.load(""), "path"),
         (lambda: Runtime.load(backend="gpu"), "backend"),
         (lambda: Runtime.load(abi="v9"), "abi"),
     ],

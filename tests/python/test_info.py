@@ -154,7 +154,7 @@ def test_what_is_known_is_checked(open_model: Opener, record: Path) -> None:
     model.logits("x")
     model.hidden_states("x")
     before = len(calls(record))
-    with pytest.raises(InvalidArgumentError, match=r"\Atokens .*32.*32"):
+    with pytest.raises(InvalidArgumentError, match=r"\Aids\[\d+\] .*32.*32"):
         model.generate(Tokens([31, 32]))
     with pytest.raises(InvalidArgumentError, match=r"\Aembeddings .*6 .*got 4"):
         model.generate(rows)

@@ -29,11 +29,12 @@ def touched(tmp_path):
     return tmp_path / "opened"
 
 
-def not_found(path=None, **keywords):
+def not_found(path=None, *, named="path", **keywords):
     with pytest.raises(LibraryNotFoundError) as caught:
         Runtime.load(path, **keywords)
     error = caught.value
-    assert str(error).startswith(FIRST_WORDS)
+    first = FIRST_WORDS if path is None and named == "path" else f"{named} "
+    assert str(error).startswith(first)
     assert isinstance(error, OSError)
     assert error.hint
     return str(error)
@@ -53,8 +54,8 @@ def test_an_argument_is_obeyed(tmp_path, library, generation, monkeypatch):
 def test_an_argument_that_is_wrong_is_obeyed_too(tmp_path, library, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_LIB", str(library))
     message = not_found(tmp_path / "none.so")
-    assert message.count("\n  - ") == 1
-    assert f"{tmp_path / 'none.so'} (library=)" in message
+    assert str(tmp_path / "none.so") in message
+    assert str(library) not in message
 
 
 def test_variables_in_order(tmp_path, monkeypatch):
@@ -64,8 +65,8 @@ def test_variables_in_order(tmp_path, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_LIB", str(ours))
     assert Runtime.load().path == str(ours)
     monkeypatch.setenv("RKLLM_RS_LIB", str(tmp_path / "none.so"))
-    message = not_found()
-    assert "(RKLLM_RS_LIB): no such file" in message
+    message = not_found(named="RKLLM_RS_LIB")
+    assert str(tmp_path / "none.so") in message
     assert str(shared) not in message
 
 

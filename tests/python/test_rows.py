@@ -345,7 +345,7 @@ def test_sizes_are_learned(open_model):
     assert (model.info.vocab_size, model.info.hidden_size) == (7, 3)
     assert {model.info.sources[name] for name in ("vocab_size", "hidden_size")} == {"results"}
     # From now on what cannot be right is refused.
-    with pytest.raises(InvalidArgumentError, match=r"\Atokens .*7"):
+    with pytest.raises(InvalidArgumentError, match=r"\Aids\[\d+\] .*7"):
         model.generate(Tokens([7]))
 
 

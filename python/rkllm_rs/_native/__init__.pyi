@@ -24,7 +24,7 @@ from .library import (
     set_vendor_log,
 )
 from .lock import NpuLock, npu_line, npu_lock
-from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, shut_down
+from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, check_call, shut_down
 from .outputs import Chunk, Generation, PerfStats
 from .sampling import SamplingParams
 from .streams import ArrayStream, Steps, TextStream, TokenStream
@@ -67,6 +67,7 @@ __all__ = [
     "abi_layouts",
     "at_exit",
     "backends",
+    "check_call",
     "check_inputs",
     "check_isolation",
     "check_opening",

@@ -183,5 +183,5 @@ class CrossAttention:
     def num_tokens(self) -> int:
         """Number of tokens in the encoder's output (``num_tokens``)."""
 
-def check_inputs(name: str, values: Sequence[object]) -> None:
-    """Checks the inputs of a list and names the first that is not valid."""
+def check_inputs(name: str, values: Sequence[object], single: bool) -> None:
+    """Checks the inputs of a list and names the first that is not valid; one alone is the argument itself."""

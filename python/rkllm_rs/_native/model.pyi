@@ -211,6 +211,9 @@ class Model:
     def close(self) -> None:
         """Ends all runs and gives the model back (``rkllm_destroy``)."""
 
+def check_call(called: str, kind: str, input: object, options: Mapping[str, object]) -> None:  # noqa: A002
+    """Checks what a call is given, as far as no model is needed for that."""
+
 def at_exit() -> None:
     """``shut_down`` for the end of the interpreter, from which no other thread comes back."""
 
