@@ -110,6 +110,7 @@ _NPU = 'backend="npu" or backend="cpu" of RKLLM() chooses what runs the model.'
 _OWN = "The model's own tokens are used."
 _PENALTIES = "repeat_penalty=, frequency_penalty= and presence_penalty= are supported."
 _SAMPLERS = "top_k=, top_p=, temperature= and mirostat= are supported."
+_SYSTEM = 'Call chat() with {"role": "system", "content": ...} as the first message.'
 _ONE = "A call returns one answer per prompt. Call it again for another one."
 _JSON = "Output is not constrained to a format. Ask for the format in the prompt."
 
@@ -171,12 +172,9 @@ ADVICE = {
     "json_schema": _JSON,
     "guided_decoding": _JSON,
     "grammar": _JSON,
-    "tools": "Use set_function_tools().",
-    "functions": "Use set_function_tools().",
-    "system": "Use set_chat_template() to set a system prompt.",
-    "system_prompt": "Use set_chat_template() to set a system prompt.",
-    "instructions": "Use set_chat_template() to set a system prompt.",
-    "messages": "Pass the prompt as input; the model's chat template is applied to it.",
+    "system": _SYSTEM,
+    "system_prompt": _SYSTEM,
+    "instructions": _SYSTEM,
     "chat_format": "The model's own chat template is used. RKLLM() has template=.",
     "raw": 'RKLLM() has template="raw".',
     "images": "Pass a Multimodal as input.",

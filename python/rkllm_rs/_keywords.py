@@ -173,14 +173,16 @@ def _near(name: str, own: list[str]) -> Iterator[str]:
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
     from . import _native
-    from ._types import RowOptions, prompted
+    from ._types import ChatOptions, RowOptions, ToolOptions, prompted
     from .llm import RKLLM
 
     opening = _own(RKLLM.__init__)
     generating = _own(prompted)
     if function in {"RKLLM", "AsyncRKLLM"}:
-        return opening, dict.fromkeys(generating, "generate() and stream()")
-    others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(generating, "generate() and stream()")
+        others = dict.fromkeys(_own(RKLLM.chat), "chat() and chat_stream()")
+        return opening, others | dict.fromkeys(generating, "generate() and stream()")
+    others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(_own(RKLLM.chat), "chat() and chat_stream()")
+    others |= dict.fromkeys(generating, "generate() and stream()")
     if function in {"generate", "stream"}:
         return generating, others
     found: Any = RKLLM if hasattr(RKLLM, function) else _native
@@ -191,6 +193,10 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
         own += generating[1:]
     elif function == "steps":
         own += [name for name in generating[1:] if name != "keep_history"]
+    elif function in {"chat", "chat_stream"}:
+        own += ChatOptions.__annotations__
+    elif function == "run_tools":
+        own += [*ToolOptions.__annotations__, *ChatOptions.__annotations__]
     elif function in ROWS:
         own += RowOptions.__annotations__
     return own, others

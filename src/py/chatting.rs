@@ -31,6 +31,9 @@ impl Chat {
     }
 }
 
+/// What `overflow` can be.
+const OVERFLOW: &str = r#""error" or "drop_oldest""#;
+
 /// The keywords of a chat; what is left are those of a run.
 fn options<'py>(
     py: Python<'py>,
@@ -56,7 +59,7 @@ fn options<'py>(
             "thinking" => options.thinking = Some(convert::boolean(name, value)?),
             "template_kwargs" => options.template_kwargs = values::named(name, value)?,
             "max_reasoning_tokens" => {
-                let most: i32 = convert::integer(name, value)?;
+                let most: i32 = convert::integer(name, value, 0..=i32::MAX)?;
                 options.max_reasoning_tokens = Some(usize::try_from(most).map_err(|_| {
                     let reason = format!("must be 0 or more, got {most}");
                     let hint = "Pass thinking=False for no thinking at all.";
@@ -68,13 +71,12 @@ fn options<'py>(
                 let seconds = Duration::try_from_secs_f64(value.extract()?);
                 options.now = seconds.ok().and_then(|past| UNIX_EPOCH.checked_add(past));
             }
-            "overflow" => match convert::text(name, value)?.as_str() {
+            "overflow" => match convert::choice(name, OVERFLOW, value)?.as_str() {
                 "error" => {}
                 "drop_oldest" => options.drops_oldest = true,
                 other => {
-                    let reason = format!("must be \"error\" or \"drop_oldest\", got {other:?}");
-                    let hint = "Omit it to get an error for a conversation that does not fit.";
-                    return Err(raise(py, &Failure::invalid_with_hint(name, reason, hint)));
+                    let failure = Failure::choice(name, OVERFLOW, format_args!("{other:?}"));
+                    return Err(raise(py, &failure));
                 }
             },
             _ => rest.set_item(key, value)?,
