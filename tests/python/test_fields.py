@@ -86,6 +86,8 @@ NO_FIELDS = {
     "abi",
     "sampling",
     "template",
+    "chat_template",
+    "family",
     "tokenizer",
     "embedder",
     "open_timeout",
