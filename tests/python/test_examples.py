@@ -27,7 +27,7 @@ slow = pytest.mark.timeout(300)
 
 
 def run(
-    name: str, *words: object, environment: Mapping[str, object] | None = None
+    name: str, *words: object, environment: Mapping[str, object] | None = None, typed: str = ""
 ) -> subprocess.CompletedProcess[str]:
     """Runs an example, with its warnings left out: no machine that tests has the NPU."""
     settings = {**os.environ, **{key: str(value) for key, value in (environment or {}).items()}}
@@ -36,15 +36,18 @@ def run(
         capture_output=True,
         text=True,
         check=False,
+        input=typed,
         timeout=120 * SLOW,
         env=settings,
     )
 
 
-def output(name: str, *words: object, environment: Mapping[str, object] | None = None) -> str:
+def output(
+    name: str, *words: object, environment: Mapping[str, object] | None = None, typed: str = ""
+) -> str:
     """What an example prints; it must end well."""
     assert environment or MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
-    done = run(name, *words, environment=environment)
+    done = run(name, *words, environment=environment, typed=typed)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr}"
     return done.stdout.rstrip("\n")
 
@@ -193,6 +196,47 @@ def test_a_conversation_is_taken_back_forked_and_loaded() -> None:
     assert re.search(r"^reused: [1-9]\d* tokens", text, re.MULTILINE)
     assert "taken back: And of Italy?" in text
     assert "messages: 5 5 7" in text
+
+
+@real
+@slow
+def test_a_chat_keeps_what_was_said() -> None:
+    typed = "My name is Ann. Hello.\nWhat is my name?\n\n"
+    text = output("chat.py", MODEL, "--max-new-tokens", 16, typed=typed)
+    assert len(re.findall(r"^\[\d+ tokens\]$", text, re.MULTILINE)) == 2
+
+
+def test_tools_are_shown_and_called(tmp_path: Path) -> None:
+    library = fake_library(tmp_path, "v1_2_1")
+    call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'
+    runs = [{"steps": [call]}, {"steps": [call]}, {"steps": ["It is ", "sunny."]}]
+    # By the name of the file, which comes without a chat template.
+    model = fake_model(tmp_path, "Qwen3-0.6B.rkllm", runs=runs, record=tmp_path / "record")
+    text = output("tools.py", model, environment={"RKLLM_RS_LIB": library})
+    assert 'get_weather({"city": "Paris"})' in text
+    assert "answer: It is sunny. (stop)" in text
+    last = calls(tmp_path / "record", "rkllm_run")[-1]["input"]["prompt_input"]
+    assert "Sunny, 21 degrees celsius in Paris." in last
+
+
+@real
+@slow
+def test_two_chats_in_an_event_loop() -> None:
+    text = output("async_chat.py", MODEL)
+    assert len(re.findall(r"^(first|second): ", text, re.MULTILINE)) > 4
+    assert {"first", "second"} == set(re.findall(r"^\w+", text, re.MULTILINE))
+
+
+@real
+@slow
+def test_the_second_turn_takes_what_is_held() -> None:
+    text = output("prefix_reuse.py", MODEL)
+    turns = re.findall(r"^(.+): (\d+) tokens, (\d+) of them held, (\d+) computed", text, re.MULTILINE)
+    (_, *first), (_, *second), (_, *without) = turns
+    assert int(first[1]) == int(without[1]) == 0
+    assert int(second[0]) == int(without[0])
+    # The new message with its marks, and a few tokens.
+    assert int(second[2]) < 40
 
 
 def test_function_tools_carry_the_call_there_and_the_result_back(tmp_path: Path) -> None:
