@@ -23,6 +23,10 @@ ROWS = {
 }
 
 
+#: The calls that take the keywords of chat() for one turn, or for all turns of a conversation.
+TURNS = {"run_tools", "conversation", "Conversation.send"}
+
+
 def unexpected(function: str, name: str) -> InvalidTypeError:
     """Makes the error for a keyword that a call does not have.
 
@@ -122,7 +126,8 @@ def _whole(function: str) -> str:
     if hasattr(RKLLM, function):
         return f"RKLLM.{function}"
     kind = function.partition(".")[0]
-    return function if kind in {"RKLLM", "AsyncRKLLM"} or hasattr(_native, kind) else f"AsyncRKLLM.{function}"
+    known = {"RKLLM", "AsyncRKLLM", "Conversation"}
+    return function if kind in known or hasattr(_native, kind) else f"AsyncRKLLM.{function}"
 
 
 def _own(call: Callable[..., Any]) -> list[str]:
@@ -173,7 +178,7 @@ def _near(name: str, own: list[str]) -> Iterator[str]:
 def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
     from . import _native
-    from ._types import ChatOptions, RowOptions, ToolOptions, prompted
+    from ._types import CHAT_KEYWORDS, TURN_KEYWORDS, RowOptions, prompted
     from .llm import RKLLM
 
     opening = _own(RKLLM.__init__)
@@ -194,9 +199,10 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
     elif function == "steps":
         own += [name for name in generating[1:] if name != "keep_history"]
     elif function in {"chat", "chat_stream"}:
-        own += ChatOptions.__annotations__
-    elif function == "run_tools":
-        own += [*ToolOptions.__annotations__, *ChatOptions.__annotations__]
+        own += sorted(CHAT_KEYWORDS)
+    elif function in TURNS:
+        own += sorted(TURN_KEYWORDS)
+        own += ["text", "max_rounds"] if function == "Conversation.send" else []
     elif function in ROWS:
         own += RowOptions.__annotations__
     return own, others

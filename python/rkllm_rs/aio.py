@@ -680,8 +680,8 @@ class AsyncRKLLM:
     ) -> ChatAnswer:
         """Answers a conversation, and calls the tools that the model asks for until it asks for none.
 
-        The model is told what a tool returns, or which exception it raises. A call with wrong arguments is
-        not made: the model is told what is wrong with it. Functions without ``async`` run on a thread.
+        The model gets what a tool returns, or the exception that it raises. A call with wrong arguments is
+        not made: the model gets what is wrong with it. Functions without ``async`` run on a thread.
         Cancelling the task ends the answer that is being generated, or the asynchronous tool that runs.
 
         Args:
@@ -706,6 +706,7 @@ class AsyncRKLLM:
         from .chat.rounds import Rounds
         from .chat.tools import Tools
 
+        self._check_turn("run_tools", options)
         rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
         while True:
             answer = await self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
@@ -729,12 +730,12 @@ class AsyncRKLLM:
     ) -> AsyncConversation:
         """Begins a conversation, which keeps its messages.
 
-        Every turn gives all messages to the model; several conversations can share one model.
+        Each turn sends all messages to the model; several conversations can share one model.
 
         Args:
             system: The system message. Default: none.
             tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
-            now: The time that the chat template is told in every turn, in seconds since 1970 as
+            now: The time that the chat template uses in every turn, in seconds since 1970 as
                 ``time.time()`` returns them. Default: now, and the same for all turns.
             **options: Keywords of ``chat()`` for every turn, described there, such as ``thinking`` and
                 ``max_new_tokens``. Those of a turn win over them.
@@ -764,7 +765,7 @@ class AsyncRKLLM:
 
     def _turn_stream(self, turn: Turn) -> ChatStream:
         """Starts the next answer of a turn of a conversation."""
-        self._check_turn("chat", turn.options())
+        self._check_turn("Conversation.send", turn.options())
         return self._begun(lambda llm: llm._turn_stream(turn), UnopenedChat)
 
     @typed

@@ -636,8 +636,8 @@ class RKLLM:
     ) -> ChatAnswer:
         """Answers a conversation, and calls the tools that the model asks for until it asks for none.
 
-        The model is told what a tool returns, or which exception it raises. A call with wrong arguments is
-        not made: the model is told what is wrong with it. Asynchronous functions are awaited.
+        The model gets what a tool returns, or the exception that it raises. A call with wrong arguments is
+        not made: the model gets what is wrong with it. Asynchronous functions are awaited.
 
         Args:
             messages: The conversation, as in ``chat()``. It is not changed.
@@ -661,6 +661,7 @@ class RKLLM:
         from .chat.rounds import Rounds
         from .chat.tools import ToolLoop, Tools
 
+        self._check_turn("run_tools", options)
         rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
         with ToolLoop() as loop:
             while True:
@@ -685,12 +686,12 @@ class RKLLM:
     ) -> Conversation:
         """Begins a conversation, which keeps its messages.
 
-        Every turn gives all messages to the model; several conversations can share one model.
+        Each turn sends all messages to the model; several conversations can share one model.
 
         Args:
             system: The system message. Default: none.
             tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
-            now: The time that the chat template is told in every turn, in seconds since 1970 as
+            now: The time that the chat template uses in every turn, in seconds since 1970 as
                 ``time.time()`` returns them. Default: now, and the same for all turns.
             **options: Keywords of ``chat()`` for every turn, described there, such as ``thinking`` and
                 ``max_new_tokens``. Those of a turn win over them.
@@ -721,7 +722,7 @@ class RKLLM:
     def _turn_stream(self, turn: Turn) -> ChatStream:
         """Starts the next answer of a turn of a conversation."""
         options = turn.options()
-        self._check_turn("chat", options)
+        self._check_turn("Conversation.send", options)
         call = {**options, "messages": turn.messages, "now": turn.now}
         return self._chat_stream("chat", {**call, "tools": turn.tools.schemas or None})
 

@@ -197,6 +197,26 @@ def test_names_of_other_packages(open_model: Opener, wrong: str) -> None:
     assert "help(" not in hint
 
 
+@pytest.mark.parametrize("call", ["chat", "chat_stream", "run_tools", "conversation"])
+@pytest.mark.parametrize(
+    ("wrong", "right"),
+    [
+        ("max_tokens", "max_new_tokens"),
+        ("repetition_penalty", "repeat_penalty"),
+        ("stop_sequences", "stop"),
+        ("temprature", "temperature"),
+        ("enable_thinking", "thinking"),
+        ("thinking_budget", "max_reasoning_tokens"),
+    ],
+)
+def test_a_chat_has_the_keywords_of_generating(open_model: Opener, call: str, wrong: str, right: str) -> None:
+    given = [[{"role": "user", "content": "x"}]] if call != "conversation" else []
+    with pytest.raises(InvalidTypeError) as caught:
+        getattr(open_model(["a"]), call)(*given, **{"tools": []} | {wrong: None})
+    hint = caught.value.hint or ""
+    assert hint.startswith((f"Use {right}.", f"Did you mean {right}?"))
+
+
 def test_every_right_name_is_one() -> None:
     from rkllm_rs import _aliases
 

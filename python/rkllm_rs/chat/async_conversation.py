@@ -11,7 +11,7 @@ from rkllm_rs._native import ChatAnswer, ChatDelta, ChatStream
 from rkllm_rs._types import ToolOptions, Unpack
 
 from . import saved
-from .history import AsyncModel, History, Turn
+from .history import AsyncModel, History, Turn, check_model
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -172,6 +172,7 @@ class AsyncConversation:
             InvalidArgumentError: The file is not a saved conversation, or of a later version.
             ToolError: One of the tools cannot be a tool.
         """
+        check_model(llm, "AsyncRKLLM")
         llm._check_turn("conversation", options)
         return cls._of(llm, await asyncio.to_thread(saved.read, path, tools, options))
 

@@ -10,7 +10,7 @@ from rkllm_rs._native import ChatAnswer, ChatDelta, ChatStream
 from rkllm_rs._types import ToolOptions, Unpack
 
 from . import saved
-from .history import History, Model, Turn
+from .history import History, Model, Turn, check_model
 from .loops import ToolLoop
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["Conversation", "ConversationStream"]
 class Conversation:
     """A conversation with a model, which keeps its messages; ``RKLLM.conversation`` makes one.
 
-    Every turn gives all messages to the model, so several conversations can share one model, and the part
+    Each turn sends all messages to the model, so several conversations can share one model, and the part
     that the model has read before is taken from its KV cache where that is possible. The chat template is
     told the time at which the conversation began, however long it lasts: a date in the system message would
     otherwise change, and everything would be read again.
@@ -148,7 +148,7 @@ class Conversation:
     def save(self, path: Path) -> None:
         """Writes the conversation to a file as JSON.
 
-        The file has the messages, the schemas of the tools, the time that the template is told, and those
+        The file has the messages, the schemas of the tools, the time that the template uses, and those
         keywords of the conversation that JSON can represent. The functions of tools and the model are not in
         it. A file that exists is replaced as a whole; only the user can read the new one.
 
@@ -186,6 +186,7 @@ class Conversation:
             InvalidArgumentError: The file is not a saved conversation, or of a later version.
             ToolError: One of the tools cannot be a tool.
         """
+        check_model(llm, "RKLLM")
         llm._check_turn("conversation", options)
         return cls._of(llm, saved.read(path, tools, options))
 

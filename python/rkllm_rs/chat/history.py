@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from rkllm_rs._native import ChatAnswer, ChatStream
 
-__all__ = ["AsyncModel", "History", "Model", "Turn", "begun"]
+__all__ = ["AsyncModel", "History", "Model", "Turn", "begun", "check_model"]
 
 #: Seconds since 1970. Python and templates have no dates from then on.
 _YEAR_10000 = 253402300800
@@ -31,6 +31,21 @@ class Model(Protocol):
     def _check_turn(self, called: str, options: Mapping[str, Any]) -> None: ...
 
     def _turn_stream(self, turn: Turn) -> ChatStream: ...
+
+
+def check_model(llm: object, kind: str) -> None:
+    """Refuses what is no open model.
+
+    Args:
+        llm: What was given.
+        kind: The class that it must be of.
+
+    Raises:
+        InvalidTypeError: It is something else.
+    """
+    if not hasattr(llm, "_check_turn"):
+        message = f"llm must be an {kind}, got {type(llm).__name__}"
+        raise InvalidTypeError(message, hint="Call load(llm, path).")
 
 
 class AsyncModel(Model, Protocol):
@@ -52,7 +67,7 @@ class History:
         Args:
             messages: Its messages, which belong to it from now on.
             tools: Tools that the model may call.
-            now: The time that the template is told; ``None`` is the clock's.
+            now: The time that the template uses; ``None`` is the clock's.
             options: Keywords for every turn.
         """
         # Reentrant: a stream that is collected leaves its turn, wherever its thread is.

@@ -51,7 +51,7 @@ def write(history: History, path: Path) -> None:
         message = f"messages must contain only what JSON can represent: {error}"
         raise InvalidTypeError(message, hint="Send text, lists and dicts.") from error
     # Where a link leads, so that it stays one.
-    target = os.path.realpath(os.path.expanduser(os.fsdecode(path)))
+    target = os.path.realpath(_place(path))
     try:
         number, draft = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".", suffix=".new")
     except FileNotFoundError:
@@ -66,6 +66,14 @@ def write(history: History, path: Path) -> None:
         with contextlib.suppress(OSError):
             os.unlink(draft)
         raise
+
+
+def _place(path: Path) -> str:
+    try:
+        return os.path.expanduser(os.fsdecode(path))
+    except TypeError:
+        message = f"path must be a str, bytes or os.PathLike, got {type(path).__name__}"
+        raise InvalidTypeError(message, hint="Pass the path of the file.") from None
 
 
 def read(path: Path, tools: Iterable[Any] | None, options: Mapping[str, Any]) -> History:
@@ -83,7 +91,7 @@ def read(path: Path, tools: Iterable[Any] | None, options: Mapping[str, Any]) ->
         FileMissingError: There is no such file.
         InvalidArgumentError: The file has no conversation, or one of a later version.
     """
-    place = os.path.expanduser(os.fsdecode(path))
+    place = _place(path)
     try:
         with open(place, "rb") as file:
             content: Any = json.loads(file.read())

@@ -449,6 +449,20 @@ def test_wrong_arguments(
     assert caught.value.hint
 
 
+def test_what_is_no_model_and_no_path(model: Callable[..., Any], tmp_path: Path) -> None:
+    llm: Any = model(runs())
+    wrong: Any = 5
+    for given, name in (((tmp_path, llm), "llm"), ((llm, wrong), "path")):
+        with pytest.raises(InvalidTypeError, match=name):
+            Conversation.load(*given)
+        with pytest.raises(InvalidTypeError, match=name):
+            asyncio.run(AsyncConversation.load(*given))
+    talk = llm.conversation()
+    with pytest.raises(InvalidTypeError, match="path"):
+        # Where it is not asynchronous, it raises before it could be run.
+        asyncio.run(talk.save(wrong))
+
+
 def test_only_a_model_makes_them() -> None:
     for kind in (Conversation, AsyncConversation):
         with pytest.raises(InvalidTypeError):
