@@ -68,8 +68,11 @@ fn check_role(name: &str, role: &str) -> Result<(), Failure> {
     if matches!(role, "user" | "tool") {
         return Ok(());
     }
-    let got = format_args!("{role:?}");
-    Err(Failure::choice(name, "\"user\" or \"tool\"", got))
+    Err(Failure::choice(
+        name,
+        "\"user\" or \"tool\"",
+        format_args!("{role:?}"),
+    ))
 }
 
 /// The inputs of a model that was opened for several (`n_batch`).
