@@ -712,12 +712,7 @@ class AsyncRKLLM:
             answer = await self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
             if rounds.is_over(answer):
                 return answer
-            for call in answer.tool_calls:
-                result = rounds.refused(call)
-                if result is None:
-                    run = rounds.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
-                    result = (await run).message
-                rounds.messages.append(result)
+            await rounds.arun_calls(answer)
 
     @typed
     def conversation(

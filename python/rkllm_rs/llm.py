@@ -668,12 +668,7 @@ class RKLLM:
                 answer = self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
                 if rounds.is_over(answer):
                     return answer
-                for call in answer.tool_calls:
-                    result = rounds.refused(call)
-                    if result is None:
-                        run = rounds.tools.run(call.name, call.arguments_json, id=call.id, loop=loop)
-                        result = run.message
-                    rounds.messages.append(result)
+                rounds.run_calls(answer, loop)
 
     @typed
     def conversation(

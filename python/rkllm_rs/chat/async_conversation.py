@@ -245,12 +245,7 @@ class AsyncConversationStream:
         if turn.is_over(answer):
             self._answer = answer
             return
-        for call in answer.tool_calls:
-            result = turn.rounds.refused(call)
-            if result is None:
-                run = turn.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
-                result = (await run).message
-            turn.rounds.messages.append(result)
+        await turn.rounds.arun_calls(answer)
         if turn.cancelled:
             self._answer = answer
             return

@@ -261,12 +261,7 @@ class ConversationStream:
             self._answer = answer
             return
         with ToolLoop() as loop:
-            for call in answer.tool_calls:
-                result = turn.rounds.refused(call)
-                if result is None:
-                    run = turn.tools.run(call.name, call.arguments_json, id=call.id, loop=loop)
-                    result = run.message
-                turn.rounds.messages.append(result)
+            turn.rounds.run_calls(answer, loop)
         if turn.cancelled:
             self._answer = answer
             return

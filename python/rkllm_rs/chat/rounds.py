@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from rkllm_rs._native import ChatAnswer, ToolCall
 
+    from .loops import ToolLoop
     from .tools import Tools
 
 
@@ -62,8 +63,26 @@ class Rounds:
         self.messages.append(answer.message)
         return False
 
-    def refused(self, call: ToolCall) -> dict[str, Any] | None:
-        """The result of a call that must not be made: why, for the model."""
-        if call.error is None:
-            return None
-        return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": f"Error: {call.error}"}
+    def run_calls(self, answer: ChatAnswer, loop: ToolLoop) -> None:
+        """Makes the calls of an answer, and takes their results into the conversation."""
+        for call in answer.tool_calls:
+            result = _refused(call)
+            if result is None:
+                result = self.tools.run(call.name, call.arguments_json, id=call.id, loop=loop).message
+            self.messages.append(result)
+
+    async def arun_calls(self, answer: ChatAnswer) -> None:
+        """Likewise in an event loop; functions without ``async`` run on a thread."""
+        for call in answer.tool_calls:
+            result = _refused(call)
+            if result is None:
+                run = self.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
+                result = (await run).message
+            self.messages.append(result)
+
+
+def _refused(call: ToolCall) -> dict[str, Any] | None:
+    """The result of a call that must not be made: why, for the model."""
+    if call.error is None:
+        return None
+    return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": f"Error: {call.error}"}
