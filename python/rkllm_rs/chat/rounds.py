@@ -50,7 +50,8 @@ class Rounds:
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The keywords of the next answer, with what is left of the time."""
         self._asked = time.monotonic()
-        if self._timeout is None:
+        if self._timeout is None or not self._spent:
+            # As it was given: what is wrong with it is told by the first answer.
             return dict(options)
         return {**options, "timeout": max(self._timeout - self._spent, 0.001)}
 

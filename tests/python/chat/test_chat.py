@@ -260,6 +260,16 @@ def test_the_last_round_is_returned_with_its_calls(open_model: Opener, record: P
     assert len(prompts(record)) == 2
 
 
+@pytest.mark.parametrize(("timeout", "error"), [("1", InvalidTypeError), (-1, InvalidArgumentError)])
+def test_a_wrong_time_limit_of_all_rounds_is_refused(
+    open_model: Opener, record: Path, timeout: Any, error: type[Exception]
+) -> None:
+    llm = open_model(runs("a"), chat_template=TEMPLATE)
+    with pytest.raises(error, match="timeout"):
+        llm.run_tools(ASK, tools=[get_weather], timeout=timeout)
+    assert not calls(record, "rkllm_run")
+
+
 def test_only_one_call_where_only_one_is_wanted(open_model: Opener) -> None:
     both = [call("get_weather", '{"city": "Paris"}'), call("get_weather", '{"city": "Rome"}')]
     llm = open_model({"runs": [run(*both)]}, chat_template=TEMPLATE)
