@@ -210,8 +210,19 @@ def test_a_run_that_ends_with_the_thinking_goes_on(open_model: Opener, record: P
     assert "".join(stream.texts()) == "Hi"
     answer = stream.result()
     assert (answer.reasoning, answer.content, answer.finish_reason) == ("Hm", "Hi", "stop")
+    # Both runs are counted.
+    assert answer.perf.generate_tokens == len(answer.token_ids) == 2
     first, second = prompts(record)
     assert second == first + "<think>\nHm\n</think>\n\n"
+
+
+def test_thinking_without_a_switch_is_closed_in_the_prompt(open_model: Opener, record: Path) -> None:
+    opens = PLAIN + "<think>\n"
+    llm = open_model(runs("Hi", "Hi"), chat_template=opens, family="deepseek")
+    answer = llm.chat(ASK, thinking=False)
+    assert (answer.reasoning, answer.content) == (None, "Hi")
+    assert answer.notes
+    assert prompts(record) == ["[user]Hi[assistant]<think>\n\n</think>\n\n"]
 
 
 def test_thinking_that_is_never_closed_is_a_partial_answer(open_model: Opener) -> None:
