@@ -19,8 +19,11 @@ import subprocess
 import sys
 from typing import Any
 
+from chats import CHATS
 from harness import FULL, QUICK, TURN, Row, Size, compared, markdown, table
 from measures import MEASURES
+
+ALL = MEASURES | CHATS
 
 
 def machine() -> dict[str, Any]:
@@ -42,7 +45,7 @@ def measured(names: list[str], size: Size) -> list[Row]:
     for name in names:
         if size is not TURN:
             sys.stderr.write(f"{name} ...\n")
-        rows += MEASURES[name](size)
+        rows += ALL[name](size)
     return rows
 
 
@@ -64,7 +67,7 @@ def turned(names: list[str], other: str, turns: int) -> list[Row]:
 def main() -> None:
     """Runs what is asked for."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(MEASURES)}")
+    parser.add_argument("names", nargs="*", metavar="name", help=f"of {', '.join(ALL)}")
     parser.add_argument("--quick", action="store_true", help="fewer and shorter rounds")
     parser.add_argument("--json", action="store_true", help="every round, as JSON")
     parser.add_argument("--markdown", action="store_true", help="as docs/developing/performance.md has it")
@@ -72,10 +75,10 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=5, help="turns of the two builds")
     parser.add_argument("--turn", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    unknown = [name for name in arguments.names if name not in MEASURES]
+    unknown = [name for name in arguments.names if name not in ALL]
     if unknown:
-        parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(MEASURES)}")
-    where, names = machine(), arguments.names or list(MEASURES)
+        parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(ALL)}")
+    where, names = machine(), arguments.names or list(ALL)
     if arguments.against:
         rows = turned(names, arguments.against, arguments.turns)
     else:

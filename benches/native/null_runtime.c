@@ -301,6 +301,13 @@ EXPORT int rkllm_destroy(void *handle)
     return 0;
 }
 
+/* Nothing is put around a prompt anyway: chats turn the template off. */
+EXPORT int rkllm_set_chat_template(void *handle, const char *system, const char *prefix, const char *postfix)
+{
+    (void)handle, (void)system, (void)prefix, (void)postfix;
+    return 0;
+}
+
 #define UNUSED(name) EXPORT int name(void) { return -1; }
 UNUSED(rkllm_load_lora)
 UNUSED(rkllm_run_async)
@@ -308,7 +315,6 @@ UNUSED(rkllm_is_running)
 UNUSED(rkllm_load_prompt_cache)
 UNUSED(rkllm_release_prompt_cache)
 UNUSED(rkllm_clear_kv_cache)
-UNUSED(rkllm_set_chat_template)
 UNUSED(rkllm_get_kv_cache_size)
 UNUSED(rkllm_set_function_tools)
 UNUSED(rkllm_set_cross_attn_params)

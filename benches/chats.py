@@ -1,0 +1,69 @@
+"""What chats cost beside streams of text, and how much of a second turn is computed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from harness import TOKEN, NullModel, Row, Size
+from measures import timed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+#: Gives the null runtime its prompt as it is.
+AS_IT_IS = "{{ messages[0].content }}"
+SENTENCE = "The river rose for the third day, and the bridge was closed. "
+
+
+def parsing(size: Size) -> list[Row]:
+    """A loop over an answer whose thinking and tool calls are looked for, beside the same run as text."""
+    # After a chat, a model renders text as well; so there are two.
+    plain, chat, count = NullModel(), NullModel(), size.tokens // 4
+    rows = (
+        Row("chat_stream, flat out", "ns/token"),
+        Row("chat_stream, flat out, reader's CPU time", "ns/token"),
+    )
+    messages = [{"role": "user", "content": f"{count} 0 {TOKEN}"}]
+    for _ in range(3 * size.rounds):
+        least = timed(plain.stream(count), count)
+        deltas = timed(chat.llm.chat_stream(messages, chat_template=AS_IT_IS), count)
+        for row, ours, floor in zip(rows, deltas, least, strict=True):
+            row.ours.append(ours)
+            row.floor.append(floor)
+    plain.close()
+    chat.close()
+    return list(rows)
+
+
+def second_turn(_: Size) -> list[Row]:
+    """Tokens that a turn after 1,000 tokens computes, by the CPU runtime.
+
+    The floor is those of its message, for greedy runs with the last answer, which they compute again.
+    """
+    from rkllm_rs import RKLLM
+
+    here = os.path.dirname(os.path.abspath(__file__))
+    fetch = [sys.executable, os.path.join(here, "..", "scripts", "fetch_model.py")]
+    path = subprocess.run(fetch, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
+    drawn = Row("second turn after 1,000 tokens, computed", "tokens")
+    greedy = Row("second turn after 1,000 tokens, greedy, computed", "tokens")
+    with RKLLM(path, backend="cpu", max_context_len=2048, max_new_tokens=8) as llm:
+        system = {"role": "system", "content": "Answer questions about this report. "}
+        question = {"role": "user", "content": "Which day was it?"}
+        while llm.count_tokens([system, question]) < 1000:
+            system["content"] += SENTENCE
+        message = {"role": "user", "content": "And what was closed on that day?"}
+        for row, top_k in ((drawn, 40), (greedy, 1)):
+            llm.clear_kv_cache()
+            first = llm.chat([system, question], top_k=top_k)
+            second = llm.chat([system, question, first.message, message], top_k=top_k)
+            row.ours.append(second.perf.prefill_tokens or 0)
+            again = len(first.token_ids) if row is greedy else 0
+            row.floor.append(llm.count_tokens(message["content"]) + again)
+    return [drawn, greedy]
+
+
+CHATS: dict[str, Callable[[Size], list[Row]]] = {"parsing": parsing, "second-turn": second_turn}
