@@ -10,7 +10,7 @@ command -v "$python" >/dev/null || { echo "bootstrap: $python is not there: inst
     echo "bootstrap: $("$python" --version) is too old: name Python 3.10 or later, as in make PYTHON=python3.12" >&2
     exit 1
 }
-command -v cargo >/dev/null || { echo "bootstrap: cargo is not there: install Rust 1.85 or later" >&2; exit 1; }
+command -v cargo >/dev/null || { echo "bootstrap: cargo is not there: install Rust 1.87 or later" >&2; exit 1; }
 command -v c++ >/dev/null || command -v g++ >/dev/null || {
     echo "bootstrap: no C++ compiler: install g++" >&2
     exit 1

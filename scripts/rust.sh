@@ -10,24 +10,26 @@ triple() {
     esac
 }
 
-# rust_for <triple> <folder>: chooses the compiler, and a target folder with that name, or one beside it,
-# since what two compilers built does not mix. Rust's standard library for the target is the one that is
-# installed (rustup target add), else that of Debian's packages; RKLLM_RS_RUST=debian takes Debian's in any
-# case.
+# rust_for <triple> <folder>: prepares cargo to build for it into that folder, or one beside it. Rust's standard
+# library for the target is the one that is installed (rustup target add), else it is built as well, of sources
+# that Debian has; RKLLM_RS_RUST=build-std builds it in any case.
 rust_for() {
     CARGO_TARGET_DIR=$2
-    unset RUSTC RUSTDOC
-    if [ "${RKLLM_RS_RUST:-}" = debian ] ||
+    unset RUSTC_BOOTSTRAP CARGO_UNSTABLE_BUILD_STD __CARGO_TESTS_ONLY_SRC_ROOT
+    if [ "${RKLLM_RS_RUST:-}" = build-std ] ||
         ! ls "$(rustc --print sysroot)/lib/rustlib/$1/lib"/libstd-*.rlib >/dev/null 2>&1; then
-        rust=$("$root/scripts/toolchain.sh" rust) || {
+        version=$(rustc --version | cut -d ' ' -f 2)
+        sources=$("$root/scripts/toolchain.sh" rust-src "$version") || {
             echo "no Rust for $1: rustup target add $1" >&2
             return 1
         }
-        echo "$1: with Debian's Rust" >&2
-        CARGO_TARGET_DIR=$2-debian
-        RUSTC=$rust/rustc
-        RUSTDOC=$rust/rustdoc
-        export RUSTC RUSTDOC
+        echo "$1: with a standard library of its own" >&2
+        CARGO_TARGET_DIR=$2-std
+        # What builds a standard library is not stable yet; a released compiler is told to do it all the same.
+        RUSTC_BOOTSTRAP=1
+        CARGO_UNSTABLE_BUILD_STD=std,panic_unwind
+        __CARGO_TESTS_ONLY_SRC_ROOT=$sources
+        export RUSTC_BOOTSTRAP CARGO_UNSTABLE_BUILD_STD __CARGO_TESTS_ONLY_SRC_ROOT
     fi
     cargo fetch --quiet --locked
     CARGO_ENCODED_RUSTFLAGS=$(remapped)
@@ -49,5 +51,5 @@ remapped() {
         printf '\037%s' "--remap-path-prefix=$sources=crates"
     done
     printf '\037%s' "--remap-path-prefix=$root=rkllm_rs" \
-        "--remap-path-prefix=$("${RUSTC:-rustc}" --print sysroot)=rust"
+        "--remap-path-prefix=${__CARGO_TESTS_ONLY_SRC_ROOT:-$(rustc --print sysroot)}=rust"
 }

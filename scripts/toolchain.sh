@@ -2,7 +2,7 @@
 # Brings what cross builds and emulation need into the user's cache, and prints where it is. Nothing is
 # installed: Debian's packages are fetched by an apt configuration of our own and only unpacked.
 #
-#   scripts/toolchain.sh rust            a folder with rustc and rustdoc that know the ARM targets
+#   scripts/toolchain.sh rust-src <version>  the sources of that Rust, of which cargo builds its standard library
 #   scripts/toolchain.sh python <arch>   a CPython with NumPy for arm64 or armhf, as a command that runs it
 #   scripts/toolchain.sh gcc             a folder with bin/: GCC with a glibc of 2.31, for x86_64, aarch64 and armv7l
 #   scripts/toolchain.sh can             exit status 0 if this machine can do all that, else says why not
@@ -93,11 +93,6 @@ unpack() {
     echo "$*" > "$into/.complete"
 }
 
-# depends <package> <pattern>: the first package that <package> depends on and that has such a name
-depends() {
-    apt-cache depends "$1" | sed -n "s/^ *Depends: \($2\)\$/\1/p" | head -n 1
-}
-
 script() { # script <file> <line>...
     file=$1
     shift
@@ -106,25 +101,17 @@ script() { # script <file> <line>...
     mv "$file.new" "$file"
 }
 
-rust() {
-    configure bookworm amd64 arm64 armhf
-    if [ ! -e "$home/rust/.complete" ]; then
-        std=$(depends libstd-rust-web-dev 'libstd-rust-web-[0-9.]*')
-        llvm=$(depends "$std" 'libllvm[0-9]*')
-        [ -n "$std" ] && [ -n "$llvm" ] || fail "Debian's rustc-web is not as expected"
-        unpack rust rustc-web libstd-rust-web-dev:amd64 libstd-rust-web-dev:arm64 libstd-rust-web-dev:armhf \
-            "$std" "$llvm" libz3-4 libxml2 libedit2 libicu72 libbsd0 libtinfo6
-    fi
-    root=$home/rust/usr
-    mkdir -p "$home/rust/bin"
-    llvm=$(echo "$root"/lib/llvm-*/lib)
-    for tool in rustc rustdoc; do
-        # The machine's own copies of the libraries come first: rustc starts the machine's linker.
-        script "$home/rust/bin/$tool" \
-            "export LD_LIBRARY_PATH='$root/lib/x86_64-linux-gnu:$llvm'\${LD_LIBRARY_PATH:+:\$LD_LIBRARY_PATH}" \
-            "exec '$root/bin/$tool' --sysroot '$root' \"\$@\""
-    done
-    echo "$home/rust/bin"
+# The sources of exactly this Rust's standard library: no other fits it.
+rust_src() {
+    configure trixie-backports amd64
+    named() { # the package's version: that of the sources, and +dfsg or -1 after it
+        apt-cache madison rust-src | awk -F'[ |]+' -v is="$1" 'index($3, is "+") == 1 || index($3, is "-") == 1 { print $3; exit }'
+    }
+    found=$(named "$1")
+    [ -n "$found" ] || { apt-get -qq update >&2; found=$(named "$1"); }
+    [ -n "$found" ] || fail "Debian has no sources of the standard library of Rust $1"
+    unpack "rust-src-$1" "rust-src=$found"
+    echo "$home/rust-src-$1/usr/src/rustc-$1/library"
 }
 
 python() {
@@ -210,14 +197,16 @@ can)
     [ -z "$reason" ] || { echo "$reason"; exit 1; }
     (configure bookworm amd64 arm64 armhf) 2>/dev/null || { echo "Debian's packages cannot be fetched"; exit 1; }
     ;;
-rust | gcc | python)
+rust-src | gcc | python)
     reason=$(why_not)
     [ -z "$reason" ] || fail "$reason"
     mkdir -p "$home"
     # One at a time: two would unpack into the same folder.
     exec 9> "$home/lock"
     flock 9
-    "$@"
+    action=$(echo "$1" | tr - _)
+    shift
+    "$action" "$@"
     ;;
-*) fail "usage: toolchain.sh can | rust | python <arch> | gcc" ;;
+*) fail "usage: toolchain.sh can | rust-src <version> | python <arch> | gcc" ;;
 esac
