@@ -56,12 +56,12 @@ fn call(
     Ok(lock)
 }
 
-/// Locks a byte, unless somebody else has it; returns whether it was free. Never waits.
+/// Locks these bytes, unless somebody else has one of them; returns whether they were free. Never waits.
 ///
 /// # Errors
 /// When the file was not opened for writing, or its system has no such locks.
-pub(crate) fn try_lock(file: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
-    match call(file, libc::F_OFD_SETLK, libc::F_WRLCK, &(byte..byte + 1)) {
+pub(crate) fn try_lock(file: BorrowedFd<'_>, bytes: Range<u64>) -> io::Result<bool> {
+    match call(file, libc::F_OFD_SETLK, libc::F_WRLCK, &bytes) {
         Ok(_) => Ok(true),
         Err(error) if matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::EACCES)) => {
             Ok(false)
@@ -70,15 +70,10 @@ pub(crate) fn try_lock(file: BorrowedFd<'_>, byte: u64) -> io::Result<bool> {
     }
 }
 
-/// Gives back a byte.
-pub(crate) fn unlock(file: BorrowedFd<'_>, byte: u64) {
+/// Gives these bytes back.
+pub(crate) fn unlock(file: BorrowedFd<'_>, bytes: Range<u64>) {
     // Of a lock that is ours there is nothing to refuse.
-    drop(call(
-        file,
-        libc::F_OFD_SETLK,
-        libc::F_UNLCK,
-        &(byte..byte + 1),
-    ));
+    drop(call(file, libc::F_OFD_SETLK, libc::F_UNLCK, &bytes));
 }
 
 /// A lock of others among these bytes, not always the lowest one.
@@ -116,19 +111,24 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let other = file.reopen().unwrap();
         let far = END - 2;
-        assert!(try_lock(file.as_fd(), far).unwrap());
-        assert!(try_lock(file.as_fd(), far).unwrap(), "it is ours");
-        assert!(!try_lock(other.as_fd(), far).unwrap());
+        let byte = || far..far + 1;
+        assert!(try_lock(file.as_fd(), byte()).unwrap());
+        assert!(try_lock(file.as_fd(), byte()).unwrap(), "it is ours");
+        assert!(!try_lock(other.as_fd(), byte()).unwrap());
+        assert!(!try_lock(other.as_fd(), 0..END).unwrap());
         assert_eq!(
             locked_among(other.as_fd(), 1..END).unwrap(),
             Some(far..far + 1)
         );
         assert_eq!(locked_among(other.as_fd(), 1..far).unwrap(), None);
         assert_eq!(locked_among(file.as_fd(), 1..END).unwrap(), None);
-        unlock(file.as_fd(), far);
-        assert!(try_lock(other.as_fd(), far).unwrap());
+        unlock(file.as_fd(), byte());
+        assert!(try_lock(other.as_fd(), 0..END).unwrap());
+        unlock(other.as_fd(), 1..END);
+        assert!(try_lock(file.as_fd(), 1..END).unwrap());
+        assert!(!try_lock(file.as_fd(), 0..1).unwrap());
         drop(other);
-        assert!(try_lock(file.as_fd(), far).unwrap());
+        assert!(try_lock(file.as_fd(), 0..1).unwrap());
         assert_eq!(file.as_file().metadata().unwrap().len(), 0);
     }
 }

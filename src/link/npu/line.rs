@@ -1,20 +1,22 @@
 //! The line of those who want the NPU: bytes of one file, that the kernel locks.
 //!
 //! Who comes takes a ticket: the byte behind the last one that is locked. Who has no locked byte before
-//! his own has the lock. So nothing that stands in the file matters, numbers begin at 1 whenever the line is
-//! empty, and the death of one who holds or waits takes him out of it. Byte 0 is the door: it is held for the
-//! moment in which a ticket is taken, so that two do not look at the same time.
+//! his own has the lock. So nothing that stands in the file matters, numbers begin at 0 whenever the line is
+//! empty, and the death of one who holds or waits takes him out of it. The last byte is the door: it is held
+//! for the moment in which a ticket is taken, so that two do not look at the same time. Mostly nobody is there:
+//! who can lock all bytes at once has the door and the first ticket, and gives back the rest.
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
 
 use super::place::{Opened, Place, Problem};
-use super::record::{Record, Use};
+use super::record::{Note, Record, Use};
 use crate::host::byte_locks::{self, END};
 use crate::protocol::error::Failure;
 
-const DOOR: u64 = 0;
-const FIRST: u64 = 1;
+const FIRST: u64 = 0;
+const DOOR: u64 = END - 1;
 
 /// One place to stand in the line, on the library's side of the descriptor tables: children that the
 /// program forks then have no part in its locks.
@@ -24,7 +26,7 @@ pub(super) struct Line {
     or_private: bool,
     opened: Option<Opened>,
     ticket: Option<u64>,
-    record: Record,
+    note: Note,
     /// Whether this standing is noted as having the lock.
     noted: bool,
 }
@@ -47,7 +49,7 @@ impl Line {
             or_private,
             opened: None,
             ticket: None,
-            record: Record::new(what),
+            note: Note::new(what),
             noted: false,
         }
     }
@@ -72,7 +74,10 @@ impl Line {
                 self.place.open()
             };
             match opened.map_err(|problem| self.place.failure(&problem))? {
-                Some(opened) => self.opened = Some(opened),
+                Some(opened) => {
+                    self.note.look(&opened.file);
+                    self.opened = Some(opened);
+                }
                 // No lock is wanted, or none can be had.
                 None => return Ok(Stand::First),
             }
@@ -82,18 +87,14 @@ impl Line {
         };
         let file = &opened.file;
         let stood = match self.ticket {
-            Some(ticket) => Ok(Some(ticket)),
+            Some(ticket) => before(file, ticket).map(|others| Some((ticket, others))),
             None => take(file),
         };
-        let stood = stood.and_then(|ticket| match ticket {
-            Some(ticket) => Ok(Some((ticket, before(file, ticket)?))),
-            None => Ok(None),
-        });
         match stood {
             Ok(Some((ticket, others))) => {
                 let new = self.ticket.replace(ticket).is_none();
                 if new || (!others && !self.noted) {
-                    self.record.write(file, ticket, !others);
+                    self.note.write(file, ticket, !others);
                     self.noted = !others;
                 }
                 Ok(if others { Stand::Behind } else { Stand::First })
@@ -106,14 +107,16 @@ impl Line {
     /// Steps out of the line: lets the next one in, or waits no longer.
     pub(super) fn step_out(&mut self) {
         if let (Some(opened), Some(ticket)) = (&self.opened, self.ticket.take()) {
-            byte_locks::unlock(opened.file.as_fd(), ticket);
+            byte_locks::unlock(opened.file.as_fd(), one(ticket));
+            // Here, where nobody waits for it.
+            self.note.look(&opened.file);
         }
         self.noted = false;
     }
 
     /// That whoever stands here comes anew.
     pub(super) fn come(&mut self) {
-        self.record.ask();
+        self.note.ask();
     }
 
     /// Who has the lock, in a few words.
@@ -138,26 +141,32 @@ impl Line {
     }
 }
 
-/// Takes a ticket, unless somebody is at the door.
-fn take(file: &OwnedFd) -> io::Result<Option<u64>> {
-    let file = file.as_fd();
-    if !byte_locks::try_lock(file, DOOR)? {
+/// Takes a ticket, unless somebody is at the door, and tells whether anybody stands before it.
+fn take(file: &OwnedFd) -> io::Result<Option<(u64, bool)>> {
+    if byte_locks::try_lock(file.as_fd(), FIRST..END)? {
+        byte_locks::unlock(file.as_fd(), FIRST + 1..END);
+        return Ok(Some((FIRST, false)));
+    }
+    if !byte_locks::try_lock(file.as_fd(), one(DOOR))? {
         return Ok(None);
     }
     let taken = (|| {
         let mut ticket = FIRST;
-        while let Some(locked) = byte_locks::locked_among(file, ticket..END)? {
+        while let Some(locked) = byte_locks::locked_among(file.as_fd(), ticket..DOOR)? {
             ticket = locked.end;
         }
-        if ticket >= END {
+        if ticket >= DOOR {
             return Err(io::Error::other(
                 "another program has locked the whole file",
             ));
         }
-        Ok(byte_locks::try_lock(file, ticket)?.then_some(ticket))
+        Ok(byte_locks::try_lock(file.as_fd(), one(ticket))?.then_some(ticket))
     })();
-    byte_locks::unlock(file, DOOR);
-    taken
+    byte_locks::unlock(file.as_fd(), one(DOOR));
+    match taken? {
+        Some(ticket) => Ok(Some((ticket, before(file, ticket)?))),
+        None => Ok(None),
+    }
 }
 
 /// Whether anybody stands before that ticket.
@@ -165,10 +174,14 @@ fn before(file: &OwnedFd, ticket: u64) -> io::Result<bool> {
     Ok(byte_locks::locked_among(file.as_fd(), FIRST..ticket)?.is_some())
 }
 
+fn one(byte: u64) -> Range<u64> {
+    byte..byte + 1
+}
+
 /// The tickets that others have taken, in their order.
 pub(super) fn tickets(file: &OwnedFd) -> io::Result<Vec<u64>> {
     let mut found = Vec::new();
-    let mut ranges = Vec::from_iter(Some(FIRST..END));
+    let mut ranges = Vec::from_iter(Some(FIRST..DOOR));
     while let Some(range) = ranges.pop() {
         if let Some(locked) = byte_locks::locked_among(file.as_fd(), range.clone())? {
             found.push(locked.start);

@@ -1,11 +1,12 @@
 //! What the lock file tells of who holds the lock and who waits. Nobody's turn depends on it.
 //!
 //! A line that says what the file is, then records of 256 bytes, one for each ticket, modulo their number:
-//! JSON, filled up with NULs. A record counts if the byte of its ticket is locked.
+//! JSON, with a NUL at its end. A record counts if the byte of its ticket is locked.
 
+use std::fmt::Write as _;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::io::{pread, pwrite};
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use serde::{Deserialize, Serialize};
 const HEADER: &[u8; 64] = b"rkllm_rs NPU lock; `rkllm-rs ps` tells who holds it. Keep it.\n\0\0";
 const SIZE: usize = 256;
 const COUNT: u64 = 256;
+/// Ticket and times, which have at most 20, 18 and 18 digits.
+const REST: usize = 96;
 
 /// What the NPU is used for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,7 +28,7 @@ pub enum Use {
 }
 
 /// One who holds the lock, or waits for it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Record {
     ticket: u64,
     /// Its number where it runs, which may be in a container.
@@ -43,38 +46,10 @@ pub struct Record {
 }
 
 impl Record {
-    pub(super) fn new(what: Use) -> Self {
-        Self {
-            ticket: 0,
-            pid: std::process::id(),
-            uid: rustix::process::getuid().as_raw(),
-            program: program(),
-            what,
-            asked: now(),
-            had: None,
-        }
-    }
-
     /// Since when it is as it is, in seconds since 1970.
     #[must_use]
     pub fn since(&self) -> f64 {
         self.had.unwrap_or(self.asked)
-    }
-
-    /// Notes that it waits with this ticket, or holds the lock. Where that cannot be written, the lock is as
-    /// good, and nobody is told.
-    pub(super) fn write(&mut self, file: &OwnedFd, ticket: u64, has: bool) {
-        if !is_ours(file) {
-            return;
-        }
-        if ticket != self.ticket {
-            (self.ticket, self.had) = (ticket, None);
-        }
-        self.had = has.then(now);
-        let mut bytes = [0; SIZE];
-        if serde_json::to_writer(&mut bytes[..], self).is_ok() {
-            let _ = pwrite(file, &bytes, place(ticket));
-        }
     }
 
     /// The record of a ticket that is taken.
@@ -87,10 +62,76 @@ impl Record {
         record.program.retain(|letter| !letter.is_control());
         (record.ticket == ticket && record.asked.is_finite()).then_some(record)
     }
+}
 
-    /// That it begins anew.
+/// What one who stands in the line writes of himself. A run begins after it, so it is made in advance as far as
+/// can be.
+pub(super) struct Note {
+    /// What is always the same, without the bracket at its end.
+    who: String,
+    text: String,
+    asked: Option<Duration>,
+    /// Whether the file is one of these: nothing is ever written to another one.
+    is_ours: bool,
+}
+
+impl Note {
+    pub(super) fn new(what: Use) -> Self {
+        Self {
+            who: who(program(), what),
+            text: String::with_capacity(SIZE),
+            asked: None,
+            is_ours: false,
+        }
+    }
+
+    /// Whoever it is of asks anew.
     pub(super) fn ask(&mut self) {
-        self.asked = now();
+        self.asked = None;
+    }
+
+    /// Looks whether the file is one of these, and begins it if it is empty.
+    pub(super) fn look(&mut self, file: &OwnedFd) {
+        let mut bytes = [0; HEADER.len()];
+        self.is_ours = match pread(file, &mut bytes, 0) {
+            Ok(0) => begin(file),
+            Ok(count) => bytes[..count] == HEADER[..],
+            Err(_) => false,
+        };
+    }
+
+    /// Notes that he waits with this ticket, or holds the lock from now on. Where that cannot be written, the
+    /// lock is as good, and nobody is told.
+    pub(super) fn write(&mut self, file: &OwnedFd, ticket: u64, has: bool) {
+        if !self.is_ours {
+            return;
+        }
+        let now = now();
+        let asked = *self.asked.get_or_insert(now);
+        self.text.clear();
+        let _ = write!(self.text, "{},\"ticket\":{ticket}", self.who);
+        for (name, time) in [("asked", Some(asked)), ("had", has.then_some(now))] {
+            if let Some(time) = time {
+                let (seconds, rest) = (time.as_secs(), time.subsec_micros());
+                let _ = write!(self.text, ",\"{name}\":{seconds}.{rest:06}");
+            }
+        }
+        self.text.push_str("}\0");
+        let _ = pwrite(file, self.text.as_bytes(), place(ticket));
+    }
+}
+
+/// What a note begins with: a name that leaves no room for the rest is cut off.
+fn who(mut program: String, what: Use) -> String {
+    loop {
+        let pid = std::process::id();
+        let uid = rustix::process::getuid().as_raw();
+        let who = serde_json::json!({ "pid": pid, "uid": uid, "program": program, "what": what });
+        let mut who = who.to_string();
+        if who.len() <= SIZE - REST || program.pop().is_none() {
+            who.pop();
+            return who;
+        }
     }
 }
 
@@ -103,20 +144,10 @@ pub(super) fn begin(file: &OwnedFd) -> bool {
     pwrite(file, HEADER, 0).is_ok_and(|count| count == HEADER.len())
 }
 
-/// Whether the file is one of these: nothing is ever written to another one.
-fn is_ours(file: &OwnedFd) -> bool {
-    let mut bytes = [0; HEADER.len()];
-    match pread(file, &mut bytes, 0) {
-        Ok(0) => begin(file),
-        Ok(count) => bytes[..count] == HEADER[..],
-        Err(_) => false,
-    }
-}
-
-fn now() -> f64 {
+fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
-        .map_or(0.0, |time| time.as_secs_f64())
+        .unwrap_or_default()
 }
 
 /// The program in few words, without its arguments, which may hold secrets.
@@ -184,6 +215,30 @@ mod tests {
             ("", ""),
         ] {
             assert_eq!(named(line.split_whitespace()), name);
+        }
+    }
+
+    #[test]
+    fn a_record_says_who_and_since_when_however_long_the_name_is() {
+        for name in ["python3 serve.py".to_owned(), "\u{1f600}\"".repeat(70)] {
+            let file = OwnedFd::from(tempfile::tempfile().unwrap());
+            let mut note = Note::new(Use::NpuLock);
+            note.who = who(name.clone(), Use::NpuLock);
+            note.look(&file);
+            let before = now().as_secs_f64();
+            for ticket in [u64::MAX - COUNT, u64::MAX - COUNT + 1] {
+                note.write(&file, ticket, false);
+            }
+            let waits = Record::read(&file, u64::MAX - COUNT).unwrap();
+            assert_eq!((waits.pid, waits.what), (std::process::id(), Use::NpuLock));
+            assert!(!waits.program.is_empty() && name.starts_with(&waits.program));
+            assert!(waits.had.is_none() && (before - waits.asked).abs() < 60.0);
+            note.write(&file, u64::MAX - COUNT, true);
+            let has = Record::read(&file, u64::MAX - COUNT).unwrap();
+            assert!(has.had.is_some() && has.asked <= has.since());
+            assert_eq!(has.asked.to_bits(), waits.asked.to_bits());
+            // The one behind it is left as it was.
+            assert!(Record::read(&file, u64::MAX - COUNT + 1).is_some());
         }
     }
 }

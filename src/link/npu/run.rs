@@ -44,7 +44,8 @@ impl Party {
 
 impl Gate for RunGate {
     fn enter(&mut self, limit: Duration, wanted: &dyn Fn() -> bool) -> Result<bool, Failure> {
-        let mut patience = Patience::new(Some(limit));
+        // Nothing is done here that only one who waits needs: the run waits for it.
+        let mut patience = None;
         self.line.come();
         loop {
             if PARTY.lock().let_in() {
@@ -59,6 +60,7 @@ impl Gate for RunGate {
                 return Ok(true);
             }
             let goes_on = wanted();
+            let patience = patience.get_or_insert_with(|| Patience::new(Some(limit)));
             match stand {
                 Ok(stand) if goes_on && !patience.is_over(stand) => patience.wait(stand),
                 outcome => {
