@@ -6,14 +6,14 @@
 use std::os::fd::{AsFd, BorrowedFd, IntoRawFd, RawFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 
 use super::fds::{FileKey, Readers};
 use super::lines::{Kept, LogLine, LogStream, Partial};
-use super::print::Printer;
+use super::print::{self, Printer};
 
 /// One of the pipes.
 struct Pipe {
@@ -83,8 +83,6 @@ pub(super) struct Capture {
     pipes: [Pipe; 2],
     /// Set before a read and cleared when what was read is kept.
     busy: AtomicBool,
-    /// Set when a wait for the printing was in vain.
-    stalled: AtomicBool,
     partial: Mutex<Partial>,
     pub(super) log: &'static Log,
 }
@@ -105,7 +103,6 @@ impl Capture {
                 pipe(LogStream::Stderr, readers.1)?,
             ],
             busy: AtomicBool::new(false),
-            stalled: AtomicBool::new(false),
             partial: Mutex::default(),
             log,
         })
@@ -178,28 +175,11 @@ impl Capture {
         empty && !self.busy.load(Ordering::SeqCst)
     }
 
-    /// Waits until everything is kept and printed, `limit` at most.
-    ///
-    /// Where nobody reads the program's own output, one call waits and the next ones do not.
+    /// Waits until everything is kept and printed, `limit` at most for each.
     pub(super) fn drain(&self, limit: Duration) {
-        let start = Instant::now();
-        let wait = |done: &dyn Fn() -> bool| {
-            while !done() {
-                if start.elapsed() > limit {
-                    return false;
-                }
-                std::thread::sleep(Duration::from_micros(50));
-            }
-            true
-        };
-        if !wait(&|| self.is_read()) {
-            return;
-        }
-        self.finish_lines();
-        if self.log.printer.is_idle() {
-            self.stalled.store(false, Ordering::Relaxed);
-        } else if !self.stalled.load(Ordering::Relaxed) && !wait(&|| self.log.printer.is_idle()) {
-            self.stalled.store(true, Ordering::Relaxed);
+        if print::wait(limit, &|| self.is_read()) {
+            self.finish_lines();
+            self.log.printer.drain(limit);
         }
     }
 }

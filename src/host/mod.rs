@@ -224,6 +224,9 @@ pub(crate) fn log_passed_on(number: u64, awaited: bool) {
     }
 }
 
+/// How long a call waits at most for its lines.
+const PRINTING: std::time::Duration = std::time::Duration::from_secs(1);
+
 /// Waits, for a moment at most, until all that the library has written is kept, and printed if it is to
 /// be.
 ///
@@ -236,7 +239,15 @@ pub(crate) fn log_sync() {
     }
     if let Some(capture) = capture() {
         stdio::flush_library();
-        capture.drain(std::time::Duration::from_secs(1));
+        capture.drain(PRINTING);
+    }
+}
+
+/// Waits, for a moment at most, until what is kept is printed, if it is to be: what a worker has printed in a
+/// call comes before whatever the caller prints next, too.
+pub(crate) fn log_printed() {
+    if let Some(log) = log() {
+        log.printer.drain(PRINTING);
     }
 }
 

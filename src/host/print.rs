@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::Thread;
 use std::time::{Duration, Instant};
@@ -61,7 +61,21 @@ pub(super) struct Printer {
     held: AtomicUsize,
     last: AtomicUsize,
     end: AtomicU8,
+    /// Set when a wait for the printing was in vain.
+    stalled: AtomicBool,
     thread: OnceLock<Thread>,
+}
+
+/// Waits until `done`, `limit` at most; returns whether it is.
+pub(super) fn wait(limit: Duration, done: &dyn Fn() -> bool) -> bool {
+    let start = Instant::now();
+    while !done() {
+        if start.elapsed() > limit {
+            return false;
+        }
+        std::thread::sleep(Duration::from_micros(50));
+    }
+    true
 }
 
 impl Printer {
@@ -77,6 +91,7 @@ impl Printer {
             held: AtomicUsize::new(0),
             last: AtomicUsize::new(0),
             end: AtomicU8::new(0),
+            stalled: AtomicBool::new(false),
             thread: OnceLock::new(),
         }
     }
@@ -169,6 +184,17 @@ impl Printer {
     /// Whether nothing waits to be printed now. For signal handlers too.
     pub(super) fn is_idle(&self) -> bool {
         self.due.load(Ordering::SeqCst) == 0
+    }
+
+    /// Waits until what is due is printed, `limit` at most.
+    ///
+    /// Where nobody reads the program's own output, one call waits and the next ones do not.
+    pub(super) fn drain(&self, limit: Duration) {
+        if self.is_idle() {
+            self.stalled.store(false, Ordering::Relaxed);
+        } else if !self.stalled.load(Ordering::Relaxed) && !wait(limit, &|| self.is_idle()) {
+            self.stalled.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Prints what is held back as well; done when this gives true. For signal handlers too.

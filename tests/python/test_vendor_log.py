@@ -229,16 +229,23 @@ def test_lines_come_during_the_run(child, library, make_model, stream):
     timer.cancel()
 
 
+@pytest.mark.both_modes
 def test_lines_of_a_call_come_before_what_the_host_prints_next(tmp_path, library, make_model):
     path = tmp_path / "both"
     log = [["stdio_stdout", "W rkllm: loaded"], ["stderr", "W rkllm: ready"]]
     model = make_model({"init": {"log": log}, "runs": [{"log_end": [["stderr", "W rkllm: done"]]}]})
-    code = "llm = RKLLM(model, library=library)\nsay('opened')\nllm.generate('x')\nsay('answered')"
+    code = """
+    llm = RKLLM(model, library=library)
+    say("opened")
+    for _ in range(100):
+        llm.generate("x")
+        say("answered")
+    """
     with path.open("wb") as both:
         program(code, library, model, capture_output=False, stdout=both, stderr=both)
     lines = path.read_text().splitlines()
     assert sorted(lines[:2]) == ["W rkllm: loaded", "W rkllm: ready"]
-    assert lines[2:] == ["opened", "W rkllm: done", "answered"]
+    assert lines[2:] == ["opened", *["W rkllm: done", "answered"] * 100]
 
 
 ENDS = {"abort": ({"abort": True}, -signal.SIGABRT), "crash": ({"crash": True}, -signal.SIGSEGV)}

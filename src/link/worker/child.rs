@@ -229,7 +229,7 @@ impl Reader<'_> {
         match message {
             Up::Hello(_) => return lie("a second greeting"),
             Up::Loaded(loaded) => {
-                self.read_log();
+                self.end_lines();
                 self.shared.loaded(self.life, loaded);
             }
             Up::Event(event) => {
@@ -288,6 +288,7 @@ impl Reader<'_> {
     fn end_lines(&mut self) {
         self.read_log();
         self.log.finish();
+        host::log_printed();
     }
 
     /// Waits for the end of the process, and reads its last lines.

@@ -8,8 +8,8 @@ use super::super::frame::{Bytes, Down, Load, Loaded};
 use super::super::queue::Queue;
 use super::{Child, OWN, Phase, Shared, State, Timer};
 use crate::engine::Outbox;
-use crate::host::process::Process;
 use crate::host::wake::Side;
+use crate::host::{self, process::Process};
 use crate::protocol::error::Failure;
 use crate::protocol::message::{Event, Work};
 use crate::protocol::question::Asked;
@@ -73,7 +73,9 @@ impl Shared {
                 state.phase = Phase::Open;
                 let out = state.out.clone();
                 drop(state);
+                // What was held back comes before whatever the program prints next.
                 drop(opening);
+                host::log_printed();
                 if let Some(out) = out {
                     out.put(event.into_owned(), Side::Vendor);
                 }
@@ -133,9 +135,11 @@ impl Shared {
         let Some(limit) = self.policy.kill_after else {
             return;
         };
+        let life = state.life;
         if let Some(work) = state.unwanted_work() {
-            let life = state.life;
             self.later(state, limit, Timer::Overdue(life, work));
+        } else if state.is_opening_for_nobody() {
+            self.later(state, limit, Timer::Late(life));
         }
     }
 
