@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -234,3 +235,35 @@ def test_a_library_that_hangs_while_the_model_is_opened_again(
     with pytest.raises(ClosedError):
         stream.result()
     wait_until(lambda: not alive(pid), "the worker's end")
+
+
+@pytest.mark.parametrize("where", ["rkllm_init", "rkllm_load_lora"])
+@pytest.mark.parametrize("what", ["run", "request"])
+def test_a_library_that_hangs_while_the_model_is_opened_again_for_nobody(
+    open_model: Opener, make_model: Any, record: Path, tmp_path: Path, where: str, what: str
+) -> None:
+    path = make_model(["a"])
+    model = open_model(path, isolate=True, kill_after=0.1)
+    model.load_lora(adapter(tmp_path))
+    good = path.read_text()
+    path.write_text(json.dumps({where.removeprefix("rkllm_"): HANGS}))
+    kill(model)
+    if what == "run":
+        stream = model.stream("x")
+        began(record, where, 2)
+        pid = pid_of(model)
+        stream.cancel()
+    else:
+
+        async def main() -> int:
+            asking = asyncio.ensure_future(aio(model).kv_cache_size())
+            await asyncio.to_thread(began, record, where, 2)
+            pid = pid_of(model)
+            asking.cancel()
+            await asyncio.wait([asking])
+            return pid
+
+        pid = asyncio.run(main())
+    wait_until(lambda: not alive(pid), "the end of what nobody waits for")
+    path.write_text(good)
+    assert model.generate("x").text == "a"

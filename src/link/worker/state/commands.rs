@@ -152,7 +152,7 @@ impl Shared {
         if job.is_over(current) {
             state.jobs.remove(at);
         }
-        drop(state);
+        self.mind_library(state);
         if let Some(out) = out {
             let ended = Ended::at_once(reason.outcome());
             out.put(Event::Ended(Box::new(ended)), side);

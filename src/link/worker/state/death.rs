@@ -55,7 +55,8 @@ impl Shared {
                 state.barren += 1;
             }
             let worn_out = state.barren >= LIMIT;
-            let lost = !self.policy.restart || worn_out || moment.is_start();
+            // One that was ended since nobody waited says nothing to those who have come since.
+            let lost = !self.policy.restart || worn_out || (moment.is_start() && !killed);
             state.take_failed(&failure, lost, &mut news);
             if worn_out {
                 state.broken = Some(crash::worn_out(&failure, LIMIT));

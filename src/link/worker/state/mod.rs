@@ -74,6 +74,14 @@ struct Job {
 }
 
 impl Job {
+    /// Whether anybody waits for it.
+    fn is_wanted(&self) -> bool {
+        match self.work {
+            Work::Run(_) => self.lanes.iter().any(Option::is_some),
+            Work::Ask(_) => !self.left,
+        }
+    }
+
     fn is_over(&self, current: Option<Work>) -> bool {
         matches!(self.work, Work::Run(_))
             && current != Some(self.work)
@@ -98,6 +106,8 @@ enum Timer {
     Stop(u64, usize, StopReason),
     /// The library was to come back from this, in this child.
     Overdue(u64, Work),
+    /// This child was to open the model again.
+    Late(u64),
     /// This child was to close its model.
     Closing(u64),
 }
@@ -254,6 +264,10 @@ impl Due for Shared {
                 drop(state);
                 self.kill();
             }
+            Some(Timer::Late(life)) if state.life == life && state.is_opening_for_nobody() => {
+                drop(state);
+                self.kill();
+            }
             Some(Timer::Closing(life)) if state.life == life => {
                 drop(state);
                 self.kill();
@@ -322,11 +336,20 @@ impl State {
         let work = self.current?;
         let job = self.jobs.iter().find(|job| job.work == work);
         let wanted = match work {
-            Work::Run(_) => job.is_some_and(|job| job.lanes.iter().any(Option::is_some)),
+            Work::Run(_) => job.is_some_and(Job::is_wanted),
             // What restores the model's state is nobody's job.
-            Work::Ask(_) => job.is_none_or(|job| !job.left),
+            Work::Ask(_) => job.is_none_or(Job::is_wanted),
         };
         (!wanted).then_some(work)
+    }
+
+    /// Whether the model is being opened again and nobody waits for that any more.
+    fn is_opening_for_nobody(&self) -> bool {
+        let opens = matches!(
+            self.phase,
+            Phase::Loading | Phase::Loaded | Phase::Opening | Phase::Restoring(_)
+        );
+        opens && self.opened && !self.jobs.iter().any(Job::is_wanted)
     }
 
     fn be_gone(&mut self) -> News {
