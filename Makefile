@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-workers soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -100,6 +100,9 @@ test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core
 # Two processes: most tests wait more than they compute. Those of the real model stay in one, since a run takes all
 # cores; docs/developing/tests.md tells more.
 PYTEST := -n 2 --dist loadgroup --durations 20
+
+test-workers: export RKLLM_RS_TEST_ISOLATE := 1
+test-workers: test-python ## The Python tests once more, with every model in a worker
 
 test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then the real model
 	$(CARGO) build --locked --release $(FAKES)

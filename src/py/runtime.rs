@@ -3,7 +3,8 @@
 //! Long because it has the texts of four public classes, which are one subject.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -181,6 +182,18 @@ fn object(py: Python<'_>, runtime: &Arc<runtime::Runtime>) -> PyResult<Py<Runtim
     Ok(new)
 }
 
+impl Runtime {
+    /// What is the same for two that are equal.
+    fn key(&self) -> (&Path, AbiVersion, Option<&str>) {
+        let identity = self.library.identity();
+        (
+            self.library.path(),
+            identity.abi,
+            identity.version.as_deref(),
+        )
+    }
+}
+
 #[pymethods]
 impl Runtime {
     /// Finds, checks, opens and identifies a library.
@@ -221,6 +234,19 @@ impl Runtime {
         super::vendor_log::warn(py)?;
         let failed = |error| raise(py, &Failure::from(error).renamed("library", "path"));
         object(py, &loaded.map_err(failed)?)
+    }
+
+    /// The same release at the same path, wherever it is loaded: in this process or in a worker.
+    fn __eq__(&self, other: &Bound<'_, PyAny>) -> bool {
+        other
+            .cast::<Self>()
+            .is_ok_and(|other| self.key() == other.get().key())
+    }
+
+    fn __hash__(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        self.key().hash(&mut hasher);
+        hasher.finish()
     }
 
     /// Path of the library.

@@ -59,10 +59,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def mode(request: pytest.FixtureRequest) -> str:
     """Where models run: ``here``, or in a ``worker``. Tests with the mark ``both_modes`` run once in each.
 
-    ``RKLLM_RS_TEST_ISOLATE=1`` runs all others in workers, too.
+    ``RKLLM_RS_TEST_ISOLATE=1`` runs all others in workers, too, but for those with the mark ``only_here``.
     """
     other = "worker" if os.environ.get("RKLLM_RS_TEST_ISOLATE") else "here"
-    return str(getattr(request, "param", other))
+    where = str(getattr(request, "param", other))
+    mark = request.node.get_closest_marker("only_here")
+    if mark and where == "worker":
+        pytest.skip(f"not in a worker: {mark.args[0]}")
+    return where
 
 
 @pytest.fixture(autouse=True)

@@ -94,6 +94,7 @@ for use in (lambda: RKLLM({model!r}, library={library!r}), lambda: Runtime.load(
 """
 
 
+@pytest.mark.only_here("root's interpreter is nobody else's to start")
 def test_unreadable_files(tmp_path, library, make_model):
     model = make_model(["a"])
     secret = Path(shutil.copy(library, tmp_path / "secret.so"))

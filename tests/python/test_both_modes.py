@@ -31,12 +31,14 @@ from surface import (
     generate_batch,
     hidden_states_batch,
     load_prompt_cache,
+    logits_batch,
     loras,
     release_prompt_cache,
     set_chat_template,
     set_function_tools,
     stepwise,
     stream_batch,
+    stream_hidden_states,
     stream_logits,
 )
 
@@ -85,6 +87,7 @@ def test_rows(open_model: Opener) -> None:
     states = np.asarray(model.hidden_states("x"))
     assert states.tolist() == [*expected, [7.0, 8.0, 9.0], [10.0, 11.0, 12.0]]
     assert [np.asarray(part).shape for part in stream_logits(model, "x")] == [(2, 3)]
+    assert [np.asarray(part).shape for part in stream_hidden_states(model, "x")] == [(2, 3), (2, 3)]
     # What a view looks at outlives everything else.
     view = np.asarray(kept[0])
     view[0, 0] = 5.0
@@ -102,11 +105,12 @@ def test_embeddings_and_scores(open_model: Opener) -> None:
 def test_batches(open_model: Opener) -> None:
     rows = [[["a", "b"], ["c"]], [["d"], ["e", "f"]]]
     runs = [{"rows": row} for row in rows]
-    model = open_model({"runs": runs, "hidden": ROWS}, n_batch=2)
+    model = open_model({"runs": runs, "hidden": ROWS, "logits": ROWS}, n_batch=2)
     assert [answer.text for answer in generate_batch(model, ["x", "y"])] == ["ab", "c"]
     streams = stream_batch(model, ["x", "y"])
     assert ["".join(stream.texts()) for stream in streams] == ["d", "ef"]
     assert len(hidden_states_batch(model, ["x", "y"])) == 2
+    assert len(logits_batch(model, ["x", "y"])) == 2
 
 
 def test_steps(open_model: Opener) -> None:

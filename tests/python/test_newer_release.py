@@ -90,7 +90,7 @@ def test_batches_are_refused(open_model: Opener, newer: Path, generation: str, r
         open_model(["a"], library=newer, abi=generation, n_batch=2)
     assert caught.value.hint
     assert not calls(record, "rkllm_init")
-    assert not {"batch", "multimodal_input", "audio"} & Runtime.load(newer).capabilities
+    assert not {"batch", "multimodal_input", "audio"} & Runtime.load(newer, abi=generation).capabilities
 
 
 def test_a_batch_of_its_own_is_not_taken(

@@ -155,7 +155,7 @@ def test_a_run_that_takes_the_library_with_it(open_model: Opener, how: str) -> N
     assert model.generate("x").text == "a"
 
 
-@pytest.mark.hazard("N5")
+@pytest.mark.hazard("N4", "N5")
 @pytest.mark.parametrize("how", CRASHES)
 def test_a_library_that_dies_while_it_opens_the_model(open_model: Opener, how: str) -> None:
     death, number, status = CRASHES[how]
@@ -342,6 +342,17 @@ def test_several_models_in_several_workers(open_model: Opener) -> None:
     kill(models[1])
     streams = [model.stream("x") for model in models]
     assert [stream.result().text for stream in streams] == ["0", "1", "2"]
+
+
+@pytest.mark.hazard("N4")
+def test_a_second_model_that_finds_no_memory_costs_the_first_nothing(open_model: Opener) -> None:
+    first = open_model(["a", "b"], isolate=True)
+    stream = first.stream("x")
+    line = ["stderr", "E RKNN: failed to allocate handle, ret: -1, errno: 12, errstr: Cannot allocate memory"]
+    with pytest.raises(WorkerCrashed) as caught:
+        open_model({"init": {"log": [line], "crash": True}}, isolate=True)
+    assert caught.value.log == [line[1]]
+    assert stream.result().text == first.generate("x").text == "ab"
 
 
 # ---- the NPU

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from rkllm_rs import RKLLM, RkllmWarning, WorkerCrashed
-from workers import pid_of
+from support import wait_until
+from workers import alive, pid_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,3 +69,31 @@ def test_its_runs_take_no_lock_of_the_npu(model: RKLLM) -> None:
     lock = Path(os.environ["RKLLM_RS_NPU_LOCK"])
     model.generate("Say hello.", max_new_tokens=2)
     assert not lock.exists()
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process that are in memory."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+def test_the_memory_of_a_closed_model_is_back(model: RKLLM) -> None:
+    model.logits("Hello")
+    before = resident(os.getpid())
+    for _ in range(2):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RkllmWarning)
+            other = RKLLM(MODEL, max_context_len=256, isolate=True)
+        other.generate("Say hello.", max_new_tokens=2)
+        rows = other.logits("Hello")
+        pid = pid_of(other)
+        assert resident(pid) > 50
+        other.close()
+        wait_until(lambda pid=pid: not alive(pid), "the end of the worker")
+        # What the program still has of it stays good.
+        assert rows.shape[0] > 0
+        del rows
+    # All of the model was the worker's; the shared memory went with the last array.
+    assert resident(os.getpid()) - before < 20
+    del other
+    assert Path("/proc/self/maps").read_text().count("rkllm-rows") <= 1
