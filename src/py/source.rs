@@ -151,7 +151,7 @@ pub(super) fn next_item<'py>(
     // Nothing depends on its being exact, and this takes less than adding in one step.
     let items = ITEMS.load(Ordering::Relaxed).wrapping_add(1);
     ITEMS.store(items, Ordering::Relaxed);
-    if items % TURN == 0 {
+    if items.is_multiple_of(TURN) {
         coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
     } else {
         at_hand.map_or_else(

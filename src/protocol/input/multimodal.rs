@@ -208,7 +208,7 @@ fn tags(prompt: &str, tag: &str, wanted: usize) -> Result<(), Failure> {
 
 fn filled(name: &'static str, values: &[f32], counts: [usize; 2]) -> Result<(), Failure> {
     let tokens = counts[0].checked_mul(counts[1]).unwrap_or(0);
-    if tokens == 0 || values.is_empty() || values.len() % tokens != 0 {
+    if tokens == 0 || values.is_empty() || !values.len().is_multiple_of(tokens) {
         return Err(Failure::invalid_with_hint(
             name,
             format!(
