@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BackendChoice, LoadOptions, Runtime};
 use crate::abi::{Capabilities, Identity};
+use crate::files::BackendKind;
 use crate::host;
 
 /// A library that is loaded, as one process tells another.
@@ -18,6 +19,15 @@ pub(crate) struct Told {
 }
 
 impl Told {
+    /// What runs its models.
+    pub(crate) fn backend(&self) -> BackendKind {
+        if self.identity.cpu_runtime {
+            BackendKind::Cpu
+        } else {
+            BackendKind::Npu
+        }
+    }
+
     /// With what exactly this library is found again.
     pub(crate) fn again(&self, options: &LoadOptions) -> LoadOptions {
         LoadOptions {

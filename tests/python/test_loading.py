@@ -32,6 +32,7 @@ def loading(tmp_path, generation):
     go_on.touch()
 
 
+@pytest.mark.both_modes
 def test_an_event_loop_goes_on(loading, open_model):
     start, finish = loading
     model = open_model({"runs": [{"steps": ["a"] * 20, "delay_ms": 2}]})

@@ -12,6 +12,7 @@ use super::gate::Keeper;
 use super::queue::Queue;
 use super::rows::{Memory, Refused};
 use super::state::{Death, Shared};
+use crate::files::BackendKind;
 use crate::host::process::{self, Process, Started};
 use crate::host::socket::Socket;
 use crate::host::wake::Side;
@@ -230,6 +231,10 @@ impl Reader<'_> {
             Up::Hello(_) => return lie("a second greeting"),
             Up::Loaded(loaded) => {
                 self.end_lines();
+                if let Ok(BackendKind::Npu) = loaded.as_ref().map(|loaded| loaded.told.backend()) {
+                    // If there is none now, the first run asks again.
+                    let _ = self.gate.start();
+                }
                 self.shared.loaded(self.life, loaded);
             }
             Up::Event(event) => {

@@ -62,8 +62,7 @@ enum Wish {
     Leave,
 }
 
-/// The program's side, for one child: a thread of its own stands in the line, once there is something to
-/// stand for.
+/// The program's side, for one child: a thread of its own stands in the line.
 pub(super) struct Keeper {
     queue: Arc<Queue>,
     wanted: Arc<AtomicBool>,
@@ -79,17 +78,23 @@ impl Keeper {
         }
     }
 
-    pub(super) fn enter(&mut self, limit: Duration) {
-        self.wanted.store(true, Ordering::Release);
+    /// Starts the thread, where runs will be on the NPU: before the first run, since the C library holds up what
+    /// a new thread does first as long as some other thread loads a library.
+    pub(super) fn start(&mut self) -> std::io::Result<()> {
         if self.wishes.is_none() {
             let (wishes, come) = channel();
             let (queue, wanted) = (Arc::clone(&self.queue), Arc::clone(&self.wanted));
-            let spawned = host::spawn("rkllm-npu", move || keep(&come, &queue, &wanted));
-            if let Err(error) = spawned {
-                let failure = Failure::system("cannot start a thread for the NPU lock", error);
-                return self.queue.say(&Down::Entered(Err(Box::new(failure))));
-            }
+            host::spawn("rkllm-npu", move || keep(&come, &queue, &wanted))?;
             self.wishes = Some(wishes);
+        }
+        Ok(())
+    }
+
+    pub(super) fn enter(&mut self, limit: Duration) {
+        self.wanted.store(true, Ordering::Release);
+        if let Err(error) = self.start() {
+            let failure = Failure::system("cannot start a thread for the NPU lock", error);
+            return self.queue.say(&Down::Entered(Err(Box::new(failure))));
         }
         self.wish(Wish::Enter(limit));
     }
