@@ -1,6 +1,7 @@
 //! Conversations: messages in, an answer with reasoning and tool calls out.
 
 mod answer;
+mod ends;
 mod messages;
 mod prompt;
 mod runs;
@@ -36,6 +37,9 @@ pub struct Chat {
     family: Arc<Family>,
     format: Arc<Format>,
     abilities: Abilities,
+    /// Tokens that end an answer, as [`Rendered::with_ends`](crate::protocol::input::Rendered::with_ends) takes
+    /// them.
+    ends: Vec<(String, Option<i32>)>,
     /// What is odd about it.
     notes: Vec<String>,
 }
@@ -143,6 +147,7 @@ impl Chat {
             format = Arc::new(with_calls);
         }
         Ok(Self {
+            ends: ends::of(&family, &template, None),
             template,
             path: path.map(Path::to_path_buf),
             family,
@@ -168,10 +173,12 @@ impl Chat {
         if let Some(given) = chat_template {
             found.replace(given)?;
         }
-        let chat = |one: &TemplateText| {
+        let chat = |one: &TemplateText| -> Result<Self, Failure> {
             let template = found.compile(one)?;
             let own = found.response_template.as_ref();
-            Self::new(template, one.source.path(), family, own)
+            let mut chat = Self::new(template, one.source.path(), family, own)?;
+            chat.ends = ends::of(&chat.family, &chat.template, Some(&found));
+            Ok(chat)
         };
         let Some(plain) = found.choose(None, false)? else {
             let own = found.response_template.as_ref();
@@ -295,6 +302,11 @@ impl Chat {
                 .into_iter()
                 .map(str::to_owned)
                 .collect(),
+            ends: if is_npu {
+                self.ends.clone()
+            } else {
+                Vec::new()
+            },
             close: self.close(),
             max_reasoning_tokens: options.max_reasoning_tokens,
             ends_with_thinking: model.runtime().capabilities().ends_with_thinking(),

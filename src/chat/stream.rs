@@ -22,6 +22,7 @@ pub(super) struct Plan {
     pub(super) format: Arc<Format>,
     pub(super) parser: Options,
     pub(super) markers: Vec<String>,
+    pub(super) ends: Vec<(String, Option<i32>)>,
     /// What ends the thinking, written after it.
     pub(super) close: String,
     /// So many tokens of thinking, and no more.
@@ -63,7 +64,9 @@ struct Before {
 impl ChatStream {
     pub(super) fn begin(model: &Arc<Model>, plan: Plan) -> Result<Self, Failure> {
         let rendered = Rendered::of(&plan.prepared.texts, plan.room)?;
-        let rendered = rendered.with_markers(plan.markers.clone());
+        let rendered = rendered
+            .with_markers(plan.markers.clone())
+            .with_ends(plan.ends.clone());
         let tokens = model.stream(Input::Rendered(rendered), &plan.options)?;
         Ok(Self {
             model: Some(Arc::clone(model)),
@@ -289,7 +292,7 @@ impl ChatStream {
             .timeout
             .map(|timeout| timeout.saturating_sub(self.began.elapsed()));
         let model = self.model.clone().ok_or_else(Failure::closed)?;
-        let rendered = Rendered::new(&text)?;
+        let rendered = Rendered::new(&text)?.with_ends(self.plan.ends.clone());
         let next = model.stream(Input::Rendered(rendered), &options)?;
         self.runs.add(next.handle().clone());
         self.tokens = next;

@@ -1,12 +1,13 @@
-//! Which tokens the library holds in its KV cache: the one owner of that state.
+//! What the library holds in its KV cache, as tokens or as text: the one owner of that state.
 //!
 //! Only what is certain counts; when in doubt, it is forgotten, and a prompt goes to the library as a whole.
 
 use std::ffi::CString;
 
+use super::run::Made;
 use crate::abi::PrefixWay;
 use crate::protocol::Reuse;
-use crate::protocol::input::Input;
+use crate::protocol::input::{Input, Rendered};
 use crate::protocol::message::RunSpec;
 
 /// What has been decided about a run.
@@ -21,10 +22,10 @@ pub(super) struct Begun {
 }
 
 /// How a run has gone that came to its end.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Course<'a> {
+#[derive(Debug, Clone)]
+pub(super) struct Course {
     /// The token calls.
-    pub(super) made: &'a [i32],
+    pub(super) made: Made,
     /// The model has ended its answer; it was not at a limit.
     pub(super) ended_itself: bool,
     /// Positions in the cache, where the library tells.
@@ -33,14 +34,25 @@ pub(super) struct Course<'a> {
     pub(super) prefilled: Option<usize>,
 }
 
+/// What was sent, or is held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    Tokens(Vec<i32>),
+    Text(Vec<u8>),
+}
+
 /// A run whose tokens are followed.
 #[derive(Debug)]
 struct Followed {
-    prompt: Vec<i32>,
-    /// How many of its tokens the library was given.
-    given: usize,
+    prompt: Content,
+    /// How many tokens the library held of it.
+    before: usize,
+    /// How many it was given, where they are counted here.
+    given: Option<usize>,
     appends: bool,
     lora: Option<CString>,
+    /// Of a text: the ends of answers, as [`Rendered`] has them.
+    ends: Vec<(String, Option<i32>)>,
 }
 
 /// What the library holds, as far as it is certain.
@@ -49,7 +61,9 @@ pub(super) struct Held {
     way: PrefixWay,
     /// Tokens that the context has room for.
     room: usize,
-    ids: Vec<i32>,
+    content: Content,
+    /// How many tokens that is.
+    count: usize,
     lora: Option<CString>,
     /// The next run with history goes on from just these.
     goes_on: bool,
@@ -58,12 +72,15 @@ pub(super) struct Held {
     run: Option<Followed>,
 }
 
+const NOTHING: Content = Content::Tokens(Vec::new());
+
 impl Held {
     pub(super) fn new(way: PrefixWay, room: usize) -> Self {
         Self {
             way,
             room,
-            ids: Vec::new(),
+            content: NOTHING,
+            count: 0,
             lora: None,
             goes_on: false,
             distrusted: false,
@@ -71,9 +88,12 @@ impl Held {
         }
     }
 
-    /// The tokens; none where nothing is certain.
+    /// The tokens; none where nothing is certain, or only the text is known.
     pub(super) fn ids(&self) -> &[i32] {
-        &self.ids
+        match &self.content {
+            Content::Tokens(ids) => ids,
+            Content::Text(_) => &[],
+        }
     }
 
     /// Whether the run that is under way needs the size of the cache when it ends.
@@ -81,11 +101,25 @@ impl Held {
         self.run.as_ref().is_some_and(|run| run.appends)
     }
 
+    /// The size that the cache must have if this run is to go on from it.
+    pub(super) fn expects(&self, spec: &RunSpec) -> Option<usize> {
+        (self.goes_on && self.appends(spec)).then_some(self.count)
+    }
+
     /// What is held is not known any more.
     pub(super) fn forget(&mut self) {
-        self.ids.clear();
+        self.content = NOTHING;
+        self.count = 0;
         self.goes_on = false;
         self.run = None;
+    }
+
+    /// Whether the library is told to keep a run. A prompt's cache is saved of the run that computes the prompt.
+    fn appends(&self, spec: &RunSpec) -> bool {
+        self.way == PrefixWay::Appended
+            && spec.turn
+            && spec.save_prompt_cache.is_none()
+            && !self.distrusted
     }
 
     /// A run is about to begin: decides what of it the library gets, and changes `spec` to that.
@@ -103,269 +137,135 @@ impl Held {
             begun.clears = self.way != PrefixWay::Whole;
             begun.cached = begun.prompt.filter(|_| begun.clears).map(|_| 0);
         }
-        let held = std::mem::take(&mut self.ids);
-        let goes_on = std::mem::take(&mut self.goes_on) && self.lora == spec.lora;
+        let appends = self.appends(spec);
+        let held = std::mem::replace(&mut self.content, NOTHING);
+        let count = std::mem::take(&mut self.count);
+        let goes_on =
+            std::mem::take(&mut self.goes_on) && self.lora == spec.lora && spec.reuse != Reuse::Off;
         self.run = None;
         let lane = match spec.lanes.as_mut_slice() {
             [lane] if follows && !spec.keep_history => lane,
             // Of what else a run may be, nobody says what is held afterwards.
             _ => return begun,
         };
-        let Input::Tokens(prompt) = &lane.input else {
-            return begun;
+        let (prompt, ends) = match &lane.input {
+            Input::Tokens(ids) => (Content::Tokens(ids.clone()), Vec::new()),
+            // Other libraries find by themselves what they hold of a text.
+            Input::Rendered(text) if text.ends.is_empty() || !appends => return begun,
+            Input::Rendered(text) => {
+                let bytes = text.texts[0].as_bytes().to_vec();
+                (Content::Text(bytes), text.ends.clone())
+            }
+            Input::Prompt(_) | Input::Embeddings(_) | Input::Multimodal(_) => return begun,
         };
-        let prompt = prompt.clone();
-        let mut given = prompt.len();
-        // A prompt's cache is saved of the run that computes the prompt.
-        let appends = self.way == PrefixWay::Appended
-            && spec.turn
-            && spec.save_prompt_cache.is_none()
-            && !self.distrusted;
+        let mut before = 0;
         if appends {
             spec.keep_history = true;
-            let tail = prompt.strip_prefix(held.as_slice());
-            let goes_on = goes_on && spec.reuse != Reuse::Off;
-            if let Some(tail) = tail.filter(|tail| goes_on && !tail.is_empty()) {
-                given = tail.len();
-                begun.cached = Some(held.len());
-                lane.input = Input::Tokens(tail.to_vec());
+            if let Some(tail) = goes_on.then(|| tail(&held, &lane.input)).flatten() {
+                lane.input = tail;
+                before = count;
             } else {
                 begun.clears = true;
-                begun.cached = Some(0);
             }
+            begun.cached = Some(before);
         }
+        let given = match &lane.input {
+            Input::Tokens(ids) => Some(ids.len()),
+            _ => None,
+        };
         self.run = Some(Followed {
             prompt,
+            before,
             given,
             appends,
             lora: spec.lora.clone(),
+            ends,
         });
         begun
     }
 
-    /// The run has come to its end, and nothing has cut it off.
-    pub(super) fn end(&mut self, course: Course<'_>) {
+    /// The run has come to its end, and nothing has cut it off. False if the library has not done with history
+    /// what was expected of it.
+    pub(super) fn end(&mut self, course: &Course) -> bool {
         let Some(run) = self.run.take() else {
-            return self.forget();
+            self.forget();
+            return true;
         };
-        let made = course.made.len();
+        let made = course.made.ids.len();
+        // The library's own count is all there is of a text; of tokens it must be right.
+        let given = match run.given {
+            Some(given) => Some(given).filter(|_| course.prefilled.is_none_or(|it| it == given)),
+            None => course.prefilled,
+        };
+        let prompt = match &run.prompt {
+            Content::Tokens(ids) => Some(ids.len()),
+            Content::Text(_) => given.map(|given| run.before + given),
+        };
         // The token chosen last is not computed; an end token may have been chosen and not told.
         let kept = match course.size {
-            Some(size) => size
-                .checked_sub(run.prompt.len())
+            Some(size) => prompt
+                .and_then(|prompt| size.checked_sub(prompt))
                 .filter(|&kept| kept == made || kept + 1 == made),
             None => Some(made.saturating_sub(1)),
         };
-        let computed = course.prefilled.is_none_or(|count| count == run.given);
-        let known = kept.filter(|_| !run.appends || (computed && course.size.is_some()));
-        let Some(kept) = known else {
+        let is_certain = !run.appends || (given.is_some() && course.size.is_some());
+        let (Some(kept), Some(prompt)) = (kept.filter(|_| is_certain), prompt) else {
             // With a loaded prompt cache or a template of its own the library may hold more.
             self.distrusted |= run.appends;
-            return self.forget();
+            self.forget();
+            return !run.appends;
         };
         // Where the context was full, the library has dropped what nobody knows.
-        if run.prompt.len() + made >= self.room {
-            return self.forget();
+        if prompt + made >= self.room {
+            self.forget();
+            return true;
         }
-        self.ids = run.prompt;
-        self.ids.extend_from_slice(&course.made[..kept]);
+        let content = match run.prompt {
+            Content::Tokens(ids) => Some(Content::Tokens(
+                [&ids[..], &course.made.ids[..kept]].concat(),
+            )),
+            Content::Text(text) => course
+                .made
+                .text(kept, &run.ends)
+                .map(|said| Content::Text([&text[..], &said].concat())),
+        };
+        // A token without text may be anything.
+        let Some(content) = content else {
+            self.forget();
+            return true;
+        };
+        self.content = content;
+        self.count = prompt + kept;
         self.lora = run.lora;
         // A token that waits to be computed may or may not be computed by the next run.
         self.goes_on = run.appends && course.ended_itself;
+        true
+    }
+}
+
+/// What is left of a prompt behind what is held: at least one token, and of a text only if it is cut where
+/// tokens end whatever stands there.
+fn tail(held: &Content, input: &Input) -> Option<Input> {
+    match (held, input) {
+        (Content::Tokens(held), Input::Tokens(ids)) => {
+            let tail = ids.strip_prefix(held.as_slice())?;
+            (!tail.is_empty()).then(|| Input::Tokens(tail.to_vec()))
+        }
+        (Content::Text(held), Input::Rendered(text)) => {
+            let tail = text.texts[0].as_bytes().strip_prefix(held.as_slice())?;
+            let mut ends = text.ends.iter().map(|(end, _)| end.as_bytes());
+            let is_cut = ends.any(|end| tail.starts_with(end) || held.ends_with(end));
+            let tail = CString::new(tail).ok()?;
+            (is_cut && !tail.is_empty()).then(|| {
+                Input::Rendered(Rendered {
+                    texts: vec![tail],
+                    ..text.clone()
+                })
+            })
+        }
+        _ => None,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::protocol::message::LaneSpec;
-
-    fn turn(ids: &[i32]) -> RunSpec {
-        RunSpec {
-            lanes: vec![LaneSpec {
-                input: Input::Tokens(ids.to_vec()),
-                role: c"user".to_owned(),
-                thinking: false,
-            }],
-            wants: None,
-            lora: None,
-            save_prompt_cache: None,
-            keep_history: false,
-            sampling: None,
-            max_new_tokens: 0,
-            seed: None,
-            reuse: Reuse::Auto,
-            turn: true,
-        }
-    }
-
-    fn ended(made: &[i32], size: usize) -> Course<'_> {
-        Course {
-            made,
-            ended_itself: true,
-            size: Some(size),
-            prefilled: None,
-        }
-    }
-
-    /// What the library gets: whether its cache is cleared, whether it keeps the run, and the tokens.
-    fn given(held: &mut Held, mut spec: RunSpec) -> (bool, bool, Vec<i32>) {
-        let begun = held.begin(&mut spec, true);
-        match &spec.lanes[0].input {
-            Input::Tokens(ids) => (begun.clears, spec.keep_history, ids.clone()),
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// A library to which the rest is given, after a turn of `[1, 2, 3]` answered by `[4, 5]` and an end.
-    fn appended() -> Held {
-        let mut held = Held::new(PrefixWay::Appended, 100);
-        assert_eq!(
-            given(&mut held, turn(&[1, 2, 3])),
-            (true, true, vec![1, 2, 3])
-        );
-        held.end(ended(&[4, 5], 5));
-        held
-    }
-
-    #[test]
-    fn what_goes_on_from_all_that_is_held_is_sent_alone() {
-        let mut held = appended();
-        assert_eq!(held.ids(), [1, 2, 3, 4, 5]);
-        let next = given(&mut held, turn(&[1, 2, 3, 4, 5, 6, 7]));
-        assert_eq!(next, (false, true, vec![6, 7]));
-        held.end(ended(&[8, 9], 8));
-        // The end token was told, and is not computed.
-        assert_eq!(held.ids(), [1, 2, 3, 4, 5, 6, 7, 8]);
-        let next = given(&mut held, turn(&[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]));
-        assert_eq!(next, (false, true, vec![9, 10]));
-    }
-
-    #[test]
-    fn what_does_not_is_sent_as_a_whole() {
-        for ids in [&[1, 2, 3, 4, 5][..], &[1, 2, 3], &[1, 2, 9, 4, 5, 6], &[9]] {
-            assert_eq!(
-                given(&mut appended(), turn(ids)),
-                (true, true, ids.to_vec())
-            );
-        }
-        let longer = [1, 2, 3, 4, 5, 6];
-        let styled = RunSpec {
-            lora: Some(c"style".to_owned()),
-            ..turn(&longer)
-        };
-        assert_eq!(
-            given(&mut appended(), styled),
-            (true, true, longer.to_vec())
-        );
-        let off = RunSpec {
-            reuse: Reuse::Off,
-            ..turn(&longer)
-        };
-        assert_eq!(given(&mut appended(), off), (true, true, longer.to_vec()));
-        let saving = RunSpec {
-            save_prompt_cache: Some(c"/x".to_owned()),
-            ..turn(&longer)
-        };
-        assert_eq!(
-            given(&mut appended(), saving),
-            (false, false, longer.to_vec())
-        );
-    }
-
-    #[test]
-    fn what_is_not_certain_is_forgotten() {
-        let longer = [1, 2, 3, 4, 5, 6];
-        let whole = (true, true, longer.to_vec());
-        let mut forgotten = appended();
-        forgotten.forget();
-        assert!(forgotten.ids().is_empty());
-        assert_eq!(given(&mut forgotten, turn(&longer)), whole);
-
-        // A run in between of which nobody says what it has left, and one that never came to its end.
-        for follows in [false, true] {
-            let mut other = appended();
-            other.begin(&mut turn(&[1, 2]), follows);
-            assert_eq!(given(&mut other, turn(&longer)), whole);
-        }
-        let mut text = appended();
-        let mut spec = turn(&[]);
-        spec.lanes[0].input = Input::prompt("x").unwrap();
-        assert_eq!(text.begin(&mut spec, true), Begun::default());
-        text.end(ended(&[], 3));
-        assert!(text.ids().is_empty());
-
-        let mut limited = Held::new(PrefixWay::Appended, 100);
-        given(&mut limited, turn(&[1, 2, 3]));
-        limited.end(Course {
-            ended_itself: false,
-            ..ended(&[4, 5], 4)
-        });
-        assert_eq!(limited.ids(), [1, 2, 3, 4]);
-        assert_eq!(given(&mut limited, turn(&longer)), whole);
-
-        let mut full = Held::new(PrefixWay::Appended, 5);
-        given(&mut full, turn(&[1, 2, 3]));
-        full.end(ended(&[4, 5], 5));
-        assert!(full.ids().is_empty());
-    }
-
-    #[test]
-    fn a_library_that_does_something_else_is_not_asked_again() {
-        let longer = [1, 2, 3, 4, 5, 6];
-        let wrong_size = ended(&[7], 9);
-        let one_more = Course {
-            prefilled: Some(2),
-            ..ended(&[7], 6)
-        };
-        let silent = Course {
-            size: None,
-            ..ended(&[7], 6)
-        };
-        for course in [wrong_size, one_more, silent] {
-            let mut held = appended();
-            given(&mut held, turn(&longer));
-            held.end(course);
-            assert!(held.ids().is_empty(), "{course:?}");
-            assert_eq!(
-                given(&mut held, turn(&longer)),
-                (false, false, longer.to_vec())
-            );
-        }
-    }
-
-    #[test]
-    fn other_libraries_get_the_whole_prompt() {
-        for way in [PrefixWay::Whole, PrefixWay::Matched] {
-            let mut held = Held::new(way, 100);
-            for made in [&[4, 5][..], &[6]] {
-                assert_eq!(
-                    given(&mut held, turn(&[1, 2, 3])),
-                    (false, false, vec![1, 2, 3])
-                );
-                held.end(Course {
-                    size: None,
-                    ..ended(made, 0)
-                });
-                assert_eq!(held.ids(), [&[1, 2, 3], &made[..made.len() - 1]].concat());
-            }
-            let off = RunSpec {
-                reuse: Reuse::Off,
-                ..turn(&[1])
-            };
-            let clears = way == PrefixWay::Matched;
-            assert_eq!(given(&mut held, off), (clears, false, vec![1]));
-        }
-    }
-
-    #[test]
-    fn what_is_counted_is_told() {
-        let mut held = appended();
-        let begun = held.begin(&mut turn(&[1, 2, 3, 4, 5, 6]), true);
-        assert_eq!((begun.prompt, begun.cached), (Some(6), Some(5)));
-        let mut conversation = turn(&[1]);
-        conversation.keep_history = true;
-        assert_eq!(held.begin(&mut conversation, true), Begun::default());
-        assert!(conversation.keep_history);
-    }
-}
+mod tests;

@@ -26,7 +26,7 @@ use self::desk::Desk;
 pub(crate) use self::gate::Gate;
 use self::mailbox::Mailbox;
 pub(crate) use self::outbox::Outbox;
-use self::run::{Plan, RunLane};
+use self::run::{Follows, Plan, RunLane};
 use self::watch::Watch;
 use crate::host;
 use crate::host::wake::Side;
@@ -219,10 +219,18 @@ impl Engine {
     }
 }
 
-/// Whether the tokens of a run are noted, to know what the library holds after it.
-fn follows(spec: &RunSpec, terms: &Terms) -> bool {
-    let tokens = matches!(spec.lanes.as_slice(), [lane] if matches!(lane.input, Input::Tokens(_)));
-    tokens && spec.wants.is_none() && !terms.stepping && !spec.keep_history
+/// How the tokens of a run are noted, to know what the library holds after it.
+fn follows(spec: &RunSpec, terms: &Terms) -> Option<Follows> {
+    let [lane] = spec.lanes.as_slice() else {
+        return None;
+    };
+    let follows = match &lane.input {
+        Input::Tokens(_) => Follows::Ids,
+        Input::Rendered(text) if !text.ends.is_empty() => Follows::Text,
+        _ => return None,
+    };
+    let is_plain = spec.wants.is_none() && !terms.stepping && !spec.keep_history;
+    is_plain.then_some(follows)
 }
 
 /// Starts the engine of one model; what `rkllm_init` says comes to `out`, as all events that belong to no

@@ -5,6 +5,7 @@
 //! it, and whoever takes an event holds no lock while it asks for this one.
 
 mod figures;
+mod made;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rkllm_text::stop::{Found, StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
+pub(super) use self::made::{Follows, Made};
 use super::outbox::Outbox;
 use super::watch::Watch;
 use crate::host::FloatBlock;
@@ -35,8 +37,8 @@ pub(super) struct Plan {
     pub(super) stepping: bool,
     /// Whether there are several lanes, of which each ends with a negative token.
     pub(super) batch: bool,
-    /// Whether its tokens are noted.
-    pub(super) follows: bool,
+    /// Whether its tokens are noted, and how.
+    pub(super) follows: Option<Follows>,
     pub(super) submitted: Instant,
     /// Told when the run is to be aborted.
     pub(super) watch: Arc<Watch>,
@@ -55,7 +57,7 @@ struct Inner {
     calls: u64,
     tokens: usize,
     /// The tokens, where they are noted.
-    made: Vec<i32>,
+    made: Made,
     prompt: Option<PromptTokens>,
     limit_reached: bool,
     panicked: bool,
@@ -82,10 +84,11 @@ pub(super) struct RunLane {
 
 impl RunLane {
     pub(super) fn new(plan: Arc<Plan>, number: usize, out: Arc<dyn Outbox>) -> Self {
+        let made = Made::new(plan.follows == Some(Follows::Text));
         Self {
+            inner: Mutex::new(Inner::with(made)),
             plan,
             number,
-            inner: Mutex::default(),
             called: Condvar::new(),
             abort_wanted: AtomicBool::new(false),
             ended: AtomicBool::new(false),
@@ -246,6 +249,7 @@ impl RunLane {
     /// Text that comes with no token: the end of a lane, or bytes left over at the end of a run.
     #[cold]
     fn leftover(&self, mut inner: MutexGuard<'_, Inner>, bytes: &[u8], id: i32) {
+        inner.made.leftover(bytes);
         if self.hand_on(&mut inner, bytes, id) {
             self.stop_at(inner, FinishReason::Stop);
         } else if self.plan.batch {
@@ -253,17 +257,6 @@ impl RunLane {
             let reason = inner.reason();
             self.finish(inner, Ok(reason), Side::Vendor);
             self.plan.watch.poke();
-        }
-    }
-}
-
-impl Inner {
-    /// Why a run ended that the library has ended.
-    fn reason(&self) -> FinishReason {
-        if self.limit_reached {
-            FinishReason::Length
-        } else {
-            FinishReason::Stop
         }
     }
 }
@@ -309,8 +302,8 @@ impl Lane for RunLane {
         }
         inner.tokens += 1;
         inner.last_token = id;
-        if self.plan.follows {
-            inner.made.push(id);
+        if self.plan.follows.is_some() {
+            inner.made.push(id, bytes);
         }
         if self.hand_on(&mut inner, bytes, id) {
             return self.stop_at(inner, FinishReason::Stop);

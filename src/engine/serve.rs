@@ -1,5 +1,7 @@
 //! The life of a model's thread: opens, serves in turn, lets go.
 
+mod holding;
+
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -7,14 +9,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::gate::{Gate, Inside};
-use super::held::{Begun, Course, Held};
+use super::held::Held;
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
 use crate::files::prompt_cache::{self, Saving};
 use crate::files::{BackendKind, context};
 use crate::host;
 use crate::host::wake::Side;
-use crate::native::{Asker, Lane as _, Lanes, NativeModel, PromptTokens, RunEnd};
+use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{c_path, c_text};
@@ -283,41 +285,6 @@ impl Server<'_> {
                 lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
             }
         }
-    }
-
-    /// Decides what of a run the library gets.
-    fn begin(&mut self, spec: &mut RunSpec, lanes: &RunLanes) -> Begun {
-        if self.model.is_paused() {
-            self.held.forget();
-            return Begun::default();
-        }
-        let mut begun = self.held.begin(spec, lanes[0].follows());
-        // The CPU runtime finds by itself what it holds, counts it, and can be told to take nothing.
-        begun.clears &= !self.model.set_reuse(spec.reuse);
-        if let (Some(all), false) = (begun.prompt, self.model.counts_prompts()) {
-            let cached = begun.cached;
-            lanes[0].prompt(PromptTokens { all, cached });
-        }
-        begun
-    }
-
-    /// Notes what the library holds after a run.
-    fn follow(&mut self, outcome: &Result<RunEnd, Failure>, lanes: &RunLanes) {
-        let course = match outcome {
-            Ok(RunEnd::Over) => lanes[0].course(),
-            _ => None,
-        };
-        let Some((made, at_limit, prefilled)) = course else {
-            return self.held.forget();
-        };
-        let tells = self.held.needs_size() || self.model.counts_prompts();
-        let sizes = tells.then(|| self.model.kv_cache_size().ok()).flatten();
-        self.held.end(Course {
-            made: &made,
-            ended_itself: !at_limit,
-            size: sizes.and_then(|sizes| usize::try_from(*sizes.first()?).ok()),
-            prefilled,
-        });
     }
 
     /// The library, as far as its prompt caches depend on it.

@@ -1,5 +1,7 @@
 //! Where a model's chat template is: given by the caller, in files beside the model, or in the model's own.
 
+mod ends;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read as _;
@@ -77,6 +79,8 @@ pub struct Templates {
     pub tokens: Vec<(String, String)>,
     /// The ids of the tokens that end an answer, as far as a file names them.
     pub stop_ids: Vec<i32>,
+    /// The texts of those tokens, with the ids, as far as a file names both.
+    pub ends: Vec<(String, i32)>,
     /// Whether the tokenizer puts a token at the beginning of a text by itself. A template writes it, too:
     /// what has been rendered is tokenized without.
     pub add_bos: Option<bool>,
@@ -276,6 +280,7 @@ fn beside(folder: &Path) -> Result<Templates, Failure> {
             add(&name, text, &path);
         }
     }
+    let mut added = None;
     let path = folder.join(CONFIG_FILE);
     if let Some(config) = object(&path)? {
         match config.get("chat_template") {
@@ -296,6 +301,7 @@ fn beside(folder: &Path) -> Result<Templates, Failure> {
         }
         found.add_tokens(&config);
         found.add_bos = config.get("add_bos_token").and_then(Value::as_bool);
+        added = config.get("added_tokens_decoder").cloned();
         let response = config.get("response_template");
         found.response_template = response.filter(|value| value.is_object()).cloned();
     }
@@ -316,6 +322,7 @@ fn beside(folder: &Path) -> Result<Templates, Failure> {
             one => one.and_then(id).into_iter().collect(),
         };
     }
+    found.ends = ends::of(added, &found);
     found.all = all.into_values().collect();
     Ok(found)
 }

@@ -26,10 +26,10 @@ pub(crate) enum LastCall {
 }
 
 /// How many tokens a prompt took.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct PromptTokens {
-    /// Of the whole prompt, with what it goes on from.
-    pub(crate) all: usize,
+    /// Of the whole prompt, with what it goes on from, where they are counted here.
+    pub(crate) all: Option<usize>,
     /// Those of them that were held, where that is known.
     pub(crate) cached: Option<usize>,
 }

@@ -25,7 +25,7 @@ impl AsksFigures {
         let count = |tokens: i32| usize::try_from(tokens).unwrap_or(0);
         for (lane, figures) in lanes.iter().zip(figures.unwrap_or_default()) {
             lane.prompt(PromptTokens {
-                all: count(figures.prompt_tokens),
+                all: Some(count(figures.prompt_tokens)),
                 cached: Some(count(figures.cached_tokens)),
             });
         }

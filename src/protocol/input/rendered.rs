@@ -18,6 +18,9 @@ pub struct Rendered {
     pub(crate) room: usize,
     /// Texts that may be single tokens, and shall then be told apart from the same text spelled otherwise.
     pub(crate) markers: Vec<String>,
+    /// Tokens that end an answer as they are written, with their ids where those are known. Where there are
+    /// any, a rendering may go to the library without a beginning that it holds, if it is cut at one of them.
+    pub(crate) ends: Vec<(String, Option<i32>)>,
 }
 
 impl Rendered {
@@ -61,6 +64,7 @@ impl Rendered {
             texts,
             room,
             markers: Vec::new(),
+            ends: Vec::new(),
         })
     }
 
@@ -68,6 +72,13 @@ impl Rendered {
     #[must_use]
     pub fn with_markers(mut self, markers: Vec<String>) -> Self {
         self.markers = markers;
+        self
+    }
+
+    /// With the tokens that end an answer, for a library that puts nothing before a text.
+    #[must_use]
+    pub fn with_ends(mut self, ends: Vec<(String, Option<i32>)>) -> Self {
+        self.ends = ends;
         self
     }
 }

@@ -100,6 +100,8 @@ pub(crate) struct Instance {
     pub(crate) n_batch: usize,
     pub(crate) max_new_tokens: i32,
     pub(crate) next_run: AtomicUsize,
+    /// The number of runs played when the size of the cache was asked for last.
+    pub(crate) size_asked: AtomicUsize,
     pub(crate) running: AtomicBool,
     /// The run goes on behind the caller's back, and its last callback has been made: for the caller it
     /// is over, so that who comes next waits for its thread.
@@ -154,6 +156,7 @@ impl Instance {
             n_batch: 1,
             max_new_tokens: -1,
             next_run: AtomicUsize::new(0),
+            size_asked: AtomicUsize::new(0),
             running: AtomicBool::new(false),
             told: AtomicBool::new(false),
             over: Condvar::new(),
@@ -193,7 +196,15 @@ impl Instance {
     pub(crate) fn kv_cache_size(&self) -> &[i32] {
         let runs = &self.script.runs;
         let played = self.next_run.load(Ordering::Relaxed).min(runs.len());
-        let own = played.checked_sub(1).map(|at| &runs[at].kv_cache_size);
+        let asked = self.size_asked.swap(played, Ordering::Relaxed) == played;
+        let own = played.checked_sub(1).map(|at| {
+            let later = &runs[at].kv_cache_size_later;
+            if asked && !later.is_empty() {
+                later
+            } else {
+                &runs[at].kv_cache_size
+            }
+        });
         let own = own.filter(|sizes| !sizes.is_empty());
         own.unwrap_or(&self.script.kv_cache_size)
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from rkllm_rs import RKLLM, ContextLengthError, Conversation, Tokens
+from talks import TOOL, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,18 +21,10 @@ MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 
 LIMIT = 512
-WORDS = ["river", "stone", "cloud", "garden", "yellow", "seven", "paper", "window", "music", "winter"]
 ASK = [
     {"role": "system", "content": "Be brief."},
     {"role": "user", "content": "What is the capital of France?"},
 ]
-TOOL = {
-    "type": "function",
-    "function": {
-        "name": "look_up",
-        "parameters": {"type": "object", "properties": {"key": {"type": "string"}}},
-    },
-}
 
 
 @pytest.fixture(scope="module")
@@ -91,37 +84,11 @@ def test_what_does_not_fit_without_its_history_either_is_refused(llm: RKLLM) -> 
         llm.chat([*long_talk(), {"role": "user", "content": "word " * 600}], overflow="drop_oldest")
 
 
-def talk(draw: random.Random, llm: RKLLM, turns: int) -> int:
-    """A conversation with edits, other answers, forks and tools; how many tokens the cache gave."""
-    messages: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}]
-    other: list[dict[str, Any]] = []
-    reused = 0
-    for _ in range(turns):
-        what = draw.choice(["go on", "go on", "edit", "again", "fork"])
-        if what == "edit" and len(messages) > 2:
-            at = draw.randrange(1, len(messages))
-            messages[at] = {**messages[at], "content": draw.choice(WORDS)}
-        elif what == "again" and len(messages) > 2:
-            del messages[-2:]
-        elif what == "fork":
-            messages, other = list(other or messages), messages
-        messages.append({"role": "user", "content": " ".join(draw.sample(WORDS, 4))})
-        keywords: dict[str, Any] = {"max_new_tokens": 4, "thinking": draw.choice([None, False])}
-        if draw.random() < 0.3:
-            keywords["tools"] = [TOOL]
-        expected = llm.chat(messages, reuse=False, **keywords)
-        # What another user of the same model leaves behind.
-        llm.generate(Tokens(expected.token_ids), max_new_tokens=1) if draw.random() < 0.3 else None
-        answer = llm.chat(messages, **keywords)
-        assert answer.token_ids == expected.token_ids
-        reused += answer.perf.cached_tokens or 0
-        messages.append(answer.message)
-    return reused
-
-
-def test_greedy_answers_are_the_same_with_what_is_held(llm: RKLLM) -> None:
+@pytest.mark.parametrize(("thinks", "turns"), [(False, 8), (True, 4)])
+def test_greedy_answers_are_the_same_with_what_is_held(llm: RKLLM, *, thinks: bool, turns: int) -> None:
+    """All twenty are had by ``make soak``."""
     draw = random.Random(5)  # noqa: S311 - no secret
-    assert talk(draw, llm, 8) > 0
+    assert talk(draw, llm, turns, thinks=thinks).cached > 0
 
 
 def test_a_conversation_gives_what_its_messages_give(llm: RKLLM, tmp_path: Path) -> None:

@@ -195,6 +195,8 @@ pub struct Run {
     pub late_ms: u64,
     /// What `rkllm_get_kv_cache_size` writes from this run on, in place of the script's.
     pub kv_cache_size: Vec<i32>,
+    /// What it writes when it is asked again.
+    pub kv_cache_size_later: Vec<i32>,
     /// Lines printed at the start.
     pub log: Vec<LogLine>,
     /// Lines printed before returning.
@@ -242,6 +244,7 @@ impl Default for Run {
             late: Vec::new(),
             late_ms: 20,
             kv_cache_size: Vec::new(),
+            kv_cache_size_later: Vec::new(),
             log: Vec::new(),
             log_end: Vec::new(),
             abort: false,

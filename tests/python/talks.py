@@ -1,0 +1,81 @@
+"""Random conversations with a real model, each answer compared with the one that is computed anew."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rkllm_rs import Tokens
+
+if TYPE_CHECKING:
+    import random
+
+    from rkllm_rs import RKLLM
+
+WORDS = ["river", "stone", "cloud", "garden", "yellow", "seven", "paper", "window", "music", "winter"]
+TOOL = {
+    "type": "function",
+    "function": {
+        "name": "look_up",
+        "parameters": {"type": "object", "properties": {"key": {"type": "string"}}},
+    },
+}
+#: With a switch of thinking, and without the thinking of earlier turns.
+THINKING = """\
+{%- if tools %}<|im_start|>system
+{% for tool in tools %}{{ tool | tojson }}
+{% endfor %}<|im_end|>
+{% endif -%}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{% if message.role == 'assistant' and '</think>' in message.content -%}
+{{ message.content.split('</think>')[-1].lstrip('\\n') }}
+{%- else %}{{ message.content }}{% endif %}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}<think>
+
+</think>
+
+{% endif %}{% endif %}"""
+
+
+class Figures(NamedTuple):
+    """Tokens of all prompts of a conversation, and those of them that were not computed."""
+
+    prompts: int
+    cached: int
+
+
+def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -> Figures:
+    """A conversation with edits, other answers, forks, tools and, if it ``thinks``, thinking on and off.
+
+    Raises:
+        AssertionError: An answer is not the one that is computed without what is held.
+    """
+    messages: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}]
+    other: list[dict[str, Any]] = []
+    prompts = cached = 0
+    for turn in range(turns):
+        what = draw.choice(["go on", "go on", "edit", "again", "fork"])
+        if what == "edit" and len(messages) > 2:
+            at = draw.randrange(1, len(messages))
+            messages[at] = {**messages[at], "content": draw.choice(WORDS)}
+        elif what == "again" and len(messages) > 2:
+            del messages[-2:]
+        elif what == "fork":
+            messages, other = list(other or messages), messages
+        messages.append({"role": "user", "content": " ".join(draw.sample(WORDS, 4))})
+        keywords: dict[str, Any] = {"max_new_tokens": 4, "thinking": draw.choice([None, False])}
+        if thinks:
+            keywords |= {"chat_template": THINKING, "thinking": draw.choice([True, False])}
+        if draw.random() < 0.3:
+            keywords["tools"] = [TOOL]
+        expected = llm.chat(messages, reuse=False, **keywords)
+        # What another user of the same model leaves behind.
+        if draw.random() < 0.3 and expected.token_ids:
+            llm.generate(Tokens(expected.token_ids), max_new_tokens=1)
+        answer = llm.chat(messages, **keywords)
+        assert answer.token_ids == expected.token_ids, f"turn {turn} ({what}): {messages}"
+        prompts += answer.perf.prompt_tokens or 0
+        cached += answer.perf.cached_tokens or 0
+        messages.append(answer.message)
+    return Figures(prompts, cached)
