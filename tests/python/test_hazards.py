@@ -264,6 +264,7 @@ def test_a7_what_the_library_holds_outlives_its_owner(open_model: Opener, record
     wait_until(lambda: len(calls(record, "token")) == 5, "the late calls")
 
 
+@pytest.mark.only_here("each worker has one model, and what it was given goes with it")
 @pytest.mark.hazard("A7")
 @pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
 def test_a7_what_init_was_given_is_never_freed(open_model: Opener, record: Path, generation: str) -> None:
@@ -352,6 +353,7 @@ with RKLLM(os.fsdecode(model), library=os.fsdecode(library)) as llm:
 """
 
 
+@pytest.mark.only_here("the library is not in this process at all")
 @pytest.mark.hazard("L1")
 @newest
 def test_l1_symbols_stay_apart(library: Path, make_model: Callable[..., Path]) -> None:

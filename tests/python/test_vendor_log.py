@@ -205,6 +205,7 @@ def test_the_logger_gets_every_line(library, make_model):
     assert root.stderr.count("W rkllm: err") == 800
 
 
+@pytest.mark.only_here("the worker crashes, and the program has an exception")
 def test_last_words_are_printed_although_a_logger_takes_the_lines(library, make_model):
     log = [["stderr", "E rkllm: told"], ["stderr", "terminate called"]]
     code = """
@@ -252,6 +253,7 @@ ENDS = {"abort": ({"abort": True}, -signal.SIGABRT), "crash": ({"crash": True}, 
 ENDS["exit"] = ({"exit": 9}, 9)
 
 
+@pytest.mark.only_here("the worker crashes, and the program has an exception")
 @pytest.mark.hazard("N5")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("when", ["init", "run"])
@@ -303,6 +305,7 @@ def test_a_terminal_stays_one(library, make_model):
     assert text.count("W rkllm: err") == 5
 
 
+@pytest.mark.only_here("the lines of a worker are read in any case")
 def test_nothing_is_kept_where_the_library_is_left_alone(library, make_model):
     failing = {"runs": [{"return": -1, "log": [["stderr", "E rkllm: no"], ["stdout", "I rkllm: hm"]]}]}
     code = """
@@ -334,6 +337,7 @@ assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, header, 0, 0) == 0
 """
 
 
+@pytest.mark.only_here("the output of a worker goes through pipes and needs no such table")
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64") or "RKLLM_RS_TEST_SLOW" in os.environ,
     reason="the filter knows these kernels, and no emulator has it",

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes import fake_library
-from rkllm_rs import AsyncRKLLM, ClosedError, CrossAttention
-from support import SOON, began, newest, wait_until
+from rkllm_rs import AsyncRKLLM, ClosedError, CrossAttention, WorkerCrashed
+from support import SOON, began, in_thread, newest, wait_until
 from surface import aio
 from test_cross_attention import parts
-from workers import ENDLESS, HANGS, alive, kill, pid_of
+from workers import ENDLESS, HANGS, alive, kill, pid_of, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,11 @@ def test_closing_while_it_loads_ends_the_worker(
 
     asyncio.run(main())
     assert open_model(["a"], isolate=True).generate("x").text == "a"
+
+
+@pytest.fixture
+def processes_before() -> set[str]:
+    return processes()
 
 
 def adapter(folder: Path) -> Path:
@@ -219,6 +224,36 @@ def test_a_library_that_hangs_while_it_is_loaded(
         assert time.monotonic() - begin < SOON
 
     asyncio.run(main())
+
+
+@newest
+def test_killed_while_it_loads_the_library(
+    open_model: Opener, generation: str, tmp_path: Path, processes_before: set[str]
+) -> None:
+    begun, go_on = tmp_path / "begun", tmp_path / "go on"
+    library = fake_library(
+        tmp_path / "slow", generation, quiet=True, constructor_touch=begun, constructor_wait=go_on
+    )
+    opening = in_thread(lambda: open_model(["a"], library=library, isolate=True))
+    wait_until(begun.exists, "the library's constructor")
+    (pid,) = processes() - processes_before
+    os.kill(int(pid), signal.SIGKILL)
+    with pytest.raises(WorkerCrashed) as caught:
+        opening()
+    assert caught.value.signal == signal.SIGKILL
+    # And again for a model that is open.
+    go_on.touch()
+    model = open_model(["a"], library=library, isolate=True)
+    begun.unlink()
+    go_on.unlink()
+    kill(model)
+    stream = model.stream("x")
+    wait_until(begun.exists, "the library's constructor")
+    kill(model)
+    with pytest.raises(WorkerCrashed):
+        stream.result()
+    go_on.touch()
+    assert model.generate("x").text == "a"
 
 
 def test_a_library_that_hangs_while_the_model_is_opened_again(

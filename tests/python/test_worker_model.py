@@ -65,6 +65,21 @@ def test_a_worker_that_runs_a_real_model_dies(model: RKLLM) -> None:
         assert model.generate("Say hello.", max_new_tokens=6, top_k=1).token_ids == expected
 
 
+def test_a_worker_that_runs_a_real_model_does_not_come_back(model: RKLLM) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RkllmWarning)
+        other = RKLLM(MODEL, max_context_len=256, isolate=True, kill_after=0.2)
+    with other:
+        stream = other.stream("Tell a long story.", max_new_tokens=200)
+        next(stream)
+        pid = pid_of(other)
+        os.kill(pid, signal.SIGSTOP)
+        stream.cancel()
+        wait_until(lambda: not alive(pid), "the end of the worker")
+        asked = {"max_new_tokens": 4, "top_k": 1}
+        assert other.generate("Say hello.", **asked).text == model.generate("Say hello.", **asked).text
+
+
 def test_its_runs_take_no_lock_of_the_npu(model: RKLLM) -> None:
     lock = Path(os.environ["RKLLM_RS_NPU_LOCK"])
     model.generate("Say hello.", max_new_tokens=2)
