@@ -11,6 +11,13 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "benches"))
 
 from goals import Goal
 from harness import Row, compared
+from measures import MEASURES
+
+
+def test_the_page_names_every_measure() -> None:
+    page = Path(__file__).parents[2] / "docs" / "developing" / "performance.md"
+    usage = page.read_text().split("```")[1]
+    assert [name for name in MEASURES if f" {name}" not in usage] == []
 
 
 def row(goal: Goal, ours: list[float], floor: list[float]) -> Row:
