@@ -111,4 +111,4 @@ def test_the_memory_of_a_closed_model_is_back(model: RKLLM) -> None:
     # All of the model was the worker's; the shared memory went with the last array.
     assert resident(os.getpid()) - before < 20
     del other
-    assert Path("/proc/self/maps").read_text().count("rkllm-rows") <= 1
+    assert Path("/proc/self/maps").read_bytes().count(b"rkllm-rows") <= 1
