@@ -50,6 +50,8 @@ pub enum ErrorKind {
     ForkedProcess,
     /// An argument that can never be right: `InvalidArgumentError`.
     InvalidArgument,
+    /// An argument of the wrong type: `InvalidTypeError`.
+    InvalidType,
 }
 
 /// What an error tells besides its text; what does not apply is empty.
@@ -162,6 +164,19 @@ impl Failure {
         Self::invalid(name, reason).with_hint(hint)
     }
 
+    /// An argument of the wrong type, told in the words of a Python program: "a str", "int".
+    pub fn wrong_type(
+        name: impl Into<String>,
+        wanted: &str,
+        got: &str,
+        hint: impl Into<String>,
+    ) -> Self {
+        let reason = format!("must be {wanted}, got {got}");
+        let mut failure = Self::invalid_with_hint(name, reason, hint);
+        failure.kind = ErrorKind::InvalidType;
+        failure
+    }
+
     /// An argument that must be one of a few values, such as `"last" or "mean"`.
     pub fn choice(name: impl Into<String>, choices: &str, got: impl std::fmt::Display) -> Self {
         let reason = format!("must be {choices}, got {got}");
@@ -255,7 +270,15 @@ impl Failure {
             Trouble::TooLong | Trouble::Endless => {
                 "Shorten the conversation, or pass another template as chat_template=."
             }
-            Trouble::NotUnderstood { .. } | Trouble::Failed { .. } => {
+            Trouble::TooDeep => {
+                "A macro of the template calls itself without end: pass another template as \
+                 chat_template=."
+            }
+            Trouble::NotUnderstood { .. } => {
+                "Correct the template, or pass another one as chat_template=. It is Jinja, as \
+                 transformers reads it."
+            }
+            Trouble::Failed { .. } => {
                 "Check that the messages have the keys that the template reads, or pass another template \
                  as chat_template=."
             }

@@ -36,6 +36,7 @@ fn class_name(error: &Failure) -> &'static str {
         ErrorKind::Closed => "ClosedError",
         ErrorKind::ForkedProcess => "ForkedProcessError",
         ErrorKind::InvalidArgument => "InvalidArgumentError",
+        ErrorKind::InvalidType => "InvalidTypeError",
         ErrorKind::Model => "ModelError",
     }
 }

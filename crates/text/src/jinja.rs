@@ -10,6 +10,8 @@ mod json;
 mod methods;
 mod operators;
 mod python;
+mod threads;
+mod trouble;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,7 +20,9 @@ use std::time::SystemTime;
 
 use compile::Program;
 pub use minijinja::value::{Serde, Tuple, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, ErrorKind, machinery};
+use minijinja::{AutoEscape, Environment, machinery};
+pub use trouble::Trouble;
+use trouble::trouble;
 
 /// Steps of a rendering. One pays for 64 bytes as well, and takes no longer than some 0.3 µs whatever it is spent
 /// on, so that a template that never ends is told of within 100 ms, on a busy machine as well.
@@ -35,78 +39,10 @@ const COMPILING: usize = if cfg!(target_pointer_width = "64") {
 } else {
     96 << 20
 };
-/// For rendering: macros may call each other [`DEEPEST_CALL`] times deep, and what they hand on may be
-/// nested. The C library keeps stacks of this size for the next thread.
-const RENDERING: usize = 32 << 20;
 /// Frames of macros and loops within each other; a call takes some.
 const DEEPEST_CALL: usize = 200;
 /// Longer than any real template by far.
 const LONGEST_SOURCE: usize = 1 << 20;
-
-/// Why a template gave no text. Nothing of a prompt is in it, but what the template itself raised.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
-    /// The text is no template, or uses what is not there.
-    NotUnderstood {
-        /// Where, counted from 1.
-        line: Option<usize>,
-        /// What is wrong.
-        reason: String,
-    },
-    /// It called `raise_exception`, with this text.
-    Refused(String),
-    /// It ran out of fuel.
-    Endless,
-    /// It wrote more than 16 MiB.
-    TooLong,
-    /// Anything else that happens while it runs.
-    Failed {
-        /// Where, counted from 1.
-        line: Option<usize>,
-        /// What kind of failure.
-        reason: String,
-    },
-}
-
-impl Trouble {
-    /// The line of the template, counted from 1, where one can be told.
-    #[must_use]
-    pub fn line(&self) -> Option<usize> {
-        match self {
-            Self::NotUnderstood { line, .. } | Self::Failed { line, .. } => *line,
-            Self::Refused(_) | Self::Endless | Self::TooLong => None,
-        }
-    }
-}
-
-impl fmt::Display for Trouble {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the chat template ")?;
-        match self {
-            Self::NotUnderstood { reason, .. } => write!(f, "cannot be parsed: {reason}")?,
-            Self::Refused(why) => write!(f, "rejects the messages: {why}")?,
-            Self::Endless => f.write_str("takes too many steps or too much memory")?,
-            Self::TooLong => write!(f, "produces more than {} MiB of text", LONGEST >> 20)?,
-            Self::Failed { reason, .. } => write!(f, "failed: {reason}")?,
-        }
-        match self.line() {
-            Some(line) => write!(f, " (line {line})"),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What `raise_exception` was called with.
-#[derive(Debug)]
-struct Refusal(String);
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refusal {}
 
 /// A compiled template.
 #[derive(Clone)]
@@ -137,9 +73,7 @@ impl Jinja {
                 reason: "it is larger than 1 MiB".to_owned(),
             });
         }
-        let program = apart(COMPILING, || {
-            Program::new(source).map_err(|error| trouble(&error))
-        })?;
+        let program = apart(|| Program::new(source).map_err(|error| trouble(&error)))?;
         let environment = |fuel| {
             let mut environment = Environment::new();
             environment.set_fuel(Some(fuel));
@@ -174,11 +108,12 @@ impl Jinja {
     /// # Errors
     /// [`Trouble`].
     pub fn render_at(&self, now: Option<SystemTime>, context: Value) -> Result<String, Trouble> {
-        apart(RENDERING, || {
+        let own = self.clone();
+        threads::with_room(move || {
             clock::set(now)?;
-            let [usual, much] = &self.environments;
-            match self.run(usual, context.clone()) {
-                Err(Trouble::Endless) if guard::is_much(&context) => self.run(much, context),
+            let [usual, much] = &own.environments;
+            match own.run(usual, context.clone()) {
+                Err(Trouble::Endless) if guard::is_much(&context) => own.run(much, context),
                 ended => ended,
             }
         })
@@ -204,16 +139,13 @@ impl Jinja {
     }
 }
 
-/// Runs `work` on a thread with room for deep recursion.
-fn apart<T: Send>(
-    stack: usize,
-    work: impl FnOnce() -> Result<T, Trouble> + Send,
-) -> Result<T, Trouble> {
+/// Runs `work` on a thread with room for the recursion of compiling.
+fn apart<T: Send>(work: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
     let failed = |reason| Err(Trouble::Failed { line: None, reason });
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new()
             .name("rkllm-template".into())
-            .stack_size(stack);
+            .stack_size(COMPILING);
         match thread.spawn_scoped(scope, work) {
             Ok(running) => running
                 .join()
@@ -221,31 +153,6 @@ fn apart<T: Send>(
             Err(error) => failed(format!("no thread to run it on: {error}")),
         }
     })
-}
-
-/// The prompt itself must not reach the log, so only kinds of failure and names are told.
-fn trouble(error: &minijinja::Error) -> Trouble {
-    let refusal =
-        std::error::Error::source(error).and_then(|source| source.downcast_ref::<Refusal>());
-    if let Some(refusal) = refusal {
-        return Trouble::Refused(refusal.0.clone());
-    }
-    let line = error.line();
-    match error.kind() {
-        ErrorKind::OutOfFuel => Trouble::Endless,
-        ErrorKind::SyntaxError
-        | ErrorKind::UnknownFilter
-        | ErrorKind::UnknownTest
-        | ErrorKind::UnknownFunction
-        | ErrorKind::UnknownMethod => Trouble::NotUnderstood {
-            line,
-            reason: error.detail().unwrap_or("unknown syntax").to_owned(),
-        },
-        kind => Trouble::Failed {
-            line,
-            reason: kind.to_string(),
-        },
-    }
 }
 
 #[cfg(test)]

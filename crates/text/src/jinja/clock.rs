@@ -18,12 +18,11 @@ const KNOWN: &str = "aAbBCdDeFgGhHIjklmMnpPRsStTuUVwWyY%";
 
 /// Sets the time of this thread's rendering.
 pub(super) fn set(time: Option<SystemTime>) -> Result<(), Trouble> {
-    let Some(time) = time else { return Ok(()) };
-    let time = ZonedDateTime::try_from(time).map_err(|error| Trouble::Failed {
+    let time = time.map(ZonedDateTime::try_from).transpose();
+    GIVEN.set(time.map_err(|error| Trouble::Failed {
         line: None,
         reason: format!("the time is out of range: {error}"),
-    })?;
-    GIVEN.set(Some(time));
+    })?);
     Ok(())
 }
 

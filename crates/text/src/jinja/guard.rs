@@ -175,9 +175,22 @@ pub(super) fn is_much(context: &Value) -> bool {
     take(&mut 60_000, context, 0).is_none()
 }
 
+/// An operation that cannot be done. The text speaks of types and names, never of what is in a prompt.
 pub(super) fn invalid(text: impl Into<std::borrow::Cow<'static, str>>) -> Error {
-    Error::new(ErrorKind::InvalidOperation, text)
+    Error::new(ErrorKind::InvalidOperation, text).with_source(Ours)
 }
+
+/// Marks errors of [`invalid`], whose text may be told.
+#[derive(Debug)]
+pub(super) struct Ours;
+
+impl std::fmt::Display for Ours {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("an operation that this package refuses")
+    }
+}
+
+impl std::error::Error for Ours {}
 
 /// A function over the values on the stack, whatever they are.
 pub(super) struct Raw<F>(pub(super) &'static str, pub(super) F);

@@ -7,7 +7,8 @@ use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::guard::{Raw, charge, invalid, pay};
-use super::{Refusal, clock, json, methods};
+use super::trouble::Refusal;
+use super::{clock, json, methods};
 
 /// Makes all of it known.
 pub(super) fn install(environment: &mut Environment<'static>) {

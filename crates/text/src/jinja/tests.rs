@@ -74,44 +74,6 @@ fn dates_are_those_of_python() {
     );
 }
 
-#[test]
-fn what_is_missing_is_named() {
-    for (template, name) in [
-        ("{{ 'x' | from_json }}", "from_json"),
-        ("{{ frobnicate() }}", "frobnicate"),
-        ("{{ 'x'.frobnicate() }}", "frobnicate"),
-        ("{% if 1 is frobnicate %}{% endif %}", "frobnicate"),
-        ("{% frobnicate %}", "frobnicate"),
-        ("{% include 'other' %}", "include"),
-    ] {
-        let template = format!("one\ntwo {template}");
-        let Err(Trouble::NotUnderstood { line, reason }) = rendered(&template) else {
-            panic!("{template}");
-        };
-        assert!(reason.contains(name), "{template}: {reason}");
-        assert_eq!(line, Some(2), "{template}");
-    }
-    assert_eq!(
-        rendered("{{ raise_exception('no such role') }}"),
-        Err(Trouble::Refused("no such role".to_owned()))
-    );
-}
-
-#[test]
-fn failures_keep_the_prompt_to_themselves() {
-    for template in [
-        "{{ p - 1 }}",
-        "{{ p.frobnicate() }}",
-        "{{ p | frobnicate }}",
-        "{{ p % 1 }}",
-        "{{ [p] | tojson(5, 6, 7, 8, 9) }}",
-    ] {
-        let jinja = Jinja::new(template).expect("compiles");
-        let error = jinja.render(context! { p => "sesame" }).expect_err("fails");
-        assert!(!error.to_string().contains("sesame"), "{error}");
-    }
-}
-
 /// Programs that would take the process with them: by time, by memory, by depth.
 const HOSTILE: &[&str] = &[
     "{% for i in range(99999) %}{% for j in range(99999) %}{% for k in range(99999) %}{% endfor %}{% endfor %}{% endfor %}",
@@ -305,7 +267,7 @@ fn a_long_conversation_is_no_hostile_one() {
         {% else %}{{ '<a>' + m['content'] | trim }}{% endif %}{% set x = messages[loop.index0 - 1] %}\
         {% if not loop.last and x.content is string %}{{ '\\n' }}{% endif %}{% endfor %}";
     let message = |at: usize| {
-        context! { role => if at % 2 == 0 { "user" } else { "assistant" }, content => format!("number {at}") }
+        context! { role => if at.is_multiple_of(2) { "user" } else { "assistant" }, content => format!("number {at}") }
     };
     let messages: Vec<Value> = (0..10_000).map(message).collect();
     let jinja = Jinja::new(template).expect("compiles");
