@@ -19,6 +19,26 @@ FILE = "tokenizer.json"
 INSTALL = "pip install 'rkllm_rs[tokenizers]'"
 
 
+def path_beside(model_path: str) -> str:
+    """Where the file is, if there is one.
+
+    Args:
+        model_path: The model's file.
+    """
+    return os.path.join(os.path.dirname(os.path.abspath(model_path)), FILE)
+
+
+def usable(model_path: str) -> bool:
+    """Whether there is a file, and what reads it.
+
+    Args:
+        model_path: The model's file.
+    """
+    import importlib.util
+
+    return os.path.isfile(path_beside(model_path)) and importlib.util.find_spec("tokenizers") is not None
+
+
 def check_text(text: object) -> None:
     """Refuses what is no text.
 
@@ -87,7 +107,7 @@ class FileTokenizer:
             UnsupportedFeatureError: There is no such file, or the package ``tokenizers`` is missing.
             ModelFormatError: The file cannot be read.
         """
-        self._path = os.path.join(os.path.dirname(os.path.abspath(model_path)), FILE)
+        self._path = path_beside(model_path)
         if not os.path.isfile(self._path):
             message = f"{called}() needs a tokenizer: the library has none, and {self._path} does not exist"
             hint = f"Put the model's {FILE} there, and run {INSTALL} if the package tokenizers is missing."

@@ -603,10 +603,25 @@ class Unopened:
         return repr(self._stream) if self._stream is not None else "<rkllm_rs stream, model not open yet>"
 
 
+async def ready_to_chat(opens: _Opens) -> RKLLM:
+    """The open model, which has read what it counts tokens with.
+
+    Args:
+        opens: The model; it is opened first.
+    """
+    llm = await opens._opened()
+    if llm._reads_tokenizer():
+        await elsewhere(llm._counter)
+    return llm
+
+
 class UnopenedChat(Unopened):
-    """The stream of a chat whose model is not open yet."""
+    """The stream of a chat whose model is not open yet, or has not read its tokenizer."""
 
     __slots__ = ()
+
+    async def _begun(self) -> Any:
+        return self._have(await ready_to_chat(self._llm))
 
     def _nothing(self) -> object:
         return _native.no_answer()

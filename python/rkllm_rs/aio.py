@@ -42,7 +42,17 @@ from ._types import (
     Unpack,
     takes_keywords,
 )
-from ._waiting import Opening, Unopened, UnopenedChat, UnopenedSteps, all_finished, done, elsewhere, finished
+from ._waiting import (
+    Opening,
+    Unopened,
+    UnopenedChat,
+    UnopenedSteps,
+    all_finished,
+    done,
+    elsewhere,
+    finished,
+    ready_to_chat,
+)
 from .errors import ClosedError
 from .llm import (
     RKLLM,
@@ -59,6 +69,7 @@ from .llm import (
     listed,
     refuse,
     resolve,
+    shown,
     talk,
     to_open,
     warn,
@@ -175,7 +186,9 @@ class AsyncRKLLM:
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             n_keep: Number of tokens at the start of the context that are kept when the window shifts. Since
                 RKLLM 1.2.0.
-            skip_special_token: Leave special tokens out of the text.
+            skip_special_token: Leave special tokens out of the text. Default: the library's, which is yes;
+                with the vendor's library no, if the model's family writes tool calls or thinking with them.
+                The tokens that end an answer are then left out all the same.
             ignore_eos_token: Keep generating after an end-of-sequence token. Since RKLLM 1.3.0.
             img_start: Marker before image tokens. RKLLM 1.1.0 to 1.2.3.
             img_end: Marker after image tokens. RKLLM 1.1.0 to 1.2.3.
@@ -313,6 +326,7 @@ class AsyncRKLLM:
                 if talk:
                     # What is wrong with a template is told before the model is loaded.
                     _native.Chat(path, **talk)
+                settings.update(shown(path, runtime, talk, settings))
                 return path, runtime, notes, fallback
 
             def begin(path: str, runtime: Runtime) -> _native.Opening:
@@ -380,9 +394,10 @@ class AsyncRKLLM:
         kind: type[Unopened] = Unopened,
         rows: str = "",
     ) -> _AnyStream:
-        """The stream itself if the model is open, else one that opens it on its first use."""
-        if self._llm is not None:
-            return begin(self._llm)
+        """The stream itself if the model is ready, else one that makes it so on its first use."""
+        llm = self._llm
+        if llm is not None and not (kind is UnopenedChat and llm._reads_tokenizer()):
+            return begin(llm)
         if self._closed:
             self._ready()
         unopened: _Anything = kind(self, begin, rows)
@@ -572,8 +587,9 @@ class AsyncRKLLM:
             chat_template: Chat template for this call: its text, or the path of a file.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
-                cannot be counted, the library decides.
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.
@@ -600,7 +616,7 @@ class AsyncRKLLM:
             >>> messages.append(answer.message)  # doctest: +SKIP
         """
         call = chat_call("chat", locals())
-        return await finished((await self._opened())._chat_stream("chat", call))
+        return await finished((await ready_to_chat(self))._chat_stream("chat", call))
 
     @typed
     def chat_stream(
@@ -639,8 +655,9 @@ class AsyncRKLLM:
             chat_template: Chat template for this call: its text, or the path of a file.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
-                cannot be counted, the library decides.
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.

@@ -83,13 +83,14 @@ class RKLLM:
         ...         print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_chat", "_model", "_strict", "_talk", "_tokenizer", "_warned")
+    __slots__ = ("__weakref__", "_chat", "_countless", "_model", "_strict", "_talk", "_tokenizer", "_warned")
 
     _chat: _native.Chat | None
     _model: _native.Model
     _talk: dict[str, _Anything]
     _strict: bool
     _tokenizer: FileTokenizer | None
+    _countless: bool
     _warned: set[str]
 
     @typed
@@ -168,7 +169,9 @@ class RKLLM:
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             n_keep: Number of tokens at the start of the context that are kept when the window shifts. Since
                 RKLLM 1.2.0.
-            skip_special_token: Leave special tokens out of the text.
+            skip_special_token: Leave special tokens out of the text. Default: the library's, which is yes;
+                with the vendor's library no, if the model's family writes tool calls or thinking with them.
+                The tokens that end an answer are then left out all the same.
             ignore_eos_token: Keep generating after an end-of-sequence token. Since RKLLM 1.3.0.
             img_start: Marker before image tokens. RKLLM 1.1.0 to 1.2.3.
             img_end: Marker after image tokens. RKLLM 1.1.0 to 1.2.3.
@@ -237,7 +240,9 @@ class RKLLM:
         self._chat = _native.Chat(path, **self._talk) if self._talk else None
         self._strict = strict
         self._tokenizer = None
+        self._countless = False
         self._warned = set()
+        settings = shown(path, runtime, self._talk, settings)
         self._model = _native.Model.open(runtime, path, **settings).result()
         advise(self._model, strict, "max_context_len" in settings)
 
@@ -252,6 +257,7 @@ class RKLLM:
         llm._talk = talk or {}
         llm._strict = strict
         llm._tokenizer = None
+        llm._countless = False
         llm._warned = set()
         return llm
 
@@ -300,7 +306,7 @@ class RKLLM:
         """Starts the answer of a conversation, for the call of the name ``called``."""
         template = self._template(call.pop("chat_template", None))
         messages = call.pop("messages")
-        return template.stream(self._model, messages, called, self._able(call))
+        return template.stream(self._model, messages, called, self._able(call), self._counter())
 
     def _rendered(
         self,
@@ -335,6 +341,34 @@ class RKLLM:
 
             self._tokenizer = FileTokenizer(self._model.path, called)
         return self._tokenizer
+
+    def _reads_tokenizer(self) -> bool:
+        """Whether the next chat reads ``tokenizer.json``, which takes a moment."""
+        if self._countless or self._tokenizer is not None or self._model.has_tokenizer:
+            return False
+        if "tokenize" in self._model.runtime.capabilities:
+            return False
+        from ._tokenizer import usable
+
+        self._countless = not usable(self._model.path)
+        return not self._countless
+
+    def _counter(self) -> Callable[[str], list[int]] | None:
+        """What counts the tokens of a chat where the library cannot; ``None`` where nothing can."""
+        if self._reads_tokenizer():
+            from .errors import ModelFormatError
+
+            try:
+                self._from_file("chat")
+            except ModelFormatError as error:
+                self._countless = True
+                warn([f"tokens of chats are not counted: {error}"], None)
+        if self._model.has_tokenizer:
+            return lambda text: self._ids("chat", text, False)
+        tokenizer = self._tokenizer
+        if tokenizer is None or "tokenize" in self._model.runtime.capabilities:
+            return None
+        return lambda text: tokenizer.encode(text, False)
 
     def _encode(self, called: str, text: str, leading: bool) -> list[int]:  # noqa: FBT001
         """The ids of a text by ``tokenizer.json``."""
@@ -531,8 +565,9 @@ class RKLLM:
             chat_template: Chat template for this call: its text, or the path of a file.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
-                cannot be counted, the library decides.
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.
@@ -596,8 +631,9 @@ class RKLLM:
             chat_template: Chat template for this call: its text, or the path of a file.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
-                quarter at a time, but no system message; ``notes`` of the answer says how many. If the tokens
-                cannot be counted, the library decides.
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
                 called with each ``ChatDelta``.
@@ -1447,6 +1483,22 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Anything, _Wh
     check_flag("strict", scope["strict"])
     _native.check_opening(models, where, **keywords)
     return models, (where, isolation if isolated else None), keywords
+
+
+def shown(
+    path: str, runtime: Runtime, talk: dict[str, _Anything], settings: dict[str, _Anything]
+) -> dict[str, _Anything]:
+    """The settings of a model, and special tokens shown if its family writes tool calls with them.
+
+    Args:
+        path: The model's file.
+        runtime: The library.
+        talk: What was said of its chat template.
+        settings: What was given.
+    """
+    if runtime.backend != "npu" or settings.get("skip_special_token") is not None:
+        return settings
+    return {**settings, "end_marks": _native.Chat.end_marks(path, **talk)}
 
 
 def resolve(

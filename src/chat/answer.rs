@@ -118,7 +118,7 @@ impl ChatAnswer {
                 json!({
                     "id": call.id,
                     "type": "function",
-                    "function": {"name": call.name, "arguments": call.arguments_json},
+                    "function": {"name": call.name, "arguments": call.object_json()},
                 })
             });
             message["tool_calls"] = calls.collect();

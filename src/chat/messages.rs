@@ -5,7 +5,7 @@ use std::fmt::Display;
 use rkllm_text::families::Abilities;
 use rkllm_text::jinja::{Value, ValueKind};
 
-use super::values::{map_with, text_of};
+use super::values::{map_with, text_of, type_name};
 use crate::protocol::error::{ErrorKind, Failure};
 
 /// Who speaks.
@@ -90,30 +90,35 @@ pub(super) fn check(messages: &[Value]) -> Result<Vec<Message>, Failure> {
         .collect()
 }
 
+fn wrong_type(place: &str, wanted: &str, got: &Value, hint: &str) -> Failure {
+    let mut failure = Failure::wrong_type(place, wanted, type_name(got), hint);
+    failure.fields.argument = Some("messages".to_owned());
+    failure
+}
+
+const SHAPE: &str = "Pass dicts such as {\"role\": \"user\", \"content\": \"Hello\"}.";
+
 fn checked(place: &str, message: &Value) -> Result<Message, Failure> {
-    let shape = "Pass dicts such as {\"role\": \"user\", \"content\": \"Hello\"}.";
     if message.kind() != ValueKind::Map {
-        let reason = format!("must be a dict, got {}", message.kind());
-        return Err(wrong(place, reason, shape));
+        return Err(wrong_type(place, "a dict", message, SHAPE));
     }
     let get = |name: &str| message.get_attr(name).unwrap_or_default();
     let role = get("role");
-    let role = match role.as_str().map(|name| (name, Role::named(name))) {
+    let named = role.as_str().map(|name| (name, Role::named(name)));
+    let role = match named {
         Some((_, Some(role))) => role,
+        None if !role.is_undefined() && !role.is_none() => {
+            return Err(wrong_type(&format!("{place}.role"), "a str", &role, SHAPE));
+        }
         other => {
-            let got = match other {
-                Some((name, _)) => format!("{name:?}"),
-                None if role.is_undefined() => "nothing".to_owned(),
-                None => role.kind().to_string(),
-            };
+            let got = other.map_or_else(|| "none".to_owned(), |(name, _)| format!("{name:?}"));
             let reason = format!(
                 "must have the role \"system\", \"developer\", \"user\", \"assistant\" or \"tool\", got {got}"
             );
-            return Err(wrong(place, reason, shape));
+            return Err(wrong(place, reason, SHAPE));
         }
     };
-    let calls = get("tool_calls");
-    let has_calls = calls.len().is_some_and(|count| count > 0);
+    let has_calls = check_calls(place, &get("tool_calls"))?;
     let content = get("content");
     let message = match content.kind() {
         ValueKind::String => message.clone(),
@@ -128,44 +133,109 @@ fn checked(place: &str, message: &Value) -> Result<Message, Failure> {
                 "Give it a string; only an assistant's message with tool_calls may have none.";
             return Err(wrong(place, reason, hint));
         }
-        kind => {
-            let reason = format!("must have a string or a list of parts as content, got {kind}");
-            return Err(wrong(place, reason, shape));
+        _ => {
+            let place = format!("{place}.content");
+            return Err(wrong_type(
+                &place,
+                "a str or a list of parts",
+                &content,
+                SHAPE,
+            ));
         }
     };
-    if !calls.is_undefined() && !calls.is_none() && calls.kind() != ValueKind::Seq {
-        let reason = format!("must have a list as tool_calls, got {}", calls.kind());
-        return Err(wrong(place, reason, "Append answer.message as it is."));
-    }
     Ok(Message::new(role, message))
+}
+
+/// Checks the calls of a message: each has a function with a name. Whether there are any.
+fn check_calls(place: &str, calls: &Value) -> Result<bool, Failure> {
+    const CALL: &str = "Append answer.message as it is, or pass calls such as {\"id\": \"1\", \"type\": \
+                        \"function\", \"function\": {\"name\": \"f\", \"arguments\": \"{}\"}}.";
+    let place = format!("{place}.tool_calls");
+    if calls.is_undefined() || calls.is_none() {
+        return Ok(false);
+    }
+    if !matches!(calls.kind(), ValueKind::Seq | ValueKind::Iterable) {
+        return Err(wrong_type(&place, "a list of dicts", calls, CALL));
+    }
+    for (at, call) in calls.try_iter().into_iter().flatten().enumerate() {
+        let place = format!("{place}[{at}]");
+        if call.kind() != ValueKind::Map {
+            return Err(wrong_type(&place, "a dict", &call, CALL));
+        }
+        let function = call.get_attr("function").unwrap_or_default();
+        let get = |name: &str| function.get_attr(name).unwrap_or_default();
+        let (name, arguments) = (get("name"), get("arguments"));
+        match function.kind() {
+            ValueKind::Map => {}
+            ValueKind::Undefined | ValueKind::None => {
+                return Err(wrong(&place, "must have a function", CALL));
+            }
+            _ => {
+                let place = format!("{place}.function");
+                return Err(wrong_type(&place, "a dict", &function, CALL));
+            }
+        }
+        match (name.kind(), name.as_str()) {
+            (_, Some(name)) if !name.is_empty() => {}
+            (ValueKind::Undefined | ValueKind::None | ValueKind::String, _) => {
+                let place = format!("{place}.function");
+                return Err(wrong(&place, "must have a name", CALL));
+            }
+            _ => {
+                let place = format!("{place}.function.name");
+                return Err(wrong_type(&place, "a str", &name, CALL));
+            }
+        }
+        let is_fit = matches!(
+            arguments.kind(),
+            ValueKind::String | ValueKind::Map | ValueKind::None | ValueKind::Undefined
+        );
+        if !is_fit {
+            let place = format!("{place}.function.arguments");
+            let wanted = "JSON text or a dict";
+            return Err(wrong_type(&place, wanted, &arguments, CALL));
+        }
+    }
+    Ok(calls.len().is_none_or(|count| count > 0))
+}
+
+/// A part of a message that is no text, such as an image.
+pub(crate) fn no_text(place: &str, kind: &str) -> Failure {
+    let text = format!("{place} must be text, got a part of the type {kind:?}");
+    Failure::new(ErrorKind::UnsupportedFeature, text).with_hint(
+        "Leave images and sounds out of a chat; generate() takes their embeddings as Multimodal.",
+    )
 }
 
 /// The text of content parts.
 fn joined(place: &str, parts: &Value) -> Result<String, Failure> {
+    const PART: &str = "Pass parts such as {\"type\": \"text\", \"text\": \"Hello\"}.";
     let mut all = String::new();
     for (at, part) in parts.try_iter().into_iter().flatten().enumerate() {
         if let Some(text) = part.as_str() {
             all.push_str(text);
             continue;
         }
+        let place = format!("{place}.content[{at}]");
+        if part.kind() != ValueKind::Map {
+            return Err(wrong_type(&place, "a str or a dict", &part, PART));
+        }
         let get = |name: &str| part.get_attr(name).unwrap_or_default();
-        let kind = get("type");
-        match (kind.as_str(), get("text").as_str()) {
-            (Some("text") | None, Some(text)) => all.push_str(text),
-            (Some(kind), _) if kind != "text" => {
-                let text =
-                    format!("{place}.content[{at}] must be text, got a part of the type {kind:?}");
-                return Err(Failure::new(ErrorKind::UnsupportedFeature, text).with_hint(
-                    "Leave images and sounds out of a chat; generate() takes their embeddings as Multimodal.",
-                ));
+        let (kind, text) = (get("type"), get("text"));
+        match (kind.as_str(), text.as_str()) {
+            (Some("text"), Some(text)) => all.push_str(text),
+            (Some(kind), _) if kind != "text" => return Err(no_text(&place, kind)),
+            (None, Some(text)) if kind.is_undefined() || kind.is_none() => all.push_str(text),
+            (None, _) if !kind.is_undefined() && !kind.is_none() => {
+                let place = format!("{place}.type");
+                return Err(wrong_type(&place, "a str", &kind, PART));
+            }
+            _ if text.is_undefined() || text.is_none() => {
+                return Err(wrong(&place, "must have a text", PART));
             }
             _ => {
-                let reason = format!(
-                    "must have parts with a type and a text, got {}",
-                    part.kind()
-                );
-                let hint = "Pass parts such as {\"type\": \"text\", \"text\": \"Hello\"}.";
-                return Err(wrong(&format!("{place}.content[{at}]"), reason, hint));
+                let place = format!("{place}.text");
+                return Err(wrong_type(&place, "a str", &text, PART));
             }
         }
     }

@@ -1,38 +1,47 @@
 //! Conversations: messages in, an answer with reasoning and tool calls out.
 
 mod answer;
+mod conversation;
 mod ends;
+mod found;
 mod messages;
+mod plan;
 mod prompt;
 mod runs;
 mod stream;
+mod tokenizer;
 mod values;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use rkllm_text::answer::{Format, Options};
-use rkllm_text::families::{self, Abilities, Family};
+use rkllm_text::families::{Abilities, Family};
 use rkllm_text::schema::Tools;
-use rkllm_text::template::{ChatTemplate, Prompt};
+use rkllm_text::template::ChatTemplate;
 
 pub use self::answer::{ChatAnswer, ChatDelta, ToolCallDelta};
+pub use self::conversation::{Conversation, TurnStream};
+#[cfg(feature = "python")]
+pub(crate) use self::messages::no_text;
 pub use self::runs::Runs;
 pub use self::stream::ChatStream;
+pub use self::tokenizer::Tokenizer;
 pub use rkllm_text::answer::ToolCall;
 pub use rkllm_text::jinja::{Serde, Value};
 
-use self::stream::Plan;
-use crate::files::template::{TemplateText, Templates};
+use self::plan::Plan;
 use crate::model::{GenerateOptions, Model};
 use crate::protocol::error::{ErrorKind, Failure};
+use crate::protocol::message::Settled;
 
 /// How a model is talked to: its chat template, and how its answers are read.
 #[derive(Debug, Clone)]
 pub struct Chat {
-    template: ChatTemplate,
-    /// The file that the template came from.
+    /// None: the library puts its own around a single message.
+    template: Option<ChatTemplate>,
+    /// The file that the template came from, or the model that has none.
     path: Option<PathBuf>,
     family: Arc<Family>,
     format: Arc<Format>,
@@ -77,152 +86,11 @@ pub struct ChatOptions {
     pub documents: Option<Value>,
     /// The time that the template is told; `None` is now.
     pub now: Option<SystemTime>,
+    /// Counts tokens where the library cannot.
+    pub tokenizer: Option<Tokenizer>,
 }
 
 impl Chat {
-    /// How a model with this template is talked to. The family follows from the text of the template, if it
-    /// is not named; `response_template` is the model's own word on how its answers are read.
-    ///
-    /// # Errors
-    /// `ErrorKind::InvalidArgument` for a family that is not known, `ErrorKind::Template` for a template that
-    /// cannot render a single user's message.
-    pub fn new(
-        template: ChatTemplate,
-        path: Option<&Path>,
-        family: Option<&str>,
-        response_template: Option<&serde_json::Value>,
-    ) -> Result<Self, Failure> {
-        let mut notes = Vec::new();
-        let mut family = match family {
-            Some(name) => families::named(name).ok_or_else(|| unknown_family(name))?,
-            None => families::recognise(template.source()),
-        };
-        if let Some(spec) = response_template {
-            match family.with_response_template(spec) {
-                Ok(own) => family = Arc::new(own),
-                Err(problem) => notes.push(format!(
-                    "the model's response_template cannot be used, the family {} is: {problem}",
-                    family.name
-                )),
-            }
-        }
-        let render = |probe: &families::Probe| {
-            let messages = Value::from(Serde(&probe.messages));
-            let prompt = Prompt {
-                messages: messages.try_iter().into_iter().flatten().collect(),
-                tools: (!probe.tools.is_null()).then(|| Value::from(Serde(&probe.tools))),
-                add_generation_prompt: probe.add_generation_prompt,
-                variables: probe
-                    .keywords
-                    .iter()
-                    .map(|(name, value)| (name.clone(), Value::from(Serde(value))))
-                    .collect(),
-                ..Prompt::default()
-            };
-            template.render(&prompt)
-        };
-        let Some(abilities) = Abilities::probe(render) else {
-            let messages = [("role", "user"), ("content", "Hello")];
-            let prompt = Prompt {
-                messages: vec![Value::from_pairs(messages)],
-                add_generation_prompt: true,
-                ..Prompt::default()
-            };
-            let trouble = template.render(&prompt).err();
-            return Err(trouble.map_or_else(
-                || {
-                    Failure::new(
-                        ErrorKind::Template,
-                        "the chat template writes nothing for a user's message",
-                    )
-                },
-                |trouble| Failure::template(&trouble, path),
-            ));
-        };
-        let mut format = Arc::clone(&family.format);
-        let generic = prompt::generic_calls();
-        if !abilities.tools && !format.calls.contains(&generic) {
-            let mut with_calls = Format::clone(&format);
-            with_calls.calls.push(generic);
-            format = Arc::new(with_calls);
-        }
-        Ok(Self {
-            ends: ends::of(&family, &template, None),
-            template,
-            path: path.map(Path::to_path_buf),
-            family,
-            format,
-            abilities,
-            notes,
-        })
-    }
-
-    /// How the model in this file is talked to, and how with tools where it has a template for those.
-    /// `chat_template` is the text of a template or the path of a file, in place of what is found in the model
-    /// and beside it.
-    ///
-    /// # Errors
-    /// As [`Self::new`]; `ErrorKind::Template` if there is no template, or it cannot be used;
-    /// `ErrorKind::FileMissing` for a path that does not exist.
-    pub fn of_model(
-        path: &Path,
-        chat_template: Option<&str>,
-        family: Option<&str>,
-    ) -> Result<(Self, Option<Self>), Failure> {
-        let mut found = Templates::of_model(path)?;
-        if let Some(given) = chat_template {
-            found.replace(given)?;
-        }
-        let chat = |one: &TemplateText| -> Result<Self, Failure> {
-            let template = found.compile(one)?;
-            let own = found.response_template.as_ref();
-            let mut chat = Self::new(template, one.source.path(), family, own)?;
-            chat.ends = ends::of(&chat.family, &chat.template, Some(&found));
-            Ok(chat)
-        };
-        let Some(plain) = found.choose(None, false)? else {
-            let own = found.response_template.as_ref();
-            return Self::of_family(path, family, own).map(|chat| (chat, None));
-        };
-        let tools = found
-            .choose(None, true)?
-            .filter(|one| one.name != plain.name);
-        Ok((chat(plain)?, tools.map(chat).transpose()?))
-    }
-
-    /// With the template of a family, for a model that comes without one.
-    fn of_family(
-        path: &Path,
-        family: Option<&str>,
-        response_template: Option<&serde_json::Value>,
-    ) -> Result<Self, Failure> {
-        let family = match family {
-            Some(name) => Some(families::named(name).ok_or_else(|| unknown_family(name))?),
-            None => path
-                .file_name()
-                .and_then(|name| families::of_file(&name.to_string_lossy())),
-        };
-        let found = family.and_then(|family| Some((family.template?, family)));
-        let Some((text, family)) = found else {
-            let text = format!("no chat template was found for {}", path.display());
-            return Err(Failure::new(ErrorKind::Template, text)
-                .with_path(path)
-                .with_hint(
-                    "Put the model's tokenizer_config.json or chat_template.jinja beside it, pass \
-                     chat_template=, or name its family with family=. The files are in the model's \
-                     repository on the hub.",
-                ));
-        };
-        let template =
-            ChatTemplate::new(text).map_err(|trouble| Failure::template(&trouble, None))?;
-        let mut chat = Self::new(template, None, Some(&family.name), response_template)?;
-        chat.notes.push(format!(
-            "no chat template was found beside the model: a simple one for the family {} is used",
-            family.name
-        ));
-        Ok(chat)
-    }
-
     /// The name of the model's family.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -241,8 +109,40 @@ impl Chat {
     /// As [`Self::stream`], as far as no model is needed.
     pub fn prompt(&self, messages: &[Value], options: &ChatOptions) -> Result<String, Failure> {
         tools(options)?;
+        if self.template.is_none() {
+            return Err(self.no_template());
+        }
         let mut prepared = self.prepare(messages, options)?;
         Ok(prepared.texts.swap_remove(0))
+    }
+
+    /// How many tokens the prompt of a conversation has: by the library, else by the options' tokenizer.
+    ///
+    /// # Errors
+    /// As [`Self::prompt`]; `ErrorKind::UnsupportedFeature` if there is nothing to count with.
+    pub fn count_tokens(
+        &self,
+        model: &Model,
+        messages: &[Value],
+        options: &ChatOptions,
+    ) -> Result<usize, Failure> {
+        let text = self.prompt(messages, options)?;
+        if model.runtime().capabilities().has("tokenize") {
+            let counted = model.begin_tokenize(&text, false)?;
+            loop {
+                if let Some(reply) = counted.wait(Duration::from_secs(60)) {
+                    return Ok(reply?.numbers().len());
+                }
+            }
+        }
+        match &options.tokenizer {
+            Some(tokenizer) => Ok(tokenizer.encode(&text)?.len()),
+            None => Err(Failure::new(
+                ErrorKind::UnsupportedFeature,
+                "tokens cannot be counted: the library has no tokenizer, and the options have none",
+            )
+            .with_hint("Set tokenizer of the options.")),
+        }
     }
 
     /// Starts an answer and returns it as it comes. Never blocks.
@@ -266,28 +166,47 @@ impl Chat {
         }
         generate.turn = true;
         let tools = tools(options)?;
-        let prepared = self.prepare(messages, options)?;
-        let is_npu = !model.runtime().capabilities().has("tokenize");
-        if is_npu && model.runtime().capabilities().has_templates() {
-            self.renders_text(model);
-        }
-        if is_npu {
-            // Some converted models do not end by themselves (RKLLM 1.3.0).
-            let missing = self
-                .format
-                .stops
-                .iter()
-                .filter(|stop| !generate.stop.contains(stop));
-            let missing: Vec<_> = missing.cloned().collect();
-            generate.stop.extend(missing);
+        let mut prepared = self.prepare(messages, options)?;
+        let able = model.runtime().capabilities();
+        let (is_npu, by_library) = (!able.has("tokenize"), self.template.is_none());
+        if by_library {
+            if !model.puts_template() || options.max_reasoning_tokens.is_some() {
+                return Err(self.no_template());
+            }
+            generate.thinking = options.thinking;
         }
         let limit = model.effective().max_context_len;
         let answer = generate
             .max_new_tokens
             .unwrap_or(model.effective().max_new_tokens);
+        let room = usize::try_from(answer.min(limit / 4)).unwrap_or(1).max(1);
+        let markers: Vec<String> = self
+            .format
+            .markers()
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
+        let limit = usize::try_from(limit).unwrap_or(0);
+        let settled = match &options.tokenizer {
+            _ if by_library => Some(Settled::default()),
+            Some(tokenizer) if is_npu => {
+                Some(tokenizer.settle(&prepared.texts, &markers, room, limit)?)
+            }
+            _ => None,
+        };
+        // A token has at least one byte: what has no more of them fits for certain.
+        let may_overflow = prepared.texts[0].len() + room > limit;
+        if options.drops_oldest && is_npu && settled.is_none() && may_overflow {
+            prepared.notes.push(NOT_COUNTED.to_owned());
+        }
+        if is_npu && !by_library && able.has_templates() {
+            self.renders_text(model);
+        }
         let parser = Options {
             tools: Arc::new(tools),
             ignores_calls: !options.shows_tools(),
+            // Some converted models do not end by themselves (RKLLM 1.3.0).
+            ends_at_mark: is_npu,
             seed: seed(),
             marker_ids: Vec::new(),
         };
@@ -296,12 +215,9 @@ impl Chat {
             options: generate,
             format: Arc::clone(&self.format),
             parser,
-            markers: self
-                .format
-                .markers()
-                .into_iter()
-                .map(str::to_owned)
-                .collect(),
+            markers,
+            settled,
+            by_library,
             ends: if is_npu {
                 self.ends.clone()
             } else {
@@ -311,7 +227,7 @@ impl Chat {
             max_reasoning_tokens: options.max_reasoning_tokens,
             ends_with_thinking: model.runtime().capabilities().ends_with_thinking(),
             one_call: options.one_call,
-            room: usize::try_from(answer.min(limit / 4)).unwrap_or(1).max(1),
+            room,
         };
         ChatStream::begin(model, plan)
     }
@@ -344,6 +260,11 @@ impl Chat {
             .into_answer()
     }
 
+    /// The error of what needs a template of ours.
+    fn no_template(&self) -> Failure {
+        found::no_template(self.path.as_deref().unwrap_or(Path::new("the model")))
+    }
+
     /// What ends the thinking, with the line ends that models write around it.
     fn close(&self) -> String {
         let close = self
@@ -355,15 +276,9 @@ impl Chat {
     }
 }
 
-fn unknown_family(name: &str) -> Failure {
-    let known: Vec<&str> = families::all()
-        .iter()
-        .map(|family| family.name.as_str())
-        .collect();
-    let reason = format!("must be the name of a family, got {name:?}");
-    let hint = format!("The families are: {}.", known.join(", "));
-    Failure::invalid_with_hint("family", reason, hint)
-}
+/// What an answer says that was to leave out old messages if need be, where nobody can tell.
+const NOT_COUNTED: &str = "the tokens of the conversation could not be counted, so overflow=\"drop_oldest\" left nothing \
+    out; put the model's tokenizer.json beside it, and install rkllm_rs[tokenizers]";
 
 fn tools(options: &ChatOptions) -> Result<Tools, Failure> {
     let Some(tools) = &options.tools else {

@@ -52,6 +52,9 @@ impl Chat {
         add_generation_prompt: bool,
     ) -> Result<String, Failure> {
         let checked = messages::check(messages)?;
+        if self.template.is_none() {
+            return Err(self.no_template());
+        }
         let variables = self.variables(options, &mut Vec::new())?;
         self.draw(&checked, options, variables, add_generation_prompt)
     }
@@ -112,6 +115,13 @@ impl Chat {
         variables: Vec<(String, Value)>,
         add_generation_prompt: bool,
     ) -> Result<String, Failure> {
+        let Some(template) = &self.template else {
+            // The library puts its own around one message, and has no place for anything else.
+            return match messages {
+                [only] if only.role == Role::User && !options.shows_tools() => Ok(only.content()),
+                _ => Err(self.no_template()),
+            };
+        };
         let shown = options.shows_tools() && self.abilities.tools;
         let prompt = Prompt {
             messages: messages
@@ -124,7 +134,7 @@ impl Chat {
             variables,
             now: options.now,
         };
-        self.template
+        template
             .render(&prompt)
             .map_err(|trouble| self.failure(&trouble))
     }
@@ -141,9 +151,26 @@ impl Chat {
         notes: &mut Vec<String>,
     ) -> Result<Vec<(String, Value)>, Failure> {
         let mut variables = options.template_kwargs.clone();
+        for (name, _) in &variables {
+            let hint = match name.as_str() {
+                "messages" => "Pass the messages as the call's first argument.",
+                "tools" => "Pass the tools as tools=.",
+                "add_generation_prompt" => "Pass add_generation_prompt= to render_chat().",
+                _ => continue,
+            };
+            let reason = format!("must not have the name {name}, which the template has already");
+            return Err(Failure::invalid_with_hint("template_kwargs", reason, hint));
+        }
         let Some(thinking) = options.thinking else {
-            return Ok(variables);
+            return match &self.template {
+                None if !variables.is_empty() => Err(self.no_template()),
+                _ => Ok(variables),
+            };
         };
+        if self.template.is_none() {
+            // The library has a switch of its own.
+            return Ok(variables);
+        }
         if let Some(keyword) = &self.abilities.thinking_keyword {
             if variables.iter().any(|(name, _)| name == keyword) {
                 return Err(Failure::invalid_with_hint(

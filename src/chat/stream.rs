@@ -4,34 +4,17 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use rkllm_text::answer::{Answer, Event, Format, Options, Parser};
+use rkllm_text::answer::{Answer, Event, Parser};
 
 use super::answer::{ChatAnswer, ChatDelta};
-use super::prompt::Prepared;
+use super::plan::Plan;
 use super::runs::Runs;
 use crate::client::{Handle, Poll, Source};
-use crate::model::{GenerateOptions, Model, TokenStream};
+use crate::model::{Model, TokenStream};
 use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, Rendered};
+use crate::protocol::message::Settled;
 use crate::protocol::output::{FinishReason, Generation, PerfStats};
-
-/// How an answer is read, and how it goes on.
-pub(super) struct Plan {
-    pub(super) prepared: Prepared,
-    pub(super) options: GenerateOptions,
-    pub(super) format: Arc<Format>,
-    pub(super) parser: Options,
-    pub(super) markers: Vec<String>,
-    pub(super) ends: Vec<(String, Option<i32>)>,
-    /// What ends the thinking, written after it.
-    pub(super) close: String,
-    /// So many tokens of thinking, and no more.
-    pub(super) max_reasoning_tokens: Option<usize>,
-    /// The library ends its run with the thinking (RKLLM 1.3.x).
-    pub(super) ends_with_thinking: bool,
-    pub(super) one_call: bool,
-    pub(super) room: usize,
-}
 
 /// The deltas of an answer as they come. Dropping it cancels the run.
 pub struct ChatStream {
@@ -51,6 +34,8 @@ pub struct ChatStream {
     /// Text and tokens of the run under way, up to where its thinking was ended by us.
     cut: Option<(String, Vec<i32>)>,
     was_cut: bool,
+    /// Text and tokens of the run under way, up to the token that ends an answer.
+    end: Option<(String, Vec<i32>)>,
     answer: Option<Result<ChatAnswer, Arc<Failure>>>,
 }
 
@@ -63,11 +48,20 @@ struct Before {
 
 impl ChatStream {
     pub(super) fn begin(model: &Arc<Model>, plan: Plan) -> Result<Self, Failure> {
-        let rendered = Rendered::of(&plan.prepared.texts, plan.room)?;
-        let rendered = rendered
-            .with_markers(plan.markers.clone())
-            .with_ends(plan.ends.clone());
-        let tokens = model.stream(Input::Rendered(rendered), &plan.options)?;
+        let texts = &plan.prepared.texts;
+        let input = match &plan.settled {
+            _ if plan.by_library => Input::prompt(&texts[0])?,
+            Some(settled) => {
+                let rendered = Rendered::new(&texts[settled.rendering])?;
+                Input::Rendered(rendered.with_ends(plan.ends.clone()))
+            }
+            None => {
+                let rendered = Rendered::of(texts, plan.room)?;
+                let rendered = rendered.with_markers(plan.markers.clone());
+                Input::Rendered(rendered.with_ends(plan.ends.clone()))
+            }
+        };
+        let tokens = model.stream(input, &plan.options)?;
         Ok(Self {
             model: Some(Arc::clone(model)),
             parser: Parser::new(Arc::clone(&plan.format), plan.parser.clone()),
@@ -81,6 +75,7 @@ impl ChatStream {
             reasoning_tokens: 0,
             cut: None,
             was_cut: false,
+            end: None,
             answer: None,
         })
     }
@@ -139,9 +134,14 @@ impl ChatStream {
         )
     }
 
+    fn settled(&self) -> Option<Settled> {
+        let before = self.plan.settled.clone();
+        before.or_else(|| self.tokens.settled())
+    }
+
     /// The text of the prompt that is used.
     fn prompt(&self) -> (&str, usize) {
-        let settled = self.tokens.settled().unwrap_or_default();
+        let settled = self.settled().unwrap_or_default();
         let prepared = &self.plan.prepared;
         (
             &prepared.texts[settled.rendering],
@@ -156,19 +156,16 @@ impl ChatStream {
             return true;
         }
         let has_ended = self.tokens.handle().has_ended();
-        let Some(settled) = self.tokens.settled() else {
+        let Some(settled) = self.settled() else {
             return has_ended;
         };
         self.is_ready = true;
-        // Text is held back for stop strings, and tokens are not: then their order says nothing.
-        if self.plan.options.stop.is_empty() {
-            let named = settled.markers.iter();
-            let ids = named.map(|&(at, id)| (self.plan.markers[at].clone(), id));
-            self.plan.parser.marker_ids = ids.collect();
-            self.parser = Parser::new(Arc::clone(&self.plan.format), self.plan.parser.clone());
-        }
-        let text = &self.plan.prepared.texts[settled.rendering];
-        self.parser.begin(text, &mut self.events);
+        let named = settled.markers.iter();
+        let ids = named.map(|&(at, id)| (self.plan.markers[at].clone(), id));
+        self.plan.parser.marker_ids = ids.collect();
+        self.parser = Parser::new(Arc::clone(&self.plan.format), self.plan.parser.clone());
+        let prompt = self.plan.known_prompt(settled.rendering);
+        self.parser.begin(prompt, &mut self.events);
         true
     }
 
@@ -181,9 +178,16 @@ impl ChatStream {
             Poll::Nothing => return Some(Poll::Nothing),
             Poll::Ended(outcome) => return Some(Poll::Ended(outcome)),
         };
-        // What comes after the end of the thinking is not part of the answer.
-        if self.cut.is_none() {
+        // What comes after the end of the thinking, or of the answer, is not part of it.
+        if self.cut.is_none() && self.end.is_none() {
             self.parser.push_token(id, text, &mut self.events);
+            if self.plan.parser.ends_at_mark && self.parser.has_ended() {
+                let (text, ids) = self.tokens.handed_out();
+                self.end = Some((self.plan.without_marks(text), ids));
+            }
+        } else if self.end.is_some() && self.plan.goes_on(text) {
+            // The library does not end by itself.
+            self.tokens.handle().cancel();
         }
         None
     }
@@ -215,6 +219,15 @@ impl ChatStream {
             Some(Err(error)) => return self.end(Err(error)),
             None => return,
         };
+        let generation = match self.end.take() {
+            Some((text, token_ids)) if !self.runs.is_cancelled() => Generation {
+                text,
+                token_ids,
+                finish_reason: FinishReason::Stop,
+                ..generation
+            },
+            _ => generation,
+        };
         if self.goes_on(&generation) {
             if let Err(error) = self.go_on(generation) {
                 self.end(Err(Arc::new(error)));
@@ -238,7 +251,7 @@ impl ChatStream {
     }
 
     fn goes_on(&self, generation: &Generation) -> bool {
-        if self.runs.is_cancelled() || !self.runs.can_go_on() {
+        if self.runs.is_cancelled() || !self.runs.can_go_on() || self.plan.by_library {
             return false;
         }
         match generation.finish_reason {
@@ -313,19 +326,15 @@ impl ChatStream {
             mut tool_calls,
             notes: odd,
         } = answer;
-        let mut notes = self.plan.prepared.notes.clone();
-        let dropped = self.prompt().1;
-        if dropped > 0 {
-            notes.push(format!(
-                "the oldest {dropped} messages were left out to fit the context window"
-            ));
-        }
-        if self.was_cut {
-            notes.push(format!(
-                "the thinking was ended after {} tokens",
-                self.reasoning_tokens
-            ));
-        }
+        let cut = self.was_cut.then_some(self.reasoning_tokens);
+        let mut notes = self.plan.notes(self.prompt().1, cut);
+        let is_open = self.parser.is_in_reasoning();
+        let answered = !content.trim().is_empty() || !tool_calls.is_empty();
+        notes.extend(
+            self.plan
+                .odd_end(reason, is_open, answered)
+                .map(str::to_owned),
+        );
         notes.extend(odd);
         if self.plan.one_call {
             tool_calls.truncate(1);

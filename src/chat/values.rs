@@ -1,6 +1,6 @@
 //! Small changes to what templates are rendered from.
 
-use rkllm_text::jinja::Value;
+use rkllm_text::jinja::{Value, ValueKind};
 
 /// A map with one entry replaced, added, or taken away; the order of the others stays.
 pub(super) fn map_with(map: &Value, name: &str, value: Option<Value>) -> Value {
@@ -21,4 +21,21 @@ pub(super) fn map_with(map: &Value, name: &str, value: Option<Value>) -> Value {
 /// The text of an entry, if it is one.
 pub(super) fn text_of(map: &Value, name: &str) -> Option<String> {
     map.get_attr(name).ok()?.as_str().map(str::to_owned)
+}
+
+/// What kind of value it is, by the name that Python has for it; JSON's values have no others.
+pub(super) fn type_name(value: &Value) -> &'static str {
+    match value.kind() {
+        ValueKind::Undefined => "nothing",
+        ValueKind::None => "None",
+        ValueKind::Bool => "bool",
+        ValueKind::Number if value.is_integer() => "int",
+        ValueKind::Number => "float",
+        ValueKind::String => "str",
+        ValueKind::Bytes => "bytes",
+        ValueKind::Seq | ValueKind::Iterable if value.is_tuple() => "tuple",
+        ValueKind::Seq | ValueKind::Iterable => "list",
+        ValueKind::Map => "dict",
+        _ => "another object",
+    }
 }

@@ -137,6 +137,7 @@ impl Engine {
                     stop: StopStrings::new(&terms.stop)?,
                     wants: spec.wants,
                     stepping: terms.stepping,
+                    by_token: terms.by_token,
                     batch: spec.lanes.len() > 1,
                     follows: follows(&spec, &terms),
                     submitted: Instant::now(),

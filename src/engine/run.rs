@@ -6,14 +6,15 @@
 
 mod figures;
 mod made;
+mod text;
 
-use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
-use rkllm_text::stop::{Found, StopState, StopStrings};
+use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
 pub(super) use self::made::{Follows, Made};
@@ -27,6 +28,7 @@ use crate::protocol::message::{Ended, Event, Limit, StopReason};
 use crate::protocol::output::{FinishReason, RowsKind};
 
 /// What the lanes of one run have in common.
+#[allow(clippy::struct_excessive_bools, reason = "each is a term of its own")]
 pub(super) struct Plan {
     pub(super) run: u64,
     pub(super) limit: Limit,
@@ -35,6 +37,8 @@ pub(super) struct Plan {
     pub(super) wants: Option<RowsKind>,
     /// Whether the library is to pause after each token.
     pub(super) stepping: bool,
+    /// Whether each text comes with its own token.
+    pub(super) by_token: bool,
     /// Whether there are several lanes, of which each ends with a negative token.
     pub(super) batch: bool,
     /// Whether its tokens are noted, and how.
@@ -51,6 +55,9 @@ struct Inner {
     /// Where the text is with regard to the stop strings, and what might begin one.
     stop_state: StopState,
     held: String,
+    /// The tokens that the held text is of, with the length of each one's; what is left of one that has
+    /// been handed on is of no token.
+    held_tokens: VecDeque<(usize, i32)>,
     last_token: i32,
     last_call: Option<LastCall>,
     /// Counts calls, so that the engine can see whether any still come.
@@ -158,6 +165,10 @@ impl RunLane {
         self.ended.store(true, Ordering::Release);
         let now = Instant::now();
         // What might have begun a stop string did not.
+        let held = inner.held.len();
+        if self.plan.by_token {
+            self.release(&mut inner, held, side);
+        }
         let mut rest = std::mem::take(&mut inner.held);
         inner.joiner.finish(&mut rest);
         let ended = Ended {
@@ -206,44 +217,6 @@ impl RunLane {
         } else {
             Verdict::Continue
         }
-    }
-
-    /// Hands on all characters that are whole after `bytes`, less what might begin a stop string; true
-    /// when one is complete. Without text, and without a token, there is nothing to hand on.
-    #[inline]
-    fn hand_on(&self, inner: &mut Inner, bytes: &[u8], token_id: i32) -> bool {
-        let put = |text: &str| {
-            if token_id >= 0 || !text.is_empty() {
-                let text = Cow::Borrowed(text);
-                self.out.put(Event::Piece { text, token_id }, Side::Vendor);
-            }
-        };
-        let Some(stop) = &self.plan.stop else {
-            // Nearly all tokens are whole characters, and need not be copied here.
-            match std::str::from_utf8(bytes) {
-                Ok(text) if !inner.joiner.is_inside_character() => put(text),
-                _ => {
-                    let mut text = String::new();
-                    inner.joiner.push(bytes, &mut text);
-                    put(&text);
-                }
-            }
-            return false;
-        };
-        let before = inner.held.len();
-        inner.joiner.push(bytes, &mut inner.held);
-        let (free, stopped) = match stop.read(&mut inner.stop_state, &inner.held[before..]) {
-            Found::Held(held) => (inner.held.len() - held, false),
-            Found::Stop { end, length } => (before + end - length, true),
-        };
-        put(&inner.held[..free]);
-        if stopped {
-            inner.held.clear();
-            inner.joiner = Utf8Joiner::default();
-        } else {
-            inner.held.drain(..free);
-        }
-        stopped
     }
 
     /// Text that comes with no token: the end of a lane, or bytes left over at the end of a run.

@@ -244,6 +244,11 @@ pub fn template_given(given: &str) -> Result<TemplateText, Failure> {
         });
     }
     let path = Path::new(given);
+    if given.is_empty() || path.is_dir() {
+        let reason = format!("must be the text of a template or the path of a file, got {given:?}");
+        let hint = "Pass the path of a file such as chat_template.jinja.";
+        return Err(Failure::invalid_with_hint("chat_template", reason, hint));
+    }
     let text = read(path, LONGEST_TEMPLATE)?
         .ok_or_else(|| Failure::file_missing("chat_template", path))?;
     // Files in one line are written with `\n` for new lines.

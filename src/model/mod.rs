@@ -38,7 +38,7 @@ use self::state::{State, Template};
 use crate::client::oneshot::Receiver;
 use crate::client::{Client, Keeper};
 use crate::engine::Outbox;
-use crate::files::context;
+use crate::files::{BackendKind, context};
 use crate::host::fork;
 use crate::link::worker::Worker;
 use crate::link::{self, Link};
@@ -80,6 +80,8 @@ pub struct Model {
     pub(crate) state: Arc<State>,
     pub(crate) effective: Effective,
     chosen: Chosen,
+    /// Texts that end an answer, since special tokens are shown.
+    end_marks: Vec<String>,
     forks: u64,
     keeper: Arc<Keeper>,
 }
@@ -92,6 +94,7 @@ pub struct Opening {
     client: Mutex<Option<Arc<Client>>>,
     opened: Receiver<Opened>,
     chosen: Chosen,
+    end_marks: Vec<String>,
     forks: u64,
 }
 
@@ -114,6 +117,7 @@ impl Opening {
             state: Arc::new(State::new(self.template.clone())),
             effective: opened.effective,
             chosen: self.chosen.clone(),
+            end_marks: self.end_marks.clone(),
             forks: self.forks,
         }))
     }
@@ -228,6 +232,14 @@ impl Model {
                 chosen.insert("max_context_len".to_owned(), length);
             }
         }
+        if config.skip_special_token.is_some() || runtime.backend() != BackendKind::Npu {
+            config.end_marks.clear();
+        }
+        if !config.end_marks.is_empty() {
+            config.skip_special_token = Some(false);
+            chosen.insert("skip_special_token".to_owned(), 0);
+        }
+        let end_marks = config.end_marks.clone();
         config.validate(runtime.capabilities())?;
         if !runtime.capabilities().has("batch") {
             // Whatever the library's own default is.
@@ -244,6 +256,7 @@ impl Model {
             client: Mutex::new(Some(client)),
             opened,
             chosen,
+            end_marks,
             forks: fork::depth(),
         })
     }

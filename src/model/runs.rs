@@ -135,6 +135,7 @@ impl Model {
         let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
         let terms = Terms {
             stepping: true,
+            by_token: false,
             ..terms
         };
         let mut inboxes = self.client.inboxes_for(1, true, options.timeout);
@@ -191,6 +192,10 @@ impl Model {
         let (max_new_tokens, limit) = self.limit(options)?;
         let sampling = self.sampling(options)?;
         let lora = self.lora(options)?;
+        let is_chat = batch
+            .inputs
+            .iter()
+            .any(|one| matches!(one, Input::Rendered(_)));
         let save_prompt_cache = options.save_prompt_cache.as_deref();
         let save_prompt_cache = save_prompt_cache.map(|p| self.cache_path(p)).transpose()?;
         let role = options.role.as_deref().unwrap_or("user");
@@ -212,10 +217,19 @@ impl Model {
             reuse: options.reuse,
             turn: options.turn || options.reuse == Reuse::Fast,
         };
+        let mut stop = options.stop.clone();
+        // In a chat's answer they may be part of a tool call: whoever reads it knows.
+        let shown = self
+            .end_marks
+            .iter()
+            .filter(|_| wants.is_none() && !is_chat);
+        let missing: Vec<_> = shown.filter(|mark| !stop.contains(mark)).cloned().collect();
+        stop.extend(missing);
         let terms = Terms {
             limit,
-            stop: options.stop.clone(),
+            stop,
             stepping: false,
+            by_token: is_chat,
         };
         Ok((spec, terms))
     }

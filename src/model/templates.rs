@@ -6,6 +6,12 @@ use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, Rendered};
 
 impl Model {
+    /// Whether text that is given to it gets a chat template: from the library, or strings of the program's.
+    pub(crate) fn puts_template(&self) -> bool {
+        self.runtime.capabilities().has_templates()
+            || matches!(*self.state.template.lock(), Template::Ours(_))
+    }
+
     /// Puts a template around text, where the library does not.
     pub(super) fn templated(
         &self,

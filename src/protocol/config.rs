@@ -25,6 +25,10 @@ pub struct ModelConfig {
     pub sampling: SamplingParams,
     /// Leave special tokens such as EOS out of the text.
     pub skip_special_token: Option<bool>,
+    /// Texts of tokens that end an answer. On the NPU they switch `skip_special_token` off, if that is
+    /// `None`: special tokens are then shown, and these texts end an answer without being part of it. See
+    /// `Chat::end_marks`.
+    pub end_marks: Vec<String>,
     /// Keep generating after an end-of-sequence token (since 1.3.0).
     pub ignore_eos_token: Option<bool>,
     /// Marker before image tokens (1.1.0 to 1.2.3).

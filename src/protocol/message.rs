@@ -196,6 +196,9 @@ pub(crate) struct Terms {
     pub(crate) stop: Vec<String>,
     /// Whether the library is to pause after each token.
     pub(crate) stepping: bool,
+    /// Whether text that was held back for a stop string comes with its own tokens, and these with it. Else
+    /// it comes with the token that shows it to be harmless.
+    pub(crate) by_token: bool,
 }
 
 /// After how many token calls a run ends with "length".

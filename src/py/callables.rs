@@ -74,6 +74,11 @@ impl Callables {
         convert::integers("tokenizer", &ids).map(Some)
     }
 
+    /// Whether there is a tokenizer.
+    pub(super) fn has_tokenizer(&self) -> bool {
+        self.given.lock().tokenizer.is_some()
+    }
+
     /// Whether there are any.
     pub(super) fn any(&self) -> bool {
         let given = self.given.lock();

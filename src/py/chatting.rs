@@ -1,7 +1,10 @@
 //! `Chat`: a model's chat template and family, for the calls of conversations.
 
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use rkllm_text::jinja::Value;
@@ -11,7 +14,7 @@ use super::errors::raise;
 use super::model::{Model, noted};
 use super::options::{Kind, unexpected};
 use super::{convert, values};
-use crate::chat::{self, ChatOptions, ToolChoice};
+use crate::chat::{self, ChatOptions, Tokenizer, ToolChoice};
 use crate::protocol::error::Failure;
 
 /// How a model is talked to; programs use `RKLLM.chat`.
@@ -110,6 +113,44 @@ fn listed(object: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
     Ok(all.try_iter().map_err(|_| wrong())?.collect())
 }
 
+/// Where a model is, and what was given in place of what is found there.
+fn place(
+    model: &Bound<'_, PyAny>,
+    chat_template: Option<&Bound<'_, PyAny>>,
+    family: Option<&Bound<'_, PyAny>>,
+) -> PyResult<(PathBuf, Option<String>, Option<String>)> {
+    let path = convert::path("model", model)?;
+    let given = |name, object: Option<&Bound<'_, PyAny>>| {
+        object.map(|object| convert::text(name, object)).transpose()
+    };
+    let family = given("family", family)?;
+    let template = match chat_template {
+        Some(object) if !object.is_instance_of::<PyString>() => {
+            let path = convert::path("chat_template", object)?;
+            Some(path.to_string_lossy().into_owned())
+        }
+        other => given("chat_template", other)?,
+    };
+    Ok((path, template, family))
+}
+
+/// What counts tokens by a function of Python, and what that raised.
+fn tokenizer(function: Py<PyAny>) -> (Tokenizer, Arc<Mutex<Option<PyErr>>>) {
+    let raised = Arc::new(Mutex::new(None));
+    let kept = Arc::clone(&raised);
+    let tokenizer = Tokenizer::new(move |text| {
+        Python::attach(|py| {
+            let ids = function.bind(py).call1((text,));
+            let ids = ids.and_then(|ids| convert::integers("tokenizer", &ids));
+            ids.map_err(|error| {
+                kept.lock().get_or_insert(error);
+                Failure::invalid("tokenizer", "must return token ids")
+            })
+        })
+    });
+    (tokenizer, raised)
+}
+
 #[pymethods]
 impl Chat {
     #[new]
@@ -120,23 +161,27 @@ impl Chat {
         chat_template: Option<&Bound<'_, PyAny>>,
         family: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<Self> {
-        let path = convert::path("model", model)?;
-        let given = |name, object: Option<&Bound<'_, PyAny>>| {
-            object.map(|object| convert::text(name, object)).transpose()
-        };
-        let family = given("family", family)?;
-        let template = match chat_template {
-            Some(object) if !object.is_instance_of::<PyString>() => {
-                let path = convert::path("chat_template", object)?;
-                Some(path.to_string_lossy().into_owned())
-            }
-            other => given("chat_template", other)?,
-        };
+        let (path, template, family) = place(model, chat_template, family)?;
         let found = super::detach(py, || {
             chat::Chat::of_model(&path, template.as_deref(), family.as_deref())
         });
         let (plain, with_tools) = found.map_err(|error| raise(py, &error))?;
         Ok(Self { plain, with_tools })
+    }
+
+    /// The end marks of this model's answers, if markers of its family are special tokens.
+    #[staticmethod]
+    #[pyo3(signature = (model, *, chat_template=None, family=None))]
+    fn end_marks(
+        py: Python<'_>,
+        model: &Bound<'_, PyAny>,
+        chat_template: Option<&Bound<'_, PyAny>>,
+        family: Option<&Bound<'_, PyAny>>,
+    ) -> PyResult<Vec<String>> {
+        let (path, template, family) = place(model, chat_template, family)?;
+        Ok(super::detach(py, || {
+            chat::Chat::end_marks(&path, template.as_deref(), family.as_deref())
+        }))
     }
 
     /// The name of the model's family.
@@ -146,6 +191,9 @@ impl Chat {
     }
 
     /// Starts an answer and returns its stream; never blocks.
+    ///
+    /// ``counts`` gives the ids of a text, for a library that cannot.
+    #[pyo3(signature = (model, messages, called, keywords, counts=None))]
     fn stream<'py>(
         &self,
         py: Python<'py>,
@@ -153,14 +201,18 @@ impl Chat {
         messages: &Bound<'_, PyAny>,
         called: &str,
         keywords: &Bound<'py, PyDict>,
+        counts: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, ChatStream>> {
         let messages = listed(messages)?;
         let (mut options, rest) = options(py, called, keywords)?;
         let call = model.call(py, called, Kind::Generate, &rest)?;
         options.generate = call.options;
         let chat = self.for_tools(options.tools.is_some());
+        let (tokenizer, raised) = counts.map(tokenizer).unzip();
+        options.tokenizer = tokenizer;
         let begun = super::detach(py, || chat.stream(&model.model, &messages, &options));
-        let stream = begun.map_err(|error| raise(py, &error))?;
+        let raised = raised.and_then(|raised| raised.lock().take());
+        let stream = begun.map_err(|error| raised.unwrap_or_else(|| raise(py, &error)))?;
         noted(
             py,
             ChatStream::new(stream, model.answerer(py), call.on_token),

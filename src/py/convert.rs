@@ -25,7 +25,7 @@ pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> 
 }
 
 /// [`wrong_type`], with other words for what to pass.
-fn hinted_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>, pass: &str) -> PyErr {
+pub(super) fn hinted_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>, pass: &str) -> PyErr {
     InvalidType::new_err(
         value.py(),
         &format!("{name} must be {wanted}, got {}", type_name(value)),

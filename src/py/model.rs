@@ -429,6 +429,12 @@ impl Model {
         self.pending(py, begun.map(Some))
     }
 
+    /// Whether the program gave a tokenizer.
+    #[getter]
+    fn has_tokenizer(&self) -> bool {
+        self.callables.get().has_tokenizer()
+    }
+
     /// Token ids of a text by the program's tokenizer, if it gave one.
     fn own_tokens(&self, py: Python<'_>, text: &str) -> PyResult<Option<Vec<i32>>> {
         let desk = self.model.desk();

@@ -288,6 +288,8 @@ pub(super) fn config(
             "max_new_tokens" => config.max_new_tokens = integer(name, value, 1..=i32::MAX)?,
             "n_keep" => config.n_keep = integer(name, value, -1..=i32::MAX)?,
             "skip_special_token" => config.skip_special_token = boolean(name, value)?,
+            // Private: from the model's family.
+            "end_marks" => config.end_marks = value.extract()?,
             "ignore_eos_token" => config.ignore_eos_token = boolean(name, value)?,
             "img_start" => config.img_start = c_text(name)?,
             "img_end" => config.img_end = c_text(name)?,

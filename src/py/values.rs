@@ -6,6 +6,7 @@ use rkllm_text::jinja::{Tuple, Value};
 
 use super::convert;
 use super::errors::raise;
+use crate::chat;
 use crate::protocol::error::Failure;
 
 /// Lists in lists, or dicts, as deep as JSON is read elsewhere.
@@ -13,10 +14,10 @@ const DEEPEST: usize = 128;
 
 /// The value that a template is given for an argument.
 ///
-/// What is no data, such as an image, becomes its type's name between `<` and `>`, as in transformers:
-/// templates look whether it is there, and never at what it is.
+/// # Errors
+/// What is no data, such as bytes or a path, is an `InvalidTypeError` that says where it is.
 pub(super) fn value(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Value> {
-    at(name, object, 0)
+    at(object, 0).map_err(|misfit| misfit.raise(name, object))
 }
 
 /// An argument that has names and values, such as `template_kwargs`.
@@ -27,39 +28,153 @@ pub(super) fn named(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Vec<(Stri
     let pairs = mapping.items()?;
     let pair = |pair: Bound<'_, PyAny>| {
         let (key, item) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-        Ok((
-            convert::text(&format!("a key of {name}"), &key)?,
-            at(name, &item, 1)?,
-        ))
+        let text = convert::text(&format!("a key of {name}"), &key)?;
+        let item = at(&item, 1).map_err(|misfit| misfit.within(&key).raise(name, object))?;
+        Ok((text, item))
     };
     pairs.iter().map(pair).collect()
 }
 
-fn at(name: &str, object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
+/// Why an object cannot become a value. The way to it is put together while it is left.
+///
+/// On the heap: nearly always there is none.
+struct Misfit<'py>(Box<Told<'py>>);
+
+struct Told<'py> {
+    /// Keys and numbers, the innermost first.
+    way: Vec<Bound<'py, PyAny>>,
+    problem: Problem<'py>,
+}
+
+enum Problem<'py> {
+    /// This is no data.
+    NoData(Bound<'py, PyAny>),
+    TooDeep,
+    TooLarge,
+    Surrogates(Bound<'py, PyAny>),
+    /// What the object itself raised.
+    Raised(PyErr),
+}
+
+type Found<'py, T> = Result<T, Misfit<'py>>;
+
+impl<'py> From<Problem<'py>> for Misfit<'py> {
+    fn from(problem: Problem<'py>) -> Self {
+        let way = Vec::new();
+        Self(Box::new(Told { way, problem }))
+    }
+}
+
+impl From<PyErr> for Misfit<'_> {
+    fn from(error: PyErr) -> Self {
+        Problem::Raised(error).into()
+    }
+}
+
+impl<'py> Misfit<'py> {
+    fn within(mut self, key: &Bound<'py, PyAny>) -> Self {
+        self.0.way.push(key.clone());
+        self
+    }
+
+    fn at(self, py: Python<'py>, number: usize) -> Self {
+        match number.into_pyobject(py) {
+            Ok(number) => self.within(&number),
+            Err(_) => self,
+        }
+    }
+
+    /// The exception, about the argument `name`, which is `object`.
+    fn raise(self, name: &str, object: &Bound<'py, PyAny>) -> PyErr {
+        let py = object.py();
+        let Told { way, problem } = *self.0;
+        let place = way.iter().rev().fold(name.to_owned(), |place, step| {
+            let plain = step.cast::<PyString>().ok().map(Bound::to_string_lossy);
+            let is_name = |text: &str| text.chars().all(|c| c.is_alphanumeric() || c == '_');
+            match plain {
+                Some(key) if !key.is_empty() && is_name(&key) => format!("{place}.{key}"),
+                _ => {
+                    let shown = step.repr().map(|text| text.to_string());
+                    format!("{place}[{}]", shown.unwrap_or_default())
+                }
+            }
+        });
+        match problem {
+            Problem::NoData(found) => {
+                let steps: Vec<String> = way.iter().rev().map(ToString::to_string).collect();
+                if let (true, [number, content, rest @ ..]) = (name == "messages", &*steps) {
+                    if let Some(kind) = other_part(object, number, content, rest) {
+                        let part = format!("messages[{number}].content[{}]", rest[0]);
+                        return raise(py, &chat::no_text(&part, &kind));
+                    }
+                    if content == "content" && rest.is_empty() {
+                        return convert::wrong_type(&place, "a str or a list of parts", &found);
+                    }
+                }
+                convert::hinted_type(
+                    &place,
+                    "a str, int, float, bool, None, list or dict",
+                    &found,
+                    "what JSON can represent; decode bytes, and convert other objects with str()",
+                )
+            }
+            Problem::TooDeep => {
+                let reason = format!("must not be nested more than {DEEPEST} levels deep");
+                let hint = "Pass plain lists and dicts, and none that contains itself.";
+                raise(py, &Failure::invalid_with_hint(name, reason, hint))
+            }
+            Problem::TooLarge => {
+                let reason = "must not contain an int of more than 128 bits";
+                raise(
+                    py,
+                    &Failure::invalid_with_hint(place, reason, "Pass it as text."),
+                )
+            }
+            Problem::Surrogates(found) => match convert::text(&place, &found) {
+                Err(error) => error,
+                Ok(_) => convert::wrong_type(&place, "a str", &found),
+            },
+            Problem::Raised(error) => error,
+        }
+    }
+}
+
+/// The type of a content part that is no text, if the way leads into one.
+fn other_part(
+    messages: &Bound<'_, PyAny>,
+    number: &str,
+    content: &str,
+    rest: &[String],
+) -> Option<String> {
+    let (number, part) = (
+        number.parse::<usize>().ok()?,
+        rest.first()?.parse::<usize>().ok()?,
+    );
+    let parts = messages.get_item(number).ok()?.get_item(content).ok()?;
+    let kind = parts.get_item(part).ok()?.get_item("type").ok()?;
+    let kind: String = kind.extract().ok()?;
+    (content == "content" && kind != "text").then_some(kind)
+}
+
+fn at<'py>(object: &Bound<'py, PyAny>, depth: usize) -> Found<'py, Value> {
     if depth > DEEPEST {
-        let reason = format!("must not be nested more than {DEEPEST} levels deep");
-        let hint = "Pass plain lists and dicts, and none that contains itself.";
-        return Err(raise(
-            object.py(),
-            &Failure::invalid_with_hint(name, reason, hint),
-        ));
+        return Err(Problem::TooDeep.into());
     }
     if let Ok(text) = object.cast::<PyString>() {
         return match text.to_str() {
             Ok(text) => Ok(Value::from(text)),
-            Err(_) => convert::text(name, object).map(Value::from),
+            Err(_) => Err(Problem::Surrogates(object.clone()).into()),
         };
     }
     if let Ok(dict) = object.cast::<PyDict>() {
         let mut pairs = Vec::with_capacity(dict.len());
         for (key, item) in dict.iter() {
-            pairs.push((at(name, &key, depth + 1)?, at(name, &item, depth + 1)?));
+            pairs.push(entry(&key, &item, depth)?);
         }
         return Ok(Value::from_pairs(pairs));
     }
     if let Ok(list) = object.cast::<PyList>() {
-        let items = list.iter().map(|item| at(name, &item, depth + 1));
-        return items.collect::<PyResult<Vec<Value>>>().map(Value::from);
+        return items(list.py(), list.iter(), depth).map(Value::from);
     }
     if object.is_none() {
         return Ok(Value::from(()));
@@ -68,39 +183,56 @@ fn at(name: &str, object: &Bound<'_, PyAny>, depth: usize) -> PyResult<Value> {
         return Ok(Value::from(flag.is_true()));
     }
     if object.is_instance_of::<PyInt>() {
-        return integer(name, object);
+        if let Ok(number) = object.extract::<i64>() {
+            return Ok(Value::from(number));
+        }
+        let number = object.extract::<i128>();
+        return number
+            .map(Value::from)
+            .map_err(|_| Problem::TooLarge.into());
     }
     if let Ok(number) = object.cast::<PyFloat>() {
         return Ok(Value::from(number.value()));
     }
     if let Ok(tuple) = object.cast::<PyTuple>() {
-        let items = tuple.iter().map(|item| at(name, &item, depth + 1));
-        let items = items.collect::<PyResult<Vec<Value>>>()?;
+        let items = items(tuple.py(), tuple.iter(), depth)?;
         return Ok(Value::from(Tuple::from(items)));
     }
     if let Ok(mapping) = object.cast::<PyMapping>() {
         let mut pairs = Vec::new();
         for pair in mapping.items()?.iter() {
             let (key, item) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
-            pairs.push((at(name, &key, depth + 1)?, at(name, &item, depth + 1)?));
+            pairs.push(entry(&key, &item, depth)?);
         }
         return Ok(Value::from_pairs(pairs));
     }
     match plain(object)? {
-        Some(plain) => at(name, &plain, depth + 1),
-        None => Ok(Value::from(format!("<{}>", object.get_type().name()?))),
+        Some(plain) => at(&plain, depth + 1),
+        None => Err(Problem::NoData(object.clone()).into()),
     }
 }
 
-fn integer(name: &str, object: &Bound<'_, PyAny>) -> PyResult<Value> {
-    if let Ok(number) = object.extract::<i64>() {
-        return Ok(Value::from(number));
+fn entry<'py>(
+    key: &Bound<'py, PyAny>,
+    item: &Bound<'py, PyAny>,
+    depth: usize,
+) -> Found<'py, (Value, Value)> {
+    let name = at(key, depth + 1)?;
+    match at(item, depth + 1) {
+        Ok(item) => Ok((name, item)),
+        Err(misfit) => Err(misfit.within(key)),
     }
-    object.extract::<i128>().map(Value::from).map_err(|_| {
-        let hint = "Pass it as text.";
-        let reason = "must not contain an int of more than 128 bits";
-        raise(object.py(), &Failure::invalid_with_hint(name, reason, hint))
-    })
+}
+
+fn items<'py>(
+    py: Python<'py>,
+    items: impl Iterator<Item = Bound<'py, PyAny>>,
+    depth: usize,
+) -> Found<'py, Vec<Value>> {
+    let one = |(number, item): (usize, Bound<'py, PyAny>)| {
+        at(&item, depth + 1).map_err(|misfit| misfit.at(py, number))
+    };
+    items.enumerate().map(one).collect()
 }
 
 /// A Pydantic model, a dataclass or a NumPy scalar as what it holds.

@@ -21,6 +21,8 @@ mod tags;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 pub use check::{CallProblem, check};
@@ -77,6 +79,15 @@ pub struct ToolCall {
     pub error: Option<String>,
     /// The kind of `error`.
     pub problem: Option<CallProblem>,
+}
+
+impl ToolCall {
+    /// The text of the arguments' object, for the message that is appended to a conversation. It is
+    /// `arguments_json`, without a string around it, which some models write.
+    #[must_use]
+    pub fn object_json(&self) -> Cow<'_, str> {
+        check::plain(&self.arguments_json)
+    }
 }
 
 /// All that a model's answer says.

@@ -1,6 +1,6 @@
 """Conversations, and what comes of them."""
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Literal, final
 
@@ -258,11 +258,24 @@ class Chat:
     def __new__(
         cls, model: Path, *, chat_template: Path | None = None, family: str | None = None
     ) -> Self: ...
+    @staticmethod
+    def end_marks(model: Path, *, chat_template: Path | None = None, family: str | None = None) -> list[str]:
+        """The end marks of this model's answers, if markers of its family are special tokens."""
     @property
     def family(self) -> str:
         """The name of the model's family."""
-    def stream(self, model: Model, messages: object, called: str, keywords: Mapping[str, Any]) -> ChatStream:
-        """Starts an answer and returns its stream; never blocks."""
+    def stream(
+        self,
+        model: Model,
+        messages: object,
+        called: str,
+        keywords: Mapping[str, Any],
+        counts: Callable[[str], Iterable[int]] | None = None,
+    ) -> ChatStream:
+        """Starts an answer and returns its stream; never blocks.
+
+        ``counts`` gives the ids of a text, for a library that cannot.
+        """
     def render(
         self, messages: object, called: str, add_generation_prompt: bool, keywords: Mapping[str, Any]
     ) -> str:

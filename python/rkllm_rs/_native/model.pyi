@@ -202,6 +202,9 @@ class Model:
         """Tells which functions the model may call (``rkllm_set_function_tools``)."""
     def set_cross_attention(self, encoder: CrossAttention) -> Pending[list[int]]:
         """Hands over an encoder's output (``rkllm_set_cross_attn_params``)."""
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether the program gave a tokenizer."""
     def own_tokens(self, text: str) -> list[int] | None:
         """Token ids of a text by the program's tokenizer, if it gave one."""
     def detokenize(self, ids: Iterable[int], skip_special: bool) -> Pending[str]:

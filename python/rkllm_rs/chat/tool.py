@@ -224,11 +224,12 @@ class Tool:
         if not isinstance(cast("Any", arguments), str):
             message = f"arguments must be JSON text or a dict, got {type(arguments).__name__}"
             raise InvalidTypeError(message)
-        found: Any = _json(arguments, self.name) if arguments.strip() else None
+        found: Any = _json(arguments, self.name) if arguments.strip() not in {"", "None"} else None
         if isinstance(found, str) and found.lstrip().startswith("{"):
             found = _json(found, self.name)
             conversions.append("the arguments were JSON in a string and were read as an object")
-        if found is None:  # how some models write that there are none
+        if found is None or (isinstance(found, str) and not found.strip()):
+            # How some models write that there are none.
             return {}
         if not is_dict(found):
             message = f"the arguments of {self.name} must be a JSON object, got {shown(found)}"

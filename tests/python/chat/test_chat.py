@@ -430,12 +430,11 @@ def test_wrong_arguments(open_model: Opener, record: Path, keywords: dict[str, A
     assert not calls(record, "rkllm_run")
 
 
-@pytest.mark.parametrize("what", ["none", "image", "thinking"])
+@pytest.mark.parametrize("what", ["image", "thinking"])
 def test_what_a_model_cannot_do(open_model: Opener, what: str) -> None:
     image = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]
-    llm = open_model(runs("a")) if what == "none" else open_model(runs("a"), chat_template=PLAIN)
-    error = TemplateError if what == "none" else UnsupportedFeatureError
-    with pytest.raises(error) as caught:
+    llm = open_model(runs("a"), chat_template=PLAIN)
+    with pytest.raises(UnsupportedFeatureError) as caught:
         llm.chat(image if what == "image" else ASK, thinking=True if what == "thinking" else None)
     assert caught.value.hint
 

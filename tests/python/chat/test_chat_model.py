@@ -106,3 +106,13 @@ def test_a_conversation_gives_what_its_messages_give(llm: RKLLM, tmp_path: Path)
     loaded = Conversation.load(llm, tmp_path / "talk.json")
     assert "".join(loaded.send_stream("And of Italy?").texts()) == expected.content
     assert loaded.messages == kept.messages == [*messages, expected.message]
+
+
+def test_special_tokens_stay_hidden_where_markers_are_known_by_their_ids() -> None:
+    with RKLLM(MODEL, backend="cpu", family="mistral", max_context_len=LIMIT, top_k=1) as llm:
+        assert "skip_special_token" not in llm.info.chosen
+        answer = llm.chat(ASK, max_new_tokens=24)
+        assert "Paris" in answer.content
+        assert "<|" not in answer.content
+        # What is held back for a stop string changes nothing.
+        assert llm.chat(ASK, max_new_tokens=24, stop=["<never>"]).token_ids == answer.token_ids

@@ -1,5 +1,7 @@
 //! Says whether a call that has been read can be made.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use super::ToolCall;
@@ -31,7 +33,7 @@ pub fn check(
     arguments_json: &str,
     tools: &Tools,
 ) -> (Option<Object>, Option<(CallProblem, String)>) {
-    match serde_json::from_str::<serde_json::Value>(arguments_json) {
+    match serde_json::from_str::<serde_json::Value>(&plain(arguments_json)) {
         Ok(serde_json::Value::Object(arguments)) => {
             let problem = fits(name, &arguments, tools);
             (Some(arguments), problem)
@@ -51,6 +53,23 @@ pub fn check(
             let text = format!("the arguments are not valid JSON: {odd}");
             (arguments, Some((CallProblem::BadJson, text)))
         }
+    }
+}
+
+/// The text of the arguments' object. Some models write it into a JSON string, and for none at all an empty
+/// string, `null` or `None`.
+pub(super) fn plain(arguments_json: &str) -> Cow<'_, str> {
+    let text = arguments_json.trim();
+    if matches!(text, "null" | "None") {
+        return Cow::Borrowed("{}");
+    }
+    let inside = text
+        .starts_with(['"', '\''])
+        .then(|| literal::unquote(text));
+    match inside.flatten() {
+        Some(inside) if inside.trim().is_empty() => Cow::Borrowed("{}"),
+        Some(inside) if serde_json::from_str::<Object>(&inside).is_ok() => Cow::Owned(inside),
+        _ => Cow::Borrowed(arguments_json),
     }
 }
 

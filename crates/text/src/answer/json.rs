@@ -290,15 +290,8 @@ impl JsonReader {
                 }
                 self.name = Some(name.trim().to_owned());
             }
-            Role::Arguments => {
-                let inside = literal::unquote(&self.text).unwrap_or_default();
-                let is_object = serde_json::from_str::<super::check::Object>(&inside).is_ok();
-                calls.arguments(match inside.trim() {
-                    "" => "{}",
-                    _ if is_object => &inside,
-                    _ => &self.text,
-                });
-            }
+            // JSON in a string is read when the call is checked.
+            Role::Arguments => calls.arguments(&self.text),
             Role::Other => {}
         }
         false
@@ -353,10 +346,7 @@ impl JsonReader {
         *at += end;
         if end < rest.len() {
             if self.role == Role::Arguments {
-                calls.arguments(match self.text.as_str() {
-                    "null" | "None" | "" => "{}",
-                    other => other,
-                });
+                calls.arguments(&self.text);
             }
             self.place = Place::Key;
         }

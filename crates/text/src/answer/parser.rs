@@ -22,6 +22,9 @@ pub struct Options {
     pub tools: Arc<Tools>,
     /// Calls are not looked for: all their text is content.
     pub ignores_calls: bool,
+    /// An end mark outside of calls ends the answer, whatever comes after it. Else what more than white space
+    /// follows is text, and so is what looked like a mark.
+    pub ends_at_mark: bool,
     /// Makes the ids of calls: another one for each answer.
     pub seed: u64,
     /// Markers of [`Format::markers`] that are single tokens, with their ids. They are then found by the
@@ -84,6 +87,9 @@ pub struct Parser {
     no_end_before: usize,
     /// A marker that ends reasoning is passed over now, though none is open.
     may_close_again: bool,
+    ends_at_mark: bool,
+    /// What of the last marker's text is yet to come, without its token.
+    owed: String,
     content: String,
     reasoning: String,
     #[cfg(test)]
@@ -119,6 +125,8 @@ impl Parser {
             no_calls_before: 0,
             no_end_before: 0,
             may_close_again: false,
+            ends_at_mark: options.ends_at_mark,
+            owed: String::new(),
             content: String::new(),
             reasoning: String::new(),
             #[cfg(test)]
@@ -140,10 +148,22 @@ impl Parser {
         let mut events = Vec::new();
         // In a prompt markers are text, whatever their tokens are.
         let marks = std::mem::take(&mut self.marks);
+        let ends_at_mark = std::mem::replace(&mut self.ends_at_mark, false);
         self.may_close_again = true;
         self.push(tail, &mut events);
         self.may_close_again = false;
         self.marks = marks;
+        self.ends_at_mark = ends_at_mark;
+        if self.has_ended() {
+            // That was the end of an earlier answer.
+            self.state = State::Text;
+            self.buffer.clear();
+            self.at = 0;
+            #[cfg(test)]
+            {
+                self.logged = 0;
+            }
+        }
         self.content.clear();
         self.reasoning.clear();
         #[cfg(test)]
@@ -172,17 +192,31 @@ impl Parser {
     }
 
     /// Reads the text of the next token. A token that is a marker counts as that even if its text is not
-    /// shown.
+    /// shown. A negative id is none: its text is the rest of what the token before has of it.
     pub fn push_token(&mut self, id: i32, text: &str, out: &mut Vec<Event>) {
-        match self.marks.text(id) {
-            Some(marker) => {
-                let place = self.buffer.len();
-                self.buffer.push_str(marker);
-                self.marks.add(place);
-                self.run(false, out);
-            }
-            None => self.push(text, out),
+        if let Some(marker) = self.marks.text(id) {
+            let rest = marker.strip_prefix(text).filter(|_| !text.is_empty());
+            rest.unwrap_or_default().clone_into(&mut self.owed);
+            let place = self.buffer.len();
+            self.buffer.push_str(marker);
+            self.marks.add(place);
+            return self.run(false, out);
         }
+        if self.owed.is_empty() {
+            return self.push(text, out);
+        }
+        let owed = std::mem::take(&mut self.owed);
+        match (owed.strip_prefix(text), text.strip_prefix(owed.as_str())) {
+            _ if id >= 0 => self.push(text, out),
+            (Some(rest), _) => rest.clone_into(&mut self.owed),
+            (None, rest) => self.push(rest.unwrap_or(text), out),
+        }
+    }
+
+    /// Whether an end mark has come, and nothing after it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended { .. })
     }
 
     /// Whether the text now is reasoning.

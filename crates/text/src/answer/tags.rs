@@ -261,6 +261,18 @@ impl TagsReader {
             (&tags.key[0], false),
             (&tags.end, false),
         ];
+        let all = ends.iter().map(|(end, _)| *end);
+        let all = all.chain(form.close.iter().map(String::as_str));
+        // Nearly all of a value begins none of these.
+        let mut firsts = [0; 8];
+        for (first, end) in firsts.iter_mut().zip(all) {
+            *first = end.bytes().next().unwrap_or_default();
+        }
+        let begins = |byte| firsts.contains(&byte);
+        if !begins(input.text.as_bytes()[*at]) {
+            self.take(input, at, begins, calls);
+            return None;
+        }
         for (end, is_taken) in ends {
             match input.hit(*at, end) {
                 Hit::Partial => return Some(Step::More),
@@ -280,13 +292,7 @@ impl TagsReader {
             }
             Hit::No => {}
         }
-        let ends = [&tags.value_close, &tags.key[0], &tags.end];
-        let mut firsts = ends
-            .into_iter()
-            .chain(&form.close)
-            .filter_map(|end| end.bytes().next());
-        let firsts: [Option<u8>; 4] = std::array::from_fn(|_| firsts.next());
-        self.take(input, at, |byte| firsts.contains(&Some(byte)), calls);
+        self.take(input, at, begins, calls);
         None
     }
 

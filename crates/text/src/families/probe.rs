@@ -62,6 +62,24 @@ const TOOL: &str = "tool3Bn8";
 const KEYWORDS: [&str; 2] = ["enable_thinking", "thinking"];
 
 impl Abilities {
+    /// Those of a template of which nothing is known.
+    #[must_use]
+    pub fn none() -> Self {
+        Self {
+            system: false,
+            developer: false,
+            tools: false,
+            tool_calls: false,
+            parallel_calls: false,
+            tool_results: false,
+            string_arguments: false,
+            content: ContentShape::Text,
+            reasoning: false,
+            thinking_keyword: None,
+            generation_prompt: String::new(),
+        }
+    }
+
     /// Finds them by rendering probes. A probe that the template refuses counts as not able to. None if it
     /// cannot render even one user's message.
     #[allow(clippy::too_many_lines)]

@@ -345,7 +345,7 @@ fn page_table() -> String {
         }
         if family.needs_special_tokens {
             notes.push(
-                "Its markers are special tokens: open the model with `skip_special_token=False`."
+                "Its markers are special tokens: on the NPU, `skip_special_token` is `False` by default."
                     .to_owned(),
             );
         }

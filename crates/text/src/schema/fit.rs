@@ -7,6 +7,9 @@ const DEEPEST: usize = 64;
 /// How many schemas are looked at before the rest is taken as fitting.
 const STEPS: usize = 100_000;
 
+/// Each item of a longer list is not compared with each other.
+const MOST_COMPARED: usize = 1000;
+
 /// Whether `arguments` fit `schema`, the schema of a tool.
 pub(super) fn arguments(schema: &Value, arguments: &Map<String, Value>) -> Result<(), String> {
     let mut fit = Fit {
@@ -115,7 +118,16 @@ impl Fit<'_> {
                 let length = text.chars().count() as f64;
                 bounds(rules, length, ["minLength", "maxLength"], at, "characters")
             }
-            Value::Number(number) => in_range(rules, number.as_f64().unwrap_or(f64::NAN), at),
+            Value::Number(number) => {
+                let number = number.as_f64().unwrap_or(f64::NAN);
+                in_range(rules, number, at)?;
+                match rules.get("multipleOf").and_then(Value::as_f64) {
+                    Some(step) if step != 0.0 && !is_multiple(number, step) => {
+                        Err(format!("{at} must be a multiple of {step}, got {number}"))
+                    }
+                    _ => Ok(()),
+                }
+            }
             _ => Ok(()),
         }
     }
@@ -173,6 +185,8 @@ impl Fit<'_> {
             _ => format!("{key:?} of {at}"),
         };
         let properties = schema.get("properties").and_then(Value::as_object);
+        // What they match is not looked at here.
+        let has_patterns = schema.get("patternProperties").is_some();
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
             if !object.contains_key(key) {
@@ -185,6 +199,7 @@ impl Fit<'_> {
                 continue;
             }
             match schema.get("additionalProperties") {
+                _ if has_patterns => {}
                 Some(Value::Bool(false)) => return Err(unknown(key, at, properties)),
                 // A tool takes no arguments but those it names.
                 None if at.is_empty() && properties.is_some() => {
@@ -214,6 +229,23 @@ impl Fit<'_> {
             "items",
         )?;
         let first = rules.get("prefixItems").and_then(Value::as_array);
+        if let (Some(first), None) = (first, rules.get("items")) {
+            // A tuple, whose length is known.
+            if items.len() != first.len() {
+                let (wanted, got) = (first.len(), items.len());
+                return Err(format!("{at} must have {wanted} items, got {got}"));
+            }
+        }
+        let is_unique = rules.get("uniqueItems") == Some(&Value::Bool(true));
+        if is_unique && items.len() <= MOST_COMPARED {
+            let mut rest = items;
+            while let [one, more @ ..] = rest {
+                if more.contains(one) {
+                    return Err(format!("{at} must not contain an item twice"));
+                }
+                rest = more;
+            }
+        }
         let first = first.map_or(&[][..], Vec::as_slice);
         for (index, item) in items.iter().enumerate() {
             if self.steps > STEPS {
@@ -312,6 +344,12 @@ fn bounds(
         return Err(format!("{at} must have at most {most} {of}, got {count}"));
     }
     Ok(())
+}
+
+/// Whether a number is one, as far as floats can tell.
+fn is_multiple(number: f64, step: f64) -> bool {
+    let count = number / step;
+    (count - count.round()).abs() <= 1e-9
 }
 
 fn in_range(rules: &Map<String, Value>, number: f64, at: &str) -> Result<(), String> {

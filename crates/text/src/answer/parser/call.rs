@@ -7,6 +7,8 @@ use crate::answer::check::{self, CallProblem};
 use crate::answer::input::{Hit, Input};
 use crate::answer::reader::{Reader, Step, begins};
 
+const NO_CALL: &str = "what begins like a tool call is none; its text is part of the content";
+
 impl Parser {
     /// Goes on in the call. True if there is more to do.
     pub(super) fn call(&mut self, is_last: bool, out: &mut Vec<Event>) -> bool {
@@ -118,6 +120,11 @@ impl Parser {
             self.took('c', self.at);
             self.enter(Mode::Content);
         } else {
+            let begun = |&form: &usize| !self.format.calls[form].open.is_empty();
+            let is_told = self.calls.notes.iter().any(|note| note == NO_CALL);
+            if !is_told && self.mode == Mode::Content && body.forms.iter().any(begun) {
+                self.calls.notes.push(NO_CALL.to_owned());
+            }
             self.no_calls_before = self.at.max(start + 1);
             self.calls.list.truncate(first);
             self.at = start;

@@ -200,7 +200,11 @@ impl Parser {
             marks: &self.marks,
         };
         loop {
-            self.at = input.after_space(self.at);
+            self.at = if self.ends_at_mark {
+                self.buffer.len()
+            } else {
+                input.after_space(self.at)
+            };
             if self.at == self.buffer.len() {
                 if is_last {
                     self.took('m', self.at);
