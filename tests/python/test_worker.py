@@ -37,6 +37,7 @@ pytestmark = [pytest.mark.filterwarnings("ignore::rkllm_rs.RkllmWarning")]
 # ---- whether there is a worker
 
 
+@pytest.mark.only_here("the variable has decided already")
 def test_who_decides(open_model: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
     assert open_model(["a"]).worker_pid is None
     isolated = open_model(["a"], isolate=True)
@@ -49,6 +50,7 @@ def test_who_decides(open_model: Opener, monkeypatch: pytest.MonkeyPatch) -> Non
         open_model(["a"])
 
 
+@pytest.mark.only_here("in a worker they make sense")
 @pytest.mark.parametrize(
     ("given", "error"),
     [
