@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes as c
+import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -314,6 +315,10 @@ class Model:
         param.repeat_penalty = 1.0
         param.skip_special_token = skip_special
         param.extend_param.n_batch = rows
+        if os.environ.get("PYTEST_XDIST_WORKER"):
+            # One core for each process of tests: two runs on all cores only get in each other's way.
+            param.extend_param.enabled_cpus_num = 1
+            param.extend_param.enabled_cpus_mask = 0
         handle = c.c_void_p()
         code = library.init(c.byref(handle), c.byref(param), c.byref(self._callback))
         assert code == 0, "the model does not open"

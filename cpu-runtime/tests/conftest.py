@@ -22,13 +22,6 @@ MODEL_VARIABLE = "RKLLM_RS_TEST_GGUF"
 sys.path.append(str(HERE.parents[1] / "tests/python"))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if HERE in item.path.parents:
-            # In one process: a run takes all cores, and the model is loaded once.
-            item.add_marker(pytest.mark.xdist_group("model"))
-
-
 @pytest.fixture(scope="session")
 def library() -> Path:
     """The built library: a named one, or the one in the package's folder."""

@@ -140,7 +140,7 @@ def test_a_run_in_the_middle_ends_before_destroy_returns(
 @pytest.mark.parametrize("asynchronous", [True, False])
 def test_at_random_moments(capi: Library, model: Path, *, asynchronous: bool) -> None:
     moments = random.Random(9)  # noqa: S311 - no secret
-    for _ in range(12):
+    for _ in range(8):
         one = Watched(capi, model)
         thread = one.start(LONG if moments.random() < 0.3 else PROMPT, asynchronous=asynchronous)
         time.sleep(moments.uniform(0, 0.15))

@@ -45,10 +45,6 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        # A run of the real model takes all cores: two of them only get in each other's way.
-        if item.get_closest_marker("model"):
-            item.add_marker(pytest.mark.xdist_group("model"))
     folder = Path(os.environ["RKLLM_RS_FAKES"])
     if items and not list(folder.glob("libfake_rkllm_v*.so")):
         message = f"there are no fakes in {folder}; build them with\n  {BUILD_COMMAND}\nor set RKLLM_RS_FAKES"

@@ -24,7 +24,7 @@ MARK = 2
 @pytest.fixture(scope="module")
 def llm() -> Iterator[RKLLM]:
     assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
-    with RKLLM(MODEL, backend="cpu", max_context_len=1280, max_new_tokens=8) as llm:
+    with RKLLM(MODEL, backend="cpu", max_context_len=640, max_new_tokens=8) as llm:
         yield llm
 
 
@@ -37,7 +37,7 @@ def test_greedy_answers_are_those_without_reuse(llm: RKLLM) -> None:
     draw = random.Random(3)  # noqa: S311 - no secret
     prompt: list[int] = []
     reused = 0
-    for _ in range(20):
+    for _ in range(12):
         # A talk that goes on, is edited, or is asked again.
         if prompt and draw.random() < 0.5:
             prompt = prompt[: draw.randrange(1, len(prompt) + 1)]
@@ -53,14 +53,14 @@ def test_greedy_answers_are_those_without_reuse(llm: RKLLM) -> None:
         assert answer.token_ids == expected.token_ids
         reused += answer.perf.cached_tokens or 0
         prompt += answer.token_ids
-    assert reused > 60
+    assert reused > 30
 
 
 def test_the_second_turn_does_not_pay_for_the_first(llm: RKLLM) -> None:
     def ids(text: str) -> list[int]:
         return llm.tokenize(text, add_special_tokens=False)
 
-    story = ids("Once upon a time there was a small dog who lived by the sea with his friends. " * 80)[:1000]
+    story = ids("Once upon a time there was a small dog who lived by the sea with his friends. " * 40)[:400]
     prompt = [*ids("<|im_start|>user\n"), *story, *ids("<|im_end|>\n<|im_start|>assistant\n")]
     turn = ids("<|im_end|>\n<|im_start|>user\nAnd then?<|im_end|>\n<|im_start|>assistant\n")
     first = llm.generate(Tokens(prompt), temperature=1.0)

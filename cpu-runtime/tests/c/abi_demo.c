@@ -451,7 +451,7 @@ static void check_shift(const char *model, Seen *seen) {
     reset(seen, h);
     CHECK(f.set_chat_template(h, "", "", "") == 0);
     RKLLMSamplingParam sampling = {40, 0.9f, 1.0f, 1.1f, 0, 0, 0, 5.0f, 0.1f};
-    RKLLMInferParam long_run = infer(0, 0, 200);
+    RKLLMInferParam long_run = infer(0, 0, 90);
     long_run.sampling_params = &sampling;
     CHECK(run(h, text_input("Once upon a time, in a land far away, there lived"), long_run, seen) == 0);
     CHECK(seen->n_finish == 1);
