@@ -34,6 +34,8 @@ pub(super) struct TagsReader {
     name: String,
     key: String,
     value: String,
+    /// The first bytes of all that may end a value.
+    firsts: Vec<u8>,
     has_arguments: bool,
     /// How many bytes of a string's value are told already; none if the value waits for its end.
     told: Option<usize>,
@@ -90,6 +92,7 @@ impl TagsReader {
                     Hit::No => return Step::Reject,
                     Hit::Yes(length) => {
                         *at += length;
+                        self.firsts = firsts(form, tags);
                         self.begin_value(calls);
                     }
                 },
@@ -101,9 +104,10 @@ impl TagsReader {
                     Hit::Partial => return Step::More,
                     Hit::Yes(length) => {
                         *at += length;
+                        self.firsts = firsts(form, tags);
                         self.place = Place::Value;
                     }
-                    Hit::No => self.take(input, at, |byte| byte == b']', calls),
+                    Hit::No => self.take(input, at, calls),
                 },
                 Place::Tail => match after(form, input, *at, calls) {
                     After::More => return Step::More,
@@ -249,6 +253,7 @@ impl TagsReader {
                 Hit::Yes(length) => {
                     *at += length;
                     self.value.clear();
+                    self.firsts = vec![b']'];
                     self.place = Place::CData;
                     return None;
                 }
@@ -261,16 +266,10 @@ impl TagsReader {
             (&tags.key[0], false),
             (&tags.end, false),
         ];
-        let all = ends.iter().map(|(end, _)| *end);
-        let all = all.chain(form.close.iter().map(String::as_str));
         // Nearly all of a value begins none of these.
-        let mut firsts = [0; 8];
-        for (first, end) in firsts.iter_mut().zip(all) {
-            *first = end.bytes().next().unwrap_or_default();
-        }
-        let begins = |byte| firsts.contains(&byte);
-        if !begins(input.text.as_bytes()[*at]) {
-            self.take(input, at, begins, calls);
+        let byte = input.text.as_bytes()[*at];
+        if !self.firsts.contains(&byte) {
+            self.take(input, at, calls);
             return None;
         }
         for (end, is_taken) in ends {
@@ -292,21 +291,18 @@ impl TagsReader {
             }
             Hit::No => {}
         }
-        self.take(input, at, begins, calls);
+        self.take(input, at, calls);
         None
     }
 
     /// Takes one character into the value, and all after it before a byte that may begin a marker.
-    fn take(
-        &mut self,
-        input: &Input,
-        at: &mut usize,
-        begins: impl Fn(u8) -> bool,
-        calls: &mut Calls,
-    ) {
+    fn take(&mut self, input: &Input, at: &mut usize, calls: &mut Calls) {
         // The other bytes of a longer character begin nothing.
         let rest = &input.text.as_bytes()[*at + 1..];
-        let next = rest.iter().position(|&byte| begins(byte));
+        let next = match *self.firsts {
+            [only] => rest.iter().position(|&byte| byte == only),
+            _ => rest.iter().position(|byte| self.firsts.contains(byte)),
+        };
         let end = next.map_or(input.text.len(), |next| *at + 1 + next);
         self.value.push_str(&input.text[*at..end]);
         *at = end;
@@ -361,6 +357,16 @@ impl TagsReader {
             _ => {}
         }
     }
+}
+
+/// The first bytes of what ends a value, or would if its end is missing.
+fn firsts(form: &CallForm, tags: &Tags) -> Vec<u8> {
+    let ends = [&tags.value_close, &tags.key[0], &tags.end];
+    let all = ends.into_iter().chain(&form.close);
+    let mut firsts: Vec<u8> = all.filter_map(|end| end.bytes().next()).collect();
+    firsts.sort_unstable();
+    firsts.dedup();
+    firsts
 }
 
 fn next_char(input: &Input, at: usize) -> char {

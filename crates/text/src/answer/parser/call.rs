@@ -45,10 +45,11 @@ impl Parser {
                 step
             }
         };
-        let named = self.calls.list[body.first..]
-            .iter()
-            .any(|call| call.name.is_some());
-        if self.mode == Mode::Content && named {
+        let named = || {
+            let calls = &self.calls.list[body.first..];
+            calls.iter().any(|call| call.name.is_some())
+        };
+        if self.mode == Mode::Content && (body.is_certain || named()) {
             body.is_certain = true;
             self.calls.tell(out);
         }
