@@ -142,6 +142,8 @@ class ChatOptions(_Generating, total=False):
 
     timeout: float | None
     lora: str | None
+    prompt_cache_dir: Path | None
+    prompt_cache_bytes: int | None
     on_token: Callable[[ChatDelta], object] | None
 
 

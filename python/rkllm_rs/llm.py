@@ -570,7 +570,9 @@ class RKLLM:
                 decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
-                called with each ``ChatDelta``.
+                called with each ``ChatDelta``. And ``prompt_cache_dir``, a folder that keeps the computed
+                system messages and tools for other conversations and programs (since 1.2.0), with
+                ``prompt_cache_bytes``, its maximum size (default: 1 GiB).
 
         Returns:
             The answer: ``content``, ``reasoning``, ``tool_calls``, ``finish_reason`` (``"stop"``,
@@ -636,7 +638,9 @@ class RKLLM:
                 decides, and ``notes`` says so.
             **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
                 ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
-                called with each ``ChatDelta``.
+                called with each ``ChatDelta``. And ``prompt_cache_dir``, a folder that keeps the computed
+                system messages and tools for other conversations and programs (since 1.2.0), with
+                ``prompt_cache_bytes``, its maximum size (default: 1 GiB).
 
         Returns:
             A stream of ``ChatDelta`` (``content``, ``reasoning`` and ``tool_calls``), with ``texts()`` for

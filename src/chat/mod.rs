@@ -33,6 +33,7 @@ pub use rkllm_text::jinja::{Serde, Value};
 
 use self::plan::Plan;
 use crate::model::{GenerateOptions, Model};
+use crate::protocol::PromptStore;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::message::Settled;
 
@@ -78,6 +79,8 @@ pub struct ChatOptions {
     pub thinking: Option<bool>,
     /// Most tokens of thinking; after them it is ended, and the model answers.
     pub max_reasoning_tokens: Option<usize>,
+    /// Where the computed system messages and tools are kept, in files (since 1.2.0).
+    pub prompt_store: Option<PromptStore>,
     /// Old messages are left out where the conversation does not fit.
     pub drops_oldest: bool,
     /// Further names for the template.
@@ -112,7 +115,7 @@ impl Chat {
         if self.template.is_none() {
             return Err(self.no_template());
         }
-        let mut prepared = self.prepare(messages, options)?;
+        let mut prepared = self.prepare(messages, options, usize::MAX)?;
         Ok(prepared.texts.swap_remove(0))
     }
 
@@ -166,8 +169,14 @@ impl Chat {
         }
         generate.turn = true;
         let tools = tools(options)?;
-        let mut prepared = self.prepare(messages, options)?;
+        let limit = model.effective().max_context_len;
+        let window = usize::try_from(limit).unwrap_or(1);
+        let mut prepared = self.prepare(messages, options, window)?;
         let able = model.runtime().capabilities();
+        if options.prompt_store.is_some() && !(able.has("prompt_cache") && able.has("prefix_reuse"))
+        {
+            return Err(able.lacks("prompt_cache_dir", "RKLLM 1.2.0 or later"));
+        }
         let (is_npu, by_library) = (!able.has("tokenize"), self.template.is_none());
         if by_library {
             if !model.puts_template() || options.max_reasoning_tokens.is_some() {
@@ -175,7 +184,6 @@ impl Chat {
             }
             generate.thinking = options.thinking;
         }
-        let limit = model.effective().max_context_len;
         let answer = generate
             .max_new_tokens
             .unwrap_or(model.effective().max_new_tokens);
@@ -186,16 +194,15 @@ impl Chat {
             .into_iter()
             .map(str::to_owned)
             .collect();
-        let limit = usize::try_from(limit).unwrap_or(0);
         let settled = match &options.tokenizer {
             _ if by_library => Some(Settled::default()),
             Some(tokenizer) if is_npu => {
-                Some(tokenizer.settle(&prepared.texts, &markers, room, limit)?)
+                Some(tokenizer.settle(&prepared.texts, &markers, room, window)?)
             }
             _ => None,
         };
         // A token has at least one byte: what has no more of them fits for certain.
-        let may_overflow = prepared.texts[0].len() + room > limit;
+        let may_overflow = prepared.texts[0].len() + room > window;
         if options.drops_oldest && is_npu && settled.is_none() && may_overflow {
             prepared.notes.push(NOT_COUNTED.to_owned());
         }
@@ -223,6 +230,7 @@ impl Chat {
             } else {
                 Vec::new()
             },
+            store: options.prompt_store.clone(),
             close: self.close(),
             max_reasoning_tokens: options.max_reasoning_tokens,
             ends_with_thinking: model.runtime().capabilities().ends_with_thinking(),

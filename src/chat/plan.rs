@@ -6,6 +6,9 @@ use rkllm_text::answer::{Format, Options};
 
 use super::prompt::Prepared;
 use crate::model::GenerateOptions;
+use crate::protocol::PromptStore;
+use crate::protocol::error::Failure;
+use crate::protocol::input::{Input, Rendered};
 use crate::protocol::message::Settled;
 use crate::protocol::output::FinishReason;
 
@@ -17,6 +20,8 @@ pub(super) struct Plan {
     pub(super) parser: Options,
     pub(super) markers: Vec<String>,
     pub(super) ends: Vec<(String, Option<i32>)>,
+    /// Where what the prompt begins with is kept.
+    pub(super) store: Option<PromptStore>,
     /// What was found out before the run; else the library finds it out.
     pub(super) settled: Option<Settled>,
     /// The library puts its own template around the text.
@@ -32,6 +37,24 @@ pub(super) struct Plan {
 }
 
 impl Plan {
+    /// What the library is given.
+    pub(super) fn input(&self) -> Result<Input, Failure> {
+        let texts = &self.prepared.texts;
+        if self.by_library {
+            return Input::prompt(&texts[0]);
+        }
+        let rendered = match &self.settled {
+            Some(settled) => Rendered::new(&texts[settled.rendering])?,
+            None => Rendered::of(texts, self.room)?.with_markers(self.markers.clone()),
+        };
+        let rendered = rendered.with_ends(self.ends.clone());
+        let rendered = match (&self.prepared.beginning, &self.store) {
+            (Some(text), Some(store)) => rendered.with_beginning(text, store.clone())?,
+            _ => rendered,
+        };
+        Ok(Input::Rendered(rendered))
+    }
+
     /// Whether a text after an end mark is more than such a mark and white space.
     pub(super) fn goes_on(&self, text: &str) -> bool {
         let text = text.trim();

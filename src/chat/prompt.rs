@@ -15,6 +15,8 @@ pub(super) struct Prepared {
     pub(super) texts: Vec<String>,
     /// How many messages each leaves out.
     pub(super) dropped: Vec<usize>,
+    /// What all conversations with these system messages and tools begin with, if it is to be kept.
+    pub(super) beginning: Option<String>,
     /// What the caller should know of how it was made.
     pub(super) notes: Vec<String>,
 }
@@ -59,12 +61,14 @@ impl Chat {
         self.draw(&checked, options, variables, add_generation_prompt)
     }
 
+    /// `window` is the size of the context, in tokens.
     pub(super) fn prepare(
         &self,
         messages: &[Value],
         options: &ChatOptions,
+        window: usize,
     ) -> Result<Prepared, Failure> {
-        let mut left = messages::check(messages)?;
+        let left = messages::check(messages)?;
         let mut notes = self.notes.clone();
         let by_text = self.tools_by_text(options);
         if by_text {
@@ -93,17 +97,27 @@ impl Chat {
             Ok::<_, Failure>(text)
         };
         let mut texts = vec![draw(&left)?];
+        let mut beginning = None;
+        if options.prompt_store.is_some() {
+            let mut drawn = |text| {
+                let first = left.iter().take_while(|message| message.role.is_system());
+                let all: Vec<_> = first.cloned().chain([messages::user(text)]).collect();
+                draw(&all)
+            };
+            beginning = in_common(drawn("1")?, &drawn("2")?)
+                .filter(|text| texts[0].starts_with(text.as_str()));
+        }
         let mut dropped = vec![0];
         if options.drops_oldest {
-            while let Some((fewer, count)) = without_oldest(&left) {
-                left = fewer;
-                dropped.push(dropped[dropped.len() - 1] + count);
-                texts.push(draw(&left)?);
+            for (fewer, count) in without_oldest(&left, window) {
+                dropped.push(count);
+                texts.push(draw(&fewer)?);
             }
         }
         Ok(Prepared {
             texts,
             dropped,
+            beginning,
             notes,
         })
     }
@@ -217,6 +231,17 @@ impl Chat {
     }
 }
 
+/// Less is computed sooner than it is loaded.
+const LEAST_KEPT: usize = 256;
+
+/// What two texts begin with, if it is worth a file.
+fn in_common(mut one: String, other: &str) -> Option<String> {
+    let pairs = one.char_indices().zip(other.chars());
+    let end = pairs.take_while(|((_, a), b)| a == b).last();
+    one.truncate(end.map_or(0, |((at, a), _)| at + a.len_utf8()));
+    (one.len() >= LEAST_KEPT).then_some(one)
+}
+
 /// Ends a prompt with empty thinking.
 fn close_thinking(text: &mut String) {
     let length = text.trim_end().len();
@@ -265,21 +290,41 @@ fn with_tools(mut messages: Vec<Message>, tools: Option<&Value>, system: bool) -
     messages
 }
 
-/// Without the oldest quarter of what may be dropped, and how many messages that was. System messages and
-/// the last turn stay, and what is left begins with a user's message.
-fn without_oldest(messages: &[Message]) -> Option<(Vec<Message>, usize)> {
+/// How many bytes a token may stand for, in a conversation that fits.
+const LONGEST_TOKENS: usize = 16;
+
+/// Ever less of a conversation, each with how many messages it leaves out. System messages and the last turn
+/// stay, and what is left begins with a user's message.
+///
+/// The cuts are about a quarter of the context apart (a token has about four bytes), and depend on nothing
+/// that comes after them: in the turns that follow, the same messages are left out, and the beginning stays
+/// the same, until the context is full again.
+fn without_oldest(messages: &[Message], window: usize) -> Vec<(Vec<Message>, usize)> {
+    let is_user = |message: &Message| message.role == Role::User;
     let first = messages
         .iter()
-        .position(|message| !message.role.is_system())?;
-    let last = messages
-        .iter()
-        .rposition(|message| message.role == Role::User)?;
-    if last <= first {
-        return None;
+        .position(|message| !message.role.is_system());
+    let (Some(first), Some(last)) = (first, messages.iter().rposition(is_user)) else {
+        return Vec::new();
+    };
+    let sizes = messages.iter().map(|message| message.content().len());
+    let sizes: Vec<usize> = sizes.collect();
+    let (mut cuts, mut since) = (Vec::new(), 0);
+    for at in first..last {
+        // Turns begin with a user: results of tools never stand without their calls.
+        if since >= window && is_user(&messages[at]) {
+            cuts.push(at);
+            since = 0;
+        }
+        since += sizes[at];
     }
-    let quarter = (last - first).div_ceil(4);
-    // Turns begin with a user: results of tools never stand without their calls.
-    let cut = (first + quarter..=last).find(|at| messages[*at].role == Role::User)?;
-    let kept = messages[..first].iter().chain(&messages[cut..]);
-    Some((kept.cloned().collect(), cut - first))
+    // What is far too much need not be tried.
+    let most = window.saturating_mul(LONGEST_TOKENS);
+    cuts.retain(|&cut| sizes[cut..].iter().sum::<usize>() <= most);
+    cuts.extend((last > first).then_some(last));
+    let cut_at = |cut: usize| {
+        let left = messages[..first].iter().chain(&messages[cut..]);
+        (left.cloned().collect(), cut - first)
+    };
+    cuts.into_iter().map(cut_at).collect()
 }

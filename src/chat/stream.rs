@@ -44,24 +44,12 @@ struct Before {
     text: String,
     token_ids: Vec<i32>,
     perf: Option<PerfStats>,
+    notes: Vec<String>,
 }
 
 impl ChatStream {
     pub(super) fn begin(model: &Arc<Model>, plan: Plan) -> Result<Self, Failure> {
-        let texts = &plan.prepared.texts;
-        let input = match &plan.settled {
-            _ if plan.by_library => Input::prompt(&texts[0])?,
-            Some(settled) => {
-                let rendered = Rendered::new(&texts[settled.rendering])?;
-                Input::Rendered(rendered.with_ends(plan.ends.clone()))
-            }
-            None => {
-                let rendered = Rendered::of(texts, plan.room)?;
-                let rendered = rendered.with_markers(plan.markers.clone());
-                Input::Rendered(rendered.with_ends(plan.ends.clone()))
-            }
-        };
-        let tokens = model.stream(input, &plan.options)?;
+        let tokens = model.stream(plan.input()?, &plan.options)?;
         Ok(Self {
             model: Some(Arc::clone(model)),
             parser: Parser::new(Arc::clone(&plan.format), plan.parser.clone()),
@@ -279,6 +267,8 @@ impl ChatStream {
             .cut
             .take()
             .unwrap_or((generation.text, generation.token_ids));
+        let notes = self.tokens.settled().unwrap_or_default().notes;
+        self.before.notes.extend(notes);
         self.before.text.push_str(&text);
         self.before.token_ids.extend(ids);
         self.before.perf = Some(match self.before.perf {
@@ -328,6 +318,8 @@ impl ChatStream {
         } = answer;
         let cut = self.was_cut.then_some(self.reasoning_tokens);
         let mut notes = self.plan.notes(self.prompt().1, cut);
+        notes.extend(self.before.notes.iter().cloned());
+        notes.extend(self.tokens.settled().unwrap_or_default().notes);
         let is_open = self.parser.is_in_reasoning();
         let answered = !content.trim().is_empty() || !tool_calls.is_empty();
         notes.extend(

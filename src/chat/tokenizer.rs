@@ -67,6 +67,7 @@ impl Tokenizer {
             return Ok(Settled {
                 rendering,
                 markers: single,
+                notes: Vec::new(),
             });
         }
         Err(Failure::context_length(needed, limit))

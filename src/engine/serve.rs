@@ -1,6 +1,7 @@
 //! The life of a model's thread: opens, serves in turn, lets go.
 
 mod holding;
+mod warm;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -8,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use self::warm::Warm;
 use super::gate::{Gate, Inside};
 use super::held::Held;
 use super::outbox::Outbox;
@@ -89,6 +91,7 @@ fn open_and_serve(
     out.put(Event::Opened(Box::new(opened)), Side::Vendor);
     let room = usize::try_from(model.effective().max_context_len).unwrap_or(0);
     let mut server = Server {
+        warm: Warm::default(),
         held: Held::new(runtime.capabilities().prefix_way(), room),
         model,
         engine,
@@ -121,6 +124,8 @@ struct Server<'a> {
     patience: Duration,
     /// What the library holds.
     held: Held,
+    /// Beginnings that are kept in files.
+    warm: Warm,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -214,10 +219,12 @@ impl Server<'_> {
     }
 
     fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
+        let notes = self.warm(&mut spec, &lanes);
         match self.model.settle(&mut spec) {
             Ok(all) => {
                 for (lane, settled) in lanes.iter().zip(all) {
-                    if let Some(settled) = settled {
+                    if let Some(mut settled) = settled {
+                        settled.notes.clone_from(&notes);
                         lane.tell(Event::Settled(settled));
                     }
                 }
@@ -300,6 +307,7 @@ impl Server<'_> {
     fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
         if request.changes_the_cache() {
             self.held.forget();
+            self.warm.forget();
         }
         let model = &mut self.model;
         match request {
@@ -331,9 +339,15 @@ impl Server<'_> {
                 if verify {
                     prompt_cache::verify(&path, self.path, &self.maker())?;
                 }
+                if std::mem::take(&mut self.warm.is_loaded) {
+                    self.model.release_prompt_cache()?;
+                }
                 self.model.load_prompt_cache(&c_path("path", &path)?)?;
             }
-            Request::ReleasePromptCache => model.release_prompt_cache()?,
+            Request::ReleasePromptCache => {
+                self.warm.is_loaded = false;
+                self.model.release_prompt_cache()?;
+            }
             Request::SetChatTemplate(strings) => model.replace_chat_template(&strings)?,
             Request::SetFunctionTools(strings) => model.set_function_tools(&strings)?,
             Request::SetCrossAttention(encoder) => model.set_cross_attention(encoder)?,

@@ -8,6 +8,7 @@ mod gguf;
 mod lines;
 mod problem;
 pub(crate) mod prompt_cache;
+pub(crate) mod prompt_store;
 pub mod template;
 
 use std::fmt;

@@ -43,7 +43,11 @@ impl NativeModel {
                     let (rendering, ids) = self.fitting(rendered)?;
                     let markers = self.single_tokens(&rendered.markers)?;
                     lane.input = Input::Tokens(ids);
-                    Some(Settled { rendering, markers })
+                    Some(Settled {
+                        rendering,
+                        markers,
+                        notes: Vec::new(),
+                    })
                 }
                 Input::Rendered(_) => {
                     self.switch_template(false)?;

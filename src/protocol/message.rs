@@ -123,6 +123,8 @@ pub(crate) struct Settled {
     pub(crate) rendering: usize,
     /// The markers that are single tokens, by their number, with their ids.
     pub(crate) markers: Vec<(usize, i32)>,
+    /// What the caller should know of how it was begun.
+    pub(crate) notes: Vec<String>,
 }
 
 /// How a lane of a run ended.

@@ -13,5 +13,6 @@ pub mod question;
 mod reuse;
 pub mod sampling;
 
+pub use input::PromptStore;
 pub use message::{LoraAdapter, Reply};
 pub use reuse::Reuse;

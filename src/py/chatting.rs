@@ -15,6 +15,7 @@ use super::model::{Model, noted};
 use super::options::{Kind, unexpected};
 use super::{convert, values};
 use crate::chat::{self, ChatOptions, Tokenizer, ToolChoice};
+use crate::protocol::PromptStore;
 use crate::protocol::error::Failure;
 
 /// How a model is talked to; programs use `RKLLM.chat`.
@@ -45,6 +46,7 @@ fn options<'py>(
 ) -> PyResult<(ChatOptions, Bound<'py, PyDict>)> {
     let mut options = ChatOptions::default();
     let rest = PyDict::new(py);
+    let (mut folder, mut max_bytes) = (None, None);
     for (key, value) in keywords {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
@@ -74,6 +76,16 @@ fn options<'py>(
                 let seconds = Duration::try_from_secs_f64(value.extract()?);
                 options.now = seconds.ok().and_then(|past| UNIX_EPOCH.checked_add(past));
             }
+            "prompt_cache_dir" => folder = Some(convert::path(name, value)?),
+            "prompt_cache_bytes" => {
+                let most: i64 = convert::integer(name, value, 1..=i64::MAX)?;
+                let most = u64::try_from(most).ok().filter(|most| *most > 0);
+                let wrong = || {
+                    let reason = format!("must be greater than 0, got {value}");
+                    raise(py, &Failure::invalid(name, reason))
+                };
+                max_bytes = Some(most.ok_or_else(wrong)?);
+            }
             "overflow" => match convert::choice(name, OVERFLOW, value)?.as_str() {
                 "error" => {}
                 "drop_oldest" => options.drops_oldest = true,
@@ -85,7 +97,32 @@ fn options<'py>(
             _ => rest.set_item(key, value)?,
         }
     }
+    options.prompt_store = prompt_store(py, folder, max_bytes)?;
     Ok((options, rest))
+}
+
+/// Most bytes of a folder of prompt caches: 1 GiB.
+const PROMPT_CACHE_BYTES: u64 = 1 << 30;
+
+fn prompt_store(
+    py: Python<'_>,
+    folder: Option<PathBuf>,
+    max_bytes: Option<u64>,
+) -> PyResult<Option<PromptStore>> {
+    match (folder, max_bytes) {
+        (Some(folder), max_bytes) => Ok(Some(PromptStore {
+            // Where the process is may change before the run begins.
+            folder: std::path::absolute(&folder).unwrap_or(folder),
+            max_bytes: max_bytes.unwrap_or(PROMPT_CACHE_BYTES),
+        })),
+        (None, None) => Ok(None),
+        (None, Some(_)) => {
+            let reason = "has no effect without prompt_cache_dir";
+            let hint = "Pass prompt_cache_dir=, too.";
+            let failure = Failure::invalid_with_hint("prompt_cache_bytes", reason, hint);
+            Err(raise(py, &failure))
+        }
+    }
 }
 
 fn tool_choice(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<ToolChoice> {

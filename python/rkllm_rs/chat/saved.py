@@ -24,6 +24,8 @@ __all__ = ["read", "write"]
 
 _FORMAT = "rkllm_rs conversation"
 _VERSION = 1
+#: Keywords that name places of this machine, where a file from another one must not make anything be written.
+_HERE = frozenset({"prompt_cache_dir", "prompt_cache_bytes"})
 
 
 def write(history: History, path: Path) -> None:
@@ -42,7 +44,9 @@ def write(history: History, path: Path) -> None:
         "version": _VERSION,
         "now": history.now,
         "tools": None if history.tools is None else history.tools.schemas,
-        "options": {name: value for name, value in history.options.items() if _is_json(value)},
+        "options": {
+            name: value for name, value in history.options.items() if name not in _HERE and _is_json(value)
+        },
         "messages": history.messages,
     }
     try:

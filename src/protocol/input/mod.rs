@@ -8,7 +8,8 @@ mod rendered;
 pub use cross_attention::CrossAttention;
 pub use embeddings::Embeddings;
 pub use multimodal::{Audios, Images, Markers, Multimodal, Videos};
-pub use rendered::Rendered;
+pub(crate) use rendered::Beginning;
+pub use rendered::{PromptStore, Rendered};
 
 use std::ffi::CString;
 use std::os::unix::ffi::OsStrExt as _;

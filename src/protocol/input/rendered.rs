@@ -1,6 +1,7 @@
 //! Conversations that a chat template has rendered.
 
 use std::ffi::CString;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,24 @@ pub struct Rendered {
     /// Tokens that end an answer as they are written, with their ids where those are known. Where there are
     /// any, a rendering may go to the library without a beginning that it holds, if it is cut at one of them.
     pub(crate) ends: Vec<(String, Option<i32>)>,
+    /// A beginning that is kept in a file.
+    pub(crate) beginning: Option<Beginning>,
+}
+
+/// A folder for the computed beginnings of conversations.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PromptStore {
+    /// It is made if it is missing.
+    pub folder: PathBuf,
+    /// Where there are more, those used least recently are removed.
+    pub max_bytes: u64,
+}
+
+/// What many conversations begin with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Beginning {
+    pub(crate) store: PromptStore,
+    pub(crate) text: CString,
 }
 
 impl Rendered {
@@ -65,6 +84,7 @@ impl Rendered {
             room,
             markers: Vec::new(),
             ends: Vec::new(),
+            beginning: None,
         })
     }
 
@@ -73,6 +93,16 @@ impl Rendered {
     pub fn with_markers(mut self, markers: Vec<String>) -> Self {
         self.markers = markers;
         self
+    }
+
+    /// With a beginning that is kept in a file, where the library does not hold it.
+    ///
+    /// # Errors
+    /// `ErrorKind::InvalidArgument` if it holds a NUL.
+    pub fn with_beginning(mut self, text: &str, store: PromptStore) -> Result<Self, Failure> {
+        let text = c_text("messages", text)?;
+        self.beginning = Some(Beginning { store, text });
+        Ok(self)
     }
 
     /// With the tokens that end an answer, for a library that puts nothing before a text.

@@ -79,6 +79,24 @@ def test_the_oldest_messages_are_left_out(llm: RKLLM) -> None:
     assert not llm.chat(ASK, overflow="drop_oldest").notes
 
 
+def test_the_same_messages_are_left_out_for_some_turns(llm: RKLLM) -> None:
+    """Else each turn would be computed as a whole."""
+    messages: list[dict[str, Any]] = [ASK[0]]
+    left_out, changes = [0], 0
+    for number in range(24):
+        messages.append({"role": "user", "content": f"{number} " + "word " * 20})
+        answer = llm.chat(messages, overflow="drop_oldest", reuse="fast", max_new_tokens=4)
+        messages.append(answer.message)
+        count = next((int(word) for note in answer.notes for word in note.split() if word.isdigit()), 0)
+        changes += count != left_out[-1]
+        if count and count == left_out[-1]:
+            assert answer.perf.cached_tokens > 100
+        left_out.append(count)
+    assert left_out[-1] > 10
+    assert left_out == sorted(left_out)
+    assert changes <= 4
+
+
 def test_what_does_not_fit_without_its_history_either_is_refused(llm: RKLLM) -> None:
     with pytest.raises(ContextLengthError):
         llm.chat([*long_talk(), {"role": "user", "content": "word " * 600}], overflow="drop_oldest")
@@ -116,3 +134,32 @@ def test_special_tokens_stay_hidden_where_markers_are_known_by_their_ids() -> No
         assert "<|" not in answer.content
         # What is held back for a stop string changes nothing.
         assert llm.chat(ASK, max_new_tokens=24, stop=["<never>"]).token_ids == answer.token_ids
+
+
+def test_a_new_process_starts_with_the_kept_system_message(tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    rules = {"role": "system", "content": "Answer in one short sentence. " * 20}
+    options: dict[str, Any] = {"max_new_tokens": 4, "prompt_cache_dir": folder}
+
+    def opened(**keywords: Any) -> RKLLM:
+        return RKLLM(MODEL, backend="cpu", max_context_len=LIMIT, top_k=1, **keywords)
+
+    with opened() as fresh:
+        expected = fresh.chat([rules, ASK[1]], max_new_tokens=4)
+        made = fresh.chat([rules, ASK[1]], **options)
+        assert made.notes == []
+    for isolate in (False, True):
+        with opened(isolate=isolate) as again:
+            answer = again.chat([rules, ASK[1]], **options)
+        assert answer.token_ids == made.token_ids == expected.token_ids
+        perf = answer.perf
+        # All but the last message, and what of the system message is no whole block.
+        assert perf.prompt_tokens == expected.perf.prompt_tokens
+        assert (perf.cached_tokens or 0) > 64
+        assert perf.prefill_tokens == perf.prompt_tokens - perf.cached_tokens
+    (file,) = folder.glob("*.promptcache")
+    file.write_bytes(file.read_bytes()[:-9])
+    with opened() as damaged:
+        answer = damaged.chat([rules, ASK[1]], **options)
+    assert answer.token_ids == expected.token_ids
+    assert len(answer.notes) == 1
