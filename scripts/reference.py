@@ -68,7 +68,7 @@ TOPICS = [
         "results",
         "Answers",
         "What `generate()` returns.",
-        ["Generation", "PerfStats", "Chunk"],
+        ["Generation", "Constraint", "PerfStats", "Chunk"],
         "_native/outputs.pyi",
         made=False,
     ),

@@ -4,6 +4,7 @@
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
 
+use rkllm_ffi::cpu_table::LogitsProcessor;
 use rkllm_ffi::shared::{call_state, callback_return};
 use rkllm_ffi::v1_3_0::{
     RKLLMPerfStat, RKLLMResult, RKLLMResultLastHiddenLayer, RKLLMResultLogits, ResultCallback,
@@ -78,6 +79,7 @@ pub(crate) struct Sink<'a> {
     rows: usize,
     flag: &'a RunFlag,
     called: Cell<bool>,
+    processor: Option<LogitsProcessor>,
 }
 
 impl<'a> Sink<'a> {
@@ -86,6 +88,7 @@ impl<'a> Sink<'a> {
         userdata: Userdata,
         rows: usize,
         flag: &'a RunFlag,
+        processor: Option<LogitsProcessor>,
     ) -> Self {
         let userdata = if userdata.0.is_null() {
             callback.userdata
@@ -98,7 +101,19 @@ impl<'a> Sink<'a> {
             rows,
             flag,
             called: Cell::new(false),
+            processor,
         }
+    }
+
+    /// Lets the caller change the logits of a row's next token.
+    pub(crate) fn process(&self, row: usize, logits: &mut [f32]) {
+        let Some(processor) = self.processor.filter(|_| !self.is_mute()) else {
+            return;
+        };
+        let count = logits.len() as c_int;
+        // SAFETY: the logits may be changed for the call; function and userdata are the caller's, who keeps
+        // them valid for the run.
+        unsafe { processor(self.userdata, row as c_int, logits.as_mut_ptr(), count) };
     }
 
     /// Whether the run was made to end by `rkllm_destroy` before its first call: then it makes none.

@@ -6,6 +6,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
+use rkllm_ffi::cpu_table::LogitsProcessor;
+
 use crate::callback::{Callback, Sink, Userdata};
 use crate::flag::{RunFlag, Running};
 use crate::llama::{self, Model};
@@ -146,8 +148,14 @@ impl Instance {
         userdata: Userdata,
     ) -> Result<(), String> {
         running.claim();
-        let sink = Sink::new(self.callback, userdata, self.rows, &self.flag);
         let following = *locked(&self.following);
+        let sink = Sink::new(
+            self.callback,
+            userdata,
+            self.rows,
+            &self.flag,
+            following.processor,
+        );
         // Not locked during the run: the callback may ask how long a text is.
         let template = self.template();
         let result = unbroken(&self.session)?.run(request, &template, following, &sink);
@@ -193,6 +201,10 @@ impl Instance {
 
     pub(crate) fn set_reuse(&self, reuse: Reuse) {
         locked(&self.following).reuse = reuse;
+    }
+
+    pub(crate) fn set_logits_processor(&self, processor: Option<LogitsProcessor>) {
+        locked(&self.following).processor = processor;
     }
 
     /// Tokens that a text takes at the start of a conversation.

@@ -16,7 +16,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rkllm_digest::Mark;
-use rkllm_ffi::cpu_table::PromptFigures;
+use rkllm_ffi::cpu_table::{LogitsProcessor, PromptFigures};
 
 use self::blocks::BLOCK;
 use self::live::Live;
@@ -124,6 +124,8 @@ pub(crate) enum Reuse {
 pub(crate) struct Following {
     pub(crate) seed: Option<u64>,
     pub(crate) reuse: Reuse,
+    /// Who may change the logits.
+    pub(crate) processor: Option<LogitsProcessor>,
 }
 
 /// Figures of the last run's prompts, for whoever asks meanwhile.

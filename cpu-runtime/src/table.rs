@@ -3,7 +3,7 @@
 
 use std::ffi::{c_char, c_int};
 
-use rkllm_ffi::cpu_table::{CpuTable, PromptFigures, VERSION, reuse};
+use rkllm_ffi::cpu_table::{CpuTable, LogitsProcessor, PromptFigures, VERSION, reuse, token_kind};
 use rkllm_ffi::v1_3_0::LLMHandle;
 
 use crate::api::{guard, or_minus_one};
@@ -26,6 +26,8 @@ static TABLE: CpuTable = CpuTable {
     end_pause: Some(end_pause),
     set_reuse: Some(set_reuse),
     prompt_figures: Some(prompt_figures),
+    vocabulary: Some(vocabulary),
+    set_logits_processor: Some(set_logits_processor),
 };
 
 /// Returns the table, or NULL if `version` is one that this library does not speak.
@@ -182,6 +184,37 @@ unsafe extern "C" fn prompt_figures(
             unsafe { out.copy_from_nonoverlapping(figures.as_ptr(), figures.len()) };
         }
         Ok(count)
+    })
+}
+
+unsafe extern "C" fn vocabulary(h: LLMHandle, out: *mut c_char, capacity: c_int) -> c_int {
+    or_minus_one(|| {
+        let instance = instance::find(h.addr())?;
+        let model = &instance.model;
+        let mut all = Vec::with_capacity(model.vocabulary_size() * 12);
+        for token in 0..model.vocabulary_size() as i32 {
+            let kind = match token {
+                token if model.ends(token) => token_kind::END,
+                token if model.is_text(token) => token_kind::TEXT,
+                _ => token_kind::MARK,
+            };
+            let piece = model.piece(token, true);
+            all.push(kind);
+            all.extend_from_slice(&(piece.len() as u32).to_le_bytes());
+            all.extend_from_slice(&piece);
+        }
+        // SAFETY: the caller gives room for `capacity` bytes.
+        unsafe { write(&all, out, capacity) }
+    })
+}
+
+unsafe extern "C" fn set_logits_processor(
+    h: LLMHandle,
+    processor: Option<LogitsProcessor>,
+) -> c_int {
+    guard(|| {
+        instance::find(h.addr())?.set_logits_processor(processor);
+        Ok(())
     })
 }
 

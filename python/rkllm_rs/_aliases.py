@@ -37,6 +37,16 @@ SAME = {
     "ignore_eos": ("ignore_eos_token",),
     "verbose": ("vendor_log",),
     "log_level": ("vendor_log",),
+    # Structured output.
+    "response_format": ("json_schema",),
+    "format": ("json_schema",),
+    "schema": ("json_schema",),
+    "response_model": ("json_schema",),
+    "guided_json": ("json_schema",),
+    "guided_regex": ("regex",),
+    "pattern": ("regex",),
+    "guided_choice": ("choices",),
+    "guided_grammar": ("grammar",),
     # Inputs.
     "prompt": ("input", "text", "texts", "messages"),
     "prompts": ("inputs", "texts", "input", "messages"),
@@ -119,7 +129,7 @@ _PENALTIES = "repeat_penalty=, frequency_penalty= and presence_penalty= are supp
 _SAMPLERS = "top_k=, top_p=, temperature= and mirostat= are supported."
 _SYSTEM = 'Call chat() with {"role": "system", "content": ...} as the first message.'
 _ONE = "A call returns one answer per prompt. Call it again for another one."
-_JSON = "Output is not constrained to a format. Ask for the format in the prompt."
+_JSON = "generate(), stream() and chat() have json_schema=, regex=, choices= and grammar=."
 
 #: What cannot be said by another name.
 ADVICE = {
@@ -175,10 +185,7 @@ ADVICE = {
     "best_of": _ONE,
     "num_return_sequences": _ONE,
     "response_format": _JSON,
-    "format": _JSON,
-    "json_schema": _JSON,
     "guided_decoding": _JSON,
-    "grammar": _JSON,
     "system": _SYSTEM,
     "system_prompt": _SYSTEM,
     "instructions": _SYSTEM,

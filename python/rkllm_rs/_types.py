@@ -115,6 +115,10 @@ class _Generating(TypedDict, total=False):
     mirostat_eta: float | None
     sampling: SamplingParams | None
     stop: str | Sequence[str] | None
+    json_schema: Mapping[str, Any] | str | type | None
+    regex: str | None
+    choices: Sequence[str] | None
+    grammar: str | None
     seed: int | None
     reuse: Literal["auto", "fast", False] | None
     save_prompt_cache: Path | None
@@ -142,6 +146,8 @@ class ChatOptions(_Generating, total=False):
 
     timeout: float | None
     lora: str | None
+    response_format: Mapping[str, Any] | type | None
+    schema_in_prompt: bool | None
     prompt_cache_dir: Path | None
     prompt_cache_bytes: int | None
     on_token: Callable[[ChatDelta], object] | None
@@ -183,6 +189,10 @@ def prompted(
     mirostat_eta: float | None = None,
     sampling: SamplingParams | None = None,
     stop: str | Sequence[str] | None = None,
+    json_schema: Mapping[str, Any] | str | type | None = None,
+    regex: str | None = None,
+    choices: Sequence[str] | None = None,
+    grammar: str | None = None,
     seed: int | None = None,
     timeout: float | None = None,
     lora: str | None = None,

@@ -411,6 +411,12 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -485,6 +491,12 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.

@@ -13,6 +13,7 @@ mod prefix;
 mod refusal;
 mod symbols;
 mod version;
+mod wording;
 
 pub use abi_version::{AbiVersion, Layouts};
 pub use capabilities::Capabilities;

@@ -83,6 +83,8 @@ pub struct ChatOptions {
     pub prompt_store: Option<PromptStore>,
     /// Old messages are left out where the conversation does not fit.
     pub drops_oldest: bool,
+    /// The model is not told the JSON schema that its answer is kept to.
+    pub hides_schema: bool,
     /// Further names for the template.
     pub template_kwargs: Vec<(String, Value)>,
     /// Documents, for templates that know them.
@@ -172,6 +174,16 @@ impl Chat {
         let limit = model.effective().max_context_len;
         let window = usize::try_from(limit).unwrap_or(1);
         let mut prepared = self.prepare(messages, options, window)?;
+        if let Some(constraint) = &mut generate.constraint {
+            if options.shows_tools() {
+                return Err(Failure::invalid_with_hint(
+                    constraint.grammar.argument(),
+                    "cannot be combined with tools",
+                    "Pass tool_choice=\"none\" for an answer that is kept to it, or leave it out.",
+                ));
+            }
+            constraint.thinking = self.thinking_before(&prepared.texts[0]);
+        }
         let able = model.runtime().capabilities();
         if options.prompt_store.is_some() && !(able.has("prompt_cache") && able.has("prefix_reuse"))
         {

@@ -1,6 +1,7 @@
 //! How an answer is read, and how it goes on.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use rkllm_text::answer::{Format, Options};
 
@@ -67,6 +68,21 @@ impl Plan {
             return "";
         }
         &self.prepared.texts[rendering]
+    }
+
+    /// What a run is given that goes on after so many tokens of an answer that began then: the thinking is over.
+    pub(super) fn options_after(&self, tokens: usize, began: Instant) -> GenerateOptions {
+        let mut options = self.options.clone();
+        if let Some(constraint) = &mut options.constraint {
+            constraint.thinking = None;
+        }
+        if let Some(most) = options.max_new_tokens {
+            let used = i32::try_from(tokens).unwrap_or(i32::MAX);
+            options.max_new_tokens = Some(most.saturating_sub(used).max(1));
+        }
+        let left = |timeout: Duration| timeout.saturating_sub(began.elapsed());
+        options.timeout = options.timeout.map(left);
+        options
     }
 
     /// A text without end marks at its end.

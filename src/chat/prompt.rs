@@ -7,6 +7,7 @@ use rkllm_text::template::Prompt;
 
 use super::messages::{self, Message, Role};
 use super::{Chat, ChatOptions, ToolChoice};
+use crate::protocol::constraint::{self, Constraint, Grammar};
 use crate::protocol::error::{ErrorKind, Failure};
 
 /// A conversation, ready for the library.
@@ -25,6 +26,10 @@ pub(super) struct Prepared {
 const TOOLS: &str = "You may call functions. They are described here as JSON, one a line:\n<tools>\n{}\n</tools>\n\
     To call one, write its name and its arguments as JSON between these tags, and nothing else:\n\
     <tool_call>\n{\"name\": \"NAME\", \"arguments\": {}}\n</tool_call>";
+
+/// What is said of the JSON schema that the answer is kept to.
+const SCHEMA: &str =
+    "Answer with JSON, and nothing else, that fits this JSON schema:\n<schema>\n{}\n</schema>";
 
 /// The thinking of a model that is to have none.
 const NO_THINKING: &str = "<think>\n\n</think>\n\n";
@@ -77,6 +82,13 @@ impl Chat {
                     .to_owned(),
             );
         }
+        let schema = match &options.generate.constraint {
+            Some(Constraint {
+                grammar: Grammar::JsonSchema(text),
+                ..
+            }) if !options.hides_schema => Some(text.as_str()),
+            _ => None,
+        };
         let variables = self.variables(options, &mut notes)?;
         let closes = self.closes_thinking(options);
         if closes {
@@ -89,6 +101,13 @@ impl Chat {
             let mut ready = messages::adapted(messages.to_vec(), &self.abilities, &mut notes);
             if by_text {
                 ready = with_tools(ready, options.tools.as_ref(), self.abilities.system);
+            }
+            if let Some(schema) = schema {
+                ready = with_text(
+                    ready,
+                    &SCHEMA.replacen("{}", schema, 1),
+                    self.abilities.system,
+                );
             }
             let mut text = self.draw(&ready, options, variables.clone(), true)?;
             if closes {
@@ -208,6 +227,19 @@ impl Chat {
         Ok(variables)
     }
 
+    /// The thinking that may come before the answer to this prompt.
+    pub(super) fn thinking_before(&self, prompt: &str) -> Option<constraint::Thinking> {
+        let region = self.format.reasoning.first()?;
+        let close = region.close.first()?.clone();
+        let end = prompt.trim_end();
+        if region.close.iter().any(|close| end.ends_with(close)) {
+            return None;
+        }
+        let opened = region.open.iter().any(|open| end.ends_with(open));
+        let open = region.open.first().filter(|_| !opened).cloned();
+        Some(constraint::Thinking { open, close })
+    }
+
     fn prompt_closes_thinking(&self) -> bool {
         self.abilities
             .generation_prompt
@@ -259,14 +291,22 @@ impl ChatOptions {
 }
 
 /// Tools described in the system message, or in the first user's where there is no place for one.
-fn with_tools(mut messages: Vec<Message>, tools: Option<&Value>, system: bool) -> Vec<Message> {
+fn with_tools(messages: Vec<Message>, tools: Option<&Value>, system: bool) -> Vec<Message> {
     let tools = tools.and_then(|tools| tools.try_iter().ok());
     let lines: Vec<String> = tools
         .into_iter()
         .flatten()
         .map(|tool| serde_json::to_string(&tool).unwrap_or_default())
         .collect();
-    let text = TOOLS.replacen("{}", &lines.join("\n"), 1);
+    with_text(
+        messages,
+        &TOOLS.replacen("{}", &lines.join("\n"), 1),
+        system,
+    )
+}
+
+/// A text added to the system message, or to the first user's where there is no place for one.
+fn with_text(mut messages: Vec<Message>, text: &str, system: bool) -> Vec<Message> {
     let wanted = |message: &Message| {
         if system {
             message.role.is_system()
@@ -284,8 +324,8 @@ fn with_tools(mut messages: Vec<Message>, tools: Option<&Value>, system: bool) -
             };
             messages[at] = messages[at].with_content(&content);
         }
-        None if system => messages.insert(0, messages::system(&text)),
-        None => messages.insert(0, messages::user(&text)),
+        None if system => messages.insert(0, messages::system(text)),
+        None => messages.insert(0, messages::user(text)),
     }
     messages
 }

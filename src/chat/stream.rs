@@ -286,14 +286,9 @@ impl ChatStream {
             ""
         };
         let text = format!("{}{}{close}", self.prompt().0, self.before.text);
-        let mut options = self.plan.options.clone();
-        if let Some(most) = options.max_new_tokens {
-            let used = i32::try_from(self.before.token_ids.len()).unwrap_or(i32::MAX);
-            options.max_new_tokens = Some(most.saturating_sub(used).max(1));
-        }
-        options.timeout = options
-            .timeout
-            .map(|timeout| timeout.saturating_sub(self.began.elapsed()));
+        let options = self
+            .plan
+            .options_after(self.before.token_ids.len(), self.began);
         let model = self.model.clone().ok_or_else(Failure::closed)?;
         let rendered = Rendered::new(&text)?.with_ends(self.plan.ends.clone());
         let next = model.stream(Input::Rendered(rendered), &options)?;

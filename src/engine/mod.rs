@@ -6,6 +6,7 @@
 pub(crate) mod deadlines;
 mod desk;
 mod gate;
+mod guide;
 mod held;
 mod mailbox;
 mod outbox;
@@ -131,15 +132,17 @@ impl Engine {
     ) -> Result<(), Failure> {
         match command {
             Command::Run { run, spec, terms } => {
+                let follows = follows(&spec, &terms);
                 let plan = Arc::new(Plan {
                     run,
                     limit: terms.limit,
                     stop: StopStrings::new(&terms.stop)?,
+                    constraint: terms.constraint,
                     wants: spec.wants,
                     stepping: terms.stepping,
                     by_token: terms.by_token,
                     batch: spec.lanes.len() > 1,
-                    follows: follows(&spec, &terms),
+                    follows,
                     submitted: Instant::now(),
                     watch: Arc::clone(&self.watch),
                 });

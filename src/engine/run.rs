@@ -5,6 +5,7 @@
 //! it, and whoever takes an event holds no lock while it asks for this one.
 
 mod figures;
+mod kept;
 mod made;
 mod text;
 
@@ -18,11 +19,13 @@ use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
 pub(super) use self::made::{Follows, Made};
+use super::guide::Guide;
 use super::outbox::Outbox;
 use super::watch::Watch;
 use crate::host::FloatBlock;
 use crate::host::wake::Side;
 use crate::native::{Lane, LastCall, PromptTokens, Verdict};
+use crate::protocol::constraint::Constraint;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::message::{Ended, Event, Limit, StopReason};
 use crate::protocol::output::{FinishReason, RowsKind};
@@ -33,6 +36,8 @@ pub(super) struct Plan {
     pub(super) run: u64,
     pub(super) limit: Limit,
     pub(super) stop: Option<StopStrings>,
+    /// What its answers are kept to.
+    pub(super) constraint: Option<Constraint>,
     /// Rows instead of an answer.
     pub(super) wants: Option<RowsKind>,
     /// Whether the library is to pause after each token.
@@ -63,6 +68,8 @@ struct Inner {
     /// Counts calls, so that the engine can see whether any still come.
     calls: u64,
     tokens: usize,
+    /// Keeps the answer to its grammar.
+    guide: Option<Guide>,
     /// The tokens, where they are noted.
     made: Made,
     prompt: Option<PromptTokens>,
@@ -270,6 +277,12 @@ impl Lane for RunLane {
             self.unusable("the runtime did not pause when asked to".to_owned());
             return Verdict::Pause;
         }
+        match inner.guide.as_mut().map(|guide| guide.push(id, bytes)) {
+            None | Some(Ok(true)) => {}
+            // Only a model that may not end its answer goes on after it.
+            Some(Ok(false)) => return self.stop_at(inner, FinishReason::Stop),
+            Some(Err(refusal)) => return self.lost(inner, &refusal),
+        }
         if inner.tokens == 0 {
             inner.first_token = Some(Instant::now());
         }
@@ -288,6 +301,14 @@ impl Lane for RunLane {
             }
         }
         self.verdict(&mut inner)
+    }
+
+    fn chooses(&self) -> bool {
+        self.plan.constraint.is_some()
+    }
+
+    fn choose(&self, logits: &mut [f32]) {
+        self.mask(logits);
     }
 
     fn called(&self) {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use self::warm::Warm;
 use super::gate::{Gate, Inside};
+use super::guide::Guides;
 use super::held::Held;
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
@@ -100,6 +101,7 @@ fn open_and_serve(
         out,
         gate,
         patience: config.open_timeout(),
+        guides: Guides::default(),
         steps: None,
         waiting: VecDeque::new(),
     };
@@ -126,6 +128,7 @@ struct Server<'a> {
     held: Held,
     /// Beginnings that are kept in files.
     warm: Warm,
+    guides: Guides,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -233,6 +236,10 @@ impl Server<'_> {
                 self.model.end_pause();
                 return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
             }
+        }
+        if let Err(error) = self.guides.give(&self.model, &lanes) {
+            self.model.end_pause();
+            return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
         }
         let begun = self.begin(&mut spec, &lanes);
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);

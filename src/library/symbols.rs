@@ -267,6 +267,8 @@ mod tests {
             end_pause: Some(number),
             set_reuse: Some(reuse),
             prompt_figures: Some(figures),
+            vocabulary: None,
+            set_logits_processor: None,
         };
         // SAFETY: the table is at least as long as it says here, however long that is.
         unsafe { copied(&raw const table) }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Caller;
 use crate::protocol::Reuse;
+use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::sampling::SamplingParams;
@@ -18,6 +19,8 @@ pub struct GenerateOptions {
     pub sampling: SamplingParams,
     /// Stop strings: each ends the answer and is not part of it.
     pub stop: Vec<String>,
+    /// What the answer is kept to; supported by the CPU runtime only.
+    pub constraint: Option<Constraint>,
     /// Seed for sampling; supported by the CPU runtime only.
     pub seed: Option<u64>,
     /// Total time limit, including queueing and prefill.

@@ -189,6 +189,10 @@ impl Model {
             able.require("seed")?;
         }
         able.require_reuse(options.reuse)?;
+        if let Some(constraint) = &options.constraint {
+            able.require("structured_output")?;
+            constraint.check()?;
+        }
         let (max_new_tokens, limit) = self.limit(options)?;
         let sampling = self.sampling(options)?;
         let lora = self.lora(options)?;
@@ -228,6 +232,7 @@ impl Model {
         let terms = Terms {
             limit,
             stop,
+            constraint: options.constraint.clone(),
             stepping: false,
             by_token: is_chat,
         };

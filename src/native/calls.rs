@@ -7,11 +7,13 @@ use super::handle::{NativeModel, check, failed};
 use crate::host;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::CrossAttention;
+use rkllm_ffi::cpu_table::token_kind;
 use rkllm_ffi::shared::functions::SetThreeStrings;
 use rkllm_ffi::shared::{RKLLMCrossAttnParam, RKLLMLoraAdapter};
+use rkllm_text::constraint::{Kind, Vocabulary};
 
 /// What a CPU runtime from before a member of its table needs to become.
-const NEWER_CPU_RUNTIME: &str = "a newer CPU runtime (rkllm-rs-cpu)";
+pub(super) const NEWER_CPU_RUNTIME: &str = "a newer CPU runtime (rkllm-rs-cpu)";
 
 /// An optional function of the library; the capability was asked for before, so that it is there.
 macro_rules! function {
@@ -285,6 +287,22 @@ impl NativeModel {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// The model's tokens; the CPU runtime only.
+    pub(crate) fn vocabulary(&self) -> Result<Vocabulary, Failure> {
+        let able = self.runtime.capabilities();
+        let missing = || able.lacks("structured_output", NEWER_CPU_RUNTIME);
+        let table = self.runtime.symbols().cpu_table;
+        let ask = table
+            .and_then(|table| table.vocabulary)
+            .ok_or_else(missing)?;
+        // SAFETY: the table belongs to the library of this live handle; there is as much room as is told.
+        let bytes = filled(|bytes: &mut [u8], room| unsafe {
+            ask(self.handle, bytes.as_mut_ptr().cast(), room)
+        });
+        let unreadable = || Failure::of_run("the model's vocabulary cannot be read");
+        unpacked(&bytes.unwrap_or_default()).ok_or_else(unreadable)
+    }
+
     /// Why the model's own chat template is not used; only the CPU runtime knows.
     pub(crate) fn template_problem(&self) -> Option<String> {
         let ask = self.runtime.symbols().cpu_table?.template_problem?;
@@ -294,6 +312,23 @@ impl NativeModel {
         })?;
         (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
+}
+
+/// The tokens that [`rkllm_ffi::cpu_table::CpuTable::vocabulary`] has packed.
+fn unpacked(mut bytes: &[u8]) -> Option<Vocabulary> {
+    let mut vocabulary = Vocabulary::default();
+    while let Some((kind, rest)) = bytes.split_first() {
+        let (length, rest) = rest.split_first_chunk::<4>()?;
+        let (text, rest) = rest.split_at_checked(u32::from_le_bytes(*length) as usize)?;
+        let kind = match *kind {
+            token_kind::TEXT => Kind::Text,
+            token_kind::END => Kind::End,
+            _ => Kind::Marker,
+        };
+        vocabulary.push(kind, text);
+        bytes = rest;
+    }
+    Some(vocabulary)
 }
 
 /// What a function of the table gives that is asked twice: for the length, and with room for it. `ask` returns

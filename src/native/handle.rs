@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use super::calls::NEWER_CPU_RUNTIME;
 use super::init;
 use super::lane::{Asker, Lanes, LastCall};
 use super::rendered::LibraryTemplate;
 use super::run;
 use super::slot::{AsksFigures, Slots};
+use super::trampoline::process_logits;
 use crate::files::{diagnose, info_from_log};
 use crate::host;
 use crate::protocol::Reuse;
@@ -21,7 +23,7 @@ use crate::protocol::info::{ModelInfo, Source};
 use crate::protocol::input::{CrossAttention, Input, c_path};
 use crate::protocol::message::RunSpec;
 use crate::runtime::Runtime;
-use rkllm_ffi::cpu_table::reuse;
+use rkllm_ffi::cpu_table::{LogitsProcessor, reuse};
 use rkllm_ffi::shared::LLMHandle;
 use rkllm_ffi::shared::functions::OnHandle;
 
@@ -177,6 +179,7 @@ impl NativeModel {
     ) -> Result<RunEnd, Failure> {
         self.check_length(spec)?;
         self.set_seed(spec.seed);
+        self.set_logits_processor(lanes.iter().any(|lane| lane.chooses()))?;
         let mark = host::log_mark();
         let symbols = self.runtime.symbols();
         // All lanes of a run are wanted or not wanted alike by its last call.
@@ -279,6 +282,21 @@ impl NativeModel {
             // SAFETY: the table belongs to the library of this live handle.
             unsafe { set(self.handle, how) == 0 }
         })
+    }
+
+    /// Whether the lanes of the next run see logits before a token is chosen.
+    fn set_logits_processor(&self, wanted: bool) -> Result<(), Failure> {
+        let table = self.runtime.symbols().cpu_table;
+        let Some(set) = table.and_then(|table| table.set_logits_processor) else {
+            let able = self.runtime.capabilities();
+            let missing = || able.lacks("structured_output", NEWER_CPU_RUNTIME);
+            return if wanted { Err(missing()) } else { Ok(()) };
+        };
+        let processor: Option<LogitsProcessor> = wanted.then_some(process_logits);
+        // SAFETY: the table belongs to the library of this live handle; the function takes what `rkllm_run` is
+        // given as userdata.
+        unsafe { set(self.handle, processor) };
+        Ok(())
     }
 
     /// The seed of the next run; none is a random one.

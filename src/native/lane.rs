@@ -44,6 +44,10 @@ pub(crate) trait Lane: Send + Sync {
     fn prompt(&self, tokens: PromptTokens);
     /// A token call; a negative id is no token.
     fn token(&self, bytes: &[u8], id: i32) -> Verdict;
+    /// Whether it wants to see the logits before each token is chosen.
+    fn chooses(&self) -> bool;
+    /// The logits of its next token, to be changed.
+    fn choose(&self, logits: &mut [f32]);
     /// A call that brought nothing.
     fn called(&self);
     /// Rows are about to be copied.

@@ -55,6 +55,13 @@ impl Slot {
         }
         Some(f(&bound.lanes))
     }
+
+    /// [`Self::with`] for what comes before the run's first callback: the prompts have no figures yet.
+    pub(super) fn before_callback(&self, f: impl FnOnce(&[Arc<dyn Lane>])) {
+        if let Some(bound) = &*self.bound.lock() {
+            f(&bound.lanes);
+        }
+    }
 }
 
 /// The slots of one model.

@@ -181,6 +181,32 @@ unsafe fn receive<R: ResultStruct>(
     verdict.unwrap_or(Verdict::Continue)
 }
 
+/// `LogitsProcessor` of the CPU runtime.
+pub(super) unsafe extern "C" fn process_logits(
+    userdata: *mut c_void,
+    row: c_int,
+    logits: *mut f32,
+    count: c_int,
+) {
+    let (Ok(row), Ok(count)) = (usize::try_from(row), usize::try_from(count)) else {
+        return;
+    };
+    if userdata.is_null() || logits.is_null() {
+        return;
+    }
+    // SAFETY: what `Slots::bind` gave, handed back by the runtime; slots live for ever.
+    let slot = unsafe { &*userdata.cast::<Slot>() };
+    slot.before_callback(|lanes| {
+        let Some(lane) = lanes.get(row) else { return };
+        // SAFETY: the runtime lets us change `count` floats for this call, and does not look meanwhile.
+        let logits = unsafe { std::slice::from_raw_parts_mut(logits, count) };
+        let choosing = AssertUnwindSafe(|| lane.choose(logits));
+        if catch_unwind(choosing).is_err() {
+            lane.panicked();
+        }
+    });
+}
+
 macro_rules! void_trampoline {
     ($name:ident, $result:ty) => {
         /// `LLMResultCallback` of a layout in which it returns nothing.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::config::Effective;
+use super::constraint::Constraint;
 use super::error::Failure;
 use super::info::ModelInfo;
 use super::input::{CrossAttention, Input};
@@ -196,6 +197,8 @@ pub(crate) struct LaneSpec {
 pub(crate) struct Terms {
     pub(crate) limit: Limit,
     pub(crate) stop: Vec<String>,
+    /// What the answers are kept to.
+    pub(crate) constraint: Option<Constraint>,
     /// Whether the library is to pause after each token.
     pub(crate) stepping: bool,
     /// Whether text that was held back for a stop string comes with its own tokens, and these with it. Else

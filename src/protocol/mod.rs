@@ -3,6 +3,7 @@
 //! No lock, no pointer, no closure: the same messages go through a channel or to a child process.
 
 pub mod config;
+pub mod constraint;
 pub mod error;
 pub mod info;
 pub mod input;

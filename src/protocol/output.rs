@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::constraint::Kept;
+
 /// A piece of an answer: never empty, always whole characters.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Chunk {
@@ -95,6 +97,8 @@ pub struct PerfStats {
     pub prompt_tokens: Option<usize>,
     /// Those of them that the KV cache held already; `None` where that is not known.
     pub cached_tokens: Option<usize>,
+    /// How the answer was kept to its grammar, if it has one.
+    pub constraint: Option<Kept>,
 }
 
 impl PerfStats {
@@ -126,6 +130,7 @@ impl PerfStats {
             // What the later run was given is mostly what this one has made.
             prompt_tokens: self.prompt_tokens,
             cached_tokens: self.cached_tokens,
+            constraint: next.constraint.or(self.constraint),
         }
     }
 }

@@ -4,8 +4,10 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use super::outputs::PerfStats;
+use super::structured::{self, Constraint};
 use super::values;
 use crate::chat;
+use crate::protocol::output::FinishReason;
 
 /// A new part of a tool call, as a stream yields it.
 ///
@@ -162,18 +164,28 @@ pub(super) struct ChatAnswer {
     /// Performance statistics of all runs of the answer together.
     #[pyo3(get)]
     perf: Py<PerfStats>,
+    /// Makes the value.
+    parse: Option<Py<PyAny>>,
 }
 
 /// The answer of a chat that was cancelled before it could begin.
 #[pyfunction]
 pub(super) fn no_answer(py: Python<'_>) -> PyResult<ChatAnswer> {
-    ChatAnswer::new(py, chat::ChatAnswer::none())
+    ChatAnswer::new(py, chat::ChatAnswer::none(), None)
 }
 
 impl ChatAnswer {
-    pub(super) fn new(py: Python<'_>, answer: chat::ChatAnswer) -> PyResult<Self> {
+    pub(super) fn new(
+        py: Python<'_>,
+        answer: chat::ChatAnswer,
+        parse: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
         let perf = Py::new(py, PerfStats::new(answer.perf))?;
-        Ok(Self { answer, perf })
+        Ok(Self {
+            answer,
+            perf,
+            parse,
+        })
     }
 }
 
@@ -183,6 +195,23 @@ impl ChatAnswer {
     #[getter]
     fn content(&self) -> &str {
         &self.answer.content
+    }
+    /// The value of an answer in JSON, or an instance of the given type.
+    ///
+    /// `None` without `json_schema` or `response_format`, and if the answer was cut off.
+    ///
+    /// Raises:
+    ///     Exception: What the given type raises for values that fit the schema but not the type.
+    #[getter]
+    fn parsed(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let ended = self.answer.finish_reason == FinishReason::Stop;
+        let kept = self.answer.perf.constraint;
+        structured::parsed(py, self.parse.as_ref(), kept, ended, &self.answer.content)
+    }
+    /// How the answer was kept to its form; `None` if it has none.
+    #[getter]
+    fn constraint(&self) -> Option<Constraint> {
+        self.answer.perf.constraint.map(Constraint)
     }
     /// The model's thinking, or `None`.
     #[getter]

@@ -30,6 +30,8 @@ pub(super) struct ChatStream {
     answerer: Answerer,
     /// Called with each delta before it is handed out.
     on_token: Slot,
+    /// Makes the value of the answer.
+    parse: Slot,
 }
 
 impl ChatStream {
@@ -37,12 +39,14 @@ impl ChatStream {
         stream: chat::ChatStream,
         answerer: Answerer,
         on_token: Option<Py<PyAny>>,
+        parse: Option<Py<PyAny>>,
     ) -> Self {
         Self {
             runs: stream.runs().clone(),
             stream: Mutex::new(stream),
             answerer,
             on_token: Slot::new(on_token),
+            parse: Slot::new(parse),
         }
     }
 
@@ -76,7 +80,7 @@ impl ChatStream {
     fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
         self.failed(py, error, || {
             let partial = self.stream.lock().partial();
-            Ok(Py::new(py, ChatAnswer::new(py, partial)?)?.into_any())
+            Ok(Py::new(py, ChatAnswer::new(py, partial, None)?)?.into_any())
         })
     }
 
@@ -129,7 +133,7 @@ impl ChatStream {
         match super::detach(py, || self.stream.lock().answer()) {
             Some(Ok(answer)) => {
                 self.ended(py, Ok(()))?;
-                ChatAnswer::new(py, answer).map(Some)
+                ChatAnswer::new(py, answer, self.parse.get(py)).map(Some)
             }
             Some(Err(error)) => Err(self.fail(py, &error)),
             None => self.serve(py).map(|()| None),
@@ -146,6 +150,9 @@ impl Stream for ChatStream {
     }
     fn on_token(&self) -> Option<&Slot> {
         Some(&self.on_token)
+    }
+    fn parse(&self) -> Option<&Slot> {
+        Some(&self.parse)
     }
     fn end(&self) {
         self.runs.cancel();

@@ -13,7 +13,7 @@ use super::chat::ChatStream;
 use super::errors::raise;
 use super::model::{Model, noted};
 use super::options::{Kind, unexpected};
-use super::{convert, values};
+use super::{convert, structured, values};
 use crate::chat::{self, ChatOptions, Tokenizer, ToolChoice};
 use crate::protocol::PromptStore;
 use crate::protocol::error::Failure;
@@ -47,6 +47,7 @@ fn options<'py>(
     let mut options = ChatOptions::default();
     let rest = PyDict::new(py);
     let (mut folder, mut max_bytes) = (None, None);
+    let mut format = None;
     for (key, value) in keywords {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
@@ -86,6 +87,12 @@ fn options<'py>(
                 };
                 max_bytes = Some(most.ok_or_else(wrong)?);
             }
+            "schema_in_prompt" => options.hides_schema = !convert::boolean(name, value)?,
+            "response_format" => {
+                if let Some(schema) = structured::response_format(value)? {
+                    format = Some(schema);
+                }
+            }
             "overflow" => match convert::choice(name, OVERFLOW, value)?.as_str() {
                 "error" => {}
                 "drop_oldest" => options.drops_oldest = true,
@@ -98,6 +105,15 @@ fn options<'py>(
         }
     }
     options.prompt_store = prompt_store(py, folder, max_bytes)?;
+    if let Some(schema) = format {
+        if rest.contains("json_schema")? {
+            let hint = "Pass only one of response_format and json_schema.";
+            let reason = "cannot be combined with json_schema";
+            let failure = Failure::invalid_with_hint("response_format", reason, hint);
+            return Err(raise(py, &failure));
+        }
+        rest.set_item("json_schema", schema)?;
+    }
     Ok((options, rest))
 }
 
@@ -252,7 +268,7 @@ impl Chat {
         let stream = begun.map_err(|error| raised.unwrap_or_else(|| raise(py, &error)))?;
         noted(
             py,
-            ChatStream::new(stream, model.answerer(py), call.on_token),
+            ChatStream::new(stream, model.answerer(py), call.on_token, call.parse),
         )
     }
 

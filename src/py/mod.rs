@@ -15,6 +15,7 @@ mod chunk;
 mod convert;
 mod dlpack;
 mod errors;
+mod generation;
 mod info;
 mod inputs;
 mod isolation;
@@ -33,6 +34,7 @@ mod score;
 mod source;
 mod steps;
 mod stream;
+mod structured;
 mod template;
 mod values;
 mod vendor_log;
@@ -89,6 +91,8 @@ mod native {
     #[pymodule_export]
     use super::chatting::Chat;
     #[pymodule_export]
+    use super::generation::Generation;
+    #[pymodule_export]
     use super::info::{LoraAdapter, ModelInfo};
     #[pymodule_export]
     use super::inputs::{CrossAttention, Embeddings, check_inputs};
@@ -103,7 +107,7 @@ mod native {
     #[pymodule_export]
     use super::opening::Opening;
     #[pymodule_export]
-    use super::outputs::{Generation, PerfStats};
+    use super::outputs::PerfStats;
     #[pymodule_export]
     use super::params::{SamplingParams, Tokens};
     #[pymodule_export]
@@ -121,6 +125,8 @@ mod native {
     use super::steps::Steps;
     #[pymodule_export]
     use super::stream::{TextStream, TokenStream};
+    #[pymodule_export]
+    use super::structured::Constraint;
     #[pymodule_export]
     use super::template::ChatTemplate;
     #[pymodule_export]

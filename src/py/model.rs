@@ -249,7 +249,7 @@ impl Model {
             .map_err(|error| raise(py, &error))?;
         noted(
             py,
-            TokenStream::new(stream, self.answerer(py), call.on_token),
+            TokenStream::new(stream, self.answerer(py), call.on_token, call.parse),
         )
     }
 
@@ -268,7 +268,11 @@ impl Model {
             .stream_batch(batch, &call.options)
             .map_err(|error| raise(py, &error))?;
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
-        let stream = |stream| noted(py, TokenStream::new(stream, self.answerer(py), on_token()));
+        let parse = || call.parse.as_ref().map(|one| one.clone_ref(py));
+        let stream = |stream| {
+            let answerer = self.answerer(py);
+            noted(py, TokenStream::new(stream, answerer, on_token(), parse()))
+        };
         streams.into_iter().map(stream).collect()
     }
 

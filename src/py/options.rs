@@ -11,10 +11,11 @@ use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 use super::callables::{Callables, callable};
 use super::errors::raise;
 use super::params::SamplingParams;
-use super::{convert, inputs};
+use super::{convert, inputs, structured};
 use crate::model::GenerateOptions;
 use crate::protocol::Reuse;
 use crate::protocol::config::ModelConfig;
+use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
 use crate::protocol::sampling;
 
@@ -23,6 +24,8 @@ use crate::protocol::sampling;
 pub(super) struct Call {
     pub(super) options: GenerateOptions,
     pub(super) on_token: Option<Py<PyAny>>,
+    /// Makes `parsed` of the answer's text.
+    pub(super) parse: Option<Py<PyAny>>,
     /// One per prompt of a batch.
     pub(super) roles: Option<Vec<String>>,
     pub(super) thinking: Option<Vec<bool>>,
@@ -254,6 +257,15 @@ pub(super) fn call(
             }
             "on_token" if generates => {
                 call.on_token = given(value, |value| callable(name, value))?;
+            }
+            "json_schema" | "regex" | "choices" | "grammar" if kind == Kind::Generate => {
+                if let Some((grammar, parse)) = structured::grammar(name, value)? {
+                    if let Some(other) = &options.constraint {
+                        return Err(structured::two(py, name, other));
+                    }
+                    options.constraint = Some(Constraint::new(grammar));
+                    call.parse = parse;
+                }
             }
             _ if generates && sampling.takes(name, value)? => {}
             _ => return Err(unexpected(py, function, name)),

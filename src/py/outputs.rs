@@ -1,108 +1,11 @@
-//! `Generation`, `PerfStats`.
+//! `PerfStats`, and how pickles make objects again.
 
 use std::time::Duration;
 
-use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
 
+use crate::protocol::constraint::{Kept, Way};
 use crate::protocol::output;
-
-/// A whole answer. `str(generation)` is its text.
-///
-/// Read-only; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen)]
-pub(super) struct Generation {
-    /// The answer's text.
-    #[pyo3(get)]
-    text: Py<PyString>,
-    /// One id per generated token, including tokens without text.
-    #[pyo3(get)]
-    token_ids: Py<PyList>,
-    reason: &'static str,
-    /// Performance statistics of the run.
-    #[pyo3(get)]
-    perf: Py<PerfStats>,
-}
-
-impl Generation {
-    pub(super) fn new(py: Python<'_>, generation: &output::Generation) -> PyResult<Self> {
-        Ok(Self {
-            text: PyString::new(py, &generation.text).unbind(),
-            token_ids: PyList::new(py, &generation.token_ids)?.unbind(),
-            reason: generation.finish_reason.as_str(),
-            perf: Py::new(py, PerfStats(generation.perf))?,
-        })
-    }
-
-    /// What had come of a run that failed.
-    pub(super) fn partial(
-        py: Python<'_>,
-        text: String,
-        token_ids: Vec<i32>,
-    ) -> PyResult<Py<PyAny>> {
-        let perf = output::PerfStats {
-            tokens: token_ids.len(),
-            ..Default::default()
-        };
-        let generation = output::Generation {
-            text,
-            token_ids,
-            finish_reason: output::FinishReason::Cancelled,
-            perf,
-        };
-        Ok(Py::new(py, Self::new(py, &generation)?)?.into_any())
-    }
-}
-
-#[pymethods]
-impl Generation {
-    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // A list that the program may put anything into, and which the collector can empty.
-        visit.call(&self.token_ids)
-    }
-
-    /// Supports `copy` and `pickle`.
-    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, GenerationParts)> {
-        let ids = self.token_ids.bind(py).extract()?;
-        let parts = (
-            self.text.clone_ref(py),
-            ids,
-            self.reason.to_owned(),
-            self.perf.clone_ref(py),
-        );
-        Ok((rebuilder(py, "_generation")?, parts))
-    }
-
-    /// Why the answer ended: `"stop"`, `"length"`, `"cancelled"` or `"tool_calls"`.
-    ///
-    /// `"stop"`: the model ended its answer. `"length"`: `max_new_tokens` was reached. `"cancelled"`: the
-    /// stream was cancelled. `"tool_calls"`: the answer calls tools.
-    #[getter]
-    fn finish_reason<'py>(&self, py: Python<'py>) -> &Bound<'py, PyString> {
-        match self.reason {
-            "stop" => pyo3::intern!(py, "stop"),
-            "length" => pyo3::intern!(py, "length"),
-            "tool_calls" => pyo3::intern!(py, "tool_calls"),
-            _ => pyo3::intern!(py, "cancelled"),
-        }
-    }
-
-    fn __str__(&self, py: Python<'_>) -> Py<PyString> {
-        self.text.clone_ref(py)
-    }
-
-    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
-        let text = self.text.bind(py).repr()?.to_string();
-        let shown: String = text.chars().take(60).collect();
-        let dots = if shown.len() < text.len() { "..." } else { "" };
-        let tokens = self.token_ids.bind(py).len();
-        Ok(format!(
-            "Generation({shown}{dots}, {tokens} tokens, finish_reason={:?})",
-            self.reason
-        ))
-    }
-}
 
 /// Performance statistics of a run, from the library (`RKLLMPerfStat`, since RKLLM 1.2.1) or measured.
 ///
@@ -110,7 +13,7 @@ impl Generation {
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
-pub(super) struct PerfStats(output::PerfStats);
+pub(super) struct PerfStats(pub(super) output::PerfStats);
 
 impl PerfStats {
     pub(super) fn new(perf: output::PerfStats) -> Self {
@@ -130,6 +33,7 @@ fn per_second(tokens: i32, time_ms: f64) -> Option<f64> {
 impl PerfStats {
     /// Supports `copy` and `pickle`.
     fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyAny>, PerfParts)> {
+        let kept = self.0.constraint;
         let seconds = |time: Option<Duration>| time.map(|time| time.as_secs_f64());
         let parts = (
             self.0.library.map(|library| {
@@ -146,7 +50,11 @@ impl PerfStats {
             self.0.total_time.as_secs_f64(),
             self.0.queued_time.as_secs_f64(),
             self.0.tokens,
-            (self.0.prompt_tokens, self.0.cached_tokens),
+            (
+                self.0.prompt_tokens,
+                self.0.cached_tokens,
+                kept.map(|kept| (kept.replaced, kept.retries, kept.complete)),
+            ),
         );
         Ok((rebuilder(py, "_perf_stats")?, parts))
     }
@@ -272,7 +180,6 @@ impl PerfStats {
     }
 }
 
-type GenerationParts = (Py<PyString>, Vec<i32>, String, Py<PerfStats>);
 type LibraryParts = (f32, i32, f32, i32, f32);
 type PerfParts = (
     Option<LibraryParts>,
@@ -281,9 +188,10 @@ type PerfParts = (
     f64,
     f64,
     usize,
-    PromptParts,
+    RestParts,
 );
-type PromptParts = (Option<usize>, Option<usize>);
+type KeptParts = (usize, usize, bool);
+type RestParts = (Option<usize>, Option<usize>, Option<KeptParts>);
 
 /// The function of this module that makes an object again from its parts; pickles name it.
 pub(super) fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -294,35 +202,16 @@ pub(super) fn rebuilder<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py,
 pub(super) fn add_rebuilders(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let chunk = wrap_pyfunction!(super::chunk::_chunk, module)?;
     module.setattr("_chunk", chunk)?;
-    module.setattr("_generation", wrap_pyfunction!(_generation, module)?)?;
+    module.setattr(
+        "_generation",
+        wrap_pyfunction!(super::generation::_generation, module)?,
+    )?;
     module.setattr("_perf_stats", wrap_pyfunction!(_perf_stats, module)?)
-}
-
-/// A `Generation` from its parts; for `pickle`.
-#[pyfunction]
-fn _generation(
-    py: Python<'_>,
-    text: Py<PyString>,
-    token_ids: Vec<i32>,
-    finish_reason: &str,
-    perf: Py<PerfStats>,
-) -> PyResult<Generation> {
-    Ok(Generation {
-        text,
-        token_ids: PyList::new(py, token_ids)?.unbind(),
-        reason: match finish_reason {
-            "stop" => "stop",
-            "length" => "length",
-            "tool_calls" => "tool_calls",
-            _ => "cancelled",
-        },
-        perf,
-    })
 }
 
 /// A `PerfStats` from its parts; for `pickle`. Those of earlier versions have no counts of the prompt.
 #[pyfunction]
-#[pyo3(signature = (library, time_to_first_token, generate_time, total_time, queued_time, tokens, prompt=(None, None)))]
+#[pyo3(signature = (library, time_to_first_token, generate_time, total_time, queued_time, tokens, rest=(None, None, None)))]
 fn _perf_stats(
     library: Option<LibraryParts>,
     time_to_first_token: Option<f64>,
@@ -330,8 +219,9 @@ fn _perf_stats(
     total_time: f64,
     queued_time: f64,
     tokens: usize,
-    prompt: PromptParts,
+    rest: RestParts,
 ) -> PerfStats {
+    let (prompt_tokens, cached_tokens, kept) = rest;
     let duration = |seconds| Duration::try_from_secs_f64(seconds).unwrap_or_default();
     let library = library.map(
         |(prefill_time_ms, prefill_tokens, generate_time_ms, generate_tokens, memory_usage_mb)| {
@@ -351,7 +241,13 @@ fn _perf_stats(
         total_time: duration(total_time),
         queued_time: duration(queued_time),
         tokens,
-        prompt_tokens: prompt.0,
-        cached_tokens: prompt.1,
+        prompt_tokens,
+        cached_tokens,
+        constraint: kept.map(|(replaced, retries, complete)| Kept {
+            way: Way::Masked,
+            replaced,
+            retries,
+            complete,
+        }),
     })
 }

@@ -46,6 +46,11 @@ pub(super) trait Stream {
         None
     }
 
+    /// Where the callable is that makes the value of the answer.
+    fn parse(&self) -> Option<&Slot> {
+        None
+    }
+
     /// Ends the run, from any thread.
     fn end(&self) {
         self.handle().cancel();
@@ -64,7 +69,8 @@ pub(super) trait Stream {
     /// Shows the collector every Python object that is held.
     fn show(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.answerer().traverse(visit)?;
-        self.on_token().map_or(Ok(()), |slot| slot.traverse(visit))
+        let mut slots = [self.on_token(), self.parse()].into_iter().flatten();
+        slots.try_for_each(|slot| slot.traverse(visit))
     }
 
     /// What is raised for a run that failed: what a callable raised in it, or else `error`, with what had
@@ -99,7 +105,7 @@ impl<T: Stream> Awaited for T {
     }
 
     fn clear(&self) {
-        if let Some(slot) = self.on_token() {
+        for slot in [self.on_token(), self.parse()].into_iter().flatten() {
             slot.clear();
         }
     }

@@ -10,8 +10,8 @@ use pyo3::sync::PyOnceLock;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::errors::raise;
+use super::generation::Generation;
 use super::inputs::input;
-use super::outputs::Generation;
 use super::source::{Awaited as _, Stream, next_item, source_class};
 use crate::model::Caller;
 use crate::model::steps;
@@ -224,7 +224,7 @@ source_class! {
         fn result(&self, py: Python<'_>) -> PyResult<Generation> {
             let found = self.steps.lock().generation();
             match found {
-                Some(Ok(generation)) => Generation::new(py, &generation),
+                Some(Ok(generation)) => Generation::new(py, &generation, None),
                 Some(Err(error)) => Err(self.fail(py, &error)),
                 None => Err(raise(
                     py,

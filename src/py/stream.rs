@@ -12,7 +12,7 @@ use pyo3::types::PyString;
 use super::at_hand::Take;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
-use super::outputs::Generation;
+use super::generation::Generation;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
@@ -33,6 +33,8 @@ pub(super) struct TokenStream {
     answerer: Answerer,
     /// Called with each chunk before it is handed out.
     on_token: Slot,
+    /// Makes the value of the answer.
+    parse: Slot,
 }
 
 /// Nearly all pieces of text are shorter: copying them takes less time than asking for memory.
@@ -43,6 +45,7 @@ impl TokenStream {
         stream: stream::TokenStream,
         answerer: Answerer,
         on_token: Option<Py<PyAny>>,
+        parse: Option<Py<PyAny>>,
     ) -> Self {
         let handle = stream.handle().clone();
         Self {
@@ -50,6 +53,7 @@ impl TokenStream {
             handle,
             answerer,
             on_token: Slot::new(on_token),
+            parse: Slot::new(parse),
         }
     }
 
@@ -159,7 +163,7 @@ impl TokenStream {
         match super::detach(py, || self.stream.lock().generation()) {
             Some(Ok(generation)) => {
                 self.ended(py, Ok(()))?;
-                Generation::new(py, &generation).map(Some)
+                Generation::new(py, &generation, self.parse.get(py)).map(Some)
             }
             Some(Err(error)) => Err(self.fail(py, &error)),
             None => self.serve(py).map(|()| None),
@@ -195,6 +199,9 @@ impl Stream for TokenStream {
     }
     fn on_token(&self) -> Option<&Slot> {
         Some(&self.on_token)
+    }
+    fn parse(&self) -> Option<&Slot> {
+        Some(&self.parse)
     }
     fn at_hand(&self) -> Option<Take> {
         let take: Take = |stream| {

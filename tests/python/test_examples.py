@@ -206,6 +206,15 @@ def test_a_chat_keeps_what_was_said() -> None:
     assert len(re.findall(r"^\[\d+ tokens\]$", text, re.MULTILINE)) == 2
 
 
+@real
+@slow
+def test_answers_come_in_a_form_that_a_program_reads() -> None:
+    text = output("structured.py", MODEL)
+    assert re.search(r"^class: Animal\(name='Rex', years=\d+, kind='(cat|dog|bird)'\)$", text, re.MULTILINE)
+    assert re.search(r"^choice: (yes|no)$", text, re.MULTILINE)
+    assert re.search(r"^pattern: \d{4}-\d{2}-\d{2}$", text, re.MULTILINE)
+
+
 def test_tools_are_shown_and_called(tmp_path: Path) -> None:
     library = fake_library(tmp_path, "v1_2_1")
     call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'

@@ -157,6 +157,16 @@ impl Model {
             && unsafe { sys::llama_vocab_is_control(self.vocab, token) }
     }
 
+    /// Whether `token` is text: no mark, and neither unknown nor unused.
+    pub(crate) fn is_text(&self, token: i32) -> bool {
+        const TEXT: sys::llama_token_attr = sys::LLAMA_TOKEN_ATTR_NORMAL
+            | sys::LLAMA_TOKEN_ATTR_BYTE
+            | sys::LLAMA_TOKEN_ATTR_USER_DEFINED;
+        self.knows(token)
+            // SAFETY: the vocabulary belongs to the loaded model; the token is in it.
+            && unsafe { sys::llama_vocab_get_attr(self.vocab, token) } & TEXT != 0
+    }
+
     /// Whether `token` is in the vocabulary.
     pub(crate) fn knows(&self, token: i32) -> bool {
         usize::try_from(token).is_ok_and(|token| token < self.vocabulary_size())

@@ -98,7 +98,7 @@ impl Session {
             collected.drain(..prompt.carried * self.values_of(request.mode).width());
             values.push(collected);
             if request.mode == Mode::Generate {
-                live.push(self.first_token(at, prompt, request, following.seed)?);
+                live.push(self.first_token(at, prompt, request, following.seed, sink)?);
             }
         }
         if request.mode == Mode::HiddenStates {
@@ -186,6 +186,7 @@ impl Session {
         prompt: &Prompt,
         request: &Request,
         seed: Option<u64>,
+        sink: &Sink,
     ) -> Result<Live, Failure> {
         let settings = request.sampling.unwrap_or(self.options.sampling);
         // A copy, since a failure in a later row leaves the pause as it was.
@@ -202,6 +203,7 @@ impl Session {
                 .context
                 .logits(-1)
                 .ok_or_else(|| begun("no logits".into()))?;
+            sink.process(at, logits);
             row.token = Some(row.sampler.sample(logits));
         }
         Ok(row)
@@ -237,7 +239,7 @@ impl Session {
                 self.leave_pending(&mut live);
                 break;
             }
-            if !self.step(&mut live, spared)? {
+            if !self.step(&mut live, spared, sink)? {
                 break;
             }
         }
@@ -329,7 +331,7 @@ impl Session {
     }
 
     /// Computes the chosen tokens and chooses the next ones; false if the run is over.
-    fn step(&mut self, live: &mut [Live], spared: usize) -> Result<bool, String> {
+    fn step(&mut self, live: &mut [Live], spared: usize, sink: &Sink) -> Result<bool, String> {
         for at in 0..live.len() {
             let full = self.rows[at].cache.len() >= self.options.max_context_len;
             if live[at].token.is_some() && full && !self.shift(at, 1, spared) {
@@ -360,6 +362,7 @@ impl Session {
             self.rows[at as usize].push(&[token], false);
             row.sampler.accept(token);
             let logits = self.context.logits(i as i32).ok_or("no logits")?;
+            sink.process(at as usize, logits);
             row.token = Some(row.sampler.sample(logits));
         }
         Ok(true)

@@ -3,7 +3,7 @@
 //! A library that exports [`SYMBOL`] is the CPU runtime. The vendor's library has no such symbol, so
 //! what this table answers is unknown there.
 
-use std::ffi::{c_char, c_int};
+use std::ffi::{c_char, c_int, c_void};
 
 use super::shared::LLMHandle;
 
@@ -68,7 +68,38 @@ pub struct CpuTable {
     /// the figures only if `capacity` is enough; negative on error. `out` may be NULL when `capacity` is 0.
     /// None in a library that came before this member.
     pub prompt_figures: Option<GetPromptFigures>,
+    /// The model's tokens, one after the other: a byte that is one of [`token_kind`], the length of its text
+    /// as four bytes with the lowest first, and that text, which need not be whole characters. Returns the
+    /// length of all in bytes, and writes them only if `capacity` is enough; negative on error. `out` may be
+    /// NULL when `capacity` is 0. None in a library that came before this member.
+    pub vocabulary: Option<GetVocabulary>,
+    /// Who may change the logits of each token before it is chosen, in the runs that follow; NULL for nobody.
+    /// None in a library that came before this member.
+    pub set_logits_processor: Option<SetLogitsProcessor>,
 }
+
+/// What a token is.
+pub mod token_kind {
+    /// Text.
+    pub const TEXT: u8 = 0;
+    /// A mark and no text, or of no use.
+    pub const MARK: u8 = 1;
+    /// A mark that ends an answer.
+    pub const END: u8 = 2;
+}
+
+/// Called with the userdata of `rkllm_run` and the logits of the next token of a row, which it may change. It is
+/// called after the callback has had the row's last token, on the same thread.
+pub type LogitsProcessor =
+    unsafe extern "C" fn(userdata: *mut c_void, row: c_int, logits: *mut f32, count: c_int);
+
+/// [`CpuTable::set_logits_processor`].
+pub type SetLogitsProcessor =
+    unsafe extern "C" fn(h: LLMHandle, processor: Option<LogitsProcessor>) -> c_int;
+
+/// [`CpuTable::vocabulary`].
+pub type GetVocabulary =
+    unsafe extern "C" fn(h: LLMHandle, out: *mut c_char, capacity: c_int) -> c_int;
 
 /// What a run that stands alone may take from the KV cache in place of computing it. Runs that go on from
 /// a pause, and those with `keep_history`, go on from all of it; [`reuse::NONE`] makes

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod answer;
+#[cfg(feature = "constraint")]
+pub mod constraint;
 pub mod families;
 pub mod jinja;
 pub mod sampler;

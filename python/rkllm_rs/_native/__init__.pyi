@@ -25,7 +25,7 @@ from .library import (
 )
 from .lock import NpuLock, npu_line, npu_lock
 from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, check_call, shut_down
-from .outputs import Chunk, Generation, PerfStats
+from .outputs import Chunk, Constraint, Generation, PerfStats
 from .sampling import SamplingParams
 from .streams import ArrayStream, Steps, TextStream, TokenStream
 from .template import ChatTemplate
@@ -40,6 +40,7 @@ __all__ = [
     "ChatTemplate",
     "ChatTexts",
     "Chunk",
+    "Constraint",
     "CrossAttention",
     "Embeddings",
     "Evidence",

@@ -7,7 +7,7 @@ from typing import Any, Literal, final
 from typing_extensions import Self
 
 from .model import Model
-from .outputs import PerfStats
+from .outputs import Constraint, PerfStats
 from .settings import Path
 
 @final
@@ -216,6 +216,18 @@ class ChatAnswer:
     @property
     def content(self) -> str:
         """The answer's text, without thinking and tool calls."""
+    @property
+    def parsed(self) -> Any:
+        """The value of an answer in JSON, or an instance of the given type.
+
+        ``None`` without ``json_schema`` or ``response_format``, and if the answer was cut off.
+
+        Raises:
+            Exception: What the given type raises for values that fit the schema but not the type.
+        """
+    @property
+    def constraint(self) -> Constraint | None:
+        """How the answer was kept to its form; ``None`` if it has none."""
     @property
     def reasoning(self) -> str | None:
         """The model's thinking, or ``None``."""

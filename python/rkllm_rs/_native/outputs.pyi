@@ -1,6 +1,6 @@
 """What a run gives."""
 
-from typing import Literal, final
+from typing import Any, Literal, final
 
 from .settings import FinishReason
 
@@ -106,3 +106,37 @@ class Generation:
     @property
     def perf(self) -> PerfStats:
         """Performance statistics of the run."""
+    @property
+    def parsed(self) -> Any:
+        """The value of an answer in JSON, or an instance of the given type.
+
+        ``None`` without ``json_schema``, and if the answer was cut off.
+
+        Raises:
+            Exception: What the given type raises for values that fit the schema but not the type.
+        """
+    @property
+    def constraint(self) -> Constraint | None:
+        """How the answer was kept to its form; ``None`` if it has none."""
+
+@final
+class Constraint:
+    """How an answer was kept to its ``json_schema``, ``regex``, ``choices`` or ``grammar``.
+
+    Immutable; any number of threads and tasks may use it at the same time.
+    """
+
+    @property
+    def way(self) -> Literal["masked"]:
+        """``"masked"``: tokens that would have broken it could not be chosen."""
+    @property
+    def replaced(self) -> int:
+        """Number of the model's tokens that were replaced."""
+    @property
+    def retries(self) -> int:
+        """Number of times that the model was asked again."""
+    @property
+    def complete(self) -> bool:
+        """Whether the answer is complete: ``False`` if it was cut off, by ``max_new_tokens`` for example."""
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::super::guide::Guide;
 use super::{Inner, Made, Plan, RunLane};
 use crate::native::{Lane as _, LastCall, PromptTokens};
 use crate::protocol::output::{FinishReason, PerfStats};
@@ -52,7 +53,7 @@ impl Inner {
     }
 
     /// The figures of a lane that ends now.
-    pub(super) fn perf(&self, plan: &Plan, now: Instant) -> PerfStats {
+    pub(super) fn perf(&mut self, plan: &Plan, now: Instant) -> PerfStats {
         let library = match self.last_call {
             // The library's figures are those of the run, and only the first lane's are certain.
             Some(LastCall::Finish(perf)) if !plan.batch => perf,
@@ -75,6 +76,7 @@ impl Inner {
             tokens: self.tokens,
             prompt_tokens: all,
             cached_tokens: cached,
+            constraint: self.guide.as_mut().map(Guide::kept),
         }
     }
 }

@@ -48,6 +48,9 @@ impl RunLane {
                 self.put("", id, Side::Vendor);
             }
             inner.joiner = Utf8Joiner::default();
+            if let Some(guide) = &mut inner.guide {
+                guide.cut();
+            }
         }
         stopped
     }

@@ -180,6 +180,7 @@ impl Server<'_> {
         // Not the number of the run that it is for: an abort of one must not reach the other.
         let run = lanes[0].run() | 1 << 63;
         let plan = Plan {
+            constraint: None,
             run,
             limit: Limit {
                 tokens: 1,

@@ -1,0 +1,244 @@
+//! What an answer may be: a grammar, and which tokens keep to it.
+//!
+//! llguidance does the work. What is ours: sizes that bound its time and memory, white space that a model cannot
+//! lose itself in, and errors that name the place in the schema.
+
+mod refusal;
+mod schema;
+mod vocabulary;
+
+use llguidance::api::{ParserLimits, TopLevelGrammar};
+use llguidance::earley::SlicedBiasComputer;
+use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv};
+use llguidance::{Matcher as Engine, ParserFactory};
+use serde::{Deserialize, Serialize};
+
+pub use refusal::Refusal;
+pub use vocabulary::{Kind, Vocabulary};
+
+/// The longest grammar, in bytes of its text; what it may unfold to is limited besides.
+pub const LONGEST: usize = 256 * 1024;
+
+/// What an answer may be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Grammar {
+    /// A JSON value that fits this JSON schema.
+    JsonSchema(String),
+    /// Text that matches this regular expression as a whole.
+    Regex(String),
+    /// One of these texts.
+    Choices(Vec<String>),
+    /// A grammar in llguidance's form of Lark.
+    Lark(String),
+}
+
+impl Grammar {
+    /// The argument that it is given by.
+    #[must_use]
+    pub fn argument(&self) -> &'static str {
+        match self {
+            Self::JsonSchema(_) => "json_schema",
+            Self::Regex(_) => "regex",
+            Self::Choices(_) => "choices",
+            Self::Lark(_) => "grammar",
+        }
+    }
+
+    fn length(&self) -> usize {
+        match self {
+            Self::JsonSchema(text) | Self::Regex(text) | Self::Lark(text) => text.len(),
+            Self::Choices(all) => all.iter().map(String::len).sum(),
+        }
+    }
+
+    fn compiled(&self) -> Result<TopLevelGrammar, Refusal> {
+        if self.length() > LONGEST {
+            return Err(Refusal::too_large(format!(
+                "must have at most {LONGEST} bytes, got {}",
+                self.length()
+            )));
+        }
+        match self {
+            Self::JsonSchema(text) => Ok(TopLevelGrammar::from_json_schema(schema::bounded(
+                schema::parsed(text)?,
+            ))),
+            Self::Regex(text) if text.is_empty() => Err(Refusal::invalid("must not be empty")),
+            Self::Regex(text) => Ok(TopLevelGrammar::from_regex(text)),
+            Self::Choices(all) => choices(all),
+            Self::Lark(text) if text.trim().is_empty() => {
+                Err(Refusal::invalid("must not be empty"))
+            }
+            Self::Lark(text) => Ok(TopLevelGrammar::from_lark(text.clone())),
+        }
+    }
+
+    /// Whether it can be served at all, by a vocabulary of single bytes: all that can be known without a model.
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn check(&self) -> Result<(), Refusal> {
+        let grammar = self.compiled()?;
+        let made = plain()?.create_parser(grammar);
+        made.map(drop).map_err(|error| self.refused(&error))
+    }
+
+    fn refused(&self, error: &impl std::fmt::Display) -> Refusal {
+        let refusal = Refusal::of(&error.to_string());
+        match self {
+            Self::JsonSchema(text) => schema::placed(text, refusal),
+            _ => refusal,
+        }
+    }
+}
+
+fn choices(all: &[String]) -> Result<TopLevelGrammar, Refusal> {
+    if all.is_empty() || all.iter().any(String::is_empty) {
+        return Err(Refusal::invalid("must not be empty, nor may any choice be"));
+    }
+    let quoted: Vec<String> = all
+        .iter()
+        .map(|choice| serde_json::Value::from(choice.as_str()).to_string())
+        .collect();
+    Ok(TopLevelGrammar::from_lark(format!(
+        "start: CHOICE\nCHOICE: {}",
+        quoted.join(" | ")
+    )))
+}
+
+/// Compiles grammars without a model.
+fn plain() -> Result<ParserFactory, Refusal> {
+    factory(&ApproximateTokEnv::single_byte_env(), &[])
+}
+
+fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal> {
+    let made = ParserFactory::new(tokens, InferenceCapabilities::default(), slices);
+    let mut factory = made.map_err(|error| Refusal::invalid(error.to_string()))?;
+    factory.quiet();
+    *factory.limits_mut() = ParserLimits {
+        initial_lexer_fuel: 500_000,
+        max_lexer_states: 50_000,
+        max_grammar_size: 200_000,
+        verbose_errors: false,
+        ..ParserLimits::default()
+    };
+    Ok(factory)
+}
+
+/// A model's vocabulary, ready for grammars: made once for a model, which takes up to a second.
+pub struct Constraints {
+    factory: ParserFactory,
+    vocabulary: Vocabulary,
+}
+
+impl Constraints {
+    /// Gets a vocabulary ready.
+    ///
+    /// # Errors
+    /// It has no token, or none that ends an answer.
+    pub fn new(vocabulary: Vocabulary) -> Result<Self, Refusal> {
+        let tokens = vocabulary.environment()?;
+        let slices = SlicedBiasComputer::general_slices();
+        Ok(Self {
+            factory: factory(&tokens, &slices)?,
+            vocabulary,
+        })
+    }
+
+    /// The model's tokens.
+    #[must_use]
+    pub fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
+    }
+
+    /// A matcher at the start of an answer.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar; or no token of this vocabulary can begin it.
+    pub fn matcher(&self, grammar: &Grammar) -> Result<Matcher, Refusal> {
+        let parser = self.factory.create_parser(grammar.compiled()?);
+        let mut engine = Engine::new(Ok(parser.map_err(|error| grammar.refused(&error))?));
+        let first = engine.compute_mask_or_eos();
+        let first = first.map_err(|error| grammar.refused(&error))?;
+        if first.is_zero() {
+            return Err(Refusal::invalid(
+                "no token of this model's vocabulary can begin it",
+            ));
+        }
+        Ok(Matcher {
+            engine,
+            first: Some(first),
+        })
+    }
+}
+
+/// Where an answer is in its grammar.
+pub struct Matcher {
+    engine: Engine,
+    /// The mask of the first token, which was computed to see whether there is one.
+    first: Option<SimpleVob>,
+}
+
+impl Matcher {
+    /// Takes the tokens that the grammar does not allow here out of a row of logits.
+    ///
+    /// # Errors
+    /// The grammar is too complex to go on.
+    pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), Refusal> {
+        let mask = match self.first.take() {
+            Some(mask) => mask,
+            None => self
+                .engine
+                .compute_mask_or_eos()
+                .map_err(|error| Refusal::of(&error.to_string()))?,
+        };
+        for (words, logits) in mask.as_slice().iter().zip(logits.chunks_mut(32)) {
+            match *words {
+                u32::MAX => {}
+                0 => logits.fill(f32::NEG_INFINITY),
+                bits => {
+                    for (at, logit) in logits.iter_mut().enumerate() {
+                        if bits & (1 << at) == 0 {
+                            *logit = f32::NEG_INFINITY;
+                        }
+                    }
+                }
+            }
+        }
+        // Rows of some models are longer than their vocabulary.
+        let known = mask.len();
+        if let Some(rest) = logits.get_mut(known..) {
+            rest.fill(f32::NEG_INFINITY);
+        }
+        Ok(())
+    }
+
+    /// Goes on over a token; false, and nothing changes, if the grammar does not allow it here.
+    ///
+    /// # Errors
+    /// The grammar is too complex to go on.
+    pub fn push(&mut self, token: i32) -> Result<bool, Refusal> {
+        self.first = None;
+        let Ok(token) = u32::try_from(token) else {
+            return Ok(false);
+        };
+        let count = self
+            .engine
+            .try_consume_tokens(&[token])
+            .map_err(|error| Refusal::of(&error.to_string()))?;
+        Ok(count == 1)
+    }
+
+    /// Whether the answer may end here.
+    pub fn may_end(&mut self) -> bool {
+        self.is_over() || self.engine.is_accepting().unwrap_or(false)
+    }
+
+    /// Whether nothing more may come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.engine.is_stopped()
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,198 @@
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::*;
+
+/// A small vocabulary: all bytes, some words, one marker, one end.
+fn constraints() -> Constraints {
+    let mut vocabulary = Vocabulary::default();
+    for byte in 0..=u8::MAX {
+        vocabulary.push(Kind::Text, &[byte]);
+    }
+    for word in [
+        "{\"",
+        "\": ",
+        "name",
+        "true",
+        "yes",
+        "yesterday",
+        "  ",
+        "\n",
+    ] {
+        vocabulary.push(Kind::Text, word.as_bytes());
+    }
+    vocabulary.push(Kind::Marker, b"<|tool|>");
+    vocabulary.push(Kind::End, b"<|end|>");
+    vocabulary.push(Kind::End, b"<|eot|>");
+    Constraints::new(vocabulary).unwrap()
+}
+
+const SIZE: usize = 256 + 8 + 3;
+const ENDS: [usize; 2] = [SIZE - 2, SIZE - 1];
+
+fn legal(matcher: &mut Matcher) -> Vec<usize> {
+    // A row may be longer than the vocabulary.
+    let mut logits = vec![0.0; SIZE + 5];
+    matcher.mask(&mut logits).unwrap();
+    (0..logits.len()).filter(|&at| logits[at] == 0.0).collect()
+}
+
+fn take(matcher: &mut Matcher, text: &str) -> bool {
+    text.bytes()
+        .all(|byte| matcher.push(i32::from(byte)).unwrap())
+}
+
+#[test]
+fn a_mask_has_what_may_come() {
+    let grammar = Grammar::Choices(vec!["yes".into(), "no".into()]);
+    let constraints = constraints();
+    let mut matcher = constraints.matcher(&grammar).unwrap();
+    let yes = usize::try_from(constraints.vocabulary().find("yes").unwrap()).unwrap();
+    assert_eq!(legal(&mut matcher), [b'n'.into(), b'y'.into(), yes]);
+    assert!(!matcher.may_end());
+    assert!(!matcher.push(i32::from(b'x')).unwrap());
+    assert!(matcher.push(i32::try_from(yes).unwrap()).unwrap());
+    assert!(matcher.is_over());
+    assert_eq!(legal(&mut matcher), ENDS);
+}
+
+#[test]
+fn text_cannot_spell_a_marker_and_a_marker_is_no_text() {
+    let mut matcher = constraints()
+        .matcher(&Grammar::Regex("(?s:.*)".into()))
+        .unwrap();
+    assert!(matcher.may_end());
+    let legal = legal(&mut matcher);
+    assert!(!legal.contains(&(SIZE - 3)));
+    assert!(ENDS.iter().all(|end| legal.contains(end)));
+    assert!(take(&mut matcher, "<|tool|>"));
+}
+
+#[test]
+fn a_schema_is_kept_to_and_white_space_ends() {
+    let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}},
+        "required": ["name"], "additionalProperties": false}"#;
+    let grammar = Grammar::JsonSchema(schema.into());
+    let constraints = constraints();
+    for (text, fits) in [
+        (r#"{"name":"a"}"#, true),
+        ("{ \"name\" :\n  \"a\" }", true),
+        (r#"{"nam""#, false),
+        (r#"{"name":1"#, false),
+    ] {
+        let mut matcher = constraints.matcher(&grammar).unwrap();
+        assert_eq!(take(&mut matcher, text), fits, "{text}");
+        assert_eq!(matcher.is_over(), fits, "{text}");
+    }
+    let mut matcher = constraints.matcher(&grammar).unwrap();
+    assert!(!take(&mut matcher, &format!("{{{}", " ".repeat(100))));
+}
+
+#[test]
+fn what_is_wrong_is_said_with_its_place() {
+    let place = r#"{"properties": {"a": {"items": {"type": "string", "not": {"const": "x"}}}}}"#;
+    for (grammar, words) in [
+        (Grammar::JsonSchema("{".into()), "JSON"),
+        (Grammar::JsonSchema("3".into()), "object"),
+        (Grammar::JsonSchema("false".into()), ""),
+        (Grammar::JsonSchema(place.into()), "properties.a.items"),
+        (Grammar::JsonSchema(r#"{"type": "text"}"#.into()), "text"),
+        (
+            Grammar::JsonSchema(r##"{"$ref": "#/$defs/x"}"##.into()),
+            "x",
+        ),
+        (
+            Grammar::JsonSchema(r#"{"type": "integer", "minimum": 3, "maximum": 2}"#.into()),
+            "",
+        ),
+        (Grammar::Regex("(".into()), ""),
+        (Grammar::Regex(String::new()), "empty"),
+        (Grammar::Choices(vec![]), "empty"),
+        (Grammar::Choices(vec![String::new()]), "empty"),
+        (Grammar::Lark("start: missing".into()), "missing"),
+        (Grammar::Lark("  ".into()), "empty"),
+    ] {
+        let refusal = grammar.check().unwrap_err();
+        assert!(refusal.reason.contains(words), "{grammar:?}: {refusal}");
+    }
+}
+
+/// Goes on with the first token that is legal, until the answer may end or so many have come.
+fn walk(matcher: &mut Matcher, tokens: usize) -> Result<(), Refusal> {
+    for _ in 0..tokens {
+        let mut logits = vec![0.0; SIZE];
+        matcher.mask(&mut logits)?;
+        let first = logits.iter().take(SIZE - 2).position(|logit| *logit == 0.0);
+        let Some(first) = first else { break };
+        matcher.push(i32::try_from(first).unwrap())?;
+    }
+    Ok(())
+}
+
+fn in_stack<T: Send>(kilobytes: usize, f: impl FnOnce() -> T + Send) -> T {
+    thread::scope(|scope| {
+        let builder = thread::Builder::new().stack_size(kilobytes << 10);
+        builder.spawn_scoped(scope, f).unwrap().join().unwrap()
+    })
+}
+
+#[test]
+fn what_explodes_is_served_or_refused_within_its_bound() {
+    let properties = |count: usize, value: &str| {
+        let all: Vec<String> = (0..count).map(|at| format!(r#""p{at}":{value}"#)).collect();
+        Grammar::JsonSchema(format!("{{\"properties\": {{{}}}}}", all.join(",")))
+    };
+    let deep = |depth| {
+        let (open, close) = (r#"{"items": "#.repeat(depth), "}".repeat(depth));
+        Grammar::JsonSchema(format!("{open}{{}}{close}"))
+    };
+    let alternatives = |count: usize| (0..count).map(|at| format!("choice {at}")).collect();
+    let recursive = r##"{"$defs": {"n": {"properties": {"a": {"$ref": "#/$defs/n"}, "b": {"anyOf":
+        [{"$ref": "#/$defs/n"}, {"type": "array", "items": {"$ref": "#/$defs/n"}}]}}}}, "$ref": "#/$defs/n"}"##;
+    for (grammar, served) in [
+        (properties(10_000, r#"{"type":"string"}"#), Some(false)),
+        (properties(1_000, "{}"), Some(true)),
+        (properties(1_000, r#"{"type":"string"}"#), Some(true)),
+        (deep(5_000), Some(false)),
+        (deep(100), Some(true)),
+        (Grammar::JsonSchema(recursive.into()), Some(true)),
+        (
+            Grammar::JsonSchema(r#"{"type": "string", "maxLength": 1000000}"#.into()),
+            None,
+        ),
+        (
+            Grammar::JsonSchema(r#"{"type": "array", "minItems": 1000000}"#.into()),
+            None,
+        ),
+        (Grammar::Regex("(a{1,1000}){1,1000}b{1,1000}".into()), None),
+        (Grammar::Regex("((a{1,100}){1,100}){1,100}".into()), None),
+        (
+            Grammar::Regex(r"(\w|[^\W]){1,500}(\w+\s?){1,500}x".into()),
+            None,
+        ),
+        (Grammar::Regex(r".*a.{1000}".into()), None),
+        (Grammar::Choices(alternatives(20_000)), Some(true)),
+        (Grammar::Choices(alternatives(10_000)), None),
+        (
+            Grammar::Lark(format!("start: {}", "\"a\" ".repeat(1 << 18))),
+            Some(false),
+        ),
+        (
+            Grammar::Lark(format!("start: {}", "\"a\" ".repeat(1 << 15))),
+            None,
+        ),
+        (Grammar::Lark("start: start start | \"a\"".into()), None),
+    ] {
+        let began = Instant::now();
+        // On stacks that are no larger than a thread's may be.
+        let made = in_stack(1024, || constraints().matcher(&grammar));
+        let made = made.and_then(|mut matcher| in_stack(256, || walk(&mut matcher, 100)));
+        let took = began.elapsed();
+        let shown: String = format!("{grammar:?}").chars().take(60).collect();
+        if let Some(served) = served {
+            assert_eq!(made.is_ok(), served, "{made:?} {shown}");
+        }
+        // The bound is 5 s; this is on whatever machine, beside other tests.
+        assert!(took < Duration::from_secs(60), "{took:?} {shown}");
+    }
+}

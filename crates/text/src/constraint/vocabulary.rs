@@ -1,0 +1,75 @@
+//! The bytes of a model's tokens.
+
+use std::sync::Arc;
+
+use llguidance::toktrie::{ApproximateTokEnv, TokEnv, TokRxInfo, TokTrie};
+
+use super::Refusal;
+
+/// What a token is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Text.
+    Text,
+    /// A marker such as `<|im_start|>`, which text cannot spell.
+    Marker,
+    /// A marker that ends an answer.
+    End,
+}
+
+/// The tokens of a model, by their ids.
+#[derive(Debug, Clone, Default)]
+pub struct Vocabulary {
+    tokens: Vec<(Kind, Vec<u8>)>,
+}
+
+impl Vocabulary {
+    /// Adds the token of the next id.
+    pub fn push(&mut self, kind: Kind, bytes: &[u8]) {
+        self.tokens.push((kind, bytes.to_vec()));
+    }
+
+    /// The id of the token that is this text, whatever its kind.
+    #[must_use]
+    pub fn find(&self, text: &str) -> Option<i32> {
+        let at = self
+            .tokens
+            .iter()
+            .position(|(_, bytes)| bytes == text.as_bytes());
+        at.and_then(|at| i32::try_from(at).ok())
+    }
+
+    /// The ids of the tokens that end an answer.
+    pub fn ends(&self) -> impl Iterator<Item = i32> {
+        let ends = (0..).zip(&self.tokens);
+        ends.filter(|(_, (kind, _))| *kind == Kind::End)
+            .map(|(id, _)| id)
+    }
+
+    pub(super) fn environment(&self) -> Result<TokEnv, Refusal> {
+        let ends: Vec<u32> = self
+            .ends()
+            .filter_map(|id| u32::try_from(id).ok())
+            .collect();
+        let Some(&end) = ends.first() else {
+            return Err(Refusal::invalid(
+                "the model's vocabulary has no token that ends an answer",
+            ));
+        };
+        let words: Vec<Vec<u8>> = self
+            .tokens
+            .iter()
+            .map(|(kind, bytes)| match kind {
+                Kind::Text => bytes.clone(),
+                Kind::Marker | Kind::End => {
+                    let mut word = vec![TokTrie::SPECIAL_TOKEN_MARKER];
+                    word.extend_from_slice(bytes);
+                    word
+                }
+            })
+            .collect();
+        let size = u32::try_from(words.len()).unwrap_or(u32::MAX);
+        let trie = TokTrie::from(&TokRxInfo::new(size, end), &words).with_eos_tokens(&ends);
+        Ok(Arc::new(ApproximateTokEnv::new(trie)))
+    }
+}

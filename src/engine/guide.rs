@@ -1,0 +1,270 @@
+//! Keeps the answer of one lane to a grammar: which tokens may come, from where on, and whether it is whole.
+
+use rkllm_text::constraint::{Constraints, Matcher, Refusal, Vocabulary};
+
+use super::RunLanes;
+use crate::native::{Lane as _, NativeModel};
+use crate::protocol::constraint::{Constraint, Kept, Way};
+use crate::protocol::error::Failure;
+
+/// Makes the guides of a model's runs.
+#[derive(Default)]
+pub(super) struct Guides {
+    /// The model's vocabulary, ready for grammars, once a run has had one.
+    constraints: Option<Constraints>,
+}
+
+impl Guides {
+    /// Gives each lane of a run its guide, if the run has a grammar.
+    pub(super) fn give(&mut self, model: &NativeModel, lanes: &RunLanes) -> Result<(), Failure> {
+        let Some(constraint) = lanes[0].constraint() else {
+            return Ok(());
+        };
+        let refused = |refusal| constraint.refused(&refusal);
+        let constraints = match self.constraints.take() {
+            Some(constraints) => constraints,
+            None => Constraints::new(model.vocabulary()?).map_err(refused)?,
+        };
+        let constraints = self.constraints.insert(constraints);
+        for lane in lanes.iter().filter(|lane| !lane.has_ended()) {
+            let matcher = constraints.matcher(&constraint.grammar).map_err(refused)?;
+            lane.follow(Guide::new(constraint, matcher, constraints.vocabulary()));
+        }
+        Ok(())
+    }
+}
+
+/// Where an answer is.
+enum Phase {
+    /// Nothing has come: it may think first.
+    Start,
+    /// It thinks, which is free. The end of its text is kept, to find the tag in.
+    Thinking(String),
+    /// The thinking has ended, and the answer has not begun: a line break may come between.
+    Gap,
+    /// It is in the grammar.
+    Answer,
+    /// A token has left the grammar; what comes now is kept to nothing.
+    Left,
+}
+
+/// A lane's answer on its way through a grammar.
+pub(super) struct Guide {
+    matcher: Matcher,
+    phase: Phase,
+    close: String,
+    open_id: Option<i32>,
+    close_id: Option<i32>,
+    breaks: Vec<i32>,
+    ends: Vec<i32>,
+}
+
+impl Guide {
+    pub(super) fn new(constraint: &Constraint, matcher: Matcher, vocabulary: &Vocabulary) -> Self {
+        let thinking = constraint.thinking.as_ref();
+        let open = thinking.and_then(|thinking| thinking.open.as_deref());
+        let phase = match (thinking, open) {
+            (None, _) => Phase::Answer,
+            (Some(_), None) => Phase::Thinking(String::new()),
+            (Some(_), Some(_)) => Phase::Start,
+        };
+        let close = thinking.map_or("", |thinking| &thinking.close);
+        Self {
+            matcher,
+            phase,
+            open_id: open.and_then(|open| vocabulary.find(open)),
+            close_id: vocabulary.find(close),
+            close: close.to_owned(),
+            breaks: ["\n\n", "\n"]
+                .iter()
+                .filter_map(|text| vocabulary.find(text))
+                .collect(),
+            ends: vocabulary.ends().collect(),
+        }
+    }
+
+    /// Takes out of a row of logits what may not come.
+    pub(super) fn mask(&mut self, logits: &mut [f32]) -> Result<(), Refusal> {
+        let besides: &[i32] = match &self.phase {
+            Phase::Left => return Ok(()),
+            Phase::Thinking(_) => {
+                // An answer that ends in its thinking would be none.
+                for at in places(&self.ends) {
+                    if let Some(logit) = logits.get_mut(at) {
+                        *logit = f32::NEG_INFINITY;
+                    }
+                }
+                return Ok(());
+            }
+            Phase::Start => self.open_id.as_slice(),
+            Phase::Gap => &self.breaks,
+            Phase::Answer => &[],
+        };
+        let free: Vec<(usize, f32)> = places(besides)
+            .filter_map(|at| Some((at, *logits.get(at)?)))
+            .collect();
+        self.matcher.mask(logits)?;
+        for (at, logit) in free {
+            logits[at] = logit;
+        }
+        Ok(())
+    }
+
+    /// Goes on over a token that has come; false if the answer was over before it.
+    pub(super) fn push(&mut self, id: i32, text: &[u8]) -> Result<bool, Refusal> {
+        if self.is_over() {
+            return Ok(false);
+        }
+        match &mut self.phase {
+            Phase::Left => return Ok(true),
+            Phase::Thinking(tail) => {
+                if self.close_id == Some(id) {
+                    self.phase = Phase::Gap;
+                    return Ok(true);
+                }
+                tail.push_str(&String::from_utf8_lossy(text));
+                if let Some(at) = tail.find(&self.close) {
+                    let rest = &tail[at + self.close.len()..];
+                    self.phase = if rest.trim().is_empty() {
+                        Phase::Gap
+                    } else {
+                        Phase::Left
+                    };
+                } else if tail.len() > 4 * self.close.len() + 64 {
+                    let mut from = tail.len() - 2 * self.close.len();
+                    while !tail.is_char_boundary(from) {
+                        from += 1;
+                    }
+                    tail.drain(..from);
+                }
+                return Ok(true);
+            }
+            Phase::Start if self.open_id == Some(id) => {
+                self.phase = Phase::Thinking(String::new());
+                return Ok(true);
+            }
+            Phase::Start | Phase::Gap | Phase::Answer => {}
+        }
+        if self.matcher.push(id)? {
+            self.phase = Phase::Answer;
+        } else if !(matches!(self.phase, Phase::Gap) && self.breaks.contains(&id)) {
+            self.phase = Phase::Left;
+        }
+        Ok(true)
+    }
+
+    /// The answer is cut where it is.
+    pub(super) fn cut(&mut self) {
+        self.phase = Phase::Left;
+    }
+
+    /// Whether nothing more may come.
+    fn is_over(&self) -> bool {
+        matches!(self.phase, Phase::Answer) && self.matcher.is_over()
+    }
+
+    /// How the answer was kept to its grammar, if it ends here.
+    pub(super) fn kept(&mut self) -> Kept {
+        Kept {
+            way: Way::Masked,
+            replaced: 0,
+            retries: 0,
+            complete: matches!(self.phase, Phase::Answer) && self.matcher.may_end(),
+        }
+    }
+}
+
+fn places(ids: &[i32]) -> impl Iterator<Item = usize> {
+    ids.iter().filter_map(|id| usize::try_from(*id).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use rkllm_text::constraint::{Grammar, Kind};
+
+    use super::*;
+    use crate::protocol::constraint::Thinking;
+
+    const WORDS: [&str; 8] = [
+        "<think>", "</think>", "\n\n", "yes", "no", "hm", "</th", "ink>yes",
+    ];
+    const END: i32 = WORDS.len() as i32;
+
+    fn id(word: &str) -> i32 {
+        WORDS.iter().position(|one| *one == word).unwrap() as i32
+    }
+
+    fn guide(thinking: Option<(Option<&str>, &str)>) -> Guide {
+        let mut vocabulary = Vocabulary::default();
+        for word in WORDS {
+            vocabulary.push(Kind::Text, word.as_bytes());
+        }
+        vocabulary.push(Kind::End, b"<|end|>");
+        let constraint = Constraint {
+            grammar: Grammar::Choices(vec!["yes".into(), "no".into()]),
+            thinking: thinking.map(|(open, close)| Thinking {
+                open: open.map(str::to_owned),
+                close: close.to_owned(),
+            }),
+        };
+        let constraints = Constraints::new(vocabulary).unwrap();
+        let matcher = constraints.matcher(&constraint.grammar).unwrap();
+        Guide::new(&constraint, matcher, constraints.vocabulary())
+    }
+
+    fn legal(guide: &mut Guide) -> Vec<i32> {
+        let mut logits = vec![0.0; WORDS.len() + 1];
+        guide.mask(&mut logits).unwrap();
+        let ids = 0..=END;
+        ids.zip(logits)
+            .filter(|(_, logit)| *logit == 0.0)
+            .map(|(id, _)| id)
+            .collect()
+    }
+
+    fn push(guide: &mut Guide, word: &str) {
+        guide.push(id(word), word.as_bytes()).unwrap();
+    }
+
+    #[test]
+    fn an_answer_is_in_the_grammar_from_its_first_token() {
+        let mut guide = guide(None);
+        assert_eq!(legal(&mut guide), [id("yes"), id("no")]);
+        assert!(!guide.kept().complete);
+        push(&mut guide, "no");
+        assert!(guide.is_over() && guide.kept().complete);
+        assert_eq!(legal(&mut guide), [END]);
+    }
+
+    #[test]
+    fn thinking_comes_first_where_the_model_begins_it() {
+        let mut guide = guide(Some((Some("<think>"), "</think>")));
+        assert_eq!(legal(&mut guide), [id("<think>"), id("yes"), id("no")]);
+        push(&mut guide, "<think>");
+        // It is free, but the answer cannot end in it.
+        assert_eq!(legal(&mut guide), (0..END).collect::<Vec<_>>());
+        push(&mut guide, "no");
+        push(&mut guide, "</think>");
+        assert_eq!(legal(&mut guide), [id("\n\n"), id("yes"), id("no")]);
+        push(&mut guide, "\n\n");
+        push(&mut guide, "yes");
+        assert!(guide.kept().complete);
+    }
+
+    #[test]
+    fn thinking_that_does_not_come_is_not_waited_for() {
+        let mut guide = guide(Some((Some("<think>"), "</think>")));
+        push(&mut guide, "yes");
+        assert!(guide.is_over());
+    }
+
+    #[test]
+    fn a_tag_that_ends_within_a_token_with_text_is_told() {
+        let mut guide = guide(Some((None, "</think>")));
+        for word in ["hm", "</th", "ink>yes"] {
+            push(&mut guide, word);
+        }
+        assert!(!guide.kept().complete);
+        assert_eq!(legal(&mut guide).len(), WORDS.len() + 1);
+    }
+}

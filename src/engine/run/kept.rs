@@ -1,0 +1,45 @@
+//! The part of a lane that keeps its answer to a grammar.
+
+use parking_lot::MutexGuard;
+use rkllm_text::constraint::Refusal;
+
+use super::super::guide::Guide;
+use super::{Inner, RunLane};
+use crate::host::wake::Side;
+use crate::native::Verdict;
+use crate::protocol::constraint::Constraint;
+use crate::protocol::error::Failure;
+
+impl RunLane {
+    /// What the run's answers are kept to.
+    pub(in crate::engine) fn constraint(&self) -> Option<&Constraint> {
+        self.plan.constraint.as_ref()
+    }
+
+    /// Who keeps the answer to that from here on.
+    pub(in crate::engine) fn follow(&self, guide: Guide) {
+        self.inner.lock().guide = Some(guide);
+    }
+
+    /// Ends the run since its grammar cannot be followed further.
+    #[cold]
+    pub(super) fn lost(&self, inner: MutexGuard<'_, Inner>, refusal: &Refusal) -> Verdict {
+        let failure = match &self.plan.constraint {
+            Some(constraint) => constraint.refused(refusal),
+            None => Failure::of_run(&refusal.reason),
+        };
+        self.end_at(inner, Err(failure), Side::Vendor);
+        Verdict::Continue
+    }
+
+    /// Takes out of the logits of the next token what may not come.
+    pub(super) fn mask(&self, logits: &mut [f32]) {
+        let mut inner = self.inner.lock();
+        if inner.ended {
+            return;
+        }
+        if let Some(Err(refusal)) = inner.guide.as_mut().map(|guide| guide.mask(logits)) {
+            self.lost(inner, &refusal);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! What an answer is kept to.
+
+use serde::{Deserialize, Serialize};
+
+use rkllm_text::constraint::Refusal;
+
+use super::error::{ErrorKind, Failure};
+
+pub use rkllm_text::constraint::Grammar;
+
+/// What an answer is kept to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Constraint {
+    /// What it may be.
+    pub grammar: Grammar,
+    /// The thinking before it, which is free; none where there cannot be any.
+    pub thinking: Option<Thinking>,
+}
+
+/// Thinking before an answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Thinking {
+    /// What begins it; none if the prompt has begun it already.
+    pub open: Option<String>,
+    /// What ends it.
+    pub close: String,
+}
+
+impl Constraint {
+    /// An answer without thinking before it.
+    #[must_use]
+    pub fn new(grammar: Grammar) -> Self {
+        Self {
+            grammar,
+            thinking: None,
+        }
+    }
+
+    /// Checks what can be known without a model.
+    ///
+    /// # Errors
+    /// `ErrorKind::InvalidArgument` for what is wrong, `ErrorKind::UnsupportedFeature` for what is right but
+    /// cannot be served, with the keyword and its place.
+    pub fn check(&self) -> Result<(), Failure> {
+        self.grammar
+            .check()
+            .map_err(|refusal| self.refused(&refusal))
+    }
+
+    pub(crate) fn refused(&self, refusal: &Refusal) -> Failure {
+        let argument = self.grammar.argument();
+        if refusal.unsupported {
+            let text = format!("{argument} {}", refusal.reason);
+            return Failure::new(ErrorKind::UnsupportedFeature, text).with_hint(refusal.hint);
+        }
+        Failure::invalid_with_hint(argument, refusal.reason.clone(), refusal.hint)
+    }
+}
+
+/// How an answer was kept to its grammar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Kept {
+    /// By which way.
+    pub way: Way,
+    /// Tokens of the model's that were replaced by legal ones.
+    pub replaced: usize,
+    /// How often the model was asked again.
+    pub retries: usize,
+    /// Whether the answer is one as a whole: false if it was cut.
+    pub complete: bool,
+}
+
+/// A way to keep an answer to a grammar.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Way {
+    /// Illegal tokens are taken out before one is chosen.
+    Masked,
+}
+
+impl Way {
+    /// "masked".
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Masked => "masked",
+        }
+    }
+}

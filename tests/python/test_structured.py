@@ -1,0 +1,257 @@
+"""Structured output: what is refused on every backend, and what the real small model is kept to."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import json
+import os
+import pickle
+import re
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+import pytest
+
+from rkllm_rs import (
+    RKLLM,
+    AsyncRKLLM,
+    InvalidArgumentError,
+    InvalidTypeError,
+    UnsupportedFeatureError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
+
+pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
+
+ASK = [{"role": "user", "content": "Tell me about Rex, a dog of 3 years."}]
+LISTED = {"type": "array", "items": {"type": "integer"}, "maxItems": 4}
+
+
+@dataclasses.dataclass
+class Animal:
+    """An animal."""
+
+    name: str
+    years: int
+    kind: Literal["cat", "dog"]
+
+
+class Place(TypedDict):
+    """A place."""
+
+    city: str
+
+
+def len_of(text: str) -> int:
+    """Returns the length of a text.
+
+    Args:
+        text: The text.
+    """
+    return len(text)
+
+
+@pytest.fixture(scope="module")
+def llm() -> Iterator[RKLLM]:
+    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
+    with RKLLM(MODEL, backend="cpu", max_context_len=1024, max_new_tokens=120) as llm:
+        yield llm
+
+
+@pytest.fixture(autouse=True)
+def nothing_open(llm: RKLLM) -> None:
+    """The model of this module stays open."""
+
+
+@pytest.mark.parametrize(
+    ("wanted", "pattern"),
+    [
+        ({"choices": ["red", "green", "light green"]}, "red|green|light green"),
+        ({"regex": r"[0-9]{3}-[a-z]{4}"}, r"[0-9]{3}-[a-z]{4}"),
+        ({"grammar": 'start: "a" ("b" | "c")+ "d"'}, "a[bc]+d"),
+    ],
+    ids=["choices", "regex", "grammar"],
+)
+def test_text_is_kept_to_what_is_asked(llm: RKLLM, wanted: dict[str, Any], pattern: str) -> None:
+    for seed in range(5):
+        answer = llm.generate("Say anything.", temperature=2.0, seed=seed, **wanted)
+        assert re.fullmatch(pattern, answer.text) if answer.finish_reason == "stop" else True
+        assert answer.constraint is not None
+        assert answer.constraint.complete == (answer.finish_reason == "stop")
+        assert answer.constraint.way == "masked"
+        assert answer.parsed is None
+
+
+def test_greedy_text_that_is_legal_anyway_is_the_same(llm: RKLLM) -> None:
+    free = llm.generate("Count to three.", top_k=1, max_new_tokens=12)
+    kept = llm.generate("Count to three.", top_k=1, max_new_tokens=12, regex="(?s:.*)")
+    assert kept.token_ids == free.token_ids
+
+
+@pytest.mark.parametrize("schema", [LISTED, json.dumps(LISTED), list[int]], ids=["dict", "text", "type"])
+def test_a_schema_gives_its_value(llm: RKLLM, schema: Any) -> None:
+    answer = llm.generate("List three numbers.", top_k=1, json_schema=schema)
+    assert answer.finish_reason == "stop"
+    assert isinstance(answer.parsed, list)
+    assert answer.parsed == json.loads(answer.text)
+
+
+def test_a_class_gives_its_instance(llm: RKLLM) -> None:
+    answer = llm.chat(ASK, json_schema=Animal, top_k=1)
+    assert isinstance(answer.parsed, Animal)
+    assert answer.parsed.kind in ("cat", "dog")
+    assert json.loads(answer.content) == dataclasses.asdict(answer.parsed)
+    typed = llm.chat(ASK, json_schema=Place, top_k=1)
+    assert list(typed.parsed) == ["city"]
+
+
+def test_a_pydantic_model_gives_its_instance(llm: RKLLM) -> None:
+    pydantic = pytest.importorskip("pydantic")
+    model = pydantic.create_model("Animal", name=(str, ...), years=(int, ...))
+    answer = llm.chat(ASK, json_schema=model, top_k=1)
+    assert isinstance(answer.parsed, model)
+    assert llm.chat(ASK, response_format=model, top_k=1).parsed == answer.parsed
+
+
+def test_response_formats_are_those_of_openai(llm: RKLLM) -> None:
+    schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
+    schema["additionalProperties"] = False
+    wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
+    assert set(llm.chat(ASK, response_format=wanted, top_k=1).parsed) == {"a"}
+    answer = llm.chat(ASK, response_format={"type": "json_object"}, top_k=1)
+    assert isinstance(answer.parsed, dict) if answer.finish_reason == "stop" else answer.parsed is None
+    assert llm.chat(ASK, response_format={"type": "text"}, max_new_tokens=2).constraint is None
+
+
+def test_the_schema_is_in_the_prompt_unless_it_is_switched_off(llm: RKLLM) -> None:
+    told = llm.chat(ASK, json_schema=Place, max_new_tokens=1).perf.prompt_tokens
+    hidden = llm.chat(ASK, json_schema=Place, max_new_tokens=1, schema_in_prompt=False)
+    plain = llm.chat(ASK, max_new_tokens=1).perf.prompt_tokens
+    assert told is not None
+    assert plain is not None
+    assert told > plain == hidden.perf.prompt_tokens
+
+
+def test_an_answer_that_was_cut_has_no_value(llm: RKLLM) -> None:
+    answer = llm.chat(ASK, json_schema=Animal, max_new_tokens=4)
+    assert answer.finish_reason == "length"
+    assert answer.parsed is None
+    assert answer.constraint is not None
+    assert not answer.constraint.complete
+    stopped = llm.generate("A list.", json_schema=LISTED, top_k=1, stop=[",", "]"])
+    assert stopped.parsed is None
+
+
+def test_streams_and_batches_are_kept_to_it_too(llm: RKLLM) -> None:
+    with llm.stream("Yes or no?", choices=["yes", "no"]) as stream:
+        text = "".join(stream.texts())
+        assert text in ("yes", "no")
+        assert stream.result().constraint == llm.generate("?", choices=["a"]).constraint
+    with RKLLM(MODEL, backend="cpu", max_context_len=256, max_new_tokens=20, n_batch=2) as batch:
+        answers = batch.generate_batch(["One?", "Two?"], json_schema=list[bool])
+        assert [answer.parsed == json.loads(answer.text) for answer in answers] == [True, True]
+
+
+def test_thinking_is_free_and_the_answer_after_it_is_not(llm: RKLLM) -> None:
+    template = (
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n<think>\n"
+    )
+    answer = llm.chat(
+        ASK,
+        chat_template=template,
+        choices=["cat", "dog"],
+        max_reasoning_tokens=6,
+        top_k=1,
+    )
+    assert answer.reasoning
+    assert answer.content.strip() in ("cat", "dog")
+    assert answer.constraint is not None
+    assert answer.constraint.complete
+
+
+def test_a_model_that_may_not_end_its_answer_ends_a_complete_one() -> None:
+    with RKLLM(MODEL, backend="cpu", max_context_len=256, ignore_eos_token=True) as llm:
+        answer = llm.generate("Yes or no?", choices=["yes", "no"], max_new_tokens=20)
+        assert answer.text in ("yes", "no")
+        assert answer.finish_reason == "stop"
+
+
+def test_an_answer_and_how_it_was_kept_can_be_copied(llm: RKLLM) -> None:
+    answer = llm.generate("List.", json_schema=list[int], top_k=1)
+    for other in (copy.copy(answer), pickle.loads(pickle.dumps(answer))):  # noqa: S301 - our own
+        assert other.parsed == answer.parsed
+        assert other.constraint == answer.constraint
+
+
+def test_it_is_the_same_in_a_worker_and_for_event_loops() -> None:
+    asyncio.run(in_a_worker())
+
+
+async def in_a_worker() -> None:
+    async with AsyncRKLLM(MODEL, backend="cpu", max_context_len=512, max_new_tokens=120, isolate=True) as llm:
+        assert (await llm.generate("Yes or no?", choices=["yes", "no"])).text in ("yes", "no")
+        answer = await llm.chat(ASK, json_schema=Animal, top_k=1)
+        assert isinstance(answer.parsed, Animal)
+        with pytest.raises(UnsupportedFeatureError):
+            await llm.generate("?", json_schema={"not": {}})
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind", "word"),
+    [
+        ({"json_schema": {"type": "object", "not": {}}}, UnsupportedFeatureError, "not"),
+        (
+            {"json_schema": {"properties": {"a": {"type": "array", "uniqueItems": True}}}},
+            UnsupportedFeatureError,
+            "properties.a",
+        ),
+        (
+            {"json_schema": {"type": "integer", "minimum": 3, "maximum": 2}},
+            InvalidArgumentError,
+            "json_schema",
+        ),
+        ({"json_schema": "{"}, InvalidArgumentError, "json_schema"),
+        ({"json_schema": {"a": {1, 2}}}, InvalidArgumentError, "json_schema"),
+        ({"json_schema": 5}, InvalidTypeError, "json_schema"),
+        ({"json_schema": [1]}, InvalidTypeError, "json_schema"),
+        ({"regex": "("}, InvalidArgumentError, "regex"),
+        ({"regex": 5}, InvalidTypeError, "regex"),
+        ({"choices": []}, InvalidArgumentError, "choices"),
+        ({"choices": ["a", 5]}, InvalidTypeError, "choices[1]"),
+        ({"choices": "yes"}, InvalidTypeError, "choices"),
+        ({"grammar": "start: missing"}, InvalidArgumentError, "grammar"),
+        ({"regex": "a", "choices": ["b"]}, InvalidArgumentError, "regex"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_cannot_be_kept_to_is_refused_by_name(
+    llm: RKLLM, wanted: dict[str, Any], kind: type[Exception], word: str
+) -> None:
+    with pytest.raises(kind) as caught:
+        llm.generate("?", **wanted)
+    assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "kind"),
+    [
+        ({"response_format": {"type": "yaml"}}, InvalidArgumentError),
+        ({"response_format": {"type": "json_schema"}}, InvalidArgumentError),
+        ({"response_format": 5}, InvalidTypeError),
+        ({"response_format": {"type": "json_object"}, "json_schema": {}}, InvalidArgumentError),
+        ({"choices": ["a"], "tools": [len_of]}, InvalidArgumentError),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_a_chat_cannot_be_asked_for_is_refused(
+    llm: RKLLM, wanted: dict[str, Any], kind: type[Exception]
+) -> None:
+    with pytest.raises(kind):
+        llm.chat(ASK, **wanted)
