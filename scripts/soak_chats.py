@@ -3,8 +3,9 @@
 
     python scripts/soak_chats.py MODEL [--talks 20] [--first 0] [--turns 8]
 
-The conversations are edited, answered again and forked, with tools, with thinking on and off; every other one
-has a chat template with thinking. Ends with 1 at the first answer that differs.
+The conversations are edited, answered again and forked, with tools, with thinking on and off, in a window so
+small that old messages are left out; every other one has a chat template with thinking.
+Ends with 1 at the first answer that differs.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first")
     parser.add_argument("--turns", type=int, default=8)
     arguments = parser.parse_args()
-    print(f"{'talk':>4}  {'prompts':>8}  {'from the cache':>14}  {'seconds':>7}")
-    with RKLLM(arguments.model, backend="cpu", max_context_len=1024, top_k=1) as llm:
+    print("talk   prompts  from the cache  shortened turns  seconds")
+    with RKLLM(arguments.model, backend="cpu", max_context_len=224, top_k=1) as llm:
         for number in range(arguments.first, arguments.first + arguments.talks):
             began = time.monotonic()
             draw = random.Random(number)  # noqa: S311 - no secret
@@ -40,7 +41,8 @@ def main() -> int:
                 print(f"{number:>4}  differs: {error}")
                 return 1
             seconds = time.monotonic() - began
-            print(f"{number:>4}  {figures.prompts:>8}  {figures.cached:>14}  {seconds:>7.1f}", flush=True)
+            tokens = f"{figures.prompts:>8}  {figures.cached:>14}"
+            print(f"{number:>4}  {tokens}  {figures.shortened:>15}  {seconds:>7.1f}", flush=True)
     return 0
 
 

@@ -39,10 +39,11 @@ THINKING = """\
 
 
 class Figures(NamedTuple):
-    """Tokens of all prompts of a conversation, and those of them that were not computed."""
+    """Tokens of all prompts, those of them that were not computed, and turns without the oldest messages."""
 
     prompts: int
     cached: int
+    shortened: int
 
 
 def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -> Figures:
@@ -53,7 +54,7 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
     """
     messages: list[dict[str, Any]] = [{"role": "system", "content": "Be brief."}]
     other: list[dict[str, Any]] = []
-    prompts = cached = 0
+    prompts = cached = shortened = 0
     for turn in range(turns):
         what = draw.choice(["go on", "go on", "edit", "again", "fork"])
         if what == "edit" and len(messages) > 2:
@@ -64,7 +65,8 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
         elif what == "fork":
             messages, other = list(other or messages), messages
         messages.append({"role": "user", "content": " ".join(draw.sample(WORDS, 4))})
-        keywords: dict[str, Any] = {"max_new_tokens": 4, "thinking": draw.choice([None, False])}
+        keywords: dict[str, Any] = {"max_new_tokens": 4, "overflow": "drop_oldest"}
+        keywords["thinking"] = draw.choice([None, False])
         if thinks:
             keywords |= {"chat_template": THINKING, "thinking": draw.choice([True, False])}
         if draw.random() < 0.3:
@@ -77,5 +79,6 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
         assert answer.token_ids == expected.token_ids, f"turn {turn} ({what}): {messages}"
         prompts += answer.perf.prompt_tokens or 0
         cached += answer.perf.cached_tokens or 0
+        shortened += any("left out" in note for note in answer.notes)
         messages.append(answer.message)
-    return Figures(prompts, cached)
+    return Figures(prompts, cached, shortened)
