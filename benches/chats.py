@@ -15,6 +15,17 @@ if TYPE_CHECKING:
 
 #: Gives the null runtime its prompt as it is.
 AS_IT_IS = "{{ messages[0].content }}"
+#: What its prompts end with is not in the next ones: the last answer is computed again.
+NOT_STABLE = """\
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content }}<|im_end|>
+{% endfor -%}
+<|im_start|>assistant
+<think>
+
+</think>
+
+"""
 SENTENCE = "The river rose for the third day, and the bridge was closed. "
 
 
@@ -41,7 +52,8 @@ def parsing(size: Size) -> list[Row]:
 def second_turn(_: Size) -> list[Row]:
     """Tokens that a turn after 1,000 tokens computes, by the CPU runtime.
 
-    The floor is those of its message, for greedy runs with the last answer, which they compute again.
+    The floor is those of its message, with the last answer where that has to be computed again: for greedy
+    runs, and with templates whose prompts are not the beginning of the next ones.
     """
     from rkllm_rs import RKLLM
 
@@ -50,20 +62,22 @@ def second_turn(_: Size) -> list[Row]:
     path = subprocess.run(fetch, check=True, stdout=subprocess.PIPE).stdout.decode().strip()
     drawn = Row("second turn after 1,000 tokens, computed", "tokens")
     greedy = Row("second turn after 1,000 tokens, greedy, computed", "tokens")
+    other = Row("second turn after 1,000 tokens, a template that changes, computed", "tokens")
     with RKLLM(path, backend="cpu", max_context_len=2048, max_new_tokens=8) as llm:
         system = {"role": "system", "content": "Answer questions about this report. "}
         question = {"role": "user", "content": "Which day was it?"}
         while llm.count_tokens([system, question]) < 1000:
             system["content"] += SENTENCE
         message = {"role": "user", "content": "And what was closed on that day?"}
-        for row, top_k in ((drawn, 40), (greedy, 1)):
+        for row, top_k, template in ((drawn, 40, None), (greedy, 1, None), (other, 40, NOT_STABLE)):
             llm.clear_kv_cache()
-            first = llm.chat([system, question], top_k=top_k)
-            second = llm.chat([system, question, first.message, message], top_k=top_k)
+            first = llm.chat([system, question], top_k=top_k, chat_template=template)
+            messages = [system, question, first.message, message]
+            second = llm.chat(messages, top_k=top_k, chat_template=template)
             row.ours.append(second.perf.prefill_tokens or 0)
-            again = len(first.token_ids) if row is greedy else 0
+            again = 0 if row is drawn else len(first.token_ids)
             row.floor.append(llm.count_tokens(message["content"]) + again)
-    return [drawn, greedy]
+    return [drawn, greedy, other]
 
 
 CHATS: dict[str, Callable[[Size], list[Row]]] = {"parsing": parsing, "second-turn": second_turn}
