@@ -23,7 +23,8 @@ use crate::runtime::{self, BackendChoice, LoadOptions};
 
 /// A loaded library: `librkllmrt.so`, or the CPU runtime in its place.
 ///
-/// Each file is loaded once per process; loading it again returns the same object.
+/// Each file is loaded once per process; loading it again returns the same object. What a worker has loaded
+/// compares equal to it.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]

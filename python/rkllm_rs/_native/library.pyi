@@ -71,7 +71,8 @@ class Identity:
 class Runtime:
     """A loaded library: ``librkllmrt.so``, or the CPU runtime in its place.
 
-    Each file is loaded once per process; loading it again returns the same object.
+    Each file is loaded once per process; loading it again returns the same object. What a worker has loaded
+    compares equal to it.
 
     Immutable; any number of threads and tasks may use it at the same time.
     """

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
@@ -53,6 +54,35 @@ fn who_comes_first_is_served_first_and_the_line_begins_anew() {
         assert!(look(&Place::At(path.clone())).line.is_empty());
     }
     assert!(fs::metadata(&path).unwrap().len() < 4096);
+}
+
+#[test]
+fn at_most_one_has_it_however_they_come() {
+    let (_folder, path) = folder();
+    let (inside, had) = (AtomicU32::new(0), AtomicU32::new(0));
+    std::thread::scope(|threads| {
+        for number in 0..4 {
+            let (path, inside, had) = (&path, &inside, &had);
+            threads.spawn(move || {
+                let mut line = at(path);
+                for round in 0..200 {
+                    while line.stand().unwrap() != Stand::First {
+                        std::thread::yield_now();
+                    }
+                    assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                    // Some are found by the next one, others have gone before it comes.
+                    if (round + number) % 3 == 0 {
+                        std::thread::sleep(Duration::from_micros(50));
+                    }
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                    had.fetch_add(1, Ordering::SeqCst);
+                    line.step_out();
+                }
+            });
+        }
+    });
+    assert_eq!(had.into_inner(), 800);
+    assert!(look(&Place::At(path)).line.is_empty());
 }
 
 #[test]
