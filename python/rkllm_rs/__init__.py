@@ -23,8 +23,8 @@ The same in an event loop::
 
     asyncio.run(main())
 
-The same code runs on a machine without an NPU through the CPU runtime (``pip install 'rkllm_rs[cpu]'``),
-which has the vendor library's C ABI and loads ``.gguf`` models.
+The same code runs on a machine without an NPU through the CPU runtime, which has the vendor library's C ABI
+and loads ``.gguf`` models. In a checkout of rkllm_rs, ``make build`` installs it.
 """
 
 from __future__ import annotations
@@ -64,6 +64,7 @@ from ._native import (
     __version__,
     npu_lock,
 )
+from ._typed import typed
 from .errors import (
     BackendFallbackWarning,
     BusyError,
@@ -95,6 +96,9 @@ from .errors import (
 )
 from .llm import RKLLM
 from .results import BatchStream, Score
+
+backends = typed(backends)
+del typed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -130,6 +130,10 @@ _SAMPLERS = "top_k=, top_p=, temperature= and mirostat= are supported."
 _SYSTEM = 'Call chat() with {"role": "system", "content": ...} as the first message.'
 _ONE = "A call returns one answer per prompt. Call it again for another one."
 _JSON = "generate(), stream() and chat() have json_schema=, regex=, choices= and grammar=."
+_IMAGE = (
+    "chat() takes text only. Compute embeddings with the model's encoder, and pass them to generate() in a "
+    "Multimodal."
+)
 
 #: What cannot be said by another name.
 ADVICE = {
@@ -191,10 +195,28 @@ ADVICE = {
     "instructions": _SYSTEM,
     "chat_format": "The model's own chat template is used. RKLLM() has template=.",
     "raw": 'RKLLM() has template="raw".',
-    "images": "Pass a Multimodal to generate(): chat() takes text only.",
+    "images": _IMAGE,
+    "videos": _IMAGE,
+    "audio": _IMAGE,
+    "documents": 'Pass template_kwargs={"documents": [...]} to chat(), if the template uses them.',
+    "tokenize": "render_chat() returns text. tokenize() converts a text to token ids.",
+    "return_tensors": "render_chat() returns text. tokenize() converts a text to token ids.",
+    "return_dict": "render_chat() returns text. tokenize() converts a text to token ids.",
     "context": "Pass all messages to chat(), or use conversation(). generate() has keep_history=True.",
     "lora_path": "Load the adapter with load_lora(); lora= selects it by its name.",
     "user": "It is not needed: the model runs on this machine.",
     "api_key": "It is not needed: the model runs on this machine.",
     "base_url": "It is not needed: the model runs on this machine.",
+}
+
+#: What cannot be said by another name where a model is opened.
+OPENING = {
+    "chat_format": "Omit it: the model's own chat template is used. chat_template= takes another one.",
+    "chat_handler": "Omit it: the model's own chat template is used. chat_template= takes another one.",
+    "draft_model": "It is not supported: a model generates by itself.",
+    "embedding": "Omit it: embed() and hidden_states() work with every model.",
+    "embeddings": "Omit it: embed() and hidden_states() work with every model.",
+    "logits_all": "Omit it: logits() and score() return the values of all positions.",
+    "lora_path": "Load the adapter with load_lora(); lora= of a call selects it by its name.",
+    "vocab_only": "It is not supported: a model is opened as a whole.",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ._typed import CALLS
 from .errors import InvalidTypeError
 
 TYPE_CHECKING = False
@@ -22,43 +23,54 @@ ROWS = {
     "stream_hidden_states",
 }
 
-
 #: The calls that take the keywords of chat() for one turn, or for all turns of a conversation.
-TURNS = {"run_tools", "conversation", "Conversation.send"}
+TURNS = {"run_tools", "conversation", "send", "send_stream", "load"}
+
+#: Where programs find functions and classes that are not in the package itself.
+PLACES = ("runtimes", "chat.tools")
+
+#: The calls whose keywords are those of ``prompted``.
+PROMPTED = {f"{kind}.{name}" for kind in ("RKLLM", "AsyncRKLLM") for name in ("generate", "stream")}
+
+#: The classes that stand for a model that is asked.
+MODELS = {"RKLLM", "AsyncRKLLM"}
 
 
 def unexpected(function: str, name: str) -> InvalidTypeError:
     """Makes the error for a keyword that a call does not have.
 
     Args:
-        function: The call's name, or that of the class.
+        function: The call's name with that of its class, or the class. ``RKLLM`` need not be named.
         name: The keyword.
 
     Returns:
         The error, with the right name in its hint.
     """
-    message = f"{function}() got an unexpected keyword argument {name!r}"
-    return InvalidTypeError(message, hint=_hint(function, name))
+    message = f"{_shown(function)}() got an unexpected keyword argument {name!r}"
+    return InvalidTypeError(message, hint=_hint(_whole(function), name))
 
 
 def missing(function: str, name: str) -> InvalidTypeError:
     """Makes the error for an argument that a call needs and was not given.
 
     Args:
-        function: The call's name, or that of the class.
+        function: The call's name with that of its class, or the class. ``RKLLM`` need not be named.
         name: The argument.
 
     Returns:
         The error.
     """
-    return InvalidTypeError(f"{function}() needs the argument {name!r}", hint=f"See {_help(function)}.")
+    message = f"{_shown(function)}() needs the argument {name!r}"
+    if name == "tools":
+        return InvalidTypeError(message, hint="Pass a list of functions, such as tools=[get_weather].")
+    return InvalidTypeError(message, hint=f"See {_help(function)}.")
 
 
 def surplus(function: str, names: Sequence[str], count: int) -> InvalidTypeError:
     """Makes the error for more arguments without a name than a call takes.
 
     Args:
-        function: The call's name, or that of the class.
+        function: The call's name with that of its class, or the class. ``RKLLM`` need not be named.
         names: The arguments that need no name.
         count: How many were given.
 
@@ -70,7 +82,21 @@ def surplus(function: str, names: Sequence[str], count: int) -> InvalidTypeError
     else:
         taken = "1 positional argument" if len(names) == 1 else f"{len(names)} positional arguments"
         hint = f"Pass everything after {names[-1]} by name. See {_help(function)}."
-    return InvalidTypeError(f"{function}() takes {taken}, got {count}", hint=hint)
+    return InvalidTypeError(f"{_shown(function)}() takes {taken}, got {count}", hint=hint)
+
+
+def twice(function: str, name: str) -> InvalidTypeError:
+    """Makes the error for an argument that was given by its position and by its name.
+
+    Args:
+        function: The call's name with that of its class, or the class. ``RKLLM`` need not be named.
+        name: The argument.
+
+    Returns:
+        The error.
+    """
+    message = f"{_shown(function)}() got the argument {name!r} twice"
+    return InvalidTypeError(message, hint=f"Pass {name} by its position or by its name.")
 
 
 def misfit(
@@ -91,13 +117,11 @@ def misfit(
 
     parameters = inspect.signature(call).parameters.values()
     positional = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
-    kind, _, function = call.__qualname__.rpartition(".")
-    if kind:
+    function = _place(call.__module__) + call.__qualname__.removesuffix(".__init__")
+    if "." in call.__qualname__:
         count -= 1
         del positional[0]
-    if function == "__init__":
-        function = kind
-    own, _ = _names(function)
+    own, _ = _names(_whole(function))
     for name in keywords:
         if name not in own:
             return unexpected(function, name)
@@ -106,12 +130,20 @@ def misfit(
         return surplus(function, names, count)
     for name in keywords:
         if name in names[:count]:
-            message = f"{function}() got the argument {name!r} twice"
-            return InvalidTypeError(message, hint=f"Pass {name} by its position or by its name.")
-    for one in positional[count:]:
+            return twice(function, name)
+    named = [one for one in parameters if one.kind is one.KEYWORD_ONLY]
+    for one in (*positional[count:], *named):
         if one.default is one.empty and one.name not in keywords:
             return missing(function, one.name)
     return InvalidTypeError(str(error), hint=f"See {_help(function)}.")
+
+
+def _place(module: str) -> str:
+    """What stands before the names that programs import from a module of this package."""
+    if module.startswith("rkllm_rs.runtimes"):
+        return "runtimes."
+    conversations = module.endswith("conversation")
+    return "chat.tools." if module.startswith("rkllm_rs.chat") and not conversations else ""
 
 
 def _help(function: str) -> str:
@@ -119,15 +151,15 @@ def _help(function: str) -> str:
 
 
 def _whole(function: str) -> str:
-    """The name of a call with that of its class, where it is a method."""
-    from . import _native
-    from .llm import RKLLM
+    """The name of a call with that of its class: a method without one is a model's."""
+    method = f"RKLLM.{function}"
+    return method if method in CALLS or method in PROMPTED else function
 
-    if hasattr(RKLLM, function):
-        return f"RKLLM.{function}"
-    kind = function.partition(".")[0]
-    known = {"RKLLM", "AsyncRKLLM", "Conversation"}
-    return function if kind in known or hasattr(_native, kind) else f"AsyncRKLLM.{function}"
+
+def _shown(function: str) -> str:
+    """The name of a call as programs write it, such as ``chat`` or ``Runtime.load``."""
+    kind, _, name = _defined(function).rpartition(".")
+    return f"{kind}.{name}" if name == "load" and kind else name
 
 
 def _own(call: Callable[..., Any]) -> list[str]:
@@ -142,21 +174,22 @@ def _own(call: Callable[..., Any]) -> list[str]:
 def _hint(function: str, name: str) -> str:
     import difflib
 
-    from ._aliases import ADVICE, SAME
+    from ._aliases import ADVICE, OPENING, SAME
 
     own, others = _names(function)
     same = SAME.get(name, ())
     for right in same:
         if right in own:
             return f"Use {right}."
-    if name not in others and name not in ADVICE:
+    advice = {**ADVICE, **(OPENING if function in MODELS else {})}
+    if name not in others and name not in advice:
         for right in _near(name, own):
             return f"Did you mean {right}? See {_help(function)}."
     for right in (name, *same):
         if right in others:
-            return f"{right} is an argument of {others[right]}, not of {function}()."
-    if name in ADVICE:
-        return ADVICE[name]
+            return f"{right} is an argument of {others[right]}, not of {_shown(function)}()."
+    if name in advice:
+        return advice[name]
     for right in difflib.get_close_matches(name.lower(), others, 1, NEAR):
         return f"Did you mean {right}, an argument of {others[right]}?"
     return f"See {_help(function)}."
@@ -179,30 +212,41 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
     """The keywords that a call has, and those of others with where they belong."""
     from . import _native
     from ._types import CHAT_KEYWORDS, TURN_KEYWORDS, RowOptions, prompted
-    from .llm import RKLLM
 
-    opening = _own(RKLLM.__init__)
     generating = _own(prompted)
-    if function in {"RKLLM", "AsyncRKLLM"}:
-        others = dict.fromkeys(_own(RKLLM.chat), "chat() and chat_stream()")
-        return opening, others | dict.fromkeys(generating, "generate() and stream()")
-    others = dict.fromkeys(opening, "RKLLM()") | dict.fromkeys(_own(RKLLM.chat), "chat() and chat_stream()")
+    chatting = [*_own(CALLS["RKLLM.chat"]), *sorted(CHAT_KEYWORDS)]
+    kind, _, method = function.rpartition(".")
+    model = "AsyncRKLLM" if kind.startswith("Async") or function == "AsyncRKLLM" else "RKLLM"
+    others = dict.fromkeys(_own(CALLS["RKLLM.__init__"]), f"{model}()")
+    others |= dict.fromkeys(chatting, "chat() and chat_stream()")
     others |= dict.fromkeys(generating, "generate() and stream()")
-    if function in {"generate", "stream"}:
+    others |= dict.fromkeys((name for name in generating if name in chatting), "generate() and chat()")
+    if function in PROMPTED:
         return generating, others
-    found: Any = RKLLM if hasattr(RKLLM, function) else _native
-    for part in function.split("."):
-        found = getattr(found, part, None)
+    defined = _defined(function)
+    found: Any = CALLS.get(f"{defined}.__init__") or CALLS.get(defined)
+    if found is None:
+        found = _native
+        for part in function.split("."):
+            found = getattr(found, part, None)
     own = [] if found is None else _own(found)
-    if function in {"generate_batch", "stream_batch"}:
+    if function.startswith(PLACES):
+        return own, {}
+    if method in {"generate_batch", "stream_batch"}:
         own += generating[1:]
-    elif function == "steps":
+    elif method == "steps":
         own += [name for name in generating[1:] if name != "keep_history"]
-    elif function in {"chat", "chat_stream"}:
+    elif method in {"chat", "chat_stream"}:
         own += sorted(CHAT_KEYWORDS)
-    elif function in TURNS:
+    elif method in TURNS and kind != "Runtime":
         own += sorted(TURN_KEYWORDS)
-        own += ["text", "max_rounds"] if function == "Conversation.send" else []
-    elif function in ROWS:
+    elif method in ROWS:
         own += RowOptions.__annotations__
     return own, others
+
+
+def _defined(function: str) -> str:
+    """The name of a function in its module."""
+    for place in PLACES:
+        function = function.removeprefix(f"{place}.")
+    return function

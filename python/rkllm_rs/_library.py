@@ -7,6 +7,12 @@ import os
 from . import _native
 from ._native import BackendStatus  # noqa: TC001
 
+#: How to get the CPU runtime: the only text that says so in Python. Rust has its own in `abi`.
+GET_CPU_RUNTIME = (
+    "run `make build` in a checkout of rkllm_rs (see docs/start/laptop.md), or "
+    "`pip install 'rkllm_rs[cpu]'` once it is released"
+)
+
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
 

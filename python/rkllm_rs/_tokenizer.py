@@ -51,13 +51,31 @@ def check_text(text: object) -> None:
     """
     if not isinstance(text, str):
         message = f"text must be a str, got {type(text).__name__}"
-        raise InvalidTypeError(message, hint="Pass a str.")
+        hint = (
+            "Decode the bytes first." if isinstance(text, bytes) else 'Pass text in quotes, such as "Hello".'
+        )
+        raise InvalidTypeError(message, hint=hint)
     try:
         text.encode()
     except UnicodeEncodeError:
         message = "text must not contain lone surrogates, which cannot be encoded as UTF-8"
         hint = 'Decode the text it came from with errors="replace".'
         raise InvalidArgumentError(message, hint=hint) from None
+
+
+def refuse_with_text(*given: object) -> None:
+    """Refuses what only messages are counted with.
+
+    Args:
+        *given: The arguments ``tools``, ``thinking`` and ``template_kwargs`` of ``count_tokens()``.
+
+    Raises:
+        InvalidArgumentError: One is given.
+    """
+    for name, value in zip(("tools", "thinking", "template_kwargs"), given, strict=True):
+        if value is not None:
+            message = f"{name} can be counted only with messages, got a str"
+            raise InvalidArgumentError(message, hint=f"Pass a list of messages, or leave out {name}.")
 
 
 def checked_ids(token_ids: Iterable[int], size: int | None) -> list[int]:
@@ -74,14 +92,15 @@ def checked_ids(token_ids: Iterable[int], size: int | None) -> list[int]:
         InvalidTypeError: They are not an iterable of integers.
         InvalidArgumentError: One is negative, or outside the vocabulary.
     """
-    if isinstance(token_ids, (str, bytes)) or not hasattr(token_ids, "__iter__"):
-        message = f"token_ids must be an iterable of int, got {type(token_ids).__name__}"
-        raise InvalidTypeError(message, hint="Pass a list of token ids.")
+    kind = type(token_ids)
+    if issubclass(kind, (str, bytes, dict, set, frozenset)) or not hasattr(kind, "__iter__"):
+        message = f"token_ids must be an iterable of int, got {kind.__name__}"
+        raise InvalidTypeError(message, hint="Pass what tokenize() returns, or a list such as [1, 2, 3].")
     ids: list[int] = []
     for at, given in enumerate(token_ids):
         if isinstance(given, bool) or not hasattr(given, "__index__"):
             message = f"token_ids[{at}] must be an int, got {type(given).__name__}"
-            raise InvalidTypeError(message, hint="Pass a list of token ids.")
+            raise InvalidTypeError(message, hint="Pass what tokenize() returns, or a list such as [1, 2, 3].")
         number = given.__index__()
         if not 0 <= number < (size or 2**31):
             wanted = "0 or more" if size is None and number < 0 else f"0 to {(size or 2**31) - 1}"
@@ -101,21 +120,22 @@ class FileTokenizer:
 
         Args:
             model_path: The model's file.
-            called: The call that needs it.
+            called: The call that needs it, with the name of its class.
 
         Raises:
             UnsupportedFeatureError: There is no such file, or the package ``tokenizers`` is missing.
             ModelFormatError: The file cannot be read.
         """
+        name = called.rpartition(".")[2]
         self._path = path_beside(model_path)
         if not os.path.isfile(self._path):
-            message = f"{called}() needs a tokenizer: the library has none, and {self._path} does not exist"
+            message = f"{name}() needs a tokenizer: the library has none, and {self._path} does not exist"
             hint = f"Put the model's {FILE} there, and run {INSTALL} if the package tokenizers is missing."
             raise UnsupportedFeatureError(message, hint=hint)
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
-            message = f"{called}() needs the package tokenizers to read {self._path}: {error}"
+            message = f"{name}() needs the package tokenizers to read {self._path}: {error}"
             hint = f"Run {INSTALL}. It has wheels for x86_64, aarch64 and armv7l."
             raise UnsupportedFeatureError(message, hint=hint) from error
         try:

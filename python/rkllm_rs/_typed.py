@@ -7,13 +7,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
 
-    from typing_extensions import Never, ParamSpec
+    from typing_extensions import ParamSpec
 
     from .errors import InvalidTypeError
 
     _Arguments = ParamSpec("_Arguments")
     _Result = TypeVar("_Result")
 
+
+#: The functions that were decorated, by name, such as ``RKLLM.chat``: what they take is told from here.
+CALLS: dict[str, Any] = {}
 
 _COROUTINE = 0x80  # of a function's co_flags
 
@@ -46,6 +49,7 @@ def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
         return await begun
 
     function: Any = call
+    CALLS[function.__qualname__] = function
     made: Any = checked_later if function.__code__.co_flags & _COROUTINE else checked
     for name in ("__module__", "__name__", "__qualname__", "__doc__", "__annotations__"):
         setattr(made, name, getattr(call, name))
@@ -68,16 +72,43 @@ def _misfit(
     return misfit(call, len(arguments), keywords, error)
 
 
-def refuse_unnamed(function: str, surplus: tuple[object, ...]) -> Never:
-    """Refuses more than an input without a name, where a call takes one.
+def refuse(function: str, unknown: Mapping[str, object]) -> None:
+    """Refuses keywords that a call does not have.
 
     Args:
-        function: The call's name.
-        surplus: What was given after the input.
+        function: The call's name, with that of its class.
+        unknown: The keywords; usually there are none.
 
     Raises:
-        InvalidTypeError: Always.
+        InvalidTypeError: There is one.
     """
-    from ._keywords import surplus as made
+    if unknown:
+        from ._keywords import unexpected
 
-    raise made(function, ["input"], 1 + len(surplus))
+        raise unexpected(function, next(iter(unknown)))
+
+
+def taken(function: str, given: _Result, surplus: tuple[object, ...], options: Mapping[str, Any]) -> _Result:
+    """Finds the input of a call that takes one, where it was given by its name, or where there is too much.
+
+    Args:
+        function: The call's name, with that of its class.
+        given: The input, ``...`` if it was given by its name.
+        surplus: What was given after the input without a name.
+        options: The keywords of the call, from which it is taken.
+
+    Returns:
+        The input.
+
+    Raises:
+        InvalidTypeError: There is more than one.
+    """
+    from . import _keywords
+
+    if surplus:
+        raise _keywords.surplus(function, ["input"], 1 + len(surplus))
+    if given is not ...:
+        raise _keywords.twice(function, "input")
+    keywords: Any = options
+    named: _Result = keywords.pop("input")
+    return named

@@ -213,7 +213,7 @@ def takes_keywords(call: _Call) -> _Call:
 
     Python sets the default of each keyword that a function declares whenever it is called. Where caches are
     cold, that takes longer than the rest of the call. So does a function around it, as by ``typed``: here the
-    input may be missing in place of that, and the native side refuses it.
+    input may be missing in place of that, or be among the keywords, and then the call looks for it.
 
     Args:
         call: A method that answers one prompt.
@@ -227,7 +227,9 @@ def takes_keywords(call: _Call) -> _Call:
         **{name: hint for name, hint in prompted.__annotations__.items() if name != "self"},
         "return": call.__annotations__["return"],
     }
-    # Type checkers know no such attributes.
+    # Type checkers know no such attributes, and that the input has a name.
+    code = call.__code__.replace(co_posonlyargcount=2)
+    setattr(call, "__code__", code)  # noqa: B010
     setattr(call, "__defaults__", (...,))  # noqa: B010
     setattr(call, "__wrapped__", shown)  # noqa: B010
     return call

@@ -22,9 +22,8 @@ from ._native import (
     Tokens,
     TokenStream,
 )
-from ._typed import refuse_unnamed, typed
+from ._typed import taken, typed
 from ._types import (
-    TURN_KEYWORDS,
     Any,
     Callable,
     ChatOptions,
@@ -63,11 +62,11 @@ from .llm import (
     chat_call,
     check_flag,
     check_tokens,
+    check_turn,
     closed_error,
     groups,
     lacking,
     listed,
-    refuse,
     resolve,
     shown,
     talk,
@@ -108,7 +107,7 @@ class AsyncRKLLM:
         ...             print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_closed", "_given", "_llm", "_opening", "_strict", "_talk")
+    __slots__ = ("__weakref__", "_chat", "_closed", "_given", "_llm", "_opening", "_strict", "_talk")
 
     _llm: RKLLM | None
 
@@ -249,6 +248,7 @@ class AsyncRKLLM:
         models, where, settings = to_open("AsyncRKLLM", locals())
         self._strict = strict
         self._talk = talk(chat_template, family)
+        self._chat: _native.Chat | None = None
         self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None
         self._opening: Opening | None = None
@@ -261,6 +261,7 @@ class AsyncRKLLM:
         wrapped._given = (llm.model_path, (), {})
         wrapped._strict = llm._strict
         wrapped._talk = llm._talk
+        wrapped._chat = llm._chat
         wrapped._llm = llm
         wrapped._opening = None
         wrapped._closed = False
@@ -325,7 +326,7 @@ class AsyncRKLLM:
                     raise lacking([fallback])
                 if talk:
                     # What is wrong with a template is told before the model is loaded.
-                    _native.Chat(path, **talk)
+                    self._chat = _native.Chat(path, **talk)
                 settings.update(shown(path, runtime, talk, settings))
                 return path, runtime, notes, fallback
 
@@ -351,9 +352,13 @@ class AsyncRKLLM:
                 raise
             if self._closed:
                 model.close()
-            self._llm = RKLLM._of(model, strict=self._strict, talk=self._talk)
+            self._llm = self._of_model(model)
             self._opening = None
-        return RKLLM._of(model, strict=self._strict, talk=self._talk) if self._llm is None else self._llm
+        return self._of_model(model) if self._llm is None else self._llm
+
+    def _of_model(self, model: _native.Model) -> RKLLM:
+        """Wraps a model that has been opened for this one."""
+        return RKLLM._of(model, strict=self._strict, talk=self._talk, chat=self._chat)
 
     def _ready(self) -> RKLLM:
         """The open model, for what cannot wait for it."""
@@ -477,11 +482,11 @@ class AsyncRKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
-        if _surplus:
-            refuse_unnamed("generate", _surplus)
+        if _surplus or "input" in options:
+            input = taken("AsyncRKLLM.generate", input, _surplus, options)  # noqa: A001 - the field's word
         if self._llm is None:
-            self._checked("generate", "generate", [input], options)
-        return await finished((await self._opened())._stream("generate", input, options))
+            self._checked("AsyncRKLLM.generate", "generate", [input], options)
+        return await finished((await self._opened())._stream("AsyncRKLLM.generate", input, options))
 
     @takes_keywords
     def stream(
@@ -558,10 +563,10 @@ class AsyncRKLLM:
             >>> async for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
-        if _surplus:
-            refuse_unnamed("stream", _surplus)
-        self._checked("stream", "generate", [input], options)
-        return self._begun(lambda llm: llm._stream("stream", input, options))
+        if _surplus or "input" in options:
+            input = taken("AsyncRKLLM.stream", input, _surplus, options)  # noqa: A001 - the field's word
+        self._checked("AsyncRKLLM.stream", "generate", [input], options)
+        return self._begun(lambda llm: llm._stream("AsyncRKLLM.stream", input, options))
 
     @typed
     async def chat(
@@ -629,8 +634,8 @@ class AsyncRKLLM:
             >>> answer = await llm.chat(messages, max_new_tokens=64)  # doctest: +SKIP
             >>> messages.append(answer.message)  # doctest: +SKIP
         """
-        call = chat_call("chat", locals())
-        return await finished((await ready_to_chat(self))._chat_stream("chat", call))
+        call = chat_call("AsyncRKLLM.chat", locals())
+        return await finished((await ready_to_chat(self))._chat_stream("AsyncRKLLM.chat", call))
 
     @typed
     def chat_stream(
@@ -699,8 +704,8 @@ class AsyncRKLLM:
             >>> async for delta in llm.chat_stream(messages):  # doctest: +SKIP
             ...     print(delta.content, end="", flush=True)
         """
-        call = chat_call("chat_stream", locals())
-        return self._begun(lambda llm: llm._chat_stream("chat_stream", call), UnopenedChat)
+        call = chat_call("AsyncRKLLM.chat_stream", locals())
+        return self._begun(lambda llm: llm._chat_stream("AsyncRKLLM.chat_stream", call), UnopenedChat)
 
     @typed
     async def run_tools(
@@ -739,7 +744,7 @@ class AsyncRKLLM:
         from .chat.rounds import Rounds
         from .chat.tools import Tools
 
-        self._check_turn("run_tools", options)
+        self._check_turn("AsyncRKLLM.run_tools", options)
         rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
         while True:
             answer = await self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
@@ -784,16 +789,15 @@ class AsyncRKLLM:
         from .chat.async_conversation import AsyncConversation
         from .chat.history import History, begun
 
-        self._check_turn("conversation", options)
+        self._check_turn("AsyncRKLLM.conversation", options)
         return AsyncConversation._of(self, History(begun(system), tools, now, options))
 
     def _check_turn(self, called: str, options: Mapping[str, _Anything]) -> None:
         """Refuses keywords that a turn of a conversation does not have."""
-        refuse(called, {name: None for name in options if name not in TURN_KEYWORDS})
+        check_turn(called, options)
 
     def _turn_stream(self, turn: Turn) -> ChatStream:
         """Starts the next answer of a turn of a conversation."""
-        self._check_turn("Conversation.send", turn.options())
         return self._begun(lambda llm: llm._turn_stream(turn), UnopenedChat)
 
     @typed
@@ -849,8 +853,8 @@ class AsyncRKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
-        inputs = self._checked("generate_batch", "generate", inputs, options)
-        streams = (await self._opened())._batch("generate_batch", inputs, options)
+        inputs = self._checked("AsyncRKLLM.generate_batch", "generate", inputs, options)
+        streams = (await self._opened())._batch("AsyncRKLLM.generate_batch", inputs, options)
         return await all_finished(streams)
 
     @typed
@@ -872,8 +876,8 @@ class AsyncRKLLM:
         """
         llm = self._llm
         if llm is not None:
-            return BatchStream(llm._batch("stream_batch", inputs, options))
-        prompts = list(self._checked("stream_batch", "generate", inputs, options))
+            return BatchStream(llm._batch("AsyncRKLLM.stream_batch", inputs, options))
+        prompts = list(self._checked("AsyncRKLLM.stream_batch", "generate", inputs, options))
         rows: list[list[TokenStream]] = []
 
         def row(number: int) -> TokenStream:
@@ -902,8 +906,8 @@ class AsyncRKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
-        self._checked("steps", "steps", [input], options)
-        steps: Steps = self._begun(lambda llm: llm.steps(input, **options), UnopenedSteps)
+        self._checked("AsyncRKLLM.steps", "steps", [input], options)
+        steps: Steps = self._begun(lambda llm: llm._steps("AsyncRKLLM.steps", input, options), UnopenedSteps)
         return steps
 
     @typed
@@ -929,8 +933,8 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        self._checked("logits", "rows", [input], options)
-        (stream,) = (await self._opened())._rows("logits", [input], True, options)
+        self._checked("AsyncRKLLM.logits", "rows", [input], options)
+        (stream,) = (await self._opened())._rows("AsyncRKLLM.logits", [input], True, options)
         return await finished(stream)
 
     @typed
@@ -950,8 +954,8 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        inputs = self._checked("logits_batch", "rows", inputs, options)
-        streams = (await self._opened())._rows("logits_batch", inputs, True, options)
+        inputs = self._checked("AsyncRKLLM.logits_batch", "rows", inputs, options)
+        streams = (await self._opened())._rows("AsyncRKLLM.logits_batch", inputs, True, options)
         return await all_finished(streams)
 
     @typed
@@ -977,8 +981,10 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        self._checked("stream_logits", "rows", [input], options)
-        return self._begun(lambda llm: llm._rows("stream_logits", [input], True, options)[0], rows="logits")
+        self._checked("AsyncRKLLM.stream_logits", "rows", [input], options)
+        return self._begun(
+            lambda llm: llm._rows("AsyncRKLLM.stream_logits", [input], True, options)[0], rows="logits"
+        )
 
     @typed
     async def hidden_states(
@@ -1003,8 +1009,8 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        self._checked("hidden_states", "rows", [input], options)
-        (stream,) = (await self._opened())._rows("hidden_states", [input], False, options)
+        self._checked("AsyncRKLLM.hidden_states", "rows", [input], options)
+        (stream,) = (await self._opened())._rows("AsyncRKLLM.hidden_states", [input], False, options)
         return await finished(stream)
 
     @typed
@@ -1026,8 +1032,8 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        inputs = self._checked("hidden_states_batch", "rows", inputs, options)
-        streams = (await self._opened())._rows("hidden_states_batch", inputs, False, options)
+        inputs = self._checked("AsyncRKLLM.hidden_states_batch", "rows", inputs, options)
+        streams = (await self._opened())._rows("AsyncRKLLM.hidden_states_batch", inputs, False, options)
         return await all_finished(streams)
 
     @typed
@@ -1053,9 +1059,10 @@ class AsyncRKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
-        self._checked("stream_hidden_states", "rows", [input], options)
+        self._checked("AsyncRKLLM.stream_hidden_states", "rows", [input], options)
         return self._begun(
-            lambda llm: llm._rows("stream_hidden_states", [input], False, options)[0], rows="hidden states"
+            lambda llm: llm._rows("AsyncRKLLM.stream_hidden_states", [input], False, options)[0],
+            rows="hidden states",
         )
 
     @typed
@@ -1088,11 +1095,11 @@ class AsyncRKLLM:
         """
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
-        self._checked("embed", "rows", ["x"], {"timeout": timeout, "lora": lora})
+        self._checked("AsyncRKLLM.embed", "rows", ["x"], {"timeout": timeout, "lora": lora})
         llm = await self._opened()
         states: list[FloatArray] = []
         for padded, wanted in groups(inputs, llm.n_batch):
-            streams = llm._rows("embed", padded, False, {"timeout": timeout, "lora": lora})
+            streams = llm._rows("AsyncRKLLM.embed", padded, False, {"timeout": timeout, "lora": lora})
             states += (await all_finished(streams))[:wanted]
         return await elsewhere(_native.pool, states, pooling, normalize, single)
 
@@ -1126,12 +1133,14 @@ class AsyncRKLLM:
         """
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
-        self._checked("score", "rows", ["x"], {"timeout": timeout, "lora": lora})
+        self._checked("AsyncRKLLM.score", "rows", ["x"], {"timeout": timeout, "lora": lora})
         llm = await self._opened()
-        before = await _ids(llm, "score", prompt, True)
-        after = await _ids(llm, "score", continuation, False)
+        before = await _ids(llm, "AsyncRKLLM.score", prompt, True)
+        after = await _ids(llm, "AsyncRKLLM.score", continuation, False)
         scorer = _native.Scorer(before + after, len(after))
-        (stream,) = llm._rows("score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora})
+        (stream,) = llm._rows(
+            "AsyncRKLLM.score", [Tokens(before + after)], True, {"timeout": timeout, "lora": lora}
+        )
         async with stream:
             async for logits in stream:
                 # The thread that reads the rows also frees them, which takes long.
@@ -1171,7 +1180,7 @@ class AsyncRKLLM:
 
         check_text(text)
         check_flag("add_special_tokens", add_special_tokens)
-        return await _ids(await self._opened(), "tokenize", text, add_special_tokens)
+        return await _ids(await self._opened(), "AsyncRKLLM.tokenize", text, add_special_tokens)
 
     @typed
     async def detokenize(self, token_ids: Iterable[int], *, skip_special_tokens: bool = False) -> str:
@@ -1207,7 +1216,7 @@ class AsyncRKLLM:
         ids = checked_ids(ids, llm.info.vocab_size)
         begun = begin_text(llm._model, ids, skip_special_tokens)
         if begun is None:
-            return await elsewhere(llm._decode, "detokenize", ids, skip_special_tokens)
+            return await elsewhere(llm._decode, "AsyncRKLLM.detokenize", ids, skip_special_tokens)
         return await done(begun)
 
     @typed
@@ -1241,14 +1250,15 @@ class AsyncRKLLM:
             >>> await llm.count_tokens("hello world")  # doctest: +SKIP
             2
         """
-        from ._tokenizer import check_text
+        from ._tokenizer import check_text, refuse_with_text
 
         if not isinstance(text, (str, bytes)) and hasattr(text, "__iter__"):
             llm = await self._opened()
             prompt = llm._prompt(text, tools, thinking, template_kwargs)
-            return len(await _ids(llm, "count_tokens", prompt, False))
+            return len(await _ids(llm, "AsyncRKLLM.count_tokens", prompt, False))
         check_text(text)
-        return len(await _ids(await self._opened(), "count_tokens", str(text), True))
+        refuse_with_text(tools, thinking, template_kwargs)
+        return len(await _ids(await self._opened(), "AsyncRKLLM.count_tokens", str(text), True))
 
     @property
     def backend(self) -> Literal["npu", "cpu"]:
@@ -1503,7 +1513,7 @@ def _batch_once(
 ) -> list[TokenStream]:
     """Starts a batch when the first of its rows is used."""
     if not rows:
-        rows.append(llm._batch("stream_batch", inputs, options))
+        rows.append(llm._batch("AsyncRKLLM.stream_batch", inputs, options))
     return rows[0]
 
 

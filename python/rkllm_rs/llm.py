@@ -27,7 +27,7 @@ from ._native import (
     Tokens,
     TokenStream,
 )
-from ._typed import refuse_unnamed, typed
+from ._typed import refuse, taken, typed
 from ._types import (
     CHAT_KEYWORDS,
     TURN_KEYWORDS,
@@ -248,11 +248,16 @@ class RKLLM:
 
     @classmethod
     def _of(
-        cls, model: _native.Model, *, strict: bool = False, talk: dict[str, _Anything] | None = None
+        cls,
+        model: _native.Model,
+        *,
+        strict: bool = False,
+        talk: dict[str, _Anything] | None = None,
+        chat: _native.Chat | None = None,
     ) -> Self:
         """Wraps a model that is open."""
         llm = cls.__new__(cls)
-        llm._chat = None
+        llm._chat = chat
         llm._model = model
         llm._talk = talk or {}
         llm._strict = strict
@@ -281,6 +286,10 @@ class RKLLM:
     def _batch(self, called: str, inputs: Sequence[Input], options: GenerateOptions) -> list[TokenStream]:
         """Starts a run of several inputs, for the call of the name ``called``."""
         return self._model.stream_batch(inputs, called, self._able(options))
+
+    def _steps(self, called: str, input: Input, options: GenerateOptions) -> Steps:  # noqa: A002
+        """Starts a run that pauses after each token, for the call of the name ``called``."""
+        return self._model.steps(input, called, self._able(options))
 
     def _rows(
         self,
@@ -458,8 +467,8 @@ class RKLLM:
             >>> answer.text, answer.finish_reason  # doctest: +SKIP
             ('Because air scatters blue light more than red light.', 'stop')
         """
-        if _surplus:
-            refuse_unnamed("generate", _surplus)
+        if _surplus or "input" in options:
+            input = taken("generate", input, _surplus, options)  # noqa: A001 - the field's word
         return self._stream("generate", input, options).result()
 
     @takes_keywords
@@ -535,8 +544,8 @@ class RKLLM:
             >>> for chunk in llm.stream("Tell a story.", max_new_tokens=200):  # doctest: +SKIP
             ...     print(chunk.text, end="", flush=True)
         """
-        if _surplus:
-            refuse_unnamed("stream", _surplus)
+        if _surplus or "input" in options:
+            input = taken("stream", input, _surplus, options)  # noqa: A001 - the field's word
         # Not by `_stream`: what a call does until the model begins takes the longest where caches are cold.
         able = self._able(options) if "seed" in options or "reuse" in options else options
         return self._model.stream(input, "stream", able)
@@ -764,13 +773,11 @@ class RKLLM:
 
     def _check_turn(self, called: str, options: Mapping[str, _Anything]) -> None:
         """Refuses keywords that a turn of a conversation does not have."""
-        refuse(called, {name: None for name in options if name not in TURN_KEYWORDS})
+        check_turn(called, options)
 
     def _turn_stream(self, turn: Turn) -> ChatStream:
         """Starts the next answer of a turn of a conversation."""
-        options = turn.options()
-        self._check_turn("Conversation.send", options)
-        call = {**options, "messages": turn.messages, "now": turn.now}
+        call = {**turn.options(), "messages": turn.messages, "now": turn.now}
         return self._chat_stream("chat", {**call, "tools": turn.tools.schemas or None})
 
     @typed
@@ -864,7 +871,7 @@ class RKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
-        return self._model.steps(input, "steps", self._able(options))
+        return self._steps("steps", input, options)
 
     @typed
     def logits(
@@ -1181,12 +1188,13 @@ class RKLLM:
             >>> llm.count_tokens("hello world")  # doctest: +SKIP
             2
         """
-        from ._tokenizer import check_text
+        from ._tokenizer import check_text, refuse_with_text
 
         if not isinstance(text, (str, bytes)) and hasattr(text, "__iter__"):
             prompt = self._prompt(text, tools, thinking, template_kwargs)
             return len(self._ids("count_tokens", prompt, False))
         check_text(text)
+        refuse_with_text(tools, thinking, template_kwargs)
         return len(self._ids("count_tokens", str(text), True))
 
     @property
@@ -1432,22 +1440,6 @@ if not TYPE_CHECKING:
 _NOT_KEYWORDS = frozenset({"self", "input", "unknown"})
 
 
-def refuse(function: str, unknown: Mapping[str, object]) -> None:
-    """Refuses keywords that a call does not have.
-
-    Args:
-        function: The call's name.
-        unknown: The keywords; usually there are none.
-
-    Raises:
-        InvalidTypeError: There is one.
-    """
-    if unknown:
-        from ._keywords import unexpected
-
-        raise unexpected(function, next(iter(unknown)))
-
-
 def given(scope: Mapping[str, _Anything]) -> dict[str, _Anything]:
     """Picks what a call was given out of its local variables; ``None`` is the same as nothing.
 
@@ -1491,6 +1483,8 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Anything, _Wh
     from . import _isolation
 
     isolated = _isolation.wanted(**isolation)
+    if talked := talk(scope["chat_template"], scope["family"]):
+        _native.check_chat(called, talked)
     searched = (keywords.pop(name, None) for name in ("library", "backend", "abi", "vendor_log"))
     where = options(*searched)
     models: _Anything = scope["model"]
@@ -1562,7 +1556,7 @@ def chat_call(called: str, scope: Mapping[str, _Anything]) -> dict[str, _Anythin
     """Collects what a chat was given.
 
     Args:
-        called: The name of the method.
+        called: The name of the method, with that of its class.
         scope: The ``locals()`` at its begin.
 
     Returns:
@@ -1577,6 +1571,22 @@ def chat_call(called: str, scope: Mapping[str, _Anything]) -> dict[str, _Anythin
     call["messages"] = listed_messages(scope["messages"])
     call["tools"] = schemas(scope["tools"])
     return call
+
+
+def check_turn(called: str, options: Mapping[str, _Anything]) -> None:
+    """Refuses what a turn of a conversation can never have.
+
+    Args:
+        called: The name of the method, with that of its class.
+        options: The keywords.
+
+    Raises:
+        InvalidArgumentError: A value that can never be right.
+        InvalidTypeError: One of the wrong type, or a keyword that there is not.
+    """
+    refuse(called, {name: None for name in options if name not in TURN_KEYWORDS})
+    if options:
+        _native.check_chat(called, dict(options))
 
 
 def listed_messages(messages: object) -> object:
@@ -1601,13 +1611,13 @@ def listed(texts: Input | Sequence[Input]) -> tuple[bool, list[Input]]:
     if isinstance(texts, (str, Tokens, Embeddings, Multimodal)):
         _native.check_inputs("texts", [texts], True)
         return True, [texts]
-    try:
-        inputs = list(texts)
-    except TypeError:
+    given: _Anything = texts
+    if isinstance(given, (bytes, dict, set, frozenset)) or not hasattr(given, "__iter__"):
         from .errors import InvalidTypeError
 
         message = f"texts must be an input or a list of inputs, got {type(texts).__name__}"
-        raise InvalidTypeError(message, hint="Pass a str, Tokens, Embeddings or Multimodal.") from None
+        raise InvalidTypeError(message, hint='Pass a list, such as ["Hello", "Good morning"].')
+    inputs = list(texts)
     # All of them before the first is computed.
     _native.check_inputs("texts", inputs, False)
     return False, inputs
@@ -1627,7 +1637,7 @@ def check_tokens(name: str, text: object) -> None:
         from .errors import InvalidTypeError
 
         message = f"{name} must be a str or Tokens, got {type(text).__name__}"
-        raise InvalidTypeError(message, hint="Pass a str or Tokens.")
+        raise InvalidTypeError(message, hint="Pass text in quotes, or token ids as Tokens([1, 2, 3]).")
 
 
 def closed_error() -> ClosedError:

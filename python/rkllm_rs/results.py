@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ._native import Generation, TokenStream  # noqa: TC001
+from ._typed import typed
 from ._types import Iterator, Sequence  # noqa: TC001
 
 TYPE_CHECKING = False
@@ -50,6 +51,7 @@ class BatchStream:
 
     __slots__ = ("_streams",)
 
+    @typed
     def __init__(self, streams: list[TokenStream]) -> None:
         """Creates the sequence; ``RKLLM.stream_batch`` does this.
 
@@ -67,15 +69,18 @@ class BatchStream:
     def __iter__(self) -> Iterator[TokenStream]:
         return iter(self._streams)
 
+    @typed
     def cancel(self) -> None:
         """Ends all runs of the batch (``rkllm_abort``). Iteration then ends without an error."""
         for stream in self._streams:
             stream.cancel()
 
+    @typed
     def close(self) -> None:
         """Ends all runs of the batch, like ``cancel()``. Leaving a ``with`` block calls it."""
         self.cancel()
 
+    @typed
     async def aclose(self) -> None:
         """Ends all runs, like ``close()``. Leaving an ``async with`` block calls it."""
         self.close()
@@ -96,6 +101,7 @@ class BatchStream:
     ) -> None:
         self.close()
 
+    @typed
     def results(self) -> list[Generation]:
         """Waits until all answers are complete, and returns them.
 
@@ -134,6 +140,7 @@ class Score:
     token_ids: list[int]
     logprobs: list[float]
 
+    @typed
     def __init__(self, token_ids: list[int], logprobs: list[float]) -> None:
         """Creates a score; ``RKLLM.score`` does this.
 

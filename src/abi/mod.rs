@@ -24,3 +24,7 @@ pub(crate) use prefix::PrefixWay;
 pub use refusal::{Refusal, RefusalReason};
 pub use symbols::{Exports, Level};
 pub use version::{NEWEST, Release, Version};
+
+/// How to get the CPU runtime: the only text that says so in Rust. Python has its own in `_library.py`.
+pub(crate) const GET_CPU_RUNTIME: &str = "run `make build` in a checkout of rkllm_rs (see \
+     docs/start/laptop.md), or `pip install 'rkllm_rs[cpu]'` once it is released";

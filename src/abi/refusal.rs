@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{AbiVersion, EvidenceLine, Layouts, Version, version::NEWEST};
+use super::{AbiVersion, EvidenceLine, GET_CPU_RUNTIME, Layouts, Version, version::NEWEST};
 
 /// A refusal with the evidence that led to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,12 +96,10 @@ impl Refusal {
                  crash the process."
             ),
             RefusalReason::BrokenCpuRuntime => {
-                "Install matching versions of rkllm_rs and its CPU runtime: \
-                 `pip install --upgrade 'rkllm_rs[cpu]'`."
-                    .to_owned()
+                format!("Make rkllm_rs and its CPU runtime from the same version: {GET_CPU_RUNTIME}.")
             }
             RefusalReason::WrongBackend { cpu_needed: true } => {
-                "Omit library=, or install the CPU runtime: `pip install 'rkllm_rs[cpu]'`.".to_owned()
+                format!("Omit library=, or install the CPU runtime: {GET_CPU_RUNTIME}.")
             }
             RefusalReason::WrongBackend { cpu_needed: false } => {
                 "Pass backend=\"cpu\" or \"auto\", or the vendor's librkllmrt.so with library=.".to_owned()

@@ -217,6 +217,16 @@ pub(super) fn no_template(path: &Path) -> Failure {
         )
 }
 
+/// Refuses what is not the name of a family.
+///
+/// # Errors
+/// `ErrorKind::InvalidArgument`, with the names of all families.
+pub fn check_family(name: &str) -> Result<(), Failure> {
+    families::named(name)
+        .map(drop)
+        .ok_or_else(|| unknown_family(name))
+}
+
 fn unknown_family(name: &str) -> Failure {
     let known: Vec<&str> = families::all()
         .iter()

@@ -23,6 +23,7 @@ use rkllm_text::template::ChatTemplate;
 
 pub use self::answer::{ChatAnswer, ChatDelta, ToolCallDelta};
 pub use self::conversation::{Conversation, TurnStream};
+pub use self::found::check_family;
 #[cfg(feature = "python")]
 pub(crate) use self::messages::no_text;
 pub use self::runs::Runs;

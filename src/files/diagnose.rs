@@ -3,6 +3,7 @@
 //! The library returns −1 for everything and tells the reason in its log, so the words are all there
 //! is. They come from its text and from reports; what matches nothing keeps the general class.
 
+use crate::abi::GET_CPU_RUNTIME;
 use crate::host::{LogLevel, LogLine};
 use crate::protocol::error::ErrorKind;
 
@@ -108,8 +109,8 @@ pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
             let build = lines.iter().find_map(|line| line.split_once(LLAMA));
             let build = build.and_then(|(_, rest)| rest.split([' ', ')', ',']).next());
             return Some(format!(
-                "Update the CPU runtime (`pip install --upgrade 'rkllm_rs[cpu]'`), or use an older model: \
-                 the model is newer than the runtime's llama.cpp ({}).",
+                "Use an older model, or a newer CPU runtime: the model is newer than the runtime's llama.cpp \
+                 ({}). To get the newest CPU runtime, {GET_CPU_RUNTIME}.",
                 build.unwrap_or("unknown build")
             ));
         }
@@ -124,17 +125,31 @@ pub(crate) fn hint(kind: ErrorKind, lines: &[String]) -> Option<String> {
         ErrorKind::ContextLength => {
             "Shorten the input, or open the model with a larger max_context_len."
         }
+        ErrorKind::Model if limit(lines).is_some() => {
+            return limit(lines).map(|limit| {
+                format!("Pass max_context_len={limit} or less, or omit it for a size that fits the model.")
+            });
+        }
         ErrorKind::Model | ErrorKind::Generation
             if lines.iter().any(|line| line.starts_with('E')) =>
         {
-            "See the runtime's own lines above; set RKLLM_LOG_LEVEL=2 for more of them."
+            "The lines above are the library's own. Set RKLLM_LOG_LEVEL=2 before the program starts to get more."
         }
         ErrorKind::Model | ErrorKind::Generation => {
-            "Set RKLLM_LOG_LEVEL=2 before the program starts, and read the runtime's own lines."
+            "Set RKLLM_LOG_LEVEL=2 and vendor_log=\"all\" before the model is opened, and read the library's lines."
         }
         _ => return None,
     };
     Some(text.to_owned())
+}
+
+/// The largest context window that the library says the model can have.
+fn limit(lines: &[String]) -> Option<u32> {
+    let (_, rest) = lines.iter().find_map(|line| {
+        line.split_once("max_context_limit (")
+            .filter(|_| line.starts_with('E'))
+    })?;
+    rest.split(')').next()?.trim().parse().ok()
 }
 
 #[cfg(test)]
@@ -161,6 +176,8 @@ mod tests {
         }
         let lines = ["E rkllm: failed to load the model x.gguf (llama.cpp 1.2.3)".to_owned()];
         assert!(hint(ErrorKind::ModelVersion, &lines).is_some_and(|text| text.contains("1.2.3")));
+        let lines = ["E rkllm: max_context_len (9) must be ... max_context_limit (8)".to_owned()];
+        assert!(hint(ErrorKind::Model, &lines).is_some_and(|text| text.contains("=8 ")));
         assert_eq!(of("E rkllm: something else"), ErrorKind::Model);
         assert_eq!(of("W rkllm: out of memory soon"), ErrorKind::Model);
     }

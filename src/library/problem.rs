@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::abi::Refusal;
+use crate::abi::{GET_CPU_RUNTIME, Refusal};
 
 /// Where a candidate comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -179,8 +179,10 @@ impl LoadProblem {
                 "Download or copy the library again: the file is incomplete or damaged."
             }
             Self::WrongClass { .. } | Self::WrongMachine { .. } => {
-                "Use the library for the architecture of this process: aarch64 for 64-bit ARM, armhf for \
-                 32-bit ARM. On other machines, use the CPU runtime: `pip install 'rkllm_rs[cpu]'`."
+                return Some(format!(
+                    "Use the library for the architecture of this process: aarch64 for 64-bit ARM, armhf \
+                     for 32-bit ARM. On other machines, use the CPU runtime: {GET_CPU_RUNTIME}."
+                ));
             }
             Self::Unreadable(_) => "Give your user read access to the file and its folders.",
             Self::Untrusted { .. } => {

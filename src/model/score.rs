@@ -50,13 +50,12 @@ impl Scorer {
     /// `ErrorKind::InvalidArgument` if there is no token before the continuation, or none in it.
     pub fn new(ids: Vec<i32>, continuation: usize) -> Result<Self, Failure> {
         let before = ids.len().saturating_sub(continuation);
-        if before == 0 || continuation == 0 {
+        let empty = [("prompt", before), ("continuation", continuation)];
+        if let Some((name, _)) = empty.into_iter().find(|(_, count)| *count == 0) {
             return Err(Failure::invalid_with_hint(
-                "continuation",
-                format!(
-                    "needs at least one token, and one token before it, got {continuation} and {before}"
-                ),
-                "Pass non-empty texts: the probability of a token depends on the tokens before it.",
+                name,
+                "must have at least one token",
+                "Pass texts that are not empty: a token's probability depends on the tokens before it.",
             ));
         }
         Ok(Self {

@@ -14,7 +14,7 @@ pub(super) struct Floats {
     pub(super) shape: Vec<usize>,
 }
 
-const WANTED: &str = "a C-contiguous float32 array";
+pub(super) const WANTED: &str = "a C-contiguous float32 array";
 
 /// Copies `value`, whatever library it is of.
 pub(super) fn floats(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Floats> {

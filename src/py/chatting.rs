@@ -12,7 +12,7 @@ use rkllm_text::jinja::Value;
 use super::chat::ChatStream;
 use super::errors::raise;
 use super::model::{Model, noted};
-use super::options::{Kind, unexpected};
+use super::options::{self, Kind, unexpected};
 use super::{convert, structured, values};
 use crate::chat::{self, ChatOptions, Tokenizer, ToolChoice};
 use crate::protocol::PromptStore;
@@ -39,7 +39,7 @@ impl Chat {
 const OVERFLOW: &str = r#""error" or "drop_oldest""#;
 
 /// The keywords of a chat; what is left are those of a run.
-fn options<'py>(
+fn chat_options<'py>(
     py: Python<'py>,
     called: &str,
     keywords: &Bound<'py, PyDict>,
@@ -142,25 +142,60 @@ fn prompt_store(
 }
 
 fn tool_choice(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<ToolChoice> {
-    let text = value.cast::<PyString>().map(|text| text.to_str());
-    match text {
-        Ok(text) if text.as_ref().is_ok_and(|text| *text == "auto") => Ok(ToolChoice::Auto),
-        Ok(text) if text.as_ref().is_ok_and(|text| *text == "none") => Ok(ToolChoice::None),
-        _ => {
-            let reason = format!("must be \"auto\" or \"none\", got {}", value.repr()?);
-            let hint = "Pass only the tools that may be called, and tell the model to call one.";
-            Err(raise(
-                py,
-                &Failure::invalid_with_hint("tool_choice", reason, hint),
-            ))
+    const CHOICES: &str = r#""auto" or "none""#;
+    // OpenAI's way to force the call of one tool.
+    let given = if value.is_instance_of::<PyDict>() {
+        value.str()?.to_string()
+    } else {
+        convert::choice("tool_choice", CHOICES, value)?
+    };
+    match given.as_str() {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        other => Err(raise(
+            py,
+            &Failure::choice("tool_choice", CHOICES, format_args!("{other:?}")),
+        )),
+    }
+}
+
+/// The text of a template, or the path of its file.
+fn template(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    if object.is_instance_of::<PyString>() {
+        return convert::text("chat_template", object);
+    }
+    let path = convert::path("chat_template", object)?;
+    Ok(path.to_string_lossy().into_owned())
+}
+
+/// Checks the keywords of a chat, as far as no model and no message is needed for that.
+#[pyfunction]
+pub(super) fn check_chat(
+    py: Python<'_>,
+    called: &str,
+    keywords: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let (_, rest) = chat_options(py, called, keywords)?;
+    let run = PyDict::new(py);
+    for (name, value) in rest {
+        match name.cast::<PyString>()?.to_str()? {
+            "chat_template" => drop(template(&value)?),
+            "family" => {
+                let family = convert::text("family", &value)?;
+                chat::check_family(&family).map_err(|error| raise(py, &error))?;
+            }
+            _ => run.set_item(name, value)?,
         }
     }
+    let call = options::call(py, called, Kind::Generate, &run)?;
+    call.options.check().map_err(|error| raise(py, &error))
 }
 
 fn listed(object: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
     let all = values::value("messages", object)?;
     let wrong = || convert::wrong_type("messages", "a list of dicts", object);
-    if object.is_instance_of::<PyString>() || object.is_instance_of::<PyDict>() {
+    if object.is_none() || object.is_instance_of::<PyString>() || object.is_instance_of::<PyDict>()
+    {
         return Err(wrong());
     }
     Ok(all.try_iter().map_err(|_| wrong())?.collect())
@@ -173,17 +208,9 @@ fn place(
     family: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<(PathBuf, Option<String>, Option<String>)> {
     let path = convert::path("model", model)?;
-    let given = |name, object: Option<&Bound<'_, PyAny>>| {
-        object.map(|object| convert::text(name, object)).transpose()
-    };
-    let family = given("family", family)?;
-    let template = match chat_template {
-        Some(object) if !object.is_instance_of::<PyString>() => {
-            let path = convert::path("chat_template", object)?;
-            Some(path.to_string_lossy().into_owned())
-        }
-        other => given("chat_template", other)?,
-    };
+    let family = family.map(|family| convert::text("family", family));
+    let family = family.transpose()?;
+    let template = chat_template.map(template).transpose()?;
     Ok((path, template, family))
 }
 
@@ -257,7 +284,7 @@ impl Chat {
         counts: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, ChatStream>> {
         let messages = listed(messages)?;
-        let (mut options, rest) = options(py, called, keywords)?;
+        let (mut options, rest) = chat_options(py, called, keywords)?;
         let call = model.call(py, called, Kind::Generate, &rest)?;
         options.generate = call.options;
         let chat = self.for_tools(options.tools.is_some());
@@ -282,7 +309,7 @@ impl Chat {
         keywords: &Bound<'_, PyDict>,
     ) -> PyResult<String> {
         let messages = listed(messages)?;
-        let (options, _) = options(py, called, keywords)?;
+        let (options, _) = chat_options(py, called, keywords)?;
         let chat = self.for_tools(options.tools.is_some());
         super::detach(py, || {
             chat.render(&messages, &options, add_generation_prompt)
@@ -299,7 +326,7 @@ impl Chat {
         keywords: &Bound<'_, PyDict>,
     ) -> PyResult<String> {
         let messages = listed(messages)?;
-        let (options, _) = options(py, called, keywords)?;
+        let (options, _) = chat_options(py, called, keywords)?;
         let chat = self.for_tools(options.tools.is_some());
         super::detach(py, || chat.prompt(&messages, &options)).map_err(|error| raise(py, &error))
     }

@@ -8,30 +8,14 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyOverflowError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBoolMethods, PyBytes, PyFloat, PyInt, PyIterator, PyString};
+use pyo3::types::{
+    PyBool, PyBoolMethods, PyBytes, PyDict, PyFloat, PyFrozenSet, PyInt, PyIterator, PyList, PySet,
+    PyString,
+};
 
-use super::errors::{InvalidType, raise};
+pub(super) use super::advice::{hinted_type, wrong_type};
+use super::errors::raise;
 use crate::protocol::error::Failure;
-
-fn type_name(value: &Bound<'_, PyAny>) -> String {
-    value
-        .get_type()
-        .name()
-        .map_or_else(|_| "?".to_owned(), |name| name.to_string())
-}
-
-pub(super) fn wrong_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    hinted_type(name, wanted, value, wanted)
-}
-
-/// [`wrong_type`], with other words for what to pass.
-pub(super) fn hinted_type(name: &str, wanted: &str, value: &Bound<'_, PyAny>, pass: &str) -> PyErr {
-    InvalidType::new_err(
-        value.py(),
-        &format!("{name} must be {wanted}, got {}", type_name(value)),
-        format!("Pass {pass}."),
-    )
-}
 
 /// The items of an argument, each with its name: `stop[0]`. A text is one value, and has none.
 pub(super) fn items<'py, T>(
@@ -53,10 +37,19 @@ pub(super) fn items<'py, T>(
         .collect()
 }
 
-/// What an argument has of items, unless it is a text.
+/// What an argument has of items, in order: a text is one value, a dict has names, and a set has no order.
 pub(super) fn iterable<'py>(value: &Bound<'py, PyAny>) -> Option<Bound<'py, PyIterator>> {
-    let text = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
-    if text { None } else { value.try_iter().ok() }
+    let one = value.is_instance_of::<PyString>() || value.is_instance_of::<PyBytes>();
+    let unordered = value.is_instance_of::<PyDict>() || is_set(value);
+    if one || unordered {
+        None
+    } else {
+        value.try_iter().ok()
+    }
+}
+
+fn is_set(value: &Bound<'_, PyAny>) -> bool {
+    value.is_instance_of::<PySet>() || value.is_instance_of::<PyFrozenSet>()
 }
 
 /// One of a few texts, of which `choices` are the right ones; the text itself is not checked.
@@ -122,7 +115,7 @@ pub(super) fn boolean(name: &str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
     value
         .cast::<PyBool>()
         .map(PyBoolMethods::is_true)
-        .map_err(|_| hinted_type(name, "a bool", value, "True or False"))
+        .map_err(|_| wrong_type(name, "a bool", value))
 }
 
 /// A float that fits C's `float`: finite ones must stay finite.
@@ -327,7 +320,12 @@ pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
     if number && iterable(value).is_none() {
         return integer(name, value, 1..=u32::MAX);
     }
-    let cpus = items(name, wanted, value, |name, item| {
+    let listed = if is_set(value) {
+        value.py().get_type::<PyList>().call1((value,))?
+    } else {
+        value.clone()
+    };
+    let cpus = items(name, wanted, &listed, |name, item| {
         integer::<u8>(name, item, 0..=31).and_then(|cpu| match 1_u32.checked_shl(cpu.into()) {
             Some(bit) => Ok(bit),
             None => Err(out_of_range(name, item, &(0..=31_u8))),

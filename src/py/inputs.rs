@@ -139,7 +139,8 @@ impl CrossAttention {
     }
 }
 
-const KINDS: &str = "a str, Tokens, Embeddings or Multimodal";
+pub(super) const KINDS: &str = "a str, Tokens, Embeddings or Multimodal";
+pub(super) const LIST: &str = "a list of str, Tokens, Embeddings or Multimodal";
 
 /// Checks the inputs of a list and names the first that is not valid; one alone is the argument itself.
 #[pyfunction]
@@ -175,11 +176,10 @@ pub(super) fn input(value: &Bound<'_, PyAny>) -> PyResult<Input> {
     named_input("input", value)
 }
 
-/// The input of a call, which is an argument of that name; text is told of as the prompt, where it is one.
+/// The input of a call, which is an argument of that name.
 fn named_input(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Input> {
     let py = value.py();
     if value.is_instance_of::<PyString>() {
-        let name = if name == "input" { "prompt" } else { name };
         let text = convert::text(name, value)?;
         let named = |error: Failure| raise(py, &error.about(name.to_owned()));
         return Input::prompt(&text).map_err(named);
@@ -201,11 +201,10 @@ pub(super) fn inputs(called: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<Inp
     if !called.ends_with("_batch") {
         return value.try_iter()?.map(|item| input(&item?)).collect();
     }
-    let wanted = "a list of str, Tokens, Embeddings or Multimodal";
     if value.cast::<params::Tokens>().is_ok() {
-        return Err(convert::wrong_type("inputs", wanted, value));
+        return Err(convert::wrong_type("inputs", LIST, value));
     }
-    convert::items("inputs", wanted, value, named_input)
+    convert::items("inputs", LIST, value, named_input)
 }
 
 /// Three strings of a chat template; `"raw"` is three empty ones, `"model"` none.

@@ -3,6 +3,7 @@
 //! Everything that can block is waited for detached from the interpreter, in steps that look for
 //! signals. No callback of the library ever gets here.
 
+mod advice;
 mod answers;
 mod array;
 mod at_hand;
@@ -89,7 +90,7 @@ mod native {
     #[pymodule_export]
     use super::chat::{ChatStream, ChatTexts};
     #[pymodule_export]
-    use super::chatting::Chat;
+    use super::chatting::{Chat, check_chat};
     #[pymodule_export]
     use super::generation::Generation;
     #[pymodule_export]

@@ -115,7 +115,7 @@ impl<'py> Misfit<'py> {
                     &place,
                     "a str, int, float, bool, None, list or dict",
                     &found,
-                    "what JSON can represent; decode bytes, and convert other objects with str()",
+                    "Pass what JSON can represent: decode bytes, and convert other objects with str().".to_owned(),
                 )
             }
             Problem::TooDeep => {

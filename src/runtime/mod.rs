@@ -359,6 +359,6 @@ mod tests {
                 "{text}"
             );
         }
-        assert!(error.hint().unwrap().contains("rkllm_rs[cpu]"));
+        assert!(error.hint().unwrap().contains(crate::abi::GET_CPU_RUNTIME));
     }
 }

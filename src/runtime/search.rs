@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 
 use super::error::{Error, Result, named};
 use super::{LoadOptions, Runtime};
-use crate::abi::{Evidence, Refusal, RefusalReason, precheck};
+use crate::abi::{Evidence, GET_CPU_RUNTIME, Refusal, RefusalReason, precheck};
 use crate::files::BackendKind;
 use crate::host;
 use crate::library::{
@@ -251,22 +251,22 @@ fn hint(tried: &[Tried], want: Option<BackendKind>) -> String {
 
 /// How to get a library.
 fn fix(want: Option<BackendKind>) -> String {
-    const CPU: &str = "`pip install 'rkllm_rs[cpu]'`";
     let folder = if cfg!(target_arch = "aarch64") {
         "aarch64"
     } else if cfg!(target_arch = "arm") {
         "armhf"
     } else {
         return match want {
-            Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
+            Some(BackendKind::Cpu) => format!("Install the CPU runtime: {GET_CPU_RUNTIME}."),
             _ => format!(
-                "Use a .gguf model with the CPU runtime ({CPU}): the vendor provides no library for {}.",
+                "The vendor provides no library for {}. Use a .gguf model with the CPU runtime: \
+                 {GET_CPU_RUNTIME}.",
                 std::env::consts::ARCH
             ),
         };
     };
     match want {
-        Some(BackendKind::Cpu) => format!("Install the CPU runtime: {CPU}."),
+        Some(BackendKind::Cpu) => format!("Install the CPU runtime: {GET_CPU_RUNTIME}."),
         _ => format!(
             "Run `rkllm-rs runtime install {}` (the release must not be older than the toolkit that \
              converted the model). Or copy librkllmrt.so from rkllm-runtime/Linux/librkllm_api/{folder} of \

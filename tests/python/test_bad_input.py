@@ -158,7 +158,7 @@ def test_options_of_wrong_types(library, make_model, keyword, bad):
 
 # What each call may be given wrongly; the model must be as good as new behind each of them.
 CALLS = {
-    "empty prompt": (InvalidArgumentError, ("",), {}, "prompt"),
+    "empty prompt": (InvalidArgumentError, ("",), {}, "input"),
     "NUL": (InvalidArgumentError, ("a\0b",), {}, "NUL"),
     "surrogates": (InvalidArgumentError, ("a\ud800",), {}, "surrogates"),
     "no input": (InvalidTypeError, (None,), {}, "input"),

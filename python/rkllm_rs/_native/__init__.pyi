@@ -5,7 +5,17 @@ folder exist for type checkers only: at run time there is one module, ``rkllm_rs
 """
 
 from .arrays import FloatArray, Scorer, check_pooling, pool
-from .chat import Chat, ChatAnswer, ChatDelta, ChatStream, ChatTexts, ToolCall, ToolCallDelta, no_answer
+from .chat import (
+    Chat,
+    ChatAnswer,
+    ChatDelta,
+    ChatStream,
+    ChatTexts,
+    ToolCall,
+    ToolCallDelta,
+    check_chat,
+    no_answer,
+)
 from .inputs import CrossAttention, Embeddings, Multimodal, Tokens, check_inputs
 from .library import (
     BackendStatus,
@@ -69,6 +79,7 @@ __all__ = [
     "at_exit",
     "backends",
     "check_call",
+    "check_chat",
     "check_inputs",
     "check_isolation",
     "check_opening",

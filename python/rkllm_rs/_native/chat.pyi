@@ -294,3 +294,6 @@ class Chat:
         """Returns the text that the template gives."""
     def prompt(self, messages: object, called: str, keywords: Mapping[str, Any]) -> str:
         """Returns the text that a chat with these messages gives to the model."""
+
+def check_chat(called: str, keywords: Mapping[str, object]) -> None:
+    """Checks the keywords of a chat, as far as no model and no message is needed for that."""

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from rkllm_rs._library import Path
 from rkllm_rs._native import ChatAnswer, ChatDelta, ChatStream
+from rkllm_rs._typed import typed
 from rkllm_rs._types import ToolOptions, Unpack
 
 from . import saved
-from .history import AsyncModel, History, Turn, check_model
+from .history import AsyncModel, History, Turn, check_model, not_made
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -49,16 +50,13 @@ class AsyncConversation:
         made._history = history
         return made
 
+    @not_made("Call conversation() of a model, or AsyncConversation.load() for a saved one.")
     def __init__(self) -> None:
         """Refuses: a model makes conversations.
 
         Raises:
             InvalidTypeError: Always.
         """
-        from rkllm_rs.errors import InvalidTypeError
-
-        message = f"{type(self).__name__}() cannot be called"
-        raise InvalidTypeError(message, hint="Call conversation() of a model.")
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -68,6 +66,7 @@ class AsyncConversation:
         """
         return self._history.messages
 
+    @typed
     async def send(
         self,
         text: str | Sequence[Mapping[str, Any]],
@@ -92,8 +91,9 @@ class AsyncConversation:
             BusyError: Another turn is under way.
             RkllmError: Any other error that ``chat()`` raises.
         """
-        return await self.send_stream(text, max_rounds=max_rounds, **options).result()
+        return await self._begin("AsyncConversation.send", text, max_rounds, options).result()
 
+    @typed
     def send_stream(
         self,
         text: str | Sequence[Mapping[str, Any]],
@@ -118,8 +118,16 @@ class AsyncConversation:
             BusyError: Another turn is under way.
             RkllmError: Any other error that ``chat_stream()`` raises.
         """
+        return self._begin("AsyncConversation.send_stream", text, max_rounds, options)
+
+    def _begin(
+        self, called: str, text: str | Sequence[Mapping[str, Any]], max_rounds: int, options: ToolOptions
+    ) -> AsyncConversationStream:
+        """Begins a turn, for the call of the name ``called``."""
+        self._llm._check_turn(called, options)
         return AsyncConversationStream._of(self._llm, self._history.begin(text, max_rounds, options))
 
+    @typed
     def undo(self) -> str | None:
         """Takes back the last message of the user and everything after it.
 
@@ -131,10 +139,12 @@ class AsyncConversation:
         """
         return self._history.undo()
 
+    @typed
     def fork(self) -> Self:
         """Returns an independent copy, with the same model and tools."""
         return type(self)._of(self._llm, self._history.forked())
 
+    @typed
     async def save(self, path: Path) -> None:
         """Writes the conversation to a file as JSON, as ``Conversation.save()`` does.
 
@@ -148,6 +158,7 @@ class AsyncConversation:
         await asyncio.to_thread(saved.write, self._history.forked(), path)
 
     @classmethod
+    @typed
     async def load(
         cls,
         llm: AsyncModel,
@@ -173,7 +184,7 @@ class AsyncConversation:
             ToolError: One of the tools cannot be a tool.
         """
         check_model(llm, "AsyncRKLLM")
-        llm._check_turn("conversation", options)
+        llm._check_turn("AsyncConversation.load", options)
         return cls._of(llm, await asyncio.to_thread(saved.read, path, tools, options))
 
     def __repr__(self) -> str:
@@ -191,6 +202,14 @@ class AsyncConversationStream:
     """
 
     __slots__ = ("__weakref__", "_answer", "_llm", "_stream", "_turn")
+
+    @not_made("Call send_stream() of a conversation.")
+    def __init__(self) -> None:
+        """Refuses: a conversation makes streams.
+
+        Raises:
+            InvalidTypeError: Always.
+        """
 
     _answer: ChatAnswer | None
     _llm: AsyncModel
@@ -225,6 +244,7 @@ class AsyncConversationStream:
             raise
         raise StopAsyncIteration
 
+    @typed
     async def result(self) -> ChatAnswer:
         """Waits for the end of the turn and returns its last answer. Deltas that were not read are lost.
 
@@ -253,12 +273,14 @@ class AsyncConversationStream:
         if turn.cancelled:
             self._stream.cancel()
 
+    @typed
     async def texts(self) -> AsyncIterator[str]:
         """Returns an iterator over the content alone, as plain ``str``."""
         async for delta in self:
             if delta.content:
                 yield delta.content
 
+    @typed
     def cancel(self) -> None:
         """Ends the turn, from any thread, and leaves the conversation as it was before it.
 
@@ -267,6 +289,7 @@ class AsyncConversationStream:
         self._turn.cancel()
         self._stream.cancel()
 
+    @typed
     async def aclose(self) -> None:
         """Ends the turn, like ``cancel()``. Leaving an ``async with`` block calls it."""
         self.cancel()

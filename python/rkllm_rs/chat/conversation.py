@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from rkllm_rs._library import Path
 from rkllm_rs._native import ChatAnswer, ChatDelta, ChatStream
+from rkllm_rs._typed import typed
 from rkllm_rs._types import ToolOptions, Unpack
 
 from . import saved
-from .history import History, Model, Turn, check_model
+from .history import History, Model, Turn, check_model, not_made
 from .loops import ToolLoop
 
 if TYPE_CHECKING:
@@ -54,16 +55,13 @@ class Conversation:
         made._history = history
         return made
 
+    @not_made("Call conversation() of a model, or Conversation.load() for a saved one.")
     def __init__(self) -> None:
         """Refuses: a model makes conversations.
 
         Raises:
             InvalidTypeError: Always.
         """
-        from rkllm_rs.errors import InvalidTypeError
-
-        message = f"{type(self).__name__}() cannot be called"
-        raise InvalidTypeError(message, hint="Call conversation() of a model.")
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -73,6 +71,7 @@ class Conversation:
         """
         return self._history.messages
 
+    @typed
     def send(
         self,
         text: str | Sequence[Mapping[str, Any]],
@@ -102,8 +101,9 @@ class Conversation:
                 "drop_oldest"`` leaves out old messages of what the model reads; they stay in ``messages``.
             RkllmError: Any other error that ``chat()`` raises.
         """
-        return self.send_stream(text, max_rounds=max_rounds, **options).result()
+        return self._begin("Conversation.send", text, max_rounds, options).result()
 
+    @typed
     def send_stream(
         self,
         text: str | Sequence[Mapping[str, Any]],
@@ -128,8 +128,16 @@ class Conversation:
             BusyError: Another turn is under way.
             RkllmError: Any other error that ``chat_stream()`` raises.
         """
+        return self._begin("Conversation.send_stream", text, max_rounds, options)
+
+    def _begin(
+        self, called: str, text: str | Sequence[Mapping[str, Any]], max_rounds: int, options: ToolOptions
+    ) -> ConversationStream:
+        """Begins a turn, for the call of the name ``called``."""
+        self._llm._check_turn(called, options)
         return ConversationStream._of(self._llm, self._history.begin(text, max_rounds, options))
 
+    @typed
     def undo(self) -> str | None:
         """Takes back the last message of the user and everything after it.
 
@@ -141,10 +149,12 @@ class Conversation:
         """
         return self._history.undo()
 
+    @typed
     def fork(self) -> Self:
         """Returns an independent copy, with the same model and tools."""
         return type(self)._of(self._llm, self._history.forked())
 
+    @typed
     def save(self, path: Path) -> None:
         """Writes the conversation to a file as JSON.
 
@@ -162,6 +172,7 @@ class Conversation:
         saved.write(self._history, path)
 
     @classmethod
+    @typed
     def load(
         cls,
         llm: Model,
@@ -187,7 +198,7 @@ class Conversation:
             ToolError: One of the tools cannot be a tool.
         """
         check_model(llm, "RKLLM")
-        llm._check_turn("conversation", options)
+        llm._check_turn("Conversation.load", options)
         return cls._of(llm, saved.read(path, tools, options))
 
     def __repr__(self) -> str:
@@ -205,6 +216,14 @@ class ConversationStream:
     """
 
     __slots__ = ("__weakref__", "_answer", "_llm", "_stream", "_turn")
+
+    @not_made("Call send_stream() of a conversation.")
+    def __init__(self) -> None:
+        """Refuses: a conversation makes streams.
+
+        Raises:
+            InvalidTypeError: Always.
+        """
 
     _answer: ChatAnswer | None
     _llm: Model
@@ -239,6 +258,7 @@ class ConversationStream:
             raise
         raise StopIteration
 
+    @typed
     def result(self) -> ChatAnswer:
         """Waits for the end of the turn and returns its last answer. Deltas that were not read are lost.
 
@@ -269,10 +289,12 @@ class ConversationStream:
         if turn.cancelled:
             self._stream.cancel()
 
+    @typed
     def texts(self) -> Iterator[str]:
         """Returns an iterator over the content alone, as plain ``str``."""
         return (delta.content for delta in self if delta.content)
 
+    @typed
     def cancel(self) -> None:
         """Ends the turn, from any thread, and leaves the conversation as it was before it.
 
@@ -281,6 +303,7 @@ class ConversationStream:
         self._turn.cancel()
         self._stream.cancel()
 
+    @typed
     def close(self) -> None:
         """Ends the turn, like ``cancel()``. Leaving a ``with`` block calls it."""
         self.cancel()

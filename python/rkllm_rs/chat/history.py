@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import math
 import threading
 import time
@@ -15,11 +16,11 @@ from .tools import Tool, Tools
 from .values import is_dict, is_list
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from rkllm_rs._native import ChatAnswer, ChatStream
 
-__all__ = ["AsyncModel", "History", "Model", "Turn", "begun", "check_model"]
+__all__ = ["AsyncModel", "History", "Model", "Turn", "begun", "check_model", "not_made"]
 
 #: Seconds since 1970. Python and templates have no dates from then on.
 _YEAR_10000 = 253402300800
@@ -31,6 +32,20 @@ class Model(Protocol):
     def _check_turn(self, called: str, options: Mapping[str, Any]) -> None: ...
 
     def _turn_stream(self, turn: Turn) -> ChatStream: ...
+
+
+def not_made(hint: str) -> Callable[[Callable[[Any], None]], Callable[..., None]]:
+    """Decorates the ``__init__`` of a class whose objects are made by others: refuses every call."""
+
+    def decorate(init: Callable[[Any], None]) -> Callable[..., None]:
+        @functools.wraps(init)
+        def refuse(self: object, *_given: object, **_named: object) -> None:
+            message = f"{type(self).__name__}() cannot be called"
+            raise InvalidTypeError(message, hint=hint)
+
+        return refuse
+
+    return decorate
 
 
 def check_model(llm: object, kind: str) -> None:
@@ -45,7 +60,7 @@ def check_model(llm: object, kind: str) -> None:
     """
     if not hasattr(llm, "_check_turn"):
         message = f"llm must be an {kind}, got {type(llm).__name__}"
-        raise InvalidTypeError(message, hint="Call load(llm, path).")
+        raise InvalidTypeError(message, hint="Pass an open model first, then the path: load(llm, path).")
 
 
 class AsyncModel(Model, Protocol):

@@ -7,6 +7,8 @@ import contextvars
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from rkllm_rs._typed import typed
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from types import TracebackType
@@ -27,6 +29,7 @@ class ToolLoop:
     Thread safety: use it from one thread at a time.
     """
 
+    @typed
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -38,6 +41,7 @@ class ToolLoop:
     ) -> None:
         self.close()
 
+    @typed
     def run(self, awaitable: Awaitable[T]) -> T:
         """Runs a coroutine or another awaitable until it is done.
 
@@ -54,6 +58,7 @@ class ToolLoop:
         loop = self._loop = self._loop or asyncio.new_event_loop()
         return self._here_or_beside(lambda: loop.run_until_complete(wait()), loop)
 
+    @typed
     def close(self) -> None:
         """Cancels the coroutines that still run, and closes the loop."""
         loop, self._loop = self._loop, None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING, Any, cast
 
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import SchemaError
 
 from .fit import Misfit, resolve
@@ -24,6 +25,7 @@ MAX_NODES = 100_000
 _NOTES = frozenset({"title", "description", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
 
 
+@typed
 def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the strict form of a JSON schema, for answers that must fit it.
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import InvalidTypeError, ToolError
 
 from . import foreign
@@ -58,6 +59,7 @@ class Tool:
     parameters: dict[str, Any]
     function: Callable[..., Any] | None
 
+    @typed
     def __init__(
         self,
         tool: Callable[..., Any] | Mapping[str, Any] | Tool,
@@ -96,19 +98,22 @@ class Tool:
                 hint=f"Pass a function that takes a {tool.__name__}, or a pydantic model.",
             )
         elif callable(cast("Any", tool)):
-            signature = self._signature = Signature(tool)
-            self.function = tool
+            function: Any = tool
+            self.function = function
+            signature = self._signature = Signature(function)
             self._schema = _schema(name or signature.name, signature.description, signature.parameters)
         elif inspect.iscoroutine(tool):
             tool.close()
-            message = "tools must contain functions, got a coroutine"
+            message = f"tool must be {_KINDS}, got a coroutine"
             raise InvalidTypeError(
                 message,
-                hint="Pass the function itself, without calling it.",
+                hint="Pass the function itself, without parentheses: get_weather, not get_weather().",
             )
         else:
-            message = f"each tool must be {_KINDS}, got {type(cast('Any', tool)).__name__}"
-            raise InvalidTypeError(message)
+            message = f"tool must be {_KINDS}, got {type(cast('Any', tool)).__name__}"
+            raise InvalidTypeError(
+                message, hint="Pass functions with type hints, such as tools=[get_weather]."
+            )
         self._rename(name, description)
 
     def _rename(self, name: str | None, description: str | None) -> None:
@@ -142,6 +147,7 @@ class Tool:
         """The strict form of ``parameters`` (``strict_schema``). Raises ``SchemaError`` if it has none."""
         return strict_schema(self.parameters)
 
+    @typed
     def check(self, arguments: str | Mapping[str, Any]) -> CheckedArguments:
         """Checks the arguments of a call, and converts them to the values that the function takes.
 
@@ -182,6 +188,7 @@ class Tool:
         message = f"the arguments of {self.name} do not fit: {problem}"
         raise ToolError(message) from problem
 
+    @typed
     def call(self, checked: CheckedArguments) -> Any:
         """Calls the function.
 
@@ -237,6 +244,7 @@ class Tool:
         return found
 
 
+@typed
 def get_json_schema(tool: Callable[..., Any] | Mapping[str, Any] | Tool) -> dict[str, Any]:
     """Returns the description of a tool in OpenAI's format, as chat templates take it.
 
@@ -263,8 +271,8 @@ def _schema_of_dict(tool: Mapping[Any, Any]) -> dict[str, Any]:
     try:
         copied = cast("dict[str, Any]", json.loads(json.dumps(dict(tool), allow_nan=False)))
     except (TypeError, ValueError, RecursionError) as error:
-        message = f"each tool must be representable as JSON: {error}"
-        raise InvalidTypeError(message) from error
+        message = f"tool must contain only what JSON can represent: {error}"
+        raise InvalidTypeError(message, hint="Use text, numbers, lists and dicts in the schema.") from error
     if "function" not in copied and copied.get("type", "function") == "function":
         copied = {"type": "function", "function": {k: v for k, v in copied.items() if k != "type"}}
     function: Any = copied.get("function")

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import InvalidTypeError, ToolError
 
 from .loops import ToolLoop
@@ -33,6 +34,7 @@ class Tools(Sequence[Tool]):
     Immutable; any number of threads and tasks may use it at the same time, if the functions allow it.
     """
 
+    @typed
     def __init__(self, tools: Iterable[Callable[..., Any] | Mapping[str, Any] | Tool] | None = None) -> None:
         """Creates the descriptions of the tools.
 
@@ -46,15 +48,15 @@ class Tools(Sequence[Tool]):
         given: Any = tools
         kind = type(tools).__name__
         if (
-            isinstance(given, (str, bytes, Mapping))
+            isinstance(given, (str, bytes, Mapping, set, frozenset))
             or callable(given)
             or not hasattr(given or (), "__iter__")
         ):
             message = f"tools must be a list, got {kind}"
             raise InvalidTypeError(message, hint="Pass a list of functions, such as tools=[get_weather].")
         self._tools: dict[str, Tool] = {}
-        for tool in tools or ():
-            found = Tool(tool)
+        for at, tool in enumerate(tools or ()):
+            found = _tool(f"tools[{at}]", tool)
             if found.name in self._tools:
                 message = f"tools must have different names, got two with the name {found.name}"
                 raise ToolError(
@@ -91,6 +93,7 @@ class Tools(Sequence[Tool]):
         """The descriptions of the tools in OpenAI's format, for a chat template."""
         return [tool.schema for tool in self]
 
+    @typed
     def find(self, name: str) -> Tool:
         """Returns the tool with a name.
 
@@ -109,6 +112,7 @@ class Tools(Sequence[Tool]):
         message = f"{shown(name)} is not a tool; {known}"
         raise ToolError(message)
 
+    @typed
     def check(self, name: str, arguments: str | Mapping[str, Any]) -> CheckedArguments:
         """Checks a call: the tool must exist, and the arguments must fit (``Tool.check``).
 
@@ -124,6 +128,7 @@ class Tools(Sequence[Tool]):
         """
         return self.find(name).check(arguments)
 
+    @typed
     def run(
         self,
         name: str,
@@ -164,6 +169,7 @@ class Tools(Sequence[Tool]):
         except Exception as error:  # noqa: BLE001 - the model is told
             return _failed(name, id, checked, error, max_characters)
 
+    @typed
     async def arun(
         self,
         name: str,
@@ -199,6 +205,15 @@ class Tools(Sequence[Tool]):
             return _succeeded(name, id, checked, value, max_characters)
         except Exception as error:  # noqa: BLE001 - the model is told
             return _failed(name, id, checked, error, max_characters)
+
+
+def _tool(place: str, tool: Any) -> Tool:
+    """A tool of a list; what is wrong with its type is told with its place."""
+    try:
+        return Tool(tool)
+    except InvalidTypeError as error:
+        message = str(error.args[0]).replace("tool", place, 1)
+        raise InvalidTypeError(message, hint=error.hint) from error.__cause__
 
 
 def _succeeded(

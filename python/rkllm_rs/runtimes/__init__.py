@@ -20,7 +20,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from rkllm_rs import _native
-from rkllm_rs._library import PACKAGE
+from rkllm_rs._library import GET_CPU_RUNTIME, PACKAGE
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import InvalidArgumentError, RuntimeInstallError
 
 from . import store, table
@@ -52,6 +53,7 @@ __all__ = [
 _PROJECT_FILE = ".rkllm-runtime"
 
 
+@typed
 def install(
     version: str,
     *,
@@ -124,8 +126,8 @@ def _not_known(version: str, arch: str | None) -> RuntimeInstallError:
     else:
         message = f"the vendor provides no library for this machine ({platform.machine()})"
         hint = (
-            "Use the CPU runtime on this machine: `pip install 'rkllm_rs[cpu]'`. To download a library for "
-            "a board, add `--arch aarch64` or `--arch armhf`."
+            f"Use the CPU runtime on this machine: {GET_CPU_RUNTIME}. To download a library for a board, "
+            "add `--arch aarch64` or `--arch armhf`."
         )
     return RuntimeInstallError(message, hint=hint)
 
@@ -160,6 +162,7 @@ def _check(
     raise RuntimeInstallError(message, hint=hint)
 
 
+@typed
 def current() -> str | None:
     """The version that the user has selected, or ``None``, which means the newest installed one."""
     try:
@@ -169,6 +172,7 @@ def current() -> str | None:
     return name if table.VERSION.fullmatch(name) else None
 
 
+@typed
 def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
     """The version that is selected for a project, or ``None``.
 
@@ -186,6 +190,7 @@ def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
     return text if table.VERSION.fullmatch(text) else None
 
 
+@typed
 def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -> str:
     """Selects an installed version for the user or for a project. A project's selection wins.
 
@@ -221,6 +226,7 @@ def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -
     return at
 
 
+@typed
 def path(*, model: str | os.PathLike[str] | None = None) -> str:
     """Path of the vendor's library that would be loaded. It is examined, but not loaded.
 
@@ -235,6 +241,7 @@ def path(*, model: str | os.PathLike[str] | None = None) -> str:
     return found
 
 
+@typed
 def remove(version: str) -> None:
     """Removes an installed version, and the user's selection of it.
 

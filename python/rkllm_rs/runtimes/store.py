@@ -10,6 +10,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import RuntimeInstallError
 
 from .table import VERSION, InstalledRuntime, VerifiedFile, recognised
@@ -23,6 +24,7 @@ CHUNK = 1 << 18
 _ABANDONED = 24 * 60 * 60
 
 
+@typed
 def home() -> str:
     """The user's data folder of this package.
 
@@ -41,6 +43,7 @@ def home() -> str:
     return os.path.abspath(os.path.join(data, "rkllm_rs"))
 
 
+@typed
 def folder() -> str:
     """The runtimes folder, with one folder per installed version."""
     return os.path.join(home(), "runtimes")
@@ -106,6 +109,7 @@ def sweep() -> None:
                         os.unlink(one.path)
 
 
+@typed
 def verify(file: str | os.PathLike[str]) -> VerifiedFile:
     """Hashes a file and looks it up among the official ones.
 
@@ -157,6 +161,7 @@ def look(version: str) -> InstalledRuntime | None:
     return InstalledRuntime(version, path, known.arch, blob, "verified")
 
 
+@typed
 def installed() -> list[InstalledRuntime]:
     """The installed versions, verified again, oldest first."""
     try:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rkllm_rs import _native
+from rkllm_rs._typed import typed
 from rkllm_rs.errors import InvalidArgumentError
 
 #: What a version may look like; whatever else is given never becomes a part of a path.
@@ -105,6 +106,7 @@ class InstalledRuntime:
     status: Literal["verified", "unknown", "unreadable"]
 
 
+@typed
 def official(
     release: str | None = None, *, os: str | None = "linux", arch: str | None = None
 ) -> list[OfficialFile]:
@@ -130,6 +132,7 @@ def recognised(git_blob_sha1: str, sha256: str) -> OfficialFile | None:
     return None
 
 
+@typed
 def machine() -> str | None:
     """The vendor's name of this process's architecture: ``"aarch64"``, ``"armhf"``, or ``None``."""
     # Termux calls itself Linux, but cannot load what is built for that.

@@ -112,7 +112,7 @@ mod tests {
                 .hint
                 .as_deref()
                 .unwrap_or_default()
-                .contains("rkllm_rs[cpu]")
+                .contains(crate::abi::GET_CPU_RUNTIME)
         );
     }
 }
