@@ -290,13 +290,31 @@ class Reference:
 
     def shown(self, node: Function) -> Function:
         """A function with the arguments that it shows: some take theirs as one dictionary."""
-        if not any(isinstance(one, ast.Name) and one.id == "takes_keywords" for one in node.decorator_list):
-            return node
-        tree = ast.parse((PACKAGE / "_types.py").read_text("utf-8"))
-        found = (one for one in tree.body if isinstance(one, Function) and one.name == "prompted")
+        names = {one.id if isinstance(one, ast.Name) else ast.unparse(one) for one in node.decorator_list}
         shown = copy.copy(node)
-        shown.args = next(found).args
+        types = ast.parse((PACKAGE / "_types.py").read_text("utf-8")).body
+        if "takes_keywords" in names:
+            shown.args = next(
+                one for one in types if isinstance(one, Function) and one.name == "prompted"
+            ).args
+        for name in names:
+            if name.startswith("shows("):
+                shown.args = copy.copy(node.args)
+                fields = list(self.fields_of(types, name.removeprefix("shows(").removesuffix(")")))
+                shown.args.kwonlyargs = [*node.args.kwonlyargs, *(ast.arg(*field) for field in fields)]
+                shown.args.kw_defaults = [*node.args.kw_defaults, *(ast.Constant(None) for _ in fields)]
+                shown.args.kwarg = None
         return shown
+
+    def fields_of(self, types: list[ast.stmt], name: str) -> Iterator[tuple[str, ast.expr]]:
+        """The keywords of a dictionary of ``_types.py``, those that it inherits first."""
+        for node in types:
+            if isinstance(node, ast.ClassDef) and node.name == name:
+                for base in node.bases:
+                    yield from self.fields_of(types, ast.unparse(base))
+                for one in node.body:
+                    if isinstance(one, ast.AnnAssign):
+                        yield ast.unparse(one.target), one.annotation
 
     def the(self, name: str) -> ast.ClassDef:
         """A class by its name."""

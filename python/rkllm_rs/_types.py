@@ -69,6 +69,7 @@ __all__ = [
     "TURN_KEYWORDS",
     "Any",
     "Callable",
+    "ChatDelta",
     "ChatOptions",
     "Floats",
     "GenerateOptions",
@@ -83,6 +84,7 @@ __all__ = [
     "Sequence",
     "ToolOptions",
     "Unpack",
+    "shows",
     "takes_keywords",
 ]
 
@@ -171,6 +173,46 @@ class ToolOptions(ChatOptions, total=False):
 
 #: The names of `ToolOptions`.
 TURN_KEYWORDS = CHAT_KEYWORDS | frozenset(ToolOptions.__annotations__)
+
+
+def shows(options: type) -> Callable[[_Call], _Call]:
+    """Has ``help()`` and ``inspect`` show the keywords of a dictionary that a call takes as ``**options``.
+
+    Args:
+        options: The class of the dictionary.
+
+    Returns:
+        A decorator for what ``typed`` gives.
+    """
+    more: dict[str, str] = {}
+    for base in reversed(options.__mro__):
+        more.update(vars(base).get("__annotations__", {}))
+
+    def decorate(call: _Call) -> _Call:
+        method: Any = call
+        inner = method.__wrapped__
+        code = inner.__code__
+        names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+        further = tuple(name for name in more if name not in names)
+        code = _no_body.__code__.replace(
+            co_argcount=code.co_argcount,
+            co_kwonlyargcount=code.co_kwonlyargcount + len(further),
+            co_nlocals=len(names) + len(further),
+            co_varnames=(*names, *further),
+        )
+        shown = FunctionType(code, inner.__globals__, inner.__name__)
+        shown.__kwdefaults__ = {**(inner.__kwdefaults__ or {}), **dict.fromkeys(further)}
+        shown.__annotations__ = {**more, **inner.__annotations__}
+        del shown.__annotations__["options"]
+        method.__annotations__ = shown.__annotations__
+        method.__wrapped__ = shown
+        return call
+
+    return decorate
+
+
+def _no_body() -> None:
+    """Is never called: signatures are shown with it."""
 
 
 def prompted(

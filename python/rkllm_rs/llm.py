@@ -33,6 +33,7 @@ from ._types import (
     TURN_KEYWORDS,
     Any,
     Callable,
+    ChatDelta,  # noqa: F401 - in the annotations of ChatOptions
     ChatOptions,
     Floats,
     GenerateOptions,
@@ -47,6 +48,7 @@ from ._types import (
     Sequence,
     ToolOptions,
     Unpack,
+    shows,
     takes_keywords,
 )
 from .errors import BackendFallbackWarning, RkllmWarning
@@ -550,6 +552,7 @@ class RKLLM:
         able = self._able(options) if "seed" in options or "reuse" in options else options
         return self._model.stream(input, "stream", able)
 
+    @shows(ChatOptions)
     @typed
     def chat(
         self,
@@ -589,11 +592,33 @@ class RKLLM:
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
                 vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
                 decides, and ``notes`` says so.
-            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
-                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
-                called with each ``ChatDelta``. And ``prompt_cache_dir``, a folder that keeps the computed
-                system messages and tools for other conversations and programs (since 1.2.0), with
-                ``prompt_cache_bytes``, its maximum size (default: 1 GiB).
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none. Since RKLLM 1.2.0.
+            on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The answer: ``content``, ``reasoning``, ``tool_calls``, ``finish_reason`` (``"stop"``,
@@ -609,7 +634,10 @@ class RKLLM:
                 contains an image.
             InvalidArgumentError: An argument or a message is not valid (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
-            RkllmError: Any other error that ``generate()`` raises.
+            BusyError: Other programs held the NPU lock for all of ``open_timeout``; or the call was made
+                inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
 
         Example:
             >>> messages = [{"role": "user", "content": "Why is the sky blue?"}]
@@ -618,6 +646,7 @@ class RKLLM:
         """
         return self._chat_stream("chat", chat_call("chat", locals())).result()
 
+    @shows(ChatOptions)
     @typed
     def chat_stream(
         self,
@@ -657,11 +686,33 @@ class RKLLM:
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
                 vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
                 decides, and ``notes`` says so.
-            **options: Keywords of ``generate()``, described there: ``max_new_tokens``, sampling, ``stop``,
-                ``seed``, ``timeout``, ``lora``, ``reuse``, ``save_prompt_cache`` and ``on_token``, which is
-                called with each ``ChatDelta``. And ``prompt_cache_dir``, a folder that keeps the computed
-                system messages and tools for other conversations and programs (since 1.2.0), with
-                ``prompt_cache_bytes``, its maximum size (default: 1 GiB).
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
+            timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none. Since RKLLM 1.2.0.
+            on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             A stream of ``ChatDelta`` (``content``, ``reasoning`` and ``tool_calls``), with ``texts()`` for
@@ -678,7 +729,10 @@ class RKLLM:
                 contains an image.
             InvalidArgumentError: An argument or a message is not valid (also a ``ValueError``).
             InvalidTypeError: An argument has the wrong type, or an unknown name (also a ``TypeError``).
-            RkllmError: Any other error that ``generate()`` raises.
+            BusyError: Other programs held the NPU lock for all of ``open_timeout``; or the call was made
+                inside a callback of this model, or in the middle of its ``steps()``.
+            ClosedError: The model is closed.
+            ForkedProcessError: The model was opened before ``fork()``.
 
         Example:
             >>> for delta in llm.chat_stream(messages):  # doctest: +SKIP
@@ -686,6 +740,7 @@ class RKLLM:
         """
         return self._chat_stream("chat_stream", chat_call("chat_stream", locals()))
 
+    @shows(ToolOptions)
     @typed
     def run_tools(
         self,
@@ -704,8 +759,47 @@ class RKLLM:
             messages: The conversation, as in ``chat()``. It is not changed.
             tools: The tools: Python functions with type hints, and pydantic models.
             max_rounds: Maximum number of answers. The last one is returned even if it calls tools.
-            **options: Keywords of ``chat()``, described there. ``timeout`` is for all answers together,
-                without the time in the tools.
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+                ``"auto"``.
+            parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
+                the model answers. Default: no limit.
+            template_kwargs: Additional variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do if the conversation does not fit into the context window. ``"error"``
+                (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
+            timeout: Total time limit in seconds for all answers together, including the time in the queue and
+                prefill, but not the time in the tools. Default: none.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none. Since RKLLM 1.2.0.
+            on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The last answer.
@@ -731,6 +825,7 @@ class RKLLM:
                     return answer
                 rounds.run_calls(answer, loop)
 
+    @shows(ToolOptions)
     @typed
     def conversation(
         self,
@@ -742,15 +837,55 @@ class RKLLM:
     ) -> Conversation:
         """Begins a conversation, which keeps its messages.
 
-        Each turn sends all messages to the model; several conversations can share one model.
+        Each turn sends all messages to the model; several conversations can share one model. The keywords
+        after ``now`` are for every turn. Those of a turn win over them.
 
         Args:
             system: The system message. Default: none.
             tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
             now: The time that the chat template uses in every turn, in seconds since 1970 as
                 ``time.time()`` returns them. Default: now, and the same for all turns.
-            **options: Keywords of ``chat()`` for every turn, described there, such as ``thinking`` and
-                ``max_new_tokens``. Those of a turn win over them.
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+                ``"auto"``.
+            parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
+            thinking: Turn the model's thinking on or off. Default: what the chat template does.
+            max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
+                the model answers. Default: no limit.
+            template_kwargs: Additional variables for the chat template, as a dict.
+            chat_template: Chat template for this call: its text, or the path of a file.
+            overflow: What to do if the conversation does not fit into the context window. ``"error"``
+                (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
+                quarter at a time, but no system message; ``notes`` of the answer says how many. With the
+                vendor's library this needs a tokenizer, as ``tokenize()`` does: without one the library
+                decides, and ``notes`` says so.
+            max_new_tokens: Maximum number of tokens to generate. Default: the model's setting.
+            temperature: Randomness of the answer, 0 or more. 0 always picks the most likely token; values
+                above 1 flatten the distribution. Default: the model's setting, like all following sampling
+                arguments. Before RKLLM 1.3.0 sampling can be set only when the model is opened.
+            top_k: Sample from the k most likely tokens only, 0 or more. 1 is greedy decoding.
+            top_p: Sample from the most likely tokens whose probabilities add up to this value, 0 to 1.
+            repeat_penalty: Penalty for tokens that have already appeared, above 0. 1 turns it off.
+            frequency_penalty: Penalty that grows with each appearance of a token, -2 to 2. 0 turns it off.
+            presence_penalty: Penalty for a token that has appeared at all, -2 to 2. 0 turns it off.
+            mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
+            mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
+            mirostat_eta: Mirostat's learning rate, 0 or more.
+            sampling: The sampling arguments as one object. An argument given by its own name wins.
+            stop: String or list of strings at which the answer ends. They are not part of the text.
+            seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
+                seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
+                opened with ``strict=True``.
+            timeout: Total time limit in seconds for each turn, including the time in the queue and prefill,
+                but not the time in the tools. Default: none.
+            lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
+            save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
+                ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
+                seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
+                none. Since RKLLM 1.2.0.
+            on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
+                exception in it ends the run and is raised to the caller.
+            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The conversation: ``send()``, ``send_stream()``, ``messages``, ``undo()``, ``fork()`` and

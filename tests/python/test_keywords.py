@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import re
+import typing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -273,9 +275,28 @@ def test_the_same_arguments_are_described_in_the_same_words() -> None:
         assert [name for name in names if f"    {name}: " not in arguments(calls_alike[0])] == []
 
 
-def test_options_of_batches_are_those_of_generate() -> None:
-    import typing
+def described(call: Any) -> dict[str, str]:
+    """The text of each argument in a docstring."""
+    found = re.findall(r"(?ms)^    \**(\w+): (.*?)(?=^    \**\w+: |\Z)", arguments(call))
+    return {name: " ".join(text.split()) for name, text in found}
 
+
+@pytest.mark.parametrize("name", ["chat", "chat_stream", "run_tools", "conversation"])
+def test_the_keywords_of_chats_are_all_there(name: str) -> None:
+    plain, waiting = getattr(RKLLM, name), getattr(AsyncRKLLM, name)
+    assert arguments(plain) == arguments(waiting)
+    for call in (plain, waiting):
+        assert set(inspect.signature(call).parameters) - {"self"} == set(described(call)) - {"options"}
+        assert all(name in typing.get_type_hints(call) for name in described(call) if name != "options")
+    generating, chatting = described(RKLLM.generate), described(RKLLM.chat)
+    others = {"reuse", "on_token", "timeout", "tools", "messages", "thinking"}
+    for argument, text in described(plain).items():
+        if argument not in others:
+            assert generating.get(argument, text) == text, argument
+            assert argument in {"max_rounds", "system", "now", "options"} or chatting[argument] == text
+
+
+def test_options_of_batches_are_those_of_generate() -> None:
     from rkllm_rs import _types
 
     hints = typing.get_type_hints(RKLLM.generate_batch)
