@@ -65,37 +65,7 @@ from ._native import (
     npu_lock,
 )
 from ._typed import typed
-from .errors import (
-    BackendFallbackWarning,
-    BusyError,
-    ClosedError,
-    ContextLengthError,
-    FileMissingError,
-    ForkedProcessError,
-    GenerationError,
-    GenerationTimeout,
-    InvalidArgumentError,
-    InvalidTypeError,
-    LibraryNotFoundError,
-    ModelError,
-    ModelFormatError,
-    ModelNotFoundError,
-    ModelPlatformError,
-    ModelVersionError,
-    NpuMemoryError,
-    PromptCacheError,
-    RkllmError,
-    RkllmWarning,
-    RuntimeInstallError,
-    SchemaError,
-    TemplateError,
-    ToolError,
-    UnsupportedFeatureError,
-    UnsupportedRuntimeError,
-    WorkerCrashed,
-)
 from .llm import RKLLM
-from .results import BatchStream, Score
 
 backends = typed(backends)
 del typed
@@ -105,6 +75,36 @@ if TYPE_CHECKING:
     from .aio import AsyncRKLLM
     from .chat.async_conversation import AsyncConversation, AsyncConversationStream
     from .chat.conversation import Conversation, ConversationStream
+    from .errors import (
+        BackendFallbackWarning,
+        BusyError,
+        ClosedError,
+        ContextLengthError,
+        FileMissingError,
+        ForkedProcessError,
+        GenerationError,
+        GenerationTimeout,
+        InvalidArgumentError,
+        InvalidTypeError,
+        LibraryNotFoundError,
+        ModelError,
+        ModelFormatError,
+        ModelNotFoundError,
+        ModelPlatformError,
+        ModelVersionError,
+        NpuMemoryError,
+        PromptCacheError,
+        RkllmError,
+        RkllmWarning,
+        RuntimeInstallError,
+        SchemaError,
+        TemplateError,
+        ToolError,
+        UnsupportedFeatureError,
+        UnsupportedRuntimeError,
+        WorkerCrashed,
+    )
+    from .results import BatchStream, Score
 
 del TYPE_CHECKING
 
@@ -184,18 +184,56 @@ _LATER = {
     "AsyncConversation": ".chat.async_conversation",
     "AsyncConversationStream": ".chat.async_conversation",
     "AsyncRKLLM": ".aio",
+    "BatchStream": ".results",
     "Conversation": ".chat.conversation",
     "ConversationStream": ".chat.conversation",
+    "Score": ".results",
+    **dict.fromkeys(
+        (
+            "BackendFallbackWarning",
+            "BusyError",
+            "ClosedError",
+            "ContextLengthError",
+            "FileMissingError",
+            "ForkedProcessError",
+            "GenerationError",
+            "GenerationTimeout",
+            "InvalidArgumentError",
+            "InvalidTypeError",
+            "LibraryNotFoundError",
+            "ModelError",
+            "ModelFormatError",
+            "ModelNotFoundError",
+            "ModelPlatformError",
+            "ModelVersionError",
+            "NpuMemoryError",
+            "PromptCacheError",
+            "RkllmError",
+            "RkllmWarning",
+            "RuntimeInstallError",
+            "SchemaError",
+            "TemplateError",
+            "ToolError",
+            "UnsupportedFeatureError",
+            "UnsupportedRuntimeError",
+            "WorkerCrashed",
+        ),
+        ".errors",
+    ),
 }
 
 
 def __getattr__(name: str) -> object:
-    """Imports what most programs do without: event loops and conversations."""
-    place = _LATER.get(name)
+    """Imports what most programs do without, such as event loops, conversations and errors."""
+    place = f".{name}" if name == "errors" else _LATER.get(name)
     if place is not None:
-        from importlib import import_module
+        import sys
 
-        found: object = getattr(import_module(place, __name__), name)
+        module = __name__ + place
+        __import__(module)
+        if name == "errors":
+            return sys.modules[module]
+        found: object = getattr(sys.modules[module], name)
         globals()[name] = found
         return found
     message = f"module {__name__!r} has no attribute {name!r}"

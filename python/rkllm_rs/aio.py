@@ -26,7 +26,7 @@ from ._typed import taken, typed
 from ._types import (
     Any,
     Callable,
-    ChatDelta,  # noqa: F401 - in the annotations of ChatOptions
+    ChatDelta,  # noqa: F401  # pyright: ignore[reportUnusedImport]  # in the annotations of ChatOptions
     ChatOptions,
     Floats,
     GenerateOptions,

@@ -33,7 +33,7 @@ from ._types import (
     TURN_KEYWORDS,
     Any,
     Callable,
-    ChatDelta,  # noqa: F401 - in the annotations of ChatOptions
+    ChatDelta,  # noqa: F401  # pyright: ignore[reportUnusedImport]  # in the annotations of ChatOptions
     ChatOptions,
     Floats,
     GenerateOptions,
@@ -51,8 +51,6 @@ from ._types import (
     shows,
     takes_keywords,
 )
-from .errors import BackendFallbackWarning, RkllmWarning
-from .results import BatchStream, Score, all_results
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,6 +62,7 @@ if TYPE_CHECKING:
     from .chat.conversation import Conversation
     from .chat.history import Turn
     from .errors import ClosedError, UnsupportedFeatureError
+    from .results import BatchStream, Score
 
     # With what a library is searched, and how a worker is to be treated if there is to be one.
     _Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
@@ -964,6 +963,8 @@ class RKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
+        from .results import all_results
+
         return all_results(self._batch("generate_batch", inputs, options))
 
     @typed
@@ -983,6 +984,8 @@ class RKLLM:
         Raises:
             RkllmError: Any error that ``generate()`` raises.
         """
+        from .results import BatchStream
+
         return BatchStream(self._batch("stream_batch", inputs, options))
 
     @typed
@@ -1051,6 +1054,8 @@ class RKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        from .results import all_results
+
         return all_results(self._rows("logits_batch", inputs, True, options))
 
     @typed
@@ -1122,6 +1127,8 @@ class RKLLM:
             GenerationError: The run failed, or the library returned no values.
             RkllmError: Any other error that ``generate()`` raises.
         """
+        from .results import all_results
+
         return all_results(self._rows("hidden_states_batch", inputs, False, options))
 
     @typed
@@ -1178,6 +1185,8 @@ class RKLLM:
             InvalidArgumentError: The list is empty, or ``pooling`` is unknown.
             RkllmError: Any error that ``hidden_states()`` raises.
         """
+        from .results import all_results
+
         _native.check_pooling(pooling, normalize)
         single, inputs = listed(texts)
         states: list[FloatArray] = []
@@ -1214,6 +1223,8 @@ class RKLLM:
             InvalidArgumentError: Prompt or continuation has no tokens.
             RkllmError: Any error that ``logits()`` raises.
         """
+        from .results import Score
+
         check_tokens("prompt", prompt)
         check_tokens("continuation", continuation)
         before = self._ids("score", prompt, True)
@@ -1568,7 +1579,7 @@ class RKLLM:
 
 if not TYPE_CHECKING:
     Self = RKLLM  # for typing.get_type_hints()
-    Conversation = object  # likewise; imported on its first use
+    BatchStream = Conversation = Score = object  # likewise; imported on their first use
 
 
 #: Local variables of a call that are not its keywords.
@@ -1605,6 +1616,9 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Anything, _Wh
         InvalidArgumentError: A setting that can never be right.
         InvalidTypeError: One of the wrong type, or a keyword that there is not.
     """
+    # What can go wrong from here on may leave no way to import it then.
+    from . import _isolation, errors  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
     refuse(called, scope["unknown"])
     keywords = given(scope) | {"open_timeout": scope["open_timeout"]}
     for name in ("model", "strict", "chat_template", "family"):
@@ -1615,8 +1629,6 @@ def to_open(called: str, scope: Mapping[str, _Anything]) -> tuple[_Anything, _Wh
     isolation = {name: scope[name] for name in ("isolate", "restart", "kill_after")}
     for name in isolation:
         keywords.pop(name, None)
-    from . import _isolation
-
     isolated = _isolation.wanted(**isolation)
     if talked := talk(scope["chat_template"], scope["family"]):
         _native.check_chat(called, talked)
@@ -1939,6 +1951,8 @@ def advise(model: _native.Model, strict: bool, given: bool) -> None:  # noqa: FB
 def warn(notes: Sequence[str], fallback: str | None) -> None:
     """Warns of what was noticed when model and library were chosen, at the program's own line."""
     import warnings
+
+    from .errors import BackendFallbackWarning, RkllmWarning
 
     level = level_of_caller()
     for note in notes:

@@ -220,3 +220,27 @@ def test_settings_are_values():
     assert (first.top_k, first.top_p) == (1, None)
     with pytest.raises(AttributeError):
         first.top_k = 2
+
+
+def test_errors_are_imported_when_they_are_asked_for() -> None:
+    program = """
+import sys, rkllm_rs
+assert not {"rkllm_rs.errors", "rkllm_rs.results", "rkllm_rs.aio"} & set(sys.modules)
+assert issubclass(rkllm_rs.ClosedError, rkllm_rs.errors.RkllmError)
+try:
+    rkllm_rs.RKLLM(5)
+except rkllm_rs.InvalidTypeError as error:
+    assert error.hint
+assert rkllm_rs.Score and rkllm_rs.BatchStream
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
+def test_errors_are_there_before_a_model_is_opened() -> None:
+    """What goes wrong later, such as too many open files, may leave no way to import them."""
+    program = """
+import sys, rkllm_rs
+rkllm_rs.AsyncRKLLM("none.rkllm")
+assert "rkllm_rs.errors" in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
