@@ -6,7 +6,7 @@ use pyo3::exceptions::{PyBufferError, PyImportError, PyIndexError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyTuple};
 
-use super::dlpack;
+use super::{dlpack, options};
 use crate::host::FloatBlock;
 
 /// float32 numbers in rows: logits, hidden states or embeddings.
@@ -157,7 +157,14 @@ impl FloatArray {
     }
 
     /// Returns all floats, in one list or in one list per row.
-    fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+    fn tolist<'py>(
+        &self,
+        py: Python<'py>,
+        surplus: &Bound<'_, pyo3::types::PyTuple>,
+        unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        options::refuse(py, "FloatArray.tolist", &[], surplus, unknown)?;
         self.with(|values| match self.shape {
             Shape::Rows(_, width) if width > 0 => {
                 let rows = values.chunks_exact(width).map(|row| PyList::new(py, row));
@@ -168,21 +175,34 @@ impl FloatArray {
     }
 
     /// Returns all floats as bytes, row by row, in native byte order.
-    fn tobytes<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+    #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+    fn tobytes<'py>(
+        &self,
+        py: Python<'py>,
+        surplus: &Bound<'_, pyo3::types::PyTuple>,
+        unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        options::refuse(py, "FloatArray.tobytes", &[], surplus, unknown)?;
         let bytes: Vec<u8> = self.with(|values| {
             values
                 .iter()
                 .flat_map(|value| value.to_ne_bytes())
                 .collect()
         });
-        PyBytes::new(py, &bytes)
+        Ok(PyBytes::new(py, &bytes))
     }
 
     /// Returns a NumPy array that shares this memory.
     ///
     /// Raises:
     ///     ImportError: NumPy is not installed (`pip install 'rkllm_rs[numpy]'`).
-    fn to_numpy<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+    #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+    fn to_numpy<'py>(
+        slf: &Bound<'py, Self>,
+        surplus: &Bound<'_, pyo3::types::PyTuple>,
+        unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        options::refuse(slf.py(), "FloatArray.to_numpy", &[], surplus, unknown)?;
         let py = slf.py();
         let numpy = py.import("numpy").map_err(|error| {
             let text = "to_numpy() requires NumPy: pip install 'rkllm_rs[numpy]'; tolist() and tobytes() work without it";

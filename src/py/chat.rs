@@ -10,6 +10,7 @@ use pyo3::types::PyString;
 
 use super::answers::{ChatAnswer, ChatDelta};
 use super::callables::{Answerer, Slot};
+use super::options;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::chat;
 use crate::model::{Handle, Poll, Source as _};
@@ -177,8 +178,15 @@ source_class! {
         }
 
         /// Returns the same stream, yielding only the content, as plain `str`.
-        fn texts(slf: Py<Self>) -> ChatTexts {
-            ChatTexts { stream: slf }
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn texts(
+            slf: Py<Self>,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<ChatTexts> {
+            options::refuse(py, "ChatStream.texts", &[], surplus, unknown)?;
+            Ok(ChatTexts { stream: slf })
         }
 
         /// Waits for the end of the answer and returns all of it, including deltas already read.
@@ -191,7 +199,14 @@ source_class! {
         ///     ContextLengthError: The conversation does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
-        fn result(&self, py: Python<'_>) -> PyResult<ChatAnswer> {
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<ChatAnswer> {
+            options::refuse(py, "ChatStream.result", &[], surplus, unknown)?;
             loop {
                 match self.finished(py)? {
                     Some(answer) => return Ok(answer),
@@ -276,8 +291,15 @@ source_class! {
         ///     ContextLengthError: The conversation does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
-        fn result(&self, py: Python<'_>) -> PyResult<ChatAnswer> {
-            self.stream.get().result(py)
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<ChatAnswer> {
+            options::refuse(py, "ChatTexts.result", &[], surplus, unknown)?;
+            self.stream.get().result(py, surplus, unknown)
         }
     }
 }

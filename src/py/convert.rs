@@ -92,7 +92,13 @@ fn out_of_range<T: std::fmt::Display>(
         .map_or_else(|_| "?".to_owned(), |text| text.to_string());
     let (low, high) = (range.start(), range.end());
     let reason = format!("must be from {low} to {high}, got {got}");
-    let hint = format!("Pass an int from {low} to {high}.");
+    let negative = value.lt(0).unwrap_or(false);
+    let other = if negative { "larger" } else { "smaller" };
+    let hint = if name.contains('[') {
+        format!("Pass a {other} number.")
+    } else {
+        format!("Pass a {other} number, or omit {name} for its default.")
+    };
     raise(value.py(), &Failure::invalid_with_hint(name, reason, hint))
 }
 

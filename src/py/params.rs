@@ -220,7 +220,7 @@ impl Tokens {
     }
 
     fn __iter__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyIterator>> {
-        self.to_list(py)?.try_iter()
+        PyList::new(py, &self.0)?.try_iter()
     }
 
     fn __getitem__(&self, index: isize) -> PyResult<i32> {
@@ -237,13 +237,20 @@ impl Tokens {
     }
 
     /// Returns the ids as a new list.
-    fn to_list<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
+    #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+    fn to_list<'py>(
+        &self,
+        py: Python<'py>,
+        surplus: &Bound<'_, pyo3::types::PyTuple>,
+        unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        options::refuse(py, "Tokens.to_list", &[], surplus, unknown)?;
         PyList::new(py, &self.0)
     }
 
     /// Supports `copy` and `pickle`.
     fn __getnewargs__<'py>(&self, py: Python<'py>) -> PyResult<(Bound<'py, PyList>,)> {
-        Ok((self.to_list(py)?,))
+        Ok((PyList::new(py, &self.0)?,))
     }
 
     fn __repr__(&self) -> String {

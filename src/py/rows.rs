@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use super::array::FloatArray;
 use super::callables::Answerer;
+use super::options;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::host::FloatBlock;
 use crate::model::rows::{self, RowStream};
@@ -136,7 +137,14 @@ source_class! {
         ///     GenerationTimeout: The time limit has passed.
         ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
-        fn result(&self, py: Python<'_>) -> PyResult<FloatArray> {
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<FloatArray> {
+            options::refuse(py, "ArrayStream.result", &[], surplus, unknown)?;
             loop {
                 match self.finished(py)? {
                     Some(array) => return Ok(array),

@@ -218,17 +218,42 @@ macro_rules! source_class {
                 /// Cancels the run (`rkllm_abort`), from any thread. Does nothing after the end.
                 ///
                 /// Iteration then ends without an error.
-                fn cancel(&self, py: Python<'_>) {
+                #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+                fn cancel(
+                    &self,
+                    py: Python<'_>,
+                    surplus: &Bound<'_, pyo3::types::PyTuple>,
+                    unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+                ) -> PyResult<()> {
+                    const NAME: &str = concat!(stringify!($class), ".cancel");
+                    $crate::py::options::refuse(py, NAME, &[], surplus, unknown)?;
                     $crate::py::detach(py, || self.end());
+                    Ok(())
                 }
 
                 /// Ends the run (`rkllm_abort`), like `cancel()`. Leaving a `with` block calls it.
-                fn close(&self, py: Python<'_>) {
-                    self.cancel(py);
+                #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+                fn close(
+                    &self,
+                    py: Python<'_>,
+                    surplus: &Bound<'_, pyo3::types::PyTuple>,
+                    unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+                ) -> PyResult<()> {
+                    const NAME: &str = concat!(stringify!($class), ".close");
+                    $crate::py::options::refuse(py, NAME, &[], surplus, unknown)?;
+                    $crate::py::detach(py, || self.end());
+                    Ok(())
                 }
 
                 /// Ends the run, like `close()`, for event loops. Leaving an `async with` block calls it.
-                fn aclose<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+                #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+                fn aclose<'py>(
+                    slf: &Bound<'py, Self>,
+                    surplus: &Bound<'py, pyo3::types::PyTuple>,
+                    unknown: Option<&Bound<'py, pyo3::types::PyDict>>,
+                ) -> PyResult<Bound<'py, PyAny>> {
+                    const NAME: &str = concat!(stringify!($class), ".aclose");
+                    $crate::py::options::refuse(slf.py(), NAME, &[], surplus, unknown)?;
                     $crate::py::source::closed(slf.as_any())
                 }
 
@@ -243,7 +268,7 @@ macro_rules! source_class {
                     _error: &Bound<'_, PyAny>,
                     _traceback: &Bound<'_, PyAny>,
                 ) {
-                    self.close(py);
+                    $crate::py::detach(py, || self.end());
                 }
 
                 fn __aenter__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -12,6 +12,7 @@ use super::chunk::chunk;
 use super::errors::raise;
 use super::generation::Generation;
 use super::inputs::input;
+use super::options::{self, Argument};
 use super::source::{Awaited as _, Stream, next_item, source_class};
 use crate::model::Caller;
 use crate::model::steps;
@@ -171,7 +172,16 @@ source_class! {
         ///     InvalidArgumentError: No token was yielded yet, or the input is not valid.
         ///     InvalidTypeError: The input has the wrong type.
         ///     GenerationError: The run failed.
-        fn send(&self, py: Python<'_>, input: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        #[pyo3(signature = (input=Argument::default(), *surplus, **unknown), text_signature = "($self, /, input)")]
+        fn send(
+            &self,
+            py: Python<'_>,
+            input: Argument<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<Py<PyAny>> {
+            options::refuse(py, "Steps.send", &["input"], surplus, unknown)?;
+            let input = &input.of(py, "Steps.send", "input")?;
             let next = self.step(py, Some(input))?;
             next.ok_or_else(|| PyStopIteration::new_err(()))
         }
@@ -189,10 +199,15 @@ source_class! {
         ///     InvalidArgumentError: No token was yielded yet, or the input is not valid.
         ///     InvalidTypeError: The input has the wrong type.
         ///     GenerationError: The run failed.
+        #[pyo3(signature = (input=Argument::default(), *surplus, **unknown), text_signature = "($self, /, input)")]
         fn asend<'py>(
             slf: &Bound<'py, Self>,
-            input: &Bound<'py, PyAny>,
+            input: Argument<'py>,
+            surplus: &Bound<'py, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'py, pyo3::types::PyDict>>,
         ) -> PyResult<Bound<'py, PyAny>> {
+            options::refuse(slf.py(), "Steps.asend", &["input"], surplus, unknown)?;
+            let input = &input.of(slf.py(), "Steps.asend", "input")?;
             let steps = slf.get();
             steps.advance(slf.py(), Some(input))?;
             steps.going.store(true, Ordering::Relaxed);
@@ -221,7 +236,14 @@ source_class! {
         /// Raises:
         ///     InvalidArgumentError: The steps have not ended.
         ///     GenerationError: The run failed.
-        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<Generation> {
+            options::refuse(py, "Steps.result", &[], surplus, unknown)?;
             let found = self.steps.lock().generation();
             match found {
                 Some(Ok(generation)) => Generation::new(py, &generation, None),

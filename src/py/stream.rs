@@ -13,6 +13,7 @@ use super::at_hand::Take;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::generation::Generation;
+use super::options;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
@@ -233,8 +234,15 @@ source_class! {
         }
 
         /// Returns the same stream, yielding plain `str`.
-        fn texts(slf: Py<Self>) -> TextStream {
-            TextStream { stream: slf }
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn texts(
+            slf: Py<Self>,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<TextStream> {
+            options::refuse(py, "TokenStream.texts", &[], surplus, unknown)?;
+            Ok(TextStream { stream: slf })
         }
 
         /// Waits for the end of the run and returns the whole answer, including chunks already read.
@@ -247,7 +255,14 @@ source_class! {
         ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
-        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<Generation> {
+            options::refuse(py, "TokenStream.result", &[], surplus, unknown)?;
             loop {
                 match self.finished(py)? {
                     Some(generation) => return Ok(generation),
@@ -339,8 +354,15 @@ source_class! {
         ///     ContextLengthError: The prompt does not fit into the context window.
         ///     ClosedError: The model was closed before the run ended.
         ///     ForkedProcessError: The run was started before `fork()`.
-        fn result(&self, py: Python<'_>) -> PyResult<Generation> {
-            self.stream.get().result(py)
+        #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
+        fn result(
+            &self,
+            py: Python<'_>,
+            surplus: &Bound<'_, pyo3::types::PyTuple>,
+            unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
+        ) -> PyResult<Generation> {
+            options::refuse(py, "TextStream.result", &[], surplus, unknown)?;
+            self.stream.get().result(py, surplus, unknown)
         }
 
         fn __repr__(&self) -> String {

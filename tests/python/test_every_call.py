@@ -11,7 +11,7 @@ import pytest
 import rkllm_rs
 from rkllm_rs import RKLLM, AsyncRKLLM, InvalidTypeError, runtimes
 from rkllm_rs.chat import tools
-from surface import aio
+from surface import aio, stepwise, stream_logits
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -49,7 +49,7 @@ PUBLIC = dict(public())
 
 
 def of_python(name: str) -> bool:
-    """Whether a call is written in Python: those that are not are tested one by one."""
+    """Whether a call is written in Python: see below for methods that are not, and test_arguments.py."""
     value = PUBLIC[name]
     if isinstance(value, type):
         short = name.rpartition(".")[2]
@@ -160,6 +160,44 @@ def test_one_that_is_missing(refused: Callable[..., InvalidTypeError], name: str
 def test_one_that_is_given_twice(refused: Callable[..., InvalidTypeError], name: str) -> None:
     first = next(one.name for one in parameters(name) if one.kind == 1)
     assert repr(first) in str(refused(name, "x", **{first: "y"}))
+
+
+# ---- methods of what is written in Rust
+
+NATIVE = [name for name, value in PUBLIC.items() if inspect.ismethoddescriptor(value) and not of_python(name)]
+NATIVE = [name for name in NATIVE if name != "Runtime.load"]
+
+
+def made(open_model: Opener, kind: str) -> Any:
+    """An object of a class that is written in Rust."""
+    model = open_model(["a"], chat_template="{{ messages[0].content }}")
+    hello = [{"role": "user", "content": "Hello"}]
+    makers: dict[str, Callable[[], object]] = {
+        "ArrayStream": lambda: stream_logits(model, "x"),
+        "ChatStream": lambda: model.chat_stream(hello),
+        "ChatTexts": lambda: model.chat_stream(hello).texts(),
+        "FloatArray": lambda: open_model({"runs": [{"logits": {"width": 2}}]}).logits("x"),
+        "Steps": lambda: stepwise(model, "x"),
+        "TextStream": lambda: model.stream("x").texts(),
+        "TokenStream": lambda: model.stream("x"),
+        "Tokens": lambda: rkllm_rs.Tokens([1]),
+    }
+    return makers[kind]()
+
+
+@pytest.mark.parametrize("name", NATIVE)
+def test_methods_of_streams_and_results(open_model: Opener, name: str) -> None:
+    kind, _, method = name.partition(".")
+    call = getattr(made(open_model, kind), method)
+    for given, keywords, told in (
+        (["x", "y"], {}, "takes "),
+        ([], {"zzz": 1}, "got an unexpected"),
+        ([], {"timeout": 5}, "got"),
+    ):
+        with pytest.raises(InvalidTypeError) as caught:
+            call(*given, **keywords)
+        assert str(caught.value).startswith(f"{method}() {told}")
+        assert caught.value.hint
 
 
 def test_the_input_may_have_its_name(open_model: Opener) -> None:

@@ -77,7 +77,7 @@ def _place(path: Path) -> str:
         return os.path.expanduser(os.fsdecode(path))
     except TypeError:
         message = f"path must be a str, bytes or os.PathLike, got {type(path).__name__}"
-        raise InvalidTypeError(message, hint="Pass the path of the file.") from None
+        raise InvalidTypeError(message, hint='Write the path as text, such as "talk.json".') from None
 
 
 def read(path: Path, tools: Iterable[Any] | None, options: Mapping[str, Any]) -> History:

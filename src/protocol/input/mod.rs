@@ -45,7 +45,7 @@ impl Input {
             return Err(Failure::invalid_with_hint(
                 "prompt",
                 "must not be empty",
-                "Pass a text of at least one character.",
+                "Pass text, such as \"Hello\".",
             ));
         }
         c_text("prompt", text).map(Self::Prompt)
@@ -61,7 +61,7 @@ impl Input {
             return Err(Failure::invalid_with_hint(
                 "ids",
                 "must not be empty",
-                "Pass at least one token id.",
+                "Pass what tokenize() returns for a text, such as [1, 2, 3].",
             ));
         }
         match ids.iter().position(|id| *id < 0) {
