@@ -220,3 +220,29 @@ OPENING = {
     "lora_path": "Load the adapter with load_lora(); lora= of a call selects it by its name.",
     "vocab_only": "It is not supported: a model is opened as a whole.",
 }
+
+#: Methods of other packages' models, and what to use here.
+METHODS = {
+    "apply_chat_template": "render_chat()",
+    "chat_completion": "chat()",
+    "complete": "generate()",
+    "completion": "generate()",
+    "count": "count_tokens()",
+    "create_chat_completion": "chat()",
+    "create_completion": "generate()",
+    "create_embedding": "embed()",
+    "decode": "detokenize()",
+    "destroy": "close()",
+    "embeddings": "embed()",
+    "encode": "tokenize() for token ids, or embed() for embeddings",
+    "generate_stream": "stream()",
+    "infer": "generate()",
+    "invoke": "generate()",
+    "predict": "generate()",
+    "release": "close()",
+    "reset": "clear_kv_cache()",
+    "run": "generate()",
+    "stream_chat": "chat_stream()",
+    "stream_generate": "stream()",
+    "unload": "close()",
+}

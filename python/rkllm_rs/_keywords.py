@@ -78,7 +78,10 @@ def surplus(function: str, names: Sequence[str], count: int) -> InvalidTypeError
         The error.
     """
     if not names:
-        taken, hint = "no positional arguments", f"See {_help(function)}."
+        own, _ = _names(_whole(function))
+        taken = "no positional arguments"
+        fix = "Pass every argument by name." if own else "Call it without arguments."
+        hint = f"{fix} See {_help(function)}."
     else:
         taken = "1 positional argument" if len(names) == 1 else f"{len(names)} positional arguments"
         hint = f"Pass everything after {names[-1]} by name. See {_help(function)}."
@@ -97,6 +100,25 @@ def twice(function: str, name: str) -> InvalidTypeError:
     """
     message = f"{_shown(function)}() got the argument {name!r} twice"
     return InvalidTypeError(message, hint=f"Pass {name} by its position or by its name.")
+
+
+def no_attribute(model: object, name: str) -> AttributeError:
+    """Makes the error for a method that a model does not have.
+
+    Args:
+        model: The model.
+        name: The method.
+
+    Returns:
+        The error, with the method that other packages call so.
+    """
+    from ._aliases import METHODS
+
+    message = f"{type(model).__name__!r} object has no attribute {name!r}"
+    if name in METHODS:
+        return AttributeError(f"{message}; use {METHODS[name]}")
+    # With these, Python names the nearest attribute.
+    return AttributeError(message, name=name, obj=model)
 
 
 def misfit(

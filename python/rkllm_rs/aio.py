@@ -1621,6 +1621,17 @@ class AsyncRKLLM:
     ) -> None:
         await self.close()
 
+    if not TYPE_CHECKING:  # a type checker would take every name for one
+
+        def __getattr__(self, name: str) -> object:
+            """Answers the name of a method of another package with the right one."""
+            if name.startswith("_"):
+                message = f"{type(self).__name__!r} object has no attribute {name!r}"
+                raise AttributeError(message)
+            from ._keywords import no_attribute
+
+            raise no_attribute(self, name)
+
     def __reduce_ex__(self, protocol: object, /) -> str | tuple[object, ...]:
         """Refuses ``copy`` and ``pickle``: an open model belongs to its process.
 

@@ -259,6 +259,27 @@ def test_calls_that_do_not_sample_say_so(open_model: Opener) -> None:
         stepwise(model, "x", keep_history=True)
 
 
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("create_chat_completion", "chat()"), ("encode", "tokenize()"), ("generate_stream", "stream()")],
+)
+@pytest.mark.parametrize("form", [lambda model: model, aio], ids=["plain", "async"])
+def test_methods_of_other_packages(open_model: Opener, form: Any, name: str, right: str) -> None:
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'") as caught:
+        getattr(form(open_model(["a"])), name)
+    assert right in str(caught.value)
+
+
+def test_attributes_that_there_are_not(open_model: Opener) -> None:
+    from rkllm_rs import _aliases
+
+    model = open_model(["a"])
+    assert not hasattr(model, "genrate")
+    assert not hasattr(model, "_zzz")
+    assert not [name for name in _aliases.METHODS if hasattr(RKLLM, name)]
+    assert {right.partition("()")[0] for right in _aliases.METHODS.values()} <= set(dir(RKLLM))
+
+
 def arguments(call: Any) -> str:
     """The part of a docstring that describes the arguments."""
     text = inspect.getdoc(call) or ""
