@@ -617,7 +617,6 @@ class RKLLM:
                 none. Since RKLLM 1.2.0.
             on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The answer: ``content``, ``reasoning``, ``tool_calls``, ``finish_reason`` (``"stop"``,
@@ -711,7 +710,6 @@ class RKLLM:
                 none. Since RKLLM 1.2.0.
             on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             A stream of ``ChatDelta`` (``content``, ``reasoning`` and ``tool_calls``), with ``texts()`` for
@@ -755,7 +753,9 @@ class RKLLM:
         not made: the model gets what is wrong with it. Asynchronous functions are awaited.
 
         Args:
-            messages: The conversation, as in ``chat()``. It is not changed.
+            messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
+                (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
+                (text, or a list of text parts). The list is not changed.
             tools: The tools: Python functions with type hints, and pydantic models.
             max_rounds: Maximum number of answers. The last one is returned even if it calls tools.
             tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
@@ -798,7 +798,6 @@ class RKLLM:
                 none. Since RKLLM 1.2.0.
             on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The last answer.
@@ -841,7 +840,8 @@ class RKLLM:
 
         Args:
             system: The system message. Default: none.
-            tools: Tools that the model may call, as in ``chat()``. Those that are functions are called.
+            tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
+                in the OpenAI format. They are called, unless a dict is among them.
             now: The time that the chat template uses in every turn, in seconds since 1970 as
                 ``time.time()`` returns them. Default: now, and the same for all turns.
             tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
@@ -884,7 +884,6 @@ class RKLLM:
                 none. Since RKLLM 1.2.0.
             on_token: Function that is called with each ``ChatDelta``, on the thread that reads the answer. An
                 exception in it ends the run and is raised to the caller.
-            **options: Other keywords raise ``InvalidTypeError``.
 
         Returns:
             The conversation: ``send()``, ``send_stream()``, ``messages``, ``undo()``, ``fork()`` and

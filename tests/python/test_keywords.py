@@ -307,14 +307,14 @@ def test_the_keywords_of_chats_are_all_there(name: str) -> None:
     plain, waiting = getattr(RKLLM, name), getattr(AsyncRKLLM, name)
     assert arguments(plain) == arguments(waiting)
     for call in (plain, waiting):
-        assert set(inspect.signature(call).parameters) - {"self"} == set(described(call)) - {"options"}
-        assert all(name in typing.get_type_hints(call) for name in described(call) if name != "options")
+        assert set(inspect.signature(call).parameters) - {"self"} == set(described(call))
+        assert set(described(call)) <= set(typing.get_type_hints(call))
     generating, chatting = described(RKLLM.generate), described(RKLLM.chat)
     others = {"reuse", "on_token", "timeout", "tools", "messages", "thinking"}
     for argument, text in described(plain).items():
         if argument not in others:
             assert generating.get(argument, text) == text, argument
-            assert argument in {"max_rounds", "system", "now", "options"} or chatting[argument] == text
+            assert argument in {"max_rounds", "system", "now"} or chatting[argument] == text
 
 
 def test_options_of_batches_are_those_of_generate() -> None:
