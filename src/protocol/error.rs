@@ -181,45 +181,9 @@ impl Failure {
     pub fn choice(name: impl Into<String>, choices: &str, got: impl std::fmt::Display) -> Self {
         let name = name.into();
         let reason = format!("must be {choices}, got {got}");
-        let hint = Self::meaning(&name).map_or_else(|| format!("Pass {choices}."), str::to_owned);
+        let hint = super::choices::meaning(&name)
+            .map_or_else(|| format!("Pass {choices}."), str::to_owned);
         Self::invalid_with_hint(name, reason, hint)
-    }
-
-    /// What the values of an argument mean that must be one of a few.
-    #[must_use]
-    pub fn meaning(name: &str) -> Option<&'static str> {
-        let argument = name.split('[').next().unwrap_or(name);
-        Some(match argument {
-            "abi" => "Omit abi: it is detected. Only a library of your own build may need it.",
-            "backend" => {
-                "Omit backend to choose by the file: .rkllm runs on the NPU, .gguf on the CPU."
-            }
-            "overflow" => {
-                "\"error\" raises ContextLengthError; \"drop_oldest\" leaves out the oldest messages."
-            }
-            "pooling" => {
-                "\"last\" takes the hidden state of the last position, \"mean\" the mean of all positions."
-            }
-            "reuse" => {
-                "\"auto\" reuses what cannot change the answer, \"fast\" all that matches, False nothing."
-            }
-            "RKLLM_RS_BACKEND" => {
-                "Correct RKLLM_RS_BACKEND, or unset it to choose by the model's file."
-            }
-            "role" => "\"user\" is for a question, \"tool\" for the result of a function.",
-            "template" => {
-                "\"model\" applies the model's own template, \"raw\" none; three texts replace it."
-            }
-            "tool_choice" => {
-                "\"auto\" lets the model decide, \"none\" hides the tools. To have one tool called, pass only \
-                 that one, and ask for it in the prompt."
-            }
-            "vendor_log" => {
-                "\"warnings\" prints errors and warnings, \"all\" every line, \"quiet\" none; \"direct\" leaves \
-                 the library's output alone."
-            }
-            _ => return None,
-        })
     }
 
     /// The loaded library lacks what a call needs: the feature, what brings it, and what is loaded.

@@ -2,6 +2,7 @@
 //!
 //! No lock, no pointer, no closure: the same messages go through a channel or to a child process.
 
+pub(crate) mod choices;
 pub mod config;
 pub mod constraint;
 pub mod error;

@@ -4,7 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use super::errors::InvalidType;
-use crate::protocol::error::Failure;
+use crate::protocol::choices::meaning;
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {
     value
@@ -31,8 +31,8 @@ pub(super) fn hinted_type(
 
 /// What to write in place of a value of another type than `wanted`.
 fn advice(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> String {
-    if let Some(meaning) = Failure::meaning(name) {
-        return meaning.to_owned();
+    if let Some(values) = meaning(name) {
+        return values.to_owned();
     }
     let number = matches!(wanted, "an int" | "a float");
     if let Some(text) = text_of(value).filter(|text| number && text.trim().parse::<f64>().is_ok()) {
