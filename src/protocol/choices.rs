@@ -1,8 +1,7 @@
 //! Arguments that must be one of a few values.
 
 /// What the values of an argument mean that must be one of a few.
-#[must_use]
-pub fn meaning(name: &str) -> Option<&'static str> {
+pub(crate) fn meaning(name: &str) -> Option<&'static str> {
     let argument = name.split('[').next().unwrap_or(name);
     Some(match argument {
         "abi" => "Omit abi: it is detected. Only a library of your own build may need it.",
