@@ -74,22 +74,6 @@ def test_methods(open_model: Opener, record: Path, name: str, waiting: str) -> N
     assert not calls(record, f"rkllm_{name}")
 
 
-def test_every_method_that_takes_named_arguments_is_among_them() -> None:
-    own = {
-        name
-        for name, method in vars(RKLLM).items()
-        if inspect.isfunction(method) and not name.startswith("_") and name != "close"
-    }
-    free = {
-        name
-        for name in own
-        if any(
-            one.kind is one.VAR_KEYWORD for one in inspect.signature(getattr(RKLLM, name)).parameters.values()
-        )
-    }
-    assert own - free == set(METHODS)
-
-
 @pytest.mark.parametrize("name", CLASSES)
 def test_classes(name: str) -> None:
     wrong, right = CLASSES[name]
