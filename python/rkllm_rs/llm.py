@@ -605,12 +605,24 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
+                ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
+            schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            prompt_cache_dir: Folder that keeps the computed system messages and tools for other conversations
+                and programs. Default: none. Since RKLLM 1.2.0.
+            prompt_cache_bytes: Maximum size of that folder. Default: 1 GiB.
             reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
                 ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
                 seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
@@ -698,12 +710,24 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
+                ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
+            schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
             timeout: Total time limit in seconds, including the time in the queue and prefill. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            prompt_cache_dir: Folder that keeps the computed system messages and tools for other conversations
+                and programs. Default: none. Since RKLLM 1.2.0.
+            prompt_cache_bytes: Maximum size of that folder. Default: 1 GiB.
             reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
                 ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
                 seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
@@ -785,6 +809,15 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
+                ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
+            schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -792,6 +825,9 @@ class RKLLM:
                 prefill, but not the time in the tools. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            prompt_cache_dir: Folder that keeps the computed system messages and tools for other conversations
+                and programs. Default: none. Since RKLLM 1.2.0.
+            prompt_cache_bytes: Maximum size of that folder. Default: 1 GiB.
             reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
                 ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
                 seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
@@ -871,6 +907,15 @@ class RKLLM:
             mirostat_eta: Mirostat's learning rate, 0 or more.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
+            json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
+                runtime, like the next three; only one of the four can be given.
+            regex: Regular expression that the whole answer must match.
+            choices: List of texts; the answer is one of them.
+            grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
+                ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
+            schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -878,6 +923,9 @@ class RKLLM:
                 but not the time in the tools. Default: none.
             lora: Name of the LoRA adapter to use, see ``load_lora()``. Default: none.
             save_prompt_cache: File in which to save the prompt's KV cache, see ``load_prompt_cache()``.
+            prompt_cache_dir: Folder that keeps the computed system messages and tools for other conversations
+                and programs. Default: none. Since RKLLM 1.2.0.
+            prompt_cache_bytes: Maximum size of that folder. Default: 1 GiB.
             reuse: How much of the prompt may be taken from the KV cache instead of being computed again.
                 ``"auto"`` (default): all matching tokens; on the CPU runtime, greedy runs and runs with a
                 seed reuse only what cannot change their answer. ``"fast"``: all matching tokens. ``False``:
