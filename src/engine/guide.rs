@@ -166,7 +166,7 @@ impl Guide {
     /// How the answer was kept to its grammar, if it ends here.
     pub(super) fn kept(&mut self) -> Kept {
         Kept {
-            way: Way::Masked,
+            way: Way::Mask,
             replaced: 0,
             retries: 0,
             complete: matches!(self.phase, Phase::Answer) && self.matcher.may_end(),

@@ -74,15 +74,15 @@ pub struct Kept {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Way {
     /// Illegal tokens are taken out before one is chosen.
-    Masked,
+    Mask,
 }
 
 impl Way {
-    /// "masked".
+    /// "mask".
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Masked => "masked",
+            Self::Mask => "mask",
         }
     }
 }

@@ -244,7 +244,7 @@ fn _perf_stats(
         prompt_tokens,
         cached_tokens,
         constraint: kept.map(|(replaced, retries, complete)| Kept {
-            way: Way::Masked,
+            way: Way::Mask,
             replaced,
             retries,
             complete,

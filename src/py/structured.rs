@@ -26,7 +26,7 @@ pub(super) fn grammar(
         }
         "regex" => (Grammar::Regex(convert::text(name, value)?), None),
         "choices" => {
-            let all = convert::items(name, "a str", value, convert::text)?;
+            let all = convert::items(name, "a list of str", value, convert::text)?;
             (Grammar::Choices(all), None)
         }
         _ => (Grammar::Lark(convert::text(name, value)?), None),
@@ -72,7 +72,7 @@ pub(super) struct Constraint(pub(super) constraint::Kept);
 
 #[pymethods]
 impl Constraint {
-    /// `"masked"`: tokens that would have broken it could not be chosen.
+    /// `"mask"`: tokens that would have broken it could not be chosen.
     #[getter]
     fn way(&self) -> &'static str {
         self.0.way.as_str()

@@ -18,6 +18,7 @@ import pytest
 from fakes import fake_library
 from rkllm_rs import (
     InvalidArgumentError,
+    InvalidTypeError,
     LibraryNotFoundError,
     Runtime,
     RuntimeInstallError,
@@ -544,3 +545,11 @@ def test_ctrl_c_ends_without_a_traceback(home, monkeypatch, capsys):
     monkeypatch.setattr(runtimes, "install", interrupt)
     assert command("install", "1.3.0") == 130
     assert "stopped" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", [runtimes.install, runtimes.use, runtimes.remove])
+@pytest.mark.parametrize("version", [3, 1.3, b"1.3.0"])
+def test_a_version_is_a_text(call: Any, version: object) -> None:
+    with pytest.raises(InvalidTypeError) as caught:
+        call(version)
+    assert "version" in str(caught.value)

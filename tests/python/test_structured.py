@@ -84,7 +84,7 @@ def test_text_is_kept_to_what_is_asked(llm: RKLLM, wanted: dict[str, Any], patte
         assert re.fullmatch(pattern, answer.text) if answer.finish_reason == "stop" else True
         assert answer.constraint is not None
         assert answer.constraint.complete == (answer.finish_reason == "stop")
-        assert answer.constraint.way == "masked"
+        assert answer.constraint.way == "mask"
         assert answer.parsed is None
 
 

@@ -92,8 +92,13 @@ impl Grammar {
 }
 
 fn choices(all: &[String]) -> Result<TopLevelGrammar, Refusal> {
-    if all.is_empty() || all.iter().any(String::is_empty) {
-        return Err(Refusal::invalid("must not be empty, nor may any choice be"));
+    if all.is_empty() {
+        return Err(Refusal::invalid("must not be empty"));
+    }
+    if let Some(at) = all.iter().position(String::is_empty) {
+        return Err(Refusal::invalid(format!(
+            "must not contain an empty text, got one as [{at}]"
+        )));
     }
     let quoted: Vec<String> = all
         .iter()

@@ -127,8 +127,8 @@ class Constraint:
     """
 
     @property
-    def way(self) -> Literal["masked"]:
-        """``"masked"``: tokens that would have broken it could not be chosen."""
+    def way(self) -> Literal["mask"]:
+        """``"mask"``: tokens that would have broken it could not be chosen."""
     @property
     def replaced(self) -> int:
         """Number of the model's tokens that were replaced."""

@@ -101,7 +101,7 @@ def response_format(value: Any) -> Any:
     if not is_dict(value):
         if isinstance(value, type):
             return value
-        message = f"response_format: expected a dict or a type, got {type(value).__name__}"
+        message = f"response_format must be a dict or a type, got {type(value).__name__}"
         raise InvalidTypeError(message, hint='Pass {"type": "json_schema", "json_schema": {"schema": ...}}.')
     kind = value.get("type")
     if kind == "text":
@@ -131,7 +131,7 @@ def _text(name: str, schema: Mapping[Any, Any]) -> str:
 
 def _wrong(value: Any, reason: str | None) -> InvalidTypeError:
     got = getattr(value, "__name__", None) if isinstance(value, type) else type(value).__name__
-    message = f"json_schema: expected {_WANTED}, got {got}" + (f" ({reason})" if reason else "")
+    message = f"json_schema must be {_WANTED}, got {got}" + (f" ({reason})" if reason else "")
     return InvalidTypeError(
         message, hint="Pass a dict with the schema, or a dataclass, TypedDict or pydantic model."
     )

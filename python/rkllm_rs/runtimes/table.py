@@ -11,7 +11,7 @@ from typing import Literal
 
 from rkllm_rs import _native
 from rkllm_rs._typed import typed
-from rkllm_rs.errors import InvalidArgumentError
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
 #: What a version may look like; whatever else is given never becomes a part of a path.
 VERSION = re.compile(r"[0-9]{1,9}\.[0-9]{1,9}\.[0-9]{1,9}[0-9A-Za-z]{0,16}")
@@ -145,8 +145,11 @@ def machine() -> str | None:
     return "armhf" if name in ("armv7l", "armv8l", "aarch64", "arm64") else None
 
 
-def checked(version: str) -> str:
+def checked(version: object) -> str:
     """A version as the user may write it, in the form that folders have."""
+    if not isinstance(version, str):
+        message = f"version must be a str, got {type(version).__name__}"
+        raise InvalidTypeError(message, hint='Pass a release, such as "1.3.0".')
     found = version.strip().removeprefix("v")
     if not VERSION.fullmatch(found):
         message = f"version must be a release such as 1.2.3, got {version!r}"

@@ -20,7 +20,7 @@ impl Refusal {
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
-            hint: "docs/guides/structured.md describes what it may be.",
+            hint: "Correct what the message names.",
             unsupported: false,
         }
     }
