@@ -39,8 +39,8 @@ impl Constraint {
     /// Checks what can be known without a model.
     ///
     /// # Errors
-    /// `ErrorKind::InvalidArgument` for what is wrong, `ErrorKind::UnsupportedFeature` for what is right but
-    /// cannot be served, with the keyword and its place.
+    /// `ErrorKind::Schema` for a schema, with the keyword and its place; for the others
+    /// `ErrorKind::InvalidArgument` for what is wrong, and `ErrorKind::UnsupportedFeature` for what is too much.
     pub fn check(&self) -> Result<(), Failure> {
         self.grammar
             .check()
@@ -49,9 +49,13 @@ impl Constraint {
 
     pub(crate) fn refused(&self, refusal: &Refusal) -> Failure {
         let argument = self.grammar.argument();
-        if refusal.unsupported {
+        let kind = match self.grammar {
+            Grammar::JsonSchema(_) => Some(ErrorKind::Schema),
+            _ => refusal.unsupported.then_some(ErrorKind::UnsupportedFeature),
+        };
+        if let Some(kind) = kind {
             let text = format!("{argument} {}", refusal.reason);
-            return Failure::new(ErrorKind::UnsupportedFeature, text).with_hint(refusal.hint);
+            return Failure::new(kind, text).with_hint(refusal.hint);
         }
         Failure::invalid_with_hint(argument, refusal.reason.clone(), refusal.hint)
     }

@@ -38,6 +38,8 @@ pub enum ErrorKind {
     PromptCache,
     /// A chat template that cannot be used, or that refuses a conversation: `TemplateError`.
     Template,
+    /// A JSON schema that answers cannot be kept to: `SchemaError`.
+    Schema,
     /// A file other than the model's does not exist: `FileMissingError`.
     FileMissing,
     /// A call that would wait for what its caller is in the middle of: `BusyError`.

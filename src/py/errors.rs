@@ -29,6 +29,7 @@ fn class_name(error: &Failure) -> &'static str {
         ErrorKind::Generation => "GenerationError",
         ErrorKind::Timeout => "GenerationTimeout",
         ErrorKind::Template => "TemplateError",
+        ErrorKind::Schema => "SchemaError",
         ErrorKind::PromptCache => "PromptCacheError",
         ErrorKind::FileMissing => "FileMissingError",
         ErrorKind::Busy => "BusyError",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, ToolError
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
 
 from .values import is_dict, is_list
 
@@ -73,7 +73,7 @@ def wanted(value: Any) -> tuple[str, Parse]:
 
     Raises:
         InvalidTypeError: It is neither a schema nor a type.
-        InvalidArgumentError: The schema cannot be written as JSON.
+        SchemaError: The schema cannot be written as JSON.
     """
     if isinstance(value, str):
         return value, Parse()
@@ -124,9 +124,7 @@ def _text(name: str, schema: Mapping[Any, Any]) -> str:
         return json.dumps(schema, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         message = f"{name} cannot be written as JSON: {error}"
-        raise InvalidArgumentError(
-            message, hint="A JSON schema has only dicts, lists, texts and numbers."
-        ) from None
+        raise SchemaError(message, hint="A JSON schema has only dicts, lists, texts and numbers.") from None
 
 
 def _wrong(value: Any, reason: str | None) -> InvalidTypeError:
