@@ -151,6 +151,10 @@ class Callback(c.Structure):
     _fields_ = (("result", ResultCallback), ("userdata", c.c_void_p), ("others", c.c_void_p * 4))
 
 
+#: Told the userdata of a run, a row, and the logits of its next token, which it may change.
+PROCESSOR = c.CFUNCTYPE(None, c.c_void_p, c.c_int, c.POINTER(c.c_float), c.c_int)
+
+
 class Table(c.Structure):
     """The private table."""
 
@@ -177,6 +181,8 @@ class Table(c.Structure):
             "prompt_figures",
             c.CFUNCTYPE(c.c_int, c.c_void_p, c.POINTER(c.c_int32 * 2), c.c_int),
         ),
+        ("vocabulary", c.CFUNCTYPE(c.c_int, c.c_void_p, c.c_char_p, c.c_int)),
+        ("set_logits_processor", c.CFUNCTYPE(c.c_int, c.c_void_p, PROCESSOR)),
     )
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes as c
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from capi import Library, Model, Table, sampling
+from capi import PROCESSOR, Library, Model, Table, sampling
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -93,3 +93,36 @@ def test_a_model_that_wants_a_leading_token_gets_it(capi: Library, model: Path, 
         written = "<|im_start|>x"
         assert opened.tokenize(written)[0] == bos
         assert opened.tokenize(written, leading=True) == opened.tokenize(written)
+
+
+def test_the_vocabulary_has_the_text_of_each_token(capi: Library, llm: Model) -> None:
+    length = capi.table.vocabulary(llm.handle, None, 0)
+    out = c.create_string_buffer(length)
+    assert capi.table.vocabulary(llm.handle, out, length) == length
+    tokens: list[tuple[int, bytes]] = []
+    at = 0
+    while at < length:
+        size = int.from_bytes(out.raw[at + 1 : at + 5], "little")
+        tokens.append((out.raw[at], out.raw[at + 5 : at + 5 + size]))
+        at += 5 + size
+    assert len(tokens) == 49152
+    # Text, a mark, and a mark that ends an answer.
+    assert tokens[504] == (0, b"The")
+    assert tokens[1] == (1, b"<|im_start|>")
+    assert tokens[2] == (2, b"<|im_end|>")
+
+
+def test_who_processes_logits_decides_the_token(capi: Library, llm: Model) -> None:
+    rows: list[int] = []
+
+    def only(_: object, row: int, logits: Any, count: int) -> None:
+        rows.append(row)
+        for at in range(count):
+            logits[at] = 0.0 if at == 504 else float("-inf")
+
+    processor = PROCESSOR(only)
+    assert capi.table.set_logits_processor(llm.handle, processor) == 0
+    run = llm.run("Hello", most=3)
+    assert capi.table.set_logits_processor(llm.handle, PROCESSOR()) == 0
+    assert run.rows[0].tokens == [504, 504, 504]
+    assert rows == [0, 0, 0]

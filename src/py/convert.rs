@@ -315,7 +315,13 @@ pub(super) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String
     if value.is_instance_of::<PyString>() {
         return Ok(vec![text(name, value)?]);
     }
-    items(name, "a str or a list of str", value, text)
+    // Their order does not matter.
+    let listed = if is_set(value) {
+        value.py().get_type::<PyList>().call1((value,))?
+    } else {
+        value.clone()
+    };
+    items(name, "a str or a list of str", &listed, text)
 }
 
 /// CPUs: a mask, or the numbers of the CPUs.

@@ -49,7 +49,6 @@ def refused(use: Callable[[], object], name: str, kind: type[RkllmError] = Inval
 GENERATING: dict[str, tuple[Any, str]] = {
     "a stop string": (["a", 1], "stop[1]"),
     "bytes as stop strings": (b"ab", "stop"),
-    "a set of stop strings": ({"a", "b"}, "stop"),
     "a dict of stop strings": ({"a": 1}, "stop"),
     "a role": (5, "role"),
     "a text as thinking": ("x", "thinking"),

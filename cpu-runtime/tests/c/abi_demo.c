@@ -28,6 +28,8 @@ typedef struct {
     int (*end_pause)(LLMHandle);
     int (*set_reuse)(LLMHandle, int);
     int (*prompt_figures)(LLMHandle, int32_t (*)[2], int);
+    int (*vocabulary)(LLMHandle, char *, int);
+    int (*set_logits_processor)(LLMHandle, void (*)(void *, int, float *, int));
 } CpuTable;
 
 static int failures;
@@ -649,6 +651,8 @@ static void check_table(LLMHandle h, Seen *seen) {
     CHECK(table->set_seed(h, 0, 0) == 0 && table->set_seed(NULL, 0, 0) == -1);
     CHECK(table->set_reuse(h, 0) == 0 && table->set_reuse(h, 3) == -1 && table->set_reuse(NULL, 0) == -1);
     CHECK(table->prompt_figures(NULL, NULL, 0) == -1 && table->prompt_figures(h, NULL, 0) == 1);
+    CHECK(table->vocabulary(NULL, NULL, 0) == -1 && table->vocabulary(h, NULL, 0) > 49152 * 5);
+    CHECK(table->set_logits_processor(h, NULL) == 0 && table->set_logits_processor(NULL, NULL) == -1);
     free(again);
 }
 
