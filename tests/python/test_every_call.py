@@ -211,7 +211,7 @@ def test_the_input_may_have_its_name(open_model: Opener) -> None:
 KEYWORDS: dict[str, Any] = {
     "temperature": "x",
     "top_k": -1,
-    "stop": {"a"},
+    "stop": {"a": 1},
     "seed": -1,
     "timeout": 0,
     "on_token": 5,
