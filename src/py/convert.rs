@@ -52,6 +52,15 @@ fn is_set(value: &Bound<'_, PyAny>) -> bool {
     value.is_instance_of::<PySet>() || value.is_instance_of::<PyFrozenSet>()
 }
 
+/// A set as a list, for an argument whose items may come in any order; anything else as it is.
+fn unordered<'py>(value: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    if is_set(value) {
+        value.py().get_type::<PyList>().call1((value,))
+    } else {
+        Ok(value.clone())
+    }
+}
+
 /// One of a few texts, of which `choices` are the right ones; the text itself is not checked.
 pub(super) fn choice(name: &str, choices: &str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     if !value.is_instance_of::<PyString>() {
@@ -315,13 +324,7 @@ pub(super) fn texts(name: &str, value: &Bound<'_, PyAny>) -> PyResult<Vec<String
     if value.is_instance_of::<PyString>() {
         return Ok(vec![text(name, value)?]);
     }
-    // Their order does not matter.
-    let listed = if is_set(value) {
-        value.py().get_type::<PyList>().call1((value,))?
-    } else {
-        value.clone()
-    };
-    items(name, "a str or a list of str", &listed, text)
+    items(name, "a str or a list of str", &unordered(value)?, text)
 }
 
 /// CPUs: a mask, or the numbers of the CPUs.
@@ -332,12 +335,7 @@ pub(super) fn cpu_mask(name: &str, value: &Bound<'_, PyAny>) -> PyResult<u32> {
     if number && iterable(value).is_none() {
         return integer(name, value, 1..=u32::MAX);
     }
-    let listed = if is_set(value) {
-        value.py().get_type::<PyList>().call1((value,))?
-    } else {
-        value.clone()
-    };
-    let cpus = items(name, wanted, &listed, |name, item| {
+    let cpus = items(name, wanted, &unordered(value)?, |name, item| {
         integer::<u8>(name, item, 0..=31).and_then(|cpu| match 1_u32.checked_shl(cpu.into()) {
             Some(bit) => Ok(bit),
             None => Err(out_of_range(name, item, &(0..=31_u8))),
