@@ -7,6 +7,8 @@ mod refusal;
 mod schema;
 mod vocabulary;
 
+use std::sync::OnceLock;
+
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv};
@@ -110,9 +112,11 @@ fn choices(all: &[String]) -> Result<TopLevelGrammar, Refusal> {
     )))
 }
 
-/// Compiles grammars without a model.
-fn plain() -> Result<ParserFactory, Refusal> {
-    factory(&ApproximateTokEnv::single_byte_env(), &[])
+/// Compiles grammars without a model; made once.
+fn plain() -> Result<&'static ParserFactory, Refusal> {
+    static PLAIN: OnceLock<Result<ParserFactory, Refusal>> = OnceLock::new();
+    let plain = PLAIN.get_or_init(|| factory(&ApproximateTokEnv::single_byte_env(), &[]));
+    plain.as_ref().map_err(Clone::clone)
 }
 
 fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal> {
