@@ -213,12 +213,45 @@ impl Server<'_> {
                 self.working(None);
             }
             Ok(_) => self.model.end_pause(),
-            Err(error) => {
-                self.model.end_pause();
-                lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
-            }
+            Err(error) => self.end(&lanes, &Err(error)),
         }
         self.gate = gate;
+    }
+
+    /// Ends a run for its readers. It may have ended in a pause.
+    fn end(&mut self, lanes: &RunLanes, outcome: &Result<(), Failure>) {
+        self.model.end_pause();
+        lanes.iter().for_each(|lane| lane.end(outcome.clone()));
+    }
+
+    /// `rkllm_run`, from an empty cache if it `clears`, for these lanes, which the watch can abort meanwhile. The
+    /// readers of `asked` answer what the library asks.
+    fn call(
+        &mut self,
+        spec: &RunSpec,
+        lanes: &RunLanes,
+        asked: &RunLanes,
+        clears: bool,
+    ) -> Result<RunEnd, Failure> {
+        let shared = |lanes: &RunLanes| -> Lanes {
+            lanes.iter().map(|lane| Arc::clone(lane) as _).collect()
+        };
+        self.engine.watch.set_current(Some(Arc::clone(lanes)));
+        if lanes.iter().any(|lane| lane.abort_wanted()) {
+            // Asked for when the watch did not know the run yet.
+            self.engine.watch.poke();
+        }
+        let readers = Some((asked[0].run(), shared(asked)));
+        self.engine.desk.set_readers(readers);
+        let cleared = if clears {
+            self.model.clear_kv_cache(false)
+        } else {
+            Ok(())
+        };
+        let outcome = cleared.and_then(|()| self.model.run(lanes[0].run(), spec, &shared(lanes)));
+        self.engine.desk.set_readers(None);
+        self.engine.watch.set_current(None);
+        outcome
     }
 
     fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
@@ -232,14 +265,10 @@ impl Server<'_> {
                     }
                 }
             }
-            Err(error) => {
-                self.model.end_pause();
-                return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
-            }
+            Err(error) => return self.end(&lanes, &Err(error)),
         }
         if let Err(error) = self.guides.give(&self.model, &lanes) {
-            self.model.end_pause();
-            return lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
+            return self.end(&lanes, &Err(error));
         }
         let begun = self.begin(&mut spec, &lanes);
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);
@@ -247,24 +276,8 @@ impl Server<'_> {
             saving.clear();
             spec.save_prompt_cache = saving.part();
         }
-        let run = lanes[0].run();
-        let listening: Lanes = lanes.iter().map(|lane| Arc::clone(lane) as _).collect();
-        self.engine.watch.set_current(Some(Arc::clone(&lanes)));
-        if lanes.iter().any(|lane| lane.abort_wanted()) {
-            // Asked for when the watch did not know the run yet.
-            self.engine.watch.poke();
-        }
-        let readers = Some((run, Arc::clone(&listening)));
-        self.engine.desk.set_readers(readers);
-        let cleared = if begun.clears {
-            self.model.clear_kv_cache(false)
-        } else {
-            Ok(())
-        };
-        let outcome = cleared.and_then(|()| self.model.run(run, &spec, &listening));
+        let outcome = self.call(&spec, &lanes, &lanes, begun.clears);
         drop(inside);
-        self.engine.desk.set_readers(None);
-        self.engine.watch.set_current(None);
         self.follow(&outcome, &lanes);
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {
             self.out.put(Event::Learned { kind, width }, Side::Vendor);
@@ -289,15 +302,8 @@ impl Server<'_> {
                 paused.tell(Event::Paused);
             }
             Ok(RunEnd::Paused) => self.model.end_pause(),
-            Ok(RunEnd::Over) => {
-                // It may have ended in a pause.
-                self.model.end_pause();
-                lanes.iter().for_each(|lane| lane.end(Ok(())));
-            }
-            Err(error) => {
-                self.model.end_pause();
-                lanes.iter().for_each(|lane| lane.end(Err(error.clone())));
-            }
+            Ok(RunEnd::Over) => self.end(&lanes, &Ok(())),
+            Err(error) => self.end(&lanes, &Err(error)),
         }
     }
 

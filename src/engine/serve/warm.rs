@@ -14,7 +14,7 @@ use crate::files::prompt_cache::{self, Saving};
 use crate::files::prompt_store::Store;
 use crate::host::FloatBlock;
 use crate::host::wake::Side;
-use crate::native::{Lane as _, Lanes};
+use crate::native::Lane as _;
 use crate::protocol::Reuse;
 use crate::protocol::error::Failure;
 use crate::protocol::input::{Beginning, Input, Rendered, c_path};
@@ -196,18 +196,13 @@ impl Server<'_> {
             watch: Arc::clone(&self.engine.watch),
         };
         let lane = Arc::new(RunLane::new(Arc::new(plan), 0, Arc::new(Nobody)));
-        let listening: Lanes = Arc::new([Arc::clone(&lane) as _]);
-        self.engine
-            .watch
-            .set_current(Some(Arc::new([Arc::clone(&lane)])));
         // What the library asks meanwhile, the reader of the run that comes after it answers.
-        let readers: Lanes = lanes.iter().map(|lane| Arc::clone(lane) as _).collect();
-        self.engine
-            .desk
-            .set_readers(Some((lanes[0].run(), readers)));
-        let outcome = self.model.run(run, &own, &listening);
-        self.engine.desk.set_readers(None);
-        self.engine.watch.set_current(None);
+        let outcome = self.call(
+            &own,
+            &(Arc::new([Arc::clone(&lane)]) as RunLanes),
+            lanes,
+            false,
+        );
         let lora = spec.lora.as_ref();
         let lora = lora.map(|name| name.to_string_lossy().into_owned());
         // A library that was stopped by us after the token may call that an error.
