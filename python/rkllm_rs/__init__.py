@@ -179,7 +179,7 @@ __all__ = [
     "npu_lock",
 ]
 
-#: Names that are imported on their first use, and from where.
+#: Names that are imported on their first use, and from where; what else is not here yet is an error.
 _LATER = {
     "AsyncConversation": ".chat.async_conversation",
     "AsyncConversationStream": ".chat.async_conversation",
@@ -188,44 +188,14 @@ _LATER = {
     "Conversation": ".chat.conversation",
     "ConversationStream": ".chat.conversation",
     "Score": ".results",
-    **dict.fromkeys(
-        (
-            "BackendFallbackWarning",
-            "BusyError",
-            "ClosedError",
-            "ContextLengthError",
-            "FileMissingError",
-            "ForkedProcessError",
-            "GenerationError",
-            "GenerationTimeout",
-            "InvalidArgumentError",
-            "InvalidTypeError",
-            "LibraryNotFoundError",
-            "ModelError",
-            "ModelFormatError",
-            "ModelNotFoundError",
-            "ModelPlatformError",
-            "ModelVersionError",
-            "NpuMemoryError",
-            "PromptCacheError",
-            "RkllmError",
-            "RkllmWarning",
-            "RuntimeInstallError",
-            "SchemaError",
-            "TemplateError",
-            "ToolError",
-            "UnsupportedFeatureError",
-            "UnsupportedRuntimeError",
-            "WorkerCrashed",
-        ),
-        ".errors",
-    ),
 }
 
 
 def __getattr__(name: str) -> object:
     """Imports what most programs do without, such as event loops, conversations and errors."""
-    place = f".{name}" if name == "errors" else _LATER.get(name)
+    place = _LATER.get(name)
+    if place is None and (name == "errors" or name in __all__):
+        place = ".errors"
     if place is not None:
         import sys
 
