@@ -177,6 +177,14 @@ TOPICS = [
         "runtimes/table.py",
         made=False,
     ),
+    Page(
+        "doctor",
+        "rkllm_rs.doctor",
+        "What a machine has that RKLLM needs. [How to use it](../guides/doctor.md).",
+        ["examine"],
+        "doctor/__init__.py",
+    ),
+    Page("doctor", "", "", ["Report", "Check", "Board", "Driver", "Cpu"], "doctor/report.py", made=False),
 ]
 
 

@@ -31,6 +31,13 @@ from __future__ import annotations
 
 import atexit as _atexit
 
+try:
+    from ._native import __version__
+except ImportError as _error:
+    from ._unloaded import tell
+
+    tell(_error)
+    raise
 from . import _native
 from ._library import backends
 from ._native import (
@@ -61,7 +68,6 @@ from ._native import (
     TokenStream,
     ToolCall,
     ToolCallDelta,
-    __version__,
     npu_lock,
 )
 from ._typed import typed
@@ -194,14 +200,16 @@ _LATER = {
 def __getattr__(name: str) -> object:
     """Imports what most programs do without, such as event loops, conversations and errors."""
     place = _LATER.get(name)
-    if place is None and (name == "errors" or name in __all__):
+    if name == "doctor":
+        place = ".doctor"
+    elif place is None and (name == "errors" or name in __all__):
         place = ".errors"
     if place is not None:
         import sys
 
         module = __name__ + place
         __import__(module)
-        if name == "errors":
+        if name in ("errors", "doctor"):
             return sys.modules[module]
         found: object = getattr(sys.modules[module], name)
         globals()[name] = found

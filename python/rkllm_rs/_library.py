@@ -5,28 +5,11 @@ from __future__ import annotations
 import os
 
 from . import _native
+from ._cpu_runtime import cpu_library
 from ._native import BackendStatus  # noqa: TC001
-
-#: How to get the CPU runtime: the only text that says so in Python. Rust has its own in `abi`.
-GET_CPU_RUNTIME = (
-    "run `make build` in a checkout of rkllm_rs (see docs/start/laptop.md), or "
-    "`pip install 'rkllm_rs[cpu]'` once it is released"
-)
 
 Path = str | bytes | os.PathLike[str] | os.PathLike[bytes]
 PACKAGE = os.path.dirname(os.path.abspath(__file__))
-
-
-def cpu_library() -> str | None:
-    """The CPU runtime's file, if the distribution ``rkllm-rs-cpu`` is installed."""
-    try:
-        from rkllm_rs_cpu import library_path  # type: ignore[import-not-found, unused-ignore]
-    except ModuleNotFoundError:
-        return None
-    try:
-        return str(library_path())
-    except FileNotFoundError:
-        return None
 
 
 def options(

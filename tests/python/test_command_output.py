@@ -14,6 +14,7 @@ COMMANDS = [
     ["--version"],
     ["runtime", "list"],
     ["ps"],
+    ["doctor", "--json"],
     ["identify", "/no/such/file"],
 ]
 

@@ -142,6 +142,7 @@ def test_all_is_sound():
         "annotations",
         "chat",
         "cli",
+        "doctor",
         "errors",
         "llm",
         "results",

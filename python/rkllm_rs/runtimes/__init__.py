@@ -20,7 +20,8 @@ import shutil
 from typing import TYPE_CHECKING
 
 from rkllm_rs import _native
-from rkllm_rs._library import GET_CPU_RUNTIME, PACKAGE
+from rkllm_rs._cpu_runtime import GET_CPU_RUNTIME
+from rkllm_rs._library import PACKAGE
 from rkllm_rs._typed import typed
 from rkllm_rs.errors import InvalidArgumentError, RuntimeInstallError
 
