@@ -4,4 +4,5 @@
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=data/known-libraries.json");
+    println!("cargo:rerun-if-changed=data/vendor-lines.json");
 }

@@ -240,6 +240,7 @@ class AsyncRKLLM:
                 ``strict=True`` also in place of a warning.
             ModelError: The model could not be opened. Subclasses are more specific: ``ModelNotFoundError``,
                 ``ModelFormatError``, ``ModelPlatformError``, ``ModelVersionError``, ``NpuMemoryError``.
+            DriverError: The NPU or its driver cannot be used; the hint says what to change.
             WorkerCrashed: With ``isolate``: the library crashed while it was loaded, or while it opened the
                 model.
             BusyError: A second model was opened with a release before 1.2.2, or a closed model was still busy

@@ -14,6 +14,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ContextLengthError",
+    "DriverError",
     "FileMissingError",
     "ForkedProcessError",
     "GenerationError",
@@ -131,12 +132,16 @@ class NpuMemoryError(ModelError, MemoryError):
     """The NPU does not have enough memory."""
 
 
+class DriverError(RkllmError):
+    """The NPU, its kernel driver or a limit of the system is the cause; the hint says what to change."""
+
+
 class GenerationError(RkllmError):
     """A run, or another call on an open model, failed; ``log`` has the library's own messages."""
 
 
 class ContextLengthError(GenerationError, ValueError):
-    """The input does not fit into the context window.
+    """The input does not fit into the context window, or the window is larger than the model can have.
 
     Attributes:
         needed: Tokens of the input, or ``None`` where the library refused it without a count.

@@ -3,6 +3,9 @@
 use crate::host::LogLine;
 use crate::protocol::info::{ModelInfo, Source};
 
+/// Stands in the line of a library that cannot read the model's chat template.
+const TEMPLATE_FAILED: &str = "chat template auto-parsing failed";
+
 /// The value behind `key` in a line of `key: value` parts.
 fn value<'a>(line: &'a str, key: &str) -> Option<&'a str> {
     let lower = line.to_ascii_lowercase();
@@ -30,6 +33,9 @@ pub(crate) fn info_from_log(lines: &[LogLine]) -> ModelInfo {
         info.platform = text("target_platform").or(info.platform);
         info.dtype = text("model_dtype").or(info.dtype);
         info.driver_version = text("rknpu driver version").or(info.driver_version);
+        if line.text.to_lowercase().contains(TEMPLATE_FAILED) {
+            info.template_problem = Some((line.text.trim().to_owned(), Source::Log));
+        }
     }
     info
 }
@@ -68,6 +74,14 @@ mod tests {
         assert_eq!(info.dtype, Some(("W8A8".to_owned(), Source::Log)));
         assert_eq!(info.driver_version, Some(("0.9.8".to_owned(), Source::Log)));
         assert_eq!((info.vocab_size, info.hidden_size), (None, None));
+    }
+
+    #[test]
+    fn a_template_that_cannot_be_read_is_told() {
+        let line =
+            "Chat template auto-parsing failed: please configure it via rkllm_set_chat_template";
+        let told = info(&[line]).template_problem;
+        assert_eq!(told, Some((line.to_owned(), Source::Log)));
     }
 
     #[test]

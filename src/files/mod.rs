@@ -10,6 +10,7 @@ mod problem;
 pub(crate) mod prompt_cache;
 pub(crate) mod prompt_store;
 pub mod template;
+mod vendor_lines;
 
 use std::fmt;
 use std::path::Path;

@@ -65,7 +65,7 @@ impl LogLevel {
     }
 
     /// Reads the letter of `E rkllm: …`, `W RKNN: …` and the like.
-    fn of(line: &str) -> Self {
+    pub(crate) fn of(line: &str) -> Self {
         let mut bytes = line.bytes();
         let level = match bytes.next() {
             Some(b'E') => Self::Error,

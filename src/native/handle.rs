@@ -14,8 +14,8 @@ use super::rendered::LibraryTemplate;
 use super::run;
 use super::slot::{AsksFigures, Slots};
 use super::trampoline::process_logits;
-use crate::files::{diagnose, info_from_log};
-use crate::host;
+use crate::files::{BackendKind, diagnose, info_from_log};
+use crate::host::{self, LogLine};
 use crate::protocol::Reuse;
 use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::{ErrorKind, Failure};
@@ -94,6 +94,8 @@ pub(crate) struct NativeModel {
     /// What the library may still look at; dropped after `rkllm_destroy`.
     pub(super) cross_attention: Option<CrossAttention>,
     pub(super) template: LibraryTemplate,
+    /// What the library warned of when it opened the model, which may explain a failure.
+    warnings: Vec<LogLine>,
 }
 
 impl NativeModel {
@@ -120,11 +122,14 @@ impl NativeModel {
             )
         };
         let lines = opening.lines();
-        if opened.code != 0 || opened.handle.is_null() {
-            let log = diagnose::reportable(&lines);
+        let failed = opened.code != 0 || opened.handle.is_null();
+        if failed || diagnose::has_failed(&lines, "open") {
+            if !failed {
+                // SAFETY: the library gave this handle just now, and nothing runs on it.
+                unsafe { (runtime.symbols().destroy)(opened.handle) };
+            }
             opening.leave_to_error();
-            let kind = diagnose::classify(&log, ErrorKind::Model);
-            return Err(not_opened(path, opened.code, kind, log));
+            return Err(not_opened(path, opened.code, &lines));
         }
         drop(opening);
         // What was held back comes before whatever the program prints next.
@@ -140,6 +145,7 @@ impl NativeModel {
             paused: false,
             cross_attention: None,
             template: LibraryTemplate::default(),
+            warnings: diagnose::kept_warnings(lines),
         };
         if let Some(table) = runtime.symbols().cpu_table {
             // SAFETY: the table belongs to the library of this live handle.
@@ -151,6 +157,9 @@ impl NativeModel {
                     .template_problem()
                     .map(|text| (text, Source::CpuRuntime));
             }
+        }
+        if config.template.is_some() {
+            model.info.template_problem = None;
         }
         match &config.template {
             // Who asks puts the strings around the text itself.
@@ -225,20 +234,33 @@ impl NativeModel {
         };
         *self.aborter.target.lock() = None;
         Slots::release(slot);
-        host::log_sync();
-        let reason = match (code, last) {
-            (0, _) if goes_on => return Ok(RunEnd::Paused),
-            (0, Some(LastCall::Finish(_))) => return Ok(RunEnd::Over),
-            (0, None) if aborting => return Ok(RunEnd::Over),
-            (0, Some(LastCall::Error)) => "the runtime reported an error".to_owned(),
-            (0, None) => "it returned without a final callback".to_owned(),
-            (code, _) => format!("it returned {code}"),
+        let ended = match (code, last) {
+            (0, _) if goes_on => Ok(RunEnd::Paused),
+            (0, Some(LastCall::Finish(_))) => Ok(RunEnd::Over),
+            (0, None) if aborting => Ok(RunEnd::Over),
+            (0, Some(LastCall::Error)) => Err("the runtime reported an error".to_owned()),
+            (0, None) => Err("it returned without a final callback".to_owned()),
+            (code, _) => Err(format!("it returned {code}")),
+        };
+        // The CPU runtime returns what has happened.
+        let trusted = ended.is_ok() && self.runtime.backend() == BackendKind::Cpu;
+        let log = if trusted {
+            host::log_sync();
+            Vec::new()
+        } else {
+            host::log_since(mark)
+        };
+        let reason = match ended {
+            Ok(end) if !diagnose::has_failed(&log, "run") => return Ok(end),
+            Ok(_) => "it returned 0, but its log says that the computation failed".to_owned(),
+            Err(reason) => reason,
         };
         let reason = match self.asker.0.problem() {
             Some(problem) => format!("{reason}; {problem}"),
             None => reason,
         };
-        Err(failed("rkllm_run", &reason, mark))
+        let told = diagnose::diagnose(&self.warnings, &log, ErrorKind::Generation);
+        Err(told.into_failure(format!("rkllm_run failed: {reason}"), "rkllm_run"))
     }
 
     /// Refuses text that cannot fit, where that can be known (hazard G1); tokens were counted before.
@@ -323,24 +345,19 @@ pub(super) fn check(function: &'static str, code: c_int, mark: u64) -> Result<()
     }
 }
 
-fn not_opened(path: &Path, code: c_int, kind: ErrorKind, log: Vec<String>) -> Failure {
+fn not_opened(path: &Path, code: c_int, lines: &[LogLine]) -> Failure {
     let text = format!(
         "the runtime could not open the model {} (rkllm_init returned {code})",
         path.display()
     );
-    let hint = diagnose::hint(kind, &log);
-    let mut failure = Failure::new(kind, text).with_path(path);
-    failure.hint = hint;
-    failure.with_log("rkllm_init", log)
+    diagnose::diagnose(&[], lines, ErrorKind::Model)
+        .into_failure(text, "rkllm_init")
+        .with_path(path)
 }
 
 pub(super) fn failed(function: &'static str, reason: &str, mark: u64) -> Failure {
-    let log = diagnose::reportable(&host::log_since(mark));
-    let kind = diagnose::classify(&log, ErrorKind::Generation);
-    let hint = diagnose::hint(kind, &log);
-    let mut failure = Failure::of_call(kind, function, reason, log);
-    failure.hint = hint;
-    failure
+    diagnose::diagnose(&[], &host::log_since(mark), ErrorKind::Generation)
+        .into_failure(format!("{function} failed: {reason}"), function)
 }
 
 impl Drop for NativeModel {

@@ -28,6 +28,8 @@ pub enum ErrorKind {
     ModelVersion,
     /// The NPU has no memory left for it: `NpuMemoryError`.
     NpuMemory,
+    /// The NPU or its driver cannot be used, or is too old: `DriverError`.
+    Driver,
     /// Longer than the context window: `ContextLengthError`.
     ContextLength,
     /// A run failed: `GenerationError`.

@@ -25,6 +25,7 @@ fn class_name(error: &Failure) -> &'static str {
         ErrorKind::ModelPlatform => "ModelPlatformError",
         ErrorKind::ModelVersion => "ModelVersionError",
         ErrorKind::NpuMemory => "NpuMemoryError",
+        ErrorKind::Driver => "DriverError",
         ErrorKind::ContextLength => "ContextLengthError",
         ErrorKind::Generation => "GenerationError",
         ErrorKind::Timeout => "GenerationTimeout",

@@ -67,6 +67,7 @@ NAMES = [
     "ModelPlatformError",
     "ModelVersionError",
     "NpuMemoryError",
+    "DriverError",
     "FileMissingError",
     "PromptCacheError",
     "TemplateError",
