@@ -29,6 +29,6 @@ for version; do
         --target "$triple" --features python --interpreter "python$version" --out "$dist"
     # Fails where the wheel is not the one that was asked for.
     wheel=$(ls "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl)
-    "$venv/bin/python" scripts/tidy_wheel.py "$wheel"
+    "$venv/bin/python" scripts/tidy_wheel.py --small "$wheel"
     echo "$wheel"
 done

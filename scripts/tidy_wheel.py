@@ -1,8 +1,9 @@
 """Takes this machine's paths out of the bills of materials that maturin puts into a wheel.
 
-    python scripts/tidy_wheel.py <wheel>...
+    python scripts/tidy_wheel.py [--small] <wheel>...
 
-Everything else stays byte for byte; times are those that the wheel has already.
+Everything else stays byte for byte; times are those that the wheel has already. With --small, Zopfli packs
+it: half a minute for what is to be published.
 """
 
 from __future__ import annotations
@@ -37,24 +38,35 @@ def record_line(name: str, data: bytes) -> str:
     return f"{name},sha256={digest},{len(data)}"
 
 
-def tidy(wheel: Path) -> None:
+def archive_of(path: Path, *, small: bool) -> zipfile.ZipFile:
+    """An archive to write."""
+    if small:
+        import zopfli  # of requirements/wheels.txt
+
+        packed: zipfile.ZipFile = zopfli.ZipFile(path, "w", zipfile.ZIP_DEFLATED)
+        return packed
+    return zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9)
+
+
+def tidy(wheel: Path, *, small: bool) -> None:
     """Rewrites a wheel in one step."""
     with zipfile.ZipFile(wheel) as archive:
         members = [(entry, tidied(entry.filename, archive.read(entry))) for entry in archive.infolist()]
     lines: list[str] = []
     fresh = wheel.with_suffix(".new")
-    with zipfile.ZipFile(fresh, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+    with archive_of(fresh, small=small) as archive:
         for entry, data in members:
             if entry.filename.endswith(".dist-info/RECORD"):
                 lines.append(f"{entry.filename},,\n")
-                archive.writestr(entry, "\n".join(lines), zipfile.ZIP_DEFLATED, 9)
+                archive.writestr(entry, "\n".join(lines), zipfile.ZIP_DEFLATED)
             else:
                 if not entry.is_dir():
                     lines.append(record_line(entry.filename, data))
-                archive.writestr(entry, data, zipfile.ZIP_DEFLATED, 9)
+                archive.writestr(entry, data, zipfile.ZIP_DEFLATED)
     os.replace(fresh, wheel)
 
 
 if __name__ == "__main__":
     for word in sys.argv[1:]:
-        tidy(Path(word))
+        if word != "--small":
+            tidy(Path(word), small="--small" in sys.argv)

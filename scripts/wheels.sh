@@ -16,6 +16,7 @@ shift
 PATH=$venv/bin:$PATH
 work=$root/target/wheels
 dist=${RKLLM_RS_DIST:-$root/dist}
+[ -n "${RKLLM_RS_PROFILE:-}" ] && small='' || small=--small
 mkdir -p "$work" "$dist"
 cd "$root"
 . scripts/rust.sh
@@ -26,7 +27,8 @@ wheel() { # wheel <triple> <name in the tag>
     rm -f "$dist"/rkllm_rs-*_"$2".whl
     maturin build --quiet --locked --profile "${RKLLM_RS_PROFILE:-release}" --zig --compatibility manylinux_2_17 \
         --target "$1" --out "$dist"
-    "$venv/bin/python" scripts/tidy_wheel.py "$dist"/rkllm_rs-*_"$2".whl
+    # shellcheck disable=SC2086 # no word, where nobody will fetch it
+    "$venv/bin/python" scripts/tidy_wheel.py $small "$dist"/rkllm_rs-*_"$2".whl
 }
 
 # The stand-ins for the vendor's library, for the tests; they are never shipped.
