@@ -190,6 +190,29 @@ def test_links_stay_inside_the_root(tmp_path: Path) -> None:
     assert examine(root).board.chip == "rk3562"
 
 
+def test_what_the_vendors_library_said_is_the_last_source(tmp_path: Path) -> None:
+    line = "I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: 0.9.8, platform: RK3588"
+    extra = {
+        "proc/self/environ": "HOME=/home/me\0",
+        "home/me/.cache/rkllm_rs/models.json": json.dumps({"/models/a.rkllm": {"log": [line]}}),
+    }
+    driver = changed(tmp_path, extra, "sys/module/rknpu/version", "dev/kmsg").driver
+    assert (driver.version, driver.source) == ("0.9.8", "vendor log")
+
+
+@pytest.mark.parametrize("name", ["rk3588-mainline-612", "rk3588-mainline-618"])
+def test_logs_of_an_earlier_kernel_are_not_believed(name: str, tmp_path: Path) -> None:
+    extra = {
+        "sys/bus/platform/drivers/rk_gmac-dwmac/bind": "",
+        "var/log/dmesg": "[    3.1] [drm] Initialized rknpu 0.9.8 20240828 for fdab0000.npu on minor 1\n",
+        "proc/self/environ": "XDG_CACHE_HOME=/cache\0",
+        "cache/rkllm_rs/models.json": '["rknpu driver version: 0.9.8"]',
+    }
+    report = changed(tmp_path, extra, "dev/kmsg", name=name)
+    assert report.driver.version is None
+    assert report.status == "failure"
+
+
 def test_what_only_root_may_read_is_unknown(tmp_path: Path) -> None:
     files = {name: text for name, text in GOOD.files.items() if name != "sys/module/rknpu/version"}
     files |= {"sys/kernel/debug/rknpu/version": "RKNPU driver: v0.9.8\n"}

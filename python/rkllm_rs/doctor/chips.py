@@ -115,7 +115,7 @@ def check_board(facts: Facts) -> Check:
     cores = facts.npu.cores or chip.npu_cores
     told += f", {cores} NPU core{'s' if cores > 1 else ''}"
     if chip.supported is None:
-        lines.append("RKLLM does not name this chip. Reports differ on whether it runs.")
+        told += "; RKLLM does not name this chip, and reports differ on whether it runs"
     elif facts.npu.cores and facts.npu.cores < chip.npu_cores:
         lines.append(
             f"The driver shows {facts.npu.cores} of the {chip.npu_cores} cores of an {name.upper()}."

@@ -35,6 +35,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--root", default="/", metavar="DIR", help="read the files of another machine from this folder"
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument(
+        "--report",
+        metavar="FILE",
+        help="write Markdown for an issue to this file, without names, addresses and serial numbers",
+    )
     parser.set_defaults(run=run)
 
 
@@ -56,8 +61,25 @@ def text(report: Report) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command, and gives its exit status."""
     report = examine(arguments.root)
+    if arguments.report is not None and not _published(report, arguments.root, arguments.report):
+        return 1
     sys.stdout.write((json.dumps(report.to_dict(), indent=1) if arguments.json else text(report)) + "\n")
     return int(report.status == "failure")
+
+
+def _published(report: Report, root: str, file: str) -> bool:
+    """Writes the report for an issue; says why where that fails."""
+    from .publish import markdown
+
+    text = markdown(report, root)
+    try:
+        with open(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        sys.stderr.write(f"rkllm-rs: {file} cannot be written: {error.strerror or error}\n")
+        sys.stderr.write("hint: Name a file in a folder that you can write to.\n")
+        return False
+    return True
 
 
 def main(words: Sequence[str]) -> int:

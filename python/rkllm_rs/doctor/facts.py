@@ -46,7 +46,7 @@ class Facts:
     @cached_property
     def npu(self) -> Npu:
         """The NPU as the kernel knows it."""
-        return npu.find(self.root, self.log)
+        return npu.find(self.root, self.log, self.cache)
 
     @cached_property
     def chip_name(self) -> str | None:
@@ -102,6 +102,15 @@ class Facts:
             return dict(os.environ)
         words = self.root.strings("/proc/self/environ")
         return dict(word.split("=", 1) for word in words if "=" in word)
+
+    @cached_property
+    def cache(self) -> str | None:
+        """Where this package remembers what the vendor's library has said of models."""
+        if self.variables.get("RKLLM_RS_CACHE", "").lower() == "off":
+            return None
+        given, home = self.variables.get("XDG_CACHE_HOME", ""), self.variables.get("HOME")
+        folder = given if given.startswith("/") else home and f"{home}/.cache"
+        return folder and f"{folder}/rkllm_rs"
 
     @cached_property
     def userland(self) -> str | None:

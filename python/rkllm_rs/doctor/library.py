@@ -221,6 +221,8 @@ def check_library(facts: Facts) -> Check:
         why = f"{told}, {one.path}" + (f" ({one.by})" if one.by else "")
         return Check("library", "ok", why, detail, None if one.release else f"rkllm-rs identify {one.path}")
     if not found.candidates:
+        if facts.kind == "unknown" and not facts.root.live:
+            return Check("library", "unknown", f"no {_NAME} in this root", "", _INSTALL)
         return Check("library", "warning", f"no {_NAME} was found", "", _INSTALL)
     first = found.candidates[0]
     fix = f"unset {first.origin} && {_INSTALL}" if first.origin in _VARIABLES else _INSTALL
@@ -232,7 +234,9 @@ def check_library(facts: Facts) -> Check:
 def check_release(facts: Facts) -> Check:
     """Whether the library fits the chip and the driver."""
     one, driver, chip = facts.library.chosen, facts.npu.version, facts.chip
-    if one is None or one.release is None or facts.kind == "other":
+    if facts.kind == "other":
+        return Check("release", "not_applicable", "no Rockchip chip")
+    if one is None or one.release is None:
         return Check("release", "not_applicable", "no library whose release is known")
     release = numbers(one.release)
     if chip and chip.supported is not False and release < chip.since:

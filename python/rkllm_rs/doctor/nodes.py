@@ -64,6 +64,10 @@ def check_node(facts: Facts) -> Check:
     if npu.disabled and not npu.bound:
         return Check("node", "not_applicable", "see device-tree")
     if facts.container:
+        others = facts.npu.untold
+        if others:
+            why = f"nothing tells whether {', '.join(others)} is the NPU's; mount /sys"
+            return Check("node", "unknown", why, "", "docker run --volume /sys:/sys:ro …")
         return Check(
             "node",
             "failure",

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"(?<![\d.])v?(\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])")
 _INITIALIZED = r"Initialized rknpu (?:driver: v)?(\d+\.\d+\.\d+)(?:(?: for)? (\d{8}))?"
+#: As the vendor's library prints it when it loads a model.
+_TOLD = r"rknpu[ _]driver[ _]version\W{1,8}(\d{1,3}\.\d{1,3}\.\d{1,3})"
 _DEVICE = r"[0-9a-f]{8}\.(?:npu|rknpu)"
 
 
@@ -36,6 +38,8 @@ class Npu:
     #: Files with the version that exist and that the user may not read.
     denied: list[str] = field(default_factory=list[str])
     node: str | None = None
+    #: Render nodes of which nothing tells the driver.
+    untold: list[str] = field(default_factory=list[str])
     #: How the node was told from those of other drivers.
     told_by: str | None = None
     #: Names of the NPU's platform devices, such as ``fdab0000.npu``.
@@ -55,8 +59,14 @@ class Npu:
         return self.answers[0].version if self.answers else None
 
 
-def find(root: Root, log: Log) -> Npu:
-    """Looks for the NPU."""
+def find(root: Root, log: Log, cache: str | None = None) -> Npu:
+    """Looks for the NPU.
+
+    Args:
+        root: Where everything is read.
+        log: The kernel's log.
+        cache: The folder in which this package remembers what the vendor's library has printed.
+    """
     npu = Npu()
     npu.disabled = [
         path.removesuffix("/status").removeprefix("/proc/device-tree")
@@ -66,13 +76,16 @@ def find(root: Root, log: Log) -> Npu:
     ]
     _devices(root, npu)
     _node(root, npu)
-    npu.answers = list(_answers(root, log, npu))
-    registered = root.exists("/sys/bus/platform/drivers/RKNPU") or root.exists("/sys/module/rknpu")
-    if npu.answers or registered or npu.node or npu.bound:
+    npu.answers = list(_answers(root, log, npu, cache))
+    drivers = root.names("/sys/bus/platform/drivers")
+    present = "RKNPU" in drivers or root.exists("/sys/module/rknpu") or npu.node or npu.bound
+    rocket = "rocket" in drivers or root.exists("/sys/module/rocket") or root.glob("/dev/accel/accel*")
+    if not present and (drivers or rocket):
+        # Logs may be of an earlier boot, with another kernel.
+        npu.answers = [answer for answer in npu.answers if answer.source.startswith("/")]
+    if present or npu.answers:
         npu.name = "rknpu"
-    elif root.glob("/dev/accel/accel*") or any(
-        root.exists(path) for path in ("/sys/module/rocket", "/sys/bus/platform/drivers/rocket")
-    ):
+    elif rocket:
         npu.name = "rocket"
     npu.cores = _cores(root)
     return npu
@@ -118,6 +131,7 @@ def _driver(root: Root, device: str) -> str | None:
 def _node(root: Root, npu: Npu) -> None:
     """Finds the NPU's node among those of display and GPU, whose numbers say nothing."""
     nodes = [path for path in root.glob("/dev/dri/renderD*") if re.fullmatch(r"renderD\d+", path[9:])]
+    npu.untold = [node for node in nodes if _own_driver(root, node) is None]
     for told_by, way in _WAYS:
         found = way(root, npu, nodes)
         if found and root.exists(found):
@@ -168,22 +182,20 @@ def _by_card(root: Root, npu: Npu, nodes: list[str]) -> str | None:
     return None
 
 
-def _by_answer(root: Root, _npu: Npu, nodes: list[str]) -> str | None:
+def _by_answer(root: Root, npu: Npu, _nodes: list[str]) -> str | None:
     """Asks those nodes of which the kernel's files say nothing."""
-    unknown = (node for node in nodes if _own_driver(root, node) is None)
-    return next((node for node in unknown if _asked(root, node)), None)
+    return next((node for node in npu.untold if _asked(root, node)), None)
 
 
 def _by_exclusion(root: Root, npu: Npu, nodes: list[str]) -> str | None:
     """The only node or card without a driver of its own, where the driver is known to have a device."""
-    unknown = [node for node in nodes if _own_driver(root, node) is None]
-    if not npu.bound or not unknown:
+    if not npu.bound or not npu.untold:
         return None
     cards = _cards(root)
     left = [card for card in cards if _driver(root, f"{card}/device") is None]
-    if len(unknown) > 1 and len(left) == 1:
+    if len(npu.untold) > 1 and len(left) == 1:
         return _beside(left[0], cards, nodes)
-    return unknown[0] if len(unknown) == 1 else None
+    return npu.untold[0] if len(npu.untold) == 1 else None
 
 
 def _cards(root: Root) -> list[str]:
@@ -214,7 +226,7 @@ def _asked(root: Root, node: str) -> Answer | None:
     return Answer("ioctl", found[1], told.get("date") or None)
 
 
-def _answers(root: Root, log: Log, npu: Npu) -> Iterator[Answer]:
+def _answers(root: Root, log: Log, npu: Npu, cache: str | None) -> Iterator[Answer]:
     """The six sources, in the order in which they are believed."""
     if npu.node and npu.node.startswith("/dev/dri/") and (answer := _asked(root, npu.node)):
         yield answer
@@ -226,6 +238,9 @@ def _answers(root: Root, log: Log, npu: Npu) -> Iterator[Answer]:
             npu.denied.append(path)
     if found := log.last(_INITIALIZED):
         yield Answer("kernel log", found[1], found[2])
+    for path in root.glob(f"{cache}/*.json") if cache else []:
+        if told := re.findall(_TOLD, root.text(path, 1 << 20) or ""):
+            yield Answer("vendor log", told[-1])
 
 
 def _cores(root: Root) -> int | None:

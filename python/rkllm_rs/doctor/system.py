@@ -41,8 +41,8 @@ def check_libgomp(facts: Facts) -> Check:
         return Check(
             "libgomp", "not_applicable", "not found; Rockchip's library needs it, the CPU runtime does not"
         )
-    if not any(facts.root.names(folder) for folder in _FOLDERS):
-        return Check("libgomp", "unknown", "this root has no libraries")
+    if not _libraries(facts, "libc.so.6"):
+        return Check("libgomp", "unknown", "not found, and neither is the C library")
     fix = "sudo apt install libgomp1"
     return Check(
         "libgomp", "failure", "libgomp.so.1 is missing: Rockchip's library does not load without it", "", fix
@@ -143,6 +143,11 @@ def _tags() -> tuple[str | None, list[str]]:
     except (metadata.PackageNotFoundError, OSError):
         return None, []
     return found.version, re.findall(r"^Tag: (\S+)", wheel, re.MULTILINE)
+
+
+def package() -> str | None:
+    """The version of this package."""
+    return _tags()[0]
 
 
 def check_python(facts: Facts) -> Check:
