@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
+import fcntl
 import json
 import os
 import shutil
 import stat
+import struct
 import subprocess
 import sys
 import time
@@ -16,7 +20,7 @@ import pytest
 
 import rkllm_rs
 from board_trees import TREES, Link, Tree, build, library
-from rkllm_rs.doctor import examine
+from rkllm_rs.doctor import drm, examine
 from support import SLOW
 
 if TYPE_CHECKING:
@@ -348,6 +352,84 @@ def test_without_the_native_module_the_command_still_works(
     assert failed.returncode == 1
     assert "ImportError" in failed.stderr
     assert "rkllm-rs doctor" in failed.stderr
+
+
+def test_without_any_right_to_read_only_the_library_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = build(GOOD, tmp_path)
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refused)
+    monkeypatch.setattr(os, "scandir", refused)
+    report = examine(tree)
+    monkeypatch.undo()
+    assert {check.id for check in report.checks if check.status in ("failure", "warning")} == {"library"}
+    assert report.driver.version is None
+
+
+def test_a_driver_is_asked_for_its_version_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The question is DRM_IOCTL_VERSION, whose struct has another size with 32 bits."""
+
+    def answered(_descriptor: int, request: int, asked: Any) -> int:
+        assert request == {8: 0xC0406400, 4: 0xC0246400}[struct.calcsize("P")]
+        asked.major, asked.minor, asked.patch = 0, 9, 8
+        ctypes.memmove(asked.name, b"rknpu", 5)
+        ctypes.memmove(asked.date, b"20240828", 8)
+        return 0
+
+    monkeypatch.setattr(fcntl, "ioctl", answered)
+    assert drm.version("/dev/null") == {}  # no DRM device is asked nothing
+    monkeypatch.setattr(os, "major", lambda _device: 226)
+    assert drm.version("/dev/null") == {"name": "rknpu", "date": "20240828", "version": "0.9.8"}
+    assert drm.version("/dev/none") == {}
+
+
+def test_it_only_reads(tmp_path: Path) -> None:
+    """Neither this machine nor a tree is written to, and no program, library or address is asked."""
+    tree = build(GOOD, tmp_path)
+    for name in ("freq", "volt", "power", "reset"):
+        (tree / "sys/kernel/debug/rknpu").mkdir(parents=True, exist_ok=True)
+        (tree / "sys/kernel/debug/rknpu" / name).write_text("1\n")
+    (tree / "unreadable.txt").write_text("")
+    program = """
+import os, sys
+from rkllm_rs import doctor, backends
+doctor.examine()  # what is imported and loaded once
+seen = []
+def hook(event, told):
+    if event == "open" and told[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC):
+        seen.append((event, told[0]))
+    if event == "open" and str(told[0]).rpartition("/")[2] in ("freq", "volt", "power", "reset"):
+        seen.append((event, told[0]))
+    if event.split(".")[0] in ("socket", "subprocess", "shutil", "fcntl", "ctypes") or event in (
+        "os.mkdir", "os.remove", "os.rename", "os.chmod", "os.truncate", "os.symlink", "os.system", "os.fork",
+        "os.exec", "os.posix_spawn", "os.kill"):
+        seen.append((event, *map(str, told[:2])))
+sys.addaudithook(hook)
+for root in ("/", sys.argv[1]):
+    doctor.examine(root)
+print(seen)
+"""
+    words = [sys.executable, "-c", program, str(tree)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.stdout.strip() == "[]", done.stderr
+
+
+def test_a_terminal_that_lacks_characters_is_no_traceback(tmp_path: Path) -> None:
+    tree = build(TREES["rk3588-docker-closed"], tmp_path)
+    done = doctor("--root", str(tree), PYTHONIOENCODING="ascii")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_the_rules_of_udev_are_shown(tmp_path: Path) -> None:
+    extra = {"etc/udev/rules.d/99-rknpu.rules": '# ours\nKERNEL=="rknpu", MODE="0660", GROUP="video"\n'}
+    check = changed(tmp_path, extra).find("permissions")
+    assert check is not None
+    assert "99-rknpu.rules" in check.detail
 
 
 def test_it_writes_nothing(tmp_path: Path) -> None:

@@ -63,7 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
     report = examine(arguments.root)
     if arguments.report is not None and not _published(report, arguments.root, arguments.report):
         return 1
-    sys.stdout.write((json.dumps(report.to_dict(), indent=1) if arguments.json else text(report)) + "\n")
+    told = (json.dumps(report.to_dict(), indent=1) if arguments.json else text(report)) + "\n"
+    # What a board calls itself may not fit the terminal.
+    code = sys.stdout.encoding or "utf-8"
+    sys.stdout.write(told.encode(code, "replace").decode(code))
     return int(report.status == "failure")
 
 

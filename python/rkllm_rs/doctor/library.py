@@ -29,8 +29,8 @@ _BANNER = re.compile(rb"RKLLM SDK \(version: (\d{1,3}\.\d{1,3}\.\d{1,3}[0-9a-z]{
 _MARKER = b"rkllm_rs CPU runtime"
 _MACHINES = {(2, 183): "aarch64", (1, 40): "armhf", (2, 62): "x86_64"}
 _LARGEST = 1 << 26
-#: Seconds after which files are told by their text alone, and not by their hash.
-_HASHING = 0.5
+#: Seconds after which further files are listed, and not read.
+_READING = 0.5
 
 
 @dataclass
@@ -113,7 +113,7 @@ def find(facts: Facts) -> Found:
     """Looks at the candidates' bytes, and asks the native module which one it would load."""
     candidates: list[Candidate] = []
     seen: set[object] = set()
-    until = time.monotonic() + _HASHING
+    until = time.monotonic() + _READING
     for path, origin in _places(facts):
         if facts.root.names(path):  # a folder, where a variable names one
             path = f"{path}/{_NAME}"  # noqa: PLW2901
@@ -123,7 +123,8 @@ def find(facts: Facts) -> Found:
         if key in seen or (status is None and not named and facts.root.link(path) is None):
             continue
         seen.add(key)
-        candidates.append(_look(facts, path, origin, hashed=time.monotonic() < until))
+        late = time.monotonic() > until
+        candidates.append(Candidate(path, origin) if late else _look(facts, path, origin))
         if named:  # no other one is taken in its place
             break
     if facts.root.live:
@@ -131,7 +132,7 @@ def find(facts: Facts) -> Found:
     return Found(candidates, next((one for one in candidates if one.refused is None), None))
 
 
-def _look(facts: Facts, path: str, origin: str, *, hashed: bool) -> Candidate:
+def _look(facts: Facts, path: str, origin: str) -> Candidate:
     one = Candidate(path, origin)
     reading = facts.root.look(path, _LARGEST)
     data = reading.data
@@ -143,7 +144,7 @@ def _look(facts: Facts, path: str, origin: str, *, hashed: bool) -> Candidate:
     if one.refused:
         return one
     one.arch = _MACHINES.get((data[4], struct.unpack_from("<H", data, 18)[0]), "another architecture")
-    if known := _official(data) if hashed else None:
+    if known := _official(data):
         one.release, one.by = known["release"], "official file"
     elif banner := _BANNER.search(data):
         one.release, one.by = banner[1].decode("ascii"), "banner"

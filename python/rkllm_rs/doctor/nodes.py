@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grp
 import os
+import re
 import stat
 from typing import TYPE_CHECKING
 
@@ -77,7 +78,7 @@ def check_node(facts: Facts) -> Check:
         )
     if npu.name is None:
         return Check("node", "unknown" if facts.kind == "unknown" else "not_applicable", "none; see driver")
-    if npu.bound is None and not root.names("/dev"):
+    if (npu.bound is None and not root.names("/dev")) or root.listing("/dev/dri") is None:
         return Check("node", "unknown", "/dev cannot be read")
     return Check(
         "node",
@@ -129,12 +130,33 @@ def _told(facts: Facts, node: str) -> str:
     return f"{node}: mode {stat.S_IMODE(found.st_mode):04o}{owner}"
 
 
+def _groups(facts: Facts) -> list[str]:
+    """The groups of this process."""
+    if not facts.root.live:
+        return []
+    return [
+        "your groups: " + ", ".join(_group(facts, gid) or str(gid) for gid in sorted(os.getgroups())[:32])
+    ]
+
+
+def _rules(facts: Facts) -> list[str]:
+    """The rules of udev that name such nodes."""
+    wanted = re.compile(r'KERNEL=="(?:rknpu|renderD[^"]*)"|SUBSYSTEM=="(?:drm|dma_heap)".*(?:GROUP|MODE)')
+    return [
+        f"{path}: {line.strip()[:200]}"
+        for folder in ("/etc/udev/rules.d", "/usr/lib/udev/rules.d")
+        for path in facts.root.glob(f"{folder}/*.rules")
+        for line in (facts.root.text(path) or "").splitlines()
+        if wanted.search(line) and not line.startswith("#")
+    ][:8]
+
+
 def check_permissions(facts: Facts) -> Check:
     """Whether this user may open the NPU's node."""
     node = facts.npu.node
     if node is None:
         return Check("permissions", "not_applicable", "there is no NPU node to open")
-    told = _told(facts, node)
+    told = "\n".join([_told(facts, node), *_groups(facts), *_rules(facts)])
     if facts.root.usable(node):
         return Check("permissions", "ok", f"your user may open {node}", told)
     kind = "rknpu" if node == "/dev/rknpu" else "dri"

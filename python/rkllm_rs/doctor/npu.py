@@ -93,9 +93,9 @@ def find(root: Root, log: Log, cache: str | None = None) -> Npu:
 
 def _devices(root: Root, npu: Npu) -> None:
     """The platform devices, by the driver that has them, and the clock."""
-    driven = root.names("/sys/bus/platform/drivers/RKNPU")
-    names = [name for name in driven if re.fullmatch(_DEVICE, name)]
-    if root.exists("/sys/bus/platform/drivers/RKNPU"):
+    driven = root.listing("/sys/bus/platform/drivers/RKNPU")
+    names = [name for name in driven or [] if re.fullmatch(_DEVICE, name)]
+    if driven:
         npu.bound = bool(names)
     for folder in root.glob("/sys/bus/platform/devices/*.npu"):
         told = _uevent(root, folder)

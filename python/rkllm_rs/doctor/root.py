@@ -10,6 +10,7 @@ import stat
 import time
 from collections import deque
 from fnmatch import fnmatchcase
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
@@ -92,18 +93,22 @@ class Root:
         data = self.bytes(path, 4096) or b""
         return [text for part in data.split(b"\0") if (text := clean(part))]
 
-    def names(self, folder: str) -> list[str]:
-        """The names in a folder, by their numbers; none if it cannot be read."""
+    def listing(self, folder: str) -> list[str] | None:
+        """The names in a folder, by their numbers; ``None`` without the right to read it."""
         real = self._real(folder)
         if real is None or self._hidden(folder, real):
-            return []
+            return [] if real is None else None
         found: list[str] = []
-        with contextlib.suppress(OSError, ValueError), os.scandir(real) as entries:
-            for entry in entries:
-                found.append(entry.name)
-                if len(found) == ENTRIES:
-                    break
+        try:
+            with os.scandir(real) as entries:
+                found += (entry.name for entry in islice(entries, ENTRIES))
+        except (OSError, ValueError) as error:
+            return None if _problem(error) == "denied" else []
         return sorted(found, key=_natural)
+
+    def names(self, folder: str) -> list[str]:
+        """The names in a folder; none if it cannot be read."""
+        return self.listing(folder) or []
 
     def glob(self, pattern: str) -> list[str]:
         """The paths that fit a pattern, in which ``*`` does not stand for ``/``."""

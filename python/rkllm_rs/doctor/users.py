@@ -26,9 +26,9 @@ def _holders(facts: Facts, node: str) -> tuple[list[tuple[int, str]], int]:
             continue
         if time.monotonic() > until:
             return found, closed + 1
-        files = root.names(f"/proc/{pid}/fd")[:_DESCRIPTORS]
-        closed += not files
-        if any(root.link(f"/proc/{pid}/fd/{file}") == node for file in files):
+        files = root.listing(f"/proc/{pid}/fd")
+        closed += files is None
+        if any(root.link(f"/proc/{pid}/fd/{file}") == node for file in (files or [])[:_DESCRIPTORS]):
             name = root.text(f"/proc/{pid}/comm", 64) or "unknown"
             found.append((int(pid), name))
     return found, closed
