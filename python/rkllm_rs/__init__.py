@@ -216,10 +216,14 @@ def __getattr__(name: str) -> object:
         found: object = getattr(sys.modules[module], name)
         globals()[name] = found
         return found
-    message = f"module {__name__!r} has no attribute {name!r}"
-    raise AttributeError(message)
+    if name.startswith("_"):
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    from ._keywords import no_name
+
+    raise no_name(__name__, name)
 
 
 def __dir__() -> list[str]:
     """The names that completion offers, with those that are imported on their first use."""
-    return sorted({*globals(), *__all__} - {"annotations"})
+    return sorted({*globals(), *__all__} - {"annotations", "__annotations__", "__dir__", "__getattr__"})

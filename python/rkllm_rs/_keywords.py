@@ -102,11 +102,61 @@ def twice(function: str, name: str) -> InvalidTypeError:
     return InvalidTypeError(message, hint=f"Pass {name} by its position or by its name.")
 
 
+class _MisuseError(InvalidTypeError, AttributeError):
+    """A special method that a class does not have: ``hasattr`` must not find it."""
+
+
+_MisuseError.__name__ = _MisuseError.__qualname__ = "InvalidTypeError"
+_MisuseError.__module__ = InvalidTypeError.__module__
+
+
+def misused(message: str, hint: str) -> InvalidTypeError:
+    """Makes the error for a use that a class does not have.
+
+    Args:
+        message: What cannot be done.
+        hint: What to write.
+
+    Returns:
+        The error, which is an ``AttributeError`` too.
+    """
+    return _MisuseError(message, hint=hint)
+
+
+def awaited(stream: str) -> InvalidTypeError:
+    """Makes the error for a stream that is awaited.
+
+    Args:
+        stream: The class of the stream.
+
+    Returns:
+        The error.
+    """
+    message = f"{stream} cannot be used with await"
+    return InvalidTypeError(
+        message, hint="Write `async for item in stream:`, without await before the stream."
+    )
+
+
+def not_made(kind: str) -> InvalidTypeError:
+    """Makes the error for a class that programs do not call.
+
+    Args:
+        kind: The class.
+
+    Returns:
+        The error, with what returns its objects.
+    """
+    from ._aliases import MADE_BY
+
+    return InvalidTypeError(f"{kind}() cannot be called", hint=f"Use {MADE_BY[kind]}.")
+
+
 def no_attribute(model: object, name: str) -> AttributeError:
     """Makes the error for a method that a model does not have.
 
     Args:
-        model: The model.
+        model: The model, or its class.
         name: The method.
 
     Returns:
@@ -114,11 +164,30 @@ def no_attribute(model: object, name: str) -> AttributeError:
     """
     from ._aliases import METHODS
 
-    message = f"{type(model).__name__!r} object has no attribute {name!r}"
+    if isinstance(model, type):
+        message = f"type object {model.__name__!r} has no attribute {name!r}"
+    else:
+        message = f"{type(model).__name__!r} object has no attribute {name!r}"
     if name in METHODS:
         return AttributeError(f"{message}; use {METHODS[name]}")
     # With these, Python names the nearest attribute.
     return AttributeError(message, name=name, obj=model)
+
+
+def no_name(module: str, name: str) -> AttributeError:
+    """Makes the error for a name that the package does not have.
+
+    Args:
+        module: The package.
+        name: The name.
+
+    Returns:
+        The error, with what other packages call so.
+    """
+    from ._aliases import NAMES
+
+    message = f"module {module!r} has no attribute {name!r}"
+    return AttributeError(f"{message}; use {NAMES[name]}" if name in NAMES else message)
 
 
 def misfit(

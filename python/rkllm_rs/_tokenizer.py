@@ -39,18 +39,19 @@ def usable(model_path: str) -> bool:
     return os.path.isfile(path_beside(model_path)) and importlib.util.find_spec("tokenizers") is not None
 
 
-def check_text(text: object) -> None:
+def check_text(text: object, wanted: str = "a str") -> None:
     """Refuses what is no text.
 
     Args:
         text: The argument ``text`` of a call.
+        wanted: What the call takes.
 
     Raises:
         InvalidTypeError: It is not a string.
         InvalidArgumentError: It cannot be encoded as UTF-8.
     """
     if not isinstance(text, str):
-        message = f"text must be a str, got {type(text).__name__}"
+        message = f"text must be {wanted}, got {type(text).__name__}"
         hint = (
             "Decode the bytes first." if isinstance(text, bytes) else 'Pass text in quotes, such as "Hello".'
         )

@@ -1,11 +1,15 @@
-"""Arguments that do not fit a call, answered with ``InvalidTypeError`` in place of ``TypeError``."""
+"""Arguments that do not fit a call, and uses that a class lacks, answered with ``InvalidTypeError``."""
 
 from __future__ import annotations
+
+from abc import ABCMeta
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any, TypeVar
+
+    _Kind = TypeVar("_Kind")
 
     from typing_extensions import ParamSpec
 
@@ -56,6 +60,83 @@ def typed(call: Callable[_Arguments, _Result]) -> Callable[_Arguments, _Result]:
     made.__wrapped__ = call
     decorated: Callable[_Arguments, _Result] = made
     return decorated
+
+
+def typed_class(kind: type[_Kind]) -> type[_Kind]:
+    """Decorates a data class: ``typed`` for the ``__init__`` that was made for it."""
+    made: Any = kind
+    made.__init__ = typed(made.__init__)
+    return kind
+
+
+def expect(name: str, value: object, kinds: type | tuple[type, ...], wanted: str, hint: str) -> None:
+    """Refuses an argument of another type.
+
+    Args:
+        name: The argument.
+        value: Its value.
+        kinds: The types that it may have.
+        wanted: What these are called, such as ``a str``.
+        hint: What to write.
+
+    Raises:
+        InvalidTypeError: It has another type.
+    """
+    if not isinstance(value, kinds):
+        from .errors import InvalidTypeError
+
+        message = f"{name} must be {wanted}, got {type(value).__name__}"
+        raise InvalidTypeError(message, hint=hint)
+
+
+class Misuse:
+    """Stands in a class for a special method that it does not have, and says what to write instead.
+
+    ``hasattr`` does not find it, since it is an ``AttributeError`` too.
+    """
+
+    __slots__ = ("_hint", "_message")
+
+    def __init__(self, message: str, hint: str) -> None:
+        """Keeps what is said.
+
+        Args:
+            message: What cannot be done; ``{}`` stands for the name of the class.
+            hint: What to write.
+        """
+        self._message = message
+        self._hint = hint
+
+    def __get__(self, instance: object, owner: type) -> object:
+        from ._keywords import misused
+
+        raise misused(self._message.format(owner.__name__), self._hint)
+
+
+_HIDDEN = {"__abstractmethods__", "__annotations__", "__getattr__", "_abc_impl"}
+
+
+class Answering(ABCMeta):
+    """The class of classes that answer what programs write for other packages; derived as users may."""
+
+    def __dir__(cls) -> list[str]:
+        """What the class has; ``help()`` shows no answers."""
+        found = super().__dir__()
+        answers = {
+            name for base in cls.__mro__ for name, one in vars(base).items() if isinstance(one, Misuse)
+        }
+        return [name for name in found if name not in _HIDDEN and name not in answers]
+
+    if not TYPE_CHECKING:  # a type checker would take every name for one
+
+        def __getattr__(cls, name: str) -> object:
+            """Answers the name of a method of another package with the right one."""
+            if name.startswith("_"):
+                message = f"type object {cls.__name__!r} has no attribute {name!r}"
+                raise AttributeError(message)
+            from ._keywords import no_attribute
+
+            raise no_attribute(cls, name)
 
 
 def _is_of_call(error: TypeError) -> bool:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from typing import Any, Protocol, TypeVar
 
-    from typing_extensions import Self, TypeVarTuple, Unpack
+    from typing_extensions import Never, Self, TypeVarTuple, Unpack
 
     from .llm import RKLLM
 
@@ -494,6 +494,17 @@ class Opening:
             return self._native, self._model
 
 
+def _named(name: str) -> Callable[[type[_Result]], type[_Result]]:
+    """Decorates a class that stands for a native one: messages of Python's own call it by that name."""
+
+    def decorate(kind: type[_Result]) -> type[_Result]:
+        kind.__name__ = kind.__qualname__ = name
+        return kind
+
+    return decorate
+
+
+@_named("TokenStream")
 class Unopened:
     """A stream of a model that is not open yet: opens it on first use, and then is the native stream."""
 
@@ -540,6 +551,12 @@ class Unopened:
         if self._over:
             raise StopAsyncIteration
         return await (await self._begun()).__anext__()
+
+    def __await__(self) -> Never:
+        """Streams are not awaited."""
+        from ._keywords import awaited
+
+        raise awaited(type(self).__name__)
 
     def __iter__(self) -> Self:
         return self
@@ -615,6 +632,7 @@ async def ready_to_chat(opens: _Opens) -> RKLLM:
     return llm
 
 
+@_named("ChatStream")
 class UnopenedChat(Unopened):
     """The stream of a chat whose model is not open yet, or has not read its tokenizer."""
 
@@ -627,6 +645,7 @@ class UnopenedChat(Unopened):
         return _native.no_answer()
 
 
+@_named("Steps")
 class UnopenedSteps(Unopened):
     """The steps of a model that is not open yet."""
 

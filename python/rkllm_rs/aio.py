@@ -22,7 +22,7 @@ from ._native import (
     Tokens,
     TokenStream,
 )
-from ._typed import taken, typed
+from ._typed import Answering, Misuse, taken, typed
 from ._types import (
     Any,
     Callable,
@@ -90,12 +90,16 @@ if TYPE_CHECKING:
     _AnyStream = TypeVar("_AnyStream", TokenStream, ChatStream, ArrayStream, Steps)
 
 
-class AsyncRKLLM:
+_ENTERED = "Write `async with AsyncRKLLM(...) as llm:`; `with` is for RKLLM."
+
+
+class AsyncRKLLM(metaclass=Answering):
     """A model for event loops: the methods of ``RKLLM``, as coroutines if they wait.
 
     Creating it does not block and opens nothing. The model is opened by ``async with``, by ``await
-    llm.open()`` or by the first call. Nothing here blocks the event loop. A task that is cancelled cancels
-    its run.
+    llm.open()`` or by the first call. ``await`` and ``async for`` do not block the event loop. ``result()``
+    of a stream and a plain ``for`` over it wait for the model, and block the loop: use them on threads. A
+    task that is cancelled cancels its run.
 
     Thread safety: tasks of any event loop and thread may share it. Runs of one model are served one after the
     other, in the order of the calls. The model is opened once, however many tasks make the first call.
@@ -1439,7 +1443,7 @@ class AsyncRKLLM:
             llm = await self._opened()
             prompt = llm._prompt(text, tools, thinking, template_kwargs)
             return len(await _ids(llm, "AsyncRKLLM.count_tokens", prompt, False))
-        check_text(text)
+        check_text(text, "a str or a list of messages")
         refuse_with_text(tools, thinking, template_kwargs)
         return len(await _ids(await self._opened(), "AsyncRKLLM.count_tokens", str(text), True))
 
@@ -1670,6 +1674,11 @@ class AsyncRKLLM:
         await self.close()
 
     if not TYPE_CHECKING:  # a type checker would take every name for one
+        __call__ = Misuse(
+            "{} objects cannot be called", "Write `await llm.generate(...)`, or `await llm.chat(...)`."
+        )
+        __enter__ = Misuse("{} cannot be used with `with`", _ENTERED)
+        __exit__ = Misuse("{} cannot be used with `with`", _ENTERED)
 
         def __getattr__(self, name: str) -> object:
             """Answers the name of a method of another package with the right one."""

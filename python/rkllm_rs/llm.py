@@ -27,7 +27,7 @@ from ._native import (
     Tokens,
     TokenStream,
 )
-from ._typed import refuse, taken, typed
+from ._typed import Answering, Misuse, refuse, taken, typed
 from ._types import (
     CHAT_KEYWORDS,
     TURN_KEYWORDS,
@@ -68,7 +68,10 @@ if TYPE_CHECKING:
     _Where = tuple[tuple[str, Path | None, str | None, str, str | None], dict[str, _Anything] | None]
 
 
-class RKLLM:
+_ENTERED = "Write `with RKLLM(...) as llm:`; AsyncRKLLM is for coroutines, with `async with`."
+
+
+class RKLLM(metaclass=Answering):
     """An open model (``LLMHandle``). ``AsyncRKLLM`` is the same for event loops.
 
     Use it in a ``with`` block, or call ``close()``.
@@ -1387,7 +1390,7 @@ class RKLLM:
         if not isinstance(text, (str, bytes)) and hasattr(text, "__iter__"):
             prompt = self._prompt(text, tools, thinking, template_kwargs)
             return len(self._ids("count_tokens", prompt, False))
-        check_text(text)
+        check_text(text, "a str or a list of messages")
         refuse_with_text(tools, thinking, template_kwargs)
         return len(self._ids("count_tokens", str(text), True))
 
@@ -1606,6 +1609,11 @@ class RKLLM:
         self.close()
 
     if not TYPE_CHECKING:  # a type checker would take every name for one
+        __call__ = Misuse(
+            "{} objects cannot be called", "Write llm.generate(...), or llm.chat(...) for messages."
+        )
+        __aenter__ = Misuse("{} cannot be used with `async with`", _ENTERED)
+        __aexit__ = Misuse("{} cannot be used with `async with`", _ENTERED)
 
         def __getattr__(self, name: str) -> object:
             """Answers the name of a method of another package with the right one."""

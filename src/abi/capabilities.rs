@@ -150,6 +150,15 @@ impl Capabilities {
     /// `ErrorKind::UnsupportedFeature` naming the release that can, or the function that lacks;
     /// `ErrorKind::InvalidArgument` for a name that is no feature.
     pub fn require(&self, feature: &str) -> Result<(), Failure> {
+        self.require_for(feature, wording(feature))
+    }
+
+    /// Demands `feature` for `what` the caller wrote.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::require`], whose text begins with `what`.
+    pub(crate) fn require_for(&self, feature: &str, what: &str) -> Result<(), Failure> {
         if self.has(feature) {
             return Ok(());
         }
@@ -174,7 +183,7 @@ impl Capabilities {
             }
             since => format!("RKLLM {since} or later"),
         };
-        Err(self.lacks(wording(row.name), &needs))
+        Err(self.lacks(what, &needs))
     }
 }
 

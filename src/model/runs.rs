@@ -190,7 +190,7 @@ impl Model {
         }
         able.require_reuse(options.reuse)?;
         if let Some(constraint) = &options.constraint {
-            able.require("structured_output")?;
+            able.require_for("structured_output", constraint.grammar.argument())?;
             constraint.check()?;
         }
         let (max_new_tokens, limit) = self.limit(options)?;
@@ -363,7 +363,10 @@ impl Model {
         if merged == self.effective.sampling {
             return Ok(None);
         }
-        self.runtime.capabilities().require("per_run_sampling")?;
+        let changed = options.sampling.changed(&self.effective.sampling);
+        let what = format!("{} per call", changed.unwrap_or("sampling"));
+        let able = self.runtime.capabilities();
+        able.require_for("per_run_sampling", &what)?;
         Ok(Some(merged))
     }
 }

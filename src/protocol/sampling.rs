@@ -90,6 +90,23 @@ impl SamplingParams {
         }
     }
 
+    /// The first that is set here to another value than in `base`.
+    #[must_use]
+    pub fn changed(&self, base: &Sampling) -> Option<&'static str> {
+        let base = Self::from(*base);
+        let of = |name, differs: bool| differs.then_some(name);
+        macro_rules! first {
+            ($($name:ident)*) => {
+                None$(.or_else(|| of(
+                    stringify!($name),
+                    self.$name.is_some() && self.$name != base.$name,
+                )))*
+            };
+        }
+        first!(temperature top_k top_p repeat_penalty frequency_penalty presence_penalty mirostat
+            mirostat_tau mirostat_eta)
+    }
+
     /// `base` with what is set here in place of its values.
     #[must_use]
     pub fn over(&self, base: &Sampling) -> Sampling {

@@ -3,6 +3,7 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use super::options;
 use super::outputs::PerfStats;
 use super::structured::{self, Constraint};
 use super::values;
@@ -191,6 +192,16 @@ impl ChatAnswer {
 
 #[pymethods]
 impl ChatAnswer {
+    #[new]
+    #[pyo3(signature = (*_given, **_named), text_signature = None)]
+    fn not_made(
+        py: Python<'_>,
+        _given: &Bound<'_, PyTuple>,
+        _named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Err(options::not_made(py, "ChatAnswer"))
+    }
+
     /// The answer's text, without thinking and tool calls.
     #[getter]
     fn content(&self) -> &str {

@@ -2,8 +2,9 @@
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString};
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use super::options;
 use super::outputs::{PerfStats, rebuilder};
 use super::structured::{self, Constraint};
 use crate::protocol::constraint::Kept;
@@ -67,6 +68,16 @@ impl Generation {
 
 #[pymethods]
 impl Generation {
+    #[new]
+    #[pyo3(signature = (*_given, **_named), text_signature = None)]
+    fn not_made(
+        py: Python<'_>,
+        _given: &Bound<'_, PyTuple>,
+        _named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Err(options::not_made(py, "Generation"))
+    }
+
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A list that the program may put anything into, and which the collector can empty.
         visit.call(&self.token_ids)?;

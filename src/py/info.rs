@@ -3,8 +3,9 @@
 use std::ffi::OsString;
 
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 
+use super::options;
 use crate::model;
 use crate::protocol::info::{self, Source};
 
@@ -142,6 +143,16 @@ pub(super) struct LoraAdapter(pub(super) model::LoraAdapter);
 
 #[pymethods]
 impl LoraAdapter {
+    #[new]
+    #[pyo3(signature = (*_given, **_named), text_signature = None)]
+    fn not_made(
+        py: Python<'_>,
+        _given: &Bound<'_, PyTuple>,
+        _named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Err(options::not_made(py, "LoraAdapter"))
+    }
+
     /// The name that selects the adapter in a call (`lora=`).
     #[getter]
     fn name(&self) -> &str {

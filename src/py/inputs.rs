@@ -221,13 +221,20 @@ pub(super) fn template(value: &Bound<'_, PyAny>) -> PyResult<Option<[std::ffi::C
             )),
         };
     }
-    let strings = value
-        .cast::<PyTuple>()
-        .ok()
-        .filter(|strings| strings.len() == 3);
-    let Some(strings) = strings else {
+    let Ok(strings) = value.cast::<PyTuple>() else {
         return Err(convert::wrong_type("template", wanted, value));
     };
+    if strings.len() != 3 {
+        let reason = format!(
+            "must have 3 texts (system, prefix, postfix), got {}",
+            strings.len()
+        );
+        let hint = "Pass \"\" for a text that is to be empty.";
+        return Err(raise(
+            py,
+            &Failure::invalid_with_hint("template", reason, hint),
+        ));
+    }
     let mut all = <[std::ffi::CString; 3]>::default();
     for (at, text) in strings.iter().enumerate() {
         all[at] = convert::c_text(&format!("template[{at}]"), Some(&text))?.unwrap_or_default();

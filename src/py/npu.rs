@@ -58,6 +58,16 @@ impl NpuLock {
 
 #[pymethods]
 impl NpuLock {
+    #[new]
+    #[pyo3(signature = (*_given, **_named), text_signature = None)]
+    fn not_made(
+        py: Python<'_>,
+        _given: &Bound<'_, PyTuple>,
+        _named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Err(options::not_made(py, "NpuLock"))
+    }
+
     /// Waits for the lock.
     ///
     /// Raises:

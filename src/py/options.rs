@@ -180,6 +180,18 @@ pub(super) fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     misfit(py, &HELPER, "unexpected", (function, name))
 }
 
+/// A class that programs do not call.
+pub(super) fn not_made(py: Python<'_>, class: &str) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    misfit(py, &HELPER, "not_made", (class,))
+}
+
+/// A stream that is awaited.
+pub(super) fn awaited(py: Python<'_>, class: &str) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    misfit(py, &HELPER, "awaited", (class,))
+}
+
 /// An argument that `function` needs and was not given.
 pub(super) fn missing(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFrozenSet, PyTuple};
 
-use super::convert;
 use super::errors::raise;
+use super::{convert, options};
 use crate::abi::{AbiVersion, KnownLibrary};
 use crate::files::BackendKind;
 use crate::link::npu::Place;
@@ -197,6 +197,16 @@ impl Runtime {
 
 #[pymethods]
 impl Runtime {
+    #[new]
+    #[pyo3(signature = (*_given, **_named), text_signature = None)]
+    fn not_made(
+        py: Python<'_>,
+        _given: &Bound<'_, PyTuple>,
+        _named: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<Self> {
+        Err(options::not_made(py, "Runtime"))
+    }
+
     /// Finds, checks, opens and identifies a library.
     ///
     /// Args:

@@ -191,6 +191,20 @@ macro_rules! source_class {
     (stream $class:ident { $($own:tt)* }) => {
         $crate::py::source::source_class! {
             $class {
+                #[new]
+                #[pyo3(signature = (*_given, **_named), text_signature = None)]
+                fn not_made(
+                    py: Python<'_>,
+                    _given: &Bound<'_, pyo3::types::PyTuple>,
+                    _named: Option<&Bound<'_, pyo3::types::PyDict>>,
+                ) -> PyResult<Self> {
+                    Err($crate::py::options::not_made(py, stringify!($class)))
+                }
+
+                fn __await__(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+                    Err($crate::py::options::awaited(py, stringify!($class)))
+                }
+
                 fn __iter__(slf: Py<Self>) -> Py<Self> {
                     slf
                 }

@@ -26,6 +26,7 @@ use rkllm_ffi::ParamBuffer;
 
 use search::Search;
 pub(crate) use search::is_cpu_runtime;
+use search::named_kind;
 pub(crate) use told::Told;
 
 /// The variable that stands in for an automatic choice of backend.

@@ -23,20 +23,37 @@ static LOADED: LazyLock<Mutex<Loaded>> = LazyLock::new(Mutex::default);
 
 /// Whether the file that would be loaded for `path` bears the CPU runtime's mark.
 pub(crate) fn is_cpu_runtime(path: &Path) -> bool {
+    named_kind(path).is_ok_and(|kind| kind == BackendKind::Cpu)
+}
+
+/// What a library that was given as an argument is, by its file.
+pub(super) fn named_kind(path: &Path) -> Result<BackendKind> {
     let candidate = Candidate {
         path: path.to_owned(),
-        origin: library::Origin::Argument,
+        origin: Origin::Argument,
         rule: Rule::Obeyed,
     };
-    let root = Path::new("/");
-    let found = library::locate(
-        &candidate,
-        &[CPU_NAME, NPU_NAME],
-        root,
-        &Trusted::this_process(),
-    );
-    let file = found.and_then(|located| library::examine(&located, Rule::Obeyed));
-    file.is_ok_and(|file| file.cpu_marker)
+    let (root, who) = (Path::new("/"), Trusted::this_process());
+    let found = library::locate(&candidate, &[CPU_NAME, NPU_NAME], root, &who);
+    match found.and_then(|located| library::examine(&located, Rule::Obeyed)) {
+        Ok(file) => Ok(kind_of(file.cpu_marker)),
+        Err(problem) => {
+            let tried = Tried {
+                path: candidate.path,
+                origin: candidate.origin,
+                problem,
+            };
+            Err(failure(vec![tried], None))
+        }
+    }
+}
+
+fn kind_of(cpu: bool) -> BackendKind {
+    if cpu {
+        BackendKind::Cpu
+    } else {
+        BackendKind::Npu
+    }
 }
 
 /// A walk through candidates.
@@ -174,13 +191,8 @@ impl Search<'_> {
     }
 
     fn suits(&self, cpu: bool) -> Result<(), LoadProblem> {
-        let kind = if cpu {
-            BackendKind::Cpu
-        } else {
-            BackendKind::Npu
-        };
         match self.want {
-            Some(want) if want != kind => {
+            Some(want) if want != kind_of(cpu) => {
                 let reason = RefusalReason::WrongBackend {
                     cpu_needed: want == BackendKind::Cpu,
                 };

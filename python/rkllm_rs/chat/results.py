@@ -7,12 +7,15 @@ import enum
 import json
 from typing import Any, cast
 
+from rkllm_rs._typed import typed_class
+
 __all__ = ["MAX_CHARACTERS", "ToolResult", "failure_text", "result_text"]
 
 #: Default of ``max_characters``: about 2,500 tokens.
 MAX_CHARACTERS = 10_000
 
 
+@typed_class
 @dataclasses.dataclass(frozen=True)
 class ToolResult:
     """The result of a call of a tool; ``Tools.run`` returns it.

@@ -6,17 +6,15 @@ Every object says all of its properties, and none is optional: what may be left 
 from __future__ import annotations
 
 import copy
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Mapping
+from typing import Any, cast
 
-from rkllm_rs._typed import typed
+from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import SchemaError
 
 from .fit import Misfit, resolve
 from .hints import with_null
 from .values import is_dict
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 __all__ = ["strict_schema"]
 
@@ -43,6 +41,9 @@ def strict_schema(schema: Mapping[str, Any]) -> dict[str, Any]:
         SchemaError: The schema has no strict form: its root is not an object, an object allows arbitrary
             properties, or the schema is too large or too deeply nested.
     """
+    given: Any = schema
+    hint = 'Pass the schema itself, such as {"type": "object", "properties": {...}}.'
+    expect("schema", given, Mapping, "a dict", hint)
     return _Strict(dict(schema)).root()
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from rkllm_rs import _native
 from rkllm_rs._cpu_runtime import GET_CPU_RUNTIME
 from rkllm_rs._library import PACKAGE
-from rkllm_rs._typed import typed
+from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import InvalidArgumentError, RuntimeInstallError
 
 from . import store, table
@@ -84,6 +84,12 @@ def install(
         InvalidArgumentError: ``version`` or ``arch`` is not valid.
     """
     version = table.checked(version)
+    if source is not None:
+        source = store.expanded("source", source)
+    expect("allow_unknown", allow_unknown, bool, "a bool", "Pass True or False.")
+    if progress is not None and not callable(progress):
+        hint = "Pass the function itself: progress=function, without parentheses."
+        expect("progress", progress, (), "a callable", hint)
     if arch is not None and arch not in table.ARCHES:
         message = f"arch must be one of {', '.join(table.ARCHES)}, got {arch!r}"
         raise InvalidArgumentError(message, hint="Omit arch for the architecture of this machine.")
@@ -180,7 +186,7 @@ def chosen(*, project: str | os.PathLike[str] | None = None) -> str | None:
     Args:
         project: The project's folder. Default: the working folder.
     """
-    path = os.path.join(store.expanded(project or "."), _PROJECT_FILE)
+    path = os.path.join(store.expanded("project", "." if project is None else project), _PROJECT_FILE)
     try:
         if not os.path.isfile(path):
             return None
@@ -208,15 +214,15 @@ def use(version: str | None, *, project: str | os.PathLike[str] | None = None) -
     """
     at = os.path.join(folder(), "current")
     if project is not None:
-        at = os.path.join(store.expanded(project), _PROJECT_FILE)
+        at = os.path.join(store.expanded("project", project), _PROJECT_FILE)
     if version is None:
         with store.storing(at), contextlib.suppress(FileNotFoundError):
             os.unlink(at)
         return at
     version = table.checked(version)
     store.require(version)
-    if project is not None and not os.path.isdir(store.expanded(project)):
-        message = f"{store.expanded(project)} is not a folder"
+    if project is not None and not os.path.isdir(os.path.dirname(at)):
+        message = f"{os.path.dirname(at)} is not a folder"
         raise RuntimeInstallError(message, hint="Pass the project's folder.")
     with store.replacing(at) as draft:
         if project is None:
@@ -238,7 +244,7 @@ def path(*, model: str | os.PathLike[str] | None = None) -> str:
         LibraryNotFoundError: No library was found; the message lists every place searched and the reason.
         UnsupportedRuntimeError: The library's release is not supported.
     """
-    found, _ = _native.find_library(None if model is None else store.expanded(model), PACKAGE)
+    found, _ = _native.find_library(None if model is None else store.expanded("model", model), PACKAGE)
     return found
 
 

@@ -10,7 +10,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
-from rkllm_rs._typed import typed
+from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import RuntimeInstallError
 
 from .table import VERSION, InstalledRuntime, VerifiedFile, recognised
@@ -49,9 +49,11 @@ def folder() -> str:
     return os.path.join(home(), "runtimes")
 
 
-def expanded(path: str | os.PathLike[str]) -> str:
-    """A path of the user's as an absolute one, ``~`` written out."""
-    return os.path.abspath(os.path.expanduser(os.fspath(path)))
+def expanded(name: str, path: str | os.PathLike[str]) -> str:
+    """A path of the user's as an absolute one, ``~`` written out; ``name`` is that of the argument."""
+    hint = 'Pass the name of a file or folder as text, such as "folder/file".'
+    expect(name, path, (str, bytes, os.PathLike), "a path (str, bytes or os.PathLike)", hint)
+    return os.path.abspath(os.path.expanduser(os.fsdecode(path)))
 
 
 @contextlib.contextmanager
@@ -119,7 +121,11 @@ def verify(file: str | os.PathLike[str]) -> VerifiedFile:
     Raises:
         RuntimeInstallError: The file cannot be read.
     """
-    path = expanded(file)
+    return looked_up(expanded("file", file))
+
+
+def looked_up(path: str) -> VerifiedFile:
+    """``verify()``, for a path that is absolute."""
     if os.path.isdir(path):
         path = os.path.join(path, NAME)
     if os.path.exists(path) and not os.path.isfile(path):

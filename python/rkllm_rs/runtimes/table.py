@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rkllm_rs import _native
-from rkllm_rs._typed import typed
+from rkllm_rs._typed import expect, typed, typed_class
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
 #: What a version may look like; whatever else is given never becomes a part of a path.
@@ -19,6 +19,7 @@ ARCHES = ("aarch64", "armhf")
 _REPOSITORY = "https://github.com/airockchip/rknn-llm/raw"
 
 
+@typed_class
 @dataclass(frozen=True)
 class OfficialFile:
     """An official library file. Immutable; any number of threads may use it.
@@ -67,6 +68,7 @@ class OfficialFile:
         return f"{self.release} for {self.os} {self.arch}"
 
 
+@typed_class
 @dataclass(frozen=True)
 class VerifiedFile:
     """A file and its hashes. Immutable; any number of threads may use it.
@@ -86,6 +88,7 @@ class VerifiedFile:
     sha256: str
 
 
+@typed_class
 @dataclass(frozen=True)
 class InstalledRuntime:
     """An installed version. Immutable; any number of threads may use it.
@@ -117,6 +120,10 @@ def official(
         os: ``"linux"``, ``"android"``, or ``None`` for both.
         arch: Only files for this architecture.
     """
+    given = (("release", release, "1.3.0"), ("os", os, "linux"), ("arch", arch, "aarch64"))
+    for name, value, example in given:
+        if value is not None:
+            expect(name, value, str, "a str", f'Pass text in quotes, such as "{example}".')
     return [
         one
         for one in (OfficialFile(**entry) for entry in _native.known_libraries())

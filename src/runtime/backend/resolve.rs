@@ -10,7 +10,7 @@ use crate::files::{self, BackendKind, ModelKind, ModelProblem};
 use crate::library::{Environment, LoadProblem, Rule, npu_places};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::runtime::error::{Error, Result};
-use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime};
+use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime, named_kind};
 
 /// A warning that goes with a resolved model.
 #[non_exhaustive]
@@ -253,12 +253,11 @@ impl Choice {
         let places = npu_places(&options.places(), env);
         let named = places.first().filter(|one| one.rule == Rule::Obeyed);
         let cpu_named = named.is_some_and(|one| is_cpu_runtime(&one.path));
-        let given = if cpu_named {
-            BackendKind::Cpu
-        } else {
-            BackendKind::Npu
+        // A library that cannot be loaded says nothing of the models that it would run.
+        let by_library = match (&options.library, named) {
+            (Some(_), Some(one)) => Some(named_kind(&one.path)?),
+            _ => None,
         };
-        let by_library = options.library.is_some().then_some(given);
         Ok(Self {
             required: asked.or(by_library),
             named: named.is_some(),
