@@ -53,7 +53,7 @@ def releases(generations: list[str]) -> str:
         return "all"
     first = read(generations[0], "api")["releases"][0]
     if generations[-1] == GENERATIONS[-1]:
-        return f"from {first}"
+        return f"since {first}"
     last = read(generations[-1], "api")["releases"][-1]
     return first if first == last else f"{first} to {last}"
 

@@ -162,6 +162,42 @@ def test_example_runs(where: str, code: str, tmp_path: Path) -> None:
     assert bool(printed) == ("print(" in code), f"{where}\n{done.stdout}"
 
 
+def fences(text: str) -> list[str]:
+    """What stands behind the marks that begin a block, however they are written."""
+    begun, found = "", []
+    for mark, info in re.findall(r"^[ \t>]*(`{3,}|~{3,})[ \t]*(.*)$", text, re.MULTILINE):
+        if not begun:
+            begun = mark
+            found.append(mark + info.strip())
+        elif mark.startswith(begun) and not info:
+            begun = ""
+    return found
+
+
+def test_every_block_of_python_runs() -> None:
+    """Only blocks that are written as `test_example_runs` reads them run; the reference shows signatures."""
+    other = {
+        "console",
+        "ini",
+        "json",
+        "mermaid",
+        "powershell",
+        "rust",
+        "sh",
+        "text",
+        "typescript",
+        "{toctree}",
+    }
+    known = {f"```{language}" for language in {"python", *other}}
+    for page in PAGES:
+        if page.parent.name != "reference":
+            found = fences(page.read_text())
+            assert [fence for fence in found if fence not in known] == [], page
+            ran = BLOCK.findall(page.read_text())
+            assert found.count("```python") == sum(language == "python" for language, _ in ran), page
+    assert fences("~~~ Python3\n```\n~~~\n> ```py\n> ```\n") == ["~~~Python3", "```py"]
+
+
 def test_links_lead_somewhere() -> None:
     for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
