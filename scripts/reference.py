@@ -72,6 +72,7 @@ TOPICS = [
         "_native/outputs.pyi",
         made=False,
     ),
+    Page("results", "", "", ["TokenLogprob", "TopLogprob"], "logprobs.py", made=False),
     Page(
         "streams",
         "Streams",

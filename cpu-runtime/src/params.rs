@@ -5,7 +5,7 @@ use std::ffi::c_int;
 use rkllm_ffi::v1_3_0::{RKLLMExtendParam, RKLLMParam, RKLLMSamplingParam};
 
 use crate::cpus;
-use rkllm_text::sampler::Sampling;
+use rkllm_text::sampler::{MIN_P_OFF, Sampling, TYPICAL_P_OFF};
 
 /// What `rkllm_createDefaultParam` returns.
 pub(crate) fn defaults() -> RKLLMParam {
@@ -167,6 +167,9 @@ pub(crate) fn check_sampling(param: &RKLLMSamplingParam) -> Result<Sampling, Str
         mirostat: param.mirostat,
         mirostat_tau: param.mirostat_tau,
         mirostat_eta: param.mirostat_eta,
+        // The C API has no fields for these.
+        min_p: MIN_P_OFF,
+        typical_p: TYPICAL_P_OFF,
     })
 }
 

@@ -111,6 +111,7 @@ if TYPE_CHECKING:
         UnsupportedRuntimeError,
         WorkerCrashed,
     )
+    from .logprobs import TokenLogprob, TopLogprob
     from .results import BatchStream, Score
 
 del TYPE_CHECKING
@@ -174,11 +175,13 @@ __all__ = [
     "Steps",
     "TemplateError",
     "TextStream",
+    "TokenLogprob",
     "TokenStream",
     "Tokens",
     "ToolCall",
     "ToolCallDelta",
     "ToolError",
+    "TopLogprob",
     "UnsupportedFeatureError",
     "UnsupportedRuntimeError",
     "WorkerCrashed",
@@ -196,6 +199,8 @@ _LATER = {
     "Conversation": ".chat.conversation",
     "ConversationStream": ".chat.conversation",
     "Score": ".results",
+    "TokenLogprob": ".logprobs",
+    "TopLogprob": ".logprobs",
 }
 
 

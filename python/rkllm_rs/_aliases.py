@@ -208,7 +208,7 @@ _MODEL = "It is fixed when the model is converted."
 _NPU = 'backend="npu" or backend="cpu" of RKLLM() chooses what runs the model.'
 _OWN = "The model's own tokens are used."
 _PENALTIES = "repeat_penalty=, frequency_penalty= and presence_penalty= are supported."
-_SAMPLERS = "top_k=, top_p=, temperature= and mirostat= are supported."
+_SAMPLERS = "top_k=, top_p=, min_p=, typical_p=, temperature= and mirostat= are supported."
 _SYSTEM = 'Call chat() with {"role": "system", "content": ...} as the first message.'
 _ONE = "A call returns one answer per prompt. Call it again for another one."
 _GREEDY = "For greedy decoding use top_k=1; otherwise the sampling arguments apply."
@@ -278,14 +278,11 @@ ADVICE = {
     "options": "Pass each option by its own name, such as temperature=0.7.",
     "do_sample": _GREEDY,
     "num_beams": "It is not supported. Sampling and greedy decoding (top_k=1) are.",
-    "min_p": f"It is not supported. {_SAMPLERS}",
-    "typical_p": f"It is not supported. {_SAMPLERS}",
     "tfs_z": f"It is not supported. {_SAMPLERS}",
     "top_a": f"It is not supported. {_SAMPLERS}",
     "top_n_sigma": f"It is not supported. {_SAMPLERS}",
-    "logit_bias": "It is not supported: the library does not let a program change logits.",
     "logits_processor": "It is not supported: the library does not let a program change logits.",
-    "bad_words": "It is not supported: the library does not let a program change logits.",
+    "bad_words": "logit_bias= bans tokens: {id: -inf}.",
     "repeat_last_n": f"It is not supported. {_PENALTIES}",
     "penalty": f"Choose one: {_PENALTIES}",
     "length_penalty": f"It is not supported. {_PENALTIES}",
@@ -300,8 +297,7 @@ ADVICE = {
     "attention_mask": "It is not needed: the whole input is used.",
     "stream": _STREAM,
     "echo": "The answer does not contain the prompt. Put the two together yourself.",
-    "logprobs": "score() returns the log-probabilities of a text, and logits() all logits.",
-    "top_logprobs": "score() returns the log-probabilities of a text, and logits() all logits.",
+    "top_logprobs": "logprobs=n tells the n most likely tokens.",
     "n": _ONE,
     "best_of": _ONE,
     "num_return_sequences": _ONE,

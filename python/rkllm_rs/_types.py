@@ -115,12 +115,17 @@ class _Generating(TypedDict, total=False):
     mirostat: int | None
     mirostat_tau: float | None
     mirostat_eta: float | None
+    min_p: float | None
+    typical_p: float | None
+    logit_bias: Mapping[int, float] | None
     sampling: SamplingParams | None
     stop: str | Sequence[str] | None
     json_schema: Mapping[str, Any] | str | type | None
     regex: str | None
     choices: Sequence[str] | None
     grammar: str | None
+    logprobs: int | None
+    sampler: Literal["library", "own"] | None
     seed: int | None
     reuse: Literal["auto", "fast", False] | None
     save_prompt_cache: Path | None
@@ -229,12 +234,17 @@ def prompted(
     mirostat: int | None = None,
     mirostat_tau: float | None = None,
     mirostat_eta: float | None = None,
+    min_p: float | None = None,
+    typical_p: float | None = None,
+    logit_bias: Mapping[int, float] | None = None,
     sampling: SamplingParams | None = None,
     stop: str | Sequence[str] | None = None,
     json_schema: Mapping[str, Any] | str | type | None = None,
     regex: str | None = None,
     choices: Sequence[str] | None = None,
     grammar: str | None = None,
+    logprobs: int | None = None,
+    sampler: Literal["library", "own"] | None = None,
     seed: int | None = None,
     timeout: float | None = None,
     lora: str | None = None,

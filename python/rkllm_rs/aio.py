@@ -136,6 +136,9 @@ class AsyncRKLLM(metaclass=Answering):
         mirostat: int | None = None,
         mirostat_tau: float | None = None,
         mirostat_eta: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
         sampling: SamplingParams | None = None,
         n_keep: int | None = None,
         skip_special_token: bool | None = None,
@@ -188,6 +191,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             n_keep: Number of tokens at the start of the context that are kept when the window shifts. Since
                 RKLLM 1.2.0.
@@ -440,6 +448,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -448,6 +461,10 @@ class AsyncRKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -524,6 +541,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -532,6 +554,10 @@ class AsyncRKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -627,6 +653,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -638,6 +669,10 @@ class AsyncRKLLM(metaclass=Answering):
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -734,6 +769,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -745,6 +785,10 @@ class AsyncRKLLM(metaclass=Answering):
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -835,6 +879,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -846,6 +895,10 @@ class AsyncRKLLM(metaclass=Answering):
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -932,6 +985,11 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat: 0 (off), 1 (Mirostat) or 2 (Mirostat 2.0).
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
+            min_p: Sample only from tokens that have at least this share of the most likely token's
+                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+            typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
+                this value, 0 to 1. 1 turns it off.
+            logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
@@ -943,6 +1001,10 @@ class AsyncRKLLM(metaclass=Answering):
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
+            logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
+                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
+                CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.

@@ -69,6 +69,7 @@ const FEATURES: &[Row] = &[
     row("seed", "cpu", &[]),
     row("tokenize", "cpu", &[]),
     row("structured_output", "cpu", &[]),
+    row("own_sampling", "cpu", &[]),
 ];
 
 /// What depends on the size of the input struct, which a release newer than known may have changed.

@@ -3,7 +3,7 @@
 use rkllm_text::answer::{Event, ToolCall};
 use serde_json::{Value, json};
 
-use crate::protocol::output::{FinishReason, PerfStats};
+use crate::protocol::output::{FinishReason, PerfStats, TokenLogprob};
 
 /// What is new of an answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +48,8 @@ pub struct ChatAnswer {
     pub text: String,
     /// Its tokens.
     pub token_ids: Vec<i32>,
+    /// How likely they were: one for each, if they were asked for.
+    pub logprobs: Option<Vec<TokenLogprob>>,
 }
 
 impl ChatDelta {
@@ -103,6 +105,7 @@ impl ChatAnswer {
             notes: Vec::new(),
             text: String::new(),
             token_ids: Vec::new(),
+            logprobs: None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Conversations: messages in, an answer with reasoning and tool calls out.
 
 mod answer;
+mod before;
 mod conversation;
 mod ends;
 mod found;

@@ -7,6 +7,7 @@ use std::time::Instant;
 use rkllm_text::answer::{Answer, Event, Parser};
 
 use super::answer::{ChatAnswer, ChatDelta};
+use super::before::Before;
 use super::plan::Plan;
 use super::runs::Runs;
 use crate::client::{Handle, Poll, Source};
@@ -14,7 +15,7 @@ use crate::model::{Model, TokenStream};
 use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, Rendered};
 use crate::protocol::message::Settled;
-use crate::protocol::output::{FinishReason, Generation, PerfStats};
+use crate::protocol::output::{FinishReason, Generation, PerfStats, TokenLogprob};
 
 /// The deltas of an answer as they come. Dropping it cancels the run.
 pub struct ChatStream {
@@ -37,14 +38,6 @@ pub struct ChatStream {
     /// Text and tokens of the run under way, up to the token that ends an answer.
     end: Option<(String, Vec<i32>)>,
     answer: Option<Result<ChatAnswer, Arc<Failure>>>,
-}
-
-#[derive(Default)]
-struct Before {
-    text: String,
-    token_ids: Vec<i32>,
-    perf: Option<PerfStats>,
-    notes: Vec<String>,
 }
 
 impl ChatStream {
@@ -120,6 +113,11 @@ impl ChatStream {
             format!("{}{text}", self.before.text),
             [&self.before.token_ids[..], &ids].concat(),
         )
+    }
+
+    /// How likely the tokens of deltas are that came since the last call, if the run tells that.
+    pub fn new_logprobs(&mut self) -> Option<Vec<TokenLogprob>> {
+        self.before.new_logprobs(&mut self.tokens)
     }
 
     fn settled(&self) -> Option<Settled> {
@@ -270,6 +268,7 @@ impl ChatStream {
         let notes = self.tokens.settled().unwrap_or_default().notes;
         self.before.notes.extend(notes);
         self.before.text.push_str(&text);
+        self.before.take_logprobs(&mut self.tokens, ids.len());
         self.before.token_ids.extend(ids);
         self.before.perf = Some(match self.before.perf {
             Some(before) => before.then(&generation.perf),
@@ -326,6 +325,7 @@ impl ChatStream {
         if self.plan.one_call {
             tool_calls.truncate(1);
         }
+        let logprobs = self.before.logprobs(&self.tokens, token_ids.len());
         let callable = tool_calls.iter().any(|call| call.error.is_none());
         let finish_reason = match reason {
             FinishReason::Stop if callable => FinishReason::ToolCalls,
@@ -340,6 +340,7 @@ impl ChatStream {
             notes,
             text,
             token_ids,
+            logprobs,
         }
     }
 

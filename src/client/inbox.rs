@@ -281,6 +281,7 @@ impl Outbox for Inbox {
                     self.wake(inner, side);
                 }
             }
+            Event::Likely(likely) => self.inner.lock().pending.likely.push(*likely),
             Event::Settled(settled) => self.inner.lock().settled = Some(settled),
             Event::RowsCome => {
                 let inner = self.inner.lock();
@@ -338,7 +339,6 @@ mod tests {
     use crate::link::Link;
     use crate::protocol::error::ErrorKind;
 
-    /// Notes what is sent.
     #[derive(Default)]
     struct Noting(Mutex<Vec<Command>>);
 

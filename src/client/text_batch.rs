@@ -1,5 +1,7 @@
 //! Text and tokens, as a reader takes them: all that has come, at once.
 
+use crate::protocol::output::TokenLogprob;
+
 /// What one token call brought. Small, since a run that nobody reads keeps one for each token.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Piece {
@@ -31,6 +33,8 @@ pub(crate) struct TextBatch {
     pub(crate) pieces: Vec<Piece>,
     /// Text behind the pieces that came with no call: what was left of an unfinished character.
     pub(crate) rest: Option<Piece>,
+    /// How likely the tokens are, where that is told: one for each, in their order.
+    pub(crate) likely: Vec<TokenLogprob>,
 }
 
 impl TextBatch {
@@ -38,6 +42,7 @@ impl TextBatch {
         self.text.clear();
         self.pieces.clear();
         self.rest = None;
+        self.likely.clear();
     }
 
     pub(crate) fn is_empty(&self) -> bool {

@@ -3,6 +3,7 @@
 //! Commands come in, events go out, and both are plain data of [`crate::protocol`]. What must be decided
 //! before the library's callback returns is decided here, beside the library ([`run`]).
 
+mod choose;
 pub(crate) mod deadlines;
 mod desk;
 mod gate;
@@ -138,6 +139,7 @@ impl Engine {
                     limit: terms.limit,
                     stop: StopStrings::new(&terms.stop)?,
                     constraint: terms.constraint,
+                    choosing: terms.choosing,
                     wants: spec.wants,
                     stepping: terms.stepping,
                     by_token: terms.by_token,

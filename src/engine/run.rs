@@ -4,6 +4,7 @@
 //! Its lock is held while an event is put, so that events keep their order. Nothing of the program runs under
 //! it, and whoever takes an event holds no lock while it asks for this one.
 
+mod chosen;
 mod figures;
 mod kept;
 mod made;
@@ -19,6 +20,7 @@ use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
 pub(super) use self::made::{Follows, Made};
+use super::choose::Chooser;
 use super::guide::Guide;
 use super::outbox::Outbox;
 use super::watch::Watch;
@@ -29,6 +31,7 @@ use crate::protocol::constraint::Constraint;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::message::{Ended, Event, Limit, StopReason};
 use crate::protocol::output::{FinishReason, RowsKind};
+use crate::protocol::sampling::Choosing;
 
 /// What the lanes of one run have in common.
 #[allow(clippy::struct_excessive_bools, reason = "each is a term of its own")]
@@ -38,6 +41,8 @@ pub(super) struct Plan {
     pub(super) stop: Option<StopStrings>,
     /// What its answers are kept to.
     pub(super) constraint: Option<Constraint>,
+    /// How its tokens are chosen, where that is not left to the library.
+    pub(super) choosing: Option<Box<Choosing>>,
     /// Rows instead of an answer.
     pub(super) wants: Option<RowsKind>,
     /// Whether the library is to pause after each token.
@@ -70,6 +75,8 @@ struct Inner {
     tokens: usize,
     /// Keeps the answer to its grammar.
     guide: Option<Guide>,
+    /// Chooses the tokens; taken out while it does.
+    chooser: Option<Chooser>,
     /// The tokens, where they are noted.
     made: Made,
     prompt: Option<PromptTokens>,
@@ -291,6 +298,9 @@ impl Lane for RunLane {
         if self.plan.follows.is_some() {
             inner.made.push(id, bytes);
         }
+        if let Some(likely) = inner.chooser.as_mut().and_then(|one| one.came(id)) {
+            self.out.put(Event::Likely(Box::new(likely)), Side::Vendor);
+        }
         if self.hand_on(&mut inner, bytes, id) {
             return self.stop_at(inner, FinishReason::Stop);
         }
@@ -304,11 +314,11 @@ impl Lane for RunLane {
     }
 
     fn chooses(&self) -> bool {
-        self.plan.constraint.is_some()
+        self.plan.constraint.is_some() || self.plan.choosing.is_some()
     }
 
     fn choose(&self, logits: &mut [f32]) {
-        self.mask(logits);
+        self.look_at(logits);
     }
 
     fn called(&self) {

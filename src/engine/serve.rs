@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::warm::Warm;
+use super::choose::Choosers;
 use super::gate::{Gate, Inside};
 use super::guide::Guides;
 use super::held::Held;
@@ -22,7 +23,7 @@ use crate::host::wake::Side;
 use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
-use crate::protocol::input::{c_path, c_text};
+use crate::protocol::input::{Input, c_path, c_text};
 use crate::protocol::message::{
     Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason, Work,
 };
@@ -102,6 +103,7 @@ fn open_and_serve(
         gate,
         patience: config.open_timeout(),
         guides: Guides::default(),
+        choosers: Choosers::default(),
         steps: None,
         waiting: VecDeque::new(),
     };
@@ -129,6 +131,7 @@ struct Server<'a> {
     /// Beginnings that are kept in files.
     warm: Warm,
     guides: Guides,
+    choosers: Choosers,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -158,6 +161,9 @@ impl Server<'_> {
                     if let Some((mut spec, lanes)) =
                         self.steps.take_if(|(_, lanes)| lanes[0].run() == run)
                     {
+                        if let Input::Tokens(ids) = &input {
+                            lanes[0].replace_last(ids);
+                        }
                         spec.lanes[0].input = input;
                         spec.max_new_tokens = max_new_tokens;
                         // The prompt's cache was saved in the first run.
@@ -267,7 +273,9 @@ impl Server<'_> {
             }
             Err(error) => return self.end(&lanes, &Err(error)),
         }
-        if let Err(error) = self.guides.give(&self.model, &lanes) {
+        let given = self.guides.give(&self.model, &lanes);
+        let given = given.and_then(|()| self.choosers.give(&self.model, &lanes));
+        if let Err(error) = given {
             return self.end(&lanes, &Err(error));
         }
         let begun = self.begin(&mut spec, &lanes);

@@ -1,6 +1,7 @@
 //! A model: opened, asked, closed.
 
 mod checks;
+mod choosing;
 mod held;
 mod options;
 #[cfg(test)]
@@ -17,6 +18,8 @@ pub mod stream;
 mod templates;
 
 pub(crate) use checks::check_input;
+#[cfg(feature = "python")]
+pub(crate) use options::MOST_LOGPROBS;
 pub use options::{Batch, GenerateOptions};
 pub use pending::Pending;
 pub use steps::Steps;
@@ -46,6 +49,7 @@ use crate::protocol::config::{Effective, ModelConfig};
 use crate::protocol::error::Failure;
 use crate::protocol::info::ModelInfo;
 use crate::protocol::message::Opened;
+use crate::protocol::sampling::SamplingParams;
 use crate::runtime::Runtime;
 
 /// Settings that the program left open and that were chosen here, by their names.
@@ -79,6 +83,8 @@ pub struct Model {
     pub(crate) client: Arc<Client>,
     pub(crate) state: Arc<State>,
     pub(crate) effective: Effective,
+    /// Of all runs that are given none.
+    logit_bias: Option<Vec<(i32, f32)>>,
     chosen: Chosen,
     /// Texts that end an answer, since special tokens are shown.
     end_marks: Vec<String>,
@@ -93,6 +99,7 @@ pub struct Opening {
     template: Template,
     client: Mutex<Option<Arc<Client>>>,
     opened: Receiver<Opened>,
+    logit_bias: Option<Vec<(i32, f32)>>,
     chosen: Chosen,
     end_marks: Vec<String>,
     forks: u64,
@@ -116,6 +123,7 @@ impl Opening {
             client,
             state: Arc::new(State::new(self.template.clone())),
             effective: opened.effective,
+            logit_bias: self.logit_bias.clone(),
             chosen: self.chosen.clone(),
             end_marks: self.end_marks.clone(),
             forks: self.forks,
@@ -240,6 +248,7 @@ impl Model {
             chosen.insert("skip_special_token".to_owned(), 0);
         }
         let end_marks = config.end_marks.clone();
+        let logit_bias = config.sampling.logit_bias.clone();
         config.validate(runtime.capabilities())?;
         if !runtime.capabilities().has("batch") {
             // Whatever the library's own default is.
@@ -255,6 +264,7 @@ impl Model {
             template,
             client: Mutex::new(Some(client)),
             opened,
+            logit_bias,
             chosen,
             end_marks,
             forks: fork::depth(),
@@ -277,6 +287,15 @@ impl Model {
     #[must_use]
     pub fn effective(&self) -> &Effective {
         &self.effective
+    }
+
+    /// The sampling settings that runs have of which nothing else is said.
+    #[must_use]
+    pub fn sampling(&self) -> SamplingParams {
+        SamplingParams {
+            logit_bias: self.logit_bias.clone(),
+            ..self.effective.sampling.into()
+        }
     }
 
     /// The process that runs the model, if that is a worker's; none while none is alive.

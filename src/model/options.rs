@@ -8,7 +8,10 @@ use crate::protocol::Reuse;
 use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
-use crate::protocol::sampling::SamplingParams;
+use crate::protocol::sampling::{Sampler, SamplingParams};
+
+/// How many of the likeliest tokens can be told with each.
+pub(crate) const MOST_LOGPROBS: usize = 100;
 
 /// Options of one call.
 #[derive(Debug, Clone, Default)]
@@ -21,6 +24,10 @@ pub struct GenerateOptions {
     pub stop: Vec<String>,
     /// What the answer is kept to; supported by the CPU runtime only.
     pub constraint: Option<Constraint>,
+    /// Who chooses the tokens.
+    pub sampler: Sampler,
+    /// Tell how likely each token was, and so many of the likeliest in its place.
+    pub logprobs: Option<usize>,
     /// Seed for sampling; supported by the CPU runtime only.
     pub seed: Option<u64>,
     /// Total time limit, including queueing and prefill.
@@ -56,6 +63,13 @@ impl GenerateOptions {
                 "max_new_tokens",
                 format!("must be greater than 0, got {wanted}"),
                 "Pass a number of tokens, or omit it for the default.",
+            ));
+        }
+        if let Some(wanted) = self.logprobs.filter(|wanted| *wanted > MOST_LOGPROBS) {
+            return Err(Failure::invalid_with_hint(
+                "logprobs",
+                format!("must be from 0 to {MOST_LOGPROBS}, got {wanted}"),
+                "logits() returns the values of all tokens.",
             ));
         }
         rkllm_text::stop::check(&self.stop)?;

@@ -29,7 +29,7 @@ impl Model {
     #[doc(alias = "rkllm_run")]
     pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Failure> {
         let rows = self.begin(Batch::single(input), options, None)?;
-        Ok(self.token_stream(&rows[0]))
+        Ok(self.token_stream(&rows[0], options))
     }
 
     /// Runs to the end and returns the whole answer.
@@ -57,7 +57,10 @@ impl Model {
         options: &GenerateOptions,
     ) -> Result<Vec<TokenStream>, Failure> {
         let rows = self.begin(batch, options, None)?;
-        Ok(rows.iter().map(|row| self.token_stream(row)).collect())
+        Ok(rows
+            .iter()
+            .map(|row| self.token_stream(row, options))
+            .collect())
     }
 
     /// Starts a run that gives rows instead of an answer: logits of each position, or hidden states
@@ -91,7 +94,7 @@ impl Model {
             batch
         };
         let rows = self.begin(batch, options, Some(kind))?;
-        let stream = |row| RowStream::new(self.token_stream(row), kind);
+        let stream = |row| RowStream::new(self.token_stream(row, options), kind);
         Ok(rows.iter().map(stream).collect())
     }
 
@@ -139,7 +142,7 @@ impl Model {
             ..terms
         };
         let mut inboxes = self.client.inboxes_for(1, true, options.timeout);
-        let stream = self.token_stream(&inboxes[0]);
+        let stream = self.token_stream(&inboxes[0], options);
         Ok(Steps::new(self, spec, terms, inboxes.remove(0), stream))
     }
 
@@ -166,9 +169,10 @@ impl Model {
         Ok(inboxes)
     }
 
-    fn token_stream(&self, inbox: &Arc<Inbox>) -> TokenStream {
+    fn token_stream(&self, inbox: &Arc<Inbox>, options: &GenerateOptions) -> TokenStream {
         inbox.keep(Arc::clone(&self.keeper));
-        TokenStream::new(Arc::clone(inbox), self.forks, self.desk())
+        let logprobs = options.logprobs.is_some();
+        TokenStream::new(Arc::clone(inbox), self.forks, self.desk(), logprobs)
     }
 
     fn spec(
@@ -193,8 +197,9 @@ impl Model {
             able.require_for("structured_output", constraint.grammar.argument())?;
             constraint.check()?;
         }
+        let choosing = self.choosing(options)?;
         let (max_new_tokens, limit) = self.limit(options)?;
-        let sampling = self.sampling(options)?;
+        let sampling = self.run_sampling(options)?;
         let lora = self.lora(options)?;
         let is_chat = batch
             .inputs
@@ -233,6 +238,7 @@ impl Model {
             limit,
             stop,
             constraint: options.constraint.clone(),
+            choosing: choosing.map(Box::new),
             stepping: false,
             by_token: is_chat,
         };
@@ -352,7 +358,7 @@ impl Model {
     }
 
     /// The run's own sampling, if it differs from that of init.
-    fn sampling(
+    fn run_sampling(
         &self,
         options: &GenerateOptions,
     ) -> Result<Option<crate::protocol::sampling::Sampling>, Failure> {

@@ -11,7 +11,7 @@ use crate::protocol::config::Effective;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::message::{Command, RunSpec, Terms};
-use crate::protocol::output::{Chunk, Generation};
+use crate::protocol::output::{Chunk, Generation, TokenLogprob};
 use crate::runtime::Runtime;
 
 /// A run that pauses after each token; dropping it ends it.
@@ -176,6 +176,17 @@ impl Steps {
     #[must_use]
     pub fn so_far(&self) -> (String, Vec<i32>) {
         self.stream.so_far()
+    }
+
+    /// As [`TokenStream::new_logprobs`].
+    pub fn new_logprobs(&mut self) -> Option<&[TokenLogprob]> {
+        self.stream.new_logprobs()
+    }
+
+    /// As [`TokenStream::logprobs`].
+    #[must_use]
+    pub fn logprobs(&self) -> Option<&[TokenLogprob]> {
+        self.stream.logprobs()
     }
 
     /// Ends the steps; the model serves others again.

@@ -6,7 +6,7 @@ use crate::client::{Desk, Ending, Handle, Inbox, Piece, Poll, Source, Taken, Tex
 use crate::host::FloatBlock;
 use crate::protocol::error::Failure;
 use crate::protocol::message::Settled;
-use crate::protocol::output::{Chunk, FinishReason, Generation};
+use crate::protocol::output::{Chunk, FinishReason, Generation, TokenLogprob};
 
 /// A batch of so many bytes is kept as it is; smaller ones are copied together.
 const LARGE: usize = 64 * 1024;
@@ -21,17 +21,62 @@ pub struct TokenStream {
     begin: usize,
     /// What was read before `batch`.
     read: Vec<TextBatch>,
+    likely: Likely,
+}
+
+/// How likely the tokens are that have come, where the run tells that.
+#[derive(Default)]
+struct Likely {
+    wanted: bool,
+    all: Vec<TokenLogprob>,
+    /// Pieces of the batch that are counted.
+    pieces: usize,
+    /// Tokens that were handed out.
+    tokens: usize,
+    /// How many were told of.
+    told: usize,
+}
+
+impl Likely {
+    /// Counts the tokens among the first `to` pieces of the batch.
+    fn count(&mut self, pieces: &[Piece], to: usize) {
+        let new = pieces[self.pieces..to].iter();
+        self.tokens += new.filter(|piece| piece.id >= 0).count();
+        self.pieces = to;
+    }
 }
 
 impl TokenStream {
-    pub(crate) fn new(inbox: Arc<Inbox>, forks: u64, desk: Desk) -> Self {
+    pub(crate) fn new(inbox: Arc<Inbox>, forks: u64, desk: Desk, logprobs: bool) -> Self {
         Self {
             handle: Handle::new(inbox, forks, desk),
             batch: TextBatch::default(),
             next: 0,
             begin: 0,
             read: Vec::new(),
+            likely: Likely {
+                wanted: logprobs,
+                ..Likely::default()
+            },
         }
+    }
+
+    /// How likely the tokens are that were handed out since the last call, if the run tells that.
+    pub fn new_logprobs(&mut self) -> Option<&[TokenLogprob]> {
+        let likely = &mut self.likely;
+        if !likely.wanted {
+            return None;
+        }
+        likely.count(&self.batch.pieces, self.next);
+        let from = likely.told;
+        likely.told = likely.tokens.min(likely.all.len());
+        Some(&likely.all[from..likely.told])
+    }
+
+    /// How likely the tokens are that have come, if the run tells that.
+    #[must_use]
+    pub fn logprobs(&self) -> Option<&[TokenLogprob]> {
+        self.likely.wanted.then_some(&self.likely.all)
     }
 
     /// The next piece that has come, as text and token, without waiting.
@@ -107,6 +152,11 @@ impl TokenStream {
 
     /// Puts the batch away and takes the next.
     fn refresh(&mut self) -> Taken {
+        if self.likely.wanted {
+            self.likely
+                .count(&self.batch.pieces, self.batch.pieces.len());
+            self.likely.pieces = 0;
+        }
         match self.read.last_mut() {
             _ if self.batch.is_empty() => {}
             // Its room is used again, so that a reader who keeps up works in warm memory.
@@ -115,7 +165,9 @@ impl TokenStream {
         }
         self.next = 0;
         self.begin = 0;
-        self.handle.inbox().take(&mut self.batch)
+        let taken = self.handle.inbox().take(&mut self.batch);
+        self.likely.all.append(&mut self.batch.likely);
+        taken
     }
 
     /// What the engine has made of a rendered conversation; there before the first piece.
@@ -159,6 +211,7 @@ impl TokenStream {
                 token_ids,
                 finish_reason,
                 perf: ending.perf,
+                logprobs: self.logprobs().map(<[_]>::to_vec),
             }
         }))
     }

@@ -9,7 +9,7 @@ use super::{questions, trampoline};
 use crate::abi::AbiVersion;
 use crate::library::Symbols;
 use crate::protocol::config::{Effective, ModelConfig};
-use crate::protocol::sampling::Sampling;
+use crate::protocol::sampling::{MIN_P_OFF, Sampling, TYPICAL_P_OFF};
 use rkllm_ffi::shared::{CBool, LLMHandle};
 use rkllm_ffi::{ParamBuffer, v1_1_0, v1_2_0, v1_2_1, v1_3_0};
 
@@ -69,6 +69,9 @@ macro_rules! set_common {
             mirostat: $param.mirostat,
             mirostat_tau: $param.mirostat_tau,
             mirostat_eta: $param.mirostat_eta,
+            // The C API has no fields for these.
+            min_p: MIN_P_OFF,
+            typical_p: TYPICAL_P_OFF,
         });
         $param.top_k = sampling.top_k;
         $param.top_p = sampling.top_p;

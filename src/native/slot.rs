@@ -58,8 +58,10 @@ impl Slot {
 
     /// [`Self::with`] for what comes before the run's first callback: the prompts have no figures yet.
     pub(super) fn before_callback(&self, f: impl FnOnce(&[Arc<dyn Lane>])) {
-        if let Some(bound) = &*self.bound.lock() {
-            f(&bound.lanes);
+        // Not under the lock: it may wait for the program.
+        let lanes = self.bound.lock().as_ref().map(|one| Arc::clone(&one.lanes));
+        if let Some(lanes) = lanes {
+            f(&lanes);
         }
     }
 }

@@ -21,6 +21,9 @@ pub(crate) fn meaning(name: &str) -> Option<&'static str> {
             "Correct RKLLM_RS_BACKEND, or unset it to choose by the model's file."
         }
         "role" => "\"user\" is for a question, \"tool\" for the result of a function.",
+        "sampler" => {
+            "\"library\" lets the library choose the tokens; \"own\" chooses them in this package."
+        }
         "template" => {
             "\"model\" applies the model's own template, \"raw\" none; three texts replace it."
         }

@@ -11,10 +11,10 @@ use super::constraint::Constraint;
 use super::error::Failure;
 use super::info::ModelInfo;
 use super::input::{CrossAttention, Input};
-use super::output::{FinishReason, PerfStats, RowsKind};
+use super::output::{FinishReason, PerfStats, RowsKind, TokenLogprob};
 use super::question::{Asked, Response};
 use super::reuse::Reuse;
-use super::sampling::Sampling;
+use super::sampling::{Choosing, Sampling};
 
 /// What a program tells an engine.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -83,6 +83,8 @@ pub(crate) enum Event<'a> {
         text: Cow<'a, str>,
         token_id: i32,
     },
+    /// How likely the next token is that comes.
+    Likely(Box<TokenLogprob>),
     /// Rows are being copied, and come in a moment.
     RowsCome,
     /// Rows that were copied: `block` is their number in the memory that both sides share.
@@ -199,6 +201,8 @@ pub(crate) struct Terms {
     pub(crate) stop: Vec<String>,
     /// What the answers are kept to.
     pub(crate) constraint: Option<Constraint>,
+    /// How its tokens are chosen, where that is not left to the library.
+    pub(crate) choosing: Option<Box<Choosing>>,
     /// Whether the library is to pause after each token.
     pub(crate) stepping: bool,
     /// Whether text that was held back for a stop string comes with its own tokens, and these with it. Else

@@ -16,6 +16,26 @@ pub struct Chunk {
     pub token_id: i32,
 }
 
+/// A token, and how likely the model finds it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TopLogprob {
+    /// The token.
+    pub token_id: i32,
+    /// The natural logarithm of its probability, before bias, penalties and temperature.
+    pub logprob: f32,
+    /// Its text, which need not be whole characters.
+    pub bytes: Vec<u8>,
+}
+
+/// A generated token, how likely the model found it, and what it found likeliest in its place.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct TokenLogprob {
+    /// The token that was generated.
+    pub token: TopLogprob,
+    /// As many as were asked for, best first.
+    pub top: Vec<TopLogprob>,
+}
+
 /// What rows of floats a run gives instead of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum RowsKind {
@@ -146,4 +166,6 @@ pub struct Generation {
     pub finish_reason: FinishReason,
     /// Figures.
     pub perf: PerfStats,
+    /// One for each token, if they were asked for.
+    pub logprobs: Option<Vec<TokenLogprob>>,
 }

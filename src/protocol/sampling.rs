@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use crate::protocol::error::Failure;
 
 pub use rkllm_text::sampler::Sampling;
+pub(crate) use rkllm_text::sampler::{MIN_P_OFF, TYPICAL_P_OFF};
 
-/// Sampling settings (`RKLLMSamplingParam`, and the same fields of `RKLLMParam`).
+/// Sampling settings (`RKLLMSamplingParam`, and the same fields of `RKLLMParam`), and some more that need the CPU
+/// runtime or [`Sampler::Own`].
 ///
 /// What is `None` keeps the library's default, or in a call the value given when the model was
 /// opened.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SamplingParams {
     /// Keep the k most likely tokens; 1 is greedy.
     pub top_k: Option<i32>,
@@ -30,6 +32,32 @@ pub struct SamplingParams {
     pub mirostat_tau: Option<f32>,
     /// Learning rate of mirostat.
     pub mirostat_eta: Option<f32>,
+    /// Keep tokens of at least this share of the most likely token's probability, 0 to 1; 0 is off.
+    pub min_p: Option<f32>,
+    /// Keep the tokens with the most expected surprise that together have this probability, 0 to 1; 1 is off.
+    pub typical_p: Option<f32>,
+    /// Added to the logits of tokens, by their ids; negative infinity bans a token.
+    pub logit_bias: Option<Vec<(i32, f32)>>,
+}
+
+/// Who chooses the tokens of a run.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Sampler {
+    /// The library.
+    #[default]
+    Library,
+    /// This crate, from the logits of each position.
+    Own,
+}
+
+/// How the tokens of a run are chosen beside the library.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Choosing {
+    pub(crate) sampling: Sampling,
+    pub(crate) seed: Option<u64>,
+    pub(crate) bias: Vec<(i32, f32)>,
+    /// How many of the likeliest tokens are told with each.
+    pub(crate) logprobs: Option<usize>,
 }
 
 impl From<Sampling> for SamplingParams {
@@ -44,6 +72,9 @@ impl From<Sampling> for SamplingParams {
             mirostat: Some(all.mirostat),
             mirostat_tau: Some(all.mirostat_tau),
             mirostat_eta: Some(all.mirostat_eta),
+            min_p: Some(all.min_p),
+            typical_p: Some(all.typical_p),
+            logit_bias: None,
         }
     }
 }
@@ -71,7 +102,11 @@ impl SamplingParams {
             return Err(bad("mirostat", mirostat, "0 (off), 1 or 2"));
         }
         within("mirostat_tau", self.mirostat_tau, 0.0, f32::MAX)?;
-        within("mirostat_eta", self.mirostat_eta, 0.0, f32::MAX)
+        within("mirostat_eta", self.mirostat_eta, 0.0, f32::MAX)?;
+        within("min_p", self.min_p, 0.0, 1.0)?;
+        within("typical_p", self.typical_p, 0.0, 1.0)?;
+        let mut biases = self.logit_bias.iter().flatten().copied();
+        biases.try_for_each(check_bias)
     }
 
     /// What is set here, and else what is set in `other`.
@@ -87,6 +122,13 @@ impl SamplingParams {
             mirostat: self.mirostat.or(other.mirostat),
             mirostat_tau: self.mirostat_tau.or(other.mirostat_tau),
             mirostat_eta: self.mirostat_eta.or(other.mirostat_eta),
+            min_p: self.min_p.or(other.min_p),
+            typical_p: self.typical_p.or(other.typical_p),
+            logit_bias: self
+                .logit_bias
+                .as_ref()
+                .or(other.logit_bias.as_ref())
+                .cloned(),
         }
     }
 
@@ -120,8 +162,38 @@ impl SamplingParams {
             mirostat: self.mirostat.unwrap_or(base.mirostat),
             mirostat_tau: self.mirostat_tau.unwrap_or(base.mirostat_tau),
             mirostat_eta: self.mirostat_eta.unwrap_or(base.mirostat_eta),
+            min_p: self.min_p.unwrap_or(base.min_p),
+            typical_p: self.typical_p.unwrap_or(base.typical_p),
         }
     }
+}
+
+/// The error of a bias for a token that is not among the model's.
+pub(crate) fn unknown_token(id: i32, size: usize) -> Failure {
+    Failure::invalid_with_hint(
+        "logit_bias",
+        format!("has the token id {id}, but the model's vocabulary has {size} tokens"),
+        "Use the ids of this model's own tokenizer, such as tokenize() returns.",
+    )
+}
+
+fn check_bias((id, bias): (i32, f32)) -> Result<(), Failure> {
+    if id < 0 {
+        return Err(Failure::invalid_with_hint(
+            "logit_bias",
+            format!("must have token ids of 0 or more, got {id}"),
+            "Use the ids of this model's own tokenizer, such as tokenize() returns.",
+        ));
+    }
+    // Written so that NaN fails.
+    if bias < f32::INFINITY {
+        return Ok(());
+    }
+    Err(Failure::invalid_with_hint(
+        format!("logit_bias[{id}]"),
+        format!("must be a finite number, or negative infinity to ban the token, got {bias}"),
+        "Pass a large number such as 100 to all but force a token.",
+    ))
 }
 
 fn within(name: &'static str, value: Option<f32>, low: f32, high: f32) -> Result<(), Failure> {
@@ -189,6 +261,22 @@ mod tests {
                 presence_penalty: Some(2.5),
                 ..Default::default()
             },
+            SamplingParams {
+                min_p: Some(1.5),
+                ..Default::default()
+            },
+            SamplingParams {
+                typical_p: Some(-0.5),
+                ..Default::default()
+            },
+            SamplingParams {
+                logit_bias: Some(vec![(3, f32::NAN)]),
+                ..Default::default()
+            },
+            SamplingParams {
+                logit_bias: Some(vec![(-3, 1.0)]),
+                ..Default::default()
+            },
         ];
         for case in cases {
             assert!(
@@ -201,6 +289,7 @@ mod tests {
         assert!(
             SamplingParams {
                 temperature: Some(0.0),
+                logit_bias: Some(vec![(3, f32::NEG_INFINITY)]),
                 ..Default::default()
             }
             .validate()

@@ -3,12 +3,13 @@
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use super::logprobs;
 use super::options;
 use super::outputs::PerfStats;
 use super::structured::{self, Constraint};
 use super::values;
 use crate::chat;
-use crate::protocol::output::FinishReason;
+use crate::protocol::output::{FinishReason, TokenLogprob};
 
 /// A new part of a tool call, as a stream yields it.
 ///
@@ -54,10 +55,17 @@ pub(super) struct ChatDelta {
     #[pyo3(get)]
     reasoning: Py<PyString>,
     calls: Option<Py<PyTuple>>,
+    /// How likely the tokens were that came since the last delta; `None` without `logprobs`.
+    #[pyo3(get)]
+    logprobs: Option<Py<PyList>>,
 }
 
 impl ChatDelta {
-    pub(super) fn new(py: Python<'_>, delta: chat::ChatDelta) -> PyResult<Self> {
+    pub(super) fn new(
+        py: Python<'_>,
+        delta: chat::ChatDelta,
+        likely: Option<&[TokenLogprob]>,
+    ) -> PyResult<Self> {
         let text = |text: &str| PyString::new(py, text).unbind();
         let call = |call: chat::ToolCallDelta| {
             let delta = ToolCallDelta {
@@ -79,6 +87,7 @@ impl ChatDelta {
             content: text(&delta.content),
             reasoning: text(&delta.reasoning),
             calls,
+            logprobs: logprobs::list(py, likely)?,
         })
     }
 }
@@ -165,6 +174,9 @@ pub(super) struct ChatAnswer {
     /// Performance statistics of all runs of the answer together.
     #[pyo3(get)]
     perf: Py<PerfStats>,
+    /// How likely each token was, best alternatives first; `None` without `logprobs`.
+    #[pyo3(get)]
+    logprobs: Option<Py<PyList>>,
     /// Makes the value.
     parse: Option<Py<PyAny>>,
 }
@@ -183,6 +195,7 @@ impl ChatAnswer {
     ) -> PyResult<Self> {
         let perf = Py::new(py, PerfStats::new(answer.perf))?;
         Ok(Self {
+            logprobs: logprobs::list(py, answer.logprobs.as_deref())?,
             answer,
             perf,
             parse,

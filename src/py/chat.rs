@@ -53,9 +53,15 @@ impl ChatStream {
 
     /// The next delta if there is one, past `on_token` where that is given. What it raises ends the run.
     fn poll(&self, py: Python<'_>) -> PyResult<Poll<Py<ChatDelta>>> {
-        let found = self.stream.lock().poll();
+        let (found, likely) = {
+            let mut stream = self.stream.lock();
+            let found = stream.poll();
+            let is_there = matches!(found, Poll::Ready(_));
+            let likely = is_there.then(|| stream.new_logprobs()).flatten();
+            (found, likely)
+        };
         let delta = match found {
-            Poll::Ready(delta) => Py::new(py, ChatDelta::new(py, delta)?)?,
+            Poll::Ready(delta) => Py::new(py, ChatDelta::new(py, delta, likely.as_deref())?)?,
             Poll::Nothing => return Ok(Poll::Nothing),
             Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
         };

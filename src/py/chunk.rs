@@ -9,18 +9,22 @@ use std::ptr;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyString, PyType};
+use pyo3::types::{PyList, PyString, PyType};
 
 use super::by_hand::{self, method, slot};
+use super::logprobs;
 use super::outputs::rebuilder;
+use crate::protocol::output::TokenLogprob;
 
-/// The object, as Python allocates it. Nothing in it changes, and it cannot be part of a cycle.
+/// The object, as Python allocates it. Nothing in it changes, and what it refers to does not refer to it.
 #[repr(C)]
 struct Chunk {
     base: PyObject,
     /// A `str`, which is owned.
     text: *mut PyObject,
     token_id: c_int,
+    /// A list or None, which is owned.
+    logprobs: *mut PyObject,
 }
 
 const DOC: &CStr = c"A chunk of an answer, as a stream yields it. `str(chunk)` is its text.
@@ -33,13 +37,29 @@ const TOKEN_ID: &CStr = c"The token that completed the text (`RKLLMResult.token_
 
 Earlier tokens whose bytes only now form a character are in `Generation.token_ids`.";
 
+const LOGPROBS: &CStr =
+    c"How likely the tokens were that came since the last chunk; `None` without `logprobs`.";
+
 /// A chunk.
 #[inline]
-pub(super) fn chunk(py: Python<'_>, text: &str, token_id: i32) -> PyResult<Py<PyAny>> {
-    of_text(PyString::new(py, text), token_id)
+pub(super) fn chunk(
+    py: Python<'_>,
+    text: &str,
+    token_id: i32,
+    likely: Option<&[TokenLogprob]>,
+) -> PyResult<Py<PyAny>> {
+    let logprobs = match likely {
+        None => None,
+        Some(_) => logprobs::list(py, likely)?,
+    };
+    of_text(PyString::new(py, text), token_id, logprobs)
 }
 
-fn of_text(text: Bound<'_, PyString>, token_id: i32) -> PyResult<Py<PyAny>> {
+fn of_text(
+    text: Bound<'_, PyString>,
+    token_id: i32,
+    logprobs: Option<Py<PyList>>,
+) -> PyResult<Py<PyAny>> {
     let py = text.py();
     let class = class(py)?;
     // SAFETY: the class is ready, and its instances have the size of `Chunk`. Nobody else has the object before
@@ -50,14 +70,20 @@ fn of_text(text: Bound<'_, PyString>, token_id: i32) -> PyResult<Py<PyAny>> {
         let chunk = object.cast::<Chunk>();
         (*chunk).text = text.into_ptr();
         (*chunk).token_id = token_id;
+        (*chunk).logprobs = logprobs.map_or_else(|| py.None(), Py::into_any).into_ptr();
         Ok(made.unbind())
     }
 }
 
 /// A `Chunk` from its parts; for `pickle`.
 #[pyfunction]
-pub(super) fn _chunk(text: Bound<'_, PyString>, token_id: i32) -> PyResult<Py<PyAny>> {
-    of_text(text, token_id)
+#[pyo3(signature = (text, token_id, logprobs=None))]
+pub(super) fn _chunk(
+    text: Bound<'_, PyString>,
+    token_id: i32,
+    logprobs: Option<Py<PyList>>,
+) -> PyResult<Py<PyAny>> {
+    of_text(text, token_id, logprobs)
 }
 
 unsafe extern "C" fn dealloc(this: *mut PyObject) {
@@ -65,6 +91,7 @@ unsafe extern "C" fn dealloc(this: *mut PyObject) {
     unsafe {
         let class = ffi::Py_TYPE(this);
         ffi::Py_XDECREF((*this.cast::<Chunk>()).text);
+        ffi::Py_XDECREF((*this.cast::<Chunk>()).logprobs);
         ffi::PyObject_Free(this.cast());
         ffi::Py_DECREF(class.cast());
     }
@@ -94,7 +121,9 @@ unsafe extern "C" fn reduce(this: *mut PyObject, _: *mut PyObject) -> *mut PyObj
     let reduced = rebuilder(py, "_chunk").and_then(|rebuilder| {
         // SAFETY: the chunk owns its text.
         let text = unsafe { Bound::from_borrowed_ptr(py, chunk.text) };
-        (rebuilder, (text, chunk.token_id)).into_pyobject(py)
+        // SAFETY: and its list.
+        let logprobs = unsafe { Bound::from_borrowed_ptr(py, chunk.logprobs) };
+        (rebuilder, (text, chunk.token_id, logprobs)).into_pyobject(py)
     });
     match reduced {
         Ok(reduced) => reduced.into_ptr(),
@@ -131,6 +160,12 @@ fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
             ffi::Py_T_INT,
             offset_of!(Chunk, token_id),
             TOKEN_ID,
+        ),
+        member(
+            c"logprobs",
+            ffi::Py_T_OBJECT_EX,
+            offset_of!(Chunk, logprobs),
+            LOGPROBS,
         ),
         ffi::PyMemberDef::default(),
     ]));

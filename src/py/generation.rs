@@ -4,11 +4,12 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
+use super::logprobs;
 use super::options;
 use super::outputs::{PerfStats, rebuilder};
 use super::structured::{self, Constraint};
 use crate::protocol::constraint::Kept;
-use crate::protocol::output;
+use crate::protocol::output::{self, TokenLogprob};
 
 /// A whole answer. `str(generation)` is its text.
 ///
@@ -25,6 +26,9 @@ pub(super) struct Generation {
     /// Performance statistics of the run.
     #[pyo3(get)]
     perf: Py<PerfStats>,
+    /// How likely each token was, best alternatives first; `None` without `logprobs`.
+    #[pyo3(get)]
+    logprobs: Option<Py<PyList>>,
     kept: Option<Kept>,
     /// Makes the value.
     parse: Option<Py<PyAny>>,
@@ -41,6 +45,7 @@ impl Generation {
             token_ids: PyList::new(py, &generation.token_ids)?.unbind(),
             reason: generation.finish_reason.as_str(),
             perf: Py::new(py, PerfStats::new(generation.perf))?,
+            logprobs: logprobs::list(py, generation.logprobs.as_deref())?,
             kept: generation.perf.constraint,
             parse,
         })
@@ -51,6 +56,7 @@ impl Generation {
         py: Python<'_>,
         text: String,
         token_ids: Vec<i32>,
+        logprobs: Option<Vec<TokenLogprob>>,
     ) -> PyResult<Py<PyAny>> {
         let perf = output::PerfStats {
             tokens: token_ids.len(),
@@ -61,6 +67,7 @@ impl Generation {
             token_ids,
             finish_reason: output::FinishReason::Cancelled,
             perf,
+            logprobs,
         };
         Ok(Py::new(py, Self::new(py, &generation, None)?)?.into_any())
     }
@@ -81,6 +88,7 @@ impl Generation {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
         // A list that the program may put anything into, and which the collector can empty.
         visit.call(&self.token_ids)?;
+        visit.call(&self.logprobs)?;
         visit.call(&self.parse)
     }
 
@@ -93,6 +101,7 @@ impl Generation {
             self.reason.to_owned(),
             self.perf.clone_ref(py),
             self.parse.as_ref().map(|parse| parse.clone_ref(py)),
+            self.logprobs.as_ref().map(|all| all.clone_ref(py)),
         );
         Ok((rebuilder(py, "_generation")?, parts))
     }
@@ -157,11 +166,12 @@ type GenerationParts = (
     String,
     Py<PerfStats>,
     Option<Py<PyAny>>,
+    Option<Py<PyList>>,
 );
 
 /// A `Generation` from its parts; for `pickle`.
 #[pyfunction]
-#[pyo3(signature = (text, token_ids, finish_reason, perf, parse=None))]
+#[pyo3(signature = (text, token_ids, finish_reason, perf, parse=None, logprobs=None))]
 pub(super) fn _generation(
     py: Python<'_>,
     text: Py<PyString>,
@@ -169,6 +179,7 @@ pub(super) fn _generation(
     finish_reason: &str,
     perf: Py<PerfStats>,
     parse: Option<Py<PyAny>>,
+    logprobs: Option<Py<PyList>>,
 ) -> PyResult<Generation> {
     Ok(Generation {
         text,
@@ -182,5 +193,6 @@ pub(super) fn _generation(
         kept: perf.get().0.constraint,
         perf,
         parse,
+        logprobs,
     })
 }

@@ -20,6 +20,7 @@ mod generation;
 mod info;
 mod inputs;
 mod isolation;
+mod logprobs;
 mod model;
 mod modules;
 mod multimodal;

@@ -213,7 +213,7 @@ impl Model {
     /// Sampling as opened, every value known.
     #[getter]
     fn sampling(&self) -> SamplingParams {
-        SamplingParams(self.model.effective().sampling.into())
+        SamplingParams(self.model.sampling())
     }
     /// What is known of the model.
     #[getter]

@@ -10,9 +10,9 @@ use pyo3::types::{PyBool, PyDict, PyString, PyTuple};
 
 use super::callables::{Callables, callable};
 use super::errors::raise;
-use super::params::SamplingParams;
+use super::params::{SamplingParams, biases};
 use super::{convert, inputs, structured};
-use crate::model::GenerateOptions;
+use crate::model::{GenerateOptions, MOST_LOGPROBS};
 use crate::protocol::Reuse;
 use crate::protocol::config::ModelConfig;
 use crate::protocol::constraint::Constraint;
@@ -57,7 +57,9 @@ impl Sampling {
             "sampling" => {
                 let wrong = |_| convert::wrong_type(name, "SamplingParams", value);
                 let params = given(value, |_| value.cast::<SamplingParams>().map_err(wrong))?;
-                self.params = params.map(|params| params.get().0).unwrap_or_default();
+                self.params = params
+                    .map(|params| params.get().0.clone())
+                    .unwrap_or_default();
             }
             "top_k" => own.top_k = integer(name, value, 0..=i32::MAX)?,
             "top_p" => own.top_p = float(name, value)?,
@@ -68,6 +70,9 @@ impl Sampling {
             "mirostat" => own.mirostat = integer(name, value, 0..=2)?,
             "mirostat_tau" => own.mirostat_tau = float(name, value)?,
             "mirostat_eta" => own.mirostat_eta = float(name, value)?,
+            "min_p" => own.min_p = float(name, value)?,
+            "typical_p" => own.typical_p = float(name, value)?,
+            "logit_bias" => own.logit_bias = given(value, biases)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -174,6 +179,19 @@ fn reuse(value: &Bound<'_, PyAny>) -> PyResult<Reuse> {
     }
 }
 
+/// `"library"` or `"own"`.
+fn sampler(value: &Bound<'_, PyAny>) -> PyResult<sampling::Sampler> {
+    let wanted = "\"library\" or \"own\"";
+    match convert::choice("sampler", wanted, value)?.as_str() {
+        "library" => Ok(sampling::Sampler::Library),
+        "own" => Ok(sampling::Sampler::Own),
+        other => {
+            let got = format_args!("{other:?}");
+            Err(raise(value.py(), &Failure::choice("sampler", wanted, got)))
+        }
+    }
+}
+
 /// A keyword that `function` does not have, with the one that was probably meant.
 pub(super) fn unexpected(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
@@ -263,6 +281,12 @@ pub(super) fn call(
                 options.stop = given(value, texts)?.unwrap_or_default();
             }
             "seed" if generates => options.seed = given(value, convert::seed)?,
+            "logprobs" if generates => {
+                options.logprobs = integer(name, value, 0..=MOST_LOGPROBS)?;
+            }
+            "sampler" if generates => {
+                options.sampler = given(value, sampler)?.unwrap_or_default();
+            }
             "reuse" if generates => options.reuse = given(value, reuse)?.unwrap_or_default(),
             "save_prompt_cache" if generates => {
                 options.save_prompt_cache = given(value, |value| convert::path(name, value))?;

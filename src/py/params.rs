@@ -1,7 +1,7 @@
 //! `SamplingParams` and `Tokens`.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyIterator, PyList, PyTuple};
+use pyo3::types::{IntoPyDict as _, PyDict, PyIterator, PyList, PyMapping, PyTuple};
 
 use super::errors::raise;
 use super::options::Argument;
@@ -28,6 +28,11 @@ use crate::protocol::sampling;
 ///     mirostat: 0 is off, 1 is Mirostat, 2 is Mirostat 2.0.
 ///     mirostat_tau: Target surprise of Mirostat (tau), in bits per token; 0 or more.
 ///     mirostat_eta: Learning rate of Mirostat (eta); 0 or more.
+///     min_p: Sample only from tokens of at least this share of the most likely token's probability; 0 to 1,
+///         0 is off. On the CPU runtime, like the next two.
+///     typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to this
+///         value; 0 to 1, 1 is off.
+///     logit_bias: A dict of token ids with numbers to add to their logits; `-inf` bans a token.
 ///
 /// Raises:
 ///     InvalidArgumentError: A value is out of range (also a `ValueError`).
@@ -44,7 +49,7 @@ pub(super) struct SamplingParams(pub(super) sampling::SamplingParams);
 #[pymethods]
 impl SamplingParams {
     #[new]
-    #[pyo3(signature = (*surplus, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, **unknown), text_signature = "(*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None)")]
+    #[pyo3(signature = (*surplus, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, min_p=None, typical_p=None, logit_bias=None, **unknown), text_signature = "(*, top_k=None, top_p=None, temperature=None, repeat_penalty=None, frequency_penalty=None, presence_penalty=None, mirostat=None, mirostat_tau=None, mirostat_eta=None, min_p=None, typical_p=None, logit_bias=None)")]
     #[allow(
         clippy::too_many_arguments,
         reason = "they are the fields of RKLLMSamplingParam"
@@ -61,6 +66,9 @@ impl SamplingParams {
         mirostat: Option<&Bound<'_, PyAny>>,
         mirostat_tau: Option<&Bound<'_, PyAny>>,
         mirostat_eta: Option<&Bound<'_, PyAny>>,
+        min_p: Option<&Bound<'_, PyAny>>,
+        typical_p: Option<&Bound<'_, PyAny>>,
+        logit_bias: Option<&Bound<'_, PyAny>>,
         unknown: Option<&Bound<'_, PyDict>>,
     ) -> PyResult<Self> {
         options::refuse(py, "SamplingParams", &[], surplus, unknown)?;
@@ -81,6 +89,9 @@ impl SamplingParams {
                 .transpose()?,
             mirostat_tau: float("mirostat_tau", mirostat_tau)?,
             mirostat_eta: float("mirostat_eta", mirostat_eta)?,
+            min_p: float("min_p", min_p)?,
+            typical_p: float("typical_p", typical_p)?,
+            logit_bias: logit_bias.map(biases).transpose()?,
         };
         params.validate().map_err(|error| raise(py, &error))?;
         Ok(Self(params))
@@ -131,6 +142,22 @@ impl SamplingParams {
     fn mirostat_eta(&self) -> Option<f32> {
         self.0.mirostat_eta
     }
+    /// Least share of the most likely token's probability; 0 is off. `None` if not set.
+    #[getter]
+    fn min_p(&self) -> Option<f32> {
+        self.0.min_p
+    }
+    /// Share of the most typical tokens; 1 is off. `None` if not set.
+    #[getter]
+    fn typical_p(&self) -> Option<f32> {
+        self.0.typical_p
+    }
+    /// What is added to the logits of tokens, by their ids. `None` if not set.
+    #[getter]
+    fn logit_bias<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
+        let bias = self.0.logit_bias.as_ref();
+        bias.map(|bias| bias.into_py_dict(py)).transpose()
+    }
 
     /// Supports `copy` and `pickle`.
     fn __getnewargs_ex__<'py>(
@@ -148,11 +175,17 @@ impl SamplingParams {
         keywords.set_item("mirostat", p.mirostat)?;
         keywords.set_item("mirostat_tau", p.mirostat_tau)?;
         keywords.set_item("mirostat_eta", p.mirostat_eta)?;
+        keywords.set_item("min_p", p.min_p)?;
+        keywords.set_item("typical_p", p.typical_p)?;
+        keywords.set_item("logit_bias", self.logit_bias(py)?)?;
         Ok((PyTuple::empty(py), keywords))
     }
 
-    fn __repr__(&self) -> String {
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let p = &self.0;
+        let bias = self.logit_bias(py)?;
+        let bias = bias.map(|bias| bias.repr()).transpose()?;
+        let bias = bias.map(|bias| bias.to_string());
         let whole = |value: Option<i32>| value.map(|value| value.to_string());
         let number = |value: Option<f32>| value.map(|value| value.to_string());
         let fields = [
@@ -165,13 +198,29 @@ impl SamplingParams {
             ("mirostat", whole(p.mirostat)),
             ("mirostat_tau", number(p.mirostat_tau)),
             ("mirostat_eta", number(p.mirostat_eta)),
+            ("min_p", number(p.min_p)),
+            ("typical_p", number(p.typical_p)),
+            ("logit_bias", bias),
         ];
         let set: Vec<String> = fields
             .into_iter()
             .filter_map(|(name, value)| Some(format!("{name}={}", value?)))
             .collect();
-        format!("SamplingParams({})", set.join(", "))
+        Ok(format!("SamplingParams({})", set.join(", ")))
     }
+}
+
+/// A dict of token ids with what is added to their logits.
+pub(super) fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, f32)>> {
+    let wrong = || convert::wrong_type("logit_bias", "a dict of int and float", value);
+    let given = value.cast::<PyMapping>().map_err(|_| wrong())?;
+    let mut all = Vec::new();
+    for item in given.items()?.try_iter()? {
+        let (id, bias): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
+        let id = convert::integer("logit_bias", &id, 0..=i32::MAX)?;
+        all.push((id, convert::float(&format!("logit_bias[{id}]"), &bias)?));
+    }
+    Ok(all)
 }
 
 /// Token ids as input (`RKLLM_INPUT_TOKEN`): no chat template and no tokenizer is applied.

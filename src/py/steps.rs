@@ -56,8 +56,11 @@ impl Steps {
 
     fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
         self.failed(py, error, || {
-            let (text, ids) = self.steps.lock().so_far();
-            Generation::partial(py, text, ids)
+            let steps = self.steps.lock();
+            let (text, ids) = steps.so_far();
+            let logprobs = steps.logprobs().map(<[_]>::to_vec);
+            drop(steps);
+            Generation::partial(py, text, ids, logprobs)
         })
     }
 
@@ -70,19 +73,24 @@ impl Steps {
 
     /// The token if it is there; `None` when it has to be waited for, `Err(Ok)` at the end.
     fn poll(&self, py: Python<'_>) -> Result<Option<Py<PyAny>>, PyResult<()>> {
-        let polled = self.steps.lock().poll();
+        let (polled, likely) = {
+            let mut steps = self.steps.lock();
+            let polled = steps.poll();
+            (polled, steps.new_logprobs().map(<[_]>::to_vec))
+        };
         match polled {
             Poll::Ready(token) => {
-                let made = chunk(py, &token.text, token.token_id).and_then(|made| {
-                    if let Some(on_token) = self.on_token.get(py) {
-                        let told = || on_token.call1(py, (made.clone_ref(py),));
-                        self.answerer
-                            .desk
-                            .in_callback(told)
-                            .inspect_err(|_| self.handle.cancel())?;
-                    }
-                    Ok(made)
-                });
+                let made =
+                    chunk(py, &token.text, token.token_id, likely.as_deref()).and_then(|made| {
+                        if let Some(on_token) = self.on_token.get(py) {
+                            let told = || on_token.call1(py, (made.clone_ref(py),));
+                            self.answerer
+                                .desk
+                                .in_callback(told)
+                                .inspect_err(|_| self.handle.cancel())?;
+                        }
+                        Ok(made)
+                    });
                 made.map(Some).map_err(Err)
             }
             Poll::Nothing => match self.answerer.serve(py, Some(&self.handle)) {

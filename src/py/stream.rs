@@ -13,6 +13,7 @@ use super::at_hand::Take;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::generation::Generation;
+use super::logprobs::{self, Likely};
 use super::options;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
@@ -36,6 +37,8 @@ pub(super) struct TokenStream {
     on_token: Slot,
     /// Makes the value of the answer.
     parse: Slot,
+    /// Whether chunks tell how likely their tokens are.
+    logprobs: bool,
 }
 
 /// Nearly all pieces of text are shorter: copying them takes less time than asking for memory.
@@ -49,19 +52,21 @@ impl TokenStream {
         parse: Option<Py<PyAny>>,
     ) -> Self {
         let handle = stream.handle().clone();
+        let logprobs = stream.logprobs().is_some();
         Self {
             stream: Mutex::new(stream),
             handle,
             answerer,
             on_token: Slot::new(on_token),
             parse: Slot::new(parse),
+            logprobs,
         }
     }
 
     /// The next piece if there is one. It is copied, so that `make` turns it into an object when the
     /// lock is free again.
     #[inline]
-    fn poll<T>(&self, make: impl FnOnce(&str, i32) -> T) -> Poll<T> {
+    fn poll<T>(&self, make: impl FnOnce(&str, i32, Likely) -> T) -> Poll<T> {
         let mut short = ArrayString::<SHORT>::new();
         let mut stream = self.stream.lock();
         let (text, id) = match stream.poll_piece() {
@@ -70,12 +75,14 @@ impl TokenStream {
             Poll::Ended(outcome) => return Poll::Ended(outcome),
         };
         if short.try_push_str(text).is_ok() {
+            let likely = logprobs::new(self.logprobs, &mut stream);
             drop(stream);
-            return Poll::Ready(make(&short, id));
+            return Poll::Ready(make(&short, id, likely));
         }
         let long = text.to_owned();
+        let likely = logprobs::new(self.logprobs, &mut stream);
         drop(stream);
-        Poll::Ready(make(&long, id))
+        Poll::Ready(make(&long, id, likely))
     }
 
     /// [`Self::poll`] for a run with `on_token`, which is told first. What that raises ends the run.
@@ -84,24 +91,29 @@ impl TokenStream {
         &self,
         py: Python<'_>,
         on_token: &Py<PyAny>,
-        make: impl FnOnce(&str, i32) -> T,
+        make: impl FnOnce(&str, i32, Likely) -> T,
     ) -> PyResult<Poll<T>> {
-        let (text, id) = match self.poll(|text, id| (text.to_owned(), id)) {
+        let owned = |text: &str, id, likely| (text.to_owned(), id, likely);
+        let (text, id, likely) = match self.poll(owned) {
             Poll::Ready(piece) => piece,
             Poll::Nothing => return Ok(Poll::Nothing),
             Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
         };
-        let chunk = chunk(py, &text, id)?;
+        let chunk = chunk(py, &text, id, likely.as_deref())?;
         self.answerer
             .desk
             .in_callback(|| on_token.call1(py, (chunk,)))
             .inspect_err(|_| self.handle.cancel())?;
-        Ok(Poll::Ready(make(&text, id)))
+        Ok(Poll::Ready(make(&text, id, likely)))
     }
 
     /// [`Self::poll`], past `on_token` where there is one.
     #[inline]
-    fn pass<T>(&self, py: Python<'_>, make: impl FnOnce(&str, i32) -> T) -> PyResult<Poll<T>> {
+    fn pass<T>(
+        &self,
+        py: Python<'_>,
+        make: impl FnOnce(&str, i32, Likely) -> T,
+    ) -> PyResult<Poll<T>> {
         match self.on_token.get(py) {
             None => Ok(self.poll(make)),
             Some(on_token) => self.poll_told(py, &on_token, make),
@@ -121,14 +133,21 @@ impl TokenStream {
 
     fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
         self.failed(py, error, || {
-            let (text, ids) = self.stream.lock().so_far();
-            Generation::partial(py, text, ids)
+            let stream = self.stream.lock();
+            let (text, ids) = stream.so_far();
+            let logprobs = stream.logprobs().map(<[_]>::to_vec);
+            drop(stream);
+            Generation::partial(py, text, ids, logprobs)
         })
     }
 
     /// Waits for the next piece; `None` at the end of the run.
     #[inline]
-    fn next<T>(&self, py: Python<'_>, mut make: impl FnMut(&str, i32) -> T) -> PyResult<Option<T>> {
+    fn next<T>(
+        &self,
+        py: Python<'_>,
+        mut make: impl FnMut(&str, i32, Likely) -> T,
+    ) -> PyResult<Option<T>> {
         loop {
             match self.pass(py, &mut make)? {
                 Poll::Ready(item) => return Ok(Some(item)),
@@ -154,7 +173,7 @@ impl TokenStream {
         if self.on_token.get(py).is_some() {
             // Every chunk must pass by it.
             loop {
-                match self.pass(py, |_, _| ())? {
+                match self.pass(py, |_, _, _| ())? {
                     Poll::Ready(()) => {}
                     Poll::Nothing => return self.serve(py).map(|()| None),
                     Poll::Ended(_) => break,
@@ -175,7 +194,7 @@ impl TokenStream {
     fn poll_async<T>(
         &self,
         py: Python<'_>,
-        make: impl FnOnce(&str, i32) -> T,
+        make: impl FnOnce(&str, i32, Likely) -> T,
     ) -> PyResult<Option<T>> {
         match self.pass(py, make)? {
             Poll::Ready(item) => Ok(Some(item)),
@@ -208,7 +227,9 @@ impl Stream for TokenStream {
         let take: Take = |stream| {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get();
-            let chunk = this.poll_async(py, |text, id| chunk(py, text, id))?;
+            let chunk = this.poll_async(py, |text, id, likely| {
+                chunk(py, text, id, likely.as_deref())
+            })?;
             chunk.transpose()
         };
         Some(take)
@@ -224,12 +245,12 @@ impl Drop for TokenStream {
 source_class! {
     stream TokenStream {
         fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-            self.next(py, |text, id| chunk(py, text, id))?.transpose()
+            self.next(py, |text, id, likely| chunk(py, text, id, likely.as_deref()))?.transpose()
         }
 
         /// The next chunk, `None` if it has to be waited for; for the event loop.
         fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-            self.poll_async(py, |text, id| chunk(py, text, id))?
+            self.poll_async(py, |text, id, likely| chunk(py, text, id, likely.as_deref()))?
                 .transpose()
         }
 
@@ -319,7 +340,7 @@ impl Stream for TextStream {
         let take: Take = |stream| {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get().stream.get();
-            let text = this.poll_async(py, |text, _| PyString::new(py, text).unbind())?;
+            let text = this.poll_async(py, |text, _, _| PyString::new(py, text).unbind())?;
             Ok(text.map(Py::into_any))
         };
         Some(take)
@@ -334,14 +355,14 @@ source_class! {
         fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
             self.stream
                 .get()
-                .next(py, |text, _| PyString::new(py, text).unbind())
+                .next(py, |text, _, _| PyString::new(py, text).unbind())
         }
 
         /// The next text, `None` if it has to be waited for; for the event loop.
         fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
             self.stream
                 .get()
-                .poll_async(py, |text, _| PyString::new(py, text).unbind())
+                .poll_async(py, |text, _, _| PyString::new(py, text).unbind())
         }
 
         /// Waits for the end of the run and returns the whole answer, including chunks already read.

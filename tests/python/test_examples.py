@@ -215,6 +215,15 @@ def test_answers_come_in_a_form_that_a_program_reads() -> None:
     assert re.search(r"^pattern: \d{4}-\d{2}-\d{2}$", text, re.MULTILINE)
 
 
+@real
+@slow
+def test_tokens_tell_how_likely_they_were() -> None:
+    text = output("logprobs.py", MODEL)
+    assert re.search(r"^'.+' +\d+%   of: '.*' \d+%, '.*' \d+%, '.*' \d+%$", text, re.MULTILINE)
+    assert re.search(r"^without its first token: .", text, re.MULTILINE)
+    assert len(re.findall(r"^min_p, seed \d: .", text, re.MULTILINE)) == 2
+
+
 def test_tools_are_shown_and_called(tmp_path: Path) -> None:
     library = fake_library(tmp_path, "v1_2_1")
     call = '<tool_call>\n{"name": "get_weather", "arguments": {"city": "Paris"}}\n</tool_call>'

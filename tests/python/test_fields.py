@@ -77,6 +77,9 @@ OURS = {"model_path": SET, "is_async": False, "reserved": b""}
 
 #: Keywords of RKLLM() that are no fields of its structs.
 NO_FIELDS = {
+    "min_p",
+    "typical_p",
+    "logit_bias",
     "vendor_log",
     "self",
     "unknown",

@@ -146,6 +146,7 @@ def test_all_is_sound():
         "doctor",
         "errors",
         "llm",
+        "logprobs",
         "results",
         "runtimes",
     }

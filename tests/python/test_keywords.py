@@ -160,7 +160,7 @@ def test_names_that_are_like_none_are_answered_with_none(open_model: Opener, wro
 #: Keywords of llama-cpp-python, transformers, vLLM, Ollama and OpenAI, and what the hint of ``generate`` has.
 FOREIGN = {
     "attention_mask": "input",
-    "bad_words": "logits",
+    "bad_words": "logit_bias",
     "best_of": "one answer",
     "cache_prompt": "reuse",
     "device_map": "backend",
@@ -170,7 +170,7 @@ FOREIGN = {
     "images": "Multimodal",
     "input_ids": "input",
     "length_penalty": "repeat_penalty",
-    "logprobs": "score()",
+    "top_logprobs": "logprobs",
     "max_completion_tokens": "max_new_tokens",
     "max_time": "timeout",
     "min_new_tokens": "ignore_eos_token",

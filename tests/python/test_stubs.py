@@ -25,7 +25,7 @@ stub_docs = importlib.import_module("stub_docs")
 
 SOURCES = sorted((ROOT / "python" / "rkllm_rs" / "_native").glob("*.pyi"))
 #: Classes that calls return and programs do not make.
-RESULTS = {"BatchStream", "Score"}
+RESULTS = {"BatchStream", "Score", "TokenLogprob", "TopLogprob"}
 #: One class with all that the script has to deal with.
 STUB = '''
 class SamplingParams:

@@ -54,6 +54,8 @@ mod tests {
         mirostat: 0,
         mirostat_tau: 5.0,
         mirostat_eta: 0.1,
+        min_p: 0.0,
+        typical_p: 1.0,
     };
 
     fn pushed(live: &mut Live, bytes: &[u8]) -> String {

@@ -3,10 +3,16 @@
 //! Our own instead of llama.cpp's chain: that one copies the whole vocabulary into candidates and
 //! looks each one up in a hash map for the penalties, which costs more than a small model's layer.
 
+mod likely;
+mod random;
+
 use std::collections::VecDeque;
-use std::hash::{BuildHasher as _, Hasher as _};
 
 use serde::{Deserialize, Serialize};
+
+use self::likely::{descending, keep_best};
+pub use self::likely::{likeliest, log_sum_exp};
+use self::random::{Random, any_seed};
 
 /// How many of the run's last tokens the penalties look at. The prompt is not among them: its words
 /// are often the very ones to answer with.
@@ -14,7 +20,7 @@ const PENALTY_WINDOW: usize = 64;
 /// Candidates of mirostat 1 that estimate the shape of the distribution.
 const MIROSTAT_SAMPLES: usize = 100;
 
-/// The sampling fields of `RKLLMParam` and `RKLLMSamplingParam`, every value known.
+/// The sampling fields of `RKLLMParam` and `RKLLMSamplingParam`, and two more, every value known.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
     /// Only so many likeliest tokens.
@@ -35,7 +41,17 @@ pub struct Sampling {
     pub mirostat_tau: f32,
     /// How fast mirostat learns.
     pub mirostat_eta: f32,
+    /// Only tokens of at least this share of the likeliest token's probability; 0 is off.
+    pub min_p: f32,
+    /// Only the tokens whose surprise is the nearest to the expected one, which make up this share together; 1 is
+    /// off.
+    pub typical_p: f32,
 }
+
+/// What the C API has no fields for, switched off.
+pub const MIN_P_OFF: f32 = 0.0;
+/// As [`MIN_P_OFF`].
+pub const TYPICAL_P_OFF: f32 = 1.0;
 
 impl Sampling {
     /// Whether it always takes the likeliest token.
@@ -103,7 +119,7 @@ impl Sampler {
         match s.mirostat {
             1 => self.mirostat_1(logits),
             2 => self.mirostat_2(logits),
-            _ => self.top_k_top_p(logits),
+            _ => self.cut_and_draw(logits),
         }
     }
 
@@ -140,42 +156,98 @@ impl Sampler {
         }
     }
 
-    fn top_k_top_p(&mut self, logits: &[f32]) -> i32 {
+    /// Cuts as llama.cpp's chain does, in its order: top-k, typical-p, top-p, min-p, and softens what is left.
+    fn cut_and_draw(&mut self, logits: &[f32]) -> i32 {
         let s = self.settings;
         let all = logits.len();
         let k = usize::try_from(s.top_k)
             .ok()
             .filter(|&k| k > 0)
             .map_or(all, |k| k.min(all));
+        let kept = if s.typical_p < TYPICAL_P_OFF {
+            self.keep_best(logits, k);
+            self.keep_typical();
+            let total = self.mass();
+            self.nucleus(total).unwrap_or(self.candidates.len())
+        } else {
+            self.best_nucleus(logits, k)
+        };
+        self.candidates.truncate(kept);
+        if s.min_p > MIN_P_OFF {
+            let least = self.candidates[0].logit + s.min_p.ln();
+            let kept = self.candidates.partition_point(|c| c.logit >= least);
+            self.candidates.truncate(kept.max(1));
+        }
+        self.draw(s.temperature).token
+    }
+
+    /// Fills the candidates with the best, as far as top-k, top-p and min-p may want them, and tells how many
+    /// of them the nucleus has.
+    fn best_nucleus(&mut self, logits: &[f32], k: usize) -> usize {
         // Without a small k the nucleus is looked for among the first thousand, which nearly always
         // hold it: sorting a whole vocabulary costs milliseconds.
-        let mut take = k.min(1024);
-        loop {
-            self.keep_best(logits, take);
+        let take = k.min(1024);
+        self.keep_best(logits, take);
+        if take < k {
             let top = self.candidates[0].logit;
-            let total: f32 = if take == k {
-                self.candidates.iter().map(|c| (c.logit - top).exp()).sum()
-            } else {
-                logits.iter().map(|logit| (logit - top).exp()).sum()
-            };
-            let mut mass = 0.0;
-            let mut nucleus = None;
-            if s.top_p < 1.0 {
-                for (i, candidate) in self.candidates.iter().enumerate() {
-                    mass += (candidate.logit - top).exp() / total;
-                    if mass >= s.top_p {
-                        nucleus = Some(i + 1);
-                        break;
-                    }
-                }
+            let total = logits.iter().map(|logit| (logit - top).exp()).sum();
+            if let Some(kept) = self.nucleus(total) {
+                return kept;
             }
-            if nucleus.is_none() && take < k {
-                take = k;
-                continue;
+            let least = top + self.settings.min_p.ln();
+            if self.settings.top_p >= 1.0 && self.candidates[take - 1].logit < least {
+                return take;
             }
-            self.candidates.truncate(nucleus.unwrap_or(take));
-            return self.draw(s.temperature).token;
+            self.keep_best(logits, k);
         }
+        let total = self.mass();
+        self.nucleus(total).unwrap_or(k)
+    }
+
+    /// The candidates' weights together.
+    fn mass(&self) -> f32 {
+        let top = self.candidates[0].logit;
+        self.candidates.iter().map(|c| (c.logit - top).exp()).sum()
+    }
+
+    /// How many of the candidates make up top-p of `total`; none if it is off, or they are too few.
+    fn nucleus(&self, total: f32) -> Option<usize> {
+        let top_p = self.settings.top_p;
+        if top_p >= 1.0 {
+            return None;
+        }
+        let top = self.candidates[0].logit;
+        let mut mass = 0.0;
+        let reaches = |c: &Candidate| {
+            mass += (c.logit - top).exp() / total;
+            mass >= top_p
+        };
+        self.candidates.iter().position(reaches).map(|at| at + 1)
+    }
+
+    /// Keeps the candidates whose surprise is the nearest to the expected one, best first as before.
+    fn keep_typical(&mut self) {
+        let top = self.candidates[0].logit;
+        let log_total = self.mass().ln();
+        let surprise = |c: &Candidate| log_total - (c.logit - top);
+        let share = |c: &Candidate| (-surprise(c)).exp();
+        let expected: f32 = self
+            .candidates
+            .iter()
+            .map(|c| share(c) * if share(c) > 0.0 { surprise(c) } else { 0.0 })
+            .sum();
+        let oddness = |c: &Candidate| (surprise(c) - expected).abs();
+        self.candidates
+            .sort_by(|a, b| oddness(a).total_cmp(&oddness(b)));
+        let mut mass = 0.0;
+        let reaches = |c: &Candidate| {
+            mass += share(c);
+            mass > self.settings.typical_p
+        };
+        let last = self.candidates.iter().position(reaches);
+        self.candidates
+            .truncate(last.map_or(self.candidates.len(), |at| at + 1));
+        self.candidates.sort_unstable_by(descending);
     }
 
     fn mirostat_1(&mut self, logits: &[f32]) -> i32 {
@@ -243,7 +315,9 @@ impl Sampler {
         self.soften(temperature);
         let total: f32 = self.weights.iter().sum();
         let mut left = self.random.unit() * total;
-        let mut at = self.weights.len() - 1;
+        // Sums are rounded: what is left over goes to the last that may come at all.
+        let last = self.weights.iter().rposition(|weight| *weight > 0.0);
+        let mut at = last.unwrap_or(0);
         for (i, weight) in self.weights.iter().enumerate() {
             left -= weight;
             if left < 0.0 {
@@ -273,27 +347,7 @@ impl Sampler {
 
     /// Fills the candidates with the `k` best, best first.
     fn keep_best(&mut self, logits: &[f32], k: usize) {
-        let pool = &mut self.candidates;
-        pool.clear();
-        let descending =
-            |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.token.cmp(&b.token));
-        let room = (2 * k).max(128).min(logits.len().max(1));
-        let mut least = f32::NEG_INFINITY;
-        for (token, &logit) in logits.iter().enumerate() {
-            if logit > least || pool.len() < k {
-                pool.push(Candidate {
-                    logit,
-                    token: token as i32,
-                });
-                if pool.len() >= room && room > k {
-                    pool.select_nth_unstable_by(k - 1, descending);
-                    pool.truncate(k);
-                    least = pool[k - 1].logit;
-                }
-            }
-        }
-        pool.sort_unstable_by(descending);
-        pool.truncate(k);
+        keep_best(&mut self.candidates, logits, k);
     }
 }
 
@@ -319,51 +373,6 @@ fn best(logits: &[f32]) -> i32 {
         .copied()
         .fold(f32::NEG_INFINITY, f32::max);
     logits.iter().position(|&logit| logit >= top).unwrap_or(0) as i32
-}
-
-/// A seed nobody can foresee, from the standard library's hash keys.
-fn any_seed() -> u64 {
-    std::collections::hash_map::RandomState::new()
-        .build_hasher()
-        .finish()
-}
-
-/// The generator xoshiro256++.
-#[derive(Debug, Clone)]
-struct Random {
-    state: [u64; 4],
-}
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        // SplitMix64 spreads a small seed over the whole state.
-        let mut z = seed;
-        let state = std::array::from_fn(|_| {
-            z = z.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let x = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-            let x = (x ^ (x >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-            x ^ (x >> 31)
-        });
-        Self { state }
-    }
-
-    fn next(&mut self) -> u64 {
-        let s = &mut self.state;
-        let out = s[0].wrapping_add(s[3]).rotate_left(23).wrapping_add(s[0]);
-        let t = s[1] << 17;
-        s[2] ^= s[0];
-        s[3] ^= s[1];
-        s[1] ^= s[2];
-        s[0] ^= s[3];
-        s[2] ^= t;
-        s[3] = s[3].rotate_left(45);
-        out
-    }
-
-    /// A number in [0, 1).
-    fn unit(&mut self) -> f32 {
-        (self.next() >> 40) as f32 / (1_u64 << 24) as f32
-    }
 }
 
 #[cfg(test)]

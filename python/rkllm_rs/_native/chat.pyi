@@ -6,6 +6,8 @@ from typing import Any, Literal, final
 
 from typing_extensions import Self
 
+from rkllm_rs.logprobs import TokenLogprob
+
 from .model import Model
 from .outputs import Constraint, PerfStats
 from .settings import Path
@@ -158,6 +160,9 @@ class ChatDelta:
     @property
     def tool_calls(self) -> list[ToolCallDelta]:
         """New parts of tool calls; empty if there are none."""
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """How likely the tokens were that came since the last delta; ``None`` without ``logprobs``."""
 
 @final
 class ToolCallDelta:
@@ -247,6 +252,9 @@ class ChatAnswer:
     @property
     def perf(self) -> PerfStats:
         """Performance statistics of all runs of the answer together."""
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """How likely each token was, best alternatives first; ``None`` without ``logprobs``."""
     @property
     def notes(self) -> list[str]:
         """Notes for people: how the conversation was adapted, and what was unusual about the answer."""

@@ -2,6 +2,8 @@
 
 from typing import Any, Literal, final
 
+from rkllm_rs.logprobs import TokenLogprob
+
 from .settings import FinishReason
 
 @final
@@ -20,6 +22,9 @@ class Chunk:
 
         Earlier tokens whose bytes only now form a character are in ``Generation.token_ids``.
         """
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """How likely the tokens were that came since the last chunk; ``None`` without ``logprobs``."""
 
 @final
 class PerfStats:
@@ -106,6 +111,9 @@ class Generation:
     @property
     def perf(self) -> PerfStats:
         """Performance statistics of the run."""
+    @property
+    def logprobs(self) -> list[TokenLogprob] | None:
+        """How likely each token was, best alternatives first; ``None`` without ``logprobs``."""
     @property
     def parsed(self) -> Any:
         """The value of an answer in JSON, or an instance of the given type.

@@ -1,5 +1,6 @@
 """How tokens are chosen."""
 
+from collections.abc import Mapping
 from typing import ClassVar, final
 
 from typing_extensions import Self
@@ -26,6 +27,11 @@ class SamplingParams:
         mirostat: 0 is off, 1 is Mirostat, 2 is Mirostat 2.0.
         mirostat_tau: Target surprise of Mirostat (tau), in bits per token; 0 or more.
         mirostat_eta: Learning rate of Mirostat (eta); 0 or more.
+        min_p: Sample only from tokens of at least this share of the most likely token's probability; 0 to 1,
+            0 is off. On the CPU runtime, like the next two.
+        typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to this
+            value; 0 to 1, 1 is off.
+        logit_bias: A dict of token ids with numbers to add to their logits; ``-inf`` bans a token.
 
     Raises:
         InvalidArgumentError: A value is out of range (also a ``ValueError``).
@@ -49,6 +55,9 @@ class SamplingParams:
         mirostat: int | None = None,
         mirostat_tau: float | None = None,
         mirostat_eta: float | None = None,
+        min_p: float | None = None,
+        typical_p: float | None = None,
+        logit_bias: Mapping[int, float] | None = None,
     ) -> Self: ...
     @property
     def top_k(self) -> int | None:
@@ -77,8 +86,17 @@ class SamplingParams:
     @property
     def mirostat_eta(self) -> float | None:
         """Learning rate of Mirostat (eta). ``None`` if not set."""
+    @property
+    def min_p(self) -> float | None:
+        """Least share of the most likely token's probability; 0 is off. ``None`` if not set."""
+    @property
+    def typical_p(self) -> float | None:
+        """Share of the most typical tokens; 1 is off. ``None`` if not set."""
+    @property
+    def logit_bias(self) -> dict[int, float] | None:
+        """What is added to the logits of tokens, by their ids. ``None`` if not set."""
     def __eq__(self, other: object, /) -> bool: ...
     # Not hashable: floats that compare equal need not be meant as equal.
     __hash__: ClassVar[None]  # type: ignore[assignment]  # pyright: ignore[reportIncompatibleMethodOverride]
-    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int | float | None]]:
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, int | float | dict[int, float] | None]]:
         """Supports ``copy`` and ``pickle``."""

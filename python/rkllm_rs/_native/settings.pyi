@@ -1,7 +1,7 @@
 """Types of arguments. They exist for type checkers only."""
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
 from typing_extensions import Buffer
@@ -36,6 +36,9 @@ class Sampling(TypedDict, total=False):
     mirostat: int | None
     mirostat_tau: float | None
     mirostat_eta: float | None
+    min_p: float | None
+    typical_p: float | None
+    logit_bias: Mapping[int, float] | None
     sampling: SamplingParams | None
 
 class OpenSettings(Sampling, total=False):

@@ -181,6 +181,7 @@ impl Server<'_> {
         let run = lanes[0].run() | 1 << 63;
         let plan = Plan {
             constraint: None,
+            choosing: None,
             run,
             limit: Limit {
                 tokens: 1,

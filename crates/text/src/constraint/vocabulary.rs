@@ -39,6 +39,13 @@ impl Vocabulary {
         at.and_then(|at| i32::try_from(at).ok())
     }
 
+    /// The text of a token, which need not be whole characters.
+    #[must_use]
+    pub fn bytes(&self, id: i32) -> Option<&[u8]> {
+        let at = usize::try_from(id).ok()?;
+        self.tokens.get(at).map(|(_, bytes)| bytes.as_slice())
+    }
+
     /// The ids of the tokens that end an answer.
     pub fn ends(&self) -> impl Iterator<Item = i32> {
         let ends = (0..).zip(&self.tokens);
