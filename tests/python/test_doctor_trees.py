@@ -120,3 +120,10 @@ def test_a_container_without_the_node_is_told_what_to_pass(tmp_path: Path) -> No
     check = report_of("rk3588-docker-closed", tmp_path).find("node")
     assert check is not None
     assert "--device /dev/dri" in (check.fix or "")
+
+
+def test_a_board_tells_what_a_container_needs(tmp_path: Path) -> None:
+    check = report_of("rk3588-vendor61-098", tmp_path).find("container")
+    assert check is not None
+    for word in ("/dev/dri/renderD129", "/dev/dri/card1", "/dev/dma_heap", "/usr/lib/librkllmrt.so"):
+        assert word in check.detail

@@ -16,7 +16,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from . import chips, clocks, cpu, driver, library, memory, nodes, system, users
+from . import chips, clocks, containers, cpu, driver, library, memory, nodes, system, users
 from .facts import Facts
 from .report import Board, Check, Cpu, Driver, Report, Status
 from .root import Root
@@ -35,7 +35,7 @@ _CHECKS: tuple[Callable[[Facts], Check], ...] = (
     nodes.check_node,
     nodes.check_permissions,
     nodes.check_dma_heap,
-    nodes.check_container,
+    containers.check_container,
     library.check_library,
     library.check_release,
     system.check_libgomp,

@@ -8,6 +8,7 @@ import re
 import stat
 from typing import TYPE_CHECKING
 
+from .containers import options
 from .report import Check
 
 if TYPE_CHECKING:
@@ -21,36 +22,6 @@ _RULES = {
     "dri": 'SUBSYSTEM=="drm", KERNEL=="renderD*", MODE="0660", GROUP="render"',
     "dma_heap": 'SUBSYSTEM=="dma_heap", MODE="0660", GROUP="video"',
 }
-
-
-def options(facts: Facts) -> str:
-    """The options of `docker run` with which the NPU works."""
-    root = facts.root
-    devices = ["/dev/dri"]
-    if root.exists("/sys/class/misc/rknpu") or facts.npu.node == "/dev/rknpu":
-        devices = ["/dev/rknpu"]
-    words = [f"--device {device}" for device in [*devices, "/dev/dma_heap"]]
-    words += [f'--group-add "$(getent group {name} | cut -d: -f3)"' for name in ("render", "video")]
-    words.append("--volume /proc/device-tree/compatible:/proc/device-tree/compatible:ro")
-    words.append("--volume /run/lock/rkllm_rs-npu.lock:/run/lock/rkllm_rs-npu.lock")
-    return " ".join(words)
-
-
-def check_container(facts: Facts) -> Check:
-    """Whether this is a container, and what to pass to one."""
-    if facts.container is None:
-        return Check("container", "not_applicable", "this is not a container")
-    if facts.kind == "other":
-        return Check(
-            "container", "ok", f"inside a container ({facts.container}); there is no NPU to pass to it"
-        )
-    lines = [f"options for the NPU: {options(facts)}"]
-    lines.append("mount /sys (Docker does), the model and librkllmrt.so; not needed: --privileged")
-    lines += [
-        f"{path}: {'visible' if facts.root.exists(path) else 'not visible'}"
-        for path in ("/sys/class", "/dev/dri", "/dev/dma_heap", "/dev/rknpu", "/proc/device-tree")
-    ]
-    return Check("container", "ok", f"inside a container ({facts.container})", "\n".join(lines))
 
 
 def check_node(facts: Facts) -> Check:

@@ -40,6 +40,8 @@ class Npu:
     node: str | None = None
     #: Render nodes of which nothing tells the driver.
     untold: list[str] = field(default_factory=list[str])
+    #: The node of its card, which belongs to it.
+    card: str | None = None
     #: How the node was told from those of other drivers.
     told_by: str | None = None
     #: Names of the NPU's platform devices, such as ``fdab0000.npu``.
@@ -131,6 +133,8 @@ def _driver(root: Root, device: str) -> str | None:
 def _node(root: Root, npu: Npu) -> None:
     """Finds the NPU's node among those of display and GPU, whose numbers say nothing."""
     nodes = [path for path in root.glob("/dev/dri/renderD*") if re.fullmatch(r"renderD\d+", path[9:])]
+    own = (card for card in _cards(root) if _driver(root, f"{card}/device") == "RKNPU")
+    npu.card = next((f"/dev/dri/{card.rpartition('/')[2]}" for card in own), None)
     npu.untold = [node for node in nodes if _own_driver(root, node) is None]
     for told_by, way in _WAYS:
         found = way(root, npu, nodes)
