@@ -62,6 +62,14 @@ def test_json_has_the_shape_that_programs_read(tmp_path: Path) -> None:
     assert told == examine(tmp_path).to_dict()
 
 
+def test_the_package_leads_to_it_without_an_import_of_its_own() -> None:
+    program = "import rkllm_rs; print(rkllm_rs.doctor.examine().find('python').status)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.stdout == "ok\n", done.stderr
+
+
 def test_a_failure_is_the_exit_status_and_has_its_fix_in_the_text(tmp_path: Path) -> None:
     done = doctor("--root", str(build(TREES["rv1126b-armhf"], tmp_path)))
     assert done.returncode == 1

@@ -76,8 +76,8 @@ def compatible(root: Root) -> list[str]:
 def model(root: Root) -> str | None:
     """The board's name."""
     for place in ("/proc/device-tree/model", "/sys/firmware/devicetree/base/model"):
-        if text := root.text(place, 256):
-            return text.splitlines()[0]
+        if text := root.line(place):
+            return text
     return None
 
 

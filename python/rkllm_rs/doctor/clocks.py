@@ -24,7 +24,7 @@ def _devfreq(facts: Facts, id: str, what: str, folder: str) -> Check:  # noqa: A
     """A clock of the kernel's devfreq."""
     root = facts.root
     now, most = root.number(f"{folder}/cur_freq"), root.number(f"{folder}/max_freq")
-    governor, steps = root.text(f"{folder}/governor", 64) or "unknown", _steps(facts, folder)
+    governor, steps = root.line(f"{folder}/governor") or "unknown", _steps(facts, folder)
     top = max([*steps, most or 0])
     if now is None or not top:
         return Check(id, "unknown", f"the clock of {what} cannot be read", folder)
@@ -106,9 +106,9 @@ def check_cpu(facts: Facts) -> Check:
     tops: list[str] = []
     for folder in root.glob("/sys/devices/system/cpu/cpufreq/policy*"):
         most, limit = root.number(f"{folder}/cpuinfo_max_freq"), root.number(f"{folder}/scaling_max_freq")
-        governor = root.text(f"{folder}/scaling_governor", 64) or "unknown"
+        governor = root.line(f"{folder}/scaling_governor") or "unknown"
         governors[governor] = None
-        cpus = root.text(f"{folder}/related_cpus", 256) or "?"
+        cpus = root.line(f"{folder}/related_cpus") or "?"
         now = root.number(f"{folder}/scaling_cur_freq") or 0
         tops.append(str((most or 0) // 1000))
         lines.append(f"CPUs {cpus}: {now // 1000} of {tops[-1]} MHz, governor {governor}")
@@ -136,20 +136,20 @@ def check_heat(facts: Facts) -> Check:
     root, hot, lines, slowed = facts.root, list[str](), list[str](), list[str]()
     found: list[tuple[int, str]] = []
     for folder in root.glob("/sys/class/thermal/thermal_zone*"):
-        kind, heat = root.text(f"{folder}/type", 64), root.number(f"{folder}/temp")
+        kind, heat = root.line(f"{folder}/type"), root.number(f"{folder}/temp")
         if kind and heat is not None and heat in _POSSIBLE:
             found.append((heat, kind))
             lines.append(f"{kind}: {heat / 1000:.0f} °C")
             trips = [
                 trip
                 for place in range(12)
-                if root.text(f"{folder}/trip_point_{place}_type", 64) == "passive"
+                if root.line(f"{folder}/trip_point_{place}_type") == "passive"
                 and (trip := root.number(f"{folder}/trip_point_{place}_temp")) is not None
             ]
             if heat >= max(75_000, min(trips, default=85_000)):
                 hot.append(lines[-1])
     for folder in root.glob("/sys/class/thermal/cooling_device*"):
-        kind, state = root.text(f"{folder}/type", 64) or "", root.number(f"{folder}/cur_state") or 0
+        kind, state = root.line(f"{folder}/type") or "", root.number(f"{folder}/cur_state") or 0
         if state > 0 and re.search("devfreq|cpufreq", kind):
             slowed.append(f"{kind} is slowed down, state {state} of {root.number(f'{folder}/max_state')}")
     if not found and not slowed:

@@ -63,7 +63,7 @@ def _ranks(facts: Facts) -> tuple[dict[int, int], str]:
         cpu: most
         for folder in root.glob("/sys/devices/system/cpu/cpufreq/policy*")
         if (most := root.number(f"{folder}/cpuinfo_max_freq")) is not None and most > 0
-        for cpu in ranges(root.text(f"{folder}/related_cpus", 256))
+        for cpu in ranges(root.line(f"{folder}/related_cpus"))
     }
     return clocks, "the highest clocks"
 
@@ -72,8 +72,8 @@ def find(facts: Facts) -> Found:
     """Tells the fast CPUs."""
     root = facts.root
     ranks, told_by = _ranks(facts)
-    present = ranges(root.text("/sys/devices/system/cpu/online", 256))
-    isolated = ranges(root.text("/sys/devices/system/cpu/isolated", 256))
+    present = ranges(root.line("/sys/devices/system/cpu/online"))
+    isolated = ranges(root.line("/sys/devices/system/cpu/isolated"))
     online = present or sorted(ranks)
     chip = facts.chip
     ranks = {cpu: rank for cpu, rank in ranks.items() if cpu in online} if online else ranks
@@ -85,7 +85,7 @@ def find(facts: Facts) -> Found:
         told_by = "the usual order of this chip"
     else:
         fast, told_by = online, "nothing: they are taken to be alike"
-    absent = [cpu for cpu in ranges(root.text("/sys/devices/system/cpu/present", 256)) if cpu not in online]
+    absent = [cpu for cpu in ranges(root.line("/sys/devices/system/cpu/present")) if cpu not in online]
     return Found(Cpu(sum(1 << cpu for cpu in fast), online or sorted(fast)), told_by, absent, isolated)
 
 

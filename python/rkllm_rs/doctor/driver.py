@@ -130,7 +130,7 @@ def check_device_tree(facts: Facts) -> Check:
 
 def _release(facts: Facts) -> str | None:
     """The kernel's release."""
-    return facts.root.text("/proc/sys/kernel/osrelease", 256)
+    return facts.root.line("/proc/sys/kernel/osrelease")
 
 
 def check_kernel(facts: Facts) -> Check:

@@ -66,13 +66,13 @@ class Facts:
                 return kind
         if found := _CGROUP.search(self.root.text("/proc/1/cgroup") or ""):
             return found[0]
-        told = self.root.text("/run/systemd/container", 64) or ""
+        told = self.root.line("/run/systemd/container") or ""
         return told if _SYSTEMD.fullmatch(told) else None
 
     @cached_property
     def arch(self) -> str | None:
         """The kernel's architecture, such as ``"aarch64"``."""
-        return os.uname().machine if self.root.live else self.root.text("/proc/sys/kernel/arch", 64)
+        return os.uname().machine if self.root.live else self.root.line("/proc/sys/kernel/arch")
 
     @cached_property
     def cpuinfo(self) -> str:

@@ -56,7 +56,7 @@ def _hosts(facts: Facts) -> Iterator[str]:
     if root.live:
         yield os.uname().nodename
     for path in ("/etc/hostname", "/proc/sys/kernel/hostname"):
-        yield root.text(path, 256) or ""
+        yield root.line(path) or ""
     for line in (root.text("/etc/hosts") or "").splitlines():
         yield from line.partition("#")[0].split()[1:]
 
@@ -86,7 +86,7 @@ def _secrets(facts: Facts) -> Iterator[str]:
         "/sys/block/*/device/serial",
         "/sys/block/*/device/cid",
     ]
-    yield from (root.text(path, 256) or "" for pattern in patterns for path in root.glob(pattern))
+    yield from (root.line(path) or "" for pattern in patterns for path in root.glob(pattern))
     for name, value in facts.variables.items():
         if re.search("TOKEN|KEY|SECRET|PASSW", name.upper()):
             yield value

@@ -83,6 +83,11 @@ class Root:
         data = self.bytes(path, limit)
         return None if data is None else clean(data)
 
+    def line(self, path: str) -> str | None:
+        """The first line of a file that should have no other, or ``None``."""
+        lines = (self.text(path, 256) or "").splitlines()
+        return lines[0] if lines and lines[0] else None
+
     def number(self, path: str) -> int | None:
         """The number that a file begins with, or ``None``."""
         found = re.match(r"-?\d{1,19}(?!\d)", self.text(path, 64) or "")

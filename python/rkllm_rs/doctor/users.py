@@ -29,7 +29,7 @@ def _holders(facts: Facts, node: str) -> tuple[list[tuple[int, str]], int]:
         files = root.listing(f"/proc/{pid}/fd")
         closed += files is None
         if any(root.link(f"/proc/{pid}/fd/{file}") == node for file in (files or [])[:_DESCRIPTORS]):
-            name = root.text(f"/proc/{pid}/comm", 64) or "unknown"
+            name = root.line(f"/proc/{pid}/comm") or "unknown"
             found.append((int(pid), name))
     return found, closed
 
