@@ -122,6 +122,12 @@ def test_a_container_without_the_node_is_told_what_to_pass(tmp_path: Path) -> No
     assert "--device /dev/dri" in (check.fix or "")
 
 
+def test_a_machine_without_an_npu_is_offered_the_cpu_runtime(tmp_path: Path) -> None:
+    board = report_of("pc-x86", tmp_path).find("board")
+    assert board is not None
+    assert "rkllm_rs[cpu]" in (board.fix or "")
+
+
 def test_a_board_tells_what_a_container_needs(tmp_path: Path) -> None:
     check = report_of("rk3588-vendor61-098", tmp_path).find("container")
     assert check is not None

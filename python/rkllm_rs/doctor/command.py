@@ -50,8 +50,9 @@ def text(report: Report) -> str:
         lines.append(f"{_WORDS.get(check.status, check.status):<8} {check.id:<13} {check.summary}")
         if check.status in ("warning", "failure"):
             lines += textwrap.indent(check.detail, " " * 11).splitlines()
-        if check.fix and check.status != "not_applicable":
-            lines.append(f"           {'hint' if check.status == 'ok' else 'fix'}: {check.fix}")
+        if check.fix:
+            label = "hint" if check.status in ("ok", "not_applicable") else "fix"
+            lines.append(f"           {label}: {check.fix}")
     failures, warnings = count(report.checks, "failure"), count(report.checks, "warning")
     end = f"{failures} failure{'s' * (failures != 1)}, {warnings} warning{'s' * (warnings != 1)}"
     end += "; - is not applicable, ? cannot be read"

@@ -141,7 +141,9 @@ class Facts:
         """How to use the CPU runtime."""
         from rkllm_rs._cpu_runtime import GET_CPU_RUNTIME, cpu_library
 
-        return 'RKLLM("model.gguf")' if cpu_library() else GET_CPU_RUNTIME
+        if self.root.live and cpu_library():
+            return 'RKLLM("model.gguf")    # on the CPU runtime, which is installed'
+        return f"use the CPU runtime with a .gguf model: {GET_CPU_RUNTIME}"
 
     @cached_property
     def vendor_kernel(self) -> str:

@@ -228,17 +228,14 @@ def check_cpu_runtime(facts: Facts) -> Check:
     from rkllm_rs._cpu_runtime import GET_CPU_RUNTIME, cpu_library
 
     if not facts.root.live:
-        return Check("cpu-runtime", "not_applicable", _OF_THIS_PROCESS, "", GET_CPU_RUNTIME)
+        return Check("cpu-runtime", "not_applicable", _OF_THIS_PROCESS)
     path = cpu_library()
     if path:
         return Check("cpu-runtime", "ok", "installed: .gguf models run on the CPU", path)
-    return Check(
-        "cpu-runtime",
-        "not_applicable",
-        "not installed; with it, .gguf models run on the CPU",
-        "",
-        GET_CPU_RUNTIME,
-    )
+    if facts.kind == "other":
+        why = "not installed, and there is no NPU: no model runs on this machine"
+        return Check("cpu-runtime", "warning", why, "", GET_CPU_RUNTIME)
+    return Check("cpu-runtime", "not_applicable", "not installed; with it, .gguf models run on the CPU")
 
 
 def check_opencl(facts: Facts) -> Check:
