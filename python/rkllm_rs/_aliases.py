@@ -1,4 +1,7 @@
-"""What OpenAI, transformers, llama-cpp-python, Ollama and vLLM call things, and what to use here."""
+"""What OpenAI, transformers, llama-cpp-python, Ollama and vLLM call things, and what to use here.
+
+Long because it is one table: names that mean the same stand together.
+"""
 
 from __future__ import annotations
 
