@@ -287,8 +287,9 @@ def test_a_named_library_is_the_only_candidate(tmp_path: Path) -> None:
     assert "hf_secret" not in environment.detail
 
 
-def test_a_process_that_has_the_npu_open_is_named(tmp_path: Path) -> None:
-    extra = {"proc/812/comm": "frigate\n", "proc/812/fd/7": Link("/dev/dri/renderD129"), "proc/9/comm": "x\n"}
+@pytest.mark.parametrize("node", ["renderD129", "card1"])
+def test_a_process_that_has_the_npu_open_is_named(node: str, tmp_path: Path) -> None:
+    extra = {"proc/812/comm": "frigate\n", "proc/812/fd/7": Link(f"/dev/dri/{node}"), "proc/9/comm": "x\n"}
     check = changed(tmp_path, extra).find("npu-users")
     assert check is not None
     assert "frigate" in check.summary

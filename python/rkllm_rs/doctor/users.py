@@ -17,8 +17,8 @@ _SECONDS = 0.4
 _DESCRIPTORS = 1024
 
 
-def _holders(facts: Facts, node: str) -> tuple[list[tuple[int, str]], int]:
-    """The processes that have the node open, and how many others could not be looked into."""
+def _holders(facts: Facts, nodes: set[str | None]) -> tuple[list[tuple[int, str]], int]:
+    """The processes that have one of the nodes open, and how many others could not be looked into."""
     root, found, closed = facts.root, list[tuple[int, str]](), 0
     until = time.monotonic() + _SECONDS
     for pid in root.names("/proc"):
@@ -28,7 +28,7 @@ def _holders(facts: Facts, node: str) -> tuple[list[tuple[int, str]], int]:
             return found, closed + 1
         files = root.listing(f"/proc/{pid}/fd")
         closed += files is None
-        if any(root.link(f"/proc/{pid}/fd/{file}") == node for file in (files or [])[:_DESCRIPTORS]):
+        if any(root.link(f"/proc/{pid}/fd/{file}") in nodes for file in (files or [])[:_DESCRIPTORS]):
             name = root.line(f"/proc/{pid}/comm") or "unknown"
             found.append((int(pid), name))
     return found, closed
@@ -50,9 +50,9 @@ def check_users(facts: Facts) -> Check:
     node = facts.npu.node
     if node is None:
         return Check("npu-users", "not_applicable", "there is no NPU node to hold")
-    found, closed = _holders(facts, node)
+    found, closed = _holders(facts, {node, facts.npu.card or node})
     line = _line(facts)
-    lines = [f"{name} (pid {pid}) has {node} open" for pid, name in found]
+    lines = [f"{name} (pid {pid}) has the NPU's node open" for pid, name in found]
     lines += [
         f"{name} (pid {pid}) {'waits for' if place else 'holds'} the NPU lock"
         for place, (pid, name) in enumerate(line)
