@@ -54,6 +54,12 @@ GOALS = {
     "second turn after 1,000 tokens, computed": Goal(16.0, of="over"),
     "second turn after 1,000 tokens, greedy, computed": Goal(32.0, of="over"),
     "second turn after 1,000 tokens, a template that changes, computed": Goal(32.0, of="over"),
+    # Beside a plain greedy run of the real small model, whose tokens take the least time there is.
+    "token time, json_schema": Goal(1.02),
+    "token time, logprobs=0": Goal(1.1),
+    "token time, logprobs=20": Goal(1.1),
+    'token time, sampler="own"': Goal(1.05),
+    "token time, logits_processor": Goal(1.1),
     # In blocks of 64, for equal answers, where llama-cpp-python computes 512 at once.
     "CPU runtime, prompt": Goal(0.9, at_least=True),
     "CPU runtime, answer": Goal(0.95, at_least=True),

@@ -197,6 +197,7 @@ fn questions_are_answered_by_who_reads() {
             let response = match &question.question {
                 Question::Tokenize { text, .. } => Response::Tokens(vec![text.len() as i32]),
                 Question::Embed { floats, .. } => Response::Embeddings(vec![1.5; *floats]),
+                Question::Logits { row, .. } => Response::Logits(row.clone()),
             };
             handle.desk().answer(question.number, response);
             asked.push(question.question);

@@ -1,5 +1,7 @@
 //! A thin safe layer over llama.cpp: a model, a context, its batches and its memory.
 
+#[cfg(test)]
+mod chain;
 mod context;
 mod model;
 #[cfg(feature = "variants")]

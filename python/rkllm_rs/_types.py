@@ -125,6 +125,7 @@ class _Generating(TypedDict, total=False):
     choices: Sequence[str] | None
     grammar: str | None
     logprobs: int | None
+    logits_processor: Callable[[list[int], Any], Floats | None] | None
     sampler: Literal["library", "own"] | None
     seed: int | None
     reuse: Literal["auto", "fast", False] | None
@@ -244,6 +245,7 @@ def prompted(
     choices: Sequence[str] | None = None,
     grammar: str | None = None,
     logprobs: int | None = None,
+    logits_processor: Callable[[list[int], Any], Floats | None] | None = None,
     sampler: Literal["library", "own"] | None = None,
     seed: int | None = None,
     timeout: float | None = None,

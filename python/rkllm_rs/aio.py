@@ -463,6 +463,10 @@ class AsyncRKLLM(metaclass=Answering):
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -556,6 +560,10 @@ class AsyncRKLLM(metaclass=Answering):
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -671,6 +679,10 @@ class AsyncRKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -787,6 +799,10 @@ class AsyncRKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -897,6 +913,10 @@ class AsyncRKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -1003,6 +1023,10 @@ class AsyncRKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support

@@ -446,6 +446,10 @@ class RKLLM(metaclass=Answering):
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -535,6 +539,10 @@ class RKLLM(metaclass=Answering):
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -651,6 +659,10 @@ class RKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -765,6 +777,10 @@ class RKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -873,6 +889,10 @@ class RKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
@@ -980,6 +1000,10 @@ class RKLLM(metaclass=Answering):
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
                 place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+            logits_processor: Function that may change the logits before each token is chosen. It is called
+                with the ids of the tokens generated so far and a writable array of ``float32``, and returns
+                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
+                CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support

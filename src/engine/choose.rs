@@ -10,6 +10,7 @@ use super::RunLanes;
 use crate::native::{Lane as _, NativeModel};
 use crate::protocol::error::Failure;
 use crate::protocol::output::{TokenLogprob, TopLogprob};
+use crate::protocol::question::Question;
 use crate::protocol::sampling::{Choosing, unknown_token};
 
 /// Makes the choosers of a model's runs.
@@ -92,6 +93,16 @@ impl Chooser {
             *logit.ok_or_else(|| unknown_token(token, size))? += bias;
         }
         Ok(())
+    }
+
+    /// What the program is asked about a row, if anything.
+    pub(super) fn question(&self, logits: &[f32]) -> Option<Question> {
+        let processor = self.choosing.processor?;
+        Some(Question::Logits {
+            processor,
+            token_ids: self.made.clone(),
+            row: logits.to_vec(),
+        })
     }
 
     /// Chooses a token from a row that was changed.
@@ -188,6 +199,7 @@ mod tests {
             seed: None,
             bias: Vec::new(),
             logprobs: None,
+            processor: None,
         };
         change(&mut choosing);
         let mut vocabulary = Vocabulary::default();

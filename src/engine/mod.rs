@@ -146,6 +146,7 @@ impl Engine {
                     batch: spec.lanes.len() > 1,
                     follows,
                     submitted: Instant::now(),
+                    desk: Arc::clone(&self.desk),
                     watch: Arc::clone(&self.watch),
                 });
                 let lane = |(number, out)| Arc::new(RunLane::new(Arc::clone(&plan), number, out));

@@ -21,6 +21,7 @@ use rkllm_text::utf8::Utf8Joiner;
 
 pub(super) use self::made::{Follows, Made};
 use super::choose::Chooser;
+use super::desk::Desk;
 use super::guide::Guide;
 use super::outbox::Outbox;
 use super::watch::Watch;
@@ -54,6 +55,8 @@ pub(super) struct Plan {
     /// Whether its tokens are noted, and how.
     pub(super) follows: Option<Follows>,
     pub(super) submitted: Instant,
+    /// Where the program is asked.
+    pub(super) desk: Arc<Desk>,
     /// Told when the run is to be aborted.
     pub(super) watch: Arc<Watch>,
 }

@@ -16,6 +16,7 @@ impl Model {
                 .cloned()
                 .unwrap_or_default(),
             logprobs: options.logprobs,
+            processor: options.logits_processor,
         };
         let Some(why) = wanted(&choosing, options.sampler) else {
             return Ok(None);
@@ -47,6 +48,8 @@ fn wanted(choosing: &Choosing, sampler: Sampler) -> Option<&'static str> {
         Some("logit_bias")
     } else if choosing.logprobs.is_some() {
         Some("logprobs")
+    } else if choosing.processor.is_some() {
+        Some("logits_processor")
     } else {
         (sampler == Sampler::Own).then_some("sampler=\"own\"")
     }

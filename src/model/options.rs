@@ -28,6 +28,9 @@ pub struct GenerateOptions {
     pub sampler: Sampler,
     /// Tell how likely each token was, and so many of the likeliest in its place.
     pub logprobs: Option<usize>,
+    /// Whom of the program the logits of each token are shown first, who may change them: a number that
+    /// [`crate::protocol::question::Question::Logits`] bears.
+    pub logits_processor: Option<u64>,
     /// Seed for sampling; supported by the CPU runtime only.
     pub seed: Option<u64>,
     /// Total time limit, including queueing and prefill.

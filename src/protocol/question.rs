@@ -1,9 +1,9 @@
-//! What the library asks the program: the tokenizer and embedding callbacks of 1.3.0.
+//! What the program is asked in a run: the tokenizer and embedding callbacks of 1.3.0, and what logits become.
 
 use serde::{Deserialize, Serialize};
 
 /// What the library asks.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum Question {
     /// Token ids of a text (`LLMTokenizerCallback`).
     Tokenize {
@@ -19,6 +19,15 @@ pub enum Question {
         /// How many floats the library wants for all of them together.
         floats: usize,
     },
+    /// What the logits of the next token become.
+    Logits {
+        /// Who is asked: the number that the program gave it.
+        processor: u64,
+        /// The tokens that were generated so far.
+        token_ids: Vec<i32>,
+        /// The logits.
+        row: Vec<f32>,
+    },
 }
 
 /// An answer.
@@ -28,6 +37,8 @@ pub enum Response {
     Tokens(Vec<i32>),
     /// To [`Question::Embed`].
     Embeddings(Vec<f32>),
+    /// To [`Question::Logits`].
+    Logits(Vec<f32>),
     /// There is none: the run fails.
     Failed,
 }
@@ -51,7 +62,15 @@ impl Response {
                     values.len()
                 ))
             }
+            (Question::Logits { row, .. }, Self::Logits(values)) if values.len() != row.len() => {
+                Some(format!(
+                    "logits_processor must return {} floats, got {}",
+                    row.len(),
+                    values.len()
+                ))
+            }
             (Question::Tokenize { .. }, Self::Tokens(_))
+            | (Question::Logits { .. }, Self::Logits(_))
             | (Question::Embed { .. }, Self::Embeddings(_))
             | (_, Self::Failed) => None,
             _ => Some("the program answered a question that the runtime did not ask".to_owned()),

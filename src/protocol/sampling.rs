@@ -58,6 +58,8 @@ pub(crate) struct Choosing {
     pub(crate) bias: Vec<(i32, f32)>,
     /// How many of the likeliest tokens are told with each.
     pub(crate) logprobs: Option<usize>,
+    /// Whom of the program the logits are shown first.
+    pub(crate) processor: Option<u64>,
 }
 
 impl From<Sampling> for SamplingParams {

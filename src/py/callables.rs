@@ -1,6 +1,7 @@
 //! What the program answers: tokenizer, embedder and `on_token`.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
@@ -12,6 +13,7 @@ use pyo3::types::{PyDict, PyWeakrefReference};
 
 use super::buffer::floats;
 use super::convert;
+use super::logits_processor::{self, Processors, Registered};
 use super::modules::Optional;
 use crate::client::Desk;
 use crate::model::Handle;
@@ -25,6 +27,8 @@ use crate::protocol::question::{Asked, Question, Response};
 #[derive(Default)]
 pub(super) struct Callables {
     given: Mutex<Given>,
+    /// Those of single calls, which change logits.
+    pub(super) processors: Processors,
 }
 
 #[derive(Default)]
@@ -52,6 +56,7 @@ impl Callables {
                 embedder,
                 raised: HashMap::new(),
             }),
+            processors: Processors::default(),
         }
     }
 
@@ -98,6 +103,15 @@ impl Callables {
                 let rows = embedder.bind(py).call1((tokens.clone(),))?;
                 floats("embedder", &rows).map(|array| Response::Embeddings(array.values))
             }
+            Question::Logits {
+                processor,
+                token_ids,
+                row,
+            } => match self.processors.get(py, *processor) {
+                Some(processor) => logits_processor::changed(processor.bind(py), token_ids, row)
+                    .map(Response::Logits),
+                None => Ok(Response::Failed),
+            },
         }
     }
 
@@ -117,6 +131,7 @@ impl Callables {
 #[pymethods]
 impl Callables {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.processors.traverse(&visit)?;
         // Whoever holds the lock is in the middle of a look, and refers to us: nothing is to be
         // collected then.
         let Some(given) = self.given.try_lock() else {
@@ -131,6 +146,7 @@ impl Callables {
     }
 
     fn __clear__(&self) {
+        self.processors.clear();
         let given = self
             .given
             .try_lock()
@@ -227,19 +243,26 @@ pub(super) fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>>
 pub(super) struct Answerer {
     pub(super) callables: Py<Callables>,
     pub(super) desk: Desk,
-    /// Whether there is anything to answer with.
+    /// Whether the model has anything to answer with.
     any: bool,
+    /// Of this call, registered until nobody reads it.
+    _processor: Option<Arc<Registered>>,
     /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._waiting`.
     reader: Mutex<Option<(Py<PyAny>, usize)>>,
 }
 
 impl Answerer {
-    pub(super) fn new(callables: Py<Callables>, desk: Desk) -> Self {
+    pub(super) fn new(
+        callables: Py<Callables>,
+        desk: Desk,
+        processor: Option<Arc<Registered>>,
+    ) -> Self {
         let any = callables.get().any();
         Self {
             callables,
             desk,
             any,
+            _processor: processor,
             reader: Mutex::new(None),
         }
     }
@@ -275,7 +298,7 @@ impl Answerer {
 
     /// Whether there is anything to answer with.
     pub(super) fn any(&self) -> bool {
-        self.any
+        self.any || self.callables.get().processors.any()
     }
 
     /// Waits until `handle` has something to read. Meanwhile questions are answered, whichever run of the
@@ -343,7 +366,7 @@ impl Answerer {
     /// What a callable raised for this run, when somebody else answered for it.
     pub(super) fn raised(&self, py: Python<'_>, handle: &Handle) -> Option<PyErr> {
         let raised = self
-            .any
+            .any()
             .then(|| self.callables.get().take_raised(handle.run()));
         Some(PyErr::from_value(raised??.into_bound(py).into_any()))
     }
@@ -351,7 +374,7 @@ impl Answerer {
     /// Nobody will ask any more for what a callable raised for this run, whose traceback may hold the
     /// model.
     pub(super) fn forget(&self, handle: &Handle) {
-        if self.any {
+        if self.any() {
             drop(self.callables.get().take_raised(handle.run()));
         }
     }

@@ -20,6 +20,7 @@ mod generation;
 mod info;
 mod inputs;
 mod isolation;
+mod logits_processor;
 mod logprobs;
 mod model;
 mod modules;

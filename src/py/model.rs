@@ -15,6 +15,7 @@ use super::convert;
 use super::errors::{InvalidType, raise};
 use super::info::{LoraAdapter, ModelInfo};
 use super::inputs::{CrossAttention, input, inputs};
+use super::logits_processor::Registered;
 use super::opening::Opening;
 use super::options::{Call, Kind, call, config, missing};
 use super::params::SamplingParams;
@@ -40,7 +41,25 @@ pub(super) struct Model {
 
 impl Model {
     pub(super) fn answerer(&self, py: Python<'_>) -> Answerer {
-        Answerer::new(self.callables.clone_ref(py), self.model.desk())
+        self.answerer_of(py, None)
+    }
+
+    /// Who answers the questions of a call of this.
+    pub(super) fn answerer_of(
+        &self,
+        py: Python<'_>,
+        processor: Option<&Arc<Registered>>,
+    ) -> Answerer {
+        let callables = self.callables.clone_ref(py);
+        Answerer::new(callables, self.model.desk(), processor.cloned())
+    }
+
+    /// Has the call's function that changes logits asked as long as what is returned lives.
+    pub(super) fn register(&self, py: Python<'_>, call: &mut Call) -> Option<Arc<Registered>> {
+        let processor = call.logits_processor.take()?;
+        let registered = Registered::new(py, &self.callables, processor);
+        call.options.logits_processor = Some(registered.number);
+        Some(registered)
     }
 
     fn pending(
@@ -240,16 +259,18 @@ impl Model {
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, TokenStream>> {
         // A wrong keyword is told first: it may stand in the place of the input.
-        let call = self.call(py, called, Kind::Generate, options)?;
+        let mut call = self.call(py, called, Kind::Generate, options)?;
         let input = needed(called, input)?;
         Self::single(&call, py)?;
+        let processor = self.register(py, &mut call);
         let stream = self
             .model
             .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
+        let answerer = self.answerer_of(py, processor.as_ref());
         noted(
             py,
-            TokenStream::new(stream, self.answerer(py), call.on_token, call.parse),
+            TokenStream::new(stream, answerer, call.on_token, call.parse),
         )
     }
 
@@ -263,6 +284,7 @@ impl Model {
     ) -> PyResult<Vec<Bound<'py, TokenStream>>> {
         let mut call = self.call(py, called, Kind::Generate, options)?;
         let batch = Self::batch(py, self::inputs(called, inputs)?, &mut call)?;
+        let processor = self.register(py, &mut call);
         let streams = self
             .model
             .stream_batch(batch, &call.options)
@@ -270,7 +292,7 @@ impl Model {
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
         let parse = || call.parse.as_ref().map(|one| one.clone_ref(py));
         let stream = |stream| {
-            let answerer = self.answerer(py);
+            let answerer = self.answerer_of(py, processor.as_ref());
             noted(py, TokenStream::new(stream, answerer, on_token(), parse()))
         };
         streams.into_iter().map(stream).collect()
@@ -308,14 +330,16 @@ impl Model {
         called: &str,
         options: &Bound<'py, PyDict>,
     ) -> PyResult<Bound<'py, Steps>> {
-        let call = self.call(py, called, Kind::Steps, options)?;
+        let mut call = self.call(py, called, Kind::Steps, options)?;
         let input = self::input(input)?;
         Self::single(&call, py)?;
+        let processor = self.register(py, &mut call);
         let steps = self
             .model
             .steps(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        noted(py, Steps::new(steps, self.answerer(py), call.on_token))
+        let answerer = self.answerer_of(py, processor.as_ref());
+        noted(py, Steps::new(steps, answerer, call.on_token))
     }
 
     /// Empties the KV cache, or removes a range of each prompt (`rkllm_clear_kv_cache`).

@@ -27,7 +27,7 @@ impl Opening {
     fn serve(&self, py: Python<'_>) -> PyResult<()> {
         let desk = self.opening.desk();
         match desk {
-            Some(desk) => Answerer::new(self.callables.clone_ref(py), desk).serve(py, None),
+            Some(desk) => Answerer::new(self.callables.clone_ref(py), desk, None).serve(py, None),
             None => Ok(()),
         }
     }

@@ -24,6 +24,8 @@ use crate::protocol::sampling;
 pub(super) struct Call {
     pub(super) options: GenerateOptions,
     pub(super) on_token: Option<Py<PyAny>>,
+    /// Changes logits before a token is chosen.
+    pub(super) logits_processor: Option<Py<PyAny>>,
     /// Makes `parsed` of the answer's text.
     pub(super) parse: Option<Py<PyAny>>,
     /// One per prompt of a batch.
@@ -290,6 +292,9 @@ pub(super) fn call(
             "reuse" if generates => options.reuse = given(value, reuse)?.unwrap_or_default(),
             "save_prompt_cache" if generates => {
                 options.save_prompt_cache = given(value, |value| convert::path(name, value))?;
+            }
+            "logits_processor" if generates => {
+                call.logits_processor = given(value, |value| callable(name, value))?;
             }
             "on_token" if generates => {
                 call.on_token = given(value, |value| callable(name, value))?;

@@ -34,6 +34,7 @@ ASK = "Name a colour."
         ({"logprobs": 1.0}, InvalidTypeError),
         ({"sampler": "mine"}, InvalidArgumentError),
         ({"sampler": 1}, InvalidTypeError),
+        ({"logits_processor": 1}, InvalidTypeError),
     ],
 )
 def test_nonsense_is_refused(open_model: Opener, keywords: dict[str, Any], error: type[Exception]) -> None:
@@ -45,7 +46,14 @@ def test_nonsense_is_refused(open_model: Opener, keywords: dict[str, Any], error
 
 @pytest.mark.parametrize(
     "keywords",
-    [{"min_p": 0.1}, {"typical_p": 0.9}, {"logit_bias": {1: 1.0}}, {"logprobs": 0}, {"sampler": "own"}],
+    [
+        {"min_p": 0.1},
+        {"typical_p": 0.9},
+        {"logit_bias": {1: 1.0}},
+        {"logprobs": 0},
+        {"logits_processor": print},
+        {"sampler": "own"},
+    ],
     ids=lambda keywords: next(iter(keywords)),
 )
 def test_a_vendors_library_cannot(open_model: Opener, keywords: dict[str, Any]) -> None:

@@ -3,8 +3,9 @@
 use super::super::choose::{Chooser, leave_only};
 use super::RunLane;
 use crate::host::wake::Side;
-use crate::native::Lane as _;
+use crate::native::{Asks as _, Lane as _};
 use crate::protocol::error::Failure;
+use crate::protocol::question::Response;
 use crate::protocol::sampling::Choosing;
 
 impl RunLane {
@@ -59,6 +60,14 @@ impl RunLane {
 
     fn pick_by(&self, chooser: &mut Chooser, logits: &mut [f32]) -> Result<i32, Failure> {
         chooser.begin(logits)?;
+        if let Some(question) = chooser.question(logits) {
+            let Response::Logits(changed) = self.plan.desk.ask(question) else {
+                let problem = self.plan.desk.problem();
+                let reason = problem.unwrap_or_else(|| "logits_processor has failed".to_owned());
+                return Err(Failure::of_run(&reason));
+            };
+            logits.copy_from_slice(&changed);
+        }
         self.mask(logits);
         if self.has_ended() {
             // The grammar cannot be followed further, which the reader knows.

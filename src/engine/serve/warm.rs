@@ -194,6 +194,7 @@ impl Server<'_> {
             batch: false,
             follows: None,
             submitted: Instant::now(),
+            desk: Arc::clone(&self.engine.desk),
             watch: Arc::clone(&self.engine.watch),
         };
         let lane = Arc::new(RunLane::new(Arc::new(plan), 0, Arc::new(Nobody)));
