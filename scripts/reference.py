@@ -186,6 +186,14 @@ TOPICS = [
         "doctor/__init__.py",
     ),
     Page("doctor", "", "", ["Report", "Check", "Board", "Driver", "Cpu"], "doctor/report.py", made=False),
+    Page(
+        "verify",
+        "rkllm_rs.verify",
+        "Whether everything works with a model on this machine. [How to use it](../guides/verify.md).",
+        ["run"],
+        "verify/__init__.py",
+    ),
+    Page("verify", "", "", ["Report", "Item"], "verify/report.py", made=False),
 ]
 
 

@@ -15,6 +15,7 @@ COMMANDS = [
     ["runtime", "list"],
     ["ps"],
     ["doctor", "--json"],
+    ["verify", "/no/such/model.gguf", "--only", "load"],
     ["identify", "/no/such/file"],
 ]
 

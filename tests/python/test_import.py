@@ -149,6 +149,7 @@ def test_all_is_sound():
         "logprobs",
         "results",
         "runtimes",
+        "verify",
     }
 
 
