@@ -15,6 +15,7 @@ import pytest
 from fakes import fake_library
 from rkllm_rs import InvalidArgumentError, InvalidTypeError, verify
 from support import PATIENCE, SLOW, began, wait_until
+from tiny_lora import make_lora
 from workers import ENDLESS, HANGS, processes
 
 if TYPE_CHECKING:
@@ -90,6 +91,13 @@ def test_an_answer_in_one_chunk_is_not_streamed(verified: Callable[..., verify.R
     assert verdicts(verified({"runs": [{"steps": ["Paris"]}]}, ["streaming"]))["streaming"] == "fail"
 
 
+def test_chunks_that_come_all_at_the_end_are_not_streamed(verified: Callable[..., verify.Report]) -> None:
+    late = {**GOOD, "finish": {"perf": {"generate_time_ms": 5000}}}
+    report = verified({"runs": [late]}, ["streaming"])
+    assert verdicts(report)["streaming"] == "fail"
+    assert report.find("streaming").value["chunks"] == len(GOOD["steps"])
+
+
 def test_broken_characters_fail(verified: Callable[..., verify.Report]) -> None:
     run = {"steps": ["世", {"bytes": [0xE4, 0xB8]}, "界"]}
     assert verdicts(verified({"runs": [run]}, ["utf8"]))["utf8"] == "fail"
@@ -112,11 +120,48 @@ def test_a_kv_cache_that_is_not_cleared_fails(verified: Callable[..., verify.Rep
     assert verdicts(report, "cache", "history") == {"cache": "fail", "history": "fail"}
 
 
-@pytest.mark.parametrize("item", ["logits", "hidden-states"])
-def test_rows_that_are_not_numbers_fail(verified: Callable[..., verify.Report], item: str) -> None:
-    # All rows of the fake are counted up from the same start, whatever the input.
-    report = verified({"runs": [GOOD]}, [item])
-    assert verdicts(report)[item] == "fail"
+def test_an_adapter_without_effect_fails(verified: Callable[..., verify.Report], tmp_path: Path) -> None:
+    adapter = tmp_path / "style.rkllm"
+    adapter.write_bytes(b"\xe5" * 5000)
+    other = {"steps": ["another"]}
+    assert verdicts(verified(only=["lora"], lora=adapter))["lora"] == "fail"
+    assert verdicts(verified({"runs": [GOOD, other]}, ["lora"], lora=adapter))["lora"] == "pass"
+    assert verdicts(verified(only=["lora"], lora=tmp_path / "none"))["lora"] == "fail"
+
+
+def test_a_prompt_cache_that_changes_the_answer_fails(verified: Callable[..., verify.Report]) -> None:
+    other = {"steps": [{"text": "x", "id": 99}]}
+    assert verdicts(verified(only=["prompt-cache"]))["prompt-cache"] == "pass"
+    assert verdicts(verified({"runs": [GOOD, other]}, ["prompt-cache"]))["prompt-cache"] == "fail"
+    assert (
+        verdicts(verified({"runs": [GOOD], "no_cache_file": True}, ["prompt-cache"]))["prompt-cache"]
+        == "fail"
+    )
+
+
+def test_a_chat_without_an_answer_fails(verified: Callable[..., verify.Report], tmp_path: Path) -> None:
+    # Without a chat template there is nothing to verify.
+    assert verdicts(verified(only=["chat"]))["chat"] == "skipped"
+    template = tmp_path / "models" / "chat_template.jinja"
+    template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:")
+    assert verdicts(verified(only=["chat"]))["chat"] == "pass"
+    assert verdicts(verified({"runs": [{"steps": []}]}, ["chat"]))["chat"] == "fail"
+
+
+def test_logits_must_be_those_that_are_generated_from(verified: Callable[..., verify.Report]) -> None:
+    # The largest of eight numbers that are counted up is the last one.
+    right, wrong = ({"steps": [{"text": "x", "id": number}], "logits": {"width": 8}} for number in (7, 3))
+    found = [verified({"runs": [run]}, ["logits"]).find("logits") for run in (right, wrong)]
+    assert [item.verdict for item in found] == ["pass", "fail"]
+    assert [item.value["agree"] for item in found] == [3, 0]
+
+
+def test_hidden_states_must_depend_on_the_input(verified: Callable[..., verify.Report]) -> None:
+    # Those of the fake are counted up from the same start, whatever the input.
+    run = {"steps": [{"text": "x", "id": 3}, {"text": "y", "id": 2}], "hidden": {"width": 8}}
+    report = verified({"runs": [run]}, ["hidden-states"])
+    assert verdicts(report)["hidden-states"] == "fail"
+    assert "reverse" in reason(report, "hidden-states")
 
 
 @pytest.mark.hazard("N5")
@@ -159,6 +204,15 @@ def test_a_library_that_does_not_open(verified: Callable[..., verify.Report], tm
     report = verified(library=waits, timeout=2 * SLOW)
     assert verdicts(report, "identity", "load") == {"identity": "fail", "load": "skipped"}
     assert report.backend is None
+
+
+def test_a_process_that_does_not_start_is_a_failure(
+    verified: Callable[..., verify.Report], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RKLLM_RS_WORKER_PYTHON", "/bin/false")
+    report = verified()
+    assert verdicts(report, "identity", "load") == {"identity": "fail", "load": "skipped"}
+    assert report.failed
 
 
 def test_no_library(verified: Callable[..., verify.Report], tmp_path: Path) -> None:
@@ -312,14 +366,16 @@ def test_the_command_writes_a_report_for_an_issue(
 def test_the_cpu_runtime_passes_with_a_real_model(tmp_path: Path) -> None:
     assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
     file = tmp_path / "report.md"
-    words = command(MODEL, "--json", "--soak", "0.001", "--report", file)
+    adapter = tmp_path / "style.gguf"
+    make_lora(Path(MODEL), adapter)
+    words = command(MODEL, "--json", "--soak", "0.001", "--report", file, "--lora", adapter)
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240 * SLOW)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert (report["backend"], report["npu"]) == ("cpu", False)
     found = {item["id"]: item["verdict"] for item in report["items"]}
     expected = dict.fromkeys(CHECKS, "pass") | dict.fromkeys(MEASURED, "measured")
-    assert found == expected | {"lora": "skipped"}
+    assert found == expected
     value = {item["id"]: item["value"] for item in report["items"]}
     # Of this model and llama.cpp it is known what there is to measure.
     assert (value["raw-text"]["raw"], value["raw-text"]["parsed"]) == (True, True)

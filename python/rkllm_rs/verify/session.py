@@ -157,11 +157,12 @@ class Session:
     def fed(self, prompt: Input, **options: Any) -> int | None:
         """How many tokens the library makes of a prompt; ``None`` if it does not report it."""
         perf = self.generate(prompt, 1, **(self.anew() | options)).perf
-        if perf.source == "library" and perf.prefill_tokens is not None:
+        if perf.source == "library" and perf.prefill_tokens:
             # What was taken from the KV cache was part of the prompt, too.
             return perf.prefill_tokens + (perf.cached_tokens or 0)
         size = self.size()
-        return None if size is None else size - 1
+        # The token that was generated is not part of the prompt.
+        return size - 1 if size else None
 
     def ids(self, text: str, *, special: bool = True) -> list[int] | None:
         """The ids of a text; ``None`` without a tokenizer."""

@@ -92,10 +92,10 @@ def soak(session: Session, progress: Callable[[], None]) -> tuple[str, Any]:
         skip("not asked for; pass --soak MINUTES")
     until = time.monotonic() + 60 * minutes
     watch = _Watch(session.pid())
-    while watch.runs < len(PROMPTS) * (_WARM_UP + 1) or time.monotonic() < until:
+    while watch.runs <= len(PROMPTS) * _WARM_UP or time.monotonic() < until:
         prompt = PROMPTS[watch.runs % len(PROMPTS)]
         try:
-            answer = session.generate(prompt, 24, **session.anew())
+            answer = session.generate(prompt, 16, **session.anew())
         except RkllmError as error:
             fail(f"run {watch.runs + 1} failed: {told(error)}", watch.value())
         watch.take(prompt, answer)

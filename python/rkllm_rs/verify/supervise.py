@@ -142,6 +142,8 @@ class Supervisor:
         self._hangs = 0
         #: The item that is being done, or "", and since when.
         self._now, self._since = "", 0.0
+        #: Whether the process has begun an item.
+        self._heard = False
 
     def run(self) -> None:
         """Does all items."""
@@ -165,7 +167,7 @@ class Supervisor:
     def _one(self, names: list[str]) -> str:
         """Does items in one process; gives why no further one is started, or ``""``."""
         child = Child(self.job, names)
-        self._now, self._since = "", time.monotonic()
+        self._now, self._since, self._heard = "", time.monotonic(), False
         stuck: list[int] = []
         try:
             problem = self._listen(child)
@@ -174,7 +176,8 @@ class Supervisor:
             raise
         finally:
             stuck = child.end()
-        name = self._now
+        # What ends before its first item has failed at that one: it is no success.
+        name = self._now or (names[0] if problem and not self._heard else "")
         if name:
             self._take(Item(name, "fail", round(time.monotonic() - self._since, 3), problem))
         if stuck:
@@ -201,7 +204,7 @@ class Supervisor:
                 return ""
             until = time.monotonic() + self.job.timeout
             if "begin" in event:
-                self._now, self._since = event["begin"], time.monotonic()
+                self._now, self._since, self._heard = event["begin"], time.monotonic(), True
             elif "end" in event:
                 self._now = ""
                 self._found(event)
