@@ -372,8 +372,10 @@ impl Lane for RunLane {
     fn wait_for_last_call(&self, quiet: Duration) -> Option<LastCall> {
         let mut inner = self.inner.lock();
         loop {
-            if inner.last_call.is_some() {
-                return inner.last_call;
+            // After rows a library need not say that it has finished.
+            let rows = inner.width.map(|_| LastCall::Finish(None));
+            if let Some(call) = inner.last_call.or(rows) {
+                return Some(call);
             }
             let calls = inner.calls;
             if self.called.wait_for(&mut inner, quiet).timed_out() && inner.calls == calls {

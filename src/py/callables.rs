@@ -28,7 +28,7 @@ use crate::protocol::question::{Asked, Question, Response};
 pub(super) struct Callables {
     given: Mutex<Given>,
     /// Those of single calls, which change logits.
-    pub(super) processors: Processors,
+    pub(super) processors: Arc<Processors>,
 }
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ impl Callables {
                 embedder,
                 raised: HashMap::new(),
             }),
-            processors: Processors::default(),
+            processors: Arc::default(),
         }
     }
 
@@ -131,7 +131,6 @@ impl Callables {
 #[pymethods]
 impl Callables {
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.processors.traverse(&visit)?;
         // Whoever holds the lock is in the middle of a look, and refers to us: nothing is to be
         // collected then.
         let Some(given) = self.given.try_lock() else {
@@ -146,7 +145,6 @@ impl Callables {
     }
 
     fn __clear__(&self) {
-        self.processors.clear();
         let given = self
             .given
             .try_lock()
@@ -246,23 +244,19 @@ pub(super) struct Answerer {
     /// Whether the model has anything to answer with.
     any: bool,
     /// Of this call, registered until nobody reads it.
-    _processor: Option<Arc<Registered>>,
+    processor: Option<Registered>,
     /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._waiting`.
     reader: Mutex<Option<(Py<PyAny>, usize)>>,
 }
 
 impl Answerer {
-    pub(super) fn new(
-        callables: Py<Callables>,
-        desk: Desk,
-        processor: Option<Arc<Registered>>,
-    ) -> Self {
+    pub(super) fn new(callables: Py<Callables>, desk: Desk, processor: Option<Registered>) -> Self {
         let any = callables.get().any();
         Self {
             callables,
             desk,
             any,
-            _processor: processor,
+            processor,
             reader: Mutex::new(None),
         }
     }
@@ -293,7 +287,15 @@ impl Answerer {
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        visit.call(&self.callables)
+        visit.call(&self.callables)?;
+        let mut processor = self.processor.iter();
+        processor.try_for_each(|one| one.traverse(visit))
+    }
+
+    pub(super) fn clear(&self) {
+        if let Some(processor) = &self.processor {
+            processor.clear();
+        }
     }
 
     /// Whether there is anything to answer with.

@@ -286,7 +286,7 @@ impl Chat {
         let messages = listed(messages)?;
         let (mut options, rest) = chat_options(py, called, keywords)?;
         let mut call = model.call(py, called, Kind::Generate, &rest)?;
-        let processor = model.register(py, &mut call);
+        let processor = model.register(&mut call);
         options.generate = call.options;
         let chat = self.for_tools(options.tools.is_some());
         let (tokenizer, raised) = counts.map(tokenizer).unzip();
@@ -294,7 +294,7 @@ impl Chat {
         let begun = super::detach(py, || chat.stream(&model.model, &messages, &options));
         let raised = raised.and_then(|raised| raised.lock().take());
         let stream = begun.map_err(|error| raised.unwrap_or_else(|| raise(py, &error)))?;
-        let answerer = model.answerer_of(py, processor.as_ref());
+        let answerer = model.answerer_of(py, processor);
         noted(
             py,
             ChatStream::new(stream, answerer, call.on_token, call.parse),

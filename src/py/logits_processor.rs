@@ -1,8 +1,8 @@
 //! Functions of the program that change logits before a token is chosen.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
 use pyo3::exceptions::PyImportError;
@@ -13,16 +13,17 @@ use pyo3::types::PyBytes;
 
 use super::array::FloatArray;
 use super::buffer::floats;
-use super::callables::Callables;
+use super::callables::Slot;
 use super::errors::raise;
 use crate::host::FloatBlock;
 use crate::protocol::error::Failure;
 use crate::protocol::output::RowsKind;
 
-/// Those of the calls of one model that go on, by their numbers.
+/// Those of the calls of one model that go on, by their numbers. Each is held by the streams of its call alone, so
+/// that the collector sees who refers to whom.
 #[derive(Default)]
 pub(super) struct Processors {
-    all: Mutex<HashMap<u64, Py<PyAny>>>,
+    all: Mutex<HashMap<u64, Vec<Weak<Slot>>>>,
     count: AtomicUsize,
 }
 
@@ -32,61 +33,69 @@ impl Processors {
     }
 
     pub(super) fn get(&self, py: Python<'_>, number: u64) -> Option<Py<PyAny>> {
-        let all = self.all.lock();
-        all.get(&number).map(|one| one.clone_ref(py))
+        let all = self.all.lock().get(&number).cloned();
+        let mut held = all.into_iter().flatten().filter_map(|one| one.upgrade());
+        held.find_map(|one| one.get(py))
     }
 
-    fn set(&self, number: u64, processor: Option<Py<PyAny>>) {
+    fn change(&self, number: u64, change: impl FnOnce(&mut Vec<Weak<Slot>>)) {
         let mut all = self.all.lock();
-        let before = match processor {
-            Some(processor) => all.insert(number, processor),
-            None => all.remove(&number),
-        };
+        let of = all.entry(number).or_default();
+        change(of);
+        if of.is_empty() {
+            all.remove(&number);
+        }
         self.count.store(all.len(), Ordering::Release);
-        // Dropped when the lock is free: that can run the program's code.
-        drop(all);
-        drop(before);
-    }
-
-    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Whoever holds the lock refers to us: nothing is to be collected then.
-        let Some(all) = self.all.try_lock() else {
-            return Ok(());
-        };
-        all.values().try_for_each(|one| visit.call(one))
-    }
-
-    pub(super) fn clear(&self) {
-        let all = self.all.try_lock().map(|mut all| std::mem::take(&mut *all));
-        drop(all);
     }
 }
 
 /// The function of one call, which can be asked as long as this lives.
 pub(super) struct Registered {
-    callables: Py<Callables>,
+    slot: Arc<Slot>,
+    processors: Arc<Processors>,
     pub(super) number: u64,
 }
 
 impl Registered {
-    pub(super) fn new(
-        py: Python<'_>,
-        callables: &Py<Callables>,
-        processor: Py<PyAny>,
-    ) -> Arc<Self> {
+    pub(super) fn new(processors: &Arc<Processors>, processor: Py<PyAny>) -> Self {
         static NUMBERS: AtomicU64 = AtomicU64::new(1);
-        let number = NUMBERS.fetch_add(1, Ordering::Relaxed);
-        callables.get().processors.set(number, Some(processor));
-        Arc::new(Self {
-            callables: callables.clone_ref(py),
+        Self::under(
+            NUMBERS.fetch_add(1, Ordering::Relaxed),
+            processors,
+            processor,
+        )
+    }
+
+    fn under(number: u64, processors: &Arc<Processors>, processor: Py<PyAny>) -> Self {
+        let slot = Arc::new(Slot::new(Some(processor)));
+        processors.change(number, |all| all.push(Arc::downgrade(&slot)));
+        Self {
+            slot,
+            processors: Arc::clone(processors),
             number,
-        })
+        }
+    }
+
+    /// The same for another stream of the call.
+    pub(super) fn again(&self, py: Python<'_>) -> Option<Self> {
+        let processor = self.slot.get(py)?;
+        Some(Self::under(self.number, &self.processors, processor))
+    }
+
+    pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.slot.traverse(visit)
+    }
+
+    pub(super) fn clear(&self) {
+        self.slot.clear();
     }
 }
 
 impl Drop for Registered {
     fn drop(&mut self) {
-        self.callables.get().processors.set(self.number, None);
+        let own = Arc::as_ptr(&self.slot);
+        self.processors
+            .change(self.number, |all| all.retain(|one| one.as_ptr() != own));
     }
 }
 

@@ -45,19 +45,15 @@ impl Model {
     }
 
     /// Who answers the questions of a call of this.
-    pub(super) fn answerer_of(
-        &self,
-        py: Python<'_>,
-        processor: Option<&Arc<Registered>>,
-    ) -> Answerer {
+    pub(super) fn answerer_of(&self, py: Python<'_>, processor: Option<Registered>) -> Answerer {
         let callables = self.callables.clone_ref(py);
-        Answerer::new(callables, self.model.desk(), processor.cloned())
+        Answerer::new(callables, self.model.desk(), processor)
     }
 
     /// Has the call's function that changes logits asked as long as what is returned lives.
-    pub(super) fn register(&self, py: Python<'_>, call: &mut Call) -> Option<Arc<Registered>> {
+    pub(super) fn register(&self, call: &mut Call) -> Option<Registered> {
         let processor = call.logits_processor.take()?;
-        let registered = Registered::new(py, &self.callables, processor);
+        let registered = Registered::new(&self.callables.get().processors, processor);
         call.options.logits_processor = Some(registered.number);
         Some(registered)
     }
@@ -262,12 +258,12 @@ impl Model {
         let mut call = self.call(py, called, Kind::Generate, options)?;
         let input = needed(called, input)?;
         Self::single(&call, py)?;
-        let processor = self.register(py, &mut call);
+        let processor = self.register(&mut call);
         let stream = self
             .model
             .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        let answerer = self.answerer_of(py, processor.as_ref());
+        let answerer = self.answerer_of(py, processor);
         noted(
             py,
             TokenStream::new(stream, answerer, call.on_token, call.parse),
@@ -284,7 +280,7 @@ impl Model {
     ) -> PyResult<Vec<Bound<'py, TokenStream>>> {
         let mut call = self.call(py, called, Kind::Generate, options)?;
         let batch = Self::batch(py, self::inputs(called, inputs)?, &mut call)?;
-        let processor = self.register(py, &mut call);
+        let processor = self.register(&mut call);
         let streams = self
             .model
             .stream_batch(batch, &call.options)
@@ -292,7 +288,8 @@ impl Model {
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
         let parse = || call.parse.as_ref().map(|one| one.clone_ref(py));
         let stream = |stream| {
-            let answerer = self.answerer_of(py, processor.as_ref());
+            let processor = processor.as_ref().and_then(|one| one.again(py));
+            let answerer = self.answerer_of(py, processor);
             noted(py, TokenStream::new(stream, answerer, on_token(), parse()))
         };
         streams.into_iter().map(stream).collect()
@@ -333,12 +330,12 @@ impl Model {
         let mut call = self.call(py, called, Kind::Steps, options)?;
         let input = self::input(input)?;
         Self::single(&call, py)?;
-        let processor = self.register(py, &mut call);
+        let processor = self.register(&mut call);
         let steps = self
             .model
             .steps(input, &call.options)
             .map_err(|error| raise(py, &error))?;
-        let answerer = self.answerer_of(py, processor.as_ref());
+        let answerer = self.answerer_of(py, processor);
         noted(py, Steps::new(steps, answerer, call.on_token))
     }
 

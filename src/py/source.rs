@@ -105,6 +105,7 @@ impl<T: Stream> Awaited for T {
     }
 
     fn clear(&self) {
+        self.answerer().clear();
         for slot in [self.on_token(), self.parse()].into_iter().flatten() {
             slot.clear();
         }

@@ -8,12 +8,21 @@ import math
 import os
 import subprocess
 import sys
+import time
 import weakref
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from rkllm_rs import RKLLM, AsyncRKLLM, BusyError, InvalidArgumentError, InvalidTypeError, Tokens
+from rkllm_rs import (
+    RKLLM,
+    AsyncRKLLM,
+    BusyError,
+    GenerationTimeout,
+    InvalidArgumentError,
+    InvalidTypeError,
+    Tokens,
+)
 from support import in_thread
 from surface import generate_batch
 
@@ -178,6 +187,29 @@ def test_nothing_keeps_it(llm: RKLLM) -> None:
     del push
     gc.collect()
     assert gone() is None
+
+
+def test_it_may_refer_to_its_own_stream(llm: RKLLM) -> None:
+    class Own:
+        stream: Any = None
+
+        def __call__(self, token_ids: list[int], row: Any) -> None:
+            pass
+
+    own = Own()
+    own.stream = llm.stream(ASK, **GREEDY, logits_processor=own)
+    gone = weakref.ref(own.stream)
+    assert own.stream.result().token_ids
+    del own
+    gc.collect()
+    assert gone() is None
+
+
+def test_a_deadline_passes_while_it_runs(llm: RKLLM) -> None:
+    with pytest.raises(GenerationTimeout) as caught:
+        llm.generate(ASK, temperature=0, timeout=0.5, logits_processor=lambda _ids, _row: time.sleep(0.1))
+    assert isinstance(caught.value.partial.token_ids, list)
+    assert llm.generate(ASK, **GREEDY).token_ids
 
 
 PROGRAM = """

@@ -361,3 +361,12 @@ def test_closing(open_model, record):
     with pytest.raises(ClosedError):
         model.logits("x")
     wait_until(lambda: calls(record, "rkllm_destroy"), "the end of the model")
+
+
+@kinds
+@newest
+def test_a_library_need_not_say_that_rows_are_all(open_model, kind):
+    runs = [run_of(kind, {"width": 3}, no_finish=True), {"steps": ["next"]}]
+    model = open_model({"runs": runs})
+    assert whole(model, kind).shape == (1, 3)
+    assert model.generate("y").text == "next"

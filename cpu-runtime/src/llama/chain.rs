@@ -138,7 +138,7 @@ fn it_draws_as_llama_cpp_does() {
         // As far as so many draws of so many tokens may stray.
         assert!(far < 0.03, "{settings:?}: {far}\n{theirs:?}\n{ours:?}");
         for (token, (theirs, ours)) in theirs.iter().zip(&ours).enumerate() {
-            assert!(*theirs > 0.0 || *ours == 0.0, "{settings:?} draws {token}");
+            assert!(*theirs > 0.0 || *ours <= 0.0, "{settings:?} draws {token}");
         }
     }
 }
