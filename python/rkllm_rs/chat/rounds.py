@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any
 
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
+from .tools import Call
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Coroutine, Iterable, Mapping
 
     from rkllm_rs._native import ChatAnswer, ToolCall
 
@@ -65,21 +68,66 @@ class Rounds:
         return False
 
     def run_calls(self, answer: ChatAnswer, loop: ToolLoop) -> None:
-        """Makes the calls of an answer, and takes their results into the conversation."""
-        for call in answer.tool_calls:
-            result = _refused(call)
-            if result is None:
-                result = self.tools.run(call.name, call.arguments_json, id=call.id, loop=loop).message
-            self.messages.append(result)
+        """Makes the calls of an answer, and takes their results into the conversation.
+
+        Functions are called one after another; then all that are asynchronous run at the same time.
+        """
+        calls = [self._call(call) for call in answer.tool_calls]
+        begun = [call for call in calls if isinstance(call, Call)]
+        try:
+            for call in begun:
+                call.begin()
+            waiting = [call for call in begun if call.result is None]
+            if waiting:
+                loop.run(_together(call.end() for call in waiting))
+        finally:
+            for call in begun:
+                call.drop()
+        self._take(calls)
 
     async def arun_calls(self, answer: ChatAnswer) -> None:
-        """Likewise in an event loop; functions without ``async`` run on a thread."""
-        for call in answer.tool_calls:
-            result = _refused(call)
-            if result is None:
-                run = self.tools.arun(call.name, call.arguments_json, id=call.id, in_thread=True)
-                result = (await run).message
-            self.messages.append(result)
+        """Likewise in an event loop; functions without ``async`` run on a thread, one after another."""
+        calls = [self._call(call) for call in answer.tool_calls]
+        turn = asyncio.Lock()
+
+        async def run(call: Call) -> None:
+            if call.may_block:
+                async with turn:
+                    await asyncio.to_thread(call.begin)
+            else:
+                call.begin()
+            await call.end()
+
+        begun = [call for call in calls if isinstance(call, Call)]
+        try:
+            await _together(run(call) for call in begun)
+        finally:
+            for call in begun:
+                call.drop()
+        self._take(calls)
+
+    def _call(self, call: ToolCall) -> Call | dict[str, Any]:
+        return _refused(call) or Call(self.tools, call.name, call.arguments_json, call.id)
+
+    def _take(self, calls: list[Call | dict[str, Any]]) -> None:
+        """Appends the results of calls in the order of the calls."""
+        for call in calls:
+            if not isinstance(call, Call):
+                self.messages.append(call)
+            elif call.result is not None:
+                self.messages.append(call.result.message)
+
+
+async def _together(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:
+    """Runs coroutines at the same time. If one is cancelled or interrupted, so are the others."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        await asyncio.gather(*tasks)
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise
 
 
 def _refused(call: ToolCall) -> dict[str, Any] | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
 from rkllm_rs._typed import typed
@@ -154,20 +154,14 @@ class Tools(Sequence[Tool]):
         Returns:
             The result. ``result.message`` is the message for the model.
         """
-        checked: CheckedArguments | None = None
-        try:
-            tool = self.find(name)
-            checked = tool.check(arguments)
-            value = tool.call(checked)
-            if inspect.isawaitable(value):
-                if loop is not None:
-                    value = loop.run(value)
-                else:
-                    with ToolLoop() as own:
-                        value = own.run(value)
-            return _succeeded(name, id, checked, value, max_characters)
-        except Exception as error:  # noqa: BLE001 - the model is told
-            return _failed(name, id, checked, error, max_characters)
+        call = Call(self, name, arguments, id, max_characters)
+        call.begin()
+        if call.result is not None:
+            return call.result
+        if loop is not None:
+            return loop.run(call.end())
+        with ToolLoop() as own:
+            return own.run(call.end())
 
     @typed
     async def arun(
@@ -192,19 +186,80 @@ class Tools(Sequence[Tool]):
         Returns:
             The result. ``result.message`` is the message for the model.
         """
-        checked: CheckedArguments | None = None
+        call = Call(self, name, arguments, id, max_characters)
+        if in_thread and call.may_block:
+            await asyncio.to_thread(call.begin)
+        else:
+            call.begin()
+        return await call.end()
+
+
+class Call:
+    """A call on its way. Whatever goes wrong with it is its result."""
+
+    def __init__(
+        self,
+        tools: Tools,
+        name: str,
+        arguments: str | Mapping[str, Any],
+        id: str | None,  # noqa: A002 - the name in OpenAI's shape
+        max_characters: int | None = MAX_CHARACTERS,
+    ) -> None:
+        """Describes a call, as ``Tools.run()`` takes it."""
+        self.result: ToolResult | None = None
+        self._tools, self._name, self._arguments = tools, name, arguments
+        self._id, self._limit = id, max_characters
+        self._checked: CheckedArguments | None = None
+        self._awaitable: Awaitable[Any] | None = None
+
+    @property
+    def may_block(self) -> bool:
+        """Whether the tool is a function that is not ``async def``."""
+        tool = self._tools._tools.get(self._name)  # noqa: SLF001 - of this file
+        return tool is None or not inspect.iscoroutinefunction(tool.function)
+
+    def begin(self) -> None:
+        """Checks the arguments and calls the function; one that is asynchronous does not begin yet."""
         try:
-            tool = self.find(name)
-            checked = tool.check(arguments)
-            if in_thread and not inspect.iscoroutinefunction(tool.function):
-                value = await asyncio.to_thread(tool.call, checked)
-            else:
-                value = tool.call(checked)
+            tool = self._tools.find(self._name)
+            self._checked = tool.check(self._arguments)
+            value = tool.call(self._checked)
             if inspect.isawaitable(value):
-                value = await value
-            return _succeeded(name, id, checked, value, max_characters)
+                self._awaitable = value
+            else:
+                self._succeed(value)
         except Exception as error:  # noqa: BLE001 - the model is told
-            return _failed(name, id, checked, error, max_characters)
+            self._fail(error)
+
+    async def end(self) -> ToolResult:
+        """Runs what is asynchronous, and returns the result."""
+        if self._awaitable is not None and self.result is None:
+            try:
+                self._succeed(await self._awaitable)
+            except Exception as error:  # noqa: BLE001 - the model is told
+                self._fail(error)
+        result = self.result
+        if result is None:
+            raise RuntimeError  # begin() comes first
+        return result
+
+    def drop(self) -> None:
+        """Lets go of a call that is not ended: an interrupt came before."""
+        if self.result is None and inspect.iscoroutine(self._awaitable):
+            self._awaitable.close()
+
+    def _succeed(self, value: Any) -> None:
+        content = result_text(value, self._limit)
+        conversions = tuple(self._checked.conversions) if self._checked else ()
+        self.result = ToolResult(self._name, content, value, conversions=conversions, id=self._id)
+
+    def _fail(self, error: Exception) -> None:
+        told = self._checked is None and isinstance(error, ToolError)
+        content = result_text(str(error.args[0]), self._limit) if told else failure_text(error, self._limit)
+        conversions = tuple(self._checked.conversions) if self._checked else ()
+        self.result = ToolResult(
+            self._name, content, None, content, None if told else error, conversions, self._id
+        )
 
 
 def _tool(place: str, tool: Any) -> Tool:
@@ -214,19 +269,3 @@ def _tool(place: str, tool: Any) -> Tool:
     except InvalidTypeError as error:
         message = str(error.args[0]).replace("tool", place, 1)
         raise InvalidTypeError(message, hint=error.hint) from error.__cause__
-
-
-def _succeeded(
-    name: str, call_id: str | None, checked: CheckedArguments, value: Any, limit: int | None
-) -> ToolResult:
-    content = result_text(value, limit)
-    return ToolResult(name, content, value, conversions=tuple(checked.conversions), id=call_id)
-
-
-def _failed(
-    name: str, call_id: str | None, checked: CheckedArguments | None, error: Exception, limit: int | None
-) -> ToolResult:
-    told = checked is None and isinstance(error, ToolError)
-    content = failure_text(error, limit) if not told else result_text(str(error.args[0]), limit)
-    conversions = tuple(checked.conversions) if checked else ()
-    return ToolResult(name, content, None, content, None if told else error, conversions, call_id)
