@@ -153,7 +153,7 @@ def test_conversations_and_event_loops_have_them(llm: RKLLM) -> None:
 def test_own_sampler_draws_what_the_library_draws(llm: RKLLM) -> None:
     assert llm.generate(ASK, **GREEDY, sampler="own").token_ids == llm.generate(ASK, **GREEDY).token_ids
     for seed, more in enumerate(({}, {"top_k": 0}, {"repeat_penalty": 1.5}, {"mirostat": 2})):
-        given = {"seed": seed, "temperature": 1.3, "max_new_tokens": 16, **more}
+        given: dict[str, Any] = {"seed": seed, "temperature": 1.3, "max_new_tokens": 16, **more}
         own = llm.generate(ASK, sampler="own", **given)
         assert own.token_ids == llm.generate(ASK, sampler="library", **given).token_ids
 
