@@ -102,7 +102,7 @@ def _cost(answer: Generation) -> dict[str, Any]:
 def prefix_reuse(session: Session) -> Found:
     """Whether the second of two prompts with the same beginning costs less."""
     session.require("token_input", "token input")
-    length = min(96, session.room())
+    length = min(64, session.room())
     ids = session.some_ids(length).to_list()
     fast = {"reuse": "fast"} if session.able("prefix_reuse") else {}
     cold = session.generate(Tokens(ids), 8, **session.anew())
@@ -171,7 +171,7 @@ def logits_cost(session: Session) -> Found:
     session.require("logits", "logits()")
     limit = session.job.run_timeout
     rows: list[dict[str, Any]] = []
-    for count in (1, 8, 32):
+    for count in (1, 8, 24):
         prompt = session.some_ids(count)
         if session.able("clear_kv_cache"):
             session.llm.clear_kv_cache()
@@ -182,7 +182,7 @@ def logits_cost(session: Session) -> Found:
             took.append(round(1000 * (time.monotonic() - begin), 1))
         rows.append({"tokens": count, "cache": "empty", "ms": took[0]})
         rows.append({"tokens": count, "cache": "same tokens", "ms": took[1]})
-    base = session.some_ids(min(64, session.room())).to_list()
+    base = session.some_ids(min(48, session.room())).to_list()
     session.generate(Tokens(base), 1)
     begin = time.monotonic()
     session.llm.logits(Tokens([*base, *base[:1]]), timeout=limit)

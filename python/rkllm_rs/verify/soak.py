@@ -24,7 +24,7 @@ _ALLOWED_PER_RUN_MB = 0.1
 #: How many descriptors more may be open in the end.
 _ALLOWED_DESCRIPTORS = 16
 #: Rounds before memory is compared.
-_WARM_UP = 2
+_WARM_UP = 1
 
 
 def resident_mb(pid: int | None) -> float:

@@ -25,7 +25,7 @@ LONG = "Write a long story about a fox, a dog and a river, with many details."
 
 
 def _first_ids(session: Session) -> list[int]:
-    return session.generate(HELLO, 4, **session.anew()).token_ids
+    return session.generate(HELLO, 4).token_ids
 
 
 def _ended(session: Session, stream: TokenStream, before: list[int], pid: int | None) -> dict[str, Any]:
