@@ -183,7 +183,7 @@ def test_a_library_that_aborts_while_it_loads_a_model(verified: Callable[..., ve
 
 @pytest.mark.hazard("L4")
 def test_a_library_that_hangs_while_it_loads_is_killed(verified: Callable[..., verify.Report]) -> None:
-    report = verified({"init": HANGS}, timeout=2 * SLOW)
+    report = verified({"init": HANGS}, timeout=5 * SLOW)
     assert verdicts(report, "identity", "load", "text") == {
         "identity": "pass",
         "load": "fail",
@@ -195,7 +195,7 @@ def test_a_library_that_hangs_while_it_loads_is_killed(verified: Callable[..., v
 def test_what_hangs_in_a_call_without_a_limit_fails_alone(verified: Callable[..., verify.Report]) -> None:
     script = {"runs": [GOOD], "get_kv_cache_size": HANGS}
     names = ["text", "history", "isolation"]
-    report = verified(script, names, timeout=4 * SLOW)
+    report = verified(script, names, timeout=6 * SLOW)
     assert verdicts(report, *names) == {"text": "pass", "history": "fail", "isolation": "pass"}
 
 
