@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+import time
+from typing import TYPE_CHECKING, Any
 
 from harness import TOKEN, NullModel, Row, Size
 from measures import timed
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 #: Gives the null runtime its prompt as it is.
 AS_IT_IS = "{{ messages[0].content }}"
+#: The same for a model that is shown its tools, where the null runtime does not look.
+CALLS = "{{ messages[0].content }}\n{{ tools or '' }}"
 #: What its prompts end with is not in the next ones: the last answer is computed again.
 NOT_STABLE = """\
 {%- for message in messages %}<|im_start|>{{ message.role }}
@@ -49,6 +53,53 @@ def parsing(size: Size) -> list[Row]:
     return list(rows)
 
 
+def one_argument(kind: dict[str, Any], size: int) -> str:
+    """A call of a tool with an argument of this kind that takes about ``size`` bytes."""
+    values: dict[str, Callable[[], Any]] = {
+        "object": lambda: {f"key {number}": number for number in range(size // 20)},
+        "array": lambda: list(range(size // 8)),
+        "string": lambda: '"\n' * (size // 4),
+    }
+    call = {"name": "f", "arguments": {"a": values[kind["type"]]()}}
+    return f"<tool_call>{json.dumps(call)}</tool_call>"
+
+
+def arguments(size: Size) -> list[Row]:
+    """Large arguments of a tool call, read and checked, beside the same answer as content.
+
+    The floor of 2 MB is what 1 MB takes beyond its own floor.
+    """
+    kinds: dict[str, dict[str, Any]] = {
+        "dict[str, int]": {"type": "object", "additionalProperties": {"type": "integer"}},
+        "list[int]": {"type": "array", "items": {"type": "integer"}},
+        "a str of escapes": {"type": "string"},
+    }
+    model, rows = NullModel(), []
+    for name, kind in kinds.items():
+        parameters = {"type": "object", "properties": {"a": kind}, "required": ["a"]}
+        tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
+
+        def milliseconds(choice: str, bytes_: int, tools: Any = tools, kind: Any = kind) -> float:
+            messages = [{"role": "user", "content": f"-1024 0 {one_argument(kind, bytes_)}"}]
+            start = time.perf_counter_ns()
+            answer = model.llm.chat(messages, tools=tools, tool_choice=choice, chat_template=CALLS)
+            took = (time.perf_counter_ns() - start) / 1e6
+            if len(answer.tool_calls) != (choice == "auto"):
+                message = f"another answer than asked for: {answer.notes}"
+                raise SystemExit(message)
+            return took
+
+        once, twice = Row(f"1 MB of arguments, {name}", "ms"), Row(f"2 MB of arguments, {name}", "ms")
+        for _ in range(3 * size.rounds):
+            once.floor.append(milliseconds("none", 1_000_000))
+            once.ours.append(milliseconds("auto", 1_000_000))
+            twice.ours.append(milliseconds("auto", 2_000_000) - milliseconds("none", 2_000_000))
+            twice.floor.append(once.ours[-1] - once.floor[-1])
+        rows += [once, twice]
+    model.close()
+    return rows
+
+
 def second_turn(_: Size) -> list[Row]:
     """Tokens that a turn after 1,000 tokens computes, by the CPU runtime.
 
@@ -80,4 +131,8 @@ def second_turn(_: Size) -> list[Row]:
     return [drawn, greedy, other]
 
 
-CHATS: dict[str, Callable[[Size], list[Row]]] = {"parsing": parsing, "second-turn": second_turn}
+CHATS: dict[str, Callable[[Size], list[Row]]] = {
+    "parsing": parsing,
+    "arguments": arguments,
+    "second-turn": second_turn,
+}

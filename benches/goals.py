@@ -51,6 +51,13 @@ GOALS = {
     "chat template, 40 messages": Goal(0.2),
     "chat_stream, flat out": Goal(200.0, of="over"),
     "chat_stream, flat out, reader's CPU time": Goal(200.0, of="over"),
+    "1 MB of arguments, dict[str, int]": Goal(20.0, of="over"),
+    "1 MB of arguments, list[int]": Goal(20.0, of="over"),
+    "1 MB of arguments, a str of escapes": Goal(20.0, of="over"),
+    # Beside those of 1 MB.
+    "2 MB of arguments, dict[str, int]": Goal(2.5),
+    "2 MB of arguments, list[int]": Goal(2.5),
+    "2 MB of arguments, a str of escapes": Goal(2.5),
     "second turn after 1,000 tokens, computed": Goal(16.0, of="over"),
     "second turn after 1,000 tokens, greedy, computed": Goal(32.0, of="over"),
     "second turn after 1,000 tokens, a template that changes, computed": Goal(32.0, of="over"),

@@ -246,6 +246,30 @@ static int show_rows(struct model *model, int mode, const char *prompt, void *us
     return 0;
 }
 
+/* The answer is the text's first line, in tokens of so many bytes. */
+static int give_back(struct model *model, const char *text, size_t size, void *userdata)
+{
+    char *buffer = malloc(size + 1);
+    if (buffer == NULL) {
+        return -1;
+    }
+    struct result result = {.text = buffer};
+    size_t left = strcspn(text, "\n");
+    while (left > 0) {
+        size_t length = left < size ? left : size;
+        memcpy(buffer, text, length);
+        buffer[length] = '\0';
+        text += length, left -= length, result.token_id++;
+        if (model->result(&result, userdata, NORMAL) == 1) {
+            break;
+        }
+    }
+    result.text = NULL;
+    model->result(&result, userdata, FINISH);
+    free(buffer);
+    return 0;
+}
+
 EXPORT int rkllm_run(void *handle, struct input *input, int *infer, void *userdata)
 {
     struct model *model = handle;
@@ -260,6 +284,9 @@ EXPORT int rkllm_run(void *handle, struct input *input, int *infer, void *userda
     long tokens = strtol(input->u.prompt, &rest, 10);
     int64_t step = strtol(rest, &rest, 10) * 1000;
     const char *text = *rest == ' ' ? rest + 1 : rest;
+    if (tokens < 0) {
+        return give_back(model, text, (size_t)-tokens, userdata);
+    }
     /* Short, so that it is copied to the stack of this thread: real tokens come from warm memory. */
     char buffer[64];
     strncpy(buffer, text, sizeof buffer - 1);

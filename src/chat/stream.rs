@@ -252,6 +252,10 @@ impl ChatStream {
 
     /// Whether nothing came after the thinking.
     fn ended_with_thinking(&self, generation: &Generation) -> bool {
+        if self.parser.has_answered() {
+            return false;
+        }
+        // What is held back may be an answer yet.
         let mut parser = self.parser.clone();
         let answer = parser.finish(&mut Vec::new());
         let thought = answer.reasoning.is_some() || !generation.text.trim().is_empty();

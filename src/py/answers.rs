@@ -1,5 +1,7 @@
 //! `ChatAnswer`, `ChatDelta` and what they hold.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
@@ -121,41 +123,51 @@ impl ChatDelta {
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
-pub(super) struct ToolCall(chat::ToolCall);
+pub(super) struct ToolCall {
+    /// Calls can be large, so they stay in their answer.
+    answer: Arc<chat::ChatAnswer>,
+    index: usize,
+}
+
+impl ToolCall {
+    fn call(&self) -> &chat::ToolCall {
+        &self.answer.tool_calls[self.index]
+    }
+}
 
 #[pymethods]
 impl ToolCall {
     /// The call's id. The message with the result names it.
     #[getter]
     fn id(&self) -> &str {
-        &self.0.id
+        &self.call().id
     }
     /// The tool's name.
     #[getter]
     fn name(&self) -> &str {
-        &self.0.name
+        &self.call().name
     }
     /// The arguments' JSON text, as the model wrote it.
     #[getter]
     fn arguments_json(&self) -> &str {
-        &self.0.arguments_json
+        &self.call().arguments_json
     }
     /// The arguments as a dict, or `None` if they cannot be read.
     ///
     /// If `error` is not `None`, the JSON was wrong, and these may be the result of a second, lenient reading.
     #[getter]
     fn arguments<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyDict>>> {
-        let arguments = self.0.arguments.as_ref();
-        arguments.map(|all| values::dict(py, all)).transpose()
+        let arguments = self.call().arguments();
+        arguments.map(|all| values::dict(py, &all)).transpose()
     }
     /// Why the call must not be made, in words for the model; `None` if it can be made.
     #[getter]
     fn error(&self) -> Option<&str> {
-        self.0.error.as_deref()
+        self.call().error.as_deref()
     }
 
     fn __repr__(&self) -> String {
-        let Self(call) = self;
+        let call = self.call();
         let error = call.error.as_ref();
         let error = error.map_or_else(String::new, |error| format!(", error={error:?}"));
         format!(
@@ -170,7 +182,7 @@ impl ToolCall {
 /// Read-only; any number of threads and tasks may use it at the same time.
 #[pyclass(module = "rkllm_rs", frozen)]
 pub(super) struct ChatAnswer {
-    answer: chat::ChatAnswer,
+    answer: Arc<chat::ChatAnswer>,
     /// Performance statistics of all runs of the answer together.
     #[pyo3(get)]
     perf: Py<PerfStats>,
@@ -196,7 +208,7 @@ impl ChatAnswer {
         let perf = Py::new(py, PerfStats::new(answer.perf))?;
         Ok(Self {
             logprobs: logprobs::list(py, answer.logprobs.as_deref())?,
-            answer,
+            answer: Arc::new(answer),
             perf,
             parse,
         })
@@ -245,12 +257,12 @@ impl ChatAnswer {
     /// The tool calls, in the order in which the model wrote them.
     #[getter]
     fn tool_calls(&self) -> Vec<ToolCall> {
-        self.answer
-            .tool_calls
-            .iter()
-            .cloned()
-            .map(ToolCall)
-            .collect()
+        let all = 0..self.answer.tool_calls.len();
+        let call = |index| ToolCall {
+            answer: Arc::clone(&self.answer),
+            index,
+        };
+        all.map(call).collect()
     }
     /// Why the answer ended: `"stop"`, `"length"`, `"cancelled"` or `"tool_calls"`.
     ///

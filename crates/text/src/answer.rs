@@ -72,9 +72,6 @@ pub struct ToolCall {
     /// The arguments as the model wrote them, joined from the events. Formats that do not use JSON are
     /// written as JSON; what could not be is left as it came.
     pub arguments_json: String,
-    /// The arguments, where they are a JSON object or can be read as one. If `error` is there, they may
-    /// come from a lenient reading.
-    pub arguments: Option<serde_json::Map<String, serde_json::Value>>,
     /// Why the call must not be made: words for the model and for people.
     pub error: Option<String>,
     /// The kind of `error`.
@@ -82,6 +79,13 @@ pub struct ToolCall {
 }
 
 impl ToolCall {
+    /// The arguments, where they are a JSON object or can be read as one. If `error` is there, they may
+    /// come from a lenient reading. They are read anew each time.
+    #[must_use]
+    pub fn arguments(&self) -> Option<serde_json::Map<String, serde_json::Value>> {
+        check::arguments(&self.arguments_json)
+    }
+
     /// The text of the arguments' object, for the message that is appended to a conversation. It is
     /// `arguments_json`, without a string around it, which some models write.
     #[must_use]

@@ -5,10 +5,12 @@
 //! since schemas and arguments both come from outside.
 
 mod fit;
+mod json;
 #[cfg(test)]
 mod tests;
 
-use serde_json::{Map, Value};
+pub use json::{Json, Object};
+use serde_json::Value;
 
 /// Most tools of a run.
 pub const MOST_TOOLS: usize = 1024;
@@ -95,7 +97,7 @@ impl Tools {
     ///
     /// # Errors
     /// What does not fit and where, in words for the model.
-    pub fn check(&self, name: &str, arguments: &Map<String, Value>) -> Result<(), String> {
+    pub fn check(&self, name: &str, arguments: &Object<'_>) -> Result<(), String> {
         match self.schema(name) {
             Some(schema) => fit::arguments(schema, arguments),
             None => Ok(()),

@@ -7,7 +7,7 @@ import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .values import converted, is_dict, is_list, is_of, kinds_of, same, shown
+from .values import all_fit, converted, is_dict, is_list, is_of, kinds_of, same, shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -283,6 +283,8 @@ class _Fitter:
             message = f"{where} must not contain an item twice"
             raise Misfit(message)
         rest = rules.get("items", True)
+        if not first and all_fit(value, rest):
+            return list(value)
         return [
             self.fit(item, first[i] if i < len(first) else rest, f"{where}[{i}]")
             for i, item in enumerate(value)
@@ -295,6 +297,8 @@ class _Fitter:
         patterns: dict[str, Any] = rules.get("patternProperties", {})
         problems: list[str] = []
         found: dict[str, Any] = {}
+        if not (properties or required or patterns) and all_fit(value.values(), others):
+            return dict(value)
         for name, item in value.items():
             place = f"{where}.{name}" if where else name
             schema = properties.get(name)

@@ -236,6 +236,8 @@ class Reader:
                 place = f"the key {shown(text)} of {where}"
                 return key.value(fit(text, key.schema, self.root, place).value, place)
 
+            if key.schema == {"type": "string"} and key.value is item.value is _as_it_is:
+                return dict(found)
             return {name(text): item.value(part, f"{where}.{text}") for text, part in found.items()}
 
         return Shape({"type": "object", "additionalProperties": item.schema}, value)
@@ -362,7 +364,9 @@ def _collected(
     collect: Callable[[Any], Any] | None, item: Callable[[Any, str], Any]
 ) -> Callable[[Any, str], Any]:
     def value(found: list[Any], where: str) -> Any:
-        items = [item(part, f"{where}[{i}]") for i, part in enumerate(found)]
+        items = list(found)
+        if item is not _as_it_is:
+            items = [item(part, f"{where}[{i}]") for i, part in enumerate(found)]
         try:
             return collect(items) if collect else items
         except TypeError:  # a set of lists

@@ -8,16 +8,25 @@ import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from typing import TypeGuard
 
-__all__ = ["converted", "is_dict", "is_list", "is_of", "kinds_of", "same", "shown"]
+__all__ = ["all_fit", "converted", "is_dict", "is_list", "is_of", "kinds_of", "same", "shown"]
 
 #: How many characters of a value a message has.
 _LONGEST = 60
 _INTEGER = re.compile(r"[+-]?\d{1,4000}")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _PYTHON: dict[str, type[Any]] = {"string": str, "array": list, "object": dict}
+_SCALARS: dict[str, set[type[Any]]] = {
+    "string": {str},
+    "integer": {int},
+    "number": {int, float},
+    "boolean": {bool},
+    "null": {type(None)},
+}
+#: Keywords that refuse no value but by its type.
+_ONLY_TYPES = {"type", "title", "description", "default", "examples"}
 
 
 def shown(value: Any) -> str:
@@ -43,6 +52,22 @@ def kinds_of(rules: dict[str, Any]) -> list[str]:
     """The types that a schema allows."""
     kinds = rules.get("type", [])
     return kinds if is_list(kinds) else [kinds]
+
+
+def all_fit(values: Collection[Any], schema: Any) -> bool:
+    """Whether all values fit a schema, where that can be told quickly: there may be very many of them.
+
+    False if the schema says more than the types of scalars.
+    """
+    if schema is True or schema == {}:
+        return True
+    if not is_dict(schema) or not schema.keys() <= _ONLY_TYPES:
+        return False
+    allowed: set[type[Any]] = set().union(*(_SCALARS.get(kind, ()) for kind in kinds_of(schema)))
+    found = set(map(type, values))
+    return found <= allowed and (
+        float not in found or all(math.isfinite(value) for value in values if isinstance(value, float))
+    )
 
 
 def same(one: Any, other: Any) -> bool:

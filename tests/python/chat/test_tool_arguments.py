@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import json
 import time
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
 
 import pytest
@@ -385,3 +386,46 @@ def test_the_tools_of_a_conversation_check_the_name_too() -> None:
         tools.check("get_wether", "{}")
     with pytest.raises(ToolError, match="wether"):
         Tools().check("get_wether", "{}")
+
+
+@pytest.mark.parametrize(
+    ("hint", "value"),
+    [
+        (list[int], list(range(100_000))),
+        (list[float], [0.5] * 200_000),
+        (dict[str, str], {f"key {number}": "value" for number in range(30_000)}),
+    ],
+    ids=["list[int]", "list[float]", "dict[str, str]"],
+)
+def test_a_megabyte_of_values_is_checked_in_little_more_than_reading_it(hint: Any, value: Any) -> None:
+    tool, text = tool_of(hint), json.dumps({"x": value})
+
+    def best(work: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(5):
+            start = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - start)
+        return min(times)
+
+    assert tool.check(text).values == {"x": value}
+    assert best(lambda: tool.check(text)) < 10 * best(lambda: json.loads(text))
+
+
+@pytest.mark.parametrize(
+    ("hint", "value", "what"),
+    [
+        (list[int], [1, True], r"x\[1\]"),
+        (list[float], [1, 2.5, None], r"x\[2\]"),
+        (dict[str, int], {"a": []}, "a"),
+    ],
+)
+def test_one_wrong_value_among_plain_ones_is_named(hint: Any, value: Any, what: str) -> None:
+    with pytest.raises(ToolError, match=what):
+        tool_of(hint).check({"x": value})
+
+
+def test_lists_of_arguments_and_values_are_not_the_same() -> None:
+    found = tool_of(list[int]).check('{"x": [1]}')
+    found.values["x"].append(2)
+    assert found.arguments == {"x": [1]}

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::ToolCall;
 use super::calls::Record;
 use super::literal;
-use crate::schema::Tools;
+use crate::schema::{self, Json, Tools};
 
 pub(super) type Object = serde_json::Map<String, serde_json::Value>;
 
@@ -25,33 +25,35 @@ pub enum CallProblem {
     DoesNotFit,
 }
 
-/// The arguments of a call of `name`, and what is wrong with them. First they are read as JSON, then, if
-/// they are none, leniently; what a lenient reading gives is never without a problem.
+/// What is wrong with a call of `name` that has these arguments.
 #[must_use]
-pub fn check(
-    name: &str,
-    arguments_json: &str,
-    tools: &Tools,
-) -> (Option<Object>, Option<(CallProblem, String)>) {
-    match serde_json::from_str::<serde_json::Value>(&plain(arguments_json)) {
-        Ok(serde_json::Value::Object(arguments)) => {
-            let problem = fits(name, &arguments, tools);
-            (Some(arguments), problem)
-        }
+pub fn check(name: &str, arguments_json: &str, tools: &Tools) -> Option<(CallProblem, String)> {
+    match serde_json::from_str(&plain(arguments_json)) {
+        Ok(Json::Object(arguments)) => fits(name, &arguments, tools),
         Ok(_) => {
             let text = "the arguments must be a JSON object".to_owned();
-            (None, Some((CallProblem::BadJson, text)))
+            Some((CallProblem::BadJson, text))
         }
         Err(why) => {
-            let read = literal::object(arguments_json, literal::Dialect::Json);
-            let (json, odd) = match read {
-                Ok(read) => (Some(read.json), read.odd),
-                Err(odd) => (None, Some(odd)),
+            let odd = match literal::object(arguments_json, literal::Dialect::Json) {
+                Ok(read) => read.odd,
+                Err(odd) => Some(odd),
             };
-            let arguments = json.and_then(|json| serde_json::from_str(&json).ok());
             let odd = odd.unwrap_or_else(|| why.to_string());
             let text = format!("the arguments are not valid JSON: {odd}");
-            (arguments, Some((CallProblem::BadJson, text)))
+            Some((CallProblem::BadJson, text))
+        }
+    }
+}
+
+/// The arguments, read as JSON, or leniently if they are none: then [`check`] has found a problem.
+pub(super) fn arguments(arguments_json: &str) -> Option<Object> {
+    match serde_json::from_str(&plain(arguments_json)) {
+        Ok(serde_json::Value::Object(arguments)) => Some(arguments),
+        Ok(_) => None,
+        Err(_) => {
+            let read = literal::object(arguments_json, literal::Dialect::Json).ok()?;
+            serde_json::from_str(&read.json).ok()
         }
     }
 }
@@ -73,7 +75,7 @@ pub(super) fn plain(arguments_json: &str) -> Cow<'_, str> {
     }
 }
 
-fn fits(name: &str, arguments: &Object, tools: &Tools) -> Option<(CallProblem, String)> {
+fn fits(name: &str, arguments: &schema::Object<'_>, tools: &Tools) -> Option<(CallProblem, String)> {
     if !tools.is_empty() && !tools.is_known(name) {
         let known = tools.names().collect::<Vec<_>>().join(", ");
         let text = format!("there is no tool {name:?}; the tools are: {known}");
@@ -86,7 +88,7 @@ fn fits(name: &str, arguments: &Object, tools: &Tools) -> Option<(CallProblem, S
 /// A call as it is handed out.
 pub(super) fn finished(record: Record, id: String, tools: &Tools) -> ToolCall {
     let name = record.name.unwrap_or_default();
-    let (arguments, mut found) = check(&name, &record.arguments, tools);
+    let mut found = check(&name, &record.arguments, tools);
     let stray = Some(&record.stray).filter(|stray| !stray.is_empty());
     let stray = stray.map(|stray| format!("there is text between the arguments: {stray}"));
     if record.is_incomplete {
@@ -103,7 +105,6 @@ pub(super) fn finished(record: Record, id: String, tools: &Tools) -> ToolCall {
         id,
         name,
         arguments_json: record.arguments,
-        arguments,
         error,
         problem,
     }

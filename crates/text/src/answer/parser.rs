@@ -232,6 +232,12 @@ impl Parser {
         self.calls.list.iter().filter(is_named).count()
     }
 
+    /// Whether anything but reasoning has come so far: calls, or content that is more than white space.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        self.calls() > 0 || !self.content.trim().is_empty()
+    }
+
     /// The reasoning has ended without a marker in the text: somebody ended it.
     pub fn end_reasoning(&mut self, out: &mut Vec<Event>) {
         if self.mode == Mode::Reasoning {

@@ -43,6 +43,11 @@ pub(super) enum Found {
     More(usize),
 }
 
+/// Whether it is only passed over: most of numbers and of what stands between them.
+fn is_plain(byte: u8) -> bool {
+    matches!(byte, b'0'..=b'9' | b',' | b':' | b'.' | b'-')
+}
+
 impl Scan {
     /// Reads on from `at`, which in the beginning is the value's first bracket.
     pub(super) fn run(&mut self, input: &Input, mut at: usize, quotes: &[[String; 2]]) -> Found {
@@ -109,7 +114,15 @@ impl Scan {
                     };
                 }
                 Inside::Nothing => {
-                    if !quotes.is_empty() {
+                    if quotes.is_empty() {
+                        let plain = bytes[at..].iter().take_while(|&&byte| is_plain(byte));
+                        let plain = plain.count();
+                        if plain > 0 {
+                            at += plain;
+                            self.before = bytes[at - 1];
+                            continue;
+                        }
+                    } else {
                         match self.opens_marked(input, at, quotes) {
                             Hit::Yes(length) => {
                                 at += length;

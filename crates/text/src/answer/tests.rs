@@ -99,7 +99,7 @@ impl Case {
             let problem = problem.as_ref().and_then(Value::as_str);
             let raw = expected.arguments_json.as_ref();
             call.name == expected.name
-                && call.arguments.clone().map(Value::Object) == expected.arguments
+                && call.arguments().map(Value::Object) == expected.arguments
                 && problem == expected.error.as_deref()
                 && problem.is_some() == call.error.is_some()
                 && raw.is_none_or(|raw| &call.arguments_json == raw)

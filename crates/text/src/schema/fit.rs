@@ -1,6 +1,10 @@
 //! Whether a value fits a schema.
 
+use std::fmt;
+
 use serde_json::{Map, Value};
+
+use super::json::{Json, Object};
 
 /// How deep schema and value may be nested together.
 const DEEPEST: usize = 64;
@@ -11,12 +15,31 @@ const STEPS: usize = 100_000;
 const MOST_COMPARED: usize = 1000;
 
 /// Whether `arguments` fit `schema`, the schema of a tool.
-pub(super) fn arguments(schema: &Value, arguments: &Map<String, Value>) -> Result<(), String> {
+pub(super) fn arguments(schema: &Value, arguments: &Object<'_>) -> Result<(), String> {
     let mut fit = Fit {
         root: schema,
         steps: 0,
     };
-    fit.object(schema, arguments, "", 0)
+    fit.object(schema, arguments, &At::Arguments, 0)
+}
+
+/// What is looked at. Words are made of it only for an error.
+enum At<'a> {
+    /// All of the arguments.
+    Arguments,
+    Key(&'a str, &'a At<'a>),
+    Item(usize, &'a At<'a>),
+}
+
+impl fmt::Display for At<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Arguments => Ok(()),
+            Self::Key(key, Self::Arguments) => write!(f, "argument {key:?}"),
+            Self::Key(key, of) => write!(f, "{key:?} of {of}"),
+            Self::Item(index, of) => write!(f, "item {index} of {of}"),
+        }
+    }
 }
 
 /// The types that a schema allows, also through unions and references.
@@ -70,8 +93,8 @@ impl Fit<'_> {
     fn value(
         &mut self,
         schema: &Value,
-        value: &Value,
-        at: &str,
+        value: &Json<'_>,
+        at: &At<'_>,
         depth: usize,
     ) -> Result<(), String> {
         self.steps += 1;
@@ -87,7 +110,7 @@ impl Fit<'_> {
         let Some(rules) = schema.as_object() else {
             return Ok(());
         };
-        if value.is_null() && rules.get("nullable") == Some(&Value::Bool(true)) {
+        if matches!(value, Json::Null) && rules.get("nullable") == Some(&Value::Bool(true)) {
             return Ok(());
         }
         if rules.contains_key("$ref") {
@@ -100,25 +123,25 @@ impl Fit<'_> {
             is_of_type(kinds, value, at)?;
         }
         if let Some(allowed) = rules.get("enum").and_then(Value::as_array) {
-            if !allowed.contains(value) {
+            if !allowed.contains(&value.to_value()) {
                 let list = Value::from(allowed.iter().take(20).cloned().collect::<Vec<_>>());
                 return Err(format!("{at} must be one of {list}, got {}", shown(value)));
             }
         }
         if let Some(only) = rules.get("const") {
-            if only != value {
+            if *only != value.to_value() {
                 return Err(format!("{at} must be {only}, got {}", shown(value)));
             }
         }
         self.unions(rules, value, at, depth)?;
         match value {
-            Value::Object(object) => self.object(schema, object, at, depth),
-            Value::Array(items) => self.list(rules, items, at, depth),
-            Value::String(text) => {
+            Json::Object(object) => self.object(schema, object, at, depth),
+            Json::List(items) => self.list(rules, items, at, depth),
+            Json::Text(text) => {
                 let length = text.chars().count() as f64;
                 bounds(rules, length, ["minLength", "maxLength"], at, "characters")
             }
-            Value::Number(number) => {
+            Json::Number(number) => {
                 let number = number.as_f64().unwrap_or(f64::NAN);
                 in_range(rules, number, at)?;
                 match rules.get("multipleOf").and_then(Value::as_f64) {
@@ -135,8 +158,8 @@ impl Fit<'_> {
     fn unions(
         &mut self,
         rules: &Map<String, Value>,
-        value: &Value,
-        at: &str,
+        value: &Json<'_>,
+        at: &At<'_>,
         depth: usize,
     ) -> Result<(), String> {
         for every in rules
@@ -171,42 +194,39 @@ impl Fit<'_> {
     fn object(
         &mut self,
         schema: &Value,
-        object: &Map<String, Value>,
-        at: &str,
+        object: &Object<'_>,
+        at: &At<'_>,
         depth: usize,
     ) -> Result<(), String> {
-        if at.is_empty() && schema.get("$ref").is_some() {
+        let is_root = matches!(at, At::Arguments);
+        if is_root && schema.get("$ref").is_some() {
             if let (Some(target), true) = (target(schema, self.root), depth < 8) {
                 return self.object(target, object, at, depth + 1);
             }
         }
-        let inside = |key: &str| match at {
-            "" => format!("argument {key:?}"),
-            _ => format!("{key:?} of {at}"),
-        };
         let properties = schema.get("properties").and_then(Value::as_object);
         // What they match is not looked at here.
         let has_patterns = schema.get("patternProperties").is_some();
         let required = schema.get("required").and_then(Value::as_array);
         for key in required.into_iter().flatten().filter_map(Value::as_str) {
-            if !object.contains_key(key) {
-                return Err(format!("{} is missing", inside(key)));
+            if !object.iter().any(|(name, _)| name == key) {
+                return Err(format!("{} is missing", At::Key(key, at)));
             }
         }
         for (key, value) in object {
-            if let Some(schema) = properties.and_then(|all| all.get(key)) {
-                self.value(schema, value, &inside(key), depth + 1)?;
+            if let Some(schema) = properties.and_then(|all| all.get(&**key)) {
+                self.value(schema, value, &At::Key(key, at), depth + 1)?;
                 continue;
             }
             match schema.get("additionalProperties") {
                 _ if has_patterns => {}
                 Some(Value::Bool(false)) => return Err(unknown(key, at, properties)),
                 // A tool takes no arguments but those it names.
-                None if at.is_empty() && properties.is_some() => {
+                None if is_root && properties.is_some() => {
                     return Err(unknown(key, at, properties));
                 }
                 Some(more @ Value::Object(_)) => {
-                    self.value(more, value, &inside(key), depth + 1)?;
+                    self.value(more, value, &At::Key(key, at), depth + 1)?;
                 }
                 _ => {}
             }
@@ -217,8 +237,8 @@ impl Fit<'_> {
     fn list(
         &mut self,
         rules: &Map<String, Value>,
-        items: &[Value],
-        at: &str,
+        items: &[Json<'_>],
+        at: &At<'_>,
         depth: usize,
     ) -> Result<(), String> {
         bounds(
@@ -238,7 +258,8 @@ impl Fit<'_> {
         }
         let is_unique = rules.get("uniqueItems") == Some(&Value::Bool(true));
         if is_unique && items.len() <= MOST_COMPARED {
-            let mut rest = items;
+            let items: Vec<Value> = items.iter().map(Json::to_value).collect();
+            let mut rest = &items[..];
             while let [one, more @ ..] = rest {
                 if more.contains(one) {
                     return Err(format!("{at} must not contain an item twice"));
@@ -252,23 +273,22 @@ impl Fit<'_> {
                 break;
             }
             if let Some(schema) = first.get(index).or(rules.get("items")) {
-                self.value(schema, item, &format!("item {index} of {at}"), depth + 1)?;
+                self.value(schema, item, &At::Item(index, at), depth + 1)?;
             }
         }
         Ok(())
     }
 }
 
-fn unknown(key: &str, at: &str, properties: Option<&Map<String, Value>>) -> String {
+fn unknown(key: &str, at: &At<'_>, properties: Option<&Map<String, Value>>) -> String {
     let known: Vec<&str> = properties
         .into_iter()
         .flatten()
         .map(|(key, _)| key.as_str())
         .collect();
-    let of = if at.is_empty() {
-        String::new()
-    } else {
-        format!(" of {at}")
+    let of = match at {
+        At::Arguments => String::new(),
+        at => format!(" of {at}"),
     };
     match known.as_slice() {
         [] => format!("there is no argument {key:?}{of}; there are none"),
@@ -279,26 +299,30 @@ fn unknown(key: &str, at: &str, properties: Option<&Map<String, Value>>) -> Stri
     }
 }
 
-fn is_of_type(kinds: &Value, value: &Value, at: &str) -> Result<(), String> {
-    let kinds: Vec<&str> = match kinds {
-        Value::String(kind) => vec![kind],
-        Value::Array(list) => list.iter().filter_map(Value::as_str).collect(),
-        _ => return Ok(()),
+fn is_of_type(kinds: &Value, value: &Json<'_>, at: &At<'_>) -> Result<(), String> {
+    let kinds = match kinds {
+        Value::Array(list) => list,
+        one => std::slice::from_ref(one),
     };
-    let is = |kind: &&str| match *kind {
-        "string" => value.is_string(),
-        "integer" => value.as_f64().is_some_and(|number| number.fract() == 0.0),
-        "number" => value.is_number(),
-        "boolean" => value.is_boolean(),
-        "null" => value.is_null(),
-        "object" => value.is_object(),
-        "array" => value.is_array(),
-        _ => true,
-    };
-    if kinds.is_empty() || kinds.iter().any(is) {
+    let mut kinds = kinds.iter().filter_map(Value::as_str).peekable();
+    if kinds.peek().is_none() {
         return Ok(());
     }
-    let list: Vec<&str> = kinds.iter().map(|kind| named(kind)).collect();
+    let is = |kind: &str| match (kind, value) {
+        ("integer", Json::Number(number)) => number.as_f64().is_some_and(|one| one.fract() == 0.0),
+        ("string", found) => matches!(found, Json::Text(_)),
+        ("number", found) => matches!(found, Json::Number(_)),
+        ("boolean", found) => matches!(found, Json::Bool(_)),
+        ("null", found) => matches!(found, Json::Null),
+        ("object", found) => matches!(found, Json::Object(_)),
+        ("array", found) => matches!(found, Json::List(_)),
+        ("integer", _) => false,
+        _ => true,
+    };
+    if kinds.clone().any(is) {
+        return Ok(());
+    }
+    let list: Vec<&str> = kinds.map(named).collect();
     Err(format!(
         "{at} must be {}, got {}",
         list.join(" or "),
@@ -319,13 +343,13 @@ fn named(kind: &str) -> &str {
 }
 
 /// A value in an error: its kind, and what it is if that is short.
-fn shown(value: &Value) -> String {
+fn shown(value: &Json<'_>) -> String {
     match value {
-        Value::Object(_) => "an object".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::String(text) if text.chars().count() > 40 => "a long string".to_owned(),
-        Value::String(text) => format!("the string {text:?}"),
-        other => other.to_string(),
+        Json::Object(_) => "an object".to_owned(),
+        Json::List(_) => "a list".to_owned(),
+        Json::Text(text) if text.chars().count() > 40 => "a long string".to_owned(),
+        Json::Text(text) => format!("the string {text:?}"),
+        other => other.to_value().to_string(),
     }
 }
 
@@ -333,7 +357,7 @@ fn bounds(
     rules: &Map<String, Value>,
     count: f64,
     [least, most]: [&str; 2],
-    at: &str,
+    at: &At<'_>,
     of: &str,
 ) -> Result<(), String> {
     let rule = |name: &str| rules.get(name).and_then(Value::as_f64);
@@ -352,7 +376,7 @@ fn is_multiple(number: f64, step: f64) -> bool {
     (count - count.round()).abs() <= 1e-9
 }
 
-fn in_range(rules: &Map<String, Value>, number: f64, at: &str) -> Result<(), String> {
+fn in_range(rules: &Map<String, Value>, number: f64, at: &At<'_>) -> Result<(), String> {
     type Breaks = fn(f64, f64) -> bool;
     let all: [(&str, &str, Breaks); 4] = [
         ("minimum", "at least", |number, bound| number < bound),

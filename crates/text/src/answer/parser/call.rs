@@ -96,8 +96,8 @@ impl Parser {
         let calls = &self.calls.list[first..];
         let counts = |call: &Record| {
             let name = call.name.as_deref().unwrap_or_default();
-            let (arguments, problem) = check::check(name, &call.arguments, &self.calls.tools);
-            let is_well_formed = arguments.is_some() && !call.is_incomplete && call.odd.is_none();
+            let problem = check::check(name, &call.arguments, &self.calls.tools);
+            let is_well_formed = !call.is_incomplete && call.odd.is_none();
             let is_fit = problem.is_none_or(|(kind, _)| kind == CallProblem::DoesNotFit);
             self.calls.tools.is_known(name) && is_well_formed && is_fit
         };
