@@ -297,7 +297,8 @@ class _Fitter:
         patterns: dict[str, Any] = rules.get("patternProperties", {})
         problems: list[str] = []
         found: dict[str, Any] = {}
-        if not (properties or required or patterns) and all_fit(value.values(), others):
+        is_map = not rules.keys() & {"properties", "required", "patternProperties"}
+        if is_map and all_fit(value.values(), others):
             return dict(value)
         for name, item in value.items():
             place = f"{where}.{name}" if where else name
