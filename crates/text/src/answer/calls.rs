@@ -13,6 +13,8 @@ pub(super) struct Record {
     pub(super) is_incomplete: bool,
     /// Text in the call that belongs to no argument.
     pub(super) stray: String,
+    /// Text in the call that is neither its name nor arguments, and does no harm.
+    pub(super) other: String,
     is_over: bool,
     /// How much has been told: the name, and so many bytes of arguments.
     is_told: bool,
@@ -69,6 +71,21 @@ impl Calls {
     /// A character that belongs to no argument.
     pub(super) fn stray(&mut self, next: char) {
         self.open().stray.push(next);
+    }
+
+    /// Text that is neither name nor arguments, of a call that has a name.
+    pub(super) fn other(&mut self, text: impl AsRef<str>) {
+        let text = text.as_ref();
+        let last = self
+            .list
+            .last_mut()
+            .filter(|last| !last.is_over && last.name.is_some());
+        if let (Some(last), false) = (last, text.is_empty()) {
+            if !last.other.is_empty() {
+                last.other.push_str(", ");
+            }
+            last.other.push_str(text);
+        }
     }
 
     /// The call is over, at `at` in the buffer. One without arguments gets none.

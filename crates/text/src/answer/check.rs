@@ -75,7 +75,11 @@ pub(super) fn plain(arguments_json: &str) -> Cow<'_, str> {
     }
 }
 
-fn fits(name: &str, arguments: &schema::Object<'_>, tools: &Tools) -> Option<(CallProblem, String)> {
+fn fits(
+    name: &str,
+    arguments: &schema::Object<'_>,
+    tools: &Tools,
+) -> Option<(CallProblem, String)> {
     if !tools.is_empty() && !tools.is_known(name) {
         let known = tools.names().collect::<Vec<_>>().join(", ");
         let text = format!("there is no tool {name:?}; the tools are: {known}");

@@ -58,6 +58,9 @@ pub(super) struct JsonReader {
     in_list: bool,
     name: Option<String>,
     has_arguments: bool,
+    /// Text that is neither the name nor arguments: other members, and comments.
+    other: String,
+    is_kept: bool,
 }
 
 impl JsonReader {
@@ -80,12 +83,16 @@ impl JsonReader {
                 Place::Start | Place::Key if byte == b'/' && !is_bare => {
                     let back = std::mem::take(&mut self.place);
                     self.place = Place::Comment(Box::new(back));
+                    self.keep("");
                 }
                 Place::Comment(back) => {
-                    if byte == b'\n' {
+                    let rest = &input.text[*at..];
+                    let end = rest.find('\n').unwrap_or(rest.len());
+                    self.other.push_str(&rest[..end]);
+                    *at += end;
+                    if end < rest.len() {
                         self.place = (**back).clone();
                     }
-                    *at += 1;
                 }
                 Place::Start => match (byte, input.hit(*at, "```")) {
                     (b'{', _) => self.begin(at),
@@ -196,6 +203,7 @@ impl JsonReader {
         self.place = Place::Tail;
         let is_bare = form.open.is_empty();
         if self.name.is_some() && (self.has_arguments || !is_bare) {
+            calls.other(std::mem::take(&mut self.other));
             calls.end(false, at);
             return None;
         }
@@ -251,16 +259,11 @@ impl JsonReader {
                 _ => {}
             }
         }
-        let is_kept = match self.role {
-            Role::Arguments => true,
-            Role::Key | Role::Name => self.text.len() + *at - start <= LONGEST_NAME,
-            Role::Other => false,
-        };
-        if is_kept {
-            self.text.push_str(&input.text[start..*at]);
-        } else if self.role != Role::Other {
+        let is_bounded = matches!(self.role, Role::Key | Role::Name);
+        if is_bounded && self.text.len() + *at - start > LONGEST_NAME {
             return true;
         }
+        self.text.push_str(&input.text[start..*at]);
         if !is_over {
             return false;
         }
@@ -274,11 +277,16 @@ impl JsonReader {
                     () if is(name_keys) && self.name.is_none() => Role::Name,
                     () => Role::Other,
                 };
-                let is_usual = ["id", "type"]
+                let is_usual = ["id", "type", "tool_call_id"]
                     .iter()
                     .any(|usual| key.as_deref() == Some(usual));
-                if is_bare && self.role == Role::Other && !is_usual {
+                self.is_kept = self.role == Role::Other && !is_usual;
+                if is_bare && self.is_kept {
                     return true;
+                }
+                if self.is_kept {
+                    let key = format!("{}: ", self.text);
+                    self.keep(&key);
                 }
                 self.place = Place::Colon;
             }
@@ -292,6 +300,7 @@ impl JsonReader {
             }
             // JSON in a string is read when the call is checked.
             Role::Arguments => calls.arguments(&self.text),
+            Role::Other if self.is_kept => self.other.push_str(&self.text),
             Role::Other => {}
         }
         false
@@ -307,9 +316,7 @@ impl JsonReader {
         let start = *at;
         let found = self.scan.run(input, start, &[]);
         let (Found::End(end) | Found::Odd(end) | Found::More(end)) = found;
-        if self.role == Role::Arguments {
-            calls.arguments(&input.text[start..end]);
-        }
+        self.take(&input.text[start..end], calls);
         *at = end;
         match found {
             Found::More(_) => Some(Step::More),
@@ -320,6 +327,7 @@ impl JsonReader {
             Found::Odd(_) => match input.any(end, &form.close) {
                 Hit::Partial => Some(Step::More),
                 Hit::Yes(_) if self.name.is_some() => {
+                    calls.other(std::mem::take(&mut self.other));
                     calls.end(true, end);
                     self.place = Place::Tail;
                     None
@@ -327,9 +335,7 @@ impl JsonReader {
                 Hit::Yes(_) => Some(Step::Reject),
                 Hit::No => {
                     *at += 1;
-                    if self.role == Role::Arguments {
-                        calls.arguments(&input.text[end..*at]);
-                    }
+                    self.take(&input.text[end..*at], calls);
                     None
                 }
             },
@@ -340,16 +346,43 @@ impl JsonReader {
         let rest = &input.text[*at..];
         let is_end = |c: char| c.is_ascii_whitespace() || ",}]<".contains(c);
         let end = rest.find(is_end).unwrap_or(rest.len());
-        if self.role == Role::Arguments {
-            self.text.push_str(&rest[..end]);
-        }
+        self.text.push_str(&rest[..end]);
         *at += end;
         if end < rest.len() {
-            if self.role == Role::Arguments {
-                calls.arguments(&self.text);
-            }
+            let text = std::mem::take(&mut self.text);
+            self.take(&text, calls);
             self.place = Place::Key;
         }
+    }
+
+    /// A part of a value.
+    fn take(&mut self, text: &str, calls: &mut Calls) {
+        match self.role {
+            Role::Arguments => calls.arguments(text),
+            Role::Other if self.is_kept => self.other.push_str(text),
+            _ => {}
+        }
+    }
+
+    /// Text that is neither name nor arguments begins.
+    fn keep(&mut self, text: &str) {
+        if !self.other.is_empty() {
+            self.other.push_str(", ");
+        }
+        self.other.push_str(text);
+    }
+
+    /// Nothing more comes of an object that is not over.
+    pub(super) fn finish(&mut self, calls: &mut Calls) {
+        let text = std::mem::take(&mut self.text);
+        match (&self.place, self.role) {
+            (Place::Text { .. } | Place::Scalar, Role::Arguments | Role::Other) => {
+                self.take(&text, calls);
+            }
+            (Place::Text { .. }, Role::Key) => self.keep(&text),
+            _ => {}
+        }
+        calls.other(std::mem::take(&mut self.other));
     }
 
     fn tail(

@@ -257,6 +257,23 @@ impl Parser {
         self.run(true, out);
         let (seed, prefix) = (self.calls.seed, self.calls.id_prefix);
         let tools = Arc::clone(&self.calls.tools);
+        for call in &self.calls.list {
+            // Of a call that is complete, text between the arguments is its error.
+            let stray = if call.is_incomplete {
+                call.stray.trim()
+            } else {
+                ""
+            };
+            let name = call.name.as_deref().unwrap_or_default();
+            for text in [&call.other, stray] {
+                if !text.is_empty() {
+                    let note = format!(
+                        "the call of {name:?} has text besides its name and arguments: {text}"
+                    );
+                    self.calls.notes.push(note);
+                }
+            }
+        }
         let calls = std::mem::take(&mut self.calls.list).into_iter().enumerate();
         let calls =
             calls.map(|(index, call)| check::finished(call, id(seed, prefix, index), &tools));

@@ -71,7 +71,7 @@ impl Reader {
     /// Nothing more comes: what waits for its end is told as it is.
     pub(super) fn finish(&mut self, form: &CallForm, calls: &mut Calls) {
         match self {
-            Self::Json(_) => {}
+            Self::Json(reader) => reader.finish(calls),
             Self::Named(reader) => reader.finish(form, calls),
             Self::Tags(reader) => reader.finish(calls),
             Self::Python(reader) => reader.finish(calls),

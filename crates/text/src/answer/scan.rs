@@ -115,13 +115,7 @@ impl Scan {
                 }
                 Inside::Nothing => {
                     if quotes.is_empty() {
-                        let plain = bytes[at..].iter().take_while(|&&byte| is_plain(byte));
-                        let plain = plain.count();
-                        if plain > 0 {
-                            at += plain;
-                            self.before = bytes[at - 1];
-                            continue;
-                        }
+                        at = self.over_plain(bytes, at);
                     } else {
                         match self.opens_marked(input, at, quotes) {
                             Hit::Yes(length) => {
@@ -132,6 +126,7 @@ impl Scan {
                             Hit::No => {}
                         }
                     }
+                    let Some(&byte) = bytes.get(at) else { break };
                     match byte {
                         b'{' | b'[' | b'(' => self.depth = self.depth.saturating_add(1),
                         b'}' | b']' | b')' => {
@@ -155,6 +150,15 @@ impl Scan {
             }
         }
         Found::More(bytes.len())
+    }
+
+    /// The next place that is not only passed over.
+    fn over_plain(&mut self, bytes: &[u8], mut at: usize) -> usize {
+        while let Some(&byte) = bytes.get(at).filter(|&&byte| is_plain(byte)) {
+            self.before = byte;
+            at += 1;
+        }
+        at
     }
 
     fn set_escaped(&mut self, quote: u8, is_escaped: bool) {

@@ -350,7 +350,10 @@ impl TagsReader {
                     calls.arguments("\\n");
                 }
             }
-            Place::Key if !self.key.is_empty() => {
+            Place::Key | Place::ValueOpen if !self.key.is_empty() => {
+                if self.has_arguments {
+                    calls.arguments(", ");
+                }
                 let quoted = literal::quote(&self.key);
                 calls.arguments(&quoted[..quoted.len() - 1]);
             }

@@ -1,6 +1,7 @@
 //! All cases of `cases.json`, cut in every way.
 
 mod any_text;
+mod cut_calls;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -37,7 +37,8 @@ impl Json<'_> {
             Self::Text(text) => Value::String(text.clone().into_owned()),
             Self::List(items) => items.iter().map(Self::to_value).collect(),
             Self::Object(members) => {
-                let pair = |(key, value): &(Cow<'_, str>, Self)| (key.to_string(), value.to_value());
+                let pair =
+                    |(key, value): &(Cow<'_, str>, Self)| (key.to_string(), value.to_value());
                 Value::Object(members.iter().map(pair).collect())
             }
         }

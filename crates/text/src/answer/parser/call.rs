@@ -39,8 +39,16 @@ impl Parser {
             Some((form, reader)) => {
                 let form = &self.format.calls[*form];
                 let step = reader.step(form, &input, &mut self.at, &mut self.calls);
-                if let (Step::More, true) = (step, is_last) {
+                let is_cut = step == Step::More && is_last;
+                if is_cut || step == Step::Reject {
                     reader.finish(form, &mut self.calls);
+                }
+                if is_cut {
+                    // What may have been the beginning of a marker.
+                    let rest = self.buffer[self.at..].trim();
+                    if !form.close.iter().any(|close| close.starts_with(rest)) {
+                        self.calls.other(rest);
+                    }
                 }
                 step
             }
