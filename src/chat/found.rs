@@ -87,6 +87,8 @@ impl Chat {
             family,
             format,
             abilities,
+            result_role: None,
+            thinks: None,
             notes,
         })
     }
@@ -150,6 +152,12 @@ impl Chat {
         let template =
             ChatTemplate::new(text).map_err(|trouble| Failure::template(&trouble, None))?;
         let mut chat = Self::new(template, None, Some(&family.name), response_template)?;
+        // These templates are for all roles alike, or for three: probing them tells nothing of the model's.
+        chat.abilities.developer = false;
+        chat.abilities.tool_results = family.result_role().is_some();
+        chat.result_role = family.result_role().map(str::to_owned);
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        chat.thinks = family.is_quiet(&name).then_some(false);
         chat.notes.push(format!(
             "no chat template was found beside the model: a simple one for the family {} is used",
             family.name
@@ -167,6 +175,8 @@ impl Chat {
             format: Arc::clone(&family.format),
             family,
             abilities: Abilities::none(),
+            result_role: None,
+            thinks: None,
             notes: vec![
                 "no chat template and no family was found for the model: the library's own template is used"
                     .to_owned(),

@@ -273,6 +273,13 @@ pub(super) fn adapted(
     messages
 }
 
+/// Gives results of tools the role that they have in this template.
+pub(super) fn call_results(messages: &mut [Message], role: &str) {
+    for message in messages.iter_mut().filter(|one| one.role == Role::Tool) {
+        *message = message.with("role", Value::from(role));
+    }
+}
+
 /// A message with its calls in the form that the template takes.
 fn with_calls(message: &Message, abilities: &Abilities, notes: &mut Vec<String>) -> Message {
     let calls = message.value.get_attr("tool_calls").unwrap_or_default();

@@ -111,6 +111,9 @@ pub struct Family {
     pub template: Option<&'static str>,
     /// Parts of the names of files of its models, in lower case.
     pub files: Vec<String>,
+    /// Words in the names of files of models that do not think unless told to, although others of the family
+    /// do.
+    pub files_without_thinking: Vec<String>,
     /// Texts of which a template of the family holds all, in one of these lists.
     pub recognise: Vec<Vec<String>>,
     /// What it does about thinking.
@@ -127,7 +130,7 @@ pub struct Family {
     pub bos: Option<Bos>,
     /// Markers of the answer are special tokens: without them shown, they are lost.
     pub needs_special_tokens: bool,
-    /// How a tool's result comes into the prompt, for people.
+    /// How a tool's result comes into the prompt: "role" and its name, or in words for people.
     pub tool_results: Option<String>,
     /// What surprises people about it.
     pub notes: Vec<String>,
@@ -144,6 +147,8 @@ struct Row {
     template: Option<String>,
     #[serde(default)]
     files: Vec<String>,
+    #[serde(default)]
+    files_without_thinking: Vec<String>,
     recognise: Vec<Vec<String>>,
     thinking: Thinking,
     thinking_keyword: Option<String>,
@@ -169,6 +174,7 @@ impl Row {
         Family {
             template,
             files: self.files,
+            files_without_thinking: self.files_without_thinking,
             format: Arc::new(format.expect("the table is part of the program")),
             name: self.name,
             models: self.models,
@@ -202,15 +208,22 @@ pub fn named(name: &str) -> Option<Arc<Family>> {
 #[must_use]
 pub fn of_file(name: &str) -> Option<Arc<Family>> {
     let name = name.to_lowercase();
-    // At the start of a word: `functiongemma-2` is no `gemma-2`.
-    let is_part = |part: &String| {
-        let mut places = name.match_indices(part.as_str());
-        places.any(|(at, _)| !name[..at].ends_with(char::is_alphanumeric))
-    };
     TABLE
         .iter()
-        .find(|family| family.files.iter().any(is_part))
+        .find(|family| {
+            family
+                .files
+                .iter()
+                .any(|part| begins_word(&name, part).next().is_some())
+        })
         .cloned()
+}
+
+/// What of a name comes after each `part` at the start of a word: `functiongemma-2` is no `gemma-2`.
+fn begins_word<'a>(name: &'a str, part: &'a str) -> impl Iterator<Item = &'a str> {
+    let places = name.match_indices(part);
+    let places = places.filter(|(at, _)| !name[..*at].ends_with(char::is_alphanumeric));
+    places.map(|(at, _)| &name[at + part.len()..])
 }
 
 /// The family that a chat template belongs to; `generic` for one that none knows.
@@ -224,6 +237,24 @@ pub fn recognise(template: &str) -> Arc<Family> {
 }
 
 impl Family {
+    /// The role of a message with a tool's result. None: it is told in a user's message.
+    #[must_use]
+    pub fn result_role(&self) -> Option<&str> {
+        let role = self.tool_results.as_deref()?.strip_prefix("role ")?;
+        Some(role.split(',').next().unwrap_or(role))
+    }
+
+    /// Whether the model in a file of this name thinks only if it is told to, although the family's template
+    /// has it think.
+    #[must_use]
+    pub fn is_quiet(&self, file_name: &str) -> bool {
+        let name = file_name.to_lowercase();
+        let is_word = |word: &String| {
+            begins_word(&name, word).any(|rest| !rest.starts_with(char::is_alphanumeric))
+        };
+        self.files_without_thinking.iter().any(is_word)
+    }
+
     /// The same family for a model with a `response_template` of its own, which says how its answers are
     /// read. What it leaves out of the answer's end is the family's.
     ///

@@ -465,6 +465,67 @@ def test_a_file_without_a_template_gets_that_of_its_family(
     assert prompts(record)[0].startswith(prompt)
 
 
+RESULTS = [
+    {"role": "developer", "content": "Be brief."},
+    *ASK,
+    {"role": "assistant", "content": "I look."},
+    {"role": "tool", "tool_call_id": "1", "name": "f", "content": "one"},
+    {"role": "tool", "tool_call_id": "2", "name": "f", "content": "two"},
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [
+        (
+            "Qwen3-1.7B-w8a8.rkllm",
+            "<|im_start|>user\n<tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response><|im_end|>",
+        ),
+        (
+            "Llama-3.2-1B.rkllm",
+            "<|start_header_id|>ipython<|end_header_id|>\n\ntwo<|eot_id|>",
+        ),
+        ("internlm2.rkllm", "<|im_start|>environment name=<|plugin|>\none<|im_end|>"),
+        ("chatglm3-6b.rkllm", "<|observation|>\n one<|observation|>\n two"),
+        (
+            "DeepSeek-R1-Distill-Qwen-1.5B.rkllm",
+            "<｜User｜><tool_response>\none\n</tool_response>\n<tool_response>\ntwo\n</tool_response>",  # noqa: RUF001 - the marker
+        ),
+    ],
+)
+def test_a_lone_file_gets_the_roles_that_its_family_has(
+    make_model: Callable[..., Path], open_model: Opener, record: Path, name: str, result: str
+) -> None:
+    path = make_model(["Hello"])
+    open_model(path.rename(path.with_name(name))).chat(RESULTS)
+    (prompt,) = prompts(record)
+    assert result in prompt
+    assert "developer" not in prompt
+    assert prompt.index("Be brief.") < prompt.index("Hi")
+
+
+@pytest.mark.parametrize(
+    ("name", "thinks"),
+    [
+        ("Qwen3.5-0.8B-w8a8.rkllm", False),
+        ("qwen3_5_2b.rkllm", False),
+        ("Qwen3.5-4B-2bit.rkllm", True),
+        ("Qwen3.5-122B.rkllm", True),
+    ],
+)
+def test_small_models_of_a_family_that_thinks_do_so_only_when_told(
+    make_model: Callable[..., Path], open_model: Opener, record: Path, name: str, *, thinks: bool
+) -> None:
+    path = make_model({"runs": [{"steps": ["Hello"]}] * 4})
+    llm = open_model(path.rename(path.with_name(name)))
+    llm.chat(ASK)
+    llm.chat(ASK, thinking=True)
+    llm.chat(ASK, thinking=False)
+    llm.chat(ASK, template_kwargs={"enable_thinking": True})
+    closed = [prompt.endswith("</think>\n\n") for prompt in prompts(record)]
+    assert closed == [not thinks, False, True, False]
+
+
 def test_a_bad_template_or_family_is_told_when_the_model_is_opened(open_model: Opener, record: Path) -> None:
     with pytest.raises(TemplateError):
         open_model(runs("a"), chat_template="{% if %}")
