@@ -63,7 +63,13 @@ impl Chat {
             return Err(self.no_template());
         }
         let variables = self.variables(options, &mut Vec::new())?;
-        self.draw(&checked, options, variables, add_generation_prompt)
+        self.draw(
+            &checked,
+            options,
+            variables,
+            add_generation_prompt,
+            usize::MAX,
+        )
     }
 
     /// `window` is the size of the context, in tokens.
@@ -99,6 +105,9 @@ impl Chat {
         }
         let mut draw = |messages: &[Message]| {
             let mut ready = messages::adapted(messages.to_vec(), &self.abilities, &mut notes);
+            if let Some(role) = &self.result_role {
+                messages::call_results(&mut ready, role);
+            }
             if by_text {
                 ready = with_tools(ready, options.tools.as_ref(), self.abilities.system);
             }
@@ -109,13 +118,26 @@ impl Chat {
                     self.abilities.system,
                 );
             }
-            let mut text = self.draw(&ready, options, variables.clone(), true)?;
+            let mut text = self.draw(&ready, options, variables.clone(), true, window)?;
             if closes {
                 close_thinking(&mut text);
             }
             Ok::<_, Failure>(text)
         };
-        let mut texts = vec![draw(&left)?];
+        let shorter = if options.drops_oldest {
+            without_oldest(&left, window)
+        } else {
+            Vec::new()
+        };
+        let (mut texts, mut dropped) = (Vec::new(), Vec::new());
+        if shorter.is_empty() || bytes_of(&left) <= most_bytes(window) {
+            texts.push(draw(&left)?);
+            dropped.push(0);
+        }
+        for (fewer, count) in shorter {
+            dropped.push(count);
+            texts.push(draw(&fewer)?);
+        }
         let mut beginning = None;
         if options.prompt_store.is_some() {
             let mut drawn = |text| {
@@ -125,13 +147,6 @@ impl Chat {
             };
             beginning = in_common(drawn("1")?, &drawn("2")?)
                 .filter(|text| texts[0].starts_with(text.as_str()));
-        }
-        let mut dropped = vec![0];
-        if options.drops_oldest {
-            for (fewer, count) in without_oldest(&left, window) {
-                dropped.push(count);
-                texts.push(draw(&fewer)?);
-            }
         }
         Ok(Prepared {
             texts,
@@ -147,6 +162,7 @@ impl Chat {
         options: &ChatOptions,
         variables: Vec<(String, Value)>,
         add_generation_prompt: bool,
+        window: usize,
     ) -> Result<String, Failure> {
         let Some(template) = &self.template else {
             // The library puts its own around one message, and has no place for anything else.
@@ -167,9 +183,16 @@ impl Chat {
             variables,
             now: options.now,
         };
-        template
-            .render(&prompt)
-            .map_err(|trouble| self.failure(&trouble))
+        template.render(&prompt).map_err(|trouble| {
+            let bytes = bytes_of(messages);
+            let is_long = matches!(trouble, Trouble::TooLong | Trouble::Endless);
+            if is_long && bytes > most_bytes(window) {
+                let mut failure = Failure::context_length(bytes.div_ceil(LONGEST_TOKENS), window);
+                failure.text = failure.text.replacen("has", "has at least", 1);
+                return failure;
+            }
+            self.failure(&trouble)
+        })
     }
 
     /// The template's own failures.
@@ -194,7 +217,12 @@ impl Chat {
             let reason = format!("must not have the name {name}, which the template has already");
             return Err(Failure::invalid_with_hint("template_kwargs", reason, hint));
         }
-        let Some(thinking) = options.thinking else {
+        let is_named = |keyword: &String| variables.iter().any(|(name, _)| name == keyword);
+        let own = self.thinks.filter(|_| {
+            let keyword = self.abilities.thinking_keyword.as_ref();
+            keyword.is_some_and(|keyword| !is_named(keyword))
+        });
+        let Some(thinking) = options.thinking.or(own) else {
             return match &self.template {
                 None if !variables.is_empty() => Err(self.no_template()),
                 _ => Ok(variables),
@@ -333,6 +361,22 @@ fn with_text(mut messages: Vec<Message>, text: &str, system: bool) -> Vec<Messag
 /// How many bytes a token may stand for, in a conversation that fits.
 const LONGEST_TOKENS: usize = 16;
 
+/// More bytes than this do not fit into a context of so many tokens.
+fn most_bytes(window: usize) -> usize {
+    window.saturating_mul(LONGEST_TOKENS)
+}
+
+/// The size of a message: its content, with its share of what a template puts around it.
+fn size_of(message: &Message) -> usize {
+    const AROUND: usize = 24;
+    let content = message.value.get_attr("content").unwrap_or_default();
+    content.as_str().map_or(0, str::len) + AROUND
+}
+
+fn bytes_of(messages: &[Message]) -> usize {
+    messages.iter().map(size_of).sum()
+}
+
 /// Ever less of a conversation, each with how many messages it leaves out. System messages and the last turn
 /// stay, and what is left begins with a user's message.
 ///
@@ -347,8 +391,7 @@ fn without_oldest(messages: &[Message], window: usize) -> Vec<(Vec<Message>, usi
     let (Some(first), Some(last)) = (first, messages.iter().rposition(is_user)) else {
         return Vec::new();
     };
-    let sizes = messages.iter().map(|message| message.content().len());
-    let sizes: Vec<usize> = sizes.collect();
+    let sizes: Vec<usize> = messages.iter().map(size_of).collect();
     let (mut cuts, mut since) = (Vec::new(), 0);
     for at in first..last {
         // Turns begin with a user: results of tools never stand without their calls.
@@ -359,8 +402,7 @@ fn without_oldest(messages: &[Message], window: usize) -> Vec<(Vec<Message>, usi
         since += sizes[at];
     }
     // What is far too much need not be tried.
-    let most = window.saturating_mul(LONGEST_TOKENS);
-    cuts.retain(|&cut| sizes[cut..].iter().sum::<usize>() <= most);
+    cuts.retain(|&cut| sizes[cut..].iter().sum::<usize>() <= most_bytes(window));
     cuts.extend((last > first).then_some(last));
     let cut_at = |cut: usize| {
         let left = messages[..first].iter().chain(&messages[cut..]);

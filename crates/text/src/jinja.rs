@@ -27,9 +27,6 @@ use trouble::trouble;
 /// Steps of a rendering. One pays for 64 bytes as well, and takes no longer than some 0.3 µs whatever it is spent
 /// on, so that a template that never ends is told of within 100 ms, on a busy machine as well.
 const FUEL: u64 = 100_000;
-/// Steps of one that is given much ([`guard::is_much`]) and did not come to its end with [`FUEL`]. This bounds
-/// memory at 32 MB.
-const MUCH_FUEL: u64 = 500_000;
 /// The longest text that a template may write.
 const LONGEST: usize = 16 << 20;
 /// For compiling, which follows the nesting of a text without limit. Only what is used of this is ever
@@ -47,8 +44,8 @@ const LONGEST_SOURCE: usize = 1 << 20;
 /// A compiled template.
 #[derive(Clone)]
 pub struct Jinja {
-    /// With [`FUEL`], and with [`MUCH_FUEL`].
-    environments: [Arc<Environment<'static>>; 2],
+    /// With [`FUEL`].
+    environment: Arc<Environment<'static>>,
     program: Arc<Program>,
     knows_tools: bool,
 }
@@ -74,16 +71,8 @@ impl Jinja {
             });
         }
         let program = apart(|| Program::new(source).map_err(|error| trouble(&error)))?;
-        let environment = |fuel| {
-            let mut environment = Environment::new();
-            environment.set_fuel(Some(fuel));
-            environment.set_recursion_limit(DEEPEST_CALL);
-            guard::install(&mut environment);
-            python::install(&mut environment);
-            Arc::new(environment)
-        };
         Ok(Self {
-            environments: [FUEL, MUCH_FUEL].map(environment),
+            environment: Arc::new(environment(FUEL)),
             program: Arc::new(program),
             knows_tools: source.contains("'tool'") || source.contains("\"tool\""),
         })
@@ -111,11 +100,16 @@ impl Jinja {
         let own = self.clone();
         threads::with_room(move || {
             clock::set(now)?;
-            let [usual, much] = &own.environments;
-            match own.run(usual, context.clone()) {
-                Err(Trouble::Endless) if guard::is_much(&context) => own.run(much, context),
-                ended => ended,
+            let ended = own.run(&own.environment, context.clone());
+            if !matches!(ended, Err(Trouble::Endless)) {
+                return ended;
             }
+            // There may be more to do than usual. What is given little has fuel for it many times over.
+            let fuel = guard::fuel_for(&context, FUEL);
+            if fuel < 2 * FUEL {
+                return ended;
+            }
+            own.run(&environment(fuel), context)
         })
     }
 
@@ -137,6 +131,16 @@ impl Jinja {
         }
         Ok(text)
     }
+}
+
+/// What a template runs in, with so much fuel.
+fn environment(fuel: u64) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_fuel(Some(fuel));
+    environment.set_recursion_limit(DEEPEST_CALL);
+    guard::install(&mut environment);
+    python::install(&mut environment);
+    environment
 }
 
 /// Runs `work` on a thread with room for the recursion of compiling.

@@ -35,6 +35,13 @@ const DEEPEST: usize = 128;
 /// Bytes that one unit of fuel pays for, as in the engine.
 const BYTES: usize = 64;
 
+/// Fuel for each value of what a template is given: of a message each of its parts is looked at about so often.
+const STEPS_EACH: u64 = 100;
+/// How often each text may be gone through.
+const TIMES_COPIED: u64 = 30;
+/// For conversations that are as long as what a template may write.
+const MOST_FUEL: u64 = 8_000_000;
+
 /// Fuel for a pair of a dict, which is looked for by its key.
 const PAIR: u64 = 4;
 
@@ -154,25 +161,27 @@ fn pay_from(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Er
     Ok(())
 }
 
-/// Whether a template is given so much that going over it takes more than the usual fuel: hundreds of messages,
-/// or hundreds of kilobytes.
-pub(super) fn is_much(context: &Value) -> bool {
-    fn take(left: &mut usize, value: &Value, depth: usize) -> Option<()> {
-        let (bytes, object) = (value.as_str().map_or(0, str::len), value.as_object());
-        // Of a message each of its parts is looked at about so many times.
-        *left = left.checked_sub(40 + bytes / 8)?;
-        let Some(object) = object.filter(|_| depth < DEEPEST) else {
-            return Some(());
+/// The `usual` fuel, and that for going over all that a template is given: it grows with the values and bytes of the context, and so
+/// do the time and the memory that a template can waste on them.
+pub(super) fn fuel_for(context: &Value, usual: u64) -> u64 {
+    fn add(fuel: &mut u64, value: &Value, depth: usize) {
+        let bytes = value.as_str().map_or(0, str::len) as u64;
+        // So many times each value is looked at, and each text is copied.
+        *fuel = fuel.saturating_add(STEPS_EACH + bytes * TIMES_COPIED / BYTES as u64);
+        let Some(object) = value.as_object().filter(|_| depth < DEEPEST) else {
+            return;
         };
         if object.repr() == ObjectRepr::Map {
-            let mut pairs = object.try_iter_pairs().into_iter().flatten();
-            pairs.try_for_each(|(_, one)| take(left, &one, depth + 1))
+            let pairs = object.try_iter_pairs().into_iter().flatten();
+            pairs.for_each(|(_, one)| add(fuel, &one, depth + 1));
         } else {
-            let mut items = object.try_iter().into_iter().flatten();
-            items.try_for_each(|one| take(left, &one, depth + 1))
+            let items = object.try_iter().into_iter().flatten();
+            items.for_each(|one| add(fuel, &one, depth + 1));
         }
     }
-    take(&mut 60_000, context, 0).is_none()
+    let mut fuel = usual;
+    add(&mut fuel, context, 0);
+    fuel.min(MOST_FUEL)
 }
 
 /// An operation that cannot be done. The text speaks of types and names, never of what is in a prompt.

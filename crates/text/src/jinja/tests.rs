@@ -193,7 +193,8 @@ fn fuel_lasts_about_as_long_whatever_it_is_spent_on() {
         let jinja = Jinja::new(&template).expect("compiles");
         let times = (0..2).map(|_| {
             let began = std::time::Instant::now();
-            let outcome = jinja.render(context.clone());
+            let (own, context) = (jinja.clone(), context.clone());
+            let outcome = threads::with_room(move || own.run(&own.environment, context));
             // Finding no number is an error, too.
             assert!(
                 matches!(outcome, Err(Trouble::Endless | Trouble::Failed { .. })),
@@ -337,4 +338,33 @@ proptest! {
             let _ = jinja.render(context! { x => vec!["a", "b"] });
         }
     }
+}
+
+/// So many messages, each with so many bytes, in the template with the most steps for each.
+fn conversation(count: usize, bytes: usize) -> (Jinja, Value) {
+    let source = include_str!("../../../../tests/templates/json-tools.jinja");
+    let text = "word ".repeat(bytes / 5);
+    let role = |at: usize| ["user", "assistant"][at % 2];
+    let messages = (0..count).map(|at| serde_json::json!({"role": role(at), "content": text}));
+    let messages: Vec<_> = messages.collect();
+    let context =
+        serde_json::json!({"messages": messages, "tools": null, "add_generation_prompt": true});
+    (Jinja::new(source).unwrap(), Value::from(Serde(context)))
+}
+
+#[test]
+fn fuel_grows_with_what_a_template_is_given() {
+    for (count, bytes) in [(10_001, 10), (1, 5_000_000), (2001, 2000)] {
+        let (template, context) = conversation(count, bytes);
+        let text = template.render(context).unwrap();
+        assert!(
+            text.len() > count * bytes,
+            "{count} messages of {bytes} bytes"
+        );
+    }
+    // What it is given does not pay for more than itself.
+    let (_, context) = conversation(1000, 10);
+    let endless =
+        Jinja::new("{% for a in messages %}{% for b in messages %}x{% endfor %}{% endfor %}");
+    assert_eq!(endless.unwrap().render(context), Err(Trouble::Endless));
 }
