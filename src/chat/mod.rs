@@ -49,6 +49,10 @@ pub struct Chat {
     family: Arc<Family>,
     format: Arc<Format>,
     abilities: Abilities,
+    /// What the template calls the role of a tool's result, if it is another.
+    result_role: Option<String>,
+    /// Whether it thinks, where it is not the template that knows.
+    thinks: Option<bool>,
     /// Tokens that end an answer, as [`Rendered::with_ends`](crate::protocol::input::Rendered::with_ends) takes
     /// them.
     ends: Vec<(String, Option<i32>)>,
@@ -210,9 +214,11 @@ impl Chat {
             .collect();
         let settled = match &options.tokenizer {
             _ if by_library => Some(Settled::default()),
-            Some(tokenizer) if is_npu => {
-                Some(tokenizer.settle(&prepared.texts, &markers, room, window)?)
-            }
+            Some(tokenizer) if is_npu => Some(Settled {
+                rendering: tokenizer.settle(&prepared.texts, room, window)?,
+                markers: tokenizer.single(&markers, &model.state.markers)?,
+                notes: Vec::new(),
+            }),
             _ => None,
         };
         // A token has at least one byte: what has no more of them fits for certain.

@@ -4,8 +4,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use crate::protocol::error::Failure;
-use crate::protocol::message::Settled;
 
 /// The ids of a text, of which special tokens are written out and none are to be added.
 type Encode = dyn Fn(&str) -> Result<Vec<i32>, Failure> + Send + Sync;
@@ -38,38 +39,56 @@ impl Tokenizer {
         (self.0)(text)
     }
 
-    /// The first of `texts` that leaves `room` tokens of the context for an answer, and those of `markers`
-    /// that are single tokens.
+    /// The first of `texts` that leaves `room` tokens of the context for an answer.
     pub(super) fn settle(
         &self,
         texts: &[String],
-        markers: &[String],
         room: usize,
         limit: usize,
-    ) -> Result<Settled, Failure> {
+    ) -> Result<usize, Failure> {
         let last = texts.len() - 1;
         let mut needed = 0;
         for (rendering, text) in texts.iter().enumerate() {
             needed = self.encode(text)?.len();
             // The last may leave room for a single token, rather than be refused.
-            if needed + if rendering == last { 1 } else { room } > limit {
-                continue;
+            if needed + if rendering == last { 1 } else { room } <= limit {
+                return Ok(rendering);
             }
-            // Some tokenizers have one token for all that they do not know.
-            let unknown = self.encode(UNKNOWN)?;
-            let mut single = Vec::new();
-            for (at, marker) in markers.iter().enumerate() {
-                match self.encode(marker)?[..] {
-                    [id] if !unknown.contains(&id) => single.push((at, id)),
-                    _ => {}
-                }
-            }
-            return Ok(Settled {
-                rendering,
-                markers: single,
-                notes: Vec::new(),
-            });
         }
         Err(Failure::context_length(needed, limit))
+    }
+
+    /// Those of `markers` that are single tokens. What is known of a model's already is not asked again.
+    pub(super) fn single(
+        &self,
+        markers: &[String],
+        known: &Mutex<Vec<(String, Option<i32>)>>,
+    ) -> Result<Vec<(usize, i32)>, Failure> {
+        let find = |marker: &String| {
+            let known = known.lock();
+            let found = known.iter().find(|(text, _)| text == marker);
+            found.map(|(_, id)| *id)
+        };
+        let mut unknown = None;
+        let mut single = Vec::new();
+        for (at, marker) in markers.iter().enumerate() {
+            let id = if let Some(id) = find(marker) {
+                id
+            } else {
+                // Some tokenizers have one token for all that they do not know.
+                let unknown = match &mut unknown {
+                    Some(ids) => ids,
+                    none => none.insert(self.encode(UNKNOWN)?),
+                };
+                let id = match self.encode(marker)?[..] {
+                    [id] if !unknown.contains(&id) => Some(id),
+                    _ => None,
+                };
+                known.lock().push((marker.clone(), id));
+                id
+            };
+            single.extend(id.map(|id| (at, id)));
+        }
+        Ok(single)
     }
 }

@@ -83,6 +83,8 @@ pub(crate) struct State {
     loras: Mutex<Vec<(LoraAdapter, bool)>>,
     /// Who is in the middle of steps, and of which run.
     steps: Mutex<Vec<(Caller, Weak<Inbox>)>>,
+    /// Which markers are single tokens, as far as that has been asked of the program's tokenizer.
+    pub(crate) markers: Mutex<Vec<(String, Option<i32>)>>,
 }
 
 impl Template {
@@ -118,6 +120,7 @@ impl State {
             template: Mutex::new(template),
             loras: Mutex::default(),
             steps: Mutex::default(),
+            markers: Mutex::default(),
         }
     }
 

@@ -97,6 +97,65 @@ def test_the_oldest_messages_are_left_out(
     assert not llm.chat(ASK, overflow="drop_oldest").notes
 
 
+def test_markers_are_asked_of_the_tokenizer_once(open_model: Opener) -> None:
+    asked: list[str] = []
+
+    def ids(text: str) -> list[int]:
+        asked.append(text)
+        return [IDS[text]] if text in IDS else list(text.encode())
+
+    llm = open_model({"runs": [{"steps": ["a"]}] * 3}, chat_template=TEMPLATE, tokenizer=ids)
+    llm.chat(ASK)
+    assert set(SPECIAL) & set(asked)
+    asked.clear()
+    llm.chat(ASK)
+    llm.chat(ASK, chat_template=TEMPLATE + "{# again #}")
+    # Nothing but the prompts.
+    assert len(asked) == 2
+    assert all("hello" in text for text in asked)
+
+
+def about(text: str) -> range:
+    """A token for four bytes: as a tokenizer counts, quickly."""
+    return range(-(-len(text) // 4))
+
+
+@pytest.mark.parametrize(
+    "messages",
+    [
+        [{"role": "assistant" if at % 2 else "user", "content": f"message {at}"} for at in range(10_001)],
+        [{"role": "user", "content": "word " * 1_000_000}],
+        [{"role": "user", "content": "word " * 4_000_000}],
+    ],
+    ids=["10,001 messages", "a message of 5 MB", "more than a template may write"],
+)
+def test_what_can_never_fit_is_refused_with_its_size(
+    open_model: Opener, record: Path, messages: list[dict[str, Any]]
+) -> None:
+    llm = open_model(["a"], chat_template=TEMPLATE, max_context_len=4096, tokenizer=about)
+    with pytest.raises(ContextLengthError) as caught:
+        llm.chat(messages)
+    assert caught.value.limit == 4096
+    size = sum(len(message["content"]) for message in messages)
+    assert caught.value.needed is not None
+    assert caught.value.needed >= size // 16 > 4096
+    assert not calls(record, "rkllm_run")
+
+
+def test_ten_thousand_messages_without_the_oldest(open_model: Opener, record: Path) -> None:
+    llm = open_model(["a"], chat_template=TEMPLATE, max_context_len=4096, tokenizer=about)
+    talk = [{"role": "assistant" if at % 2 else "user", "content": f"message {at}"} for at in range(10_001)]
+    for first in ([], [{"role": "user", "content": "word " * 4_000_000}, talk[1]]):
+        answer = llm.chat([*first, *talk], overflow="drop_oldest")
+        assert any("left out" in note for note in answer.notes)
+    one, two = calls(record, "rkllm_run")
+    sent = one["input"]["prompt_input"]
+    assert "message 10000" in sent
+    # Not all but the last: what fits is there.
+    assert len(about(sent)) > 2000
+    assert two["input"]["prompt_input"] == sent
+
+
 def test_where_nobody_can_count_it_is_said(open_model: Opener) -> None:
     llm = open_model(["a"], chat_template=TEMPLATE, max_context_len=256)
     assert llm.chat(long_talk(), overflow="drop_oldest").notes
