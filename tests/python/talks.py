@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rkllm_rs import Tokens
@@ -19,7 +20,7 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"key": {"type": "string"}}},
     },
 }
-#: With a switch of thinking, and without the thinking of earlier turns.
+#: With a switch of thinking, without the thinking of earlier turns, with calls of tools and their results.
 THINKING = """\
 {%- if tools %}<|im_start|>system
 {% for tool in tools %}{{ tool | tojson }}
@@ -28,7 +29,12 @@ THINKING = """\
 {%- for message in messages %}<|im_start|>{{ message.role }}
 {% if message.role == 'assistant' and '</think>' in message.content -%}
 {{ message.content.split('</think>')[-1].lstrip('\\n') }}
-{%- else %}{{ message.content }}{% endif %}<|im_end|>
+{%- else %}{{ message.content or '' }}{% endif %}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
 {% endfor -%}
 {%- if add_generation_prompt %}<|im_start|>assistant
 {% if enable_thinking is defined and enable_thinking is false %}<think>
@@ -36,6 +42,18 @@ THINKING = """\
 </think>
 
 {% endif %}{% endif %}"""
+
+
+def called(draw: random.Random, turn: int) -> list[dict[str, Any]]:
+    """A call of the tool and its result, as a model that makes calls would have left them."""
+    name, id_ = "look_up", f"call_{turn:09}"
+    arguments = json.dumps({"key": draw.choice(WORDS)})
+    call = {"id": id_, "type": "function", "function": {"name": name, "arguments": arguments}}
+    result = " ".join(draw.sample(WORDS, 3))
+    return [
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": id_, "name": name, "content": result},
+    ]
 
 
 class Figures(NamedTuple):
@@ -61,7 +79,8 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
             at = draw.randrange(1, len(messages))
             messages[at] = {**messages[at], "content": draw.choice(WORDS)}
         elif what == "again" and len(messages) > 2:
-            del messages[-2:]
+            last = max(at for at, message in enumerate(messages) if message["role"] == "user")
+            del messages[last:]
         elif what == "fork":
             messages, other = list(other or messages), messages
         messages.append({"role": "user", "content": " ".join(draw.sample(WORDS, 4))})
@@ -69,8 +88,10 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
         keywords["thinking"] = draw.choice([None, False])
         if thinks:
             keywords |= {"chat_template": THINKING, "thinking": draw.choice([True, False])}
-        if draw.random() < 0.3:
+        if draw.random() < 0.4:
             keywords["tools"] = [TOOL]
+            if draw.random() < 0.5:
+                messages += called(draw, turn)
         expected = llm.chat(messages, reuse=False, **keywords)
         # What another user of the same model leaves behind.
         if draw.random() < 0.3 and expected.token_ids:
@@ -80,5 +101,8 @@ def talk(draw: random.Random, llm: RKLLM, turns: int, *, thinks: bool = False) -
         prompts += answer.perf.prompt_tokens or 0
         cached += answer.perf.cached_tokens or 0
         shortened += any("left out" in note for note in answer.notes)
-        messages.append(answer.message)
+        messages.append(dict(answer.message))
+        if thinks and draw.random() < 0.5:
+            # What the small model does not do by itself.
+            messages[-1]["content"] = f"<think>\n{draw.choice(WORDS)}\n</think>\n\n{answer.content}"
     return Figures(prompts, cached, shortened)
