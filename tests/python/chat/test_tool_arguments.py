@@ -8,13 +8,15 @@ import dataclasses
 import enum
 import json
 import time
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NewType, Optional, TypedDict, Union
 
 import pytest
 
 from rkllm_rs import InvalidTypeError, ToolError
 from rkllm_rs.chat.tools import Tool, Tools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class Colour(enum.Enum):
