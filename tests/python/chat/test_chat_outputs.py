@@ -5,17 +5,27 @@ What each must give stands in a table of the Rust parser, where each is cut in 2
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import random
+import warnings
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from rkllm_rs import RKLLM, RkllmWarning
+
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from conftest import Opener
     from rkllm_rs import ChatAnswer
+
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
 
 FILE = Path(__file__).parents[3] / "crates/text/src/answer/cases.json"
 TABLE = json.loads(FILE.read_text("utf-8"))
@@ -67,11 +77,10 @@ def expected(case: dict[str, Any]) -> dict[str, Any]:
     return {"content": case["content"], "reasoning": case["reasoning"], "calls": calls}
 
 
-@pytest.mark.parametrize(("generation", "row"), sorted(ROWS))
-def test_every_cut_gives_the_same(open_model: Opener, generation: str, row: int) -> None:
-    draw = random.Random(row)  # noqa: S311 - no secret
-    for case in ROWS[generation, row]:
-        runs = [run for _ in range(CUTS) for run in played(case, draw)]
+def check(open_model: Opener, case: dict[str, Any], plays: list[list[dict[str, Any]]]) -> None:
+    """Has each of the ``plays`` read."""
+    with contextlib.ExitStack() as opened:
+        runs = [run for play in plays for run in play]
         marks = case.get("marker_ids") or {}
 
         def ids(text: str, marks: dict[str, int] = marks) -> list[int]:
@@ -79,12 +88,61 @@ def test_every_cut_gives_the_same(open_model: Opener, generation: str, row: int)
 
         keywords = {"tokenizer": ids} if marks else {}
         llm = open_model({"runs": runs}, chat_template=TEMPLATE, family=case["family"], **keywords)
+        opened.enter_context(llm)
         ask = [{"role": "user", "content": case.get("prompt") or "<|im_start|>assistant\n"}]
         tools = case.get("tools", TABLE["tools"]) or None
-        for _ in range(CUTS):
+        for _ in plays:
             answer = llm.chat(ask, tools=tools, stop=case.get("stop"))
             assert told(answer) == expected(case)
-        llm.close()
+
+
+@pytest.mark.parametrize(("generation", "row"), sorted(ROWS))
+def test_every_cut_gives_the_same(open_model: Opener, generation: str, row: int) -> None:
+    draw = random.Random(row)  # noqa: S311 - no secret
+    for case in ROWS[generation, row]:
+        check(open_model, case, [played(case, draw) for _ in range(CUTS)])
+
+
+@pytest.fixture(scope="module")
+def real() -> Iterator[RKLLM]:
+    """A model with a real tokenizer."""
+    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
+    with RKLLM(MODEL, backend="cpu", max_context_len=32) as llm:
+        yield llm
+
+
+@pytest.fixture
+def open_beside(real: RKLLM, make_model: Callable[..., Path], library: Path) -> Opener:
+    """Opens models of the fake while the real one is open."""
+
+    def opener(script: Any, **keywords: Any) -> RKLLM:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RkllmWarning)
+            return RKLLM(make_model(script), library=library, **keywords)
+
+    return opener
+
+
+def tokens(llm: RKLLM, text: str) -> list[dict[str, Any]]:
+    """The tokens of a text; those that share a character are one piece."""
+    pieces, begin = [], 0
+    ids = llm.tokenize(text, add_special_tokens=False)
+    for end in range(1, len(ids) + 1):
+        piece = llm.detokenize(ids[begin:end])
+        if "\ufffd" not in piece or end == len(ids):
+            pieces.append({"text": piece, "id": 1})
+            begin = end
+    assert "".join(piece["text"] for piece in pieces) == text
+    return pieces
+
+
+@pytest.mark.model
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("generation", ["v1_2_1"])
+def test_every_token_alone_gives_the_same(real: RKLLM, open_beside: Opener, generation: str) -> None:
+    """As a real tokenizer cuts them."""
+    for case in (case for (own, _), cases in ROWS.items() if own == generation for case in cases):
+        check(open_beside, case, [[{"steps": tokens(real, case["output"])}]])
 
 
 def test_every_row_is_there() -> None:
