@@ -143,17 +143,17 @@ def test_what_can_never_fit_is_refused_with_its_size(
 
 
 def test_ten_thousand_messages_without_the_oldest(open_model: Opener, record: Path) -> None:
-    llm = open_model(["a"], chat_template=TEMPLATE, max_context_len=4096, tokenizer=about)
+    script = {"runs": [{"steps": ["a"]}] * 2}
+    llm = open_model(script, chat_template=TEMPLATE, max_context_len=4096, tokenizer=about)
     talk = [{"role": "assistant" if at % 2 else "user", "content": f"message {at}"} for at in range(10_001)]
     for first in ([], [{"role": "user", "content": "word " * 4_000_000}, talk[1]]):
         answer = llm.chat([*first, *talk], overflow="drop_oldest")
         assert any("left out" in note for note in answer.notes)
-    one, two = calls(record, "rkllm_run")
-    sent = one["input"]["prompt_input"]
-    assert "message 10000" in sent
-    # Not all but the last: what fits is there.
-    assert len(about(sent)) > 2000
-    assert two["input"]["prompt_input"] == sent
+    for one in calls(record, "rkllm_run"):
+        sent = one["input"]["prompt_input"]
+        assert "message 10000" in sent
+        # Not all but the last: there is what fits.
+        assert 1000 < len(about(sent)) < 4096
 
 
 def test_where_nobody_can_count_it_is_said(open_model: Opener) -> None:
