@@ -6,6 +6,7 @@ mod conversation;
 mod ends;
 mod found;
 mod messages;
+mod overflow;
 mod plan;
 mod prompt;
 mod runs;

@@ -5,6 +5,7 @@
 
 mod clock;
 mod compile;
+mod fuel;
 mod guard;
 mod json;
 mod methods;
@@ -105,7 +106,7 @@ impl Jinja {
                 return ended;
             }
             // There may be more to do than usual. What is given little has fuel for it many times over.
-            let fuel = guard::fuel_for(&context, FUEL);
+            let fuel = fuel::fuel_for(&context, FUEL);
             if fuel < 2 * FUEL {
                 return ended;
             }

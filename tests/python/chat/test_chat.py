@@ -493,8 +493,14 @@ RESULTS = [
         ),
     ],
 )
+@pytest.mark.parametrize("generation", ["v1_2_1"])
 def test_a_lone_file_gets_the_roles_that_its_family_has(
-    make_model: Callable[..., Path], open_model: Opener, record: Path, name: str, result: str
+    make_model: Callable[..., Path],
+    open_model: Opener,
+    record: Path,
+    name: str,
+    result: str,
+    generation: str,
 ) -> None:
     path = make_model(["Hello"])
     open_model(path.rename(path.with_name(name))).chat(RESULTS)
@@ -513,8 +519,15 @@ def test_a_lone_file_gets_the_roles_that_its_family_has(
         ("Qwen3.5-122B.rkllm", True),
     ],
 )
+@pytest.mark.parametrize("generation", ["v1_2_1"])
 def test_small_models_of_a_family_that_thinks_do_so_only_when_told(
-    make_model: Callable[..., Path], open_model: Opener, record: Path, name: str, *, thinks: bool
+    make_model: Callable[..., Path],
+    open_model: Opener,
+    record: Path,
+    name: str,
+    *,
+    thinks: bool,
+    generation: str,
 ) -> None:
     path = make_model({"runs": [{"steps": ["Hello"]}] * 4})
     llm = open_model(path.rename(path.with_name(name)))

@@ -31,16 +31,9 @@ pub(super) const ALL: [&str; 18] = [
 ];
 
 /// Lists in lists, or dicts, as deep as JSON is read elsewhere.
-const DEEPEST: usize = 128;
+pub(super) const DEEPEST: usize = 128;
 /// Bytes that one unit of fuel pays for, as in the engine.
-const BYTES: usize = 64;
-
-/// Fuel for each value of what a template is given: of a message each of its parts is looked at about so often.
-const STEPS_EACH: u64 = 100;
-/// How often each text may be gone through.
-const TIMES_COPIED: u64 = 30;
-/// For conversations that are as long as what a template may write.
-const MOST_FUEL: u64 = 8_000_000;
+pub(super) const BYTES: usize = 64;
 
 /// Fuel for a pair of a dict, which is looked for by its key.
 const PAIR: u64 = 4;
@@ -159,29 +152,6 @@ fn pay_from(state: &State<'_, '_>, value: &Value, depth: usize) -> Result<(), Er
         }
     }
     Ok(())
-}
-
-/// The `usual` fuel, and that for going over all that a template is given: it grows with the values and bytes of the context, and so
-/// do the time and the memory that a template can waste on them.
-pub(super) fn fuel_for(context: &Value, usual: u64) -> u64 {
-    fn add(fuel: &mut u64, value: &Value, depth: usize) {
-        let bytes = value.as_str().map_or(0, str::len) as u64;
-        // So many times each value is looked at, and each text is copied.
-        *fuel = fuel.saturating_add(STEPS_EACH + bytes * TIMES_COPIED / BYTES as u64);
-        let Some(object) = value.as_object().filter(|_| depth < DEEPEST) else {
-            return;
-        };
-        if object.repr() == ObjectRepr::Map {
-            let pairs = object.try_iter_pairs().into_iter().flatten();
-            pairs.for_each(|(_, one)| add(fuel, &one, depth + 1));
-        } else {
-            let items = object.try_iter().into_iter().flatten();
-            items.for_each(|one| add(fuel, &one, depth + 1));
-        }
-    }
-    let mut fuel = usual;
-    add(&mut fuel, context, 0);
-    fuel.min(MOST_FUEL)
 }
 
 /// An operation that cannot be done. The text speaks of types and names, never of what is in a prompt.
