@@ -63,7 +63,9 @@ def all_fit(values: Collection[Any], schema: Any) -> bool:
         return True
     if not is_dict(schema) or not schema.keys() <= _ONLY_TYPES:
         return False
-    allowed: set[type[Any]] = set().union(*(_SCALARS.get(kind, ()) for kind in kinds_of(schema)))
+    allowed: set[type[Any]] = set()
+    for kind in kinds_of(schema):
+        allowed |= _SCALARS.get(kind, set())
     found = set(map(type, values))
     return found <= allowed and (
         float not in found or all(math.isfinite(value) for value in values if isinstance(value, float))
