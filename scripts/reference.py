@@ -194,6 +194,15 @@ TOPICS = [
         "verify/__init__.py",
     ),
     Page("verify", "", "", ["Report", "Item"], "verify/report.py", made=False),
+    Page(
+        "models",
+        "rkllm_rs.models",
+        "Files of models: what they are, and whether they fit. [How to use it](../guides/model-files.md).",
+        ["inspect", "Inspection", "Problem"],
+        "models/inspection.py",
+        made=False,
+    ),
+    Page("models", "", "", ["plan", "Plan", "PlannedModel"], "models/planning.py", made=False),
 ]
 
 

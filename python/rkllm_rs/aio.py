@@ -206,7 +206,9 @@ class AsyncRKLLM(metaclass=Answering):
             img_start: Marker before image tokens. RKLLM 1.1.0 to 1.2.3.
             img_end: Marker after image tokens. RKLLM 1.1.0 to 1.2.3.
             img_content: Placeholder for image tokens. RKLLM 1.1.0 to 1.2.3.
-            base_domain_id: IOMMU domain in which the model is loaded first.
+            base_domain_id: IOMMU domain of the NPU in which the model begins, 0 to 15. By default one that no
+                other model of this program uses, as ``rkllm-rs plan`` proposes it; with RKLLM 1.1.x always
+                0. Pass 1 if the program opens an ``.rknn`` encoder, which lies in domain 0.
             embed_flash: Read word embeddings from storage, which saves memory. Since RKLLM 1.2.0.
             enabled_cpus_num: Number of CPU cores to use. Since RKLLM 1.2.0.
             enabled_cpus_mask: CPU cores to use: their numbers, such as ``{4, 5, 6, 7}``, or a bit mask. Since

@@ -127,6 +127,11 @@ impl Capabilities {
         !self.has("tokenize") && matches!(self.abi, AbiVersion::V1_3_0 | AbiVersion::V1_3_1)
     }
 
+    /// Whether a model can begin in another IOMMU domain than 0: on 1.1.x that crashes.
+    pub(crate) fn has_domains(&self) -> bool {
+        self.abi != AbiVersion::V1_1_0
+    }
+
     /// The names of what it can do, ordered by the release that brought them.
     #[must_use]
     pub fn names(&self) -> &[&'static str] {

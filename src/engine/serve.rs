@@ -79,8 +79,8 @@ fn open_and_serve(
     let aborter = Arc::clone(&engine.aborter);
     let model = NativeModel::open(runtime, path, config, aborter, asker)?;
     registry::guard_exit();
-    if let (BackendKind::Npu, Some((limit, _))) = (runtime.backend(), model.info().context_limit) {
-        context::remember(path, limit);
+    if runtime.backend() == BackendKind::Npu {
+        context::remember(path, &model.info());
     }
     let watch = Arc::clone(&engine.watch);
     let aborter = Arc::clone(&engine.aborter);

@@ -3,15 +3,15 @@
 //! A GGUF file says what its model was trained for. Of a `.rkllm` file only the vendor's library knows it, and
 //! says so while it loads the model: the next time it is remembered. Nothing here can make an opening fail.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
 
 use super::{BackendKind, gguf};
+use crate::protocol::info::ModelInfo;
 
 /// A context takes memory whether it is used or not.
 const MOST: usize = 4096;
@@ -44,28 +44,27 @@ pub(crate) fn default_length(path: &Path, backend: BackendKind, prompts: u8) -> 
             let length = gguf::context_length(File::open(path).ok()?)?;
             usize::try_from(length).ok()?
         }
-        BackendKind::Npu => remembered(&store()?, path)?,
+        BackendKind::Npu => {
+            let known = remembered(&store()?, path)?;
+            usize::try_from(known.get(LIMIT)?.as_u64()?).ok()?
+        }
     };
     length(limit, prompts)
 }
 
-/// What is remembered of a file, and how to tell that it is still the same.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Entry {
-    size: u64,
-    /// Nanoseconds.
-    modified: i64,
-    context_limit: usize,
-}
+/// What is remembered of files, by their paths. Whatever is not as it was written here is passed over.
+type Entries = Map<String, Value>;
+const LIMIT: &str = "context_limit";
 
-type Entries = BTreeMap<String, Entry>;
-
-/// The file, one for all models.
+/// The file, one for all models; none if nothing is to be remembered.
 fn store() -> Option<PathBuf> {
     let absolute = |name: &str| {
         let value = PathBuf::from(std::env::var_os(name)?);
         value.is_absolute().then_some(value)
     };
+    if std::env::var_os("RKLLM_RS_CACHE").is_some_and(|value| value.eq_ignore_ascii_case("off")) {
+        return None;
+    }
     let cache = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
     Some(cache.join("rkllm_rs/models.json"))
 }
@@ -73,46 +72,79 @@ fn store() -> Option<PathBuf> {
 fn read(store: &Path) -> Entries {
     let readable = fs::metadata(store).is_ok_and(|data| data.is_file() && data.len() <= LONGEST);
     let text = readable.then(|| fs::read(store).ok()).flatten();
-    text.and_then(|text| serde_json::from_slice(&text).ok())
-        .unwrap_or_default()
+    match text.map(|text| serde_json::from_slice(&text)) {
+        Some(Ok(Value::Object(entries))) => entries,
+        _ => Entries::new(),
+    }
 }
 
-/// A model's name in the file, and what there is of it now.
-fn now(path: &Path, context_limit: usize) -> Option<(String, Entry)> {
+/// A model's name in the file, and how to tell that it is still the same.
+fn now(path: &Path) -> Option<(String, Entries)> {
     let whole = fs::canonicalize(path).ok()?;
     let data = fs::metadata(&whole).ok()?;
-    let entry = Entry {
-        size: data.len(),
-        modified: data
-            .mtime()
-            .saturating_mul(1_000_000_000)
-            .saturating_add(data.mtime_nsec()),
-        context_limit,
-    };
+    let modified = data
+        .mtime()
+        .saturating_mul(1_000_000_000)
+        .saturating_add(data.mtime_nsec());
+    let mut entry = Entries::new();
+    entry.insert("size".to_owned(), json!(data.len()));
+    entry.insert("modified".to_owned(), json!(modified));
     Some((whole.to_str()?.to_owned(), entry))
 }
 
-fn remembered(store: &Path, path: &Path) -> Option<usize> {
-    let mut entries = read(store);
-    let (name, mut entry) = now(path, 0)?;
-    let known = entries.remove(&name)?;
-    entry.context_limit = known.context_limit;
-    (entry == known).then_some(known.context_limit)
+/// What is remembered of the model at `path`, if the file is the one that was loaded.
+fn remembered(store: &Path, path: &Path) -> Option<Entries> {
+    let (name, entry) = now(path)?;
+    let known = read(store).remove(&name)?;
+    let Value::Object(mut known) = known else {
+        return None;
+    };
+    let same = entry
+        .iter()
+        .all(|(key, value)| known.remove(key).as_ref() == Some(value));
+    same.then_some(known)
 }
 
-/// Remembers the limit that the library has told for the model at `path`.
-pub(crate) fn remember(path: &Path, limit: usize) {
+/// What the library said of the model at `path` when it was last loaded, as far as it is of the right type.
+pub(super) fn last_load(path: &Path) -> Option<Value> {
+    let mut known = remembered(&store()?, path)?;
+    known.retain(|key, value| match key.as_str() {
+        LIMIT | "npu_cores" => value.is_u64(),
+        "platform" | "toolkit_version" | "dtype" | "driver_version" => value.is_string(),
+        _ => false,
+    });
+    (!known.is_empty()).then_some(Value::Object(known))
+}
+
+/// Remembers what the library has told of the model at `path`.
+pub(crate) fn remember(path: &Path, info: &ModelInfo) {
+    let mut told = Entries::new();
+    let mut put = |key: &str, value: Option<Value>| {
+        told.extend(value.map(|value| (key.to_owned(), value)));
+    };
+    put(LIMIT, info.context_limit.map(|known| known.0.into()));
+    put("npu_cores", info.npu_cores.map(|known| known.0.into()));
+    let text = |known: &Option<(String, _)>| known.as_ref().map(|known| known.0.clone().into());
+    put("platform", text(&info.platform));
+    put("toolkit_version", text(&info.toolkit_version));
+    put("dtype", text(&info.dtype));
+    if told.is_empty() {
+        return;
+    }
+    told.extend(text(&info.driver_version).map(|value| ("driver_version".to_owned(), value)));
     if let Some(store) = store() {
         // It is a help for the next time, and nothing more.
-        let _ = keep(&store, path, limit);
+        let _ = keep(&store, path, told);
     }
 }
 
 /// Each writer puts a whole file in place; of two at once, what one of them knew may be told again later.
-fn keep(store: &Path, path: &Path, limit: usize) -> io::Result<()> {
-    let Some((name, entry)) = now(path, limit) else {
+fn keep(store: &Path, path: &Path, told: Entries) -> io::Result<()> {
+    let Some((name, mut entry)) = now(path) else {
         return Ok(());
     };
+    entry.extend(told);
+    let entry = Value::Object(entry);
     let mut entries = read(store);
     if entries.get(&name) == Some(&entry) {
         return Ok(());
@@ -121,7 +153,10 @@ fn keep(store: &Path, path: &Path, limit: usize) -> io::Result<()> {
         entries.retain(|name, _| Path::new(name).exists());
     }
     while entries.len() >= MOST_MODELS {
-        entries.pop_first();
+        let Some(first) = entries.keys().next().cloned() else {
+            break;
+        };
+        entries.remove(&first);
     }
     entries.insert(name, entry);
     let folder = store.parent().unwrap_or(Path::new("."));
@@ -148,6 +183,14 @@ fn tempfile_in(folder: &Path) -> io::Result<(PathBuf, File)> {
 mod tests {
     use super::*;
 
+    fn limit(limit: usize) -> Entries {
+        Entries::from_iter([(LIMIT.to_owned(), json!(limit))])
+    }
+
+    fn of(store: &Path, model: &Path) -> Option<u64> {
+        remembered(store, model)?.get(LIMIT)?.as_u64()
+    }
+
     #[test]
     fn the_largest_multiple_below_the_limit_is_taken() {
         for (limit, prompts, expected) in [
@@ -173,20 +216,36 @@ mod tests {
         let store = folder.path().join("cache/models.json");
         let model = folder.path().join("a.rkllm");
         fs::write(&model, "one").unwrap();
-        assert_eq!(remembered(&store, &model), None);
-        keep(&store, &model, 2048).unwrap();
-        assert_eq!(remembered(&store, &model), Some(2048));
+        assert_eq!(of(&store, &model), None);
+        keep(&store, &model, limit(2048)).unwrap();
+        assert_eq!(of(&store, &model), Some(2048));
         let link = folder.path().join("link.rkllm");
         std::os::unix::fs::symlink(&model, &link).unwrap();
-        assert_eq!(remembered(&store, &link), Some(2048));
+        assert_eq!(of(&store, &link), Some(2048));
         fs::write(&model, "another").unwrap();
-        assert_eq!(remembered(&store, &model), None);
-        keep(&store, &model, 1024).unwrap();
-        assert_eq!(remembered(&store, &model), Some(1024));
+        assert_eq!(of(&store, &model), None);
+        keep(&store, &model, limit(1024)).unwrap();
+        assert_eq!(of(&store, &model), Some(1024));
         fs::write(&store, "{ damaged").unwrap();
-        assert_eq!(remembered(&store, &model), None);
-        keep(&store, &model, 512).unwrap();
-        assert_eq!(remembered(&store, &model), Some(512));
+        assert_eq!(of(&store, &model), None);
+        // Other entries are kept, whatever is wrong with one.
+        let name = fs::canonicalize(&model).unwrap();
+        for wrong in [
+            json!(7),
+            json!(null),
+            json!({"size": "7"}),
+            json!({"context_limit": []}),
+        ] {
+            let text = json!({ name.to_str().unwrap(): wrong, "/other": {"size": 1} });
+            fs::write(&store, text.to_string()).unwrap();
+            assert_eq!(of(&store, &model), None, "{wrong}");
+        }
+        keep(&store, &model, limit(256)).unwrap();
+        assert!(read(&store).contains_key("/other"));
+        fs::write(&store, "{ damaged").unwrap();
+        assert_eq!(of(&store, &model), None);
+        keep(&store, &model, limit(512)).unwrap();
+        assert_eq!(of(&store, &model), Some(512));
         assert_eq!(fs::read_dir(store.parent().unwrap()).unwrap().count(), 1);
     }
 
@@ -201,7 +260,7 @@ mod tests {
                     for at in 0..80 {
                         let model = folder.join(format!("{writer}-{at}.rkllm"));
                         fs::write(&model, "x").unwrap();
-                        keep(store, &model, 1024).unwrap();
+                        keep(store, &model, limit(1024)).unwrap();
                         assert!(!read(store).is_empty());
                     }
                 });

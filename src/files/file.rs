@@ -4,11 +4,11 @@ use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _};
 use std::path::Path;
 
+use super::directory::{self, Directory, Found};
+use super::name::is_part;
 use super::{ModelKind, ModelProblem, gguf};
 use crate::library::{LoadProblem, known_text, reason};
 
-/// Shorter than any header. Real models have hundreds of megabytes, stand-ins for tests a few bytes.
-const SMALLEST: u64 = 8;
 /// A script that stands in for a model is not longer than this.
 const LONGEST_SCRIPT: u64 = 16 << 20;
 
@@ -23,20 +23,49 @@ pub(crate) fn present(path: &Path) -> Result<fs::Metadata, ModelProblem> {
     })
 }
 
-/// Checks the content as far as a closed format allows.
-pub(crate) fn check(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
-    match whole(path, kind)? {
-        Some(about) => purpose(&about).map_or(Ok(()), Err),
-        None => Ok(()),
+/// What a check found that is not certain enough to refuse a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// A `.rkllm` file that does not begin as all known ones do.
+    Implausible,
+}
+
+impl std::fmt::Display for Doubt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Implausible => f.write_str(
+                "the file does not begin like a .rkllm model, so it may be damaged or of another kind",
+            ),
+        }
     }
+}
+
+/// Checks the content as far as a closed format allows.
+pub(crate) fn check(path: &Path, kind: ModelKind) -> Result<Option<Doubt>, ModelProblem> {
+    match whole(path, kind)? {
+        Content::Known(directory) => purpose(&directory.about).map_or(Ok(None), Err),
+        Content::Implausible => Ok(Some(Doubt::Implausible)),
+        Content::NotJudged => Ok(None),
+    }
+}
+
+/// What a file has in it.
+enum Content {
+    Known(Box<Directory>),
+    /// A `.rkllm` file without a directory that could be one.
+    Implausible,
+    NotJudged,
 }
 
 /// Checks the content of an adapter likewise.
 pub(crate) fn check_adapter(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
-    match whole(path, kind)?.as_ref().map(purpose) {
-        None | Some(Some(ModelProblem::Adapter)) => Ok(()),
-        Some(Some(other)) => Err(other),
-        Some(None) => Err(ModelProblem::NotAdapter),
+    match whole(path, kind)? {
+        Content::Known(directory) if kind == ModelKind::Gguf => match purpose(&directory.about) {
+            Some(ModelProblem::Adapter) => Ok(()),
+            Some(other) => Err(other),
+            None => Err(ModelProblem::NotAdapter),
+        },
+        _ => Ok(()),
     }
 }
 
@@ -70,9 +99,12 @@ fn purpose(about: &gguf::About) -> Option<ModelProblem> {
         .then(|| ModelProblem::Embedding(architecture.to_owned()))
 }
 
-/// Checks that a file is of `kind` and whole; what a GGUF file says of itself, if it can be read.
-fn whole(path: &Path, kind: ModelKind) -> Result<Option<gguf::About>, ModelProblem> {
+/// Checks that a file is of `kind` and whole.
+fn whole(path: &Path, kind: ModelKind) -> Result<Content, ModelProblem> {
     let data = present(path)?;
+    if let (true, Some(suffix)) = (data.is_file() && is_part(path), path.extension()) {
+        return Err(ModelProblem::Part(format!(".{}", suffix.to_string_lossy())));
+    }
     if data.is_dir() {
         return Err(ModelProblem::Directory);
     }
@@ -94,36 +126,51 @@ fn whole(path: &Path, kind: ModelKind) -> Result<Option<gguf::About>, ModelProbl
         Some(_) => return Err(ModelProblem::Html),
         None => {}
     }
-    let gguf = head.starts_with(b"GGUF");
-    if kind == ModelKind::Gguf {
-        // Magic, version and two counts.
-        return match (gguf, data.len()) {
-            (false, _) => Err(ModelProblem::NotGguf),
-            (true, size @ ..24) => Err(ModelProblem::TooSmall(size)),
-            (true, _) => {
-                file.rewind().map_err(unreadable)?;
-                Ok(gguf::about(file))
-            }
-        };
+    match rknn(&head, path) {
+        Some(problem) => return Err(problem),
+        None => file.rewind().map_err(unreadable)?,
     }
-    if gguf {
-        return Err(ModelProblem::IsGguf);
+    let (gguf, size) = (head.starts_with(b"GGUF"), data.len());
+    match (kind, gguf) {
+        (ModelKind::Rkllm, true) => return Err(ModelProblem::IsGguf),
+        (ModelKind::Gguf, false) => return Err(ModelProblem::NotGguf),
+        (ModelKind::Rkllm, false) if is_text(&head) => {
+            // Stand-ins for the vendor's library, ours and other people's, take their scripts as JSON in
+            // the model's place; the closed binary format never looks like that.
+            return if is_script(file, &head, size) {
+                Ok(Content::NotJudged)
+            } else {
+                Err(ModelProblem::Text)
+            };
+        }
+        _ => {}
     }
-    if is_text(&head) {
-        // Stand-ins for the vendor's library, ours and other people's, take their scripts as JSON in
-        // the model's place; the closed binary format never looks like that.
-        file.rewind().map_err(unreadable)?;
-        let script = is_script(file, &head, data.len());
-        return if script {
-            Ok(None)
-        } else {
-            Err(ModelProblem::Text)
-        };
+    if size < directory::HEADER {
+        return Err(ModelProblem::TooSmall(size));
     }
-    if data.len() < SMALLEST {
-        return Err(ModelProblem::TooSmall(data.len()));
+    match directory::read(file, size) {
+        Found::Whole(directory) => Ok(Content::Known(directory)),
+        Found::Cut(directory, needed) => {
+            Err(purpose(&directory.about).unwrap_or(ModelProblem::Truncated(size, needed)))
+        }
+        // What is wrong with it, llama.cpp tells.
+        Found::Implausible if gguf => Ok(Content::NotJudged),
+        Found::Implausible => Ok(Content::Implausible),
     }
-    Ok(None)
+}
+
+/// The problem of a model of Rockchip's other libraries.
+pub(super) fn rknn(head: &[u8], path: &Path) -> Option<ModelProblem> {
+    let named = path
+        .extension()
+        .is_some_and(|suffix| suffix.eq_ignore_ascii_case("rknn3"));
+    if head.starts_with(b"RKNN3") || (named && !head.starts_with(b"GGUF")) {
+        return Some(ModelProblem::Rknn3);
+    }
+    let rknn = [&b"RKNN"[..], b"CYPTRKNN"]
+        .iter()
+        .any(|magic| head.starts_with(magic));
+    rknn.then_some(ModelProblem::Rknn)
 }
 
 /// Whether the start of a file reads as text; a character cut off at its end may be.
@@ -153,7 +200,7 @@ mod tests {
 
     use super::*;
 
-    fn verdict(content: &[u8], kind: ModelKind) -> Result<(), ModelProblem> {
+    fn verdict(content: &[u8], kind: ModelKind) -> Result<Option<Doubt>, ModelProblem> {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("model");
         fs::write(&path, content).unwrap();
@@ -178,14 +225,18 @@ mod tests {
             (vec![b'a'; 9000], Err(ModelProblem::Text)),
             (b"{\"not\": json".to_vec(), Err(ModelProblem::Text)),
             (b"[1, 2]".to_vec(), Err(ModelProblem::Text)),
-            (b" \n{\"tokens\": [\"a\"]}".to_vec(), Ok(())),
+            (b" \n{\"tokens\": [\"a\"]}".to_vec(), Ok(None)),
             (vec![0xe5; 7], Err(ModelProblem::TooSmall(7))),
-            (big(b""), Ok(())),
+            (big(b""), Ok(Some(Doubt::Implausible))),
+            (vec![0xe5; 23], Err(ModelProblem::TooSmall(23))),
+            (big(b"RKNN\0\0\0\0"), Err(ModelProblem::Rknn)),
+            (big(b"RKNN3"), Err(ModelProblem::Rknn3)),
+            (directory::tests::made(true).0, Ok(None)),
         ] {
             assert_eq!(verdict(&content, ModelKind::Rkllm), expected);
         }
         for (content, expected) in [
-            (big(b"GGUF"), Ok(())),
+            (big(b"GGUF"), Ok(None)),
             (b"GGUF".to_vec(), Err(ModelProblem::TooSmall(4))),
             (big(b"RKLM"), Err(ModelProblem::NotGguf)),
             (b"{}".to_vec(), Err(ModelProblem::NotGguf)),
@@ -201,7 +252,7 @@ mod tests {
             let path = folder.path().join("model.gguf");
             fs::write(&path, gguf::tests::made(texts, numbers)).unwrap();
             let kind = ModelKind::Gguf;
-            (check(&path, kind), check_adapter(&path, kind))
+            (check(&path, kind).map(drop), check_adapter(&path, kind))
         };
         let (architecture, kind) = ("general.architecture", "general.type");
         let bert = ModelProblem::Embedding("nomic-bert".to_owned());

@@ -10,6 +10,10 @@ pub(super) use chat::chat;
 const MOST_KEYS: u64 = 1 << 20;
 /// Names and the texts that are looked at are short; longer ones are passed over.
 const LONGEST_TEXT: u64 = 1 << 16;
+/// No value is longer; a length beyond it is damage.
+const LONGEST: u64 = 1 << 28;
+/// More than any vocabulary has.
+const MOST_TEXTS: u64 = 1 << 22;
 /// Lists in lists, as deep as the format is used.
 const DEEPEST: u32 = 4;
 
@@ -28,12 +32,14 @@ pub(super) struct About {
     pub(super) pre_tokenizer: Option<String>,
     /// The architecture's `context_length`: the longest context that the model was trained for.
     pub(super) context_length: Option<u64>,
-}
-
-/// Reads the metadata; `None` when it is not what the format says, which is for others to judge.
-pub(super) fn about(file: impl Read + Seek) -> Option<About> {
-    let mut reader = Reader(BufReader::with_capacity(1 << 16, file));
-    reader.about(|_| false).ok().flatten()
+    /// The architecture's `block_count`, and what else a context's memory depends on.
+    pub(super) layers: Option<u64>,
+    pub(super) embedding: Option<u64>,
+    pub(super) heads: Option<u64>,
+    pub(super) kv_heads: Option<u64>,
+    pub(super) key_length: Option<u64>,
+    /// `general.alignment`.
+    pub(super) alignment: Option<u64>,
 }
 
 /// [`About::context_length`], read no further than to it: it comes before the vocabulary.
@@ -43,7 +49,7 @@ pub(super) fn context_length(file: impl Read + Seek) -> Option<u64> {
     found.ok().flatten()?.context_length
 }
 
-struct Reader<R>(BufReader<R>);
+pub(super) struct Reader<R>(pub(super) BufReader<R>);
 
 impl<R: Read + Seek> Reader<R> {
     /// Reads until the end, or until `enough`.
@@ -51,6 +57,15 @@ impl<R: Read + Seek> Reader<R> {
         let Some(keys) = self.head()?.filter(|keys| *keys <= MOST_KEYS) else {
             return Ok(None);
         };
+        self.facts(keys, enough).map(Some)
+    }
+
+    /// Reads so many keys, or until `enough`.
+    pub(super) fn facts(
+        &mut self,
+        keys: u64,
+        enough: impl Fn(&About) -> bool,
+    ) -> io::Result<About> {
         let mut about = About::default();
         for _ in 0..keys {
             if enough(&about) {
@@ -70,16 +85,29 @@ impl<R: Read + Seek> Reader<R> {
                     about.parts = self.number(kind)?;
                     continue;
                 }
-                // Behind the architecture, as every writer puts it.
-                name if name
-                    .strip_suffix(".context_length")
-                    .is_some_and(|of| about.architecture.as_deref() == Some(of)) =>
-                {
-                    about.context_length = self.number(kind)?;
+                "general.alignment" => {
+                    about.alignment = self.number(kind)?;
                     continue;
                 }
-                _ => {
-                    self.skip(kind, 0)?;
+                name => {
+                    // Behind the architecture, as every writer puts it.
+                    let own = about.architecture.as_deref();
+                    let own = own
+                        .and_then(|own| name.strip_prefix(own))
+                        .map(str::to_owned);
+                    let slot = match own.as_deref() {
+                        Some(".context_length") => &mut about.context_length,
+                        Some(".block_count") => &mut about.layers,
+                        Some(".embedding_length") => &mut about.embedding,
+                        Some(".attention.head_count") => &mut about.heads,
+                        Some(".attention.head_count_kv") => &mut about.kv_heads,
+                        Some(".attention.key_length") => &mut about.key_length,
+                        _ => {
+                            self.skip(kind, 0)?;
+                            continue;
+                        }
+                    };
+                    *slot = self.number(kind)?;
                     continue;
                 }
             };
@@ -89,7 +117,7 @@ impl<R: Read + Seek> Reader<R> {
                 self.skip(kind, 0)?;
             }
         }
-        Ok(Some(about))
+        Ok(about)
     }
 
     /// The number of keys, if the file is one that is read here.
@@ -105,17 +133,17 @@ impl<R: Read + Seek> Reader<R> {
         Ok(Some(keys))
     }
 
-    fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
+    pub(super) fn bytes<const N: usize>(&mut self) -> io::Result<[u8; N]> {
         let mut bytes = [0; N];
         self.0.read_exact(&mut bytes)?;
         Ok(bytes)
     }
 
-    fn u32(&mut self) -> io::Result<u32> {
+    pub(super) fn u32(&mut self) -> io::Result<u32> {
         self.bytes().map(u32::from_le_bytes)
     }
 
-    fn u64(&mut self) -> io::Result<u64> {
+    pub(super) fn u64(&mut self) -> io::Result<u64> {
         self.bytes().map(u64::from_le_bytes)
     }
 
@@ -150,7 +178,7 @@ impl<R: Read + Seek> Reader<R> {
         })
     }
 
-    fn skip(&mut self, kind: u32, depth: u32) -> io::Result<()> {
+    pub(super) fn skip(&mut self, kind: u32, depth: u32) -> io::Result<()> {
         match (kind, width(kind)) {
             (_, Some(width)) => self.forward(width),
             (TEXT, None) => {
@@ -162,7 +190,9 @@ impl<R: Read + Seek> Reader<R> {
                 if let Some(width) = width(kind) {
                     return self.forward(count.checked_mul(width).ok_or_else(damaged)?);
                 }
-                // Ends at the file's end at the latest: each takes some bytes.
+                if count > MOST_TEXTS {
+                    return Err(damaged());
+                }
                 for _ in 0..count {
                     self.skip(kind, depth + 1)?;
                 }
@@ -172,14 +202,17 @@ impl<R: Read + Seek> Reader<R> {
         }
     }
 
-    fn forward(&mut self, bytes: u64) -> io::Result<()> {
-        let bytes = i64::try_from(bytes).map_err(|_| damaged())?;
+    pub(super) fn forward(&mut self, bytes: u64) -> io::Result<()> {
+        let bytes = Some(bytes).filter(|bytes| *bytes <= LONGEST);
+        let bytes = bytes
+            .and_then(|bytes| i64::try_from(bytes).ok())
+            .ok_or_else(damaged)?;
         // Within the buffer without a call of the system, if it is there.
         self.0.seek_relative(bytes)
     }
 }
 
-const TEXT: u32 = 8;
+pub(super) const TEXT: u32 = 8;
 const LIST: u32 = 9;
 
 /// Bytes of a value whose type has a fixed width.
@@ -234,7 +267,8 @@ pub(super) mod tests {
     }
 
     fn read(file: &[u8]) -> Option<About> {
-        about(Cursor::new(file))
+        let mut reader = Reader(BufReader::new(Cursor::new(file)));
+        reader.about(|_| false).ok().flatten()
     }
 
     fn example() -> Vec<u8> {
@@ -261,6 +295,7 @@ pub(super) mod tests {
             parts: Some(3),
             pre_tokenizer: Some("smollm".to_owned()),
             context_length: Some(2048),
+            ..About::default()
         };
         assert_eq!(context_length(Cursor::new(example())), Some(2048));
         assert_eq!(
@@ -290,7 +325,7 @@ pub(super) mod tests {
     }
 
     /// A file with some of its bytes replaced, and where it may be cut besides.
-    pub(super) fn damaged(file: Vec<u8>) -> impl Strategy<Value = (Vec<u8>, usize)> {
+    pub(in crate::files) fn damaged(file: Vec<u8>) -> impl Strategy<Value = (Vec<u8>, usize)> {
         let place = any::<prop::sample::Index>;
         let bytes = prop::collection::vec(any::<u8>(), 1..16);
         (place(), bytes, place()).prop_map(move |(at, bytes, cut)| {

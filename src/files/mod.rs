@@ -3,9 +3,13 @@
 
 pub(crate) mod context;
 pub(crate) mod diagnose;
+mod directory;
 mod file;
 mod gguf;
+pub mod inspect;
 mod lines;
+pub(crate) mod name;
+pub(crate) mod plan;
 mod problem;
 pub(crate) mod prompt_cache;
 pub(crate) mod prompt_store;

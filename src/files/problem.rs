@@ -45,6 +45,18 @@ pub enum ModelProblem {
     /// A web page saved under the model's name.
     #[error("the file is a web page, not a model")]
     Html,
+    /// A download that has not ended, or a piece of one.
+    #[error("the file is an unfinished or split download (its name ends in {0:?})")]
+    Part(String),
+    /// The file ends early: its size, and the size that its directory needs (0: not known).
+    #[error("the file is incomplete: {}", incomplete(*.0, *.1))]
+    Truncated(u64, u64),
+    /// An encoder, or another model of Rockchip's other library.
+    #[error("the file is an RKNN model, such as an image encoder, not a language model")]
+    Rknn,
+    /// The same for another family of chips.
+    #[error("the file is an RKNN3 model, for RK1820 and RK1828")]
+    Rknn3,
     /// Some other text.
     #[error("the file is a text file, not a model")]
     Text,
@@ -69,6 +81,13 @@ pub enum ModelProblem {
     /// A model that has no words to give.
     #[error("the file is an embedding model ({0}), which does not generate text")]
     Embedding(String),
+}
+
+fn incomplete(size: u64, needed: u64) -> String {
+    match needed {
+        0 => format!("it ends inside its directory, after {size} bytes"),
+        _ => format!("it has {size} bytes, and its directory says {needed}"),
+    }
 }
 
 impl ModelProblem {
@@ -108,6 +127,17 @@ impl ModelProblem {
             }
             Self::Empty | Self::TooSmall(_) => {
                 "Download or copy the model again: the file is incomplete."
+            }
+            Self::Part(_) => {
+                "Wait until the download has ended, or join its parts in their order: `cat FILE.part-* > \
+                 FILE`."
+            }
+            Self::Truncated(..) => {
+                "Download or copy the model again, and compare its size with the download page."
+            }
+            Self::Rknn => "Pass the .rkllm file of the language model.",
+            Self::Rknn3 => {
+                "Pass a .rkllm model: RKNN3 models run with another SDK, on other chips."
             }
             Self::Text => "Pass the model file that the toolkit wrote.",
             Self::IsGguf => {

@@ -2,6 +2,7 @@
 
 mod checks;
 mod choosing;
+mod domains;
 mod held;
 mod options;
 #[cfg(test)]
@@ -256,8 +257,10 @@ impl Model {
         }
         let template = Template::of(config.template.as_ref(), runtime.capabilities());
         let path = path.to_owned();
+        let place = domains::place(runtime, &path, &mut config, &mut chosen);
         let (client, opened) =
             Client::over(|out| link(Arc::clone(runtime), path.clone(), config, out))?;
+        place.take(&client);
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path,

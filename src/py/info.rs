@@ -99,7 +99,8 @@ impl ModelInfo {
     }
     /// Values that this package chose for settings that you did not pass, by name.
     ///
-    /// Has `max_context_len` if the model's limit is known; otherwise the library's defaults apply.
+    /// Has `max_context_len` if the model's limit is known, and `base_domain_id` if the model lies in another
+    /// domain than 0; otherwise the library's defaults apply.
     #[getter]
     fn chosen(&self) -> std::collections::BTreeMap<String, i32> {
         self.0.chosen.clone()

@@ -16,6 +16,7 @@ mod chunk;
 mod convert;
 mod dlpack;
 mod errors;
+mod files;
 mod generation;
 mod info;
 mod inputs;
@@ -93,6 +94,8 @@ mod native {
     use super::chat::{ChatStream, ChatTexts};
     #[pymodule_export]
     use super::chatting::{Chat, check_chat};
+    #[pymodule_export]
+    use super::files::{inspect_file, plan_domains};
     #[pymodule_export]
     use super::generation::Generation;
     #[pymodule_export]

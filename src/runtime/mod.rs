@@ -29,6 +29,11 @@ pub(crate) use search::is_cpu_runtime;
 use search::named_kind;
 pub(crate) use told::Told;
 
+/// The chip of this board, as models are named after it, if that can be read.
+pub(crate) fn board_chip() -> Option<String> {
+    backend::device::chip(&Environment::current())
+}
+
 /// The variable that stands in for an automatic choice of backend.
 pub(crate) const BACKEND_VARIABLE: &str = "RKLLM_RS_BACKEND";
 

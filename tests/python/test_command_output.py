@@ -16,6 +16,8 @@ COMMANDS = [
     ["ps"],
     ["doctor", "--json"],
     ["verify", "/no/such/model.gguf", "--only", "load"],
+    ["inspect", "/no/such/file"],
+    ["plan", "/no/such/file"],
     ["identify", "/no/such/file"],
 ]
 

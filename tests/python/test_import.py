@@ -147,6 +147,7 @@ def test_all_is_sound():
         "errors",
         "llm",
         "logprobs",
+        "models",
         "results",
         "runtimes",
         "verify",

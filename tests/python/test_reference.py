@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import rkllm_rs
-from rkllm_rs import doctor, runtimes, verify
+from rkllm_rs import doctor, models, runtimes, verify
 from rkllm_rs.chat import tools
 
 ROOT = Path(__file__).parents[2]
@@ -37,7 +37,8 @@ def test_every_page_is_in_the_index_and_no_other_page_is_there() -> None:
 
 
 def test_no_public_name_is_left_out() -> None:
-    names = {*rkllm_rs.__all__, *runtimes.__all__, *doctor.__all__, *verify.__all__, *tools.__all__}
+    modules = (rkllm_rs, runtimes, doctor, models, verify, tools)
+    names = {name for module in modules for name in module.__all__}
     names -= {"__version__", "MAX_CHARACTERS", "Status", "Verdict"}
     assert names - HEADINGS == set()
 

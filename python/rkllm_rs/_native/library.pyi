@@ -199,3 +199,12 @@ def abi_layouts() -> dict[str, dict[str, _Layout]]:
 
 def set_vendor_log(mode: str) -> None:
     """Chooses what is printed of the library's lines, in the whole process."""
+
+def inspect_file(path: Path) -> str:
+    """What can be told of a file, as JSON."""
+
+def plan_domains(sizes: Sequence[int], encoders: bool, chip: str | None) -> list[tuple[int, int] | None]:
+    """Where models of these sizes are best put, one after the other: the first domain and their number.
+
+    ``encoders`` take domain 0. On ``chip`` the first model may have to lie there, too.
+    """

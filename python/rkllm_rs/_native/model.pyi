@@ -56,7 +56,8 @@ class ModelInfo:
     def chosen(self) -> dict[str, int]:
         """Values that this package chose for settings that you did not pass, by name.
 
-        Has ``max_context_len`` if the model's limit is known; otherwise the library's defaults apply.
+        Has ``max_context_len`` if the model's limit is known, and ``base_domain_id`` if the model lies in
+        another domain than 0; otherwise the library's defaults apply.
         """
     @property
     def sources(self) -> dict[str, _Source]:

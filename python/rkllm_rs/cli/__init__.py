@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def _parser() -> argparse.ArgumentParser:
     import argparse
 
-    from . import doctor, library, ps, runtime, verify
+    from . import doctor, library, models, ps, runtime, verify
 
     parser = argparse.ArgumentParser(prog="rkllm-rs", description="Run language models on Rockchip NPUs.")
     parser.add_argument("--version", action="version", version=f"rkllm-rs {_native.__version__}")
@@ -29,6 +29,7 @@ def _parser() -> argparse.ArgumentParser:
     ps.add_commands(commands)
     doctor.add_commands(commands)
     verify.add_commands(commands)
+    models.add_commands(commands)
     return parser
 
 

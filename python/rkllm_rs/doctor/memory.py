@@ -16,7 +16,8 @@ _GIB = 1 << 20  # in kB, as /proc/meminfo counts
 _LEAST = _GIB
 
 
-def _meminfo(facts: Facts) -> dict[str, int]:
+def meminfo(facts: Facts) -> dict[str, int]:
+    """The numbers of ``/proc/meminfo``, in kB."""
     found = re.findall(r"^(\w+):\s+(\d{1,15}) kB$", facts.root.text("/proc/meminfo") or "", re.MULTILINE)
     return {name: int(value) for name, value in found}
 
@@ -29,7 +30,7 @@ def _size(kilobytes: int) -> str:
 
 def check_memory(facts: Facts) -> Check:
     """How much RAM there is."""
-    told = _meminfo(facts)
+    told = meminfo(facts)
     total, free = told.get("MemTotal"), told.get("MemAvailable")
     if total is None or free is None:
         return Check("memory", "unknown", "/proc/meminfo cannot be read")
@@ -43,7 +44,7 @@ def check_memory(facts: Facts) -> Check:
 
 def check_swap(facts: Facts) -> Check:
     """Whether there is swap."""
-    told = _meminfo(facts)
+    told = meminfo(facts)
     total = told.get("SwapTotal")
     if total is None:
         return Check("swap", "unknown", "/proc/meminfo cannot be read")
@@ -54,7 +55,7 @@ def check_swap(facts: Facts) -> Check:
     return Check("swap", "ok", what, detail)
 
 
-def _mode(facts: Facts) -> bool | None:
+def uses_iommu(facts: Facts) -> bool | None:
     """Whether the driver uses an IOMMU."""
     if found := facts.log.last(r"RKNPU.*(?:(non-iommu) mode|using iommu mode)|rknpu.*(non-iommu)"):
         return not (found[1] or found[2])
@@ -66,7 +67,7 @@ def check_iommu(facts: Facts) -> Check:
     """Whether the NPU has address spaces of its own, in which memory need not be contiguous."""
     if facts.npu.name != "rknpu":
         return Check("iommu", "not_applicable", "there is no driver rknpu")
-    used = _mode(facts)
+    used = uses_iommu(facts)
     if used is None:
         return Check("iommu", "unknown", "nothing tells whether the NPU uses an IOMMU")
     if used:
@@ -88,14 +89,14 @@ def check_iommu(facts: Facts) -> Check:
 
 def check_cma(facts: Facts) -> Check:
     """How much contiguous memory there is, where the NPU needs it."""
-    told = _meminfo(facts)
+    told = meminfo(facts)
     total = told.get("CmaTotal")
     if facts.kind == "other":
         return Check("cma", "not_applicable", "no Rockchip chip")
     if total is None:
         return Check("cma", "unknown", "the kernel does not tell its contiguous memory")
     what = f"{_size(told.get('CmaFree', 0))} of {_size(total)} contiguous memory (CMA) free"
-    if facts.npu.name == "rknpu" and _mode(facts) is False:
+    if facts.npu.name == "rknpu" and uses_iommu(facts) is False:
         if total < _LEAST // 2:
             fix = "cat /proc/cmdline    # then add cma=1024M to it, in the boot configuration"
             return Check("cma", "warning", f"{what}; without the IOMMU, a model must fit into it", "", fix)

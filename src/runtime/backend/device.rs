@@ -35,6 +35,26 @@ pub(super) fn npu(env: &Environment) -> Result<PathBuf, String> {
     }
 }
 
+/// The board's chip, as models are named after it, such as `rk3588`: an RK3588S, RK3582 or RK3583 is one too.
+pub(crate) fn chip(env: &Environment) -> Option<String> {
+    use std::io::Read as _;
+    let mut text = Vec::new();
+    let file = fs::File::open(env.at("/proc/device-tree/compatible")).ok()?;
+    file.take(4096).read_to_end(&mut text).ok()?;
+    let chips = ["rk3588", "rk3582", "rk3583", "rk3576", "rk3562", "rv1126b"];
+    let found = text.split(|byte| *byte == 0).rev().find_map(|entry| {
+        let name = std::str::from_utf8(entry).ok()?.strip_prefix("rockchip,")?;
+        let name = name.strip_suffix('s').unwrap_or(name);
+        chips.into_iter().find(|chip| *chip == name)
+    })?;
+    let family = if found.starts_with("rk358") {
+        "rk3588"
+    } else {
+        found
+    };
+    Some(family.to_owned())
+}
+
 fn named(path: &Path, prefix: &str) -> bool {
     path.file_name()
         .and_then(|name| name.to_str())
@@ -81,6 +101,32 @@ pub(super) mod tests {
     fn a_node_of_its_own_is_found() {
         let (root, env) = board();
         assert_eq!(npu(&env), Ok(root.path().join("dev/rknpu")));
+    }
+
+    #[test]
+    fn the_chip_is_that_of_whole_entries() {
+        let (root, env) = board();
+        assert_eq!(chip(&env), None);
+        fs::create_dir_all(root.path().join("proc/device-tree")).unwrap();
+        let file = root.path().join("proc/device-tree/compatible");
+        for (text, expected) in [
+            ("radxa,rock-5a\0rockchip,rk3588s\0", Some("rk3588")),
+            (
+                "rockchip,rk3588s-orangepi-5\0rockchip,rk3588\0",
+                Some("rk3588"),
+            ),
+            (
+                "rockchip,rk3576-evb1-v10\0rockchip,rk3576\0",
+                Some("rk3576"),
+            ),
+            ("rockchip,rv1126b", Some("rv1126b")),
+            ("rockchip,rk3568\0", None),
+            ("rockchip,rk3588s-orangepi-5\0", None),
+            ("", None),
+        ] {
+            fs::write(&file, text).unwrap();
+            assert_eq!(chip(&env).as_deref(), expected, "{text:?}");
+        }
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which backend runs a model, and where the model's file is.
 
-mod device;
+pub(crate) mod device;
+mod folder;
 mod resolve;
 mod status;
 

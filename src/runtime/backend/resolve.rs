@@ -1,11 +1,11 @@
 //! From what the caller calls a model to its file and the library that runs it.
 
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::device;
+use super::folder::inside;
 use crate::files::{self, BackendKind, ModelKind, ModelProblem};
 use crate::library::{Environment, LoadProblem, Rule, npu_places};
 use crate::protocol::error::{ErrorKind, Failure};
@@ -18,12 +18,23 @@ use crate::runtime::{LoadOptions, Runtime, is_cpu_runtime, named_kind};
 pub enum BackendNote {
     /// Backend or library were asked for, and no NPU is to be seen.
     NoNpu(String),
+    /// The file may not be a model.
+    Doubtful(PathBuf, String),
+    /// The file's name says one chip, and the board another.
+    OtherChip(PathBuf, String, String),
 }
 
 impl std::fmt::Display for BackendNote {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::NoNpu(reason) => write!(f, "no NPU was detected: {reason}"),
+            Self::Doubtful(path, doubt) => write!(f, "{}: {doubt}", path.display()),
+            Self::OtherChip(path, named, board) => write!(
+                f,
+                "{} is named after {named}, and this board has {board}: a model runs only on the chip that it \
+                 was converted for",
+                path.display()
+            ),
         }
     }
 }
@@ -136,11 +147,11 @@ fn expand(
         Ok(data) if data.is_dir() => inside(path, required),
         // A backend or library that was named is obeyed, whatever the file is called.
         Ok(_) => match ModelKind::of(path)
-            .or_else(|| sniffed(path))
+            .or_else(|| files::inspect::sniffed(path))
             .or(required.map(runs))
         {
             Some(kind) => Ok(vec![(path.to_owned(), kind)]),
-            None => Err(ModelProblem::UnknownKind),
+            None => Err(files::inspect::no_model(path)),
         },
         Err(missing) if missing.is_missing() && ModelKind::of(path).is_none() => {
             let with = |kind: ModelKind| {
@@ -169,64 +180,6 @@ fn runs(backend: BackendKind) -> ModelKind {
         BackendKind::Npu => ModelKind::Rkllm,
         BackendKind::Cpu => ModelKind::Gguf,
     }
-}
-
-/// A cache of downloads may name its files by their hash alone.
-fn sniffed(path: &Path) -> Option<ModelKind> {
-    use std::io::Read as _;
-    let mut magic = [0; 4];
-    let regular = fs::metadata(path).is_ok_and(|data| data.is_file());
-    let read = regular && fs::File::open(path).ok()?.read_exact(&mut magic).is_ok();
-    (read && &magic == b"GGUF").then_some(ModelKind::Gguf)
-}
-
-/// The models in a folder: one of each kind at most, of those that matter.
-fn inside(
-    folder: &Path,
-    required: Option<BackendKind>,
-) -> Result<Vec<(PathBuf, ModelKind)>, ModelProblem> {
-    let unreadable =
-        |error: std::io::Error| ModelProblem::Unreadable(crate::library::reason(&error));
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(folder).map_err(unreadable)? {
-        paths.push(entry.map_err(unreadable)?.path());
-    }
-    paths.sort();
-    let mut found = Vec::new();
-    for kind in ModelKind::ALL {
-        let mut same: Vec<&PathBuf> = paths
-            .iter()
-            .filter(|path| ModelKind::of(path) == Some(kind) && !path.is_dir() && !is_part(path))
-            .collect();
-        if same.len() > 1 && required.is_none_or(|backend| backend == kind.backend()) {
-            let name = |path: &&PathBuf| {
-                path.file_name()
-                    .map(|name| name.to_string_lossy().into_owned())
-                    .unwrap_or_default()
-            };
-            return Err(ModelProblem::Several(kind, same.iter().map(name).collect()));
-        }
-        found.extend(same.drain(..).take(1).map(|path| (path.clone(), kind)));
-    }
-    if found.is_empty() {
-        Err(ModelProblem::NoModelInside)
-    } else {
-        Ok(found)
-    }
-}
-
-/// Files beside a model that are none by themselves: vision projectors, later parts of split models
-/// and what some systems leave on foreign disks.
-fn is_part(path: &Path) -> bool {
-    let name = path
-        .file_stem()
-        .map(|name| name.to_string_lossy().to_ascii_lowercase())
-        .unwrap_or_default();
-    let later_part = name
-        .rsplit_once("-of-")
-        .and_then(|(start, _)| start.rsplit_once('-'))
-        .is_some_and(|(_, number)| number.parse::<u32>().is_ok_and(|number| number > 1));
-    name.starts_with("mmproj") || name.starts_with('.') || later_part
 }
 
 /// Why a candidate gave nothing.
@@ -310,6 +263,13 @@ impl Choice {
                 error,
             ));
         }
+        // Before any code of the library runs, if there is one.
+        let checked = match checked {
+            Err(error) if Runtime::find_kind(&options, env, kind.backend()).is_ok() => {
+                return Err(Refused::Final(error));
+            }
+            checked => checked,
+        };
         let runtime = match Runtime::load_kind(&options, env, kind.backend()) {
             Ok(runtime) => runtime,
             Err(error) => {
@@ -337,8 +297,19 @@ impl Choice {
                 });
             }
         };
-        checked.map_err(Refused::Final)?;
-        let warnings = device.err().map(BackendNote::NoNpu).into_iter().collect();
+        let doubt = checked.map_err(Refused::Final)?;
+        let mut warnings: Vec<_> = device.err().map(BackendNote::NoNpu).into_iter().collect();
+        warnings
+            .extend(doubt.map(|doubt| BackendNote::Doubtful(path.to_owned(), doubt.to_string())));
+        if kind == ModelKind::Rkllm {
+            let named = files::name::hints(path).chip;
+            if let (Some(named), Some(board)) = (named, device::chip(env)) {
+                if named != board {
+                    let [named, board] = [named, board].map(|chip| chip.to_uppercase());
+                    warnings.push(BackendNote::OtherChip(path.to_owned(), named, board));
+                }
+            }
+        }
         Ok((runtime, warnings))
     }
 }

@@ -1,3 +1,5 @@
+use std::fs;
+
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::*;

@@ -1,0 +1,36 @@
+//! What a model's file is, and where models lie in the NPU's memory.
+
+use pyo3::prelude::*;
+
+use super::convert;
+use crate::files::inspect;
+use crate::files::plan::{self, Range};
+
+/// What can be told of a file, as JSON.
+#[pyfunction]
+pub(super) fn inspect_file(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<String> {
+    let path = convert::path("path", path)?;
+    Ok(super::detach(py, || inspect::inspect(&path).to_string()))
+}
+
+/// Where models of these sizes are best put, one after the other: the first domain and their number.
+///
+/// `encoders` take domain 0. On `chip` the first model may have to lie there, too.
+#[pyfunction]
+pub(super) fn plan_domains(
+    sizes: Vec<u64>,
+    encoders: bool,
+    chip: Option<&str>,
+) -> Vec<Option<(u64, u64)>> {
+    let keeps_to_0 = chip.is_some_and(plan::keeps_to_0);
+    let mut taken = Vec::new();
+    if encoders && !keeps_to_0 {
+        taken.push(Range { base: 0, count: 1 });
+    }
+    let mut put = |size: u64| {
+        let range = plan::place(size, &taken, keeps_to_0)?;
+        taken.push(range);
+        Some((range.base, range.count))
+    };
+    sizes.into_iter().map(&mut put).collect()
+}
