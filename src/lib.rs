@@ -37,7 +37,7 @@ pub use link::npu;
 pub use link::worker;
 pub use model::{GenerateOptions, Model, Steps, TokenStream};
 pub use protocol::config::ModelConfig;
-pub use protocol::constraint::{Constraint, Grammar};
+pub use protocol::constraint::{Constraint, Grammar, Way};
 pub use protocol::info::ModelInfo;
 pub use protocol::input::{CrossAttention, Embeddings, Input, Multimodal};
 pub use protocol::output::{Chunk, FinishReason, PerfStats, RowsKind};

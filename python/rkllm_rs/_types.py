@@ -127,6 +127,7 @@ class _Generating(TypedDict, total=False):
     logprobs: int | None
     logits_processor: Callable[[list[int], Any], Floats | None] | None
     sampler: Literal["library", "own"] | None
+    constraint: Literal["auto", "mask", "guided", "retry"] | None
     seed: int | None
     reuse: Literal["auto", "fast", False] | None
     save_prompt_cache: Path | None
@@ -247,6 +248,7 @@ def prompted(
     logprobs: int | None = None,
     logits_processor: Callable[[list[int], Any], Floats | None] | None = None,
     sampler: Literal["library", "own"] | None = None,
+    constraint: Literal["auto", "mask", "guided", "retry"] | None = None,
     seed: int | None = None,
     timeout: float | None = None,
     lora: str | None = None,

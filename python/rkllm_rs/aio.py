@@ -458,8 +458,8 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
@@ -471,6 +471,10 @@ class AsyncRKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -555,8 +559,8 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
@@ -568,6 +572,10 @@ class AsyncRKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -671,11 +679,15 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -791,11 +803,15 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -905,11 +921,15 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -1015,11 +1035,15 @@ class AsyncRKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.

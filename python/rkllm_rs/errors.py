@@ -137,7 +137,14 @@ class DriverError(RkllmError):
 
 
 class GenerationError(RkllmError):
-    """A run, or another call on an open model, failed; ``log`` has the library's own messages."""
+    """A run, or another call on an open model, failed; ``log`` has the library's own messages.
+
+    Attributes:
+        partial: The answer so far: ``text`` and ``token_ids``, ``finish_reason`` ``"cancelled"``, and in
+            ``perf`` the number of tokens without times. ``None`` if no answer was being generated.
+    """
+
+    partial: Generation | None = None
 
 
 class ContextLengthError(GenerationError, ValueError):
@@ -155,12 +162,8 @@ class ContextLengthError(GenerationError, ValueError):
 class GenerationTimeout(GenerationError, TimeoutError):  # noqa: N818 - a timeout, as in the standard library
     """The time limit of a call (``timeout``) has passed; the run has been cancelled.
 
-    Attributes:
-        partial: The answer so far: ``text`` and ``token_ids``, ``finish_reason`` ``"cancelled"``, and in
-            ``perf`` the number of tokens without times. Always set on errors that this package raises.
+    ``partial`` is always set on errors that this package raises.
     """
-
-    partial: Generation | None = None
 
 
 class ToolError(RkllmError):

@@ -441,8 +441,8 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
@@ -454,6 +454,10 @@ class RKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -534,8 +538,8 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
@@ -547,6 +551,10 @@ class RKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -651,11 +659,15 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -769,11 +781,15 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -881,11 +897,15 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -992,11 +1012,15 @@ class RKLLM(metaclass=Answering):
             sampling: The sampling arguments as one object. An argument given by its own name wins.
             stop: String or list of strings at which the answer ends. They are not part of the text.
             json_schema: What the answer must fit: a JSON schema as a dict or JSON text, or a type such as a
-                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only on the CPU
-                runtime, like the next three; only one of the four can be given.
+                dataclass, TypedDict or pydantic model. The answer's ``parsed`` is the value. Only one
+                of this and the next three can be given.
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
+                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
+                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
+                that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.

@@ -1,7 +1,16 @@
 //! Keeps the answer of one lane to a grammar: which tokens may come, from where on, and whether it is whole.
 
+mod free;
+mod tokens;
+
+use std::path::Path;
+use std::sync::Arc;
+
 use rkllm_text::constraint::{Constraints, Matcher, Refusal, Vocabulary};
 
+pub(super) use self::free::{Free, Next, Seen};
+pub(super) use self::tokens::Piece;
+use self::tokens::Tokens;
 use super::RunLanes;
 use crate::native::{Lane as _, NativeModel};
 use crate::protocol::constraint::{Constraint, Kept, Way};
@@ -12,15 +21,32 @@ use crate::protocol::error::Failure;
 pub(super) struct Guides {
     /// The model's vocabulary, ready for grammars, once a run has had one.
     constraints: Option<Constraints>,
+    /// The model's tokens, as far as they are known, once a run has needed them.
+    tokens: Option<Arc<Tokens>>,
 }
 
 impl Guides {
     /// Gives each lane of a run its guide, if the run has a grammar.
-    pub(super) fn give(&mut self, model: &NativeModel, lanes: &RunLanes) -> Result<(), Failure> {
+    pub(super) fn give(
+        &mut self,
+        model: &NativeModel,
+        path: &Path,
+        lanes: &RunLanes,
+    ) -> Result<(), Failure> {
         let Some(constraint) = lanes[0].constraint() else {
             return Ok(());
         };
         let refused = |refusal| constraint.refused(&refusal);
+        if let Some(way @ (Way::Guided | Way::Retry)) = constraint.way {
+            let tokens = match &self.tokens {
+                Some(tokens) => Arc::clone(tokens),
+                None => Arc::clone(self.tokens.insert(Arc::new(Tokens::of(model, path)?))),
+            };
+            let parts = model.ends_with_thinking();
+            let free = Free::new(constraint, way, tokens, parts).map_err(refused)?;
+            lanes[0].follow(Guide::Free(Box::new(free)));
+            return Ok(());
+        }
         let constraints = match self.constraints.take() {
             Some(constraints) => constraints,
             None => Constraints::new(model.vocabulary()?).map_err(refused)?,
@@ -28,9 +54,36 @@ impl Guides {
         let constraints = self.constraints.insert(constraints);
         for lane in lanes.iter().filter(|lane| !lane.has_ended()) {
             let matcher = constraints.matcher(&constraint.grammar).map_err(refused)?;
-            lane.follow(Guide::new(constraint, matcher, constraints.vocabulary()));
+            let mask = Mask::new(constraint, matcher, constraints.vocabulary());
+            lane.follow(Guide::Mask(Box::new(mask)));
         }
         Ok(())
+    }
+}
+
+/// Keeps a lane's answer to its grammar.
+pub(super) enum Guide {
+    /// By what may be chosen.
+    Mask(Box<Mask>),
+    /// By what was chosen.
+    Free(Box<Free>),
+}
+
+impl Guide {
+    /// The answer is cut where it is.
+    pub(super) fn cut(&mut self) {
+        match self {
+            Self::Mask(mask) => mask.phase = Phase::Left,
+            Self::Free(free) => free.cut(),
+        }
+    }
+
+    /// How the answer was kept to its grammar, if it ends here.
+    pub(super) fn kept(&mut self) -> Kept {
+        match self {
+            Self::Mask(mask) => mask.kept(),
+            Self::Free(free) => free.kept(),
+        }
     }
 }
 
@@ -49,7 +102,7 @@ enum Phase {
 }
 
 /// A lane's answer on its way through a grammar.
-pub(super) struct Guide {
+pub(super) struct Mask {
     matcher: Matcher,
     phase: Phase,
     close: String,
@@ -59,8 +112,8 @@ pub(super) struct Guide {
     ends: Vec<i32>,
 }
 
-impl Guide {
-    pub(super) fn new(constraint: &Constraint, matcher: Matcher, vocabulary: &Vocabulary) -> Self {
+impl Mask {
+    fn new(constraint: &Constraint, matcher: Matcher, vocabulary: &Vocabulary) -> Self {
         let thinking = constraint.thinking.as_ref();
         let open = thinking.and_then(|thinking| thinking.open.as_deref());
         let phase = match (thinking, open) {
@@ -153,18 +206,13 @@ impl Guide {
         Ok(true)
     }
 
-    /// The answer is cut where it is.
-    pub(super) fn cut(&mut self) {
-        self.phase = Phase::Left;
-    }
-
     /// Whether nothing more may come.
     fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Answer) && self.matcher.is_over()
     }
 
     /// How the answer was kept to its grammar, if it ends here.
-    pub(super) fn kept(&mut self) -> Kept {
+    fn kept(&mut self) -> Kept {
         Kept {
             way: Way::Mask,
             replaced: 0,
@@ -194,7 +242,7 @@ mod tests {
         WORDS.iter().position(|one| *one == word).unwrap() as i32
     }
 
-    fn guide(thinking: Option<(Option<&str>, &str)>) -> Guide {
+    fn guide(thinking: Option<(Option<&str>, &str)>) -> Mask {
         let mut vocabulary = Vocabulary::default();
         for word in WORDS {
             vocabulary.push(Kind::Text, word.as_bytes());
@@ -206,13 +254,14 @@ mod tests {
                 open: open.map(str::to_owned),
                 close: close.to_owned(),
             }),
+            way: None,
         };
         let constraints = Constraints::new(vocabulary).unwrap();
         let matcher = constraints.matcher(&constraint.grammar).unwrap();
-        Guide::new(&constraint, matcher, constraints.vocabulary())
+        Mask::new(&constraint, matcher, constraints.vocabulary())
     }
 
-    fn legal(guide: &mut Guide) -> Vec<i32> {
+    fn legal(guide: &mut Mask) -> Vec<i32> {
         let mut logits = vec![0.0; WORDS.len() + 1];
         guide.mask(&mut logits).unwrap();
         let ids = 0..=END;
@@ -222,7 +271,7 @@ mod tests {
             .collect()
     }
 
-    fn push(guide: &mut Guide, word: &str) {
+    fn push(guide: &mut Mask, word: &str) {
         guide.push(id(word), word.as_bytes()).unwrap();
     }
 

@@ -34,6 +34,7 @@ use crate::host;
 use crate::host::wake::Side;
 use crate::native::{Aborter, Lane};
 use crate::protocol::config::ModelConfig;
+use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::message::{Command, Request, RunSpec, Terms};
@@ -236,7 +237,11 @@ fn follows(spec: &RunSpec, terms: &Terms) -> Option<Follows> {
         Input::Rendered(text) if !text.ends.is_empty() => Follows::Text,
         _ => return None,
     };
-    let is_plain = spec.wants.is_none() && !terms.stepping && !spec.keep_history;
+    let constraint = terms.constraint.as_ref();
+    let is_plain = spec.wants.is_none()
+        && !terms.stepping
+        && !spec.keep_history
+        && !constraint.is_some_and(Constraint::lets_choose);
     is_plain.then_some(follows)
 }
 

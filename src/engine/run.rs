@@ -6,6 +6,7 @@
 
 mod chosen;
 mod figures;
+mod free;
 mod kept;
 mod made;
 mod text;
@@ -19,6 +20,7 @@ use parking_lot::{Condvar, Mutex, MutexGuard};
 use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
+pub(super) use self::free::{Onward, Standing};
 pub(super) use self::made::{Follows, Made};
 use super::choose::Chooser;
 use super::desk::Desk;
@@ -180,6 +182,7 @@ impl RunLane {
             return;
         }
         self.ended.store(true, Ordering::Release);
+        let outcome = self.with_held(&mut inner, outcome, side);
         let now = Instant::now();
         // What might have begun a stop string did not.
         let held = inner.held.len();
@@ -287,17 +290,17 @@ impl Lane for RunLane {
             self.unusable("the runtime did not pause when asked to".to_owned());
             return Verdict::Pause;
         }
-        match inner.guide.as_mut().map(|guide| guide.push(id, bytes)) {
-            None | Some(Ok(true)) => {}
-            // Only a model that may not end its answer goes on after it.
-            Some(Ok(false)) => return self.stop_at(inner, FinishReason::Stop),
-            Some(Err(refusal)) => return self.lost(inner, &refusal),
+        match &mut inner.guide {
+            None => {}
+            Some(Guide::Free(_)) => return self.free_token(inner, bytes, id),
+            Some(Guide::Mask(mask)) => match mask.push(id, bytes) {
+                Ok(true) => {}
+                // Only a model that may not end its answer goes on after it.
+                Ok(false) => return self.stop_at(inner, FinishReason::Stop),
+                Err(refusal) => return self.lost(inner, &refusal),
+            },
         }
-        if inner.tokens == 0 {
-            inner.first_token = Some(Instant::now());
-        }
-        inner.tokens += 1;
-        inner.last_token = id;
+        inner.count(id);
         if self.plan.follows.is_some() {
             inner.made.push(id, bytes);
         }
@@ -317,7 +320,9 @@ impl Lane for RunLane {
     }
 
     fn chooses(&self) -> bool {
-        self.plan.constraint.is_some() || self.plan.choosing.is_some()
+        let constraint = self.plan.constraint.as_ref();
+        constraint.is_some_and(|constraint| !constraint.lets_choose())
+            || self.plan.choosing.is_some()
     }
 
     fn choose(&self, logits: &mut [f32]) {

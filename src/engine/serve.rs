@@ -1,5 +1,6 @@
 //! The life of a model's thread: opens, serves in turn, lets go.
 
+mod guided;
 mod holding;
 mod warm;
 
@@ -273,7 +274,7 @@ impl Server<'_> {
             }
             Err(error) => return self.end(&lanes, &Err(error)),
         }
-        let given = self.guides.give(&self.model, &lanes);
+        let given = self.guides.give(&self.model, self.path, &lanes);
         let given = given.and_then(|()| self.choosers.give(&self.model, &lanes));
         if let Err(error) = given {
             return self.end(&lanes, &Err(error));
@@ -284,7 +285,13 @@ impl Server<'_> {
             saving.clear();
             spec.save_prompt_cache = saving.part();
         }
+        self.force_beginning(&mut spec, &lanes);
+        if lanes.iter().all(|lane| lane.has_ended()) {
+            // All of its answer was forced.
+            return self.end(&lanes, &Ok(()));
+        }
         let outcome = self.call(&spec, &lanes, &lanes, begun.clears);
+        let outcome = self.go_on(&spec, &lanes, outcome);
         drop(inside);
         self.follow(&outcome, &lanes);
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {

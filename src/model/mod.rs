@@ -2,6 +2,7 @@
 
 mod checks;
 mod choosing;
+mod constraints;
 mod domains;
 mod held;
 mod options;

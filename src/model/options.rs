@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Caller;
 use crate::protocol::Reuse;
-use crate::protocol::constraint::Constraint;
+use crate::protocol::constraint::{Constraint, Way};
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::sampling::{Sampler, SamplingParams};
@@ -22,7 +22,7 @@ pub struct GenerateOptions {
     pub sampling: SamplingParams,
     /// Stop strings: each ends the answer and is not part of it.
     pub stop: Vec<String>,
-    /// What the answer is kept to; supported by the CPU runtime only.
+    /// What the answer is kept to.
     pub constraint: Option<Constraint>,
     /// Who chooses the tokens.
     pub sampler: Sampler,
@@ -31,6 +31,8 @@ pub struct GenerateOptions {
     /// Whom of the program the logits of each token are shown first, who may change them: a number that
     /// [`crate::protocol::question::Question::Logits`] bears.
     pub logits_processor: Option<u64>,
+    /// How, if not by the best way that the library lets be gone.
+    pub constraint_way: Option<Way>,
     /// Seed for sampling; supported by the CPU runtime only.
     pub seed: Option<u64>,
     /// Total time limit, including queueing and prefill.

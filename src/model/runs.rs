@@ -12,6 +12,7 @@ use crate::model::rows::RowStream;
 use crate::model::steps::Steps;
 use crate::model::stream::TokenStream;
 use crate::protocol::Reuse;
+use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, c_path};
 use crate::protocol::message::{LaneSpec, Limit, RunSpec, Terms};
@@ -193,11 +194,15 @@ impl Model {
             able.require("seed")?;
         }
         able.require_reuse(options.reuse)?;
-        if let Some(constraint) = &options.constraint {
-            able.require_for("structured_output", constraint.grammar.argument())?;
-            constraint.check()?;
-        }
+        let constraint = self.constraint(options)?;
         let choosing = self.choosing(options)?;
+        if choosing.is_some() && constraint.as_ref().is_some_and(Constraint::lets_choose) {
+            return Err(Failure::invalid_with_hint(
+                "constraint",
+                "must be \"mask\" where the tokens are chosen here (sampler, logprobs, logit_bias, min_p, typical_p)",
+                "Leave constraint out, or those.",
+            ));
+        }
         let (max_new_tokens, limit) = self.limit(options)?;
         let sampling = self.run_sampling(options)?;
         let lora = self.lora(options)?;
@@ -224,7 +229,9 @@ impl Model {
             max_new_tokens,
             seed: options.seed,
             reuse: options.reuse,
-            turn: options.turn || options.reuse == Reuse::Fast,
+            // The library pauses only in a run that keeps no history.
+            turn: (options.turn || options.reuse == Reuse::Fast)
+                && !constraint.as_ref().is_some_and(Constraint::lets_choose),
         };
         let mut stop = options.stop.clone();
         // In a chat's answer they may be part of a tool call: whoever reads it knows.
@@ -237,7 +244,7 @@ impl Model {
         let terms = Terms {
             limit,
             stop,
-            constraint: options.constraint.clone(),
+            constraint,
             choosing: choosing.map(Box::new),
             stepping: false,
             by_token: is_chat,

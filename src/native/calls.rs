@@ -287,6 +287,17 @@ impl NativeModel {
         Ok(String::from_utf8_lossy(&text).into_owned())
     }
 
+    /// Whether the library tells the model's tokens.
+    pub(crate) fn tells_vocabulary(&self) -> bool {
+        let table = self.runtime.symbols().cpu_table;
+        table.is_some_and(|table| table.vocabulary.is_some())
+    }
+
+    /// Whether a run ends where the model's thinking does.
+    pub(crate) fn ends_with_thinking(&self) -> bool {
+        self.runtime.capabilities().ends_with_thinking()
+    }
+
     /// The model's tokens; the CPU runtime only.
     pub(crate) fn vocabulary(&self) -> Result<Vocabulary, Failure> {
         let able = self.runtime.capabilities();
@@ -296,7 +307,7 @@ impl NativeModel {
             .and_then(|table| table.vocabulary)
             .ok_or_else(missing)?;
         // SAFETY: the table belongs to the library of this live handle; there is as much room as is told.
-        let bytes = filled(|bytes: &mut [u8], room| unsafe {
+        let bytes = filled_from(vec![0; PACKED], |bytes: &mut [u8], room| unsafe {
             ask(self.handle, bytes.as_mut_ptr().cast(), room)
         });
         let unreadable = || Failure::of_run("the model's vocabulary cannot be read");
@@ -313,6 +324,9 @@ impl NativeModel {
         (!text.is_empty()).then(|| String::from_utf8_lossy(&text).into_owned())
     }
 }
+
+/// More than the vocabularies of today's models take, packed; the part that is not used is never touched.
+const PACKED: usize = 8 << 20;
 
 /// The tokens that [`rkllm_ffi::cpu_table::CpuTable::vocabulary`] has packed.
 fn unpacked(mut bytes: &[u8]) -> Option<Vocabulary> {
@@ -334,9 +348,16 @@ fn unpacked(mut bytes: &[u8]) -> Option<Vocabulary> {
 /// What a function of the table gives that is asked twice: for the length, and with room for it. `ask` returns
 /// the length, negative on error, and writes only what there is room for.
 pub(super) fn filled<T: Clone + Default>(
+    ask: impl FnMut(&mut [T], c_int) -> c_int,
+) -> Option<Vec<T>> {
+    filled_from(Vec::new(), ask)
+}
+
+/// [`filled`], with room for what is expected: then it is asked once.
+fn filled_from<T: Clone + Default>(
+    mut values: Vec<T>,
     mut ask: impl FnMut(&mut [T], c_int) -> c_int,
 ) -> Option<Vec<T>> {
-    let mut values = Vec::new();
     for _ in 0..2 {
         let room = c_int::try_from(values.len()).unwrap_or(c_int::MAX);
         let length = usize::try_from(ask(&mut values, room)).ok()?;

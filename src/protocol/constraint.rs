@@ -15,6 +15,8 @@ pub struct Constraint {
     pub grammar: Grammar,
     /// The thinking before it, which is free; none where there cannot be any.
     pub thinking: Option<Thinking>,
+    /// How it is kept to that; none for the best that the library lets be done.
+    pub way: Option<Way>,
 }
 
 /// Thinking before an answer.
@@ -33,7 +35,13 @@ impl Constraint {
         Self {
             grammar,
             thinking: None,
+            way: None,
         }
+    }
+
+    /// Whether nothing changes what the library chooses but a pause, or another try.
+    pub(crate) fn lets_choose(&self) -> bool {
+        matches!(self.way, Some(Way::Guided | Way::Retry))
     }
 
     /// Checks what can be known without a model.
@@ -79,14 +87,27 @@ pub struct Kept {
 pub enum Way {
     /// Illegal tokens are taken out before one is chosen.
     Mask,
+    /// The library is paused where it has chosen an illegal token, and given a legal one.
+    Guided,
+    /// An answer that does not fit is asked for again.
+    Retry,
 }
 
 impl Way {
-    /// "mask".
+    /// "mask", "guided" or "retry".
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Mask => "mask",
+            Self::Guided => "guided",
+            Self::Retry => "retry",
         }
+    }
+
+    /// The way of that name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        let all = [Self::Mask, Self::Guided, Self::Retry];
+        all.into_iter().find(|way| way.as_str() == name)
     }
 }

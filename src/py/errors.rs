@@ -123,7 +123,7 @@ pub(super) fn with_partial(
     partial: impl FnOnce() -> PyResult<Py<PyAny>>,
 ) -> PyErr {
     let exception = raise(py, error);
-    if error.kind == ErrorKind::Timeout {
+    if matches!(error.kind, ErrorKind::Timeout | ErrorKind::Generation) {
         let set = partial().and_then(|partial| exception.value(py).setattr("partial", partial));
         if let Err(failure) = set {
             return failure;

@@ -308,6 +308,9 @@ pub(super) fn call(
                     call.parse = parse;
                 }
             }
+            "constraint" if kind == Kind::Generate => {
+                options.constraint_way = given(value, structured::way)?.flatten();
+            }
             _ if generates && sampling.takes(name, value)? => {}
             _ => return Err(unexpected(py, function, name)),
         }

@@ -53,7 +53,14 @@ impl PerfStats {
             (
                 self.0.prompt_tokens,
                 self.0.cached_tokens,
-                kept.map(|kept| (kept.replaced, kept.retries, kept.complete)),
+                kept.map(|kept| {
+                    (
+                        kept.way.as_str().to_owned(),
+                        kept.replaced,
+                        kept.retries,
+                        kept.complete,
+                    )
+                }),
             ),
         );
         Ok((rebuilder(py, "_perf_stats")?, parts))
@@ -190,7 +197,7 @@ type PerfParts = (
     usize,
     RestParts,
 );
-type KeptParts = (usize, usize, bool);
+type KeptParts = (String, usize, usize, bool);
 type RestParts = (Option<usize>, Option<usize>, Option<KeptParts>);
 
 /// The function of this module that makes an object again from its parts; pickles name it.
@@ -243,8 +250,8 @@ fn _perf_stats(
         tokens,
         prompt_tokens,
         cached_tokens,
-        constraint: kept.map(|(replaced, retries, complete)| Kept {
-            way: Way::Mask,
+        constraint: kept.map(|(way, replaced, retries, complete)| Kept {
+            way: Way::named(&way).unwrap_or(Way::Mask),
             replaced,
             retries,
             complete,

@@ -5,7 +5,7 @@ use pyo3::sync::PyOnceLock;
 
 use super::convert;
 use super::errors::raise;
-use crate::protocol::constraint::{self, Grammar};
+use crate::protocol::constraint::{self, Grammar, Way};
 use crate::protocol::error::Failure;
 
 /// What `value` says as the argument `name`, and what makes `parsed` of an answer, if anything does.
@@ -31,6 +31,21 @@ pub(super) fn grammar(
         }
         _ => (Grammar::Lark(convert::text(name, value)?), None),
     }))
+}
+
+/// What `constraint` says: `None` is `"auto"`.
+pub(super) fn way(value: &Bound<'_, PyAny>) -> PyResult<Option<Way>> {
+    let wanted = "\"auto\", \"mask\", \"guided\" or \"retry\"";
+    let name = convert::choice("constraint", wanted, value)?;
+    match (name.as_str(), Way::named(&name)) {
+        ("auto", _) => Ok(None),
+        (_, Some(way)) => Ok(Some(way)),
+        _ => {
+            let got = format!("{name:?}");
+            let failure = Failure::choice("constraint", wanted, got);
+            Err(raise(value.py(), &failure))
+        }
+    }
 }
 
 /// What `response_format` says, as `json_schema` would say it.
@@ -72,7 +87,8 @@ pub(super) struct Constraint(pub(super) constraint::Kept);
 
 #[pymethods]
 impl Constraint {
-    /// `"mask"`: tokens that would have broken it could not be chosen.
+    /// `"mask"`: tokens that would have broken it could not be chosen. `"guided"`: the library was paused at
+    /// such tokens, and given others. `"retry"`: the answer was checked, and asked for again.
     #[getter]
     fn way(&self) -> &'static str {
         self.0.way.as_str()

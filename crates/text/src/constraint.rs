@@ -3,9 +3,12 @@
 //! llguidance does the work. What is ours: sizes that bound its time and memory, white space that a model cannot
 //! lose itself in, and errors that name the place in the schema.
 
+mod follower;
 mod refusal;
 mod schema;
+mod tokenizer_json;
 mod vocabulary;
+mod words;
 
 use std::sync::OnceLock;
 
@@ -15,8 +18,10 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher as Engine, ParserFactory};
 use serde::{Deserialize, Serialize};
 
+pub use follower::Follower;
 pub use refusal::Refusal;
 pub use vocabulary::{Kind, Vocabulary};
+pub use words::Words;
 
 /// The longest grammar, in bytes of its text; what it may unfold to is limited besides.
 pub const LONGEST: usize = 256 * 1024;
@@ -249,5 +254,7 @@ impl Matcher {
     }
 }
 
+#[cfg(test)]
+mod follower_tests;
 #[cfg(test)]
 mod tests;

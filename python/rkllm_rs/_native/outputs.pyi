@@ -135,8 +135,10 @@ class Constraint:
     """
 
     @property
-    def way(self) -> Literal["mask"]:
-        """``"mask"``: tokens that would have broken it could not be chosen."""
+    def way(self) -> Literal["mask", "guided", "retry"]:
+        """``"mask"``: tokens that would have broken it could not be chosen. ``"guided"``: the library was paused at
+        such tokens, and given others. ``"retry"``: the answer was checked, and asked for again.
+        """
     @property
     def replaced(self) -> int:
         """Number of the model's tokens that were replaced."""

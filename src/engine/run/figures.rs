@@ -43,6 +43,16 @@ impl Inner {
         }
     }
 
+    /// A token is part of the answer.
+    #[inline]
+    pub(super) fn count(&mut self, id: i32) {
+        if self.tokens == 0 {
+            self.first_token = Some(Instant::now());
+        }
+        self.tokens += 1;
+        self.last_token = id;
+    }
+
     /// Why a run ended that the library has ended.
     pub(super) fn reason(&self) -> FinishReason {
         if self.limit_reached {

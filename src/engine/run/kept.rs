@@ -38,8 +38,10 @@ impl RunLane {
         if inner.ended {
             return;
         }
-        if let Some(Err(refusal)) = inner.guide.as_mut().map(|guide| guide.mask(logits)) {
-            self.lost(inner, &refusal);
+        if let Some(Guide::Mask(mask)) = &mut inner.guide {
+            if let Err(refusal) = mask.mask(logits) {
+                self.lost(inner, &refusal);
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ pub enum Kind {
 /// The tokens of a model, by their ids.
 #[derive(Debug, Clone, Default)]
 pub struct Vocabulary {
-    tokens: Vec<(Kind, Vec<u8>)>,
+    pub(super) tokens: Vec<(Kind, Vec<u8>)>,
 }
 
 impl Vocabulary {
@@ -44,6 +44,15 @@ impl Vocabulary {
     pub fn bytes(&self, id: i32) -> Option<&[u8]> {
         let at = usize::try_from(id).ok()?;
         self.tokens.get(at).map(|(_, bytes)| bytes.as_slice())
+    }
+
+    /// The bytes of a token that is text.
+    #[must_use]
+    pub fn text(&self, id: i32) -> Option<&[u8]> {
+        match self.tokens.get(usize::try_from(id).ok()?)? {
+            (Kind::Text, bytes) => Some(bytes),
+            _ => None,
+        }
     }
 
     /// The ids of the tokens that end an answer.

@@ -1,0 +1,176 @@
+//! Follows an answer through its grammar byte by byte, whatever its tokens are.
+
+use llguidance::earley::{Parser, ParserRecognizer};
+use llguidance::toktrie::Recognizer as _;
+
+use super::{Grammar, Refusal, plain};
+
+/// No token of the vocabulary of single bytes has more than one: its bytes stand for themselves.
+const NO_TOKEN: u32 = u32::MAX;
+
+/// Bytes of which two may often come where there is a choice: within texts, between parts, in numbers.
+const CHOICE: &[u8] = b"ae \n01";
+
+/// Where an answer is in its grammar.
+///
+/// It needs no vocabulary. It tells what may come only when that is asked for, so that a text that fits costs
+/// little more than its bytes.
+#[derive(Clone)]
+pub struct Follower {
+    parser: Parser,
+    /// Two bytes that could come where there was a choice last.
+    choice: (u8, u8),
+    /// Both may come here.
+    has_choice: bool,
+}
+
+impl Follower {
+    /// One at the start of an answer.
+    ///
+    /// # Errors
+    /// What is wrong with the grammar.
+    pub fn new(grammar: &Grammar) -> Result<Self, Refusal> {
+        let made = plain()?.create_parser(grammar.compiled()?);
+        let made = made.map_err(|error| grammar.refused(&error))?;
+        Ok(Self {
+            parser: made.parser,
+            choice: (CHOICE[0], CHOICE[1]),
+            has_choice: false,
+        })
+    }
+
+    /// Goes on over a text, if all of it fits; else nothing changes. How many of its bytes fit.
+    ///
+    /// # Errors
+    /// The grammar is too complex to go on.
+    pub fn take(&mut self, text: &[u8]) -> Result<usize, Refusal> {
+        let (fits, has_choice) = self.fits(text);
+        if fits < text.len() {
+            let error = self.parser.get_error();
+            return error.map_or(Ok(fits), |error| Err(Refusal::of(&error.message())));
+        }
+        if fits > 0 {
+            let taken = self.parser.apply_token(text, NO_TOKEN);
+            taken.map_err(|error| Refusal::of(&error.to_string()))?;
+            self.has_choice = has_choice;
+        }
+        Ok(fits)
+    }
+
+    /// How many bytes of a text fit; and if all do, whether there is a choice behind them for certain.
+    fn fits(&mut self, text: &[u8]) -> (usize, bool) {
+        let forced = self.parser.currently_forced_bytes();
+        let known = text.iter().zip(forced).take_while(|(a, b)| a == b).count();
+        if known < forced.len() {
+            return (known, false);
+        }
+        let choice = self.choice;
+        self.tries(|tries| {
+            let rest = text[known..].iter();
+            let fits = known + rest.take_while(|byte| tries.try_push_byte(**byte)).count();
+            let mut may = |byte| may_come(tries, byte);
+            (fits, fits == text.len() && may(choice.0) && may(choice.1))
+        })
+    }
+
+    /// Goes on for a while, and back again.
+    fn tries<T>(&mut self, f: impl FnOnce(&mut ParserRecognizer<'_>) -> T) -> T {
+        self.parser.with_recognizer(|tries| {
+            tries.trie_started("follower");
+            let result = f(tries);
+            tries.trie_finished();
+            result
+        })
+    }
+
+    /// Whether there is a choice of what comes next, as far as that is soon found.
+    fn looks_free(&mut self) -> bool {
+        if !self.has_choice && self.parser.currently_forced_bytes().is_empty() {
+            let mut found = self.tries(|tries| {
+                let all = CHOICE.iter().copied();
+                let may: Vec<u8> = all.filter(|byte| may_come(tries, *byte)).take(2).collect();
+                may.into_iter()
+            });
+            if let (Some(one), Some(other)) = (found.next(), found.next()) {
+                self.choice = (one, other);
+                self.has_choice = true;
+            }
+        }
+        self.has_choice
+    }
+
+    /// The text that must come next, as far as there is no choice.
+    pub fn forced(&mut self) -> &[u8] {
+        if self.looks_free() {
+            return &[];
+        }
+        self.parser.force_bytes()
+    }
+
+    /// Whether the answer may end here.
+    pub fn may_end(&mut self) -> bool {
+        self.parser.currently_forced_bytes().is_empty() && self.parser.is_accepting()
+    }
+
+    /// Whether nothing more may come.
+    pub fn is_over(&mut self) -> bool {
+        !self.looks_free() && !self.parser.can_advance() && self.may_end()
+    }
+
+    /// The bytes that may come next.
+    fn next(&mut self) -> Vec<u8> {
+        if let Some(first) = self.parser.currently_forced_bytes().first() {
+            return vec![*first];
+        }
+        self.tries(|tries| {
+            // 0xFF stands for special tokens.
+            let all = 0..u8::MAX;
+            all.filter(|byte| may_come(tries, *byte)).collect()
+        })
+    }
+
+    /// A short text of at most so many bytes that goes on from here and ends the answer. Where there is a choice,
+    /// it takes what closes: a text, then an object or a list, then what is short.
+    #[must_use]
+    pub fn ending(&self, most: usize) -> Option<Vec<u8>> {
+        let mut ahead = self.clone();
+        let mut text = Vec::new();
+        while !ahead.may_end() {
+            let forced = ahead.forced();
+            let next = match forced.first() {
+                Some(_) => forced.to_vec(),
+                None => vec![best(&ahead.next(), &text)?],
+            };
+            if text.len() + next.len() > most || ahead.take(&next).ok()? < next.len() {
+                return None;
+            }
+            text.extend(next);
+        }
+        Some(text)
+    }
+}
+
+fn may_come(tries: &mut ParserRecognizer<'_>, byte: u8) -> bool {
+    let may = tries.try_push_byte(byte);
+    if may {
+        tries.pop_bytes(1);
+    }
+    may
+}
+
+/// What closes first.
+const CLOSING: &[u8] = b"\"}]:,01tfn-{[ae";
+/// How often a byte may come in a row before another is taken: what repeats closes nothing.
+const OFTEN: usize = 3;
+
+fn best(next: &[u8], text: &[u8]) -> Option<u8> {
+    let cost = |byte: &u8| {
+        let again = text.iter().rev().take_while(|one| *one == byte).count() / OFTEN;
+        let place = CLOSING.iter().position(|one| one == byte);
+        let plain = if byte.is_ascii_alphanumeric() { 0 } else { 1 };
+        // White space and control characters close nothing, nor do parts of other characters.
+        let late = !byte.is_ascii_graphic();
+        (again, late, place.unwrap_or(CLOSING.len() + plain))
+    };
+    next.iter().min_by_key(|byte| cost(byte)).copied()
+}

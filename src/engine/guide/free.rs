@@ -1,0 +1,619 @@
+//! Keeps an answer to its grammar while the library chooses its tokens: looks at each, and says what is to come
+//! in the place of one that does not fit.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use rkllm_text::constraint::{Follower, Refusal};
+
+use super::tokens::{Piece, Tokens};
+use crate::protocol::constraint::{Constraint, Kept, Thinking, Way};
+use crate::protocol::error::Failure;
+
+/// The least number of forced tokens that the library is paused for: one it chooses as fast by itself.
+const FORCED: usize = 2;
+/// How often the library chooses again in one place, and in one answer.
+const AGAIN: (usize, usize) = (2, 16);
+/// After so many replaced tokens an answer is brought to its end.
+const REPLACED: usize = 64;
+/// The longest ending, in bytes.
+const ENDING: usize = 4096;
+/// How often an answer that does not fit is asked for again.
+const TRIES: usize = 4;
+/// The most tokens of white space between thinking and answer.
+const GAP: usize = 4;
+
+/// Where an answer is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Phase {
+    /// Nothing has come: it may think first.
+    Start,
+    /// So much of the tag that begins its thinking has come.
+    Opening(String),
+    /// It thinks, which is free. The end of its text is kept, to find the tag in.
+    Thinking(String),
+    /// The thinking has ended, and the answer has not begun; so many tokens have come between.
+    Gap(usize),
+    /// It is in the grammar.
+    Answer,
+    /// It is cut, or does not fit.
+    Left,
+}
+
+/// What a token is to the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::engine) enum Seen {
+    /// It is part of it.
+    Fits,
+    /// It is part of it, and what follows is forced.
+    FitsForced,
+    /// It is part of it, and the answer is whole.
+    FitsAtEnd,
+    /// The answer was whole before it.
+    Behind,
+    /// It is no part of it.
+    Refused,
+    /// It is nothing.
+    Ignored,
+}
+
+/// Why the library was paused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Pause {
+    /// What is next is forced.
+    Forced,
+    /// The tag that begins the thinking was left; this is missing of it.
+    Tag(String),
+    /// A token of this text was refused, of which the first bytes fit; the first of them are before the answer.
+    Refused {
+        id: i32,
+        text: Vec<u8>,
+        before: usize,
+        fits: usize,
+    },
+}
+
+/// How an answer goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::engine) enum Next {
+    /// With these tokens. Where the library has paused, it is given the token before them too, if that is
+    /// not computed yet.
+    Pieces {
+        before: Option<i32>,
+        pieces: Vec<Piece>,
+    },
+    /// The library chooses again behind this token.
+    Again(i32),
+    /// It is asked for again.
+    Retry,
+    /// It is as it is.
+    Ends,
+    /// It did not fit in all its tries.
+    Fails,
+}
+
+/// An answer on its way through a grammar.
+pub(in crate::engine) struct Free {
+    way: Way,
+    argument: &'static str,
+    thinking: Option<Thinking>,
+    start: Follower,
+    follower: Follower,
+    phase: Phase,
+    tokens: Arc<Tokens>,
+    pause: Option<Pause>,
+    /// The tokens of the answer, and its bytes.
+    ids: Vec<i32>,
+    said: Vec<u8>,
+    /// Of a try: the length of each token's text in what is said.
+    lengths: Vec<usize>,
+    /// The tokens of the try before, if it did not fit.
+    before: Vec<i32>,
+    /// Bytes of a character that is not whole, of which the library has shown no text.
+    partial: Vec<u8>,
+    /// The library ends a run where the thinking ends, and another goes on from there.
+    ends_with_thinking: bool,
+    replaced: usize,
+    /// How often the library has chosen again in this place.
+    again: usize,
+    retries: usize,
+}
+
+impl Free {
+    pub(super) fn new(
+        constraint: &Constraint,
+        way: Way,
+        tokens: Arc<Tokens>,
+        ends_with_thinking: bool,
+    ) -> Result<Self, Refusal> {
+        let follower = Follower::new(&constraint.grammar)?;
+        Ok(Self {
+            way,
+            argument: constraint.grammar.argument(),
+            phase: start(constraint.thinking.as_ref()),
+            thinking: constraint.thinking.clone(),
+            start: follower.clone(),
+            follower,
+            tokens,
+            pause: None,
+            ids: Vec::new(),
+            said: Vec::new(),
+            lengths: Vec::new(),
+            before: Vec::new(),
+            partial: Vec::new(),
+            ends_with_thinking,
+            replaced: 0,
+            again: 0,
+            retries: 0,
+        })
+    }
+
+    /// Whether nothing of it is told before it is whole.
+    pub(in crate::engine) fn holds_back(&self) -> bool {
+        self.way == Way::Retry
+    }
+
+    /// The argument that it is given by.
+    pub(in crate::engine) fn argument(&self) -> &'static str {
+        self.argument
+    }
+
+    /// Looks at a token, and gives its text as far as it is part of the answer.
+    #[inline]
+    pub(in crate::engine) fn look<'a>(
+        &mut self,
+        id: i32,
+        text: &'a [u8],
+    ) -> Result<(Seen, Cow<'a, [u8]>), Refusal> {
+        let text = self.whole_text(id, text);
+        let (seen, from, to) = match &self.phase {
+            Phase::Answer => self.answer(id, &text)?,
+            Phase::Left => (Seen::Ignored, 0, 0),
+            _ => self.before_answer(id, &text)?,
+        };
+        // A token that a try is left at is part of what is told of it.
+        let is_left = seen == Seen::Refused && self.holds_back();
+        let (from, to) = if is_left { (0, text.len()) } else { (from, to) };
+        let text = match text {
+            Cow::Borrowed(text) => Cow::Borrowed(&text[from..to]),
+            Cow::Owned(text) => Cow::Owned(text[from..to].to_vec()),
+        };
+        if is_left {
+            self.phase = Phase::Left;
+        }
+        if is_left || matches!(seen, Seen::Fits | Seen::FitsForced | Seen::FitsAtEnd) {
+            self.note(id, &text);
+        }
+        Ok((seen, text))
+    }
+
+    fn note(&mut self, id: i32, text: &[u8]) {
+        self.ids.push(id);
+        self.said.extend_from_slice(text);
+        if self.holds_back() {
+            self.lengths.push(text.len());
+        }
+    }
+
+    /// A token's text: where the library shows none until a character is whole, it is known from the vocabulary.
+    #[inline]
+    fn whole_text<'a>(&mut self, id: i32, text: &'a [u8]) -> Cow<'a, [u8]> {
+        if !text.is_empty() && self.partial.is_empty() {
+            self.tokens.learn(id, text);
+            return Cow::Borrowed(text);
+        }
+        let Some(own) = self.tokens.text(id) else {
+            self.partial.clear();
+            return Cow::Borrowed(text);
+        };
+        self.partial.extend_from_slice(own);
+        let whole = whole_characters(&self.partial);
+        self.partial.drain(..whole);
+        Cow::Owned(own.to_vec())
+    }
+
+    /// A token before the answer, or one that may begin it.
+    fn before_answer(&mut self, id: i32, text: &[u8]) -> Result<(Seen, usize, usize), Refusal> {
+        let all = text.len();
+        let fits = Ok((Seen::Fits, 0, all));
+        let thinking = self.thinking.clone();
+        let (open, close) = thinking.map_or((None, String::new()), |it| (it.open, it.close));
+        match std::mem::replace(&mut self.phase, Phase::Left) {
+            Phase::Thinking(mut tail) => {
+                tail.push_str(&String::from_utf8_lossy(text));
+                let Some(at) = tail.find(&close) else {
+                    keep_end(&mut tail, close.len());
+                    self.phase = Phase::Thinking(tail);
+                    return fits;
+                };
+                self.phase = Phase::Gap(0);
+                let rest = tail[at + close.len()..].len().min(all);
+                let rest = rest - blanks(&text[all - rest..]);
+                if rest == 0 {
+                    return fits;
+                }
+                let took = self.follower.take(&text[all - rest..])?;
+                if took == rest {
+                    self.phase = Phase::Answer;
+                    return Ok((self.after(), 0, all));
+                }
+                Ok(self.refuse(id, text, all - rest, all - rest + took))
+            }
+            Phase::Start => {
+                self.phase = Phase::Start;
+                let begun = String::from_utf8_lossy(text);
+                let begun = begun.trim_start();
+                let open = open.unwrap_or_default();
+                let is_begun = !begun.is_empty() && open.starts_with(begun);
+                if is_begun || begun.starts_with(&open) {
+                    self.opening(begun, &open);
+                    return fits;
+                }
+                self.answer(id, text)
+            }
+            Phase::Opening(begun) => {
+                let open = open.unwrap_or_default();
+                let more = format!("{begun}{}", String::from_utf8_lossy(text));
+                if open.starts_with(&more) || more.starts_with(&open) {
+                    self.opening(&more, &open);
+                    return fits;
+                }
+                let rest = open[begun.len()..].to_owned();
+                self.phase = Phase::Opening(begun);
+                self.pause = (!self.holds_back()).then_some(Pause::Tag(rest));
+                Ok((Seen::Refused, 0, 0))
+            }
+            Phase::Gap(count) => {
+                self.phase = Phase::Gap(count);
+                let rest = &text[blanks(text)..];
+                if rest.is_empty() && count < GAP {
+                    self.phase = Phase::Gap(count + 1);
+                    return fits;
+                }
+                if !rest.is_empty() && self.follower.take(rest)? == rest.len() {
+                    self.phase = Phase::Answer;
+                    return Ok((self.after(), 0, all));
+                }
+                self.answer(id, text)
+            }
+            other => {
+                self.phase = other;
+                fits
+            }
+        }
+    }
+
+    fn opening(&mut self, begun: &str, open: &str) {
+        self.phase = match begun.strip_prefix(open) {
+            Some(rest) => Phase::Thinking(rest.to_owned()),
+            None => Phase::Opening(begun.to_owned()),
+        };
+    }
+
+    /// A token of the answer: what it is, and the part of its text that is told.
+    #[inline]
+    fn answer(&mut self, id: i32, text: &[u8]) -> Result<(Seen, usize, usize), Refusal> {
+        let all = text.len();
+        if all == 0 {
+            // A part of a character, or an end that the library does not show.
+            if !self.tokens.is_marker(id) {
+                return Ok((Seen::Fits, 0, 0));
+            }
+            if self.follower.may_end() {
+                return Ok((Seen::Behind, 0, 0));
+            }
+            return Ok(self.refuse(id, text, 0, 0));
+        }
+        let took = self.follower.take(text)?;
+        if took == all {
+            self.phase = Phase::Answer;
+            return Ok((self.after(), 0, all));
+        }
+        if took == 0 && self.phase == Phase::Answer && self.follower.may_end() {
+            return Ok((Seen::Behind, 0, 0));
+        }
+        if self.holds_back() {
+            // What models like to put around an answer is left out.
+            let from = text.len() - text.trim_ascii_start().len();
+            if took == 0 && from > 0 && self.phase != Phase::Answer {
+                if from == all {
+                    return Ok((Seen::Ignored, 0, 0));
+                }
+                if self.follower.take(&text[from..])? == all - from {
+                    self.phase = Phase::Answer;
+                    return Ok((self.after(), from, all));
+                }
+            }
+            if took > 0 && self.ends_with(&text[..took])? {
+                return Ok((Seen::FitsAtEnd, 0, took));
+            }
+        }
+        Ok(self.refuse(id, text, 0, took))
+    }
+
+    /// Whether the answer may end behind this text; then it is taken.
+    fn ends_with(&mut self, text: &[u8]) -> Result<bool, Refusal> {
+        let mut ahead = self.follower.clone();
+        ahead.take(text)?;
+        let ends = ahead.may_end();
+        if ends {
+            self.follower = ahead;
+            self.phase = Phase::Answer;
+        }
+        Ok(ends)
+    }
+
+    fn refuse(&mut self, id: i32, text: &[u8], before: usize, fits: usize) -> (Seen, usize, usize) {
+        if !self.holds_back() {
+            self.pause = Some(Pause::Refused {
+                id,
+                text: text.to_vec(),
+                before,
+                fits,
+            });
+        }
+        (Seen::Refused, 0, 0)
+    }
+
+    /// What a token is behind which the answer is here.
+    #[inline]
+    fn after(&mut self) -> Seen {
+        self.again = 0;
+        if self.follower.is_over() {
+            return Seen::FitsAtEnd;
+        }
+        if self.way == Way::Guided {
+            let forced = self.follower.forced();
+            let forced = &forced[..whole_characters(forced)];
+            if !forced.is_empty()
+                && self
+                    .tokens
+                    .spell(forced)
+                    .is_some_and(|all| all.len() >= FORCED)
+            {
+                self.pause = Some(Pause::Forced);
+                return Seen::FitsForced;
+            }
+        }
+        Seen::Fits
+    }
+
+    /// The answer is cut where it is.
+    pub(in crate::engine) fn cut(&mut self) {
+        self.phase = Phase::Left;
+    }
+
+    /// What has come of it: its tokens, and its text.
+    pub(in crate::engine) fn so_far(&self) -> (&[i32], &[u8]) {
+        (&self.ids, &self.said)
+    }
+
+    /// The tokens that were held back.
+    pub(in crate::engine) fn held(&mut self) -> Vec<Piece> {
+        let mut rest = &self.said[..];
+        let lengths = std::mem::take(&mut self.lengths);
+        let pieces = self.ids.iter().zip(lengths).map(|(id, length)| {
+            let (text, behind) = rest.split_at(length);
+            rest = behind;
+            (*id, text.to_vec())
+        });
+        pieces.collect()
+    }
+
+    /// How the answer was kept to its grammar, if it ends here.
+    pub(in crate::engine) fn kept(&mut self) -> Kept {
+        Kept {
+            way: self.way,
+            replaced: self.replaced,
+            retries: self.retries,
+            complete: self.is_whole(),
+        }
+    }
+
+    /// Whether the answer may end here.
+    fn is_whole(&mut self) -> bool {
+        self.phase == Phase::Answer && self.follower.may_end()
+    }
+
+    /// The text that is forced here, in whole characters.
+    fn forced(&mut self) -> Vec<u8> {
+        let forced = self.follower.forced();
+        forced[..whole_characters(forced)].to_vec()
+    }
+
+    fn take_forced(&mut self) -> Result<Vec<u8>, Refusal> {
+        let forced = self.forced();
+        self.follower.take(&forced)?;
+        Ok(forced)
+    }
+
+    /// What is forced before the first token, if that is at most `room` tokens.
+    pub(in crate::engine) fn beginning(&mut self, room: usize) -> Option<Vec<Piece>> {
+        if self.way != Way::Guided || self.phase != Phase::Answer {
+            return None;
+        }
+        let forced = self.forced();
+        let pieces = self.tokens.spell(&forced)?;
+        if pieces.is_empty() || pieces.len() > room {
+            return None;
+        }
+        self.follower.take(&forced).ok()?;
+        Some(self.noted(pieces))
+    }
+
+    fn noted(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
+        for (id, text) in &pieces {
+            self.note(*id, text);
+        }
+        pieces
+    }
+
+    /// How the answer goes on where the library has paused, or where it has ended the run (`ended`).
+    /// `may_choose`: it would not choose the same again. `behind` is the prompt's last token, if it is known.
+    pub(in crate::engine) fn next(
+        &mut self,
+        ended: bool,
+        may_choose: bool,
+        behind: Option<i32>,
+    ) -> Result<Next, Failure> {
+        let is_thinking = matches!(self.phase, Phase::Thinking(_) | Phase::Gap(_));
+        if ended && is_thinking && self.pause.is_none() && self.ends_with_thinking {
+            return Ok(Next::Ends);
+        }
+        if self.holds_back() {
+            return Ok(self.next_try(may_choose));
+        }
+        let last = self.ids.last().copied();
+        let refused = |refusal: Refusal| Failure::of_run(&refusal.reason);
+        // What is before the answer, what of the answer was meant, and the token that meant it.
+        let (mut text, mut meant, mut whole) = (Vec::new(), Vec::new(), None);
+        let mut before = None;
+        match self.pause.take() {
+            Some(Pause::Forced) => before = last,
+            Some(Pause::Tag(rest)) => {
+                self.phase = Phase::Thinking(String::new());
+                self.replaced += 1;
+                let pieces = self.spelled(rest.as_bytes(), None)?;
+                return Ok(Next::Pieces { before, pieces });
+            }
+            Some(Pause::Refused {
+                id,
+                text: all,
+                before: at,
+                fits,
+            }) => {
+                let trimmed = all[at..].trim_ascii_start();
+                if fits > at {
+                    meant = all[at..fits].to_vec();
+                    whole = Some(id);
+                } else if self.clone_takes(trimmed) {
+                    meant = trimmed.to_vec();
+                } else if at == 0 && self.forced().is_empty() {
+                    let last = last.or(behind).filter(|_| may_choose && !ended);
+                    let is_new = self.again < AGAIN.0 && self.retries < AGAIN.1;
+                    if let Some(last) = last.filter(|_| is_new) {
+                        self.again += 1;
+                        self.retries += 1;
+                        return Ok(Next::Again(last));
+                    }
+                }
+                text = all[..at].to_vec();
+                self.replaced += 1;
+            }
+            None if !ended || self.is_whole() || self.phase == Phase::Left => {
+                return Ok(Next::Ends);
+            }
+            // The library has ended an answer that is not whole.
+            None => {
+                if let Phase::Thinking(_) = self.phase {
+                    let close = self.thinking.as_ref().map(|it| it.close.clone());
+                    text = close.unwrap_or_default().into_bytes();
+                }
+                self.replaced += 1;
+            }
+        }
+        self.again = 0;
+        self.phase = Phase::Answer;
+        self.follower.take(&meant).map_err(refused)?;
+        meant.extend(self.take_forced().map_err(refused)?);
+        let is_stuck = self.replaced > REPLACED;
+        if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
+            let mut step = self.follower.ending(ENDING).unwrap_or_default();
+            if !is_stuck {
+                step.truncate(first_character(&step));
+            }
+            self.follower.take(&step).map_err(refused)?;
+            meant.extend(step);
+            meant.extend(self.take_forced().map_err(refused)?);
+        }
+        text.extend_from_slice(&meant);
+        if text.is_empty() {
+            return Ok(Next::Ends);
+        }
+        let pieces = self.spelled(&text, whole)?;
+        Ok(Next::Pieces { before, pieces })
+    }
+
+    /// What brings the answer to its end without the library.
+    pub(in crate::engine) fn ending(&mut self) -> Result<Vec<Piece>, Failure> {
+        let ending = self.follower.ending(ENDING).unwrap_or_default();
+        let taken = self.follower.take(&ending);
+        taken.map_err(|refusal| Failure::of_run(&refusal.reason))?;
+        self.spelled(&ending, None)
+    }
+
+    /// Whether nothing more may come.
+    pub(in crate::engine) fn is_over(&mut self) -> bool {
+        self.phase == Phase::Answer && self.follower.is_over()
+    }
+
+    fn clone_takes(&self, text: &[u8]) -> bool {
+        let taken = self.follower.clone().take(text);
+        !text.is_empty() && taken.is_ok_and(|taken| taken == text.len())
+    }
+
+    /// The tokens of a text, which are now part of the answer. A token that meant it can stand for it.
+    fn spelled(&mut self, text: &[u8], whole: Option<i32>) -> Result<Vec<Piece>, Failure> {
+        let spelled = self.tokens.spell(text);
+        let alone = || Some(vec![(whole?, text.to_vec())]);
+        let pieces = spelled.or_else(alone);
+        let pieces = pieces.ok_or_else(|| self.tokens.missing(self.argument, text))?;
+        Ok(self.noted(pieces))
+    }
+
+    /// What becomes of a try that has come to its end.
+    fn next_try(&mut self, may_choose: bool) -> Next {
+        if self.is_whole() {
+            return Next::Ends;
+        }
+        let same = self.retries > 0 && self.ids == self.before;
+        if same || !may_choose || self.retries + 1 >= TRIES {
+            return Next::Fails;
+        }
+        self.retries += 1;
+        self.before = std::mem::take(&mut self.ids);
+        self.said.clear();
+        self.lengths.clear();
+        self.partial.clear();
+        self.follower = self.start.clone();
+        self.phase = start(self.thinking.as_ref());
+        Next::Retry
+    }
+}
+
+fn start(thinking: Option<&Thinking>) -> Phase {
+    match thinking.map(|thinking| &thinking.open) {
+        None => Phase::Answer,
+        Some(None) => Phase::Thinking(String::new()),
+        Some(Some(_)) => Phase::Start,
+    }
+}
+
+/// The length of what is whole characters; bytes that can be none count as such.
+fn whole_characters(text: &[u8]) -> usize {
+    match std::str::from_utf8(text) {
+        Err(error) if error.error_len().is_none() => error.valid_up_to(),
+        _ => text.len(),
+    }
+}
+
+fn first_character(text: &[u8]) -> usize {
+    let all = 1..=text.len().min(4);
+    let mut whole = all.filter(|length| std::str::from_utf8(&text[..*length]).is_ok());
+    whole.next().unwrap_or(text.len())
+}
+
+fn blanks(text: &[u8]) -> usize {
+    text.len() - text.trim_ascii_start().len()
+}
+
+/// Keeps as much of a text's end as a tag of this length may begin in.
+fn keep_end(text: &mut String, tag: usize) {
+    if text.len() > 4 * tag + 64 {
+        let mut from = text.len() - 2 * tag;
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text.drain(..from);
+    }
+}
