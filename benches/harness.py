@@ -192,10 +192,12 @@ class NullModel:
         """Starts a run of so many tokens."""
         return self.llm.stream(f"{tokens} {microseconds} {TOKEN}")
 
-    def produced(self, tokens: int, stop: list[str] | None) -> float:
+    def produced(self, tokens: int, stop: list[str] | None = None, regex: str | None = None) -> float:
         """Nanoseconds that the library's thread takes for each token of a run that nobody reads."""
+        # Builds that are compared may be older than this option.
+        kept = {"regex": regex} if regex else {}
         start = time.perf_counter_ns()
-        self.llm.stream(f"{tokens} 0 {TOKEN}", stop=stop).result()
+        self.llm.stream(f"{tokens} 0 {TOKEN}", stop=stop, **kept).result()
         return (time.perf_counter_ns() - start) / tokens
 
     def memcpy(self, floats: int) -> int:

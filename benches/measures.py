@@ -125,6 +125,18 @@ def stopping(size: Size) -> list[Row]:
     return [row]
 
 
+def kept_to_a_form(size: Size) -> list[Row]:
+    """What a constraint costs a token that fits: the same run with and without it."""
+    model, count = NullModel(), size.tokens
+    row = Row("a constraint that is never violated", "ns/token")
+    model.produced(10, regex="[^{}]*")
+    for _ in range(size.rounds):
+        row.ours.append(model.produced(count, regex="[^{}]*"))
+        row.floor.append(model.produced(count))
+    model.close()
+    return [row]
+
+
 def paced(model: NullModel, tokens: int, microseconds: int) -> dict[str, float]:
     """One run of ours at a pace: latency from the callback to the loop's body, switches, CPU time."""
     seen: list[int] = []
@@ -383,6 +395,7 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "async": asynchronous,
     "rows": rows_of_floats,
     "stop": stopping,
+    "constraint": kept_to_a_form,
     "templates": templates,
     "lock": lock,
     "worker": isolated,

@@ -454,10 +454,10 @@ class RKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -551,10 +551,10 @@ class RKLLM(metaclass=Answering):
                 CPU runtime.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
                 CPU runtime, where both choose alike.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -664,10 +664,10 @@ class RKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -786,10 +786,10 @@ class RKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -902,10 +902,10 @@ class RKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
@@ -1017,10 +1017,10 @@ class RKLLM(metaclass=Answering):
             regex: Regular expression that the whole answer must match.
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
-            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit cannot be
-                chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and given others.
-                ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default): the first of these
-                that the library supports.
+            constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
+                cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
+                given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
+                the first of these that the library supports.
             response_format: The same as ``json_schema`` in the OpenAI format: ``{"type": "json_object"}``, or
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.

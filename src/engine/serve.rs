@@ -285,13 +285,13 @@ impl Server<'_> {
             saving.clear();
             spec.save_prompt_cache = saving.part();
         }
-        self.force_beginning(&mut spec, &lanes);
+        let forced = self.force_beginning(&mut spec, &lanes);
         if lanes.iter().all(|lane| lane.has_ended()) {
             // All of its answer was forced.
             return self.end(&lanes, &Ok(()));
         }
         let outcome = self.call(&spec, &lanes, &lanes, begun.clears);
-        let outcome = self.go_on(&spec, &lanes, outcome);
+        let outcome = self.go_on(&spec, &lanes, forced, outcome);
         drop(inside);
         self.follow(&outcome, &lanes);
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {

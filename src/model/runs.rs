@@ -199,7 +199,7 @@ impl Model {
         if choosing.is_some() && constraint.as_ref().is_some_and(Constraint::lets_choose) {
             return Err(Failure::invalid_with_hint(
                 "constraint",
-                "must be \"mask\" where the tokens are chosen here (sampler, logprobs, logit_bias, min_p, typical_p)",
+                "must be \"mask\" where the tokens are chosen here (sampler, logprobs, logit_bias, logits_processor, min_p, typical_p)",
                 "Leave constraint out, or those.",
             ));
         }

@@ -87,8 +87,10 @@ pub(super) struct Constraint(pub(super) constraint::Kept);
 
 #[pymethods]
 impl Constraint {
-    /// `"mask"`: tokens that would have broken it could not be chosen. `"guided"`: the library was paused at
-    /// such tokens, and given others. `"retry"`: the answer was checked, and asked for again.
+    /// How it was done: `"mask"`, `"guided"` or `"retry"`.
+    ///
+    /// `"mask"`: tokens that did not fit could not be chosen. `"guided"`: the library was paused at such tokens,
+    /// and given others. `"retry"`: the answer was checked, and asked for again if it did not fit.
     #[getter]
     fn way(&self) -> &'static str {
         self.0.way.as_str()

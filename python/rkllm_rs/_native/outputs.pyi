@@ -136,8 +136,10 @@ class Constraint:
 
     @property
     def way(self) -> Literal["mask", "guided", "retry"]:
-        """``"mask"``: tokens that would have broken it could not be chosen. ``"guided"``: the library was paused at
-        such tokens, and given others. ``"retry"``: the answer was checked, and asked for again.
+        """How it was done: ``"mask"``, ``"guided"`` or ``"retry"``.
+
+        ``"mask"``: tokens that did not fit could not be chosen. ``"guided"``: the library was paused at such
+        tokens, and given others. ``"retry"``: the answer was checked, and asked for again if it did not fit.
         """
     @property
     def replaced(self) -> int:

@@ -315,7 +315,8 @@ impl Free {
         if self.holds_back() {
             // What models like to put around an answer is left out.
             let from = text.len() - text.trim_ascii_start().len();
-            if took == 0 && from > 0 && self.phase != Phase::Answer {
+            let is_first = self.phase != Phase::Answer || self.ids.is_empty();
+            if took == 0 && from > 0 && is_first {
                 if from == all {
                     return Ok((Seen::Ignored, 0, 0));
                 }

@@ -12,27 +12,33 @@ use crate::protocol::message::RunSpec;
 
 impl Server<'_> {
     /// Puts what is forced before the first token behind the prompt, where that is tokens.
-    pub(super) fn force_beginning(&self, spec: &mut RunSpec, lanes: &RunLanes) {
+    /// How many tokens that are.
+    pub(super) fn force_beginning(&self, spec: &mut RunSpec, lanes: &RunLanes) -> usize {
         let context = self.context();
+        let mut count = 0;
         if let Input::Tokens(ids) = &mut spec.lanes[0].input {
             let room = context.saturating_sub(ids.len() + 1);
             let forced = lanes[0].beginning(room);
-            if !forced.is_empty() {
+            count = forced.len();
+            if count > 0 {
                 ids.extend(forced);
                 spec.max_new_tokens = of_run(spec, lanes[0].left());
             }
         }
+        count
     }
 
     fn context(&self) -> usize {
         usize::try_from(self.model.effective().max_context_len).unwrap_or(0)
     }
 
-    /// Goes on after the first call of a run, until its answer has ended.
+    /// Goes on after the first call of a run, until its answer has ended. So many tokens of it went with the
+    /// prompt.
     pub(super) fn go_on(
         &mut self,
         spec: &RunSpec,
         lanes: &RunLanes,
+        forced: usize,
         first: Result<RunEnd, Failure>,
     ) -> Result<RunEnd, Failure> {
         let lane = &lanes[0];
@@ -71,7 +77,9 @@ impl Server<'_> {
                     self.take_back()?;
                     Some(Input::Tokens(vec![token]))
                 }
-                Onward::Answer(ids, text) => with_answer(&spec.lanes[0].input, &ids, &text),
+                Onward::Answer(ids, text) => {
+                    with_answer(&spec.lanes[0].input, &ids[forced..], &text)
+                }
                 Onward::Prompt => Some(spec.lanes[0].input.clone()),
             };
             let Some(input) = input else { break };
