@@ -320,9 +320,7 @@ impl Lane for RunLane {
     }
 
     fn chooses(&self) -> bool {
-        let constraint = self.plan.constraint.as_ref();
-        constraint.is_some_and(|constraint| !constraint.lets_choose())
-            || self.plan.choosing.is_some()
+        self.wants_logits()
     }
 
     fn choose(&self, logits: &mut [f32]) {

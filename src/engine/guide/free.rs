@@ -1,6 +1,9 @@
 //! Keeps an answer to its grammar while the library chooses its tokens: looks at each, and says what is to come
 //! in the place of one that does not fit.
 
+mod before;
+mod next;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -8,18 +11,9 @@ use rkllm_text::constraint::{Follower, Refusal};
 
 use super::tokens::{Piece, Tokens};
 use crate::protocol::constraint::{Constraint, Kept, Thinking, Way};
-use crate::protocol::error::Failure;
 
 /// The least number of forced tokens that the library is paused for: one it chooses as fast by itself.
 const FORCED: usize = 2;
-/// How often the library chooses again in one place, and in one answer.
-const AGAIN: (usize, usize) = (2, 16);
-/// After so many replaced tokens an answer is brought to its end.
-const REPLACED: usize = 64;
-/// The longest ending, in bytes.
-const ENDING: usize = 4096;
-/// How often an answer that does not fit is asked for again.
-const TRIES: usize = 4;
 /// The most tokens of white space between thinking and answer.
 const GAP: usize = 4;
 
@@ -212,84 +206,6 @@ impl Free {
         Cow::Owned(own.to_vec())
     }
 
-    /// A token before the answer, or one that may begin it.
-    fn before_answer(&mut self, id: i32, text: &[u8]) -> Result<(Seen, usize, usize), Refusal> {
-        let all = text.len();
-        let fits = Ok((Seen::Fits, 0, all));
-        let thinking = self.thinking.clone();
-        let (open, close) = thinking.map_or((None, String::new()), |it| (it.open, it.close));
-        match std::mem::replace(&mut self.phase, Phase::Left) {
-            Phase::Thinking(mut tail) => {
-                tail.push_str(&String::from_utf8_lossy(text));
-                let Some(at) = tail.find(&close) else {
-                    keep_end(&mut tail, close.len());
-                    self.phase = Phase::Thinking(tail);
-                    return fits;
-                };
-                self.phase = Phase::Gap(0);
-                let rest = tail[at + close.len()..].len().min(all);
-                let rest = rest - blanks(&text[all - rest..]);
-                if rest == 0 {
-                    return fits;
-                }
-                let took = self.follower.take(&text[all - rest..])?;
-                if took == rest {
-                    self.phase = Phase::Answer;
-                    return Ok((self.after(), 0, all));
-                }
-                Ok(self.refuse(id, text, all - rest, all - rest + took))
-            }
-            Phase::Start => {
-                self.phase = Phase::Start;
-                let begun = String::from_utf8_lossy(text);
-                let begun = begun.trim_start();
-                let open = open.unwrap_or_default();
-                let is_begun = !begun.is_empty() && open.starts_with(begun);
-                if is_begun || begun.starts_with(&open) {
-                    self.opening(begun, &open);
-                    return fits;
-                }
-                self.answer(id, text)
-            }
-            Phase::Opening(begun) => {
-                let open = open.unwrap_or_default();
-                let more = format!("{begun}{}", String::from_utf8_lossy(text));
-                if open.starts_with(&more) || more.starts_with(&open) {
-                    self.opening(&more, &open);
-                    return fits;
-                }
-                let rest = open[begun.len()..].to_owned();
-                self.phase = Phase::Opening(begun);
-                self.pause = (!self.holds_back()).then_some(Pause::Tag(rest));
-                Ok((Seen::Refused, 0, 0))
-            }
-            Phase::Gap(count) => {
-                self.phase = Phase::Gap(count);
-                let rest = &text[blanks(text)..];
-                if rest.is_empty() && count < GAP {
-                    self.phase = Phase::Gap(count + 1);
-                    return fits;
-                }
-                if !rest.is_empty() && self.follower.take(rest)? == rest.len() {
-                    self.phase = Phase::Answer;
-                    return Ok((self.after(), 0, all));
-                }
-                self.answer(id, text)
-            }
-            other => {
-                self.phase = other;
-                fits
-            }
-        }
-    }
-
-    fn opening(&mut self, begun: &str, open: &str) {
-        self.phase = match begun.strip_prefix(open) {
-            Some(rest) => Phase::Thinking(rest.to_owned()),
-            None => Phase::Opening(begun.to_owned()),
-        };
-    }
-
     /// A token of the answer: what it is, and the part of its text that is told.
     #[inline]
     fn answer(&mut self, id: i32, text: &[u8]) -> Result<(Seen, usize, usize), Refusal> {
@@ -415,171 +331,6 @@ impl Free {
     fn is_whole(&mut self) -> bool {
         self.phase == Phase::Answer && self.follower.may_end()
     }
-
-    /// The text that is forced here, in whole characters.
-    fn forced(&mut self) -> Vec<u8> {
-        let forced = self.follower.forced();
-        forced[..whole_characters(forced)].to_vec()
-    }
-
-    fn take_forced(&mut self) -> Result<Vec<u8>, Refusal> {
-        let forced = self.forced();
-        self.follower.take(&forced)?;
-        Ok(forced)
-    }
-
-    /// What is forced before the first token, if that is at most `room` tokens.
-    pub(in crate::engine) fn beginning(&mut self, room: usize) -> Option<Vec<Piece>> {
-        if self.way != Way::Guided || self.phase != Phase::Answer {
-            return None;
-        }
-        let forced = self.forced();
-        let pieces = self.tokens.spell(&forced)?;
-        if pieces.is_empty() || pieces.len() > room {
-            return None;
-        }
-        self.follower.take(&forced).ok()?;
-        Some(self.noted(pieces))
-    }
-
-    fn noted(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
-        for (id, text) in &pieces {
-            self.note(*id, text);
-        }
-        pieces
-    }
-
-    /// How the answer goes on where the library has paused, or where it has ended the run (`ended`).
-    /// `may_choose`: it would not choose the same again. `behind` is the prompt's last token, if it is known.
-    pub(in crate::engine) fn next(
-        &mut self,
-        ended: bool,
-        may_choose: bool,
-        behind: Option<i32>,
-    ) -> Result<Next, Failure> {
-        let is_thinking = matches!(self.phase, Phase::Thinking(_) | Phase::Gap(_));
-        if ended && is_thinking && self.pause.is_none() && self.ends_with_thinking {
-            return Ok(Next::Ends);
-        }
-        if self.holds_back() {
-            return Ok(self.next_try(may_choose));
-        }
-        let last = self.ids.last().copied();
-        let refused = |refusal: Refusal| Failure::of_run(&refusal.reason);
-        // What is before the answer, what of the answer was meant, and the token that meant it.
-        let (mut text, mut meant, mut whole) = (Vec::new(), Vec::new(), None);
-        let mut before = None;
-        match self.pause.take() {
-            Some(Pause::Forced) => before = last,
-            Some(Pause::Tag(rest)) => {
-                self.phase = Phase::Thinking(String::new());
-                self.replaced += 1;
-                let pieces = self.spelled(rest.as_bytes(), None)?;
-                return Ok(Next::Pieces { before, pieces });
-            }
-            Some(Pause::Refused {
-                id,
-                text: all,
-                before: at,
-                fits,
-            }) => {
-                let trimmed = all[at..].trim_ascii_start();
-                if fits > at {
-                    meant = all[at..fits].to_vec();
-                    whole = Some(id);
-                } else if self.clone_takes(trimmed) {
-                    meant = trimmed.to_vec();
-                } else if at == 0 && self.forced().is_empty() {
-                    let last = last.or(behind).filter(|_| may_choose && !ended);
-                    let is_new = self.again < AGAIN.0 && self.retries < AGAIN.1;
-                    if let Some(last) = last.filter(|_| is_new) {
-                        self.again += 1;
-                        self.retries += 1;
-                        return Ok(Next::Again(last));
-                    }
-                }
-                text = all[..at].to_vec();
-                self.replaced += 1;
-            }
-            None if !ended || self.is_whole() || self.phase == Phase::Left => {
-                return Ok(Next::Ends);
-            }
-            // The library has ended an answer that is not whole.
-            None => {
-                if let Phase::Thinking(_) = self.phase {
-                    let close = self.thinking.as_ref().map(|it| it.close.clone());
-                    text = close.unwrap_or_default().into_bytes();
-                }
-                self.replaced += 1;
-            }
-        }
-        self.again = 0;
-        self.phase = Phase::Answer;
-        self.follower.take(&meant).map_err(refused)?;
-        meant.extend(self.take_forced().map_err(refused)?);
-        let is_stuck = self.replaced > REPLACED;
-        if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
-            let mut step = self.follower.ending(ENDING).unwrap_or_default();
-            if !is_stuck {
-                step.truncate(first_character(&step));
-            }
-            self.follower.take(&step).map_err(refused)?;
-            meant.extend(step);
-            meant.extend(self.take_forced().map_err(refused)?);
-        }
-        text.extend_from_slice(&meant);
-        if text.is_empty() {
-            return Ok(Next::Ends);
-        }
-        let pieces = self.spelled(&text, whole)?;
-        Ok(Next::Pieces { before, pieces })
-    }
-
-    /// What brings the answer to its end without the library.
-    pub(in crate::engine) fn ending(&mut self) -> Result<Vec<Piece>, Failure> {
-        let ending = self.follower.ending(ENDING).unwrap_or_default();
-        let taken = self.follower.take(&ending);
-        taken.map_err(|refusal| Failure::of_run(&refusal.reason))?;
-        self.spelled(&ending, None)
-    }
-
-    /// Whether nothing more may come.
-    pub(in crate::engine) fn is_over(&mut self) -> bool {
-        self.phase == Phase::Answer && self.follower.is_over()
-    }
-
-    fn clone_takes(&self, text: &[u8]) -> bool {
-        let taken = self.follower.clone().take(text);
-        !text.is_empty() && taken.is_ok_and(|taken| taken == text.len())
-    }
-
-    /// The tokens of a text, which are now part of the answer. A token that meant it can stand for it.
-    fn spelled(&mut self, text: &[u8], whole: Option<i32>) -> Result<Vec<Piece>, Failure> {
-        let spelled = self.tokens.spell(text);
-        let alone = || Some(vec![(whole?, text.to_vec())]);
-        let pieces = spelled.or_else(alone);
-        let pieces = pieces.ok_or_else(|| self.tokens.missing(self.argument, text))?;
-        Ok(self.noted(pieces))
-    }
-
-    /// What becomes of a try that has come to its end.
-    fn next_try(&mut self, may_choose: bool) -> Next {
-        if self.is_whole() {
-            return Next::Ends;
-        }
-        let same = self.retries > 0 && self.ids == self.before;
-        if same || !may_choose || self.retries + 1 >= TRIES {
-            return Next::Fails;
-        }
-        self.retries += 1;
-        self.before = std::mem::take(&mut self.ids);
-        self.said.clear();
-        self.lengths.clear();
-        self.partial.clear();
-        self.follower = self.start.clone();
-        self.phase = start(self.thinking.as_ref());
-        Next::Retry
-    }
 }
 
 fn start(thinking: Option<&Thinking>) -> Phase {
@@ -596,12 +347,6 @@ fn whole_characters(text: &[u8]) -> usize {
         Err(error) if error.error_len().is_none() => error.valid_up_to(),
         _ => text.len(),
     }
-}
-
-fn first_character(text: &[u8]) -> usize {
-    let all = 1..=text.len().min(4);
-    let mut whole = all.filter(|length| std::str::from_utf8(&text[..*length]).is_ok());
-    whole.next().unwrap_or(text.len())
 }
 
 fn blanks(text: &[u8]) -> usize {

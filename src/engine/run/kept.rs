@@ -16,6 +16,12 @@ impl RunLane {
         self.plan.constraint.as_ref()
     }
 
+    /// Whether the logits of each token are looked at before it is chosen.
+    pub(super) fn wants_logits(&self) -> bool {
+        let mut masks = self.plan.constraint.iter().map(|one| !one.lets_choose());
+        masks.next().unwrap_or(false) || self.plan.choosing.is_some()
+    }
+
     /// Who keeps the answer to that from here on.
     pub(in crate::engine) fn follow(&self, guide: Guide) {
         self.inner.lock().guide = Some(guide);

@@ -167,7 +167,7 @@ fn best(next: &[u8], text: &[u8]) -> Option<u8> {
     let cost = |byte: &u8| {
         let again = text.iter().rev().take_while(|one| *one == byte).count() / OFTEN;
         let place = CLOSING.iter().position(|one| one == byte);
-        let plain = if byte.is_ascii_alphanumeric() { 0 } else { 1 };
+        let plain = usize::from(!byte.is_ascii_alphanumeric());
         // White space and control characters close nothing, nor do parts of other characters.
         let late = !byte.is_ascii_graphic();
         (again, late, place.unwrap_or(CLOSING.len() + plain))

@@ -1,0 +1,190 @@
+//! How an answer goes on where the library has paused, or has ended the run.
+
+use rkllm_text::constraint::Refusal;
+
+use super::super::tokens::Piece;
+use super::{Free, Next, Pause, Phase, start, whole_characters};
+use crate::protocol::constraint::Way;
+use crate::protocol::error::Failure;
+
+/// How often the library chooses again in one place, and in one answer.
+const AGAIN: (usize, usize) = (2, 16);
+/// After so many replaced tokens an answer is brought to its end.
+const REPLACED: usize = 64;
+/// The longest ending, in bytes.
+const ENDING: usize = 4096;
+/// How often an answer that does not fit is asked for again.
+const TRIES: usize = 4;
+
+impl Free {
+    /// The text that is forced here, in whole characters.
+    fn forced(&mut self) -> Vec<u8> {
+        let forced = self.follower.forced();
+        forced[..whole_characters(forced)].to_vec()
+    }
+
+    fn take_forced(&mut self) -> Result<Vec<u8>, Refusal> {
+        let forced = self.forced();
+        self.follower.take(&forced)?;
+        Ok(forced)
+    }
+
+    /// What is forced before the first token, if that is at most `room` tokens.
+    pub(in crate::engine) fn beginning(&mut self, room: usize) -> Option<Vec<Piece>> {
+        if self.way != Way::Guided || self.phase != Phase::Answer {
+            return None;
+        }
+        let forced = self.forced();
+        let pieces = self.tokens.spell(&forced)?;
+        if pieces.is_empty() || pieces.len() > room {
+            return None;
+        }
+        self.follower.take(&forced).ok()?;
+        Some(self.noted(pieces))
+    }
+
+    fn noted(&mut self, pieces: Vec<Piece>) -> Vec<Piece> {
+        for (id, text) in &pieces {
+            self.note(*id, text);
+        }
+        pieces
+    }
+
+    /// How the answer goes on where the library has paused, or where it has ended the run (`ended`).
+    /// `may_choose`: it would not choose the same again. `behind` is the prompt's last token, if it is known.
+    pub(in crate::engine) fn next(
+        &mut self,
+        ended: bool,
+        may_choose: bool,
+        behind: Option<i32>,
+    ) -> Result<Next, Failure> {
+        let is_thinking = matches!(self.phase, Phase::Thinking(_) | Phase::Gap(_));
+        if ended && is_thinking && self.pause.is_none() && self.ends_with_thinking {
+            return Ok(Next::Ends);
+        }
+        if self.holds_back() {
+            return Ok(self.next_try(may_choose));
+        }
+        let last = self.ids.last().copied();
+        let refused = |refusal: Refusal| Failure::of_run(&refusal.reason);
+        // What is before the answer, what of the answer was meant, and the token that meant it.
+        let (mut text, mut meant, mut whole) = (Vec::new(), Vec::new(), None);
+        let mut before = None;
+        match self.pause.take() {
+            Some(Pause::Forced) => before = last,
+            Some(Pause::Tag(rest)) => {
+                self.phase = Phase::Thinking(String::new());
+                self.replaced += 1;
+                let pieces = self.spelled(rest.as_bytes(), None)?;
+                return Ok(Next::Pieces { before, pieces });
+            }
+            Some(Pause::Refused {
+                id,
+                text: all,
+                before: at,
+                fits,
+            }) => {
+                let trimmed = all[at..].trim_ascii_start();
+                if fits > at {
+                    meant = all[at..fits].to_vec();
+                    whole = Some(id);
+                } else if self.clone_takes(trimmed) {
+                    meant = trimmed.to_vec();
+                } else if at == 0 && self.forced().is_empty() {
+                    let last = last.or(behind).filter(|_| may_choose && !ended);
+                    let is_new = self.again < AGAIN.0 && self.retries < AGAIN.1;
+                    if let Some(last) = last.filter(|_| is_new) {
+                        self.again += 1;
+                        self.retries += 1;
+                        return Ok(Next::Again(last));
+                    }
+                }
+                text = all[..at].to_vec();
+                self.replaced += 1;
+            }
+            None if !ended || self.is_whole() || self.phase == Phase::Left => {
+                return Ok(Next::Ends);
+            }
+            // The library has ended an answer that is not whole.
+            None => {
+                if let Phase::Thinking(_) = self.phase {
+                    let close = self.thinking.as_ref().map(|it| it.close.clone());
+                    text = close.unwrap_or_default().into_bytes();
+                }
+                self.replaced += 1;
+            }
+        }
+        self.again = 0;
+        self.phase = Phase::Answer;
+        self.follower.take(&meant).map_err(refused)?;
+        meant.extend(self.take_forced().map_err(refused)?);
+        let is_stuck = self.replaced > REPLACED;
+        if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
+            let mut step = self.follower.ending(ENDING).unwrap_or_default();
+            if !is_stuck {
+                step.truncate(first_character(&step));
+            }
+            self.follower.take(&step).map_err(refused)?;
+            meant.extend(step);
+            meant.extend(self.take_forced().map_err(refused)?);
+        }
+        text.extend_from_slice(&meant);
+        if text.is_empty() {
+            return Ok(Next::Ends);
+        }
+        let pieces = self.spelled(&text, whole)?;
+        Ok(Next::Pieces { before, pieces })
+    }
+
+    /// What brings the answer to its end without the library.
+    pub(in crate::engine) fn ending(&mut self) -> Result<Vec<Piece>, Failure> {
+        let ending = self.follower.ending(ENDING).unwrap_or_default();
+        let taken = self.follower.take(&ending);
+        taken.map_err(|refusal| Failure::of_run(&refusal.reason))?;
+        self.spelled(&ending, None)
+    }
+
+    /// Whether nothing more may come.
+    pub(in crate::engine) fn is_over(&mut self) -> bool {
+        self.phase == Phase::Answer && self.follower.is_over()
+    }
+
+    fn clone_takes(&self, text: &[u8]) -> bool {
+        let taken = self.follower.clone().take(text);
+        !text.is_empty() && taken.is_ok_and(|taken| taken == text.len())
+    }
+
+    /// The tokens of a text, which are now part of the answer. A token that meant it can stand for it.
+    fn spelled(&mut self, text: &[u8], whole: Option<i32>) -> Result<Vec<Piece>, Failure> {
+        let spelled = self.tokens.spell(text);
+        let alone = || Some(vec![(whole?, text.to_vec())]);
+        let pieces = spelled.or_else(alone);
+        let pieces = pieces.ok_or_else(|| self.tokens.missing(self.argument, text))?;
+        Ok(self.noted(pieces))
+    }
+
+    /// What becomes of a try that has come to its end.
+    fn next_try(&mut self, may_choose: bool) -> Next {
+        if self.is_whole() {
+            return Next::Ends;
+        }
+        let same = self.retries > 0 && self.ids == self.before;
+        if same || !may_choose || self.retries + 1 >= TRIES {
+            return Next::Fails;
+        }
+        self.retries += 1;
+        self.before = std::mem::take(&mut self.ids);
+        self.said.clear();
+        self.lengths.clear();
+        self.partial.clear();
+        self.follower = self.start.clone();
+        self.phase = start(self.thinking.as_ref());
+        Next::Retry
+    }
+}
+
+fn first_character(text: &[u8]) -> usize {
+    let all = 1..=text.len().min(4);
+    let mut whole = all.filter(|length| std::str::from_utf8(&text[..*length]).is_ok());
+    whole.next().unwrap_or(text.len())
+}
