@@ -223,11 +223,6 @@ impl RunLane {
         verdict
     }
 
-    fn want_abort(&self) {
-        self.abort_wanted.store(true, Ordering::Release);
-        self.plan.watch.poke();
-    }
-
     /// What a token's callback returns: a run in steps pauses at each.
     #[inline]
     fn verdict(&self, inner: &mut Inner) -> Verdict {

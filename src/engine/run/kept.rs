@@ -1,5 +1,7 @@
 //! The part of a lane that keeps its answer to a grammar.
 
+use std::sync::atomic::Ordering;
+
 use parking_lot::MutexGuard;
 use rkllm_text::constraint::Refusal;
 
@@ -25,6 +27,12 @@ impl RunLane {
     /// Who keeps the answer to that from here on.
     pub(in crate::engine) fn follow(&self, guide: Guide) {
         self.inner.lock().guide = Some(guide);
+    }
+
+    /// The library is to stop.
+    pub(super) fn want_abort(&self) {
+        self.abort_wanted.store(true, Ordering::Release);
+        self.plan.watch.poke();
     }
 
     /// Ends the run since its grammar cannot be followed further.
