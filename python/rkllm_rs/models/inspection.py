@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from rkllm_rs import _native
 
 if TYPE_CHECKING:
-    from rkllm_rs._types import PathLike
+    from rkllm_rs._library import Path
 
 Kind: TypeAlias = Literal[
     "rkllm",
@@ -80,7 +80,7 @@ class Inspection:
         return {**asdict(self), "problems": [asdict(problem) for problem in self.problems]}
 
 
-def inspect(path: PathLike) -> Inspection:
+def inspect(path: Path) -> Inspection:
     """Looks at a model's file. It reads the directory at the file's beginning, and nothing else.
 
     A ``.rkllm`` file has its texts masked; nothing is unmasked. What is found there is not the vendor's word.

@@ -17,7 +17,7 @@ from .inspection import Inspection, Problem, inspect
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from rkllm_rs._types import PathLike
+    from rkllm_rs._library import Path
 
 _MIB: Final = 1 << 20
 _GIB: Final = 1 << 30
@@ -214,9 +214,9 @@ class _Planner:
 
 
 def plan(
-    files: PathLike | Iterable[PathLike],
+    files: Path | Iterable[Path],
     *,
-    root: PathLike = "/",
+    root: Path = "/",
     release: str | None = None,
     max_context_len: int | None = None,
 ) -> Plan:

@@ -5,16 +5,16 @@ use super::*;
 const ANIMAL: &str = r#"{"type": "object", "properties": {"name": {"type": "string"}, "years": {"type": "integer"},
     "kind": {"enum": ["cat", "dog"]}}, "required": ["name", "years", "kind"], "additionalProperties": false}"#;
 
-fn follower(grammar: Grammar) -> Follower {
-    Follower::new(&grammar).unwrap()
+fn follower(grammar: &Grammar) -> Follower {
+    Follower::new(grammar).unwrap()
 }
 
 fn schema(text: &str) -> Follower {
-    follower(Grammar::JsonSchema(text.into()))
+    follower(&Grammar::JsonSchema(text.into()))
 }
 
 fn regex(text: &str) -> Follower {
-    follower(Grammar::Regex(text.into()))
+    follower(&Grammar::Regex(text.into()))
 }
 
 #[test]
@@ -41,7 +41,7 @@ fn what_fits_is_taken_and_nothing_else_changes_anything() {
 
 #[test]
 fn a_character_may_come_in_parts() {
-    let mut text = follower(Grammar::Choices(vec!["né".into(), "nè".into()]));
+    let mut text = follower(&Grammar::Choices(vec!["né".into(), "nè".into()]));
     assert_eq!(text.forced(), b"n\xC3");
     assert_eq!(text.take(b"n").unwrap(), 1);
     assert_eq!(text.take(b"\xC3").unwrap(), 1);
@@ -96,7 +96,7 @@ fn an_ending_ends_the_answer_wherever_it_is() {
         (regex("a*b"), "aaab"),
         (regex("(?s:.*)"), ""),
         (
-            follower(Grammar::Choices(vec!["yes".into(), "no".into()])),
+            follower(&Grammar::Choices(vec!["yes".into(), "no".into()])),
             "no",
         ),
     ] {
