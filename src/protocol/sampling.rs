@@ -74,8 +74,9 @@ impl From<Sampling> for SamplingParams {
             mirostat: Some(all.mirostat),
             mirostat_tau: Some(all.mirostat_tau),
             mirostat_eta: Some(all.mirostat_eta),
-            min_p: Some(all.min_p),
-            typical_p: Some(all.typical_p),
+            // What is off is as if it had not been given: libraries do not have these.
+            min_p: (all.min_p > MIN_P_OFF).then_some(all.min_p),
+            typical_p: (all.typical_p < TYPICAL_P_OFF).then_some(all.typical_p),
             logit_bias: None,
         }
     }

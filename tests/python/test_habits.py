@@ -184,7 +184,7 @@ def test_a_template_of_too_few_texts_shows_how_many(open_model: Opener) -> None:
 def test_settings_of_a_call_are_named_as_they_were_written(open_model: Opener, generation: str) -> None:
     assert generation
     model = open_model(["a"])
-    given: dict[str, Any] = {"temperature": 0.25, "choices": ["a", "b"], "regex": "a"}
+    given: dict[str, Any] = {"temperature": 0.25, "min_p": 0.5, "logprobs": 1}
     for name, value in given.items():
         with pytest.raises(UnsupportedFeatureError) as caught:
             model.generate("x", **{name: value})

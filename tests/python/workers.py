@@ -21,7 +21,7 @@ def alive(pid: int) -> bool:
     """Whether a process lives; one that has died and not been waited for does not."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the latter if it ends between opening and reading
         return False
     return state not in "ZX"
 
