@@ -13,31 +13,20 @@ use crate::protocol::output::{TokenLogprob, TopLogprob};
 use crate::protocol::question::Question;
 use crate::protocol::sampling::{Choosing, unknown_token};
 
-/// Makes the choosers of a model's runs.
-#[derive(Default)]
-pub(super) struct Choosers {
-    /// The texts of the model's tokens, once a run has asked for them.
-    vocabulary: Option<Arc<Vocabulary>>,
-}
-
-impl Choosers {
-    /// Gives each lane of a run its chooser, if it is to have one and has none yet.
-    pub(super) fn give(&mut self, model: &NativeModel, lanes: &RunLanes) -> Result<(), Failure> {
-        let Some(choosing) = lanes[0].choosing() else {
-            return Ok(());
-        };
-        let vocabulary = match (&self.vocabulary, choosing.logprobs) {
-            (_, None) => None,
-            (Some(known), _) => Some(Arc::clone(known)),
-            (None, _) => Some(Arc::new(model.vocabulary()?)),
-        };
-        for lane in lanes.iter().filter(|lane| !lane.has_ended()) {
-            let number = lane.number() as u64;
-            lane.choose_by(|| Chooser::new(choosing, number, vocabulary.clone()));
-        }
-        self.vocabulary = vocabulary.or(self.vocabulary.take());
-        Ok(())
+/// Gives each lane of a run its chooser, if it is to have one and has none yet.
+pub(super) fn give(model: &NativeModel, lanes: &RunLanes) -> Result<(), Failure> {
+    let Some(choosing) = lanes[0].choosing() else {
+        return Ok(());
+    };
+    let vocabulary = match choosing.logprobs {
+        Some(_) => Some(model.vocabulary()?),
+        None => None,
+    };
+    for lane in lanes.iter().filter(|lane| !lane.has_ended()) {
+        let number = lane.number() as u64;
+        lane.choose_by(|| Chooser::new(choosing, number, vocabulary.clone()));
     }
+    Ok(())
 }
 
 /// How likely the tokens of a row are.

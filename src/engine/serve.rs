@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::warm::Warm;
-use super::choose::Choosers;
+use super::choose;
 use super::gate::{Gate, Inside};
 use super::guide::Guides;
 use super::held::Held;
@@ -104,7 +104,6 @@ fn open_and_serve(
         gate,
         patience: config.open_timeout(),
         guides: Guides::default(),
-        choosers: Choosers::default(),
         steps: None,
         waiting: VecDeque::new(),
     };
@@ -132,7 +131,6 @@ struct Server<'a> {
     /// Beginnings that are kept in files.
     warm: Warm,
     guides: Guides,
-    choosers: Choosers,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.
@@ -275,7 +273,7 @@ impl Server<'_> {
             Err(error) => return self.end(&lanes, &Err(error)),
         }
         let given = self.guides.give(&self.model, self.path, &lanes);
-        let given = given.and_then(|()| self.choosers.give(&self.model, &lanes));
+        let given = given.and_then(|()| choose::give(&self.model, &lanes));
         if let Err(error) = given {
             return self.end(&lanes, &Err(error));
         }

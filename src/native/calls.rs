@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, CString, c_int};
 use std::ptr;
+use std::sync::Arc;
 
 use super::handle::{NativeModel, check, failed};
 use crate::host;
@@ -298,8 +299,16 @@ impl NativeModel {
         self.runtime.capabilities().ends_with_thinking()
     }
 
-    /// The model's tokens; the CPU runtime only.
-    pub(crate) fn vocabulary(&self) -> Result<Vocabulary, Failure> {
+    /// The model's tokens, which are asked for once; the CPU runtime only.
+    pub(crate) fn vocabulary(&self) -> Result<Arc<Vocabulary>, Failure> {
+        if let Some(known) = self.vocabulary.get() {
+            return Ok(Arc::clone(known));
+        }
+        let told = Arc::new(self.told_vocabulary()?);
+        Ok(Arc::clone(self.vocabulary.get_or_init(|| told)))
+    }
+
+    fn told_vocabulary(&self) -> Result<Vocabulary, Failure> {
         let able = self.runtime.capabilities();
         let missing = || able.lacks("structured_output", NEWER_CPU_RUNTIME);
         let table = self.runtime.symbols().cpu_table;

@@ -1,5 +1,6 @@
 //! One handle of the library and the calls on it.
 
+use std::cell::OnceCell;
 use std::ffi::c_int;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use crate::runtime::Runtime;
 use rkllm_ffi::cpu_table::{LogitsProcessor, reuse};
 use rkllm_ffi::shared::LLMHandle;
 use rkllm_ffi::shared::functions::OnHandle;
+use rkllm_text::constraint::Vocabulary;
 
 /// How long after a run that ended without its last call that call is waited for.
 const LAST_CALL: Duration = Duration::from_secs(2);
@@ -96,6 +98,8 @@ pub(crate) struct NativeModel {
     pub(super) template: LibraryTemplate,
     /// What the library warned of when it opened the model, which may explain a failure.
     warnings: Vec<LogLine>,
+    /// The model's tokens, once they have been asked for.
+    pub(super) vocabulary: OnceCell<Arc<Vocabulary>>,
 }
 
 impl NativeModel {
@@ -146,6 +150,7 @@ impl NativeModel {
             cross_attention: None,
             template: LibraryTemplate::default(),
             warnings: diagnose::kept_warnings(lines),
+            vocabulary: OnceCell::new(),
         };
         if let Some(table) = runtime.symbols().cpu_table {
             // SAFETY: the table belongs to the library of this live handle.

@@ -10,7 +10,7 @@ mod tokenizer_json;
 mod vocabulary;
 mod words;
 
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
@@ -141,7 +141,7 @@ fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal>
 /// A model's vocabulary, ready for grammars: made once for a model, which takes up to a second.
 pub struct Constraints {
     factory: ParserFactory,
-    vocabulary: Vocabulary,
+    vocabulary: Arc<Vocabulary>,
 }
 
 impl Constraints {
@@ -149,7 +149,8 @@ impl Constraints {
     ///
     /// # Errors
     /// It has no token, or none that ends an answer.
-    pub fn new(vocabulary: Vocabulary) -> Result<Self, Refusal> {
+    pub fn new(vocabulary: impl Into<Arc<Vocabulary>>) -> Result<Self, Refusal> {
+        let vocabulary = vocabulary.into();
         let tokens = vocabulary.environment()?;
         let slices = SlicedBiasComputer::general_slices();
         Ok(Self {

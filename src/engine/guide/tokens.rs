@@ -1,6 +1,7 @@
 //! The tokens that a library can be given in the place of those that it chose.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rkllm_text::constraint::{Vocabulary, Words};
@@ -15,7 +16,7 @@ pub(in crate::engine) type Piece = (i32, Vec<u8>);
 pub(in crate::engine) enum Tokens {
     /// All of them.
     Known {
-        vocabulary: Vocabulary,
+        vocabulary: Arc<Vocabulary>,
         words: Words,
     },
     /// Those that have come; all would be in this file, which does not exist.
@@ -37,7 +38,8 @@ impl Tokens {
                 }
                 Err(error) => return Err(unusable(&file, &format!("cannot be read: {error}"))),
             };
-            Vocabulary::from_tokenizer_json(&text).map_err(|reason| unusable(&file, &reason))?
+            let read = Vocabulary::from_tokenizer_json(&text);
+            Arc::new(read.map_err(|reason| unusable(&file, &reason))?)
         };
         let words = Words::of(&vocabulary);
         Ok(Self::Known { vocabulary, words })
