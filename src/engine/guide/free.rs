@@ -90,7 +90,7 @@ pub(in crate::engine) enum Next {
 pub(in crate::engine) struct Free {
     way: Way,
     argument: &'static str,
-    thinking: Option<Thinking>,
+    thinking: Option<Arc<Thinking>>,
     start: Follower,
     follower: Follower,
     phase: Phase,
@@ -125,7 +125,7 @@ impl Free {
             way,
             argument: constraint.grammar.argument(),
             phase: start(constraint.thinking.as_ref()),
-            thinking: constraint.thinking.clone(),
+            thinking: constraint.thinking.clone().map(Arc::new),
             start: follower.clone(),
             follower,
             tokens,

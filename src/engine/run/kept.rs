@@ -20,8 +20,8 @@ impl RunLane {
 
     /// Whether the logits of each token are looked at before it is chosen.
     pub(super) fn wants_logits(&self) -> bool {
-        let mut masks = self.plan.constraint.iter().map(|one| !one.lets_choose());
-        masks.next().unwrap_or(false) || self.plan.choosing.is_some()
+        let constraint = self.plan.constraint.as_ref();
+        self.plan.choosing.is_some() || constraint.is_some_and(|one| !one.lets_choose())
     }
 
     /// Who keeps the answer to that from here on.

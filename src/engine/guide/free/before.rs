@@ -14,11 +14,13 @@ impl Free {
         let all = text.len();
         let fits = Ok((Seen::Fits, 0, all));
         let thinking = self.thinking.clone();
-        let (open, close) = thinking.map_or((None, String::new()), |it| (it.open, it.close));
+        let (open, close) = thinking.as_ref().map_or(("", ""), |it| {
+            (it.open.as_deref().unwrap_or_default(), it.close.as_str())
+        });
         match std::mem::replace(&mut self.phase, Phase::Left) {
             Phase::Thinking(mut tail) => {
                 tail.push_str(&String::from_utf8_lossy(text));
-                let Some(at) = tail.find(&close) else {
+                let Some(at) = tail.find(close) else {
                     keep_end(&mut tail, close.len());
                     self.phase = Phase::Thinking(tail);
                     return fits;
@@ -40,19 +42,17 @@ impl Free {
                 self.phase = Phase::Start;
                 let begun = String::from_utf8_lossy(text);
                 let begun = begun.trim_start();
-                let open = open.unwrap_or_default();
                 let is_begun = !begun.is_empty() && open.starts_with(begun);
-                if is_begun || begun.starts_with(&open) {
-                    self.opening(begun, &open);
+                if is_begun || begun.starts_with(open) {
+                    self.opening(begun, open);
                     return fits;
                 }
                 self.answer(id, text)
             }
             Phase::Opening(begun) => {
-                let open = open.unwrap_or_default();
                 let more = format!("{begun}{}", String::from_utf8_lossy(text));
-                if open.starts_with(&more) || more.starts_with(&open) {
-                    self.opening(&more, &open);
+                if open.starts_with(&more) || more.starts_with(open) {
+                    self.opening(&more, open);
                     return fits;
                 }
                 let rest = open[begun.len()..].to_owned();

@@ -178,7 +178,7 @@ impl Free {
         self.lengths.clear();
         self.partial.clear();
         self.follower = self.start.clone();
-        self.phase = start(self.thinking.as_ref());
+        self.phase = start(self.thinking.as_deref());
         Next::Retry
     }
 }
