@@ -47,6 +47,22 @@ pub(crate) fn place(size: u64, taken: &[Range], keeps_to_0: bool) -> Option<Rang
         .find(|range| !taken.iter().any(|other| other.meets(*range)))
 }
 
+/// Where models of these sizes are best put, one after the other, beside those that are there.
+#[cfg(any(feature = "python", test))]
+pub(crate) fn places(
+    sizes: impl IntoIterator<Item = u64>,
+    taken: &[Range],
+    keeps_to_0: bool,
+) -> Vec<Option<Range>> {
+    let mut taken = taken.to_vec();
+    let put = |size: u64| {
+        let range = place(size, &taken, keeps_to_0)?;
+        taken.push(range);
+        Some(range)
+    };
+    sizes.into_iter().map(put).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -56,13 +72,8 @@ mod tests {
     const GIB: u64 = 1 << 30;
 
     fn bases(sizes: &[u64], taken: &[Range], keeps_to_0: bool) -> Vec<Option<u64>> {
-        let mut taken = taken.to_vec();
-        let mut put = |size: &u64| {
-            let range = place(*size, &taken, keeps_to_0)?;
-            taken.push(range);
-            Some(range.base)
-        };
-        sizes.iter().map(&mut put).collect()
+        let places = places(sizes.iter().copied(), taken, keeps_to_0).into_iter();
+        places.map(|range| range.map(|range| range.base)).collect()
     }
 
     #[test]

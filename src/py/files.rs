@@ -23,14 +23,14 @@ pub(super) fn plan_domains(
     chip: Option<&str>,
 ) -> Vec<Option<(u64, u64)>> {
     let keeps_to_0 = chip.is_some_and(plan::keeps_to_0);
-    let mut taken = Vec::new();
-    if encoders && !keeps_to_0 {
-        taken.push(Range { base: 0, count: 1 });
-    }
-    let mut put = |size: u64| {
-        let range = plan::place(size, &taken, keeps_to_0)?;
-        taken.push(range);
-        Some((range.base, range.count))
+    let encoder = Range { base: 0, count: 1 };
+    let taken: &[Range] = if encoders && !keeps_to_0 {
+        &[encoder]
+    } else {
+        &[]
     };
-    sizes.into_iter().map(&mut put).collect()
+    let places = plan::places(sizes, taken, keeps_to_0).into_iter();
+    places
+        .map(|range| range.map(|range| (range.base, range.count)))
+        .collect()
 }
