@@ -248,17 +248,19 @@ class Call:
         if self.result is None and inspect.iscoroutine(self._awaitable):
             self._awaitable.close()
 
+    @property
+    def _conversions(self) -> tuple[str, ...]:
+        return tuple(self._checked.conversions) if self._checked else ()
+
     def _succeed(self, value: Any) -> None:
         content = result_text(value, self._limit)
-        conversions = tuple(self._checked.conversions) if self._checked else ()
-        self.result = ToolResult(self._name, content, value, conversions=conversions, id=self._id)
+        self.result = ToolResult(self._name, content, value, conversions=self._conversions, id=self._id)
 
     def _fail(self, error: Exception) -> None:
         told = self._checked is None and isinstance(error, ToolError)
         content = result_text(str(error.args[0]), self._limit) if told else failure_text(error, self._limit)
-        conversions = tuple(self._checked.conversions) if self._checked else ()
         self.result = ToolResult(
-            self._name, content, None, content, None if told else error, conversions, self._id
+            self._name, content, None, content, None if told else error, self._conversions, self._id
         )
 
 
