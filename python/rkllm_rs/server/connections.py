@@ -1,0 +1,123 @@
+"""uvicorn's connections, with what they lack: a deadline for headers, a limit, and a way to cut them."""
+
+from __future__ import annotations
+
+import functools
+import json
+import logging
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+import h11
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from .errors import ApiError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from .http import Receive, Scope, Send
+
+_LOG: Final = logging.getLogger("rkllm_rs.server")
+
+
+class Connection(H11Protocol):
+    """A connection.
+
+    Attributes:
+        header_seconds: How long the headers of a request may take from their first byte.
+        most: How many connections there may be; further ones are closed at once.
+    """
+
+    header_seconds: ClassVar[float] = 20.0
+    most: ClassVar[int] = 4096
+
+    _header_timer: asyncio.TimerHandle | None = None
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.app = functools.partial(_with_abort, self, self.app)
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Accepts a connection, or closes it if there are too many."""
+        super().connection_made(transport)
+        if len(self.connections) > self.most:
+            _LOG.warning("a connection was closed, because there are %d already", self.most)
+            self.connections.discard(self)
+            transport.abort()
+            return
+        # One on which nothing is asked is closed like one on which nothing more is asked.
+        self.timeout_keep_alive_task = self.loop.call_later(
+            self.timeout_keep_alive, self.timeout_keep_alive_handler
+        )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Ends what was under way."""
+        self._stop_header_timer()
+        self._unset_keepalive_if_required()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Takes bytes, and starts or stops the clock for headers."""
+        super().data_received(data)
+        self._watch_header()
+
+    def on_response_complete(self) -> None:
+        """Goes on with what came meanwhile."""
+        super().on_response_complete()
+        self._watch_header()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - said in our own words
+        """Answers what is not HTTP, in JSON, where an answer can still be given."""
+        self._stop_header_timer()
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
+            self.transport.close()
+            return
+        error = ApiError(400, "the request is not valid HTTP", code="invalid_http")
+        self._answer(error)
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Closes a connection on which nothing is asked."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
+    def _watch_header(self) -> None:
+        idle = not self.cycle or self.cycle.response_complete
+        incomplete = idle and self.conn.their_state is h11.IDLE and bool(self.conn.trailing_data[0])
+        if not incomplete:
+            self._stop_header_timer()
+        elif self._header_timer is None:
+            self._header_timer = self.loop.call_later(self.header_seconds, self._header_late)
+
+    def _stop_header_timer(self) -> None:
+        if self._header_timer is not None:
+            self._header_timer.cancel()
+            self._header_timer = None
+
+    def _header_late(self) -> None:
+        self._header_timer = None
+        if not self.transport.is_closing():
+            message = f"the headers did not arrive in {self.header_seconds:g} seconds"
+            self._answer(ApiError(408, message, code="request_timeout", retry=False))
+
+    def _answer(self, error: ApiError) -> None:
+        """Answers without a request, and closes."""
+        body = json.dumps(error.data("openai")).encode()
+        headers = [
+            ("content-type", "application/json"),
+            ("content-length", str(len(body))),
+            ("connection", "close"),
+            *error.all_headers(),
+        ]
+        try:
+            start = h11.Response(status_code=error.status, headers=headers, reason=b"")
+            for event in (start, h11.Data(data=body), h11.EndOfMessage()):
+                self.transport.write(self.conn.send(event) or b"")
+        except h11.LocalProtocolError:  # an answer is under way
+            pass
+        self.transport.close()
+
+
+async def _with_abort(connection: Connection, app: Any, scope: Scope, receive: Receive, send: Send) -> None:
+    """Serves a request with a way to cut its connection, which ASGI lacks."""
+    scope["extensions"] = {**scope.get("extensions", {}), "rkllm_rs.abort": connection.transport.abort}
+    await app(scope, receive, send)
