@@ -197,11 +197,13 @@ TOPICS = [
     Page(
         "models",
         "rkllm_rs.models",
-        "Files of models: what they are, and whether they fit. [How to use it](../guides/model-files.md).",
-        ["inspect", "Inspection", "Problem"],
-        "models/inspection.py",
-        made=False,
+        "Files of models: where they are, what they are, and whether they fit. "
+        "[How to use it](../guides/model-files.md).",
+        ["find"],
+        "models/finding.py",
     ),
+    Page("models", "", "", ["installed", "InstalledModel"], "models/listing.py", made=False),
+    Page("models", "", "", ["inspect", "Inspection", "Problem"], "models/inspection.py", made=False),
     Page("models", "", "", ["plan", "Plan", "PlannedModel"], "models/planning.py", made=False),
 ]
 

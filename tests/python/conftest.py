@@ -69,7 +69,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
     """No setting of the machine or its user reaches a test."""
     for name in list(os.environ):
-        if name.startswith(("RKLLM_", "HF_", "XDG_")) and name not in KEPT:
+        if name.startswith(("RKLLM_", "RKLLAMA_", "HF_", "HUGGING", "XDG_")) and name not in KEPT:
             monkeypatch.delenv(name)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     # Neither a program of this machine nor another test is waited for.

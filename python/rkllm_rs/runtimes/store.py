@@ -10,6 +10,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from rkllm_rs._home import own_home
 from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import RuntimeInstallError
 
@@ -31,16 +32,11 @@ def home() -> str:
     Raises:
         RuntimeInstallError: None of the variables ``RKLLM_RS_HOME``, ``XDG_DATA_HOME`` and ``HOME`` is set.
     """
-    if named := os.environ.get("RKLLM_RS_HOME"):
-        return os.path.abspath(named)
-    data = os.environ.get("XDG_DATA_HOME", "")
-    if not os.path.isabs(data):
-        user = os.environ.get("HOME")
-        if not user:
-            message = "the home folder is unknown, because HOME is not set"
-            raise RuntimeInstallError(message, hint="Set RKLLM_RS_HOME to a folder that you can write to.")
-        data = os.path.join(user, ".local/share")
-    return os.path.abspath(os.path.join(data, "rkllm_rs"))
+    found = own_home()
+    if found is None:
+        message = "the home folder is unknown, because HOME is not set"
+        raise RuntimeInstallError(message, hint="Set RKLLM_RS_HOME to a folder that you can write to.")
+    return found
 
 
 @typed
