@@ -7,12 +7,18 @@ import sys
 
 
 def tell(error: ImportError) -> None:
-    """Runs ``rkllm-rs doctor`` and ends the process, if that is what was asked for; else adds a hint."""
-    if sys.argv[1:2] == ["doctor"] and _is_command():
+    """Adds a hint; for the command ``rkllm-rs``, prints it and ends the process, or runs ``doctor``."""
+    words = sys.argv[1:]
+    while words[:1] == ["--debug"]:
+        del words[0]
+    if words[:1] == ["doctor"] and _is_command():
         from .doctor.command import main
 
-        raise SystemExit(main(sys.argv[2:]))
+        raise SystemExit(main(words[1:]))
     error.msg = f"the compiled part of rkllm_rs cannot be loaded: {error.msg}\nhint: Run `rkllm-rs doctor`."
+    if "--debug" not in sys.argv and _is_command():
+        sys.stderr.write(f"rkllm-rs: {error.msg}\n")
+        raise SystemExit(1)
 
 
 def _is_command() -> bool:

@@ -2,22 +2,6 @@
 
 from __future__ import annotations
 
-from rkllm_rs.doctor import command
+from rkllm_rs.doctor.command import EXAMPLES, HELP, add_arguments, run
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    import argparse
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``doctor``."""
-    import argparse
-
-    sub = commands.add_parser(
-        "doctor",
-        help=command.HELP,
-        description=command.HELP,
-        epilog=command.EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    command.add_arguments(sub)
+__all__ = ["EXAMPLES", "HELP", "add_arguments", "run"]

@@ -8,6 +8,15 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
+    from typing import Any
+
+    from rkllm_rs.models import Problem
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Adds ``--json``, which ``report`` looks at."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
 
 
 def say(text: str) -> None:
@@ -15,7 +24,32 @@ def say(text: str) -> None:
     sys.stdout.write(text + "\n")
 
 
+def note(text: str) -> None:
+    """Prints a line for people beside the output, to stderr."""
+    sys.stderr.write(f"rkllm-rs: {text}\n")
+
+
 def report(arguments: argparse.Namespace, data: object, *lines: str) -> None:
     """Prints ``data`` with ``--json``, and else the lines."""
     for line in [json.dumps(data, indent=1)] if arguments.json else lines:
         say(line)
+
+
+def problems(found: Iterable[Problem]) -> list[str]:
+    """The lines about what is wrong with a file."""
+    lines: list[str] = []
+    for problem in found:
+        lines.append(f"  problem:     {problem.summary}")
+        if problem.fix:
+            lines.append(f"  fix:         {problem.fix}")
+    return lines
+
+
+def plain_warnings() -> None:
+    """Has warnings printed as a line of ours, and not with a line of this package's code."""
+    import warnings
+
+    def show(message: Warning | str, *_others: Any, **_named: Any) -> None:
+        note(f"warning: {message}")
+
+    warnings.showwarning = show

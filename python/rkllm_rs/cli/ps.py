@@ -1,4 +1,4 @@
-"""The command ``rkllm-rs ps``: what uses the NPU."""
+"""The command ``rkllm-rs ps``: which processes have a model open, and who uses the NPU."""
 
 from __future__ import annotations
 
@@ -7,20 +7,25 @@ from typing import TYPE_CHECKING
 
 from rkllm_rs import _native
 
-from .output import report
+from .output import add_json, report
+from .processes import processes, user
 
 if TYPE_CHECKING:
     import argparse
     from typing import Any
 
 
-def _user(uid: int) -> str:
-    import pwd
-
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # one of another machine's, or of a container
-        return str(uid)
+HELP = """\
+Show the processes of this machine that have a model open, as far as /proc and the NPU lock tell, and who uses
+the NPU and who waits for it."""
+EXAMPLES = """\
+examples:
+  rkllm-rs ps
+  rkllm-rs ps --json
+  sudo rkllm-rs ps           with the processes of other users
+"""
+add_arguments = add_json
+_WIDTH = 100
 
 
 def _line() -> dict[str, Any]:
@@ -32,7 +37,7 @@ def _line() -> dict[str, Any]:
         entry: dict[str, Any] = dict.fromkeys((*keys, "user"))
         if one:
             entry.update(zip(keys, one, strict=True))
-            entry["user"] = _user(one[1])
+            entry["user"] = user(one[1])
         known.append(entry)
     holder = known[0] if known else None
     return {"path": path, "holder": holder, "waiting": known[1:], "problem": problem}
@@ -47,14 +52,44 @@ def _told(one: dict[str, Any], verb: str) -> str:
     return f"{by} {one['program']} (pid {one['pid']}, user {one['user']}) for {use}, since {seconds:.1f} s"
 
 
-def _ps(arguments: argparse.Namespace) -> int:
+def _models(holder: dict[str, Any] | None) -> tuple[list[dict[str, Any]], int]:
+    """The processes with an open model, as far as they can be known."""
+    found, hidden = processes()
+    for one in found:
+        one["program"] = " ".join(one["program"])
+    if holder and holder["for"] == "run" and holder["pid"] not in {one["pid"] for one in found}:
+        # Another user's, perhaps: it has left its name in the lock's file.
+        known = {"pid": holder["pid"], "user": holder["user"], "program": holder["program"]}
+        keys = "model", "model_from", "library", "worker_of", "resident_bytes"
+        found.append({**known, **dict.fromkeys(keys)})
+    return found, hidden
+
+
+def _short(program: str) -> str:
+    line = " ".join(program.split())
+    return line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…"
+
+
+def _process(one: dict[str, Any]) -> list[str]:
+    model = one["model"] or "unknown model"
+    size = "" if one["resident_bytes"] is None else f", {one['resident_bytes'] >> 20} MiB"
+    worker = "" if one["worker_of"] is None else f", worker of {one['worker_of']}"
+    return [model, f"  pid {one['pid']}, user {one['user']}{size}{worker}", f"  {_short(one['program'])}"]
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     lock = _line()
-    # What a server has open will stand here; a program's own models are known to it alone.
-    data: dict[str, Any] = {"models": [], "npu_lock": lock}
+    models, hidden = _models(lock["holder"])
+    data: dict[str, Any] = {"models": models, "npu_lock": lock, "hidden_processes": hidden}
+    lines = [line for one in models for line in _process(one)] or ["no process with an open model was found"]
+    if hidden:
+        lines.append(f"processes that cannot be looked into: {hidden}")
+    lines.append("")
     if lock["path"] is None:
-        lines = ["NPU lock: off (RKLLM_RS_NPU_LOCK)"]
+        lines.append("NPU lock: off (RKLLM_RS_NPU_LOCK)")
     else:
-        lines = [f"NPU lock: {lock['path']}"]
+        lines.append(f"NPU lock: {lock['path']}")
         if lock["problem"] is not None:
             lines.append(f"  unknown: {lock['problem']}")
         elif lock["holder"] is None:
@@ -64,11 +99,3 @@ def _ps(arguments: argparse.Namespace) -> int:
             lines += [f"  {_told(one, 'waiting:')}" for one in lock["waiting"]]
     report(arguments, data, *lines)
     return 0
-
-
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``ps``."""
-    text = "show who uses the NPU and who waits for it"
-    sub = commands.add_parser("ps", help=text, description=text)
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.set_defaults(run=_ps)

@@ -11,11 +11,20 @@ from typing import TYPE_CHECKING
 from rkllm_rs import runtimes
 from rkllm_rs.errors import InvalidArgumentError, RkllmError
 
-from .output import report
+from .output import add_json, report
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+
+
+HELP = "Install and select the vendor's library, librkllmrt.so."
+EXAMPLES = """\
+examples:
+  rkllm-rs runtime list
+  rkllm-rs runtime install 1.3.0
+  rkllm-rs runtime use 1.3.0
+"""
 
 
 class _Bar:
@@ -152,20 +161,22 @@ def _remove(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``runtime`` and what is below it."""
-    text = "install and select the vendor's library"
-    runtime = commands.add_parser("runtime", help=text, description=text)
-    below = runtime.add_subparsers(dest="runtime_command", required=True, metavar="COMMAND")
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the commands below it."""
+    below = parser.add_subparsers(dest="runtime_command", required=True, metavar="COMMAND")
 
-    def command(name: str, text: str, run: Callable[[argparse.Namespace], int]) -> argparse.ArgumentParser:
-        sub = below.add_parser(name, help=text, description=text)
-        sub.add_argument("--json", action="store_true", help="print JSON")
-        sub.set_defaults(run=run)
+    def command(
+        name: str, text: str, run: Callable[[argparse.Namespace], int], examples: str
+    ) -> argparse.ArgumentParser:
+        epilog = "\n  rkllm-rs runtime ".join(["examples:", *examples.splitlines()])
+        sub: argparse.ArgumentParser = below.add_parser(name, help=text, description=text, epilog=epilog)
+        add_json(sub)
+        sub.set_defaults(runtime_run=run)
         return sub
 
-    command("list", "list releases, installed versions and the selected one", _list)
-    one = command("install", "download a release, verify it and install it in your data folder", _install)
+    command("list", "list releases, installed versions and the selected one", _list, "list\nlist --json")
+    text = "download a release, verify it and install it in your data folder"
+    one = command("install", text, _install, "install 1.3.0\ninstall 1.3.0 --from librkllmrt.so")
     one.add_argument("version", metavar="VERSION")
     one.add_argument(
         "--from", dest="source", metavar="FILE", help="install this local file instead of downloading"
@@ -174,17 +185,24 @@ def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "--arch", choices=("aarch64", "armhf"), help="architecture (default: that of this machine)"
     )
     one.add_argument("--allow-unknown", action="store_true", help="accept a file that is not official")
-    one = command("verify", "compute a file's hash and print the official release it belongs to", _verify)
+    text = "compute a file's hash and print the official release it belongs to"
+    one = command("verify", text, _verify, "verify\nverify /usr/lib/librkllmrt.so")
     one.add_argument(
         "file", nargs="?", metavar="FILE", help="file to verify (default: all installed versions)"
     )
-    one = command("use", "select an installed version", _use)
+    one = command("use", "select an installed version", _use, "use 1.3.0\nuse 1.2.3 --project\nuse --clear")
     one.add_argument("version", nargs="?", metavar="VERSION")
     one.add_argument(
         "--project", action="store_true", help="select it only for programs started in this folder"
     )
     one.add_argument("--clear", action="store_true", help="remove the selection")
-    one = command("path", "print the path of the vendor's library that would be loaded", _path)
-    one.add_argument("--model", help="search as for this model file")
-    one = command("remove", "remove an installed version", _remove)
+    text = "print the path of the vendor's library that would be loaded"
+    one = command("path", text, _path, "path\npath --model model.rkllm")
+    one.add_argument("--model", metavar="FILE", help="search as for this model file")
+    one = command("remove", "remove an installed version", _remove, "remove 1.2.3")
     one.add_argument("version", metavar="VERSION")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command that was chosen."""
+    return int(arguments.runtime_run(arguments))

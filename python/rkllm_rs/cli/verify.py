@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
-from .output import say
+from .output import add_json, say
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
     from rkllm_rs.verify import Item, Report
 
-HELP = "verify on this machine what the package promises, and measure what nobody has documented"
-EXAMPLE = """\
+HELP = "Verify on this machine what the package promises, and measure what nobody has documented."
+EXAMPLES = """\
 examples:
   rkllm-rs verify model.rkllm                        a few minutes on a board
   rkllm-rs verify model.rkllm --soak 30              and half an hour of runs, for memory and heat
@@ -26,7 +26,8 @@ was found so far. The exit status is 1 if an item fails, and else 0.
 _STOPPED = 130
 
 
-def _verify(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
     from rkllm_rs import verify
 
     told: list[str] = []
@@ -79,39 +80,31 @@ def _published(report: Report, file: str) -> bool:
     return True
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds ``verify``."""
-    import argparse
-
-    sub = commands.add_parser(
-        "verify",
-        help=HELP,
-        description=HELP,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.add_argument(
+        "model", help="the model: a .rkllm file for the NPU, a .gguf file for the CPU runtime"
     )
-    sub.add_argument("model", help="the model: a .rkllm file for the NPU, a .gguf file for the CPU runtime")
-    sub.add_argument("--json", action="store_true", help="print JSON")
-    sub.add_argument(
+    add_json(parser)
+    parser.add_argument(
         "--report",
         metavar="FILE",
         help="write Markdown for an issue to this file, without names, addresses and serial numbers",
     )
-    sub.add_argument(
+    parser.add_argument(
         "--soak", type=float, default=0, metavar="MINUTES", help="run the model again and again for so long"
     )
-    sub.add_argument("--backend", choices=("auto", "npu", "cpu"), default="auto")
-    sub.add_argument(
+    parser.add_argument("--backend", choices=("auto", "npu", "cpu"), default="auto")
+    parser.add_argument(
         "--library", metavar="FILE", help="path of the library (default: search the usual places)"
     )
-    sub.add_argument("--lora", metavar="FILE", help="a LoRA adapter of the model, to verify that too")
-    sub.add_argument("--prompt-cache", metavar="FILE", help="a prompt cache of the model, to load that too")
-    sub.add_argument(
+    parser.add_argument("--lora", metavar="FILE", help="a LoRA adapter, to verify that too")
+    parser.add_argument("--prompt-cache", metavar="FILE", help="a prompt cache, to load that too")
+    parser.add_argument(
         "--timeout",
         type=float,
         default=300,
         metavar="SECONDS",
         help="limit for the load and for each item; what takes longer is killed (default: 300)",
     )
-    sub.add_argument("--only", metavar="ID,…", help="do these items only, besides loading the model")
-    sub.set_defaults(run=_verify)
+    parser.add_argument("--only", metavar="ID,…", help="do these items only, besides loading the model")

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from .report import Report
 
-HELP = "examine this machine: chip, driver, rights, library, clocks, memory"
-EXAMPLE = """\
+HELP = "Examine this machine: chip, driver, rights, library, clocks, memory."
+EXAMPLES = """\
 examples:
   rkllm-rs doctor                      what is there, what is missing, and the command that helps
   rkllm-rs doctor --json               the same for programs
@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write Markdown for an issue to this file, without names, addresses and serial numbers",
     )
-    parser.set_defaults(run=run)
 
 
 def text(report: Report) -> str:
@@ -97,10 +96,11 @@ def main(words: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="rkllm-rs doctor",
         description=HELP,
-        epilog=EXAMPLE,
+        epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_arguments(parser)
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     arguments = parser.parse_args(words)
     if not os.path.isdir(arguments.root):
         parser.error(f"argument --root: not a folder: {arguments.root!r}")

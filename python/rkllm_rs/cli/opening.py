@@ -1,0 +1,210 @@
+"""The arguments with which commands open and ask a model, by the names of ``RKLLM`` and of its calls."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
+
+from .output import plain_warnings
+from .parsing import UsageError, count
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rkllm_rs import RKLLM
+
+#: The arguments of ``SamplingParams``, with their type and what they do.
+_SAMPLING: dict[str, tuple[Callable[[str], Any], str]] = {
+    "top_k": (int, "sample from the N most likely tokens only; 1 is greedy"),
+    "top_p": (float, "sample from the most likely tokens whose probabilities add up to this, 0 to 1"),
+    "temperature": (float, "randomness, 0 or more; 0 is greedy"),
+    "repeat_penalty": (float, "penalty for tokens that have appeared, above 0; 1 turns it off"),
+    "frequency_penalty": (float, "penalty that grows with each appearance of a token, -2 to 2"),
+    "presence_penalty": (float, "penalty for a token that has appeared at all, -2 to 2"),
+    "mirostat": (int, "0 (off), 1 (Mirostat) or 2 (Mirostat 2.0)"),
+    "mirostat_tau": (float, "Mirostat's target entropy in bits per token, 0 or more"),
+    "mirostat_eta": (float, "Mirostat's learning rate, 0 or more"),
+    "min_p": (float, "least share of the most likely token's probability, 0 to 1; CPU runtime only"),
+    "typical_p": (float, "sample from the most typical tokens up to this probability; CPU runtime only"),
+}
+#: Further arguments of ``RKLLM()`` that commands have.
+_OPENING = (
+    "backend",
+    "library",
+    "abi",
+    "max_context_len",
+    "isolate",
+    "chat_template",
+    "family",
+    "vendor_log",
+    "strict",
+)
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds MODEL, and how it is opened."""
+    parser.add_argument(
+        "model",
+        metavar="MODEL",
+        help="the model: a .rkllm file (NPU), a .gguf file (CPU), or a folder that contains one",
+    )
+    add_opening_arguments(parser)
+
+
+def add_opening_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds how a model is opened, without MODEL itself."""
+    group = parser.add_argument_group("how the model is opened")
+    group.add_argument(
+        "--backend", choices=("auto", "npu", "cpu"), help="what runs the model (default: auto, by its file)"
+    )
+    group.add_argument(
+        "--library", metavar="FILE", help="path of the library (default: search the usual places)"
+    )
+    group.add_argument(
+        "--abi", metavar="ABI", help="ABI of the library, such as v1_3_0, if it cannot be detected"
+    )
+    group.add_argument(
+        "--max-context-len", type=count, metavar="N", help="size of the context window in tokens"
+    )
+    group.add_argument(
+        "--isolate",
+        action=argparse.BooleanOptionalAction,
+        help="run the model in a worker process, which may crash (default: RKLLM_RS_ISOLATE, else no)",
+    )
+    group.add_argument("--chat-template", metavar="FILE", help="Jinja chat template in place of the model's")
+    group.add_argument("--family", metavar="NAME", help="family of the model, such as qwen3")
+    group.add_argument(
+        "--vendor-log",
+        choices=("warnings", "quiet", "all", "direct"),
+        help="which lines of the library's log to print to stderr (default: warnings)",
+    )
+    group.add_argument(
+        "--strict", action="store_true", default=None, help="an error in place of most warnings"
+    )
+
+
+def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds how an answer is generated."""
+    group = parser.add_argument_group("how the answer is generated")
+    group.add_argument("--max-new-tokens", type=count, metavar="N", help="limit of the answer in tokens")
+    group.add_argument("--stop", action="append", metavar="TEXT", help="end the answer there; repeatable")
+    group.add_argument("--seed", type=int, metavar="N", help="seed for sampling (CPU runtime)")
+    group.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help="limit for the whole answer (default: none)"
+    )
+    group.add_argument(
+        "--thinking",
+        action=argparse.BooleanOptionalAction,
+        help="have the model think before it answers, or not (default: what its chat template does)",
+    )
+    group.add_argument(
+        "--json-schema", metavar="FILE", help="JSON schema that the answer must fit; - is stdin"
+    )
+    for name, (kind, text) in _SAMPLING.items():
+        flag = "--" + name.replace("_", "-")
+        group.add_argument(flag, type=kind, metavar="N" if kind is int else "X", help=text)
+    group.add_argument(
+        "--logit-bias",
+        type=_bias,
+        action="append",
+        metavar="ID=X",
+        help="add X to the logit of a token id, -inf bans it; repeatable; CPU runtime only",
+    )
+
+
+def _bias(text: str) -> tuple[int, float]:
+    token, separator, number = text.partition("=")
+    if not separator:
+        raise ValueError
+    return int(token), float(number)
+
+
+_bias.__name__ = "ID=X"
+
+
+def sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The sampling parameters that were given.
+
+    Raises:
+        UsageError: One of them is out of range.
+    """
+    from rkllm_rs import SamplingParams
+
+    given = _given(arguments, (*_SAMPLING, "logit_bias"))
+    if "logit_bias" in given:
+        given["logit_bias"] = dict(given["logit_bias"])
+    try:
+        SamplingParams(**given)
+    except (InvalidArgumentError, InvalidTypeError) as error:
+        raise UsageError(str(error.args[0]), hint=error.hint) from error
+    return given
+
+
+def model_path(name: str) -> str:
+    """The file or folder that MODEL means: a path if there is one, else a name."""
+    path = os.path.expanduser(name)
+    if any(os.path.exists(path + ending) for ending in ("", ".rkllm", ".gguf")):
+        return name
+    from rkllm_rs import models
+
+    find = getattr(models, "find", None)
+    return name if find is None else str(find(name))
+
+
+def open_model(arguments: argparse.Namespace, **more: Any) -> RKLLM:
+    """Opens the model of a command line, with the sampling parameters that it has.
+
+    Args:
+        arguments: What ``add_model_arguments`` and perhaps ``add_sampling_arguments`` read.
+        **more: Further arguments of ``RKLLM()``.
+
+    Raises:
+        RkllmError: What ``RKLLM()`` raises, and ``UsageError`` for sampling parameters out of range.
+    """
+    from rkllm_rs import RKLLM
+
+    plain_warnings()
+    settings = {**_given(arguments, _OPENING), **sampling_of(arguments), **more}
+    return RKLLM(model_path(arguments.model), **settings)
+
+
+def generation_keywords(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The keywords of ``chat()`` and ``generate()`` that were given; sampling belongs to ``open_model``.
+
+    Releases before 1.3.0 take sampling parameters only when a model is opened.
+
+    Raises:
+        UsageError: One of them is out of range, or the schema is not JSON.
+        FileMissingError: There is no such schema.
+    """
+    from rkllm_rs import _native
+
+    keywords = _given(arguments, ("max_new_tokens", "stop", "seed", "timeout", "thinking"))
+    if arguments.json_schema is not None:
+        keywords["json_schema"] = _schema(arguments.json_schema)
+    try:
+        _native.check_call("generate", "generate", "text", keywords)
+    except (InvalidArgumentError, InvalidTypeError) as error:
+        raise UsageError(str(error.args[0]), hint=error.hint) from error
+    return keywords
+
+
+def _schema(file: str) -> Any:
+    import json
+
+    from .reading import read_text
+
+    text = read_text(file)
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        message = f"{file} is not JSON: {error}"
+        raise UsageError(message, hint="Pass a file with a JSON schema.") from error
+
+
+def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    values = {name: getattr(arguments, name, None) for name in names}
+    return {name: value for name, value in values.items() if value is not None}

@@ -1,0 +1,100 @@
+"""What the words of a command line mean: argparse, with what all commands share."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rkllm_rs.errors import RkllmError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+
+#: How the command itself is called.
+USAGE = "usage: rkllm-rs [--debug] COMMAND …"
+
+
+class UsageError(RkllmError):
+    """The words of the command line do not fit together; the exit status is 2.
+
+    Attributes:
+        usage: A line that is printed before the message.
+    """
+
+    usage: str = ""
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser of a command, or of a command below it."""
+
+    def __init__(self, **keywords: Any) -> None:
+        # An abbreviation would mean something else once there is another option.
+        keywords.setdefault("allow_abbrev", False)
+        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(**keywords)
+        self._parts = False
+        # Not False, which a command below would set again.
+        self.add_argument(
+            "--debug",
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help="show the traceback of an error",
+        )
+
+    def add_subparsers(self, **keywords: Any) -> Any:
+        """As of ``ArgumentParser``."""
+        self._parts = True
+        return super().add_subparsers(**keywords)
+
+    def read(self, words: Sequence[str]) -> argparse.Namespace:
+        """Parses the words, with options anywhere between the others.
+
+        Raises:
+            SystemExit: There is nothing more to do: 0 after ``--help``, and 2 for words that do not fit.
+        """
+        return self.parse_args(words) if self._parts else self.parse_intermixed_args(words)
+
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
+        """As of ``ArgumentParser``; options may be written with underscores, as Python spells them."""
+        words = list(sys.argv[1:] if args is None else args)
+        end = words.index("--") if "--" in words else len(words)
+        for at, word in enumerate(words[:end]):
+            if word.startswith("--"):
+                name, equals, value = word.partition("=")
+                words[at] = name.replace("_", "-") + equals + value
+        return super().parse_known_args(words, namespace)
+
+    def print_help(self, file: Any = None) -> None:
+        """As of ``ArgumentParser``, which says nothing if the text cannot be written."""
+        (file or sys.stdout).write(self.format_help())
+
+
+def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
+    """What is said of a word that is not a command."""
+    import difflib
+
+    hint = "Run `rkllm-rs --help` for the list of commands."
+    if near := difflib.get_close_matches(word, commands, 1):
+        hint = f"Did you mean `rkllm-rs {near[0]}`? {hint}"
+    elif word.endswith((".rkllm", ".gguf")) or os.path.exists(word):
+        hint = f'Run `rkllm-rs run {word} "…"` to use a model.'
+    error = UsageError(f"{word!r} is not a command", hint=hint)
+    error.usage = USAGE
+    return error
+
+
+def count(text: str) -> int:
+    """Reads a number of things, at least one; for ``type=`` of an argument."""
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+# What argparse says that a word is not.
+count.__name__ = "count"

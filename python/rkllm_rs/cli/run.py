@@ -1,0 +1,208 @@
+"""The command ``rkllm-rs run``: one prompt, one answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+from .opening import add_model_arguments, add_sampling_arguments, generation_keywords, open_model
+from .output import add_json, note, say
+from .parsing import UsageError
+from .reading import read_text
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from rkllm_rs import ChatStream, TokenStream
+
+HELP = "Answer one prompt. The answer goes to stdout as it is generated, everything else to stderr."
+EXAMPLES = """\
+examples:
+  rkllm-rs run model.rkllm "Why is the sky blue?" --max-new-tokens 64
+  rkllm-rs run model.rkllm --system "Answer in French." --temperature 0 "What is a moon?"
+  rkllm-rs run model.rkllm "Summarise this text." --file notes.txt --stats
+  git diff | rkllm-rs run model.rkllm "Write a commit message." -
+  rkllm-rs run model.rkllm "Name a city." --json-schema city.json --json
+
+The prompt is the words behind MODEL, then the text of --file, then that of stdin for a -, with an empty line
+between them. Without any of these it is read from stdin. One line break at the end of a file is left out.
+
+Thinking is shown dimmed if stderr is a terminal. Otherwise it is left out, unless --thinking is given: then
+it is written to stderr. With --json it is "reasoning".
+"""
+#: How many parts of an answer are written at once at most, though more are there already.
+_MOST = 256
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments."""
+    parser.usage = "rkllm-rs run [options] MODEL [PROMPT …]"
+    add_model_arguments(parser)
+    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt; - is stdin")
+    parser.add_argument(
+        "--file", action="append", metavar="FILE", help="read the prompt from this file; repeatable"
+    )
+    parser.add_argument("--system", metavar="TEXT", help="system message")
+    parser.add_argument(
+        "--raw", action="store_true", help="continue the prompt as it is, without a chat template"
+    )
+    parser.add_argument("--image", metavar="FILE", help="not supported yet")
+    add_json(parser)
+    parser.add_argument(
+        "--stream", action="store_true", help="with --json: an object a line, as the answer is generated"
+    )
+    parser.add_argument("--stats", action="store_true", help="print timings to stderr")
+    add_sampling_arguments(parser)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the command."""
+    if arguments.image is not None:
+        from rkllm_rs.errors import UnsupportedFeatureError
+
+        message = "images are not supported yet"
+        raise UnsupportedFeatureError(message, hint="Leave --image out.")
+    keywords = generation_keywords(arguments)
+    prompt = _prompt(arguments)
+    if arguments.raw:
+        if arguments.system is not None:
+            message = "--system needs a chat template, which --raw turns off"
+            raise UsageError(message, hint="Leave one of them out.")
+        with open_model(arguments, template="raw") as llm, llm.stream(prompt, **keywords) as stream:
+            _answer(arguments, stream)
+        return 0
+    messages = [{"role": "user", "content": prompt}]
+    if arguments.system is not None:
+        messages.insert(0, {"role": "system", "content": arguments.system})
+    with open_model(arguments) as llm, llm.chat_stream(messages, **keywords) as stream:
+        _answer(arguments, stream)
+    return 0
+
+
+def _prompt(arguments: argparse.Namespace) -> str:
+    words: list[str] = [word for word in arguments.prompt if word != "-"]
+    files: list[str] = [*(arguments.file or ()), *("-" for word in arguments.prompt if word == "-")]
+    if not words and not files:
+        if sys.stdin.isatty():
+            message = "there is no prompt"
+            hint = f"Write it behind the model, or use `rkllm-rs chat {arguments.model}`."
+            raise UsageError(message, hint=hint)
+        files = ["-"]
+    if files.count("-") + (arguments.json_schema == "-") > 1:
+        message = "stdin can be read only once"
+        raise UsageError(message, hint="Name it once as -.")
+    parts = [" ".join(words)] if words else []
+    parts += [read_text(file).removesuffix("\n").removesuffix("\r") for file in files]
+    prompt = "\n\n".join(parts)
+    if not prompt:
+        message = "prompt must not be empty"
+        raise UsageError(message, hint="Pass some text.")
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        message = "prompt must be UTF-8 text"
+        raise UsageError(message, hint="Set a UTF-8 locale, such as `LC_ALL=C.UTF-8`.") from error
+    return prompt
+
+
+def _batches(stream: TokenStream | ChatStream) -> Iterator[list[Any]]:
+    """What has come of an answer since it was looked at last; waits for at least one part."""
+    for part in stream:
+        batch: list[Any] = [part]
+        try:
+            while len(batch) < _MOST and (more := stream._poll()) is not None:  # noqa: SLF001 - our own
+                batch.append(more)
+        except StopAsyncIteration:
+            pass
+        except Exception:
+            yield batch  # nothing of an answer is lost
+            raise
+        yield batch
+
+
+def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> None:
+    """Writes an answer, as it comes."""
+    streams = arguments.stream or not arguments.json
+    paper: _Lines | _Text | None = None
+    if streams:
+        paper = _Lines() if arguments.json else _Text(reasons=arguments.thinking is True)
+        try:
+            for batch in _batches(stream):
+                if arguments.raw:
+                    text, reasoning = "".join([part.text for part in batch]), ""
+                else:
+                    text = "".join([part.content for part in batch])
+                    reasoning = "".join([part.reasoning for part in batch])
+                paper.put(text, reasoning)
+        finally:
+            paper.end()
+    answer = stream.result()
+    whole: dict[str, Any] = {"text": "" if streams else getattr(answer, "content", answer.text)}
+    if not arguments.raw and not streams:
+        whole["reasoning"] = getattr(answer, "reasoning", None)
+    if arguments.json:
+        from .stats import perf_dict
+
+        say(json.dumps({**whole, "finish_reason": answer.finish_reason, "perf": perf_dict(answer.perf)}))
+    sys.stdout.flush()
+    for text in getattr(answer, "notes", ()):
+        note(f"note: {text}")
+    if arguments.stats:
+        from .stats import perf_lines
+
+        sys.stderr.write("".join(f"{line}\n" for line in perf_lines(answer.perf)))
+
+
+class _Lines:
+    """An answer as JSON, an object a line."""
+
+    def put(self, text: str, reasoning: str) -> None:
+        """Writes what has come."""
+        if text or reasoning:
+            say(json.dumps({"text": text, **({"reasoning": reasoning} if reasoning else {})}))
+            sys.stdout.flush()
+
+    def end(self) -> None:
+        """The answer has ended."""
+
+
+class _Text:
+    """An answer as text, with thinking beside it where it is wanted."""
+
+    def __init__(self, *, reasons: bool) -> None:
+        self.shown = sys.stderr.isatty()
+        self.reasons = reasons or self.shown
+        dims = self.shown and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        self.dim, self.normal = ("\x1b[2m", "\x1b[22m") if dims else ("", "")
+        self.thinks = False
+        self.last = ""
+
+    def put(self, text: str, reasoning: str) -> None:
+        """Writes what has come."""
+        if reasoning and self.reasons:
+            if not self.thinks:
+                self.thinks = True
+                sys.stderr.write(self.dim)
+            sys.stderr.write(reasoning)
+            sys.stderr.flush()
+        if text:
+            self.awake()
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            self.last = text
+
+    def awake(self) -> None:
+        """Thinking has ended."""
+        if self.thinks:
+            self.thinks = False
+            sys.stderr.write(f"{self.normal}\n\n" if self.shown else "\n")
+            sys.stderr.flush()
+
+    def end(self) -> None:
+        """The answer has ended."""
+        self.awake()
+        if self.last and not self.last.endswith("\n"):
+            sys.stdout.write("\n")
