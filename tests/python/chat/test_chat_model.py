@@ -83,16 +83,16 @@ def test_the_same_messages_are_left_out_for_some_turns(llm: RKLLM) -> None:
     """Else each turn would be computed as a whole."""
     messages: list[dict[str, Any]] = [ASK[0]]
     left_out, changes = [0], 0
-    for number in range(24):
-        messages.append({"role": "user", "content": f"{number} " + "word " * 20})
-        answer = llm.chat(messages, overflow="drop_oldest", reuse="fast", max_new_tokens=4)
+    for number in range(14):
+        messages.append({"role": "user", "content": f"{number} " + "word " * 40})
+        answer = llm.chat(messages, overflow="drop_oldest", reuse="fast", max_new_tokens=2)
         messages.append(answer.message)
         count = next((int(word) for note in answer.notes for word in note.split() if word.isdigit()), 0)
         changes += count != left_out[-1]
         if count and count == left_out[-1]:
             assert answer.perf.cached_tokens > 100
         left_out.append(count)
-    assert left_out[-1] > 10
+    assert left_out[-1] > 5
     assert left_out == sorted(left_out)
     assert changes <= 4
 
