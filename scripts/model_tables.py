@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes the vendor's figures into docs/models.md and docs/start/board.md, from data/vendor-benchmarks.json.
+"""Writes the vendor's figures into docs/models.md and docs/start/board.md, from those that are shipped.
 
 scripts/model_tables.py          rewrites what stands between the marks in the pages
 scripts/model_tables.py --check  changes nothing, and exits with status 1 if it would
@@ -22,7 +22,7 @@ PAGES = {
 }
 #: What a reader without a model is told to begin with.
 FIRST = "qwen3-0.6b"
-DATA = ROOT / "data" / "vendor-benchmarks.json"
+DATA = ROOT / "python" / "rkllm_rs" / "bench" / "vendor-benchmarks.json"
 #: The columns of the tables: chips and quantisations.
 COLUMNS = [
     ("RK3588", "w8a8"),
@@ -32,8 +32,6 @@ COLUMNS = [
     ("RV1126B", "w4a16"),
     ("RV1126B", "w8a8"),
 ]
-#: They do not read every weight for every token.
-NOT_DENSE = {"gemma3n-2b", "gemma4-e2b", "deepseekocr-3b(a570m)"}
 Row = dict[str, Any]
 
 
@@ -45,9 +43,11 @@ class Benchmarks:
         self.newest: str = data["sources"][0]["id"]
         self.rows: list[Row] = data["rows"]
         self.told: list[Row] = data["reports"]
+        #: They do not read every weight for every token.
+        self.not_dense: list[str] = data["not_dense"]
 
     def row(self, model: str, chip: str, dtype: str) -> Row | None:
-        """The row of a model on a chip."""
+        """The row of a model on a chip, of the newest source that has one."""
         key = (model, chip, dtype)
         return next((row for row in self.rows if (row["canonical"], row["chip"], row["dtype"]) == key), None)
 
@@ -123,7 +123,7 @@ class Benchmarks:
                 row["memory_mb"] * row["decode_tokens_per_s"] / 1000
                 for row in self.rows
                 if (row["chip"], row["dtype"], row["source"]) == (chip, dtype, self.newest)
-                and row["canonical"] not in NOT_DENSE
+                and row["canonical"] not in self.not_dense
             ]
             lines.append(f"| {chip} {dtype} | {statistics.median(dense):.0f} GB/s |")
         return lines

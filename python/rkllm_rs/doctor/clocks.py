@@ -5,30 +5,23 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from .readings import devfreq, heats
 from .report import Check
 
 if TYPE_CHECKING:
     from .facts import Facts
 
 _SLOW = ("powersave", "userspace")
-#: Thousandths of a degree that a sensor may show.
-_POSSIBLE = range(-50_000, 200_000)
-
-
-def _steps(facts: Facts, folder: str) -> list[int]:
-    text = facts.root.text(f"{folder}/available_frequencies", 4096) or ""
-    return [int(word) for word in text.split() if re.fullmatch(r"[0-9]{1,15}", word)]
 
 
 def _devfreq(facts: Facts, id: str, what: str, folder: str) -> Check:  # noqa: A002 - as the attribute is called
     """A clock of the kernel's devfreq."""
-    root = facts.root
-    now, most = root.number(f"{folder}/cur_freq"), root.number(f"{folder}/max_freq")
-    governor, steps = root.line(f"{folder}/governor") or "unknown", _steps(facts, folder)
-    top = max([*steps, most or 0])
+    clock = devfreq(facts.root, folder)
+    now, least, most, governor, steps = clock
+    top = clock.top
     if now is None or not top:
         return Check(id, "unknown", f"the clock of {what} cannot be read", folder)
-    lines = [f"{folder}: {root.number(f'{folder}/min_freq') or 0} to {most or 0} Hz, governor {governor}"]
+    lines = [f"{folder}: {least or 0} to {most or 0} Hz, governor {governor}"]
     if steps:
         lines.append("steps in MHz: " + " ".join(str(step // 1_000_000) for step in sorted(steps)))
     told = f"{what} at {now / 1e6:.0f} of {top / 1e6:.0f} MHz, governor {governor}"
@@ -135,19 +128,17 @@ def check_heat(facts: Facts) -> Check:
     """How hot the board is, and whether it slows down for that."""
     root, hot, lines, slowed = facts.root, list[str](), list[str](), list[str]()
     found: list[tuple[int, str]] = []
-    for folder in root.glob("/sys/class/thermal/thermal_zone*"):
-        kind, heat = root.line(f"{folder}/type"), root.number(f"{folder}/temp")
-        if kind and heat is not None and heat in _POSSIBLE:
-            found.append((heat, kind))
-            lines.append(f"{kind}: {heat / 1000:.0f} °C")
-            trips = [
-                trip
-                for place in range(12)
-                if root.line(f"{folder}/trip_point_{place}_type") == "passive"
-                and (trip := root.number(f"{folder}/trip_point_{place}_temp")) is not None
-            ]
-            if heat >= max(75_000, min(trips, default=85_000)):
-                hot.append(lines[-1])
+    for folder, kind, heat in heats(root):
+        found.append((heat, kind))
+        lines.append(f"{kind}: {heat / 1000:.0f} °C")
+        trips = [
+            trip
+            for place in range(12)
+            if root.line(f"{folder}/trip_point_{place}_type") == "passive"
+            and (trip := root.number(f"{folder}/trip_point_{place}_temp")) is not None
+        ]
+        if heat >= max(75_000, min(trips, default=85_000)):
+            hot.append(lines[-1])
     for folder in root.glob("/sys/class/thermal/cooling_device*"):
         kind, state = root.line(f"{folder}/type") or "", root.number(f"{folder}/cur_state") or 0
         if state > 0 and re.search("devfreq|cpufreq", kind):
