@@ -163,6 +163,7 @@ class Floor:
 
     async def _handle(self, exchange: Exchange) -> Response | Stream:
         request = exchange.request
+        request.check()
         if request.method == "OPTIONS":
             self.guard.check(request, public=True)
             return self.guard.preflight(request, self.routes.methods(request.path) or ["GET", "POST"])
@@ -201,7 +202,7 @@ class Floor:
         if answer.status != HTTPStatus.NO_CONTENT:
             headers.append(("content-length", str(len(answer.body))))
         unread = not request.body_was_read.is_set()
-        if unread:
+        if unread and ("connection", "close") not in headers:
             headers.append(("connection", "close"))
         body = b"" if request.method == "HEAD" else answer.body
         await send(self._start(request, answer.status, headers))

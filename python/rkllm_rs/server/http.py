@@ -36,6 +36,7 @@ class Limits:
     """What a client may make the server hold, and for how long.
 
     Attributes:
+        header_bytes: The largest headers.
         body_bytes: The largest body.
         body_seconds: How long a body may arrive without progress.
         body_progress: What is progress: so many bytes, or the end of the body.
@@ -45,6 +46,7 @@ class Limits:
         buffer_bytes: How much of a stream may wait for a client that reads slowly.
     """
 
+    header_bytes: int = 32 << 10
     body_bytes: int = 10 << 20
     body_seconds: float = 20.0
     body_progress: int = 16 << 10
@@ -127,6 +129,21 @@ class Request:
             except ValueError:
                 raise ApiError(400, "the query must have at most 100 parameters") from None
         return self._query
+
+    def check(self) -> None:
+        """Refuses what no honest client sends, before anything is made of it.
+
+        Raises:
+            ApiError: 431 for headers that are too large, 400 for a body of two lengths, in which another
+                request could be hidden from a proxy.
+        """
+        headers = self.headers
+        if sum(len(name) + len(value) for name, value in headers.raw) > self.limits.header_bytes:
+            message = f"the headers must have at most {self.limits.header_bytes} bytes"
+            raise ApiError(431, message, code="headers_too_large", headers=[("connection", "close")])
+        if headers.all("transfer-encoding") and headers.all("content-length"):
+            message = "the request must not have both content-length and transfer-encoding"
+            raise ApiError(400, message, code="invalid_http", headers=[("connection", "close")])
 
     async def body(self) -> bytes:
         """Reads the body.

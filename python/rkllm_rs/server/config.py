@@ -1,0 +1,275 @@
+"""What a server is started with: flags before environment variables before a TOML file before defaults."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
+
+from .guard import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+#: Environment variables, by the setting that they are.
+VARIABLES: Final = {
+    "api_key": "RKLLM_RS_API_KEY",
+    "library": "RKLLM_RS_LIB",
+    "backend": "RKLLM_RS_BACKEND",
+}
+_BACKENDS: Final = ("auto", "npu", "cpu")
+_PORTS: Final = 65535
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of ``rkllm-rs serve``; a flag, and a key of the file, for each.
+
+    Attributes:
+        models: Paths of the models, by the names that clients use.
+        host: The address to listen on.
+        port: The port; 0 lets the system choose.
+        ollama_port: A second port, for clients that have 11434 built in.
+        api_key: API keys; without one, none is asked for.
+        backend: ``"auto"``, ``"npu"`` or ``"cpu"``.
+        library: Path of the library to load.
+        max_context_len: Size of the context window in tokens.
+        queue: How many requests may wait.
+        queue_timeout: Most seconds that a request waits for its turn.
+        load_wait: Most seconds that a request without a stream waits for its model to be loaded.
+        drain_timeout: Most seconds that requests may go on after the first SIGTERM.
+        keep_alive: Seconds that a model stays loaded without requests; negative for ever.
+        allowed_hosts: Further names for the ``Host`` header.
+        cors_origin: Origins of web pages that may use the server.
+        allow_manage: Clients may pull and delete models.
+        insecure: Other machines may use the server without a key.
+        metrics_compat: ``"vllm"`` adds the names that vLLM gives its figures.
+        file: The file that was read, or ``None``.
+    """
+
+    models: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
+    host: str = "127.0.0.1"
+    port: int = 8080
+    ollama_port: int | None = None
+    api_key: Sequence[str] = ()
+    backend: str = "auto"
+    library: str | None = None
+    max_context_len: int | None = None
+    queue: int = 32
+    queue_timeout: float = 300.0
+    load_wait: float = 120.0
+    drain_timeout: float = 30.0
+    keep_alive: float | None = None
+    allowed_hosts: Sequence[str] = ()
+    cors_origin: Sequence[str] = ()
+    allow_manage: bool = False
+    insecure: bool = False
+    metrics_compat: str | None = None
+    file: str | None = None
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can reach the server."""
+        return is_loopback(self.host)
+
+    def check(self) -> None:
+        """Refuses what could not be served, or would be served to strangers.
+
+        Raises:
+            InvalidArgumentError: A setting is out of range, there is no model, or other machines could use
+                the server without a key.
+        """
+        _check(self.models, "models must not be empty", "Name a model, such as `rkllm-rs serve model.rkllm`.")
+        _check(self.host, "host must not be empty", "Pass an address, such as 127.0.0.1.")
+        for name in ("port", "ollama_port"):
+            port = getattr(self, name)
+            if port is not None:
+                _check(0 <= port <= _PORTS, f"{name} must be 0 to {_PORTS}, got {port}", "Pass another port.")
+        _check(
+            self.backend in _BACKENDS,
+            f'backend must be "auto", "npu" or "cpu", got {self.backend!r}',
+            "Pass one of them.",
+        )
+        _check(
+            self.metrics_compat in (None, "vllm"),
+            f'metrics_compat must be "vllm", got {self.metrics_compat!r}',
+            "Leave it out for our own names alone.",
+        )
+        for name, least in (
+            ("queue", 0),
+            ("queue_timeout", 0),
+            ("load_wait", 0),
+            ("drain_timeout", 0),
+            ("max_context_len", 1),
+        ):
+            value = getattr(self, name)
+            if value is not None:
+                _check(value >= least, f"{name} must be at least {least}, got {value}", "Pass a larger one.")
+        _check(
+            self.loopback or self.api_key or self.insecure,
+            f"host {self.host} can be reached by other machines, and there is no API key",
+            "Pass `--api-key KEY`, or `--insecure` if everyone in the network may use the models.",
+        )
+
+
+#: Settings that have a list, as ``A,B`` in a flag.
+_LISTS: Final = ("api_key", "allowed_hosts", "cors_origin")
+#: The names of all settings.
+NAMES: Final = tuple(field.name for field in dataclasses.fields(Config) if field.name != "file")
+
+
+def load(
+    flags: Mapping[str, Any],
+    models: Sequence[str] = (),
+    *,
+    file: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Config:
+    """Puts the settings together.
+
+    Args:
+        flags: Settings of the command line; those that are ``None`` were not given.
+        models: Models of the command line, as ``MODEL`` or ``NAME=MODEL``. They replace those of the file.
+        file: A TOML file.
+        environment: Environment variables. Default: those of the process.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        InvalidArgumentError: One of them cannot be used.
+        FileMissingError: There is no such file.
+    """
+    environment = os.environ if environment is None else environment
+    settings = {} if file is None else _read(file)
+    for name, variable in VARIABLES.items():
+        if environment.get(variable):
+            settings[name] = environment[variable]
+    settings.update((name, value) for name, value in flags.items() if value is not None)
+    if models:
+        settings["models"] = _named(models)
+    for name in _LISTS:
+        if name in settings:
+            settings[name] = _list(name, settings[name])
+    _check_types(settings)
+    config = Config(**settings, file=file)
+    config.check()
+    return config
+
+
+def _read(file: str) -> dict[str, Any]:
+    """The settings in a file; paths in it begin at its folder."""
+    toml: Any = import_module("tomllib" if sys.version_info >= (3, 11) else "tomli")
+    data: dict[str, Any]
+    try:
+        with open(file, "rb") as opened:
+            data = toml.load(opened)
+    except FileNotFoundError as error:
+        missing = FileMissingError(f"there is no file {file}", hint="Check the path of --config.")
+        missing.filename, missing.errno = file, error.errno
+        raise missing from error
+    except ValueError as error:
+        message = f"{file} is not TOML: {error}"
+        raise InvalidArgumentError(message, hint="Correct the file.") from error
+    except OSError as error:
+        message = f"{file} cannot be read: {error.strerror}"
+        raise InvalidArgumentError(message, hint="Check the path of --config and its rights.") from error
+    settings = {name.replace("-", "_"): value for name, value in data.items()}
+    for name in settings:
+        _check(
+            name in NAMES,
+            f"{file} has the setting {name!r}, which there is not",
+            f"Use these: {', '.join(NAMES)}.",
+        )
+    folder = os.path.dirname(os.path.abspath(file))
+    if "models" in settings:
+        settings["models"] = {
+            str(name): _below(folder, path) for name, path in _table(file, settings["models"]).items()
+        }
+    if isinstance(settings.get("library"), str):
+        settings["library"] = _below(folder, settings["library"])
+    return settings
+
+
+def _table(file: str, models: object) -> dict[str, str]:
+    """The table of models in a file."""
+    table = cast("dict[str, object]", models) if isinstance(models, dict) else {}
+    _check(
+        table and all(isinstance(path, str) and path for path in table.values()),
+        f"models in {file} must be a table of names and paths",
+        'Write `[models]`, and below it lines such as `qwen3 = "qwen3.rkllm"`.',
+    )
+    return cast("dict[str, str]", table)
+
+
+def _below(folder: str, path: str) -> str:
+    """A path of the file; a name of a model stays one."""
+    if path.startswith("hub:"):
+        return path
+    whole = os.path.join(folder, os.path.expanduser(path))
+    return whole if os.path.exists(whole) or os.sep in path else path
+
+
+def _named(models: Sequence[str]) -> dict[str, str]:
+    """The models of a command line, by name."""
+    found: dict[str, str] = {}
+    for word in models:
+        name, equals, path = word.partition("=")
+        if not equals or "/" in name or os.path.exists(word):
+            name, path = _name_of(word), word
+        _check(name and path, f"{word!r} must be MODEL or NAME=MODEL", "Write it as `qwen3=qwen3.rkllm`.")
+        _check(name not in found, f"there are two models named {name!r}", "Name them with NAME=MODEL.")
+        found[name] = path
+    return found
+
+
+def _name_of(path: str) -> str:
+    """The name of a model that has none: that of its file, without ending."""
+    name = os.path.basename(os.path.normpath(path))
+    for ending in (".rkllm", ".gguf"):
+        if name.lower().endswith(ending):
+            return name[: -len(ending)]
+    return name
+
+
+def _list(name: str, value: object) -> tuple[str, ...]:
+    """A setting with several values."""
+    if isinstance(value, str):
+        # A key is one, whatever is in it.
+        return (
+            (value,)
+            if name == "api_key"
+            else tuple(part.strip() for part in value.split(",") if part.strip())
+        )
+    values = cast("list[object]", value) if isinstance(value, (list, tuple)) else [None]
+    if not all(isinstance(one, str) for one in values):
+        message = f"{name} must be a text or a list of texts, got {value!r}"
+        raise InvalidTypeError(message, hint="Write each in quotes.")
+    texts = cast("list[str]", values)
+    return tuple(texts) if name == "api_key" else tuple(part for text in texts for part in _list(name, text))
+
+
+def _check_types(settings: Mapping[str, object]) -> None:
+    """Refuses values of a file that have another type than the flag would have."""
+    kinds: dict[str, tuple[type, ...]] = {
+        **dict.fromkeys(("host", "backend", "library", "metrics_compat"), (str,)),
+        **dict.fromkeys(("port", "ollama_port", "queue", "max_context_len"), (int,)),
+        **dict.fromkeys(("queue_timeout", "load_wait", "drain_timeout", "keep_alive"), (int, float)),
+        **dict.fromkeys(("allow_manage", "insecure"), (bool,)),
+    }
+    for name, kind in kinds.items():
+        value = settings.get(name)
+        if value is not None and (
+            not isinstance(value, kind) or (bool not in kind and isinstance(value, bool))
+        ):
+            message = f"{name} must be of type {kind[-1].__name__}, got {value!r}"
+            raise InvalidTypeError(message, hint="Write texts in quotes, and numbers without.")
+
+
+def _check(holds: object, message: str, hint: str) -> None:
+    if not holds:
+        raise InvalidArgumentError(message, hint=hint)
