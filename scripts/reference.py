@@ -203,6 +203,9 @@ TOPICS = [
         "models/finding.py",
     ),
     Page("models", "", "", ["installed", "InstalledModel"], "models/listing.py", made=False),
+    Page("models", "", "", ["describe"], "models/describing.py"),
+    Page("models", "", "", ["modelfile", "Modelfile"], "models/settings.py", made=False),
+    Page("models", "", "", ["remove", "Removal"], "models/removing.py", made=False),
     Page("models", "", "", ["inspect", "Inspection", "Problem"], "models/inspection.py", made=False),
     Page("models", "", "", ["plan", "Plan", "PlannedModel"], "models/planning.py", made=False),
 ]

@@ -20,6 +20,7 @@ COMMANDS = [
     ["doctor", "--json"],
     ["verify", "/no/such/model.gguf", "--only", "load"],
     ["inspect", "/no/such/file"],
+    ["list", "--json"],
     ["plan", "/no/such/file"],
     ["identify", "/no/such/file"],
 ]

@@ -45,6 +45,9 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "run": ("run", "answer one prompt"),
     },
     "models": {
+        "list": ("list_models", "list the models on this machine"),
+        "show": ("show", "show what is known of a model, and from where"),
+        "rm": ("rm", "remove a model"),
         "inspect": ("inspect", "tell what a model's file is, without loading it"),
         "plan": ("plan", "tell whether models fit into memory together"),
     },

@@ -35,6 +35,14 @@ def report(arguments: argparse.Namespace, data: object, *lines: str) -> None:
         say(line)
 
 
+def size(count: int) -> str:
+    """A number of bytes as people read it, in the units of download pages."""
+    for unit, bytes_ in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= bytes_:
+            return f"{count / bytes_:.1f} {unit}"
+    return f"{count} B"
+
+
 def problems(found: Iterable[Problem]) -> list[str]:
     """The lines about what is wrong with a file."""
     lines: list[str] = []

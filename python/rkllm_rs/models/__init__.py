@@ -15,25 +15,38 @@ from .finding import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .describing import describe
     from .inspection import Inspection, Problem, inspect
     from .listing import InstalledModel, installed
     from .planning import Plan, PlannedModel, plan
+    from .removing import Removal, remove
+    from .settings import Modelfile, modelfile
 
 __all__ = [
     "Inspection",
     "InstalledModel",
+    "Modelfile",
     "Plan",
     "PlannedModel",
     "Problem",
+    "Removal",
+    "describe",
     "find",
     "inspect",
     "installed",
+    "modelfile",
     "plan",
+    "remove",
 ]
 
 #: Names that are imported on their first use, since finding a model should take milliseconds.
 _LATER = {
     "InstalledModel": "listing",
+    "Modelfile": "settings",
+    "Removal": "removing",
+    "describe": "describing",
+    "modelfile": "settings",
+    "remove": "removing",
     "Inspection": "inspection",
     "Plan": "planning",
     "PlannedModel": "planning",

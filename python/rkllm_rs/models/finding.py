@@ -8,7 +8,7 @@ import os
 from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import InvalidArgumentError, ModelNotFoundError
 
-from . import hub_cache, modelfile, places, scan
+from . import hub_cache, places, scan, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def find(name: str) -> str:
     Args:
         name: One of these:
 
-            - a name of :func:`installed`, or the name of a model's folder or file, with or without
+            - a name that ``rkllm-rs list`` prints, or the name of a model's folder or file, with or without
               its suffix; upper and lower case make no difference;
             - the path of a file, or of a folder with one model in it. A text without ``/`` that does not end
               in ``.rkllm`` or ``.gguf`` is a path only if no model has that name;
@@ -154,7 +154,7 @@ def _at(path: str) -> Found:
     found = scan.in_folder("path", path)
     for one in found:
         one.names, one.aliases = [one.path], []
-    told = modelfile.in_folder(path)
+    told = settings.in_folder(path)
     if told and told.model:
         found = [one for one in found if one.path == os.path.join(path, told.model)] or found
     if not found:

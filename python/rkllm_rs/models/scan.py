@@ -8,7 +8,7 @@ import warnings
 
 from rkllm_rs.errors import RkllmWarning
 
-from . import hub_cache, modelfile, places
+from . import hub_cache, places, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -180,7 +180,7 @@ def in_folder(source: str, folder: str) -> list[Found]:
     for relative, there in walk(folder):
         at = os.path.join(folder, relative) if relative else folder
         groups = _grouped(at, there)
-        told = modelfile.in_folder(at) if groups else None
+        told = settings.in_folder(at) if groups else None
         firsts = [files[0] for files in groups]
         chosen = told.model if told and told.model in firsts else None
         if len(groups) == 1:

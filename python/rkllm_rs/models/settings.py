@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from rkllm_rs._typed import expect, typed
+
 FILE = "Modelfile"
 #: No real one has more.
 _LONGEST = 1 << 20
@@ -19,7 +21,9 @@ _ESCAPES = {"n": "\n", "t": "\t", "r": "\r"}
 
 
 class Modelfile:
-    """What a ``Modelfile`` says.
+    """What a ``Modelfile`` says; :func:`modelfile` returns it.
+
+    Any number of threads and tasks may read it at the same time.
 
     Attributes:
         path: The file.
@@ -71,6 +75,35 @@ def parsed(text: str) -> dict[str, str]:
             value = re.sub(r"(^|[ \t])#.*", "", bare).strip()
         found.setdefault(match["key"].upper(), value)
     return found
+
+
+@typed
+def modelfile(path: str) -> Modelfile | None:
+    """Reads the ``Modelfile`` beside a model, as rkllama and Ollama have it.
+
+    Entries are ``KEY=value`` (rkllama) or ``KEY value`` and ``PARAMETER key value`` (Ollama). Nothing in it
+    is run, and a file that it names outside of its own folder is not used.
+
+    Args:
+        path: The model's file.
+
+    Returns:
+        What it says, or ``None`` if there is none, if it cannot be read, or if its ``FROM`` names another
+        model in the folder.
+
+    Example:
+        >>> from rkllm_rs import models
+        >>> found = models.modelfile(models.find("qwen2.5:3b"))  # doctest: +SKIP
+        >>> found.system, found.settings  # doctest: +SKIP
+        ('Be brief.', {'TEMPERATURE': '0.7'})
+    """
+    hint = "Pass what find() returns."
+    expect("path", path, (str, os.PathLike), "a str", hint)
+    found = in_folder(os.path.dirname(os.path.abspath(path)))
+    if found is None or found.model in (None, os.path.basename(path)):
+        return found
+    beside = os.path.join(os.path.dirname(os.path.abspath(path)), found.model or "")
+    return None if os.path.exists(beside) else found
 
 
 def in_folder(folder: str) -> Modelfile | None:
