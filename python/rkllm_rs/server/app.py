@@ -1,0 +1,226 @@
+"""The server put together: its models, its queue, and the routes of all dialects, as an ASGI app."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import warnings
+
+from rkllm_rs.aio import AsyncRKLLM
+from rkllm_rs.errors import InvalidArgumentError, RkllmWarning, UnsupportedFeatureError
+
+from . import health, openai
+from .admission import Queue
+from .asgi import Floor
+from .errors import ApiError
+from .guard import Guard
+from .registry import Models
+from .routes import Routes
+from .runs import Run
+from .settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from typing import Any, Final, Literal
+
+    from rkllm_rs._library import Path
+    from rkllm_rs.llm import RKLLM
+
+    from .entry import Entry
+    from .http import Limits, Request
+    from .jobs import Job
+
+#: The dialects: each adds its routes.
+_DIALECTS: Final = (health, openai)
+_LONGEST_NAME: Final = 200
+
+
+class Server:
+    """What handlers work with.
+
+    Attributes:
+        settings: What it was started with.
+        models: Its models.
+        queue: The requests that wait.
+        app: The ASGI app that it belongs to.
+        on_run: Called with each run that is over, for metrics.
+    """
+
+    def __init__(self, models: Models, settings: Settings, app: App) -> None:
+        self.settings = settings
+        self.models = models
+        self.queue = Queue(settings.queue)
+        self.app = app
+        self.on_run: list[Callable[[Run], None]] = []
+        self._running: set[Run] = set()
+
+    def run(self, job: Job, request: Request) -> Run:
+        """Admits a request. Use it in a ``with`` block: leaving it ends the run, in whatever state it is.
+
+        Args:
+            job: What is asked for.
+            request: Who asks.
+
+        Returns:
+            The run, for ``async for``: lists of events.
+
+        Raises:
+            ApiError: 404, there is no such model; 429, the queue is full.
+        """
+        entry = self.models.find(job.model)
+        run = Run(self, job, request, entry, self.queue.enter(entry.name, request.caller))
+        self._running.add(run)
+        return run
+
+    @contextlib.asynccontextmanager
+    async def use(self, name: str, request: Request) -> AsyncGenerator[AsyncRKLLM]:
+        """Waits for a model's turn, for what is not an answer. Nobody else has the model meanwhile.
+
+        Args:
+            name: The name of the model, as the client wrote it.
+            request: Who asks.
+
+        Raises:
+            ApiError: 404, there is no such model; 429, the queue is full; 503 or 504, it took too long.
+        """
+        entry = self.models.find(name)
+        ticket = self.queue.enter(entry.name, request.caller)
+        try:
+            await ticket.turn(self.settings.queue_timeout)
+            patience = self.settings.load_wait
+            async with self.models.hold(entry, since=ticket.entered, patience=patience) as llm:
+                yield AsyncRKLLM._of(llm)  # noqa: SLF001 - the same model, for the loop
+        finally:
+            ticket.leave()
+
+    def over(self, run: Run) -> None:
+        """Notes that a run has been left."""
+        if run in self._running:
+            self._running.discard(run)
+            for hook in self.on_run:
+                hook(run)
+
+    async def thinks(self, entry: Entry, llm: RKLLM) -> bool:
+        """Whether a model has thinking that can be asked for."""
+        if entry.thinks is None:
+            entry.thinks = await self.models.offload(_thinks, llm)
+        return entry.thinks
+
+    async def fitted(self, job: Job, entry: Entry, llm: RKLLM) -> Job:
+        """The job as this model can do it.
+
+        Raises:
+            ApiError: 400, it asks for thinking that the model does not have, and cannot do without.
+        """
+        if not job.thinking or await self.thinks(entry, llm):
+            return job
+        if job.must_think:
+            raise ApiError(400, f"{job.model or entry.name!r} does not support thinking", param="think")
+        return dataclasses.replace(job, thinking=None)
+
+    def state(self) -> Literal["ready", "loading", "degraded", "draining"]:
+        """What the server is doing. Asks each worker that should run whether it does."""
+        if self.app.draining:
+            return "draining"
+        entries = self.models.entries.values()
+        if any(
+            one.state in ("restarting", "failed") or (one.state == "ready" and not one.is_alive)
+            for one in entries
+        ):
+            return "degraded"
+        if any(one.state == "loading" for one in entries):
+            return "loading"
+        return "ready"
+
+    async def begin(self) -> None:
+        """Begins to load the model if there is one; several are loaded when they are asked for."""
+        entries = list(self.models.entries.values())
+        if len(entries) == 1:
+            self.models.load(entries[0])
+
+    async def end(self) -> None:
+        """Ends all runs and closes all models."""
+        for run in list(self._running):
+            run.fail(ApiError(503, "the server is stopping", code="draining", retry_after=10))
+        await self.models.close()
+
+
+class App(Floor):
+    """The ASGI app; ``create_app`` makes it.
+
+    Attributes:
+        server: The models, the queue, and what is running.
+    """
+
+    server: Server
+
+
+def create_app(
+    models: Mapping[str, Path],
+    *,
+    api_key: str | Sequence[str] | None = None,
+    loopback: bool = True,
+    allowed_hosts: Sequence[str] = (),
+    cors_origins: Sequence[str] = (),
+    limits: Limits | None = None,
+    settings: Settings | None = None,
+    **options: Any,
+) -> App:
+    """Makes the ASGI app of a server.
+
+    Any ASGI server with a lifespan can run it, with one process: the models belong to it.
+
+    Args:
+        models: Paths of the models, by the names that clients use.
+        api_key: The API key, or several. Without one, none is asked for.
+        loopback: The app is served to this machine only, so the ``Host`` header must name this machine.
+        allowed_hosts: Further names for the ``Host`` header.
+        cors_origins: Origins of web pages that may use the server.
+        limits: Bounds of bodies, and of the time that they and answers take.
+        settings: How requests wait, and how models are opened and kept. A field of it can also be passed by
+            its own name: ``queue=8``.
+        **options: Fields of ``settings``; other names are arguments of ``RKLLM()`` for all models, such as
+            ``max_context_len``.
+
+    Returns:
+        The app.
+
+    Raises:
+        InvalidArgumentError: There is no model, or a name or an option that cannot be used.
+
+    Example:
+        >>> from rkllm_rs.server import create_app
+        >>> app = create_app({"qwen3": "qwen3-1.7b.rkllm"}, api_key="secret")
+        >>> app.server.models.find("qwen3").state
+        'unloaded'
+    """
+    if not models:
+        message = "models must not be empty"
+        raise InvalidArgumentError(message, hint='Pass {"name": "model.rkllm"}.')
+    for name in models:
+        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+            message = f"models must have names of 1 to 200 printable characters, got {name!r}"
+            raise InvalidArgumentError(message, hint="Choose another name: clients send it as `model`.")
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    chosen = dataclasses.replace(settings or Settings(), **{k: options.pop(k) for k in fields & set(options)})
+    keys = [api_key] if isinstance(api_key, str) else list(api_key or ())
+    routes = Routes()
+    guard = Guard(keys=keys, loopback=loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
+    app = App(routes, guard, limits)
+    paths = {name: os.fsdecode(path) for name, path in models.items()}
+    server = app.server = Server(Models(paths, chosen, options), chosen, app)
+    for dialect in _DIALECTS:
+        dialect.add_routes(routes, server)
+    app.on_startup.append(server.begin)
+    app.on_shutdown.append(server.end)
+    return app
+
+
+def _thinks(llm: RKLLM) -> bool:
+    with warnings.catch_warnings(), contextlib.suppress(UnsupportedFeatureError):
+        warnings.simplefilter("ignore", RkllmWarning)
+        llm.render_chat([{"role": "user", "content": "Hi"}], thinking=True)
+        return True
+    return False

@@ -1,0 +1,395 @@
+"""The models of a server: loaded when asked for, unloaded when idle, started again when they die.
+
+Each runs in a worker process of its own: a library that crashes takes no other model with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from rkllm_rs._waiting import ready_to_chat
+from rkllm_rs.aio import AsyncRKLLM
+from rkllm_rs.errors import RkllmError
+
+from .entry import Entry, runs
+from .errors import ApiError, as_api_error
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Mapping
+    from typing import Any, Final, TypeVar
+
+    from rkllm_rs.llm import RKLLM
+
+    from .settings import Settings
+
+    _Result = TypeVar("_Result")
+
+_log = logging.getLogger("rkllm_rs.server")
+
+#: Seconds that a request which came after a crash waits for the new worker, before it is sent away.
+_PATIENCE: Final = 1.5
+#: Seconds between looks at a worker where the kernel does not tell when it ends.
+_LOOK: Final = 0.25
+_LONGEST_PAUSE: Final = 30.0
+_KEEP_ALIVE: Final = 300.0
+
+
+class Models:
+    """All models of a server."""
+
+    def __init__(self, paths: Mapping[str, str], settings: Settings, options: Mapping[str, Any]) -> None:
+        """Knows them, and loads none.
+
+        Args:
+            paths: The files by the names of the models.
+            settings: What the server was started with.
+            options: Further arguments of ``RKLLM()``, for all models.
+        """
+        self._settings = settings
+        self.keep_alive = _kept(settings.keep_alive, len(paths))
+        self.entries: dict[str, Entry] = {
+            name: Entry(name, path, self.keep_alive) for name, path in paths.items()
+        }
+        self._options = options
+        #: Templates, tokenizers and schemas are worked at here, and never in the event loop.
+        self.threads = ThreadPoolExecutor(4, thread_name_prefix="rkllm_rs.server")
+        self._wanted: Entry | None = None
+        self._settled = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._room = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
+        self.on_restart: Callable[[str], None] | None = None
+
+    def replace(self, paths: Mapping[str, str], *, keep_alive: float | None) -> None:
+        """Takes another list of models. Those that stay are not touched; the others go when they are idle.
+
+        Args:
+            paths: The files by the names of the models.
+            keep_alive: As in ``Settings``.
+        """
+        kept = _kept(keep_alive, len(paths))
+        old = self.entries
+        self.entries = {}
+        self.keep_alive = kept
+        for name, path in paths.items():
+            entry = old.get(name)
+            if entry is None or entry.path != path:
+                entry = Entry(name, path, kept)
+            else:
+                del old[name]
+                self.set_keep_alive(entry, -1 if kept is None else kept)
+            self.entries[name] = entry
+        for entry in old.values():
+            self.set_keep_alive(entry, 0)
+
+    async def offload(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
+        """Calls what takes longer than the event loop should wait."""
+        return await asyncio.get_running_loop().run_in_executor(self.threads, function, *arguments)
+
+    def find(self, name: str) -> Entry:
+        """The model of a name. Names are looked up, and never become paths.
+
+        Args:
+            name: As the client wrote it; empty for the only one. ``name:latest`` is ``name``.
+
+        Returns:
+            The model.
+
+        Raises:
+            ApiError: 404, there is none; 400, there are several and the request names none.
+        """
+        entries = self.entries
+        if not name:
+            if len(entries) == 1:
+                return next(iter(entries.values()))
+            raise ApiError(400, "model must be one of those that GET /v1/models lists", param="model")
+        plain = name.removesuffix(":latest")
+        found = entries.get(name) or entries.get(plain) or entries.get(f"{plain}:latest")
+        if found is None and plain.lower() == "default" and entries:
+            found = next(iter(entries.values()))
+        if found is None:
+            lower = plain.lower()
+            found = next((entry for key, entry in entries.items() if key.lower() == lower), None)
+        if found is None:
+            shown = name if len(name) <= 100 else name[:100] + "..."  # noqa: PLR2004 - what a log line bears
+            raise ApiError(
+                404,
+                f"model {shown!r} not found",
+                type="not_found_error",
+                param="model",
+                code="model_not_found",
+            )
+        return found
+
+    @contextlib.asynccontextmanager
+    async def hold(self, entry: Entry, *, since: float, patience: float | None) -> AsyncGenerator[RKLLM]:
+        """The loaded model, which is not unloaded meanwhile.
+
+        Args:
+            entry: The model.
+            since: When the request came, by ``time.monotonic()``.
+            patience: Most seconds to wait until it is loaded.
+
+        Raises:
+            ApiError: 503, it is not loaded in time, or cannot be loaded.
+        """
+        while self._wanted not in (None, entry):
+            # Another model needs the room: whoever comes now does not keep this one from going.
+            await self._settled.wait()
+        entry.users += 1
+        self._forget_timer(entry)
+        try:
+            yield await self._loaded(entry, since, patience)
+        finally:
+            entry.users -= 1
+            entry.used = time.monotonic()
+            self._idle.set()
+            if entry.users == 0:
+                self._set_timer(entry)
+
+    async def _loaded(self, entry: Entry, since: float, patience: float | None) -> RKLLM:
+        if entry.state == "ready" and entry.llm is not None and entry.is_alive:
+            return entry.llm
+        if entry.crashed >= since or entry.state != "restarting":
+            wait = patience
+        else:
+            wait = _PATIENCE if patience is None else min(_PATIENCE, patience)
+        task = self.load(entry)
+        done, _ = await asyncio.wait([task], timeout=wait)
+        if not done:
+            what = "is being started again" if entry.state == "restarting" else "is being loaded"
+            raise ApiError(503, f"model {entry.name!r} {what}", code="model_loading", retry_after=2)
+        return task.result()
+
+    def load(self, entry: Entry) -> asyncio.Task[RKLLM]:
+        """Begins to load a model, unless that is under way; many can wait for the task."""
+        if self._is_closed:
+            raise ApiError(503, "the server is shutting down", code="draining", retry_after=5)
+        if entry.loading is None:
+            if entry.state == "ready" and entry.llm is not None and not entry.is_alive:
+                self._died(entry, entry.llm)
+            if entry.loading is None:
+                entry.loading = self._task(self._load(entry))
+        return entry.loading
+
+    async def _load(self, entry: Entry, pause: float = 0.0) -> RKLLM:
+        try:
+            if pause:
+                await asyncio.sleep(pause)
+            if entry.closing is not None:
+                await asyncio.wait([entry.closing])
+            async with self._room:
+                if entry.state != "restarting":
+                    entry.state = "loading"
+                    await self._make_room(entry)
+                return await self._open(entry)
+        except RkllmError as error:
+            entry.state, entry.error = "failed", as_api_error(error)
+            _log.warning("model %s cannot be loaded: %s", entry.name, error)
+            raise entry.error from error
+        except BaseException:
+            entry.state = "unloaded"
+            raise
+        finally:
+            entry.loading = None
+
+    async def _open(self, entry: Entry) -> RKLLM:
+        options: dict[str, Any] = {
+            "backend": self._settings.backend,
+            "library": self._settings.library,
+            "kill_after": self._settings.kill_after,
+            **self._options,
+        }
+        model = AsyncRKLLM(entry.path, isolate=True, restart=False, **options)
+        try:
+            await model.open()
+            llm = await ready_to_chat(model)
+        except BaseException:
+            await model.close()
+            raise
+        entry.llm, entry.state, entry.error, entry.served = llm, "ready", None, False
+        self._watch(entry, llm)
+        if entry.users == 0:
+            self._set_timer(entry)
+        return llm
+
+    # Room.
+
+    async def _make_room(self, entry: Entry) -> None:
+        """Unloads idle models, the one that was used longest ago first, until this one fits."""
+        try:
+            while not await self._fits(entry):
+                others = [one for one in self.entries.values() if one is not entry and one.state == "ready"]
+                idle = [one for one in others if one.users == 0]
+                if idle:
+                    await self.unload(min(idle, key=lambda one: one.used))
+                elif others:
+                    self._wanted = entry
+                    self._settled.clear()
+                    self._idle.clear()
+                    await self._idle.wait()
+                else:
+                    # The library decides.
+                    return
+        finally:
+            self._wanted = None
+            self._settled.set()
+
+    async def _fits(self, entry: Entry) -> bool:
+        loaded = sum(one.llm is not None for one in self.entries.values())
+        most = self._settings.max_loaded
+        if most is not None and loaded >= most:
+            return False
+        return loaded == 0 or await self.offload(_has_memory, entry.path)
+
+    async def unload(self, entry: Entry) -> None:
+        """Unloads a model that no request has; the next request loads it again."""
+        llm = entry.llm
+        if llm is None or entry.users or entry.state != "ready":
+            return
+        entry.state, entry.llm, entry.expires = "unloading", None, None
+        self._stop_watching(entry)
+        entry.closing = self._task(self._close(entry, llm))
+        await asyncio.wait([entry.closing])
+
+    async def _close(self, entry: Entry, llm: RKLLM) -> None:
+        try:
+            await self.offload(llm.close)
+        finally:
+            entry.closing = None
+            if entry.state == "unloading":
+                entry.state = "unloaded"
+
+    def set_keep_alive(self, entry: Entry, seconds: float) -> None:
+        """Keeps a model loaded for so long without requests; negative for ever."""
+        entry.keep_alive = None if seconds < 0 else seconds
+        if entry.users == 0:
+            self._set_timer(entry)
+
+    def _set_timer(self, entry: Entry) -> None:
+        self._forget_timer(entry)
+        if entry.state != "ready" or entry.keep_alive is None:
+            return
+        loop = asyncio.get_running_loop()
+        entry.expires = time.time() + entry.keep_alive
+        entry.timer = loop.call_later(entry.keep_alive, self._expired, entry)
+
+    def _expired(self, entry: Entry) -> None:
+        self._task(self.unload(entry))
+
+    def _forget_timer(self, entry: Entry) -> None:
+        entry.expires = None
+        if entry.timer is not None:
+            entry.timer.cancel()
+            entry.timer = None
+
+    # Workers that die.
+
+    def _watch(self, entry: Entry, llm: RKLLM) -> None:
+        """Has ``_died`` called when the worker ends."""
+        self._stop_watching(entry)
+        loop = asyncio.get_running_loop()
+        pid = llm.worker_pid
+        if pid is None:
+            loop.call_soon(self._died, entry, llm)
+            return
+        try:
+            descriptor = os.pidfd_open(pid)
+        except (AttributeError, OSError):  # an old kernel, or one that has gone already
+            task = self._task(self._look(entry, llm, pid))
+            entry.stop_watching = task.cancel
+            return
+
+        def stop() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+
+        loop.add_reader(descriptor, self._died, entry, llm)
+        entry.stop_watching = stop
+
+    async def _look(self, entry: Entry, llm: RKLLM, pid: int) -> None:
+        while runs(pid):  # noqa: ASYNC110 - the kernel has no event for it
+            await asyncio.sleep(_LOOK)
+        self._died(entry, llm)
+
+    def _stop_watching(self, entry: Entry) -> None:
+        stop, entry.stop_watching = entry.stop_watching, None
+        if stop is not None:
+            stop()
+
+    def _died(self, entry: Entry, llm: RKLLM) -> None:
+        """A worker has ended by itself: another one takes its place."""
+        if entry.llm is not llm or self._is_closed:
+            return
+        self._stop_watching(entry)
+        self._forget_timer(entry)
+        entry.llm, entry.state, entry.crashed = None, "restarting", time.monotonic()
+        entry.restarts += 1
+        _log.warning("the worker of model %s has died; it is started again", entry.name)
+        if self.on_restart is not None:
+            self.on_restart(entry.name)
+        self._task(self._close(entry, llm))
+        entry.loading = self._task(self._again(entry))
+
+    async def _again(self, entry: Entry) -> RKLLM:
+        pause = 0.0 if entry.served else 1.0
+        while True:
+            with contextlib.suppress(ApiError):
+                return await self._load(entry, pause)
+            # One that cannot be opened now may be later: another program may have what it needs.
+            pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
+            entry.state, entry.loading = "restarting", asyncio.current_task()
+
+    def _task(self, work: Any) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # those that waited have it
+
+    async def close(self) -> None:
+        """Closes all models."""
+        self._is_closed = True
+        for entry in self.entries.values():
+            self._forget_timer(entry)
+            self._stop_watching(entry)
+            if entry.loading is not None:
+                entry.loading.cancel()
+        open_ = [entry for entry in self.entries.values() if entry.llm is not None]
+        for entry in open_:
+            llm, entry.llm, entry.state = entry.llm, None, "unloaded"
+            assert llm is not None  # noqa: S101 - chosen so
+            await self.offload(llm.close)
+        if self._tasks:
+            await asyncio.wait(list(self._tasks), timeout=5)
+        self.threads.shutdown(wait=False, cancel_futures=True)
+
+
+def _kept(keep_alive: float | None, models: int) -> float | None:
+    """How long models stay loaded: by default for ever where there is one, else for 5 minutes."""
+    if keep_alive is None:
+        return _KEEP_ALIVE if models > 1 else None
+    return None if keep_alive < 0 else keep_alive
+
+
+def _has_memory(path: str) -> bool:
+    """Whether there is RAM for one more model."""
+    from rkllm_rs.doctor.facts import Facts
+    from rkllm_rs.doctor.memory import meminfo
+    from rkllm_rs.doctor.root import Root
+    from rkllm_rs.models import plan
+
+    free = meminfo(Facts(Root("/"))).get("MemAvailable")
+    needed = sum(model.resident_bytes for model in plan([path]).models)
+    return free is None or needed * 11 // 10 <= free * 1024

@@ -1,0 +1,195 @@
+"""A request on its way: its place in the queue, the model it holds, and the events of its answers."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import logging
+import time
+
+from . import answers
+from .errors import ApiError, as_api_error
+from .jobs import Done, Failed, Started, Text, ToolCallDelta, Usage
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Sequence
+
+    from typing_extensions import Self
+
+    from rkllm_rs.llm import RKLLM
+
+    from .admission import Ticket
+    from .app import Server
+    from .entry import Entry
+    from .http import Request
+    from .jobs import Event, Finish, Job
+
+_log = logging.getLogger("rkllm_rs.server")
+
+
+class Run:
+    """A request that has been admitted. Its events wait here until they are read.
+
+    The model never waits for a client: whatever it has generated is kept, and its next request begins when
+    this one's answers are complete, however slowly they are read.
+
+    Attributes:
+        job: What is asked for.
+        request: Who asks.
+        entry: The model.
+        usage: Counts of all answers so far.
+        first: Seconds from the request to the first text, or ``None``.
+        reasons: Why its answers have ended, those that have.
+        error: Why it failed, or ``None``.
+    """
+
+    def __init__(self, server: Server, job: Job, request: Request, entry: Entry, ticket: Ticket) -> None:
+        self.entry = entry
+        self.job = job
+        self.request = request
+        self.error: ApiError | None = None
+        self._server = server
+        self._ticket = ticket
+        self._began = time.monotonic()
+        self._queued = 0.0
+        self._load = 0.0
+        self.first: float | None = None
+        self.reasons: list[Finish] = []
+        self._events: list[Event] = []
+        self._something = asyncio.Event()
+        self._over = False
+        self._is_closed = False
+        self.usage = Usage()
+        self._task = asyncio.get_running_loop().create_task(self._work())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self.close()
+
+    def __aiter__(self) -> AsyncIterator[list[Event]]:
+        return self
+
+    async def __anext__(self) -> list[Event]:
+        """What has happened since the last call.
+
+        Raises:
+            ApiError: The request failed.
+        """
+        while not self._events:
+            if self._over:
+                raise StopAsyncIteration
+            self._something.clear()
+            await self._something.wait()
+        events, self._events = self._events, []
+        last = events[-1]
+        if isinstance(last, Failed):
+            if len(events) == 1:
+                raise last.error
+            self._events = [last]
+            events.pop()
+        return events
+
+    def fail(self, error: ApiError) -> None:
+        """Ends it with an error, whatever it is doing."""
+        if not self._over:
+            self._put([Failed(error)])
+            self.close()
+
+    def close(self) -> None:
+        """Ends it: its generation within a token, its place in the queue at once. Can be called again."""
+        self._ticket.leave()
+        self._task.cancel()
+        if not self._is_closed:
+            self._is_closed = True
+            self._server.over(self)
+
+    def _put(self, events: Sequence[Event]) -> None:
+        if self._over:
+            return
+        self._events += events
+        last = events[-1]
+        if isinstance(last, Failed):
+            self._over = True
+            self.error = last.error
+        self._something.set()
+
+    async def _work(self) -> None:
+        settings = self._server.settings
+        try:
+            try:
+                self._queued = await self._ticket.turn(settings.queue_timeout)
+                asked = time.monotonic()
+                patience = None if self.job.stream else settings.load_wait
+                if self.job.keep_alive is not None:
+                    self._server.models.set_keep_alive(self.entry, self.job.keep_alive)
+                hold = self._server.models.hold(self.entry, since=self._began, patience=patience)
+                async with hold as llm:
+                    self._load = time.monotonic() - asked
+                    await self._answer(llm)
+            finally:
+                self._ticket.leave()
+        except asyncio.CancelledError:
+            self._put([Failed(ApiError(499, "the client has gone"))])
+            raise
+        except BaseException as error:  # noqa: BLE001 - told to the client
+            known = as_api_error(error)
+            if known is not error and known.status >= 500:  # noqa: PLR2004 - ours
+                _log.warning(
+                    "a request to model %s failed: %s", self.entry.name, error, exc_info=_unknown(error)
+                )
+            self._put([Failed(known)])
+        finally:
+            self._over = True
+            self._something.set()
+
+    async def _answer(self, llm: RKLLM) -> None:
+        job = await self._server.fitted(self.job, self.entry, llm)
+        number = 0
+        for prompt in [None] if job.messages is not None else job.prompts:
+            for _ in range(job.n):
+                self._put([Started(number)])
+                if prompt is None:
+                    events = answers.chat(llm, self._server.models.offload, job, number)
+                else:
+                    events = answers.continuation(llm, self._server.models.offload, job, prompt, number)
+                try:
+                    async for batch in events:
+                        self._look(batch)
+                        self._put(batch)
+                        # A library that is faster than the loop leaves it time for others.
+                        await asyncio.sleep(0)
+                finally:
+                    await events.aclose()
+                number += 1
+        self.entry.served = True
+
+    def _look(self, events: list[Event]) -> None:
+        """Notes times, and adds them to the counts of an answer that has ended."""
+        if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):
+            self.first = time.monotonic() - self._began
+        last = events[-1]
+        if isinstance(last, Done):
+            usage = dataclasses.replace(
+                last.usage,
+                load_s=self._load,
+                queued_s=self._queued,
+                total_s=time.monotonic() - self._began,
+            )
+            events[-1] = dataclasses.replace(last, usage=usage)
+            self.reasons.append(last.reason)
+            self.usage = dataclasses.replace(
+                usage,
+                completion_tokens=self.usage.completion_tokens + usage.completion_tokens,
+                reasoning_tokens=self.usage.reasoning_tokens + usage.reasoning_tokens,
+                generate_s=self.usage.generate_s + usage.generate_s,
+            )
+
+
+def _unknown(error: BaseException) -> bool:
+    """Whether an error is one that nobody foresaw, whose place in the code matters."""
+    from rkllm_rs.errors import RkllmError
+
+    return not isinstance(error, (RkllmError, ApiError))

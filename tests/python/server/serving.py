@@ -1,0 +1,188 @@
+"""A server in a process of its own, on a scripted library or the real model, for tests that talk to it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+
+from fakes import calls, fake_library, fake_model
+from support import PATIENCE
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+#: Shows everything that a template can show: tools, calls, results, the switch of thinking.
+TEMPLATE = """\
+{%- if tools %}<|im_start|>system
+# Tools
+<tools>{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+</tools><|im_end|>
+{% endif -%}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content or '' }}
+{%- for call in message.tool_calls or [] %}
+<tool_call>
+{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
+</tool_call>
+{%- endfor %}<|im_end|>
+{% endfor -%}
+{%- if add_generation_prompt %}<|im_start|>assistant
+{% if enable_thinking is defined and enable_thinking is false %}<think>
+
+</think>
+
+{% endif %}{% endif %}"""
+
+#: The program: an app of the arguments on standard input, on a port that the system chooses.
+PROGRAM = """
+import json, socket, sys, warnings
+import uvicorn
+from rkllm_rs.server import create_app
+from rkllm_rs.server.http import Limits
+
+warnings.simplefilter("ignore")
+given = json.loads(sys.stdin.read())
+limits = Limits(**given.pop("limits", {}))
+app = create_app(given.pop("models"), limits=limits, **given)
+sock = socket.socket()
+sock.bind(("127.0.0.1", 0))
+print(sock.getsockname()[1], flush=True)
+uvicorn.Server(uvicorn.Config(app, log_level="warning", loop="asyncio", http="h11")).run([sock])
+"""
+
+
+class Serving:
+    """A server that runs.
+
+    Attributes:
+        url: Its address.
+        folder: What belongs to it: its models, its record, its log.
+        record: What its library was called with.
+    """
+
+    def __init__(self, folder: Path, models: dict[str, str], **options: Any) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder = folder
+        self.record = folder / "record.jsonl"
+        self.broken = folder / "broken.jsonl"
+        kept = ("PATH", "RKLLM_RS_FAKES", "LD_PRELOAD", "VIRTUAL_ENV")
+        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        environment.update(
+            HOME=str(folder),
+            RKLLM_RS_NPU_LOCK=str(folder / "npu.lock"),
+            RKLLM_RS_FAKE_BROKEN=str(self.broken),
+            PYTHONUNBUFFERED="1",
+        )
+        self.log = open(folder / "log.txt", "a+b")  # noqa: SIM115 - as long as the process
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.log,
+            env=environment,
+            text=True,
+        )
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(json.dumps({"models": models, **options}))
+        self.process.stdin.close()
+        port = self.process.stdout.readline().strip()
+        assert port, self.told()
+        self.port = int(port)
+        self.url = f"http://127.0.0.1:{port}"
+        self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
+
+    def told(self) -> str:
+        """What it has printed."""
+        return (self.folder / "log.txt").read_text()
+
+    def ready(self) -> Serving:
+        """Waits until its health is well."""
+        self.wait_for(lambda: self.health() == 200, "health")
+        return self
+
+    def health(self) -> int:
+        """The status of its health; 0 if it does not listen yet."""
+        try:
+            return self.http.get("/health").status_code
+        except httpx.TransportError:
+            return 0
+
+    def wait_for(self, holds: Any, what: str) -> None:
+        """Waits until something holds."""
+        until = time.monotonic() + PATIENCE
+        while not holds():
+            assert self.process.poll() is None, self.told()
+            assert time.monotonic() < until, f"{what} does not come\n{self.told()}"
+            time.sleep(0.01)
+
+    def post(self, path: str, data: Any, **keywords: Any) -> httpx.Response:
+        """Posts JSON."""
+        return self.http.post(path, json=data, **keywords)
+
+    def connect(self, path: str, data: Any) -> socket.socket:
+        """Posts JSON on a connection of its own, and reads nothing."""
+        body = json.dumps(data).encode()
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        sock.sendall(head.encode() + body)
+        return sock
+
+    def runs(self) -> list[dict[str, Any]]:
+        """The runs of its library."""
+        return calls(self.record, "rkllm_run")
+
+    def prompts(self) -> list[str]:
+        """The prompts of its runs."""
+        return [one["input"]["prompt_input"] for one in self.runs()]
+
+    def ends(self) -> list[str]:
+        """How its runs ended."""
+        return [one["end"] for one in calls(self.record, "run_end")]
+
+    def stop(self) -> None:
+        """Ends it; no promise to the library may have been broken."""
+        self.http.close()
+        assert self.process.stdout is not None
+        self.process.stdout.close()
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                self.process.wait(10)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        assert not calls(self.broken)
+
+
+def on_fake(folder: Path, scripts: dict[str, dict[str, Any]], **options: Any) -> Serving:
+    """Starts a server on scripted models.
+
+    Args:
+        folder: Where everything is kept.
+        scripts: The scripts of the models, by name.
+        **options: Arguments of ``create_app``.
+    """
+    record = folder / "record.jsonl"
+    library = fake_library(folder / "lib", "v1_3_1", record=record, quiet=True)
+    models = {
+        name: str(fake_model(folder / "models" / str(at), **script))
+        for at, (name, script) in enumerate(scripts.items())
+    }
+    options.setdefault("chat_template", TEMPLATE)
+    return Serving(folder, models, library=str(library), **options)
+
+
+def run(*texts: str, **more: Any) -> dict[str, Any]:
+    """A run of a script: its tokens."""
+    return {"steps": list(texts), **more}
