@@ -13,6 +13,7 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["run", "--help"],
+    ["bench", "--help"],
     ["version"],
     ["backends"],
     ["runtime", "list"],

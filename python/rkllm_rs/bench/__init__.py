@@ -64,7 +64,7 @@ def run(
     same. Ctrl-C ends it, and the report has what was found until then.
 
     Args:
-        models: Path of a model, or several. ``.rkllm`` runs on the NPU, ``.gguf`` on the CPU runtime.
+        models: Path or name of a model, as :func:`rkllm_rs.models.find` takes it, or several.
         prompt_tokens: Sizes of the prompts.
         generate_tokens: Sizes of the answers. Before RKLLM 1.3.0 a model may end its answer earlier.
         repeats: How often each size is measured.
@@ -88,17 +88,16 @@ def run(
     Raises:
         InvalidTypeError: An argument has the wrong type.
         InvalidArgumentError: An argument is out of range, or a backend or a setting is unknown.
+        ModelNotFoundError: There is no such model.
     """
-    variants = settings or ({},)
-    wanted = setups(models, backends, libraries, variants)
     shapes = [
         Shape(prompt, answer, many)
         for many in counts("concurrency", concurrency)
         for answer in counts("generate_tokens", generate_tokens)
         for prompt in counts("prompt_tokens", prompt_tokens)
     ]
-    (repeats,) = counts("repeats", repeats)
-    (warm_up,) = counts("warm_up", warm_up, least=0)
+    counts("repeats", (repeats,))
+    counts("warm_up", (warm_up,), least=0)
     facts = Facts(Root(os.fsdecode(root)))
     found = _Found(on_result)
     job = Job(
@@ -111,6 +110,8 @@ def run(
         on_result=found.take,
         on_progress=on_progress or (lambda _: None),
     )
+    # Last, since files are looked for.
+    wanted = setups(models, backends, libraries, settings or {})
     machine = _machine(facts) | {"before": snapshot(facts)}
     interrupted = False
     try:

@@ -87,17 +87,24 @@ def setups(
             message = f"{what} must not be empty"
             raise InvalidArgumentError(message, hint=f"Pass at least one, or omit {what}.")
     return [
-        Setup(name, os.path.expanduser(name), way, file, variant)
-        for name in names
-        for way in _possible(name, ways)
+        Setup(name, path, way, file, variant)
+        for name, path in [(name, _found(name)) for name in names]
+        for way in _possible(path, ways)
         for file in files
         for variant in variants
     ]
 
 
-def _possible(model: str, ways: list[str]) -> list[str]:
+def _found(name: str) -> str:
+    """The file of a model: its path, with or without the suffix, or its name."""
+    path = os.path.expanduser(name)
+    files = [path + suffix for suffix in (".rkllm", ".gguf") if os.path.isfile(path + suffix)]
+    return files[0] if files and not os.path.exists(path) else models.find(name)
+
+
+def _possible(path: str, ways: list[str]) -> list[str]:
     """The backends that a model may run on; all of them where its file does not tell."""
-    kind = models.inspect(os.path.expanduser(model)).kind
+    kind = models.inspect(path).kind
     if kind not in _KINDS:
         return ways
     return [way for way in ways if way in ("auto", _KINDS[kind])] or ways

@@ -52,6 +52,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "plan": ("plan", "tell whether models fit into memory together"),
     },
     "this machine": {
+        "bench": ("bench", "measure how fast models are, beside the vendor's figures"),
         "doctor": ("doctor", "examine this machine: chip, driver, rights, library, clocks, memory"),
         "verify": ("verify", "verify what the package promises, with a model on this machine"),
         "ps": ("ps", "show the processes with an open model, and who uses the NPU"),
