@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         HELP: str
         EXAMPLES: str
 
-        def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        def add_arguments(self, parser: Parser) -> None:
             """Declares the command's arguments."""
             ...
 
@@ -70,6 +70,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
 #: Name of a command -> its module and what it does.
 COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.items()}
 
+USAGE = "usage: rkllm-rs [--debug] COMMAND …"
 EXAMPLES = """\
 examples:
   rkllm-rs run model.rkllm "Why is the sky blue?"
@@ -99,8 +100,6 @@ def parser_of(name: str) -> Parser:
 
 def overview() -> str:
     """What ``rkllm-rs --help`` prints."""
-    from .parsing import USAGE
-
     lines = [USAGE, "", "Run language models on Rockchip NPUs.", ""]
     for heading, group in GROUPS.items():
         lines += [f"{heading}:", *(f"  {name:<12} {entry[1]}" for name, entry in group.items()), ""]
@@ -134,7 +133,7 @@ def _start(words: list[str]) -> int:
     if first not in COMMANDS:
         from .parsing import unknown_command
 
-        raise unknown_command(first, COMMANDS)
+        raise unknown_command(first, COMMANDS, USAGE)
     arguments = parser_of(first).read(words[1:])
     return int(command(first).run(arguments))
 

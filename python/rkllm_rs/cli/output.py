@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 
 TYPE_CHECKING = False
@@ -31,7 +30,11 @@ def note(text: str) -> None:
 
 def report(arguments: argparse.Namespace, data: object, *lines: str) -> None:
     """Prints ``data`` with ``--json``, and else the lines."""
-    for line in [json.dumps(data, indent=1)] if arguments.json else lines:
+    if arguments.json:
+        import json
+
+        lines = (json.dumps(data, indent=1),)
+    for line in lines:
         say(line)
 
 

@@ -5,16 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from rkllm_rs.errors import RkllmError
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-
-#: How the command itself is called.
-USAGE = "usage: rkllm-rs [--debug] COMMAND …"
+    from typing import Any
 
 
 class UsageError(RkllmError):
@@ -28,14 +25,19 @@ class UsageError(RkllmError):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser of a command, or of a command below it."""
+    """A parser of a command, or of a command below it.
+
+    Attributes:
+        intermixed: Whether options may stand between words of which there can be none or several.
+    """
+
+    intermixed: bool = False
 
     def __init__(self, **keywords: Any) -> None:
         # An abbreviation would mean something else once there is another option.
         keywords.setdefault("allow_abbrev", False)
         keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(**keywords)
-        self._parts = False
         # Not False, which a command below would set again.
         self.add_argument(
             "--debug",
@@ -44,18 +46,13 @@ class Parser(argparse.ArgumentParser):
             help="show the traceback of an error",
         )
 
-    def add_subparsers(self, **keywords: Any) -> Any:
-        """As of ``ArgumentParser``."""
-        self._parts = True
-        return super().add_subparsers(**keywords)
-
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parses the words, with options anywhere between the others.
+        """Parses the words.
 
         Raises:
             SystemExit: There is nothing more to do: 0 after ``--help``, and 2 for words that do not fit.
         """
-        return self.parse_args(words) if self._parts else self.parse_intermixed_args(words)
+        return self.parse_intermixed_args(words) if self.intermixed else self.parse_args(words)
 
     def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, args: Any = None, namespace: Any = None
@@ -74,7 +71,7 @@ class Parser(argparse.ArgumentParser):
         (file or sys.stdout).write(self.format_help())
 
 
-def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
+def unknown_command(word: str, commands: Iterable[str], usage: str) -> UsageError:
     """What is said of a word that is not a command."""
     import difflib
 
@@ -84,7 +81,7 @@ def unknown_command(word: str, commands: Iterable[str]) -> UsageError:
     elif word.endswith((".rkllm", ".gguf")) or os.path.exists(word):
         hint = f'Run `rkllm-rs run {word} "…"` to use a model.'
     error = UsageError(f"{word!r} is not a command", hint=hint)
-    error.usage = USAGE
+    error.usage = usage
     return error
 
 

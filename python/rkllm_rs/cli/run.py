@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
     from rkllm_rs import ChatStream, TokenStream
 
+    from .parsing import Parser
+
 HELP = "Answer one prompt. The answer goes to stdout as it is generated, everything else to stderr."
 EXAMPLES = """\
 examples:
@@ -37,8 +39,9 @@ it is written to stderr. With --json it is "reasoning".
 _MOST = 256
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Adds the arguments."""
+    parser.intermixed = True
     parser.usage = "rkllm-rs run [options] MODEL [PROMPT …]"
     add_model_arguments(parser)
     parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt; - is stdin")
