@@ -65,6 +65,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "this command": {
         "version": ("version", "print the version"),
+        "completion": ("completion", "print a script that completes commands and options in a shell"),
     },
 }
 #: Name of a command -> its module and what it does.

@@ -46,11 +46,25 @@ def _message(error: BaseException) -> str:
     if isinstance(error, UsageError) and error.usage:
         return f"{error.usage}\nrkllm-rs: {error}\n"
     if isinstance(error, RkllmError):
-        return f"rkllm-rs: {error}\n"
+        return f"rkllm-rs: {_flags(str(error))}\n"
     if isinstance(error, OSError) and error.filename is not None:
         return f"rkllm-rs: {os.fsdecode(error.filename)}: {error.strerror or error}\n"
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"rkllm-rs: internal error, a fault of rkllm_rs: {text}; --debug shows where\n"
+
+
+def _flags(text: str) -> str:
+    """A text with the options of this command in place of arguments of ``RKLLM()``, such as ``family=``."""
+    import re
+
+    from .opening import OPENING
+
+    name = "|".join(OPENING)
+    return re.sub(rf"\b({name})=(?=(\w|\")?)", lambda found: _flag(found[1], found[2]), text)
+
+
+def _flag(name: str, value: str | None) -> str:
+    return "--" + name.replace("_", "-") + (" " if value else "")
 
 
 def _unwritten(error: OSError) -> int:

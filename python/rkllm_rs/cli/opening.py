@@ -30,8 +30,9 @@ _SAMPLING: dict[str, tuple[Callable[[str], Any], str]] = {
     "min_p": (float, "least share of the most likely token's probability, 0 to 1; CPU runtime only"),
     "typical_p": (float, "sample from the most typical tokens up to this probability; CPU runtime only"),
 }
+_ENDINGS = (".rkllm", ".gguf")
 #: Further arguments of ``RKLLM()`` that commands have.
-_OPENING = (
+OPENING = (
     "backend",
     "library",
     "abi",
@@ -49,7 +50,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "model",
         metavar="MODEL",
-        help="the model: a .rkllm file (NPU), a .gguf file (CPU), or a folder that contains one",
+        help="the model: a .rkllm file (NPU), a .gguf file (CPU), a folder with one, or a model's name",
     )
     add_opening_arguments(parser)
 
@@ -144,14 +145,14 @@ def sampling_of(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def model_path(name: str) -> str:
-    """The file or folder that MODEL means: a path if there is one, else a name."""
+    """The file or folder that MODEL means: a path, or a name of ``models.find()``."""
     path = os.path.expanduser(name)
-    if any(os.path.exists(path + ending) for ending in ("", ".rkllm", ".gguf")):
+    plain = os.sep not in name and not name.endswith(_ENDINGS)
+    if not plain and any(os.path.exists(path + ending) for ending in ("", *_ENDINGS)):
         return name
     from rkllm_rs import models
 
-    find = getattr(models, "find", None)
-    return name if find is None else str(find(name))
+    return models.find(name)
 
 
 def open_model(arguments: argparse.Namespace, **more: Any) -> RKLLM:
@@ -167,7 +168,7 @@ def open_model(arguments: argparse.Namespace, **more: Any) -> RKLLM:
     from rkllm_rs import RKLLM
 
     plain_warnings()
-    settings = {**_given(arguments, _OPENING), **sampling_of(arguments), **more}
+    settings = {**_given(arguments, OPENING), **sampling_of(arguments), **more}
     return RKLLM(model_path(arguments.model), **settings)
 
 

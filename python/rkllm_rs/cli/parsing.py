@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from typing import Any
 
 
+def _formatter(prog: str) -> argparse.HelpFormatter:
+    """What lays help out; argparse makes one for each argument, and would import a lot for its width."""
+    columns = os.environ.get("COLUMNS", "")
+    width = int(columns) if columns.isdecimal() else 0
+    if not width:
+        try:
+            width = os.get_terminal_size(1).columns
+        except OSError:
+            width = 80
+    return argparse.RawDescriptionHelpFormatter(prog, width=max(width, 24) - 2)
+
+
 class UsageError(RkllmError):
     """The words of the command line do not fit together; the exit status is 2.
 
@@ -36,7 +48,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **keywords: Any) -> None:
         # An abbreviation would mean something else once there is another option.
         keywords.setdefault("allow_abbrev", False)
-        keywords.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        keywords.setdefault("formatter_class", _formatter)
         super().__init__(**keywords)
         # Not False, which a command below would set again.
         self.add_argument(

@@ -193,9 +193,9 @@ class _Text:
             sys.stderr.flush()
         if text:
             self.awake()
+            self.last = text
             sys.stdout.write(text)
             sys.stdout.flush()
-            self.last = text
 
     def awake(self) -> None:
         """Thinking has ended."""
