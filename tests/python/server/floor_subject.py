@@ -18,7 +18,7 @@ from rkllm_rs.server.asgi import Floor
 from rkllm_rs.server.connections import Connection
 from rkllm_rs.server.errors import ApiError
 from rkllm_rs.server.guard import Guard
-from rkllm_rs.server.http import Limits, Request, json_response, text_response
+from rkllm_rs.server.http import Limits, Request, dumps, json_response, text_response
 from rkllm_rs.server.routes import Routes
 from rkllm_rs.server.stream import Stream, event, failed_event, ndjson, sse
 
@@ -100,7 +100,7 @@ async def stream(request: Request) -> Stream:
                     raise errors.GenerationError(message)
                 counts["events"] += 1
                 item = {"n": number, "text": "é漢😀" + "x" * data.get("size", 0)}
-                yield (json.dumps(item).encode() + b"\n") if request.family == "ollama" else event(item)
+                yield (dumps(item) + b"\n") if request.family == "ollama" else event(item)
             if data.get("hang"):
                 await release.wait()
             if request.family == "openai":

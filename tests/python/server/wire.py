@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -90,7 +91,9 @@ class Client:
 
     def chunk(self) -> bytes:
         """Reads what one write of the server sent; empty at the end."""
-        size = int(self.file.readline() or b"0", 16)
+        line = self.file.readline()
+        assert line, "the answer was cut off"
+        size = int(line, 16)
         data = self.file.read(size)
         self.file.readline()
         return data
@@ -120,19 +123,21 @@ class Server:
     """A server's process."""
 
     def __init__(self, words: list[str], **keywords: Any) -> None:
-        keywords = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **keywords}
-        # SIGINT has its default there, however the tests were started.
+        # A pipe that nobody reads would hold the server up once it is full.
+        self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed in stop()
         self.process = subprocess.Popen(
             [sys.executable, *words],
+            stdout=subprocess.PIPE,
+            stderr=self._log,
             text=True,
+            # SIGINT has its default there, however the tests were started.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509
             **keywords,
         )
         assert self.process.stdout is not None
         self.ready = self.process.stdout.readline()
         if not self.ready:
-            _out, error = self.process.communicate()
-            message = f"the server did not start: {error}"
+            message = f"the server did not start: {self.end()}"
             raise AssertionError(message)
         self.ports = [int(port) for port in re.findall(r":(\d+)\b", self.ready)]
         self.port = self.ports[0]
@@ -164,17 +169,20 @@ class Server:
 
     def end(self) -> tuple[int, str]:
         """Waits for its end; gives the exit status and the log."""
-        _out, error = self.process.communicate(timeout=PATIENCE)
-        return self.process.returncode, error
+        status = self.process.wait(PATIENCE)
+        self._log.seek(0)
+        return status, self._log.read()
 
     def stop(self) -> str:
-        """Ends it, if it has not ended; gives the log."""
-        if self.process.poll() is None:
-            self.process.kill()
-        with contextlib.suppress(ValueError):
-            _out, error = self.process.communicate()
-            return str(error)
-        return ""
+        """Asks it to end; gives the log."""
+        self.process.terminate()
+        return self.end()[1]
+
+    def close(self) -> None:
+        """Ends it, if it has not ended."""
+        self.process.kill()
+        self.process.communicate()
+        self._log.close()
 
 
 @contextlib.contextmanager
@@ -185,4 +193,4 @@ def subject(**options: Any) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.stop()
+        server.close()
