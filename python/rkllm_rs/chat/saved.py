@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from rkllm_rs._library import Path
 
-__all__ = ["read", "write"]
+__all__ = ["read", "replace", "write"]
 
 _FORMAT = "rkllm_rs conversation"
 _VERSION = 1
@@ -54,15 +54,29 @@ def write(history: History, path: Path) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         message = f"messages must contain only what JSON can represent: {error}"
         raise InvalidTypeError(message, hint="Send text, lists and dicts.") from error
+    replace(_place(path), text + "\n")
+
+
+def replace(path: str, text: str) -> None:
+    """Writes a file that only the user can read, whole or not at all.
+
+    Args:
+        path: The file; one that exists is replaced.
+        text: What it has from now on.
+
+    Raises:
+        FileMissingError: The folder does not exist.
+        OSError: The file cannot be written.
+    """
     # Where a link leads, so that it stays one.
-    target = os.path.realpath(_place(path))
+    target = os.path.realpath(path)
     try:
         number, draft = tempfile.mkstemp(dir=os.path.dirname(target), prefix=".", suffix=".new")
     except FileNotFoundError:
         raise _missing(os.path.dirname(target), "the folder") from None
     try:
-        with open(number, "w", encoding="ascii") as file:
-            file.write(text + "\n")
+        with open(number, "w", encoding="utf-8") as file:
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(draft, target)

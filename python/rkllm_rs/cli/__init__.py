@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 #: The commands as ``--help`` shows them: heading, name, module in this package, and what it does.
 GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a model": {
+        "chat": ("chat", "talk with a model"),
         "run": ("run", "answer one prompt"),
     },
     "models": {
@@ -74,6 +75,7 @@ COMMANDS = {name: entry for group in GROUPS.values() for name, entry in group.it
 USAGE = "usage: rkllm-rs [--debug] COMMAND …"
 EXAMPLES = """\
 examples:
+  rkllm-rs chat model.rkllm
   rkllm-rs run model.rkllm "Why is the sky blue?"
   rkllm-rs doctor                                   when something does not work
   rkllm-rs run --help                               arguments and examples of a command

@@ -185,7 +185,7 @@ def generation_keywords(arguments: argparse.Namespace) -> dict[str, Any]:
 
     keywords = _given(arguments, ("max_new_tokens", "stop", "seed", "timeout", "thinking"))
     if arguments.json_schema is not None:
-        keywords["json_schema"] = _schema(arguments.json_schema)
+        keywords["json_schema"] = read_schema(arguments.json_schema)
     try:
         _native.check_call("generate", "generate", "text", keywords)
     except (InvalidArgumentError, InvalidTypeError) as error:
@@ -193,7 +193,13 @@ def generation_keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     return keywords
 
 
-def _schema(file: str) -> Any:
+def read_schema(file: str) -> Any:
+    """Reads a file with a JSON schema; ``-`` is stdin.
+
+    Raises:
+        UsageError: It is not JSON.
+        FileMissingError: There is no such file.
+    """
     import json
 
     from .reading import read_text
