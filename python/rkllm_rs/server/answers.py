@@ -110,6 +110,8 @@ class _Reader:
         self.stops = Stops(job.stop)
         self.reasoning_tokens = 0
         self._tokens: list[TokenLogprob] = []
+        #: A character of which more may come.
+        self._half = ""
 
     def deltas(self, deltas: Iterable[Any]) -> list[Event]:
         """Events of the deltas of a chat; nothing comes after a stop string."""
@@ -142,6 +144,9 @@ class _Reader:
         return events
 
     def _text(self, text: str, events: list[Event]) -> None:
+        text = self._half + text
+        whole = text.rstrip("\ufffd")
+        text, self._half = whole, text[len(whole) :]
         if text:
             events.append(Text(text, self.index, _tokens_of(text, self._tokens)))
 
@@ -149,6 +154,9 @@ class _Reader:
         """The last events."""
         events: list[Event] = []
         self._text(self.stops.rest(), events)
+        if self._half and reason != "length":
+            # The model wrote it; an answer that was cut has none of the character.
+            events.append(Text(self._half, self.index, self._tokens))
         ends: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls"}
         finish = "stop" if self.stops.found is not None else ends.get(reason, "stop")
         events.append(Done(finish, _usage(perf, self.reasoning_tokens), self.stops.found, self.index))
