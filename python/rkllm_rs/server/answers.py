@@ -10,6 +10,7 @@ from rkllm_rs import _native
 from rkllm_rs._waiting import next_item
 from rkllm_rs.errors import UnsupportedFeatureError
 
+from . import scoring
 from .errors import ApiError
 from .jobs import Done, Reasoning, Text, ToolCallDelta, Usage, new_id
 from .stops import Stops
@@ -75,7 +76,7 @@ def keywords(llm: RKLLM, job: Job, index: int) -> dict[str, Any]:
             if getattr(job, name) is not None:
                 message = f"{name} is not supported by the library of this model"
                 raise ApiError(400, message, param=name, code="unsupported_parameter")
-    if job.max_tokens is not None:
+    if job.max_tokens:
         free = own or "per_run_max_new_tokens" in able
         call["max_new_tokens"] = min(job.max_tokens, llm.max_context_len if free else llm.max_new_tokens)
     if job.seed is not None and "seed" in able:
@@ -224,6 +225,8 @@ async def continuation(
         try:
             given = await offload(llm.tokenize, prompt)
         except UnsupportedFeatureError:
+            if job.echo:
+                yield [Text(prompt, index)]
             # A library without a tokenizer takes the text, rendered by a template that adds nothing.
             messages = [{"role": "user", "content": prompt}]
             call["chat_template"] = _AS_IT_IS
@@ -231,8 +234,27 @@ async def continuation(
                 yield events
             return
     tokens = _native.Tokens(given)
+    if job.echo:
+        yield [await _echoed(llm, offload, job, given, index)]
+    if job.max_tokens == 0:
+        yield [Done("length", Usage(prompt_tokens=len(given)), None, index)]
+        return
     async for events in _read(llm.stream, (tokens,), call, offload, reader, reader.chunks):
         yield events
+
+
+async def _echoed(llm: RKLLM, offload: Offload, job: Job, ids: Sequence[int], index: int) -> Text:
+    """The prompt, as the beginning of its answer."""
+    if job.logprobs is None:
+        return Text(await offload(llm.detokenize, ids), index)
+    scoring.check_size(llm, ids)
+    stream = llm.stream_logits(_native.Tokens(list(ids)))
+    try:
+        rows = [block async for blocks in batches(stream) for block in blocks]
+    finally:
+        stream.cancel()
+    tokens = await offload(scoring.scored, llm, ids, rows, job.logprobs)
+    return Text("".join(token.text for token in tokens), index, tokens)
 
 
 async def _read(

@@ -45,7 +45,8 @@ class Job:
         prompts: Texts or token ids. Each gives ``n`` answers.
         n: Answers to each prompt, one after the other.
         stream: The answer is streamed, so that its client can wait for a model that is being loaded.
-        max_tokens: Most tokens of an answer, with its reasoning; ``None`` is the model's own limit.
+        max_tokens: Most tokens of an answer, with its reasoning; ``None`` is the model's own limit. 0 is for
+            ``echo``.
         sampling: Keywords of ``RKLLM.chat`` by name: ``temperature``, ``top_p``, ``top_k`` …
         logit_bias: Token ids with what is added to their logits.
         seed: Any integer.
@@ -60,8 +61,10 @@ class Job:
         must_think: Refuse ``thinking=True`` for a model that does not think, in place of ignoring it.
         template_kwargs: Further variables of the chat template.
         logprobs: How many of the likeliest tokens are told at each position; ``None`` tells nothing.
+        echo: Prompts are told before their continuation; with ``logprobs``, how likely they were, too.
         keep_alive: Seconds that the model stays loaded after this; negative for ever, ``None`` the server's.
         timeout: Seconds for each answer, from its start.
+        blame: The field at fault for an error, by the error's code.
     """
 
     model: str = ""
@@ -84,8 +87,10 @@ class Job:
     must_think: bool = False
     template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     logprobs: int | None = None
+    echo: bool = False
     keep_alive: float | None = None
     timeout: float | None = None
+    blame: Mapping[str, str] = dataclasses.field(default_factory=dict[str, str])
 
     @property
     def answers(self) -> int:

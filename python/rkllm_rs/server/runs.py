@@ -140,6 +140,7 @@ class Run:
                 _log.warning(
                     "a request to model %s failed: %s", self.entry.name, error, exc_info=_unknown(error)
                 )
+            known.param = known.param or self.job.blame.get(known.code or "")
             self._put([Failed(known)])
         finally:
             self._over = True

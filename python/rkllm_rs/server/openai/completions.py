@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import time
 
 from rkllm_rs.server.fields import Fields, as_list
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 MAX_PROMPTS: Final = 128
 MAX_LOGPROBS: Final = 5
 _DEFAULT_TOKENS: Final = 16
+_BLAME: Final = {"context_length_exceeded": "prompt"}
 _COMMENT: Final = b": keep-alive\n\n"
 
 
@@ -63,23 +65,24 @@ def _job(fields: Fields) -> Job:
         fields.refuse("prompt", "must not be empty")
     if fields.text("suffix"):
         fields.refuse("suffix", "is not supported by this model", code="unsupported_parameter")
-    generation = generation_of(fields)
+    echo = fields.boolean("echo")
+    nothing = echo and fields.raw("max_tokens") == 0
+    # Evaluations ask for the probabilities of the prompt, and for no token.
+    generation = generation_of(Fields({**fields.data, "max_tokens": None}) if nothing else fields)
+    if nothing:
+        generation["max_tokens"] = 0
     best_of = fields.integer("best_of", 1, MAX_ANSWERS)
     if best_of is not None and best_of > generation["n"]:
         fields.refuse("best_of", "must not be greater than n", code="unsupported_parameter")
     if generation["max_tokens"] is None:
         generation["max_tokens"] = _DEFAULT_TOKENS
-    return Job(**generation, prompts=prompts, logprobs=fields.integer("logprobs", 0, MAX_LOGPROBS))
+    logprobs = fields.integer("logprobs", 0, MAX_LOGPROBS)
+    return Job(**generation, prompts=prompts, logprobs=logprobs, echo=echo, blame=_BLAME)
 
 
 async def _complete(server: Server, request: Request) -> Response | Stream:
     fields = Fields(await request.json())
-    # Only text that was scored has probabilities, and 0 tokens are all that some ask for then.
-    data = dict(fields.data)
-    echo = fields.boolean("echo")
-    if echo and data.get("max_tokens") == 0:
-        data["max_tokens"] = 1
-    job = await server.models.offload(_job, Fields(data))
+    job = await server.models.offload(_job, fields)
     number, created = new_id("cmpl-"), int(time.time())
     name = job.model or server.models.find("").name
     server.models.find(name)
@@ -131,8 +134,11 @@ def _logprobs(tokens: Sequence[TokenLogprob], job: Job, offset: int) -> dict[str
         offset += len(token.text)
     return {
         "tokens": [token.text for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [{one.text: one.logprob for one in token.top} for token in tokens],
+        "token_logprobs": [None if math.isnan(token.logprob) else token.logprob for token in tokens],
+        "top_logprobs": [
+            None if math.isnan(token.logprob) else {one.text: one.logprob for one in token.top}
+            for token in tokens
+        ],
         "text_offset": offsets,
     }
 

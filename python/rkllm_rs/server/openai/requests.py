@@ -201,4 +201,5 @@ def chat_job(fields: Fields) -> Job:
         thinking=thinking_of(fields),
         template_kwargs=_effort_kwargs(fields),
         logprobs=logprobs,
+        blame={"invalid_schema": "response_format", "context_length_exceeded": "messages"},
     )
