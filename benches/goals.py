@@ -34,6 +34,10 @@ GOALS = {
     "stream() to first callback, p50, 1 ms idle": Goal(2.0),
     "CPU time, 20 ms a token": Goal(2.0),
     "import rkllm_rs": Goal(3.0, of="over"),
+    "rkllm-rs version": Goal(60.0, of="over"),
+    "rkllm-rs run, one token": Goal(30.0, of="over"),
+    # With the start of both processes; it is a twentieth of a real model's answer of this length at most.
+    "rkllm-rs run, 10,000 tokens, 0.1 ms a token": Goal(1.1),
     "memory growth, a million tokens dropped": Goal(1.0, of="itself"),
     "logits 1 x 151936: the callback": Goal(1.3),
     "logits 1 x 151936: callback to NumPy array": Goal(1.3),

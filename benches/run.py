@@ -20,10 +20,11 @@ import sys
 from typing import Any
 
 from chats import CHATS
+from commands import COMMANDS
 from harness import FULL, QUICK, TURN, Row, Size, compared, markdown, table
 from measures import MEASURES
 
-ALL = MEASURES | CHATS
+ALL = MEASURES | CHATS | COMMANDS
 
 
 def machine() -> dict[str, Any]:

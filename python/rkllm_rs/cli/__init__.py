@@ -127,7 +127,7 @@ def _start(words: list[str]) -> int:
     if first in ("-h", "--help"):
         sys.stdout.write(overview())
         return 0
-    if first == "--version":
+    if first == "--version" or words == ["version"]:
         sys.stdout.write(f"rkllm-rs {_native.__version__}\n")
         return 0
     if first is None:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import os
-from typing import TYPE_CHECKING, Any
 
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
 from .output import plain_warnings
 from .parsing import UsageError, count
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from rkllm_rs import RKLLM
 

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from typing import TYPE_CHECKING, Any
+import time
 
 from .opening import add_model_arguments, add_sampling_arguments, generation_keywords, open_model
 from .output import add_json, note, say
 from .parsing import UsageError
 from .reading import read_text
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
+    from typing import Any
 
     from rkllm_rs import ChatStream, TokenStream
 
@@ -36,7 +37,9 @@ Thinking is shown dimmed if stderr is a terminal. Otherwise it is left out, unle
 it is written to stderr. With --json it is "reasoning".
 """
 #: How many parts of an answer are written at once at most, though more are there already.
-_MOST = 256
+_MOST = 1024
+#: Seconds between two writes at least. What comes faster is written together.
+_PAUSE = 0.002
 
 
 def add_arguments(parser: Parser) -> None:
@@ -113,8 +116,12 @@ def _prompt(arguments: argparse.Namespace) -> str:
 
 def _batches(stream: TokenStream | ChatStream) -> Iterator[list[Any]]:
     """What has come of an answer since it was looked at last; waits for at least one part."""
+    last = 0.0
     for part in stream:
         batch: list[Any] = [part]
+        rest = last + _PAUSE - time.monotonic()
+        if rest > 0:
+            time.sleep(rest)
         try:
             while len(batch) < _MOST and (more := stream._poll()) is not None:  # noqa: SLF001 - our own
                 batch.append(more)
@@ -124,6 +131,7 @@ def _batches(stream: TokenStream | ChatStream) -> Iterator[list[Any]]:
             yield batch  # nothing of an answer is lost
             raise
         yield batch
+        last = time.monotonic()
 
 
 def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> None:
@@ -147,6 +155,8 @@ def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> 
     if not arguments.raw and not streams:
         whole["reasoning"] = getattr(answer, "reasoning", None)
     if arguments.json:
+        import json
+
         from .stats import perf_dict
 
         say(json.dumps({**whole, "finish_reason": answer.finish_reason, "perf": perf_dict(answer.perf)}))
@@ -164,6 +174,8 @@ class _Lines:
 
     def put(self, text: str, reasoning: str) -> None:
         """Writes what has come."""
+        import json
+
         if text or reasoning:
             say(json.dumps({"text": text, **({"reasoning": reasoning} if reasoning else {})}))
             sys.stdout.flush()
