@@ -59,7 +59,9 @@ def test_the_prompt_from_files_and_stdin(make_model: Make, record: Path, tmp_pat
     succeeds("run", model, "--file", "-", input="file")
     succeeds("run", model, "words", "-", "--file", notes, "--file", more, input="stdin\n")
     succeeds("run", model, "words", input="not read")
-    assert prompted(record) == ["from stdin", "dash", "file", "words\n\nnotes\n\n\nmore\n\nstdin", "words"]
+    succeeds("run", model, "words", "-", input="\n")
+    whole = "words\n\nnotes\n\n\nmore\n\nstdin"
+    assert prompted(record) == ["from stdin", "dash", "file", whole, "words", "words"]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def _prompt(arguments: argparse.Namespace) -> str:
         raise UsageError(message, hint="Name it once as -.")
     parts = [" ".join(words)] if words else []
     parts += [read_text(file).removesuffix("\n").removesuffix("\r") for file in files]
-    prompt = "\n\n".join(parts)
+    prompt = "\n\n".join(part for part in parts if part)
     if not prompt:
         message = "prompt must not be empty"
         raise UsageError(message, hint="Pass some text.")
