@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 NOT_RUN = {"bench", "pull", "serve", "verify", "runtime install"}
 #: Commands whose answer depends on the machine or the file, and that exit with 1 for some.
 MAY_FAIL = {"doctor", "identify", "inspect", "plan", "rm", "runtime", "show"}
+TOOLS = 'def weather(city: str) -> str:\n    """The weather."""\n    return "dry"\n'
+TEMPLATE = "{{ tools }}{% for one in messages %}{{ one.role }}: {{ one.content }}\n{% endfor %}assistant: "
 SCHEMA = '{"type": "object", "properties": {"city": {"type": "string"}}}'
 
 
@@ -59,9 +61,8 @@ def made(folder: Path, line: str) -> dict[str, str]:
         (folder / name).write_bytes(b"RKNN" + bytes(64))
     fake_model(home / "models" / "qwen3-0.6b", "model.rkllm", runs=[run], quiet=True)
     for name in re.findall(r"[\w.-]+\.py", line):
-        (folder / name).write_text(
-            'def weather(city: str) -> str:\n    """The weather."""\n    return "dry"\n'
-        )
+        (folder / name).write_text(TOOLS)
+    (folder / "chat_template.jinja").write_text(TEMPLATE)
     (folder / "city.json").write_text(SCHEMA)
     (folder / "notes.txt").write_text("The river rose.\n")
     for one in (".local/share/bash-completion/completions", ".config/fish/completions"):

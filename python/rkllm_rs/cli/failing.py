@@ -46,14 +46,14 @@ def _message(error: BaseException) -> str:
     if isinstance(error, UsageError) and error.usage:
         return f"{error.usage}\nrkllm-rs: {error}\n"
     if isinstance(error, RkllmError):
-        return f"rkllm-rs: {_flags(str(error))}\n"
+        return f"rkllm-rs: {with_options(str(error))}\n"
     if isinstance(error, OSError) and error.filename is not None:
         return f"rkllm-rs: {os.fsdecode(error.filename)}: {error.strerror or error}\n"
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return f"rkllm-rs: internal error, a fault of rkllm_rs: {text}; --debug shows where\n"
 
 
-def _flags(text: str) -> str:
+def with_options(text: str) -> str:
     """A text with the options of this command in place of arguments of ``RKLLM()``, such as ``family=``."""
     import re
 
