@@ -193,11 +193,20 @@ def test_runs_at_once_wait_in_the_queue(measured: Callable[..., bench.Report]) -
     ],
 )
 def test_the_vendor_s_figure_is_for_exactly_this(
-    name: str, board: str, found: str | None, measured: Callable[..., bench.Report], tmp_path: Path
+    generation: str,
+    name: str,
+    board: str,
+    found: str | None,
+    measured: Callable[..., bench.Report],
+    tmp_path: Path,
 ) -> None:
     report = measured(name, root=build(TREES[board], tmp_path / "root"))
     (result,) = report.results
     assert (result.vendor and result.vendor["chip"]) == found
+    other = result.vendor_other_release
+    assert (other and (other["release"], other["generate_tokens_per_second"])) == (
+        ("1.3.0", 32.91) if generation == "v1_3_1" else None
+    )
     if found == "RK3588":
         assert result.vendor["generate_tokens_per_second"] == 32.91
         assert result.vendor["time_to_first_token_ms"] == 199.09
@@ -217,6 +226,22 @@ def test_a_chip_may_be_given_and_a_figure_of_the_same_shape_is_drawn(
     assert report.results[0].vendor["same_shape"]
     assert "Rockchip" in bench.plot(report)
     assert "32.9" in bench.table(report)
+
+
+@pytest.mark.parametrize(("board", "slow"), [("rk3588-vendor61-098", 0), ("rk3588-ddr-parked", 2)])
+def test_a_slow_board_is_told_with_what_is_suspected(
+    board: str, slow: int, measured: Callable[..., bench.Report], tmp_path: Path
+) -> None:
+    perf = PERF | {"generate_time_ms": 3200.0 if slow else 4.0}
+    report = measured(
+        script={"runs": [RUN | {"finish": {"perf": perf}}]},
+        prompt_tokens=[8, 16],
+        root=build(TREES[board], tmp_path / "root"),
+    )
+    lines = [line for line in bench.table(report).splitlines() if "doctor" in line]
+    assert len(lines) == slow
+    assert all("528 of 2112 MHz" in line for line in lines)
+    assert all(one.during["clocks"]["memory"]["mhz"] == (528 if slow else 2112) for one in report.results)
 
 
 @pytest.mark.parametrize(

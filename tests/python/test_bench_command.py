@@ -96,11 +96,16 @@ def test_ctrl_c_prints_what_was_found(tmp_path: Path, library: Path) -> None:
     words = [model, "-p", "8,16", "-n", "100", "-r", "1", "-w", "1", "--library", library, "--json"]
     words += ["--plot", tmp_path / "out.svg"]
     process = subprocess.Popen(
-        [*COMMAND, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*COMMAND, *map(str, words)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
     )
     try:
         began(record, count=3)
-        process.send_signal(signal.SIGINT)
+        # As a terminal does: to all processes of the command.
+        os.killpg(process.pid, signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
@@ -110,6 +115,25 @@ def test_ctrl_c_prints_what_was_found(tmp_path: Path, library: Path) -> None:
     assert found["interrupted"]
     assert [one["prompt_tokens"] for one in found["results"]] == [8]
     assert (tmp_path / "out.svg").stat().st_size > 0
+
+
+def test_ctrl_c_in_a_load_ends_at_once(tmp_path: Path, library: Path, record: Path) -> None:
+    model = fake_model(tmp_path, init={"delay_ms": 600_000}, runs=[RUN], quiet=True)
+    process = subprocess.Popen(
+        [*COMMAND, str(model), "--library", str(library), "--csv"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        began(record, "rkllm_init")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert out.startswith("model,")
+    assert len(out.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

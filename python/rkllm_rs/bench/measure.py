@@ -228,13 +228,15 @@ class Measured:
         llm, shape = self.llm, samples.shape
         release = llm.runtime.identity.version
         speed, peak = samples.median("generate_tokens_per_second"), _peak(llm.worker_pid)
-        figure = bound = None
+        exact = other = bound = None
         if llm.backend == "npu" and not llm.runtime.identity.cpu_runtime:
-            model, chip = vendor.model_of(self.setup.path), self.job.chip
-            figure = vendor.figure(model, chip, self._dtype(), release)
-            if figure is not None:
-                same = (shape.prompt, shape.answer) == (figure["prompt_tokens"], figure["generate_tokens"])
-                figure["same_shape"] = same and shape.concurrency == 1
+            model, chip = vendor.model_of(llm.model_path), self.job.chip
+            published = vendor.figures(model, chip, self._dtype())
+            for one in published:
+                same = (shape.prompt, shape.answer) == (one["prompt_tokens"], one["generate_tokens"])
+                one["same_shape"] = same and shape.concurrency == 1
+            exact = next((one for one in published if one["release"] == release), None)
+            other = published[0] if published and exact is None else None
             limit = vendor.memory_bound(model, chip)
             if limit and speed and peak:
                 # As the limit was computed: of MB as the library prints them.
@@ -256,7 +258,8 @@ class Measured:
             time_to_first_token_ms=samples.first_tokens(),
             load_ms=self.load_ms,
             peak_memory_mib=peak,
-            vendor=figure,
+            vendor=exact,
+            vendor_other_release=other,
             concurrency=shape.concurrency,
             asked_tokens=shape.answer,
             total_tokens_per_second=round(sum(samples.tokens) / samples.seconds, 3),

@@ -35,6 +35,8 @@ class Result:
             (``VmHWM``), or ``None`` if unknown.
         vendor: Rockchip's figure for exactly this model, chip, quantisation and release, or ``None``:
             ``same_shape`` says whether the numbers of tokens are the same, too.
+        vendor_other_release: Where there is none of this release: Rockchip's newest figure of another one, or
+            ``None``.
         concurrency: Number of runs that were started at the same time.
         asked_tokens: Number of tokens that were asked for in each run.
         total_tokens_per_second: Tokens of all runs per second of wall time, prefill included.
@@ -59,6 +61,7 @@ class Result:
     load_ms: float
     peak_memory_mib: float | None
     vendor: dict[str, Any] | None
+    vendor_other_release: dict[str, Any] | None = None
     concurrency: int = 1
     asked_tokens: int = 0
     total_tokens_per_second: float | None = None
@@ -126,23 +129,26 @@ class Report:
         return text.getvalue()
 
 
+#: What a figure of the vendor's says.
+_FIGURE = (
+    "model",
+    "chip",
+    "dtype",
+    "release",
+    "prompt_tokens",
+    "generate_tokens",
+    "time_to_first_token_ms",
+    "prefill_tokens_per_second",
+    "generate_tokens_per_second",
+    "memory_mb",
+    "source",
+    "same_shape",
+)
 #: What has several columns in CSV.
 _NESTED = {
     "time_to_first_token_ms": ("p50", "p99"),
-    "vendor": (
-        "model",
-        "chip",
-        "dtype",
-        "release",
-        "prompt_tokens",
-        "generate_tokens",
-        "time_to_first_token_ms",
-        "prefill_tokens_per_second",
-        "generate_tokens_per_second",
-        "memory_mb",
-        "source",
-        "same_shape",
-    ),
+    "vendor": _FIGURE,
+    "vendor_other_release": _FIGURE,
     "memory_bound": ("limit_gb_per_s", "achieved_gb_per_s", "percent"),
 }
 _COLUMNS = [

@@ -15,6 +15,10 @@ _HEAD = (
     f"{'prompt':>8}{'answer':>8}{'prefill':>10}{'decode':>10}{'first token, ms':>18}{'memory':>9}\n"
     f"{'tokens':>8}{'tokens':>8}{'tokens/s':>10}{'tokens/s':>10}{'p50 / p99':>18}{'MiB':>9}"
 )
+#: Below this part of what is expected, something is wrong.
+_SLOW = 0.7
+#: Degrees at which boards slow down.
+_HOT = 75
 
 
 def label(result: Result, *, library: bool = False) -> str:
@@ -70,18 +74,44 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"{'':>10}The model ended its answer before {result.asked_tokens} tokens."
     if result.concurrency > 1:
         yield f"{'':>10}all runs together: {_number(result.total_tokens_per_second, 1)} tokens/s"
-    if (vendor := result.vendor) is not None:
-        shape = (
-            ""
-            if vendor["same_shape"]
-            else f" for {vendor['prompt_tokens']} + {vendor['generate_tokens']} tokens"
-        )
+    figure = result.vendor or result.vendor_other_release
+    if figure is not None:
+        shape = f" for {figure['prompt_tokens']} + {figure['generate_tokens']} tokens"
         yield (
-            f"{'':>10}Rockchip{shape}: first token {_number(vendor['time_to_first_token_ms'], 1)} ms, "
-            f"decode {_number(vendor['generate_tokens_per_second'], 1)}"
+            f"{'':>10}Rockchip, {figure['release']}{'' if figure['same_shape'] else shape}: "
+            f"first token {_number(figure['time_to_first_token_ms'], 1)} ms, "
+            f"decode {_number(figure['generate_tokens_per_second'], 1)}"
         )
     if (bound := result.memory_bound) is not None:
         yield f"{'':>10}decode at {bound['percent']:.0f} % of what the chip's memory allows"
+    if _is_slow(result, figure):
+        found = "; ".join([*_suspects(result), "`rkllm-rs doctor` looks for reasons"])
+        yield f"{'':>10}slow: {found}"
+
+
+def _is_slow(result: Result, figure: dict[str, Any] | None) -> bool:
+    """Whether decoding is far below what is known of the chip: good boards differ by about 15 %."""
+    speed, bound = result.generate_tokens_per_second, result.memory_bound
+    if speed is None:
+        return False
+    if figure is not None and figure["same_shape"]:
+        return bool(speed < _SLOW * figure["generate_tokens_per_second"])
+    return bound is not None and bound["percent"] < 100 * _SLOW
+
+
+def _suspects(result: Result) -> Iterator[str]:
+    """What may make a board slow, most likely first."""
+    clocks, heat = result.during["clocks"], result.during["temperatures_c"]
+    memory = clocks.get("memory")
+    if memory and memory["max_mhz"] and memory["mhz"] < memory["max_mhz"]:
+        yield f"memory ran at {memory['mhz']} of {memory['max_mhz']} MHz"
+    if "memory" not in clocks:
+        yield "the memory clock is unknown"
+    governors = {clock["governor"] for name, clock in clocks.items() if name.startswith("cpu")}
+    if governors - {"performance"}:
+        yield f"CPU governor {', '.join(sorted(governors))}"
+    if heat and max(heat.values()) >= _HOT:
+        yield f"{max(heat.values()):.0f} °C"
 
 
 def _number(value: float | None, digits: int) -> str:

@@ -61,42 +61,40 @@ def _plain(name: str) -> str:
     return _APART.sub("", name).strip(".")
 
 
-def figure(
-    model: str | None, chip: str | None, dtype: str | None, release: str | None
-) -> dict[str, Any] | None:
-    """The vendor's figure for exactly this.
+def figures(model: str | None, chip: str | None, dtype: str | None) -> list[dict[str, Any]]:
+    """The vendor's figures of a model on a chip, newest release first.
 
     Args:
         model: The model, as ``model_of`` names it.
         chip: The chip, such as ``"rk3588"``.
         dtype: The quantisation, such as ``"w8a8_g128"``.
-        release: The release of RKLLM.
 
     Returns:
-        The figure with its conditions and its source, or ``None``.
+        The figures with their conditions and sources; none unless all three are known, and exactly these.
     """
-    if model is None or chip is None or dtype is None or release is None:
-        return None
+    if model is None or chip is None or dtype is None:
+        return []
     wanted = (model, chip.upper(), dtype.lower())
     sources = {source["id"]: source for source in data()["sources"]}
-    for row in data()["rows"]:
-        source = sources[row["source"]]
-        if (row["canonical"], row["chip"], row["dtype"]) == wanted and source["release"] == release:
-            ttft, tokens = row["ttft_ms"], row["prompt_tokens"]
-            return {
-                "model": row["model"],
-                "chip": row["chip"],
-                "dtype": row["dtype"],
-                "release": release,
-                "prompt_tokens": tokens,
-                "generate_tokens": row["new_tokens"],
-                "time_to_first_token_ms": ttft,
-                "prefill_tokens_per_second": round(1000 * tokens / ttft, 2) if ttft else None,
-                "generate_tokens_per_second": row["decode_tokens_per_s"],
-                "memory_mb": row["memory_mb"],
-                "source": f"{source['url']}#L{row['line']}",
-            }
-    return None
+    rows = [row for row in data()["rows"] if (row["canonical"], row["chip"], row["dtype"]) == wanted]
+    return [_figure(row, sources[row["source"]]) for row in rows]
+
+
+def _figure(row: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    ttft, tokens = row["ttft_ms"], row["prompt_tokens"]
+    return {
+        "model": row["model"],
+        "chip": row["chip"],
+        "dtype": row["dtype"],
+        "release": source["release"],
+        "prompt_tokens": tokens,
+        "generate_tokens": row["new_tokens"],
+        "time_to_first_token_ms": ttft,
+        "prefill_tokens_per_second": round(1000 * tokens / ttft, 2) if ttft else None,
+        "generate_tokens_per_second": row["decode_tokens_per_s"],
+        "memory_mb": row["memory_mb"],
+        "source": f"{source['url']}#L{row['line']}",
+    }
 
 
 def memory_bound(model: str | None, chip: str | None) -> float | None:
