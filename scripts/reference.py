@@ -195,6 +195,16 @@ TOPICS = [
     ),
     Page("verify", "", "", ["Report", "Item"], "verify/report.py", made=False),
     Page(
+        "bench",
+        "rkllm_rs.bench",
+        "How fast models are on this machine. [How to use it](../guides/command-line.md#how-fast-bench).",
+        ["run"],
+        "bench/__init__.py",
+    ),
+    Page("bench", "", "", ["Report", "Result", "Failure"], "bench/report.py", made=False),
+    Page("bench", "", "", ["table"], "bench/text.py"),
+    Page("bench", "", "", ["plot"], "bench/svg.py"),
+    Page(
         "models",
         "rkllm_rs.models",
         "Files of models: where they are, what they are, and whether they fit. "
@@ -231,13 +241,16 @@ class Reference:
     def __init__(self) -> None:
         self.trees = {page.source: ast.parse((PACKAGE / page.source).read_text("utf-8")) for page in TOPICS}
         self.places: dict[str, str] = {}
+        self.headings: set[tuple[str, str]] = set()
         for page in TOPICS:
             for node in self.nodes(page):
                 self.places[node.name] = self.place(page.name, node.name)
+                self.headings.add((page.name, node.name))
                 if isinstance(node, ast.ClassDef):
                     for member in self.methods(node):
                         name = f"{node.name}.{member.name}"
                         self.places[name] = self.place(page.name, name)
+                        self.headings.add((page.name, name))
 
     @staticmethod
     def place(page: str, heading: str) -> str:
@@ -273,7 +286,9 @@ class Reference:
             whole = f"{owner}.{name}" if called and f"{owner}.{name}" in self.places else name
             if whole == owner or not (called or name[0].isupper()):
                 return match[0]
-            place = self.places.get(whole, "").removeprefix(f"{page}.md")
+            # Several pages have a function of the same name: its own page's is meant.
+            own = self.place(page, whole) if (page, whole) in self.headings else None
+            place = (own or self.places.get(whole, "")).removeprefix(f"{page}.md")
             return f"[{match[0]}]({place})" if place else match[0]
 
         text = re.sub(r":meth:`([\w.]+)`", r"`\1()`", text)

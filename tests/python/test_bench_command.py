@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,21 @@ RUN: dict[str, Any] = {
     "finish": {"perf": FIGURES},
 }
 SHORT = ("-p", "8", "-n", "4", "-r", "1", "-w", "0")
+ROOT = Path(__file__).parents[2]
+
+
+def documented() -> list[list[str]]:
+    """What README, the pages and the command itself show of it, behind its name."""
+    from rkllm_rs.cli import bench
+
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    texts = [*(page.read_text() for page in pages), bench.EXAMPLES]
+    found = [
+        line
+        for text in texts
+        for line in re.findall(r"^(?:\$ |  )?rkllm-rs bench (\w.*)$", text, re.MULTILINE)
+    ]
+    return [re.sub(r" {2,}.*", "", line).split() for line in dict.fromkeys(found)]
 
 
 def run(*words: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -164,6 +180,22 @@ def test_a_picture_that_was_not_drawn_leaves_no_file(tmp_path: Path) -> None:
     model = fake_model(tmp_path, runs=[RUN], quiet=True)
     assert run(model, "--library", "/no/such.so", "--plot", tmp_path / "out.svg").returncode == 1
     assert not (tmp_path / "out.svg").exists()
+
+
+@pytest.mark.parametrize("line", documented(), ids=lambda line: " ".join(line[1:]))
+def test_what_the_documentation_shows_runs(line: list[str], tmp_path: Path, library: Path) -> None:
+    for word in line:
+        if word.endswith(".so"):
+            (tmp_path / word).symlink_to(library)
+        elif word.endswith((".rkllm", ".gguf")):
+            fake_model(tmp_path, Path(word).with_suffix(".rkllm").name, runs=[RUN], quiet=True)
+    words = [word.replace(".gguf", ".rkllm") for word in line]
+    more = [] if "--library" in words else ["--library", library]
+    done = run(*words, *more, "-w", 0, "-r", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+    for file in re.findall(r"--plot (\S+)", " ".join(words)):
+        assert (tmp_path / file).stat().st_size > 0
 
 
 @pytest.mark.model
