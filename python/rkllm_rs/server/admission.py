@@ -8,6 +8,7 @@ import time
 from collections import OrderedDict, deque
 
 from .errors import ApiError
+from .waiting import within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ class Ticket:
         """
         if not self._turn.is_set():
             try:
-                await asyncio.wait_for(self._turn.wait(), timeout)
+                await within(timeout, self._turn.wait())
             except asyncio.TimeoutError:
                 message = f"the request waited {timeout:g} s in the queue, and its turn did not come"
                 raise ApiError(504, message, code="queue_timeout") from None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from .errors import ApiError, as_api_error
 from .http import ClientGone, Limits, Request, Response, raw_headers
 from .stream import Stalled, Stream
+from .waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -28,6 +29,8 @@ _GONE: Final = 499
 #: How much of a refused body is taken, and for how long, so that its sender can read why.
 _TAKEN_BYTES: Final = 64 << 20
 _TAKEN_SECONDS: Final = 2.0
+#: How long work may take to end once its client has left, before it is told again.
+_AGAIN_SECONDS: Final = 10.0
 
 
 class Exchange:
@@ -93,7 +96,7 @@ class Floor:
             if left <= 0:
                 return False
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), left)
+                await within(left, self._changed.wait())
         return True
 
     def abort_all(self, error: ApiError) -> None:
@@ -127,7 +130,10 @@ class Floor:
             await asyncio.wait({work, watch}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done() and not exchange.delivered:
                 exchange.reason = exchange.reason or "client_gone"
-                work.cancel()
+                # Again, in case that it was forgotten: nobody would ever end what goes on.
+                while not work.done():
+                    work.cancel()
+                    await asyncio.wait({work}, timeout=_AGAIN_SECONDS)
             await asyncio.wait({work})
             if not work.cancelled() and (error := work.exception()) is not None:
                 raise error
@@ -208,7 +214,7 @@ class Floor:
         await send(self._start(request, answer.status, headers))
         try:
             write = send({"type": "http.response.body", "body": body, "more_body": unread})
-            await asyncio.wait_for(write, self.limits.write_seconds)
+            await within(self.limits.write_seconds, write)
             if unread:
                 await request.discard(_TAKEN_BYTES, _TAKEN_SECONDS)
                 await send({"type": "http.response.body", "body": b""})

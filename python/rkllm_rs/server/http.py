@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 from . import json_body
 from .errors import ApiError, family_of
+from .waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -192,7 +193,7 @@ class Request:
 
         if not self.body_was_read.is_set():
             try:
-                await asyncio.wait_for(rest(), seconds)
+                await within(seconds, rest())
             except asyncio.TimeoutError:
                 return
 
@@ -230,7 +231,7 @@ class Request:
         if seconds <= 0:
             return None
         try:
-            return await asyncio.wait_for(self._receive(), seconds)
+            return await within(seconds, self._receive())
         except asyncio.TimeoutError:
             return None
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from .errors import ApiError, as_api_error
 from .http import dumps
+from .waiting import within
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
@@ -103,7 +104,7 @@ class Stream:
         self._limit = limits.buffer_bytes
         self._producer = asyncio.ensure_future(self._produce())
         try:
-            await asyncio.wait_for(self._something.wait(), limits.header_seconds)
+            await within(limits.header_seconds, self._something.wait())
         except asyncio.TimeoutError:
             self._beat_due = True  # bytes must come with the headers
         if self._ended and self._error is not None and not self._waiting:

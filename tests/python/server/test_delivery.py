@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import random
 import time
@@ -10,8 +12,16 @@ from typing import TYPE_CHECKING
 import pytest
 from wire import Server, subject
 
+from rkllm_rs.server import asgi
+from rkllm_rs.server.asgi import Floor
+from rkllm_rs.server.guard import Guard
+from rkllm_rs.server.http import Limits, Response
+from rkllm_rs.server.routes import Routes
+from rkllm_rs.server.stream import sse
+from support import PATIENCE
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import AsyncIterator, Iterator
 
 FAMILIES = ["/v1/stream", "/api/stream", "/v1/messages/stream"]
 
@@ -164,14 +174,16 @@ def test_e2_a_thousand_hang_ups_leave_nothing(server: Server) -> None:
     before = server.state()
     for _ in range(1000):
         hang_up()
-    end = time.monotonic() + 30
-    while (after := server.state())["fds"] > before["fds"] + 2 and time.monotonic() < end:
-        time.sleep(0.05)
-    assert after["fds"] <= before["fds"] + 2
+    end = time.monotonic() + PATIENCE
+    while True:
+        after = server.state()
+        left = after["stream_began"] - after["stream_closed"], after["slow_began"] - after["slow_cancelled"]
+        if left == (0, 0) and after["fds"] <= before["fds"] + 2:
+            break
+        assert time.monotonic() < end, f"{before} became {after}"
+        time.sleep(0.02)
     assert after["threads"] <= before["threads"] + 1
     assert after["rss_kb"] - before["rss_kb"] < 5 * 1024
-    assert after["stream_began"] == after["stream_closed"]
-    assert after["slow_began"] == after["slow_cancelled"]
     assert b"[DONE]" in b"".join(chunks(server, "/v1/stream"))
 
 
@@ -212,3 +224,51 @@ def test_e6_many_idle_connections(server: Server) -> None:
     finally:
         for client in idle:
             client.close()
+
+
+def test_e1_no_moment_at_which_a_hang_up_is_lost() -> None:
+    """Not even the one at which the first event comes, where ``asyncio.wait_for`` would forget it."""
+
+    async def leave_after(steps: int) -> bool:
+        first = asyncio.Event()
+
+        async def events() -> AsyncIterator[bytes]:
+            await first.wait()
+            yield b"data: 1\n\n"
+
+        stream = sse(events(), failed=lambda _error: b"")
+        start = asyncio.ensure_future(stream.start(Limits()))
+        await asyncio.sleep(0.001)
+        first.set()
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        left = start.cancel()
+        await asyncio.wait({start})
+        await stream.close()
+        assert not left or start.cancelled(), f"lost after {steps} steps"
+        return left
+
+    assert [asyncio.run(leave_after(steps)) for steps in range(8)].count(False)
+
+
+async def _swallow(_request: object) -> Response:
+    """A handler that forgets the first time that it is told to end."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await asyncio.sleep(1000)
+    await asyncio.sleep(1000)
+    return Response(b"")
+
+
+def test_e1_a_handler_that_forgets_a_hang_up_is_told_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asgi, "_AGAIN_SECONDS", 0.01)
+    routes = Routes()
+    routes.add("GET", "/", _swallow)
+    app = Floor(routes, Guard())
+    messages = [{"type": "http.request"}, {"type": "http.disconnect"}]
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": [(b"host", b"localhost")]}
+
+    async def receive() -> dict[str, str]:
+        await asyncio.sleep(0.01)
+        return messages.pop(0)
+
+    asyncio.run(asyncio.wait_for(app(scope, receive, None), PATIENCE))  # type: ignore[arg-type]
