@@ -1,21 +1,17 @@
-"""Runs the same prompt on NPU and CPU, and prints the timing side by side.
+"""Measures a model on NPU and CPU, and prints the timing side by side.
 
 Usage: python examples/backend_comparison.py --npu model.rkllm --cpu model.gguf
 
-A backend that is not available is skipped, with the reason.
+A backend that is not available is skipped, with the reason. `rkllm-rs bench` does more, with the same call.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
-import warnings
 from dataclasses import dataclass
 from typing import Literal
 
-from rkllm_rs import RKLLM, RkllmError, RkllmWarning, backends
-
-QUESTION = "Explain in two sentences why the sky is blue."
+from rkllm_rs import RkllmError, backends, bench
 
 
 @dataclass(frozen=True)
@@ -31,15 +27,15 @@ class Figures:
 
 
 def benchmark_backend(
-    backend: Literal["npu", "cpu"], model: str | None, *, question: str = QUESTION, max_new_tokens: int = 64
+    backend: Literal["npu", "cpu"], model: str | None, *, prompt_tokens: int = 32, max_new_tokens: int = 64
 ) -> Figures:
     """Loads a model on one backend and measures an answer.
 
     Args:
         backend: The backend.
-        model: A model file for it: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
-        question: The prompt.
-        max_new_tokens: Maximum number of tokens to generate.
+        model: A model for it: ``.rkllm`` for the NPU, ``.gguf`` for the CPU.
+        prompt_tokens: Size of the prompt.
+        max_new_tokens: Number of tokens to generate.
 
     Returns:
         The timing, or the reason why there is none in ``missing``.
@@ -50,21 +46,22 @@ def benchmark_backend(
     if model is None:
         return Figures(backend, missing=f"no model was given: --{backend} FILE")
     try:
-        with warnings.catch_warnings():
-            # Ignore the warning that no NPU was found: opening the model shows whether it runs.
-            warnings.simplefilter("ignore", RkllmWarning)
-            begin = time.perf_counter()
-            llm = RKLLM(model, backend=backend, max_context_len=1024, top_k=1)
-            load = time.perf_counter() - begin
-        with llm:
-            # The first run warms up the machine's caches.
-            llm.generate(question, max_new_tokens=1)
-            llm.clear_kv_cache()
-            perf = llm.generate(question, max_new_tokens=max_new_tokens).perf
+        report = bench.run(
+            model, backends=backend, prompt_tokens=prompt_tokens, generate_tokens=max_new_tokens, repeats=1
+        )
     except RkllmError as error:
         return Figures(backend, missing=str(error))
+    if report.interrupted:
+        raise KeyboardInterrupt
+    for failure in report.failures:
+        return Figures(backend, missing="\n".join(filter(None, (failure.error, failure.hint))))
+    (result,) = report.results
     return Figures(
-        backend, load, perf.time_to_first_token_ms, perf.generate_tokens_per_second, perf.generate_tokens
+        backend,
+        result.load_ms / 1000,
+        result.time_to_first_token_ms["p50"],
+        result.generate_tokens_per_second,
+        result.generate_tokens,
     )
 
 
