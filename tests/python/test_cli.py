@@ -94,6 +94,13 @@ def test_every_command_has_an_example_that_it_understands(
         parser_of(name).read(shlex.split(example.replace("*.rkllm", "a.rkllm")))
 
 
+@pytest.mark.parametrize("name", ["list", "install", "verify", "use", "path", "remove"])
+def test_commands_below_have_examples_too(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["runtime", name, "--help"])
+    assert f"\nexamples:\n  rkllm-rs runtime {name}" in capsys.readouterr().out
+
+
 def test_help_of_a_command_by_the_word() -> None:
     assert succeeds("help", "version") == succeeds("version", "--help")
 

@@ -71,13 +71,15 @@ def test_what_cannot_be_read_is_left_out(tmp_path: Path) -> None:
     made(tmp_path, 900_004, ["other"], "7f00-7f01 r-xp 0 00:01 5 /usr/lib/libc.so\n")
     made(tmp_path, 900_005, ["python", "b.py"], f"{library}7f02-7f03 r--p 0 00:01 6 /m/b c.gguf\n")
     made(tmp_path, 900_006, ["python", "/x/rkllm_rs/worker.py", "900001"], library)
+    made(tmp_path, 900_007, ["python", "/x/rkllm_rs/worker.py", "900005"], "7f0-7f1 r-xp 0 00:01 5 /own.so\n")
     (tmp_path / "self").mkdir()
     found, hidden = processes(str(tmp_path))
     assert [(one["pid"], one["model"], one["worker_of"]) for one in found] == [
         (900_001, "/m/a.rkllm", None),
         (900_005, "/m/b c.gguf", None),
         (900_006, "/m/a.rkllm", 900_001),
+        (900_007, None, 900_005),
     ]
-    assert {one["library"] for one in found} == {"/opt/my lib/librkllmrt.so"}
+    assert [one["library"] for one in found] == [*["/opt/my lib/librkllmrt.so"] * 3, None]
     assert hidden == 0
     assert processes(str(tmp_path / "none")) == ([], 0)

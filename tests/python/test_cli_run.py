@@ -72,6 +72,7 @@ def test_the_prompt_from_files_and_stdin(make_model: Make, record: Path, tmp_pat
         (["-", "--json-schema", "-"], 2),
         (["a", "--file", "/no/such/file"], 1),
         (["a", "--file", "/"], 1),
+        (["-", "stdin cannot be read"], 1),
         (["a", "--file", "LATIN"], 1),
         (["a", "--system", "b", "--raw"], 2),
         (["a", "--image", "cat.png"], 1),
@@ -92,9 +93,11 @@ def test_what_is_refused_before_the_model_is_loaded(
 ) -> None:
     (tmp_path / "LATIN").write_bytes(b"caf\xe9")
     (tmp_path / "TEXT").write_text("{")
-    done = cli("run", make_model(["a"]), *words, cwd=tmp_path)
+    with open(os.devnull, "w") as unreadable:
+        stdin = unreadable if "stdin cannot be read" in words else subprocess.DEVNULL
+        done = cli("run", make_model(["a"]), *words, cwd=tmp_path, stdin=stdin)
     assert (done.returncode, done.stdout) == (status, "")
-    assert "Traceback" not in done.stderr
+    assert "--debug" not in done.stderr  # which a fault of ours names
     assert "rkllm-rs" in done.stderr
     assert not calls(record, "rkllm_init")
 
@@ -311,18 +314,17 @@ def test_a_model_by_its_name(make_model: Make, tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_the_real_model(tmp_path: Path) -> None:
-    schema = {"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}
+    schema = {
+        "type": "object",
+        "properties": {"age": {"type": "integer", "maximum": 99}},
+        "required": ["age"],
+    }
+    schema["additionalProperties"] = False
     file = written(tmp_path / "schema.json", json.dumps(schema))
-    words = ["run", MODEL, "How old is the captain?", "--max-new-tokens", 24, "--temperature", "0"]
+    words = ["run", MODEL, "How old is the captain?", "--max-new-tokens", 12, "--temperature", "0"]
     text = succeeds(*words)
     told = json.loads(succeeds(*words, "--json"))
     assert told["text"] + "\n" == text
     assert told["perf"]["prompt_tokens"] > 0
     constrained = json.loads(succeeds(*words, "--json-schema", file, "--json"))
     assert isinstance(json.loads(constrained["text"])["age"], int)
-
-
-@pytest.mark.model
-def test_the_real_model_is_seeded_and_raw() -> None:
-    words = ["run", MODEL, "Once upon a time", "--raw", "--seed", "7", "--max-new-tokens", 8]
-    assert succeeds(*words) == succeeds(*words)

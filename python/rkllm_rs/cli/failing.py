@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from rkllm_rs.errors import RkllmError
+from rkllm_rs.errors import RkllmError, RkllmWarning
 
 from .parsing import UsageError
 
@@ -45,7 +45,7 @@ def _message(error: BaseException) -> str:
         return "\nrkllm-rs: stopped\n"
     if isinstance(error, UsageError) and error.usage:
         return f"{error.usage}\nrkllm-rs: {error}\n"
-    if isinstance(error, RkllmError):
+    if isinstance(error, (RkllmError, RkllmWarning)):  # a warning, where Python was told to raise them
         return f"rkllm-rs: {with_options(str(error))}\n"
     if isinstance(error, OSError) and error.filename is not None:
         return f"rkllm-rs: {os.fsdecode(error.filename)}: {error.strerror or error}\n"

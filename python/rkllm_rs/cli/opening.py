@@ -43,6 +43,9 @@ OPENING = (
     "family",
     "vendor_log",
     "strict",
+    "base_domain_id",
+    "embed_flash",
+    "enabled_cpus_num",
 )
 
 
@@ -83,6 +86,13 @@ def add_opening_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("warnings", "quiet", "all", "direct"),
         help="which lines of the library's log to print to stderr (default: warnings)",
     )
+    group.add_argument("--base-domain-id", type=int, metavar="N", help="IOMMU domain of the NPU, 0 to 15")
+    group.add_argument(
+        "--embed-flash",
+        action=argparse.BooleanOptionalAction,
+        help="read word embeddings from storage, which saves memory",
+    )
+    group.add_argument("--enabled-cpus-num", type=count, metavar="N", help="number of CPU cores to use")
     group.add_argument(
         "--strict", action="store_true", default=None, help="an error in place of most warnings"
     )

@@ -91,7 +91,7 @@ def unknown_command(word: str, commands: Iterable[str], usage: str) -> UsageErro
     if near := difflib.get_close_matches(word, commands, 1):
         hint = f"Did you mean `rkllm-rs {near[0]}`? {hint}"
     elif word.endswith((".rkllm", ".gguf")) or os.path.exists(word):
-        hint = f'Run `rkllm-rs run {word} "…"` to use a model.'
+        hint = f'To use a model: `rkllm-rs chat {word}`, or `rkllm-rs run {word} "…"`.'
     error = UsageError(f"{word!r} is not a command", hint=hint)
     error.usage = usage
     return error

@@ -32,20 +32,21 @@ def processes(root: str = "/proc") -> tuple[list[dict[str, Any]], int]:
         words = _words(root, pid)
         if not words or pid == os.getpid():  # it has ended, or is the kernel's
             continue
+        worker = _worker_of(words)
         try:
-            mapped = _mapped(root, pid)
+            mapped = _mapped(root, pid, unnamed=worker is not None)
         except PermissionError:
             hidden += 1
             continue
         except OSError:
             continue
         library = next((path for path in mapped if _is_library(path)), None)
-        if library is not None:
+        if library is not None or worker is not None:
             found.append(_process(root, pid, words, library, mapped))
     return found, hidden
 
 
-def _process(root: str, pid: int, words: list[str], library: str, mapped: list[str]) -> dict[str, Any]:
+def _process(root: str, pid: int, words: list[str], library: str | None, mapped: list[str]) -> dict[str, Any]:
     parent = _worker_of(words)
     model, told_by = next((path for path in mapped if path.endswith(_MODELS)), None), "memory map"
     if model is None:
@@ -95,10 +96,10 @@ def _words(root: str, pid: int) -> list[str]:
     return [os.fsdecode(word) for word in data.rstrip(b"\0").split(b"\0") if word]
 
 
-def _mapped(root: str, pid: int) -> list[str]:
-    """The files that a process has in its memory, if there is a library among them."""
+def _mapped(root: str, pid: int, *, unnamed: bool) -> list[str]:
+    """The files that a process has in its memory, if the vendor's or a library without its name is there."""
     data = _read(f"{root}/{pid}/maps")
-    if b"librkllmrt" not in data:
+    if not unnamed and b"librkllmrt" not in data:
         return []
     fields = (line.split(None, 5) for line in data.splitlines())
     paths = {one[5]: None for one in fields if len(one) == 6 and one[5].startswith(b"/")}  # noqa: PLR2004

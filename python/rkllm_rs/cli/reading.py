@@ -18,7 +18,11 @@ def read_text(file: str) -> str:
         OSError: It cannot be read.
     """
     if file == "-":
-        data, name = sys.stdin.buffer.read(), "the standard input"
+        name = "the standard input"
+        try:
+            data = sys.stdin.buffer.read()
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, name) from error
     else:
         name = os.path.expanduser(file)
         try:
