@@ -15,7 +15,7 @@ from board_trees import TREES, build
 from fakes import calls, fake_library, fake_model
 from rkllm_rs import InvalidArgumentError, InvalidTypeError, ModelNotFoundError, bench
 from support import wait_until
-from workers import processes
+from workers import ENDLESS, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -169,6 +169,18 @@ def test_what_fails_is_told_and_the_others_are_measured(measured: Callable[..., 
     # The second size ends the worker each time, whatever would have come.
     assert [one.prompt_tokens for one in report.results] == [8, 8]
     assert [one.settings.get("max_context_len") for one in report.failures] == [None, 32]
+
+
+def test_a_size_that_does_not_fit_leaves_the_others(measured: Callable[..., bench.Report]) -> None:
+    report = measured("model-ctx64.rkllm", prompt_tokens=[8, 100, 16])
+    assert [one.prompt_tokens for one in report.results] == [8, 16]
+    assert len(report.failures) == 1
+
+
+def test_a_library_that_does_not_come_back_is_left(measured: Callable[..., bench.Report]) -> None:
+    report = measured(script={"runs": [ENDLESS | {"ignore_abort": True}]}, generate_tokens=400, timeout=0.3)
+    assert not report.results
+    assert len(report.failures) == 1
 
 
 def test_runs_at_once_wait_in_the_queue(measured: Callable[..., bench.Report]) -> None:

@@ -155,12 +155,14 @@ def _one(setup: Setup, job: Job, found: _Found) -> None:
         found.fail(setup, error)
         return
     with measured.llm:
-        for shape in job.shapes:
+        for place, shape in enumerate(job.shapes, 1):
             problem = _problem(measured, shape)
             if problem is not None:
                 # What is too large for a model says nothing of its other sizes; that it has crashed does.
                 found.fail(setup, problem, f"{shape.prompt} + {shape.answer} tokens: ")
                 if not isinstance(problem, ContextLengthError):
+                    if left := len(job.shapes) - place:
+                        found.note(f"{setup.model}: {left} more sizes were not measured")
                     return
 
 

@@ -40,7 +40,7 @@ _LEAST_VOCABULARY = 32_000
 #: What the vendor's library takes when nothing is asked for; less saves little memory.
 _LEAST_CONTEXT = 512
 _BLOCK = 32
-#: Seconds after which a library that ignores its abort is killed.
+#: Seconds after which a library that ignores its abort is killed, unless a run may take less.
 _KILL_AFTER = 10.0
 
 
@@ -146,8 +146,7 @@ class Measured:
                 # Memory is of this model alone, and a crash ends one measurement only.
                 isolate=True,
                 restart=False,
-                kill_after=_KILL_AFTER,
-                vendor_log="quiet",
+                kill_after=min(_KILL_AFTER, self.job.timeout or _KILL_AFTER),
                 **(settings | more | self.setup.settings),
             )
         for one in caught:
