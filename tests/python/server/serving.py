@@ -82,6 +82,7 @@ class Serving:
             RKLLM_RS_FAKE_BROKEN=str(self.broken),
             PYTHONUNBUFFERED="1",
         )
+        self.sockets: list[socket.socket] = []
         self.log = open(folder / "log.txt", "a+b")  # noqa: SIM115 - as long as the process
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM],
@@ -132,9 +133,14 @@ class Serving:
     def connect(self, path: str, data: Any) -> socket.socket:
         """Posts JSON on a connection of its own, and reads nothing."""
         body = json.dumps(data).encode()
-        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
         head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        sock.sendall(head.encode() + body)
+        return self.send(head.encode() + body)
+
+    def send(self, data: bytes) -> socket.socket:
+        """Sends bytes on a connection of their own."""
+        sock = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        self.sockets.append(sock)
+        sock.sendall(data)
         return sock
 
     def runs(self) -> list[dict[str, Any]]:
@@ -152,6 +158,8 @@ class Serving:
     def stop(self) -> None:
         """Ends it; no promise to the library may have been broken."""
         self.http.close()
+        for sock in self.sockets:
+            sock.close()
         assert self.process.stdout is not None
         self.process.stdout.close()
         if self.process.poll() is None:

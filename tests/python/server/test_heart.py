@@ -1,0 +1,288 @@
+"""Queue, models and workers of a server: hang-ups, turns, crashes, loading and unloading."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import openai
+import pytest
+from serving import on_fake, run
+
+from fakes import calls
+from support import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from serving import Serving
+
+ASK: Any = [{"role": "user", "content": "Hi"}]
+CHAT = "/v1/chat/completions"
+ENDLESS = run("x", repeat=100_000, delay_ms=5)
+
+Start = "Callable[..., Serving]"
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Serving]]:
+    """Starts servers on scripts."""
+    started: list[Serving] = []
+
+    def begin(**options: Any) -> Serving:
+        scripts = options.pop("scripts")
+        serving = on_fake(tmp_path_factory.mktemp("server"), scripts, **options)
+        started.append(serving)
+        return serving
+
+    yield begin
+    for serving in started:
+        serving.stop()
+
+
+def body(**more: Any) -> dict[str, Any]:
+    return {"messages": ASK, "max_tokens": 100_000, **more}
+
+
+def read_until(sock: Any, text: bytes) -> bytes:
+    """Reads from a connection until something has come."""
+    had = b""
+    while text not in had:
+        more = sock.recv(65536)
+        assert more, had
+        had += more
+    return had
+
+
+def status(serving: Serving, name: str) -> str:
+    listed = serving.http.get("/v1/models").json()["data"]
+    return next(one["status"]["value"] for one in listed if one["id"] == name)
+
+
+def kill(serving: Serving) -> None:
+    """Kills the worker of the only model."""
+    for line in reversed(calls(serving.record, "rkllm_init")):
+        # A thread of the worker: its process is the one to kill.
+        for entry in os.listdir("/proc"):
+            if entry.isdecimal() and os.path.exists(f"/proc/{entry}/task/{line['thread']}"):
+                os.kill(int(entry), signal.SIGKILL)
+                return
+    message = "there is no worker"
+    raise AssertionError(message)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_e1_a_client_that_hangs_up_ends_its_run(start: Callable[..., Serving], stream: Any) -> None:
+    serving = start(scripts={"one": {"runs": [ENDLESS, run("all", " of it")]}}).ready()
+    sock = serving.connect(CHAT, body(stream=stream))
+    if stream:
+        read_until(sock, b'"content":"x"')
+    else:
+        serving.wait_for(serving.runs, "the run")
+    sock.close()
+    answer = serving.post(CHAT, body()).json()
+    assert answer["choices"][0]["message"]["content"] == "all of it"
+    assert serving.ends() == ["aborted", "played"]
+
+
+def test_e1_a_client_that_hangs_up_leaves_the_queue(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [ENDLESS, run("second")]}}, queue=1).ready()
+    first = serving.connect(CHAT, body(stream=True))
+    read_until(first, b'"content":"x"')
+    waiting = serving.connect(CHAT, body())
+    full: list[int] = []
+
+    def is_full() -> bool:
+        full.append(serving.post(CHAT, body(), timeout=0.2).status_code)
+        return full[-1] == 429
+
+    serving.wait_for(lambda: ok(is_full), "a full queue")
+    waiting.close()
+    serving.wait_for(lambda: not ok(is_full), "room in the queue")
+    first.close()
+    assert serving.post(CHAT, body()).json()["choices"][0]["message"]["content"] == "second"
+    # The one that left was never run; nor were those that gave up.
+    assert len(serving.runs()) == 2
+
+
+def ok(holds: Callable[[], bool]) -> bool:
+    """Whether something holds; one that got no answer in time waits in the queue."""
+    try:
+        return holds()
+    except httpx.TimeoutException:
+        return False
+
+
+def test_e4_a_full_queue_says_when_to_come_again(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [ENDLESS, run("done")]}}, queue=0).ready()
+    first = serving.connect(CHAT, body(stream=True))
+    read_until(first, b'"content":"x"')
+    answer = serving.post(CHAT, body())
+    assert answer.status_code == 429
+    assert 1 <= int(answer.headers["retry-after"]) <= 30
+    error = answer.json()["error"]
+    assert (error["type"], error["code"]) == ("rate_limit_error", "queue_full")
+    threading.Timer(0.3, first.close).start()
+    # The official client comes again by itself.
+    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key="x", max_retries=3) as client:
+        again = client.chat.completions.create(model="one", messages=ASK)
+    assert again.choices[0].message.content == "done"
+
+
+def test_e6_clients_take_turns(start: Callable[..., Serving]) -> None:
+    script = {"runs": [ENDLESS, {"steps": [{"echo": True}]}]}
+    serving = start(
+        scripts={"one": script}, chat_template="{{ messages[-1].content }}", api_key=["a", "b"], queue=16
+    ).ready()
+
+    def connect(key: str, text: str) -> Any:
+        data = body(messages=[{"role": "user", "content": text}], stream=True)
+        content = json.dumps(data).encode()
+        return serving.send(
+            f"POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {key}\r\n"
+            f"Content-Length: {len(content)}\r\n\r\n".encode()
+            + content
+        )
+
+    first = connect("a", "first")
+    read_until(first, b'"content":"x"')
+    waiting = []
+    for text in ("a1", "a2", "a3", "b1", "b2"):
+        waiting.append(connect(text[0], text))
+        # In this order, and not as the connections are accepted.
+        serving.wait_for(lambda: serving.waiting("a") == len(waiting), "a place in the queue")
+    first.close()
+    for sock in waiting:
+        read_until(sock, b"[DONE]")
+        sock.close()
+    assert serving.prompts() == ["first", "a1", "b1", "a2", "b2", "a3"]
+
+
+def test_a19_a_worker_that_is_killed(start: Callable[..., Serving]) -> None:
+    slow = {"steps": ["late"], "prefill_ms": 60_000}
+    serving = start(scripts={"one": {"runs": [ENDLESS]}}).ready()
+    with openai.OpenAI(base_url=f"{serving.url}/v1", api_key="x", max_retries=0) as client:
+        stream = client.chat.completions.create(model="one", messages=ASK, stream=True, max_tokens=100_000)
+        assert next(one for one in stream if one.choices[0].delta.content)
+        kill(serving)
+        with pytest.raises(openai.APIError) as raised:
+            for _ in stream:
+                pass
+        assert raised.value.message
+        # The server starts it again by itself.
+        serving.ready()
+        again = client.chat.completions.create(model="one", messages=ASK, max_tokens=3, stream=True)
+        assert next(one for one in again if one.choices[0].delta.content)
+        again.close()
+    serving = start(scripts={"one": {"runs": [slow]}}).ready()
+    sock = serving.connect(CHAT, body())
+    serving.wait_for(serving.runs, "the run")
+    kill(serving)
+    head = read_until(sock, b"\r\n\r\n").lower()
+    assert head.split()[1] in (b"500", b"503")
+    assert b"retry-after" in head
+    sock.close()
+    serving.ready()
+
+
+def test_e7_health_asks_the_worker(start: Callable[..., Serving], tmp_path: Any) -> None:
+    gate = tmp_path / "gate"
+    script = {"init": {"delay_ms": 1500}, "runs": [ENDLESS]}
+    serving = start(scripts={"one": script})
+    del gate
+    serving.wait_for(lambda: serving.health() == 503, "a server that loads its model")
+    refused = serving.http.get("/health")
+    assert refused.json()["error"]["code"] == 503
+    assert serving.http.get("/livez").status_code == 200
+    serving.ready()
+    # Busy is well.
+    sock = serving.connect(CHAT, body(stream=True))
+    read_until(sock, b'"content":"x"')
+    assert serving.health() == 200
+    assert serving.http.get("/health?fail_on_busy=1").status_code == 503
+    kill(serving)
+    serving.wait_for(lambda: serving.health() == 503, "the end of the worker")
+    # What comes now is sent away, and may come again.
+    answer = serving.post(CHAT, body())
+    if answer.status_code != 200:
+        assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    sock.close()
+    serving.ready()
+    assert len(calls(serving.record, "rkllm_init")) == 2
+
+
+def test_e8_health_keeps_no_model_loaded(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [run("a")]}, "two": {"runs": [run("b")]}}, keep_alive=0.5)
+    assert serving.ready().post(CHAT, body(model="one")).status_code == 200
+    until = time.monotonic() + PATIENCE
+    while status(serving, "one") != "unloaded":
+        assert serving.health() == 200
+        assert time.monotonic() < until
+    assert calls(serving.record, "rkllm_destroy")
+    # The next request loads it again.
+    assert serving.post(CHAT, body(model="one")).json()["choices"][0]["message"]["content"] == "a"
+
+
+def test_e10_models_are_switched_under_load(start: Callable[..., Serving]) -> None:
+    names = ("one", "two", "three")
+    scripts = {name: {"runs": [run(name, delay_ms=2)]} for name in names}
+    serving = start(scripts=scripts, max_loaded=1, queue=64).ready()
+    wrong: list[Any] = []
+
+    def ask(number: int) -> None:
+        with httpx.Client(base_url=serving.url, timeout=PATIENCE) as client:
+            for turn in range(4):
+                name = names[(number + turn) % 3]
+                answer = client.post(CHAT, json=body(model=name))
+                text = answer.status_code == 200 and answer.json()["choices"][0]["message"]["content"]
+                if text != name:
+                    wrong.append((name, answer.status_code, answer.text))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert not wrong
+    # Never two at a time.
+    loaded = 0
+    for line in calls(serving.record):
+        loaded += {"rkllm_init": 1, "rkllm_destroy": -1}.get(line["fn"], 0)
+        assert loaded <= 1
+    assert serving.post(CHAT, body(model="nobody")).status_code == 404
+
+
+def test_a_model_that_cannot_be_loaded(start: Callable[..., Serving]) -> None:
+    broken = {"init": {"return": -1, "log": [["stderr", "E rkllm: failed to load /secret/model.rkllm"]]}}
+    serving = start(scripts={"good": {"runs": [run("a")]}, "bad": broken}).ready()
+    answer = serving.post(CHAT, body(model="bad"))
+    assert answer.status_code in (500, 503)
+    assert "/secret" not in answer.text
+    assert serving.post(CHAT, body(model="good")).status_code == 200
+
+
+def test_a_request_that_waits_too_long_is_told_so(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [ENDLESS]}}, queue_timeout=0.2).ready()
+    first = serving.connect(CHAT, body(stream=True))
+    read_until(first, b'"content":"x"')
+    answer = serving.post(CHAT, body())
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "queue_timeout")
+    first.close()
+
+
+def test_a_reader_that_stops_does_not_hold_the_model(start: Callable[..., Serving]) -> None:
+    many = run("some text " * 100, repeat=3000)
+    serving = start(scripts={"one": {"runs": [many, run("second")]}}).ready()
+    sock = serving.connect(CHAT, body(stream=True))
+    answer = serving.post(CHAT, body())
+    assert answer.json()["choices"][0]["message"]["content"] == "second"
+    # Nothing of the first answer is lost.
+    assert read_until(sock, b"[DONE]").count(b'"content":"some') == 3000
+    with contextlib.suppress(OSError):
+        sock.close()
