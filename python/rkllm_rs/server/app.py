@@ -125,10 +125,10 @@ class Server:
         if self.app.draining:
             return "draining"
         entries = self.models.entries.values()
-        if any(
-            one.state in ("restarting", "failed") or (one.state == "ready" and not one.is_alive)
-            for one in entries
-        ):
+        dead = any(
+            one.state == "restarting" or (one.state == "ready" and not one.is_alive) for one in entries
+        )
+        if dead or all(one.state == "failed" for one in entries):
             return "degraded"
         if any(one.state == "loading" for one in entries):
             return "loading"
