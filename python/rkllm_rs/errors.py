@@ -14,6 +14,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ContextLengthError",
+    "DownloadError",
     "DriverError",
     "FileMissingError",
     "ForkedProcessError",
@@ -99,6 +100,10 @@ class UnsupportedRuntimeError(RkllmError):
 
 class RuntimeInstallError(RkllmError):
     """A runtime could not be installed, verified, selected or removed; installed ones are unchanged."""
+
+
+class DownloadError(RkllmError):
+    """A model could not be downloaded; what has come stays, and the next call goes on from there."""
 
 
 class UnsupportedFeatureError(RkllmError):

@@ -48,6 +48,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "models": {
         "list": ("list_models", "list the models on this machine"),
         "show": ("show", "show what is known of a model, and from where"),
+        "pull": ("pull", "download a model from the Hugging Face hub"),
         "rm": ("rm", "remove a model"),
         "inspect": ("inspect", "tell what a model's file is, without loading it"),
         "plan": ("plan", "tell whether models fit into memory together"),

@@ -15,14 +15,17 @@ from .finding import find
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from .choosing import Candidate
     from .describing import describe
     from .inspection import Inspection, Problem, inspect
     from .listing import InstalledModel, installed
     from .planning import Plan, PlannedModel, plan
+    from .pulling import pull
     from .removing import Removal, remove
     from .settings import Modelfile, modelfile
 
 __all__ = [
+    "Candidate",
     "Inspection",
     "InstalledModel",
     "Modelfile",
@@ -36,11 +39,13 @@ __all__ = [
     "installed",
     "modelfile",
     "plan",
+    "pull",
     "remove",
 ]
 
 #: Names that are imported on their first use, since finding a model should take milliseconds.
 _LATER = {
+    "Candidate": "choosing",
     "InstalledModel": "listing",
     "Modelfile": "settings",
     "Removal": "removing",
@@ -54,6 +59,7 @@ _LATER = {
     "inspect": "inspection",
     "installed": "listing",
     "plan": "planning",
+    "pull": "pulling",
 }
 
 

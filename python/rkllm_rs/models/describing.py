@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import mmap
 import os
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from rkllm_rs import _native, _tokenizer
 from rkllm_rs._typed import typed
 from rkllm_rs.errors import RkllmError
 
-from . import finding, places, scan
+from . import finding, scan
 from .inspection import inspect
 from .planning import plan
 from .settings import modelfile
-
-if TYPE_CHECKING:
-    from .scan import Found
 
 #: Files beside a model that may have its chat template, in the order in which they are asked.
 _TEMPLATES: Final = ("chat_template.jinja", "tokenizer_config.json", "chat_template.json")
@@ -89,7 +86,7 @@ def describe(name: str) -> dict[str, Any]:
     told = modelfile(found.path)
     tokenizer = _tokenizer.path_beside(found.path)
     return {
-        "name": _name(found),
+        "name": name_of(found.path),
         **inspect(found.path).to_dict(),
         "source": found.source,
         "size_bytes": sum(os.path.getsize(file) for file in found.files),
@@ -102,10 +99,12 @@ def describe(name: str) -> dict[str, Any]:
     }
 
 
-def _name(found: Found) -> str:
-    """The name that ``list`` prints for it; its path if it is elsewhere."""
-    if found.source == "path":
-        return found.path
+def name_of(path: str) -> str:
+    """The name that ``list`` prints for a model; its path if it is elsewhere.
+
+    Args:
+        path: The model's file, as ``find()`` gives it.
+    """
     models = scan.everywhere()
     names = dict(zip((one.path for one in models), finding.unique(models), strict=True))
-    return names.get(found.path, found.names[-1] if found.source == places.HUB else found.path)
+    return names.get(path, path)

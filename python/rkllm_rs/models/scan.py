@@ -78,6 +78,19 @@ def stem(name: str) -> str:
     return shard["stem"] if shard else os.path.splitext(name)[0]
 
 
+def shard_of(name: str) -> tuple[int, list[str]] | None:
+    """Which part of a split model a file is, and the names of all parts; ``None`` for any other file.
+
+    Args:
+        name: The file's name.
+    """
+    shard = _SHARD.fullmatch(name)
+    if shard is None:
+        return None
+    begin, rest = shard["stem"], f"-of-{shard['count']}{shard['suffix']}"
+    return int(shard["at"]), [f"{begin}-{at:05}{rest}" for at in range(1, min(int(shard["count"]), 9999) + 1)]
+
+
 def _is_model(path: str) -> bool:
     """Whether a file's beginning can be that of a model that answers; what is certain only is refused."""
     try:
@@ -154,15 +167,9 @@ def _grouped(folder: str, names: list[str]) -> list[list[str]]:
     found: list[list[str]] = []
     for name in names:
         files = [name]
-        if shard := _SHARD.fullmatch(name):
-            if shard["at"] != "00001":
-                continue
-            count = int(shard["count"])
-            if count > len(names):
-                continue
-            begin, rest = shard["stem"], f"-of-{shard['count']}{shard['suffix']}"
-            files = [f"{begin}-{at:05}{rest}" for at in range(1, count + 1)]
-            if not there.issuperset(files):
+        if shard := shard_of(name):
+            at, files = shard
+            if at != 1 or not there.issuperset(files):
                 continue
         if _is_model(os.path.join(folder, name)):
             found.append(files)
