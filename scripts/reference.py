@@ -213,6 +213,8 @@ TOPICS = [
         "models/finding.py",
     ),
     Page("models", "", "", ["installed", "InstalledModel"], "models/listing.py", made=False),
+    Page("models", "", "", ["pull"], "models/pulling.py"),
+    Page("models", "", "", ["Candidate"], "models/choosing.py", made=False),
     Page("models", "", "", ["describe"], "models/describing.py"),
     Page("models", "", "", ["modelfile", "Modelfile"], "models/settings.py", made=False),
     Page("models", "", "", ["remove", "Removal"], "models/removing.py", made=False),

@@ -22,6 +22,7 @@ COMMANDS = [
     ["verify", "/no/such/model.gguf", "--only", "load"],
     ["inspect", "/no/such/file"],
     ["list", "--json"],
+    ["pull", "--help"],
     ["plan", "/no/such/file"],
     ["identify", "/no/such/file"],
 ]
