@@ -163,6 +163,21 @@ def test_of_several_backends_those_are_left_out_that_a_file_cannot_run_on(
     assert report.failures[0].hint
 
 
+def test_models_and_libraries_of_the_same_name_are_told_apart(tmp_path: Path, generation: str) -> None:
+    models = [
+        fake_model(tmp_path / name, file, quiet=True, runs=[RUN])
+        for name, file in (("one", "qwen.rkllm"), ("two", "qwen.rkllm"), ("three", "model.rkllm"))
+    ]
+    libraries = [fake_library(tmp_path / name, generation, quiet=True) for name in ("a", "b")]
+    report = bench.run(models, libraries=libraries, prompt_tokens=8, generate_tokens=2, repeats=1, warm_up=0)
+    assert len(report.results) == 6
+    picture = ET.fromstring(bench.plot(report))  # noqa: S314 - ours
+    assert sum(bar.get("data-value") is not None for bar in picture.iter()) == 18
+    table = bench.table(report)
+    assert all(f"{name}, npu" in table for name in ("one/qwen.rkllm", "two/qwen.rkllm", "three/model.rkllm"))
+    assert all(f"{name}/librkllmrt.so" in table for name in ("a", "b"))
+
+
 def test_what_fails_is_told_and_the_others_are_measured(measured: Callable[..., bench.Report]) -> None:
     crash = {"runs": [RUN, RUN | {"crash": True}]}
     report = measured(script=crash, prompt_tokens=[8, 16, 24], settings=[{}, {"max_context_len": 32}])

@@ -148,7 +148,7 @@ class _Found:
 
 def _one(setup: Setup, job: Job, found: _Found) -> None:
     """Measures all shapes of one setup."""
-    job.on_progress(f"{setup.model}: loading")
+    job.on_progress(f"{setup.short}: loading")
     try:
         measured = Measured(setup, job, found.note)
     except RkllmError as error:
@@ -162,7 +162,7 @@ def _one(setup: Setup, job: Job, found: _Found) -> None:
                 found.fail(setup, problem, f"{shape.prompt} + {shape.answer} tokens: ")
                 if not isinstance(problem, ContextLengthError):
                     if left := len(job.shapes) - place:
-                        found.note(f"{setup.model}: {left} more sizes were not measured")
+                        found.note(f"{setup.short}: {left} more sizes were not measured")
                     return
 
 

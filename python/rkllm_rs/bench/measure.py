@@ -182,7 +182,7 @@ class Measured:
         """Measures a shape; gives what was found, also if it is cut short."""
         samples = _Samples(shape)
         prompt = self.prompt(shape.prompt)
-        told = f"{self.setup.model}: {shape.prompt} + {shape.answer} tokens"
+        told = f"{self.setup.short}: {shape.prompt} + {shape.answer} tokens"
         try:
             for _ in range(self.job.warm_up):
                 self.job.on_progress(f"{told}, warm-up")

@@ -55,6 +55,11 @@ class Setup:
     library: str | None = None
     settings: dict[str, Any] = field(default_factory=dict[str, Any])
 
+    @property
+    def short(self) -> str:
+        """The model without its folders."""
+        return os.path.basename(self.model.rstrip("/"))
+
     def given(self) -> dict[str, Any]:
         """What was given besides model and backend."""
         return ({"library": self.library} if self.library else {}) | self.settings

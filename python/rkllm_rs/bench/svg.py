@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 from xml.sax.saxutils import escape, quoteattr
 
-from .text import label
+from .text import labels
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -86,12 +86,9 @@ def plot(report: Report, *, title: str = "rkllm-rs bench") -> str:
     """
     series: dict[str, dict[int, Result]] = {}
     several = len({one.asked_tokens for one in report.results}) > 1
-    files = len({one.library for one in report.results}) > len(
-        {(one.backend, one.release) for one in report.results}
-    )
-    for result in report.results:
-        name = label(result, library=files) + (f", {result.asked_tokens} new tokens" if several else "")
-        series.setdefault(name, {})[result.prompt_tokens] = result
+    for name, result in zip(labels(report.results), report.results, strict=True):
+        whole = f"{name}, {result.asked_tokens} new tokens" if several else name
+        series.setdefault(whole, {})[result.prompt_tokens] = result
     sizes = sorted({result.prompt_tokens for result in report.results})
     machine = report.machine
     where = machine["board"] or machine["processor"] or machine["architecture"] or ""

@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from .report import Report, Result
 
@@ -21,16 +21,41 @@ _SLOW = 0.7
 _HOT = 75
 
 
-def label(result: Result, *, library: bool = False) -> str:
-    """A name for how a model was set up: model, backend, release and settings."""
-    release = f", RKLLM {result.release}" if result.release else ""
-    words = [f"{os.path.basename(result.model.rstrip('/'))}, {result.backend}{release}"]
-    if library:
-        words.append(result.library)
-    words += [f"{name}={value}" for name, value in result.settings.items()]
-    if result.concurrency > 1:
-        words.append(f"{result.concurrency} runs at once")
-    return ", ".join(words)
+def labels(results: Sequence[Result]) -> list[str]:
+    """A name for how each result came about: model, backend, release, settings, and what else differs."""
+    models = _tails({one.model for one in results})
+    # A release may come from more than one file.
+    libraries = _tails({one.library for one in results})
+    files = {(one.backend, one.release, one.library) for one in results}
+    several = len(files) > len({one[:2] for one in files})
+    found: list[str] = []
+    for one in results:
+        release = f", RKLLM {one.release}" if one.release else ""
+        words = [f"{models[one.model]}, {one.backend}{release}"]
+        words += [libraries[one.library]] if several else []
+        words += [f"{name}={value}" for name, value in one.settings.items()]
+        words += [f"{one.concurrency} runs at once"] if one.concurrency > 1 else []
+        found.append(", ".join(words))
+    return found
+
+
+def _tails(paths: set[str]) -> dict[str, str]:
+    """The shortest ends of paths that tell them apart; a file called ``model`` is named with its folder."""
+    found: dict[str, str] = {}
+    for path in paths:
+        parts = path.rstrip("/").split("/")
+        least = 2 if os.path.splitext(parts[-1])[0] == "model" else 1
+        depth = next(
+            (
+                depth
+                for depth in range(least, len(parts))
+                if sum(f"/{other.rstrip('/')}".endswith("/" + "/".join(parts[-depth:])) for other in paths)
+                == 1
+            ),
+            len(parts),
+        )
+        found[path] = "/".join(parts[-depth:])
+    return found
 
 
 def table(report: Report) -> str:
@@ -42,17 +67,11 @@ def table(report: Report) -> str:
     Returns:
         Lines of at most 80 characters, where names are not longer. Without results, only the machine.
     """
-    # A release may come from more than one file.
-    files = {(one.model, one.backend, one.release, one.library) for one in report.results}
-    several = len(files) > len({one[:3] for one in files})
-
-    def key(result: Result) -> tuple[str, float]:
-        return label(result, library=several), result.load_ms
-
     lines = list(_machine(report.machine))
-    for (name, load), results in groupby(report.results, key):
+    named = zip(labels(report.results), report.results, strict=True)
+    for (name, load), block in groupby(named, lambda pair: (pair[0], pair[1].load_ms)):
         lines += ["", f"{name}, loaded in {load:.0f} ms", _HEAD]
-        for result in results:
+        for _, result in block:
             lines += _lines(result)
     if heat := _heat(report.machine):
         lines += ["", heat]
