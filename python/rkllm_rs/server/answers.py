@@ -204,8 +204,9 @@ def _usage(perf: Any, reasoning_tokens: int) -> Usage:
 
 async def chat(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:
     """Answers a conversation."""
-    if job.tool_choice == "required":
-        async for events in _forced(llm, offload, job, index):
+    shown = bool(job.tools) and job.tool_choice != "none"
+    if shown and (job.tool_choice == "required" or job.constraint):
+        async for events in _call_or_else(llm, offload, job, index):
             yield events
         return
     call = chat_keywords(llm, job, index)
@@ -282,23 +283,19 @@ async def _read(
     yield reader.end(answer.finish_reason, answer.perf)
 
 
-async def _forced(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:
-    """Answers with a call, whatever the model would rather do.
+async def _call_or_else(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:
+    """Answers with a call, or with what is kept to a form: no library does both in one run.
 
-    It may begin in its own way, with the tools shown by its template. If that is no call, it answers once
-    more, and is kept to the schema of a call.
+    The model begins in its own way, with the tools shown by its template. If that is no call, it answers once
+    more, and is kept to the schema of a call, or to that of the answer.
     """
     has_called = False
     spent = Usage()
-    own = dataclasses.replace(job, tool_choice="auto")
+    own = dataclasses.replace(job, tool_choice="auto", constraint={})
     attempt = chat(llm, offload, own, index)
     try:
         async for events in attempt:
-            for event in events:
-                if isinstance(event, ToolCallDelta):
-                    has_called = True
-                elif isinstance(event, Done):
-                    spent = event.usage
+            has_called = has_called or any(isinstance(event, ToolCallDelta) for event in events)
             if has_called:
                 yield [event for event in events if not isinstance(event, Text)]
             elif any(isinstance(event, Text) and event.text.strip() for event in events):
@@ -307,11 +304,16 @@ async def _forced(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGe
                 thoughts: list[Event] = [event for event in events if isinstance(event, Reasoning)]
                 if thoughts:
                     yield thoughts
+                spent = next((event.usage for event in events if isinstance(event, Done)), spent)
     finally:
         await attempt.aclose()
     if has_called:
         return
-    async for events in _constrained_call(llm, offload, job, index, spent):
+    if job.tool_choice == "required":
+        rest = _constrained_call(llm, offload, job, index, spent)
+    else:
+        rest = chat(llm, offload, dataclasses.replace(job, tool_choice="none"), index)
+    async for events in rest:
         yield events
 
 

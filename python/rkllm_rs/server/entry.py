@@ -51,7 +51,7 @@ class Entry:
         self.closing: asyncio.Task[None] | None = None
         self.timer: asyncio.TimerHandle | None = None
         self.stop_watching: Callable[[], object] | None = None
-        self.served = False
+        self.deaths = 0
         self.thinks: bool | None = None
 
     @property

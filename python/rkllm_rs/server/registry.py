@@ -214,7 +214,7 @@ class Models:
         except BaseException:
             await model.close()
             raise
-        entry.llm, entry.state, entry.error, entry.served = llm, "ready", None, False
+        entry.llm, entry.state, entry.error = llm, "ready", None
         self._watch(entry, llm)
         if entry.users == 0:
             self._set_timer(entry)
@@ -332,6 +332,7 @@ class Models:
         self._forget_timer(entry)
         entry.llm, entry.state, entry.crashed = None, "restarting", time.monotonic()
         entry.restarts += 1
+        entry.deaths += 1
         _log.warning("the worker of model %s has died; it is started again", entry.name)
         if self.on_restart is not None:
             self.on_restart(entry.name)
@@ -339,7 +340,8 @@ class Models:
         entry.loading = self._task(self._again(entry))
 
     async def _again(self, entry: Entry) -> RKLLM:
-        pause = 0.0 if entry.served else 1.0
+        # One that dies whenever it is used, as by a prompt that is sent again and again, has a pause.
+        pause = min(_LONGEST_PAUSE, 2.0 ** (entry.deaths - 2)) if entry.deaths > 1 else 0.0
         while True:
             with contextlib.suppress(ApiError):
                 return await self._load(entry, pause)

@@ -165,7 +165,7 @@ class Run:
                 finally:
                     await events.aclose()
                 number += 1
-        self.entry.served = True
+        self.entry.deaths = 0
 
     def _look(self, events: list[Event]) -> None:
         """Notes times, and adds them to the counts of an answer that has ended."""

@@ -42,21 +42,19 @@ TEMPLATE = """\
 
 {% endif %}{% endif %}"""
 
-#: The program: an app of the arguments on standard input, on a port that the system chooses.
+#: The program: an app of the arguments on standard input, run as by the command.
 PROGRAM = """
-import json, socket, sys, warnings
-import uvicorn
-from rkllm_rs.server import create_app
+import json, logging, sys, warnings
+from rkllm_rs.server import create_app, running
 from rkllm_rs.server.http import Limits
 
 warnings.simplefilter("ignore")
+logging.basicConfig(level=logging.INFO)
 given = json.loads(sys.stdin.read())
 limits = Limits(**given.pop("limits", {}))
 app = create_app(given.pop("models"), limits=limits, **given)
-sock = socket.socket()
-sock.bind(("127.0.0.1", 0))
-print(sock.getsockname()[1], flush=True)
-uvicorn.Server(uvicorn.Config(app, log_level="warning", loop="asyncio", http="h11")).run([sock])
+sockets = running.listen("127.0.0.1", [0])
+sys.exit(running.serve(app, sockets, drain_timeout=0.2))
 """
 
 
@@ -96,10 +94,10 @@ class Serving:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps({"models": models, **options}))
         self.process.stdin.close()
-        port = self.process.stdout.readline().strip()
-        assert port, self.told()
-        self.port = int(port)
-        self.url = f"http://127.0.0.1:{port}"
+        line = self.process.stdout.readline().strip()
+        assert "http://" in line, self.told()
+        self.url = line[line.index("http://") :]
+        self.port = int(self.url.rpartition(":")[2])
         self.http = httpx.Client(base_url=self.url, timeout=PATIENCE)
 
     def told(self) -> str:

@@ -84,6 +84,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         "both": {"runs": [run(call("get_weather", city="Paris") + call("get_time"))]},
         "says": {"runs": [run("Hello")]},
         "forced": {"runs": forced * 3},
+        "either": {"runs": [run(call("get_time")), run("Well, "), run('{"ok": true}')]},
     }
     serving = on_fake(tmp_path_factory.mktemp("tools"), scripts, keep_alive=-1)
     yield serving.ready()
@@ -190,6 +191,12 @@ def test_a07_tool_choice_is_kept(tools: Serving) -> None:
                 {"city": "Rome"},
             )
         assert len(tools.runs()) == before + 6
+        # With tools and a format it may do either.
+        schema = {"type": "object", "properties": {"ok": {"type": "boolean"}}}
+        kept: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+        assert names(model="either", response_format=kept) == ["get_time"]
+        message = ask(**asked, model="either", response_format=kept).choices[0].message
+        assert (message.content, message.tool_calls) == ('{"ok": true}', None)
         for wrong in ({"type": "function", "function": {"name": "x"}}, {"type": "custom"}, "maybe"):
             with pytest.raises(openai.BadRequestError) as raised:
                 ask(**asked, model="both", tool_choice=wrong)
