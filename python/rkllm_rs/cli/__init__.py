@@ -44,6 +44,7 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
     "use a model": {
         "chat": ("chat", "talk with a model"),
         "run": ("run", "answer one prompt"),
+        "serve": ("serve", "serve models over HTTP"),
     },
     "models": {
         "list": ("list_models", "list the models on this machine"),

@@ -210,7 +210,7 @@ def _below(folder: str, path: str) -> str:
     """A path of the file; a name of a model stays one."""
     if path.startswith("hub:"):
         return path
-    whole = os.path.join(folder, os.path.expanduser(path))
+    whole = os.path.normpath(os.path.join(folder, os.path.expanduser(path)))
     return whole if os.path.exists(whole) or os.sep in path else path
 
 

@@ -1,0 +1,116 @@
+"""What ``rkllm-rs serve`` does: settings, app, sockets, and a new look at the file on SIGHUP."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from . import config as settings_of
+from . import running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from .app import App
+    from .config import Config
+
+_LOG: Final = logging.getLogger("rkllm_rs.server")
+#: The settings that a flag can have.
+SETTINGS: Final = settings_of.NAMES
+
+
+#: Those that need a new process, whatever the file says.
+_FIXED: Final = ("host", "port", "ollama_port", "backend", "library", "max_context_len")
+
+
+def run(flags: Mapping[str, Any], models: Sequence[str] = (), *, file: str | None = None) -> int:
+    """Serves until SIGTERM.
+
+    Args:
+        flags: Settings that were given, by name.
+        models: Models that were given, as ``MODEL`` or ``NAME=MODEL``.
+        file: A TOML file with the other settings.
+
+    Returns:
+        The exit status.
+
+    Raises:
+        RkllmError: A setting cannot be used, a model is not there, or uvicorn is not installed.
+    """
+    config = settings_of.load(flags, models, file=file)
+    running.check_installed()
+    app = _app(config)
+    _log_to_stderr()
+    ports = [config.port] if config.ollama_port is None else [config.port, config.ollama_port]
+    sockets = running.listen(config.host, ports)
+    if config.insecure and not config.loopback and not config.api_key:
+        _LOG.warning("everyone in the network can use the models: there is no API key")
+    current = [config]
+
+    def reload() -> None:
+        new = settings_of.load(flags, models, file=file)
+        _apply(app, current[0], new)
+        current[0] = new
+
+    return running.serve(app, sockets, drain_timeout=config.drain_timeout, on_reload=reload)
+
+
+def _app(config: Config) -> App:
+    from . import create_app
+
+    options: dict[str, Any] = {}
+    if config.max_context_len is not None:
+        options["max_context_len"] = config.max_context_len
+    return create_app(
+        _paths(config),
+        api_key=list(config.api_key),
+        loopback=config.loopback,
+        allowed_hosts=config.allowed_hosts,
+        cors_origins=config.cors_origin,
+        backend=config.backend,
+        library=config.library,
+        queue=config.queue,
+        queue_timeout=config.queue_timeout,
+        load_wait=config.load_wait,
+        keep_alive=config.keep_alive,
+        allow_manage=config.allow_manage,
+        metrics_compat=config.metrics_compat,
+        **options,
+    )
+
+
+def _paths(config: Config) -> dict[str, str]:
+    """The files of the models, which must be there."""
+    from rkllm_rs import models
+
+    return {name: str(models.find(path)) for name, path in config.models.items()}
+
+
+def _apply(app: App, old: Config, new: Config) -> None:
+    """Gives a running server the settings that it can take; requests under way are not touched."""
+    paths = _paths(new)
+    app.guard.update(
+        keys=new.api_key,
+        loopback=old.loopback,
+        allowed_hosts=new.allowed_hosts,
+        cors_origins=new.cors_origin,
+    )
+    app.server.models.replace(paths, keep_alive=new.keep_alive)
+    for name in _FIXED:
+        if getattr(old, name) != getattr(new, name):
+            _LOG.warning("the setting %s is taken when the server is started again", name)
+    _LOG.info("the settings were read again; there are %d models", len(paths))
+
+
+def _log_to_stderr() -> None:
+    """Prints the server's log, where the program has not said what becomes of it."""
+    logger = logging.getLogger("rkllm_rs.server")
+    if not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logger.addHandler(handler)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        # uvicorn's warnings are about what strangers send; its errors are ours.
+        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+        logging.getLogger("uvicorn.error").addHandler(handler)

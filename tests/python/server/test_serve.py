@@ -1,0 +1,328 @@
+"""The command ``rkllm-rs serve``: checks E13, E17 and F12 of the reference, its settings and its page."""
+
+from __future__ import annotations
+
+import html.parser
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+from wire import Server
+
+from fakes import fake_library, fake_model
+from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
+from rkllm_rs.server import config
+from support import PATIENCE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+SERVE = ["-m", "rkllm_rs", "serve"]
+CHAT = {"model": "one", "messages": [{"role": "user", "content": "Hi"}]}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two scripted models and their library."""
+    folder = tmp_path_factory.mktemp("serve")
+    fake_library(folder / "lib", "v1_3_1", quiet=True)
+    for name, words in (("one", ["Hello", " one"]), ("two", ["Hello", " two", "!"])):
+        fake_model(folder / name, runs=[{"steps": words}] * 100)
+    return folder
+
+
+@pytest.fixture
+def environment(folder: Path) -> dict[str, str]:
+    return {
+        **{name: value for name, value in os.environ.items() if not name.startswith("RKLLM_")},
+        "RKLLM_RS_LIB": str(folder / "lib" / "librkllmrt.so"),
+        "RKLLM_RS_NPU_LOCK": str(folder / "npu.lock"),
+    }
+
+
+@pytest.fixture
+def serve(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., Server]]:
+    """Starts the command with ports that the system chooses."""
+    made: list[Server] = []
+
+    def start(*words: object, **variables: str) -> Server:
+        line = [*SERVE, "--port", "0", *map(str, words)]
+        made.append(Server(line, env={**environment, **variables}, cwd=folder))
+        return made[-1]
+
+    yield start
+    for server in made:
+        server.close()
+
+
+def until_ready(server: Server) -> None:
+    end = time.monotonic() + PATIENCE
+    while server.ask("GET", "/health").status != 200:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_serve_answers_on_every_port_and_ends(serve: Callable[..., Server]) -> None:
+    server = serve("one=one", "two", "--ollama-port", "0", "--metrics-compat", "vllm")
+    assert len(server.ports) == 2
+    for port in server.ports:
+        server.port = port
+        assert [one["id"] for one in server.ask("GET", "/v1/models").json["data"]] == ["one", "two"]
+        answer = server.ask("POST", "/v1/chat/completions", CHAT)
+        assert answer.json["choices"][0]["message"]["content"] == "Hello one"
+    figures = server.ask("GET", "/metrics").body.decode()
+    assert 'vllm:generation_tokens_total{model_name="one"} 4' in figures
+    list(text_string_to_metric_families(figures))
+    server.signal(signal.SIGTERM)
+    status, log = server.end()
+    assert status == 0, log
+    line = next(line for line in log.splitlines() if "route=/v1/chat/completions" in line)
+    assert " model=one " in line
+    assert " generated_tokens=2 " in line
+    assert "Hi" not in line
+
+
+def test_e13_the_figures_are_the_clients_sums(serve: Callable[..., Server]) -> None:
+    server = serve("one=one", "--api-key", "k")
+    assert server.ask("GET", "/metrics").status == 401
+
+    def figures() -> dict[tuple[str, str], float]:
+        text = server.ask("GET", "/metrics", x_api_key="k")
+        assert text.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+        return {
+            (
+                sample.name,
+                ",".join(f"{name}={value}" for name, value in sorted(sample.labels.items())),
+            ): sample.value
+            for family in text_string_to_metric_families(text.body.decode())
+            for sample in family.samples
+        }
+
+    used = [server.ask("POST", "/v1/chat/completions", CHAT, x_api_key="k").json["usage"] for _ in range(3)]
+    for number in range(50):  # what strangers write becomes no label
+        server.ask("POST", "/v1/chat/completions", {**CHAT, "model": f"no-{number}"}, x_api_key="k")
+        server.ask("GET", f"/nothing/{number}", x_api_key="k")
+    seen = figures()
+    one = "model_name=one"
+    assert seen["rkllm_prompt_tokens_total", one] == sum(usage["prompt_tokens"] for usage in used)
+    assert seen["rkllm_generated_tokens_total", one] == sum(usage["completion_tokens"] for usage in used)
+    assert seen["rkllm_time_to_first_token_seconds_count", one] == 3
+    assert seen["rkllm_answers_total", "finish_reason=stop,model_name=one"] == 3
+    assert seen["rkllm_requests_total", "route=/v1/chat/completions,status=200"] == 3
+    assert seen["rkllm_requests_total", "route=/v1/chat/completions,status=404"] == 50
+    assert seen["rkllm_requests_total", "route=other,status=404"] == 50
+    assert seen["rkllm_model_loaded", one] == 1
+    assert seen["rkllm_requests_running", one] == 0
+    assert 0 < seen["rkllm_kv_cache_usage_ratio", one] < 1
+    assert len(seen) < 250
+    assert not [name for name, _labels in seen if name.startswith("vllm")]
+
+
+class _Page(html.parser.HTMLParser):
+    """What matters of a page: where it points, and what a keyboard reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.fields: set[str] = set()
+        self.labels: set[str] = set()
+        self.bad: list[str] = []
+        self.language = ""
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        found = {name: value or "" for name, value in attributes}
+        self.links += [found[name] for name in ("src", "href", "action") if name in found]
+        self.bad += [name for name in found if name.startswith("on") or name == "style"]
+        if int(found.get("tabindex", "0")) > 0:
+            self.bad.append("tabindex")
+        if tag == "html":
+            self.language = found.get("lang", "")
+        if tag in ("input", "select", "textarea"):
+            self.fields.add(found["id"])
+        if tag == "label":
+            self.labels.add(found["for"])
+
+
+def test_the_page_and_the_text(serve: Callable[..., Server]) -> None:
+    server = serve("one=one", "--api-key", "k")
+    for accept in ("*/*", "application/json"):
+        plain = server.ask("GET", "/", Accept=accept)
+        assert (plain.status, plain.body) == (200, b"rkllm_rs is running")
+    assert server.ask("HEAD", "/").status == 200
+    page = server.ask("GET", "/", Accept="text/html,application/xhtml+xml,*/*;q=0.8")
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    parsed = _Page()
+    parsed.feed(page.body.decode())
+    assert all(link.startswith(("#", "data:")) for link in parsed.links)
+    assert parsed.fields == parsed.labels
+    assert parsed.language == "en"
+    assert parsed.bad == []
+    assert b"innerHTML" not in page.body
+    assert server.ask("GET", "/status").status == 401
+    status = server.ask("GET", "/status", x_api_key="k").json
+    assert [model["name"] for model in status["models"]] == ["one"]
+    assert status["queue"]["limit"] == 32
+    assert str(os.sep) not in json.dumps(status["npu_lock"])
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])  # noqa: S104 - what is refused
+def test_f12_other_machines_need_a_key(folder: Path, environment: dict[str, str], host: str) -> None:
+    words = [sys.executable, *SERVE, "one", "--host", host]
+    done = subprocess.run(words, env=environment, cwd=folder, capture_output=True, text=True, check=False)
+    assert done.returncode not in (0, None)
+    assert "--insecure" in done.stderr
+    assert not done.stdout
+
+
+def test_f12_with_a_key_or_without_care(serve: Callable[..., Server]) -> None:
+    guarded = serve("one", "--host", "0.0.0.0", RKLLM_RS_API_KEY="k")  # noqa: S104 - a test of it
+    assert guarded.ask("GET", "/v1/models").status == 401
+    assert guarded.ask("GET", "/v1/models", x_api_key="k", Host="board.example").status == 200
+    assert guarded.ask("GET", "/health", Host="board.example").status in (200, 503)
+    open_ = serve("one", "--host", "0.0.0.0", "--insecure", "--allowed-hosts", "board.lan")  # noqa: S104
+    assert open_.ask("GET", "/v1/models", Host="board.lan").status == 200
+    assert open_.ask("GET", "/v1/models", Host="evil.example").status == 403
+
+
+def test_sighup_takes_the_file_and_loses_no_request(serve: Callable[..., Server], folder: Path) -> None:
+    fake_model(folder / "long", runs=[{"steps": [" word"] * 60, "delay_ms": 20}] * 9)
+    file = folder / "server.toml"
+
+    def write(*models: str, key: str) -> None:
+        lines = "\n".join(f'{name} = "{name}"' for name in models)
+        file.write_text(f'api-key = ["{key}"]\nqueue = 7\n[models]\n{lines}\n')
+
+    write("one", "long", key="old")
+    server = serve("--config", file)
+    assert server.ask("GET", "/status", x_api_key="old").json["queue"]["limit"] == 7
+    chat = {**CHAT, "model": "long", "stream": True}
+    with server.connect() as stream, server.connect() as queued:
+        for client in (stream, queued):
+            client.ask("POST", "/v1/chat/completions", chat, {"x-api-key": "old"})
+        assert stream.head()[0] == 200
+        stream.chunk()
+        write("two", key="new")
+        server.signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE
+        while server.ask("GET", "/v1/models", x_api_key="new").status != 200:
+            assert time.monotonic() < end
+        assert [one["id"] for one in server.ask("GET", "/v1/models", x_api_key="new").json["data"]] == ["two"]
+        assert server.ask("GET", "/v1/models", x_api_key="old").status == 401
+        assert server.ask("POST", "/v1/chat/completions", chat, x_api_key="new").status == 404
+        file.write_text("this is not TOML")
+        server.signal(signal.SIGHUP)
+        for client in (stream, queued):
+            if client is queued:
+                client.head()
+            text = b"".join(iter(client.chunk, b""))
+            assert text.count(b" word") >= 59
+            assert b"[DONE]" in text
+    assert server.ask("GET", "/v1/models", x_api_key="new").status == 200
+    assert "is not TOML" in server.stop()
+
+
+def test_flags_before_variables_before_the_file(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+    file = tmp_path / "server.toml"
+    file.write_text(
+        textwrap.dedent("""
+            api_key = "file"
+            backend = "npu"
+            library = "./lib.so"
+            queue-timeout = 5
+            allowed-hosts = ["a", "b"]
+            cors-origin = "https://a.example, https://b.example"
+            [models]
+            here = "m.gguf"
+            hub = "hub:OWNER/NAME"
+        """)
+    )
+    read = config.load({}, file=str(file), environment={})
+    assert dict(read.models) == {"here": str(tmp_path / "m.gguf"), "hub": "hub:OWNER/NAME"}
+    assert (read.api_key, read.backend, read.library) == (("file",), "npu", str(tmp_path / "lib.so"))
+    assert (read.queue_timeout, read.allowed_hosts) == (5, ("a", "b"))
+    assert read.cors_origin == ("https://a.example", "https://b.example")
+    variables = {"RKLLM_RS_API_KEY": "env,1", "RKLLM_RS_BACKEND": "cpu", "RKLLM_RS_LIB": "/env.so"}
+    read = config.load({}, file=str(file), environment=variables)
+    assert (read.api_key, read.backend, read.library) == (("env,1",), "cpu", "/env.so")
+    flags = {"api_key": ["flag", "2"], "backend": "auto", "library": "f.so", "queue_timeout": 1.5}
+    read = config.load(flags, ["x=y.gguf", "/a/z.rkllm"], file=str(file), environment=variables)
+    assert (read.api_key, read.backend, read.library) == (("flag", "2"), "auto", "f.so")
+    assert dict(read.models) == {"x": "y.gguf", "z": "/a/z.rkllm"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[models]",
+        'models = ["a"]',
+        "[models]\na = 1",
+        'port = "80"\n[models]\na = "b"',
+        'port = 99999\n[models]\na = "b"',
+        'queue = true\n[models]\na = "b"',
+        'queue = -1\n[models]\na = "b"',
+        'keep-alive = "5m"\n[models]\na = "b"',
+        'backend = "gpu"\n[models]\na = "b"',
+        'metrics-compat = "tgi"\n[models]\na = "b"',
+        'no-such-setting = 1\n[models]\na = "b"',
+        'api-key = [1]\n[models]\na = "b"',
+        'host = "0.0.0.0"\n[models]\na = "b"',
+        "=",
+        "\xff",
+    ],
+)
+def test_settings_that_cannot_be_used(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "server.toml"
+    file.write_bytes(text.encode("latin-1"))
+    with pytest.raises((InvalidArgumentError, InvalidTypeError)) as caught:
+        config.load({}, file=str(file), environment={})
+    assert caught.value.hint
+    with pytest.raises(FileMissingError):
+        config.load({}, file=str(tmp_path / "none"), environment={})
+
+
+@pytest.mark.parametrize("models", [["a.gguf", "b/a.gguf"], ["x=a", "x=b"], ["=a"], ["a="]])
+def test_names_of_models(models: list[str]) -> None:
+    with pytest.raises(InvalidArgumentError):
+        config.load({}, models, environment={})
+
+
+def _fails(words: list[str], environment: dict[str, str], folder: Path) -> str:
+    done = subprocess.run(
+        [sys.executable, *words],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode not in (0, None)
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def test_what_cannot_be_started(folder: Path, environment: dict[str, str]) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        assert port in _fails([*SERVE, "one", "--port", port], environment, folder)
+    assert "no-such-model" in _fails([*SERVE, "no-such-model"], environment, folder)
+    _fails(SERVE, environment, folder)
+    _fails([*SERVE, "one", "--host", "no.such.host.example."], environment, folder)
+    without = "import sys; sys.modules['uvicorn'] = None; from rkllm_rs.cli import main; sys.exit(main())"
+    assert "pip install 'rkllm_rs[server]'" in _fails(["-c", without, "serve", "one"], environment, folder)
