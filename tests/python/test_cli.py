@@ -18,6 +18,7 @@ from rkllm_rs._extras import require
 from rkllm_rs.cli import COMMANDS, GROUPS, main, parser_of
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 #: What no command needs before it knows what it is to do.
@@ -230,6 +231,24 @@ def test_a_missing_extra_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch)
         require("no_such_package.part", extra="cli", purpose="a test")
     assert "no_such_package" in str(caught.value)
     assert "pip install 'rkllm_rs[cli]'" in (caught.value.hint or "")
+
+
+def test_without_the_extras_the_rest_works(
+    tmp_path: Path, library: Path, make_model: Callable[..., Path]
+) -> None:
+    folder = tmp_path / "extras"
+    folder.mkdir()
+    for name in ("rich", "prompt_toolkit", "huggingface_hub"):
+        (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name={name!r})\n")
+    environment = {"PYTHONPATH": folder, "RKLLM_RS_LIB": library}
+    model = make_model(["One, ", "two"])
+    assert succeeds("run", model, "hi", environment=environment) == "One, two\n"
+    for words in (["list"], ["show", model], ["backends"], ["version"], ["completion", "bash"], ["ps"]):
+        succeeds(*words, environment=environment)
+    done = cli("chat", model, environment=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "pip install 'rkllm_rs[cli]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_broken_extra_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,7 @@ def test_the_prompt_from_files_and_stdin(make_model: Make, record: Path, tmp_pat
         (["a", "--json-schema", "/no/such/file"], 1),
         (["a", "--json-schema", "LATIN"], 1),
         (["a", "--json-schema", "TEXT"], 2),
+        (["a", "--json-schema", "{"], 2),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
@@ -314,17 +315,15 @@ def test_a_model_by_its_name(make_model: Make, tmp_path: Path) -> None:
 
 @pytest.mark.model
 def test_the_real_model(tmp_path: Path) -> None:
-    schema = {
-        "type": "object",
-        "properties": {"age": {"type": "integer", "maximum": 99}},
-        "required": ["age"],
-    }
-    schema["additionalProperties"] = False
+    schema = {"type": "object", "properties": {"age": {"type": "integer", "maximum": 99}}}
+    schema |= {"required": ["age"], "additionalProperties": False}
     file = written(tmp_path / "schema.json", json.dumps(schema))
     words = ["run", MODEL, "How old is the captain?", "--max-new-tokens", 12, "--temperature", "0"]
-    text = succeeds(*words)
-    told = json.loads(succeeds(*words, "--json"))
-    assert told["text"] + "\n" == text
-    assert told["perf"]["prompt_tokens"] > 0
-    constrained = json.loads(succeeds(*words, "--json-schema", file, "--json"))
-    assert isinstance(json.loads(constrained["text"])["age"], int)
+    first = json.loads(succeeds(*words, "--json"))
+    assert first["perf"]["prompt_tokens"] > 0
+    lines = [
+        json.loads(line)
+        for line in succeeds(*words, "--json-schema", file, "--json", "--stream").splitlines()
+    ]
+    assert json.loads("".join(line["text"] for line in lines)) == lines[-1]["parsed"]
+    assert isinstance(lines[-1]["parsed"]["age"], int)

@@ -50,7 +50,7 @@ def _message(error: BaseException) -> str:
     if isinstance(error, OSError) and error.filename is not None:
         return f"rkllm-rs: {os.fsdecode(error.filename)}: {error.strerror or error}\n"
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return f"rkllm-rs: internal error, a fault of rkllm_rs: {text}; --debug shows where\n"
+    return f"rkllm-rs: {text}; this is a bug in rkllm_rs, and --debug prints the traceback\n"
 
 
 def with_options(text: str) -> str:

@@ -113,7 +113,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         help="have the model think before it answers, or not (default: what its chat template does)",
     )
     group.add_argument(
-        "--json-schema", metavar="FILE", help="JSON schema that the answer must fit; - is stdin"
+        "--json-schema", metavar="FILE", help="JSON schema that the answer must fit, or its text; - is stdin"
     )
     for name, (kind, text) in _SAMPLING.items():
         flag = "--" + name.replace("_", "-")
@@ -215,12 +215,12 @@ def read_schema(file: str) -> Any:
 
     from .reading import read_text
 
-    text = read_text(file)
+    text = file if file.lstrip().startswith("{") else read_text(file)
     try:
         return json.loads(text)
     except ValueError as error:
-        message = f"{file} is not JSON: {error}"
-        raise UsageError(message, hint="Pass a file with a JSON schema.") from error
+        message = f"--json-schema must be JSON: {error}"
+        raise UsageError(message, hint="Pass a file with a JSON schema, or its text.") from error
 
 
 def _given(arguments: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:

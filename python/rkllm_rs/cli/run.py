@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     prompt = _prompt(arguments)
     if arguments.raw:
         if arguments.system is not None:
-            message = "--system needs a chat template, which --raw turns off"
+            message = "--system requires a chat template, which --raw turns off"
             raise UsageError(message, hint="Leave one of them out.")
         with open_model(arguments, template="raw") as llm, llm.stream(prompt, **keywords) as stream:
             _answer(arguments, stream)
@@ -93,7 +93,7 @@ def _prompt(arguments: argparse.Namespace) -> str:
     files: list[str] = [*(arguments.file or ()), *("-" for word in arguments.prompt if word == "-")]
     if not words and not files:
         if sys.stdin.isatty():
-            message = "there is no prompt"
+            message = "prompt must be given"
             hint = f"Write it behind the model, or use `rkllm-rs chat {arguments.model}`."
             raise UsageError(message, hint=hint)
         files = ["-"]
@@ -159,6 +159,8 @@ def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> 
 
         from .stats import perf_dict
 
+        if arguments.json_schema is not None:
+            whole["parsed"] = answer.parsed
         say(json.dumps({**whole, "finish_reason": answer.finish_reason, "perf": perf_dict(answer.perf)}))
     sys.stdout.flush()
     for text in getattr(answer, "notes", ()):
