@@ -55,13 +55,14 @@ def listen(host: str, ports: Sequence[int]) -> list[socket.socket]:
 def _bound(host: str, port: int) -> socket.socket:
     name = host.strip("[]")
     try:
-        family, kind, _protocol, _name, address = socket.getaddrinfo(
+        family, kind, protocol, _name, address = socket.getaddrinfo(
             name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as error:
         message = f"host {host} is not an address of this machine: {error.strerror}"
         raise InvalidArgumentError(message, hint="Pass an address with --host, such as 127.0.0.1.") from error
-    sock = socket.socket(family, kind)
+    # With its protocol: asyncio turns the waiting for acknowledgements off for what says that it is TCP.
+    sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if family == socket.AF_INET6 and name == "::":
