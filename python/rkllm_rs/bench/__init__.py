@@ -17,6 +17,7 @@ import os
 import platform
 from typing import TYPE_CHECKING, Any
 
+from rkllm_rs._typed import typed
 from rkllm_rs.doctor import chips, driver
 from rkllm_rs.doctor.facts import Facts
 from rkllm_rs.doctor.memory import meminfo
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Report", "Result", "plot", "run", "table"]
 
 
+@typed
 def run(
     models: Path | Iterable[Path],
     *,

@@ -69,12 +69,14 @@ def table(report: Report) -> str:
     """
     lines = list(_machine(report.machine))
     named = zip(labels(report.results), report.results, strict=True)
-    for (name, load), block in groupby(named, lambda pair: (pair[0], pair[1].load_ms)):
+    for (name, load), pairs in groupby(named, lambda pair: (pair[0], pair[1].load_ms)):
+        block = [result for _, result in pairs]
         lines += ["", f"{name}, loaded in {load:.0f} ms", _HEAD]
-        for _, result in block:
+        for result in block:
             lines += _lines(result)
-    if heat := _heat(report.machine):
-        lines += ["", heat]
+        lines += _judged(block)
+    if heat := list(_heat(report.machine)):
+        lines += ["", "before -> after:", *heat]
     if any(result.backend == "cpu" for result in report.results):
         lines += ["", "Backend cpu is the CPU runtime: its figures say nothing of an NPU."]
     return "\n".join(lines)
@@ -93,19 +95,27 @@ def _lines(result: Result) -> Iterator[str]:
         yield f"{'':>10}The model ended its answer before {result.asked_tokens} tokens."
     if result.concurrency > 1:
         yield f"{'':>10}all runs together: {_number(result.total_tokens_per_second, 1)} tokens/s"
-    figure = result.vendor or result.vendor_other_release
+
+
+def _judged(block: list[Result]) -> Iterator[str]:
+    """What is known besides of a model as it was set up."""
+    first = block[0]
+    figure = first.vendor or first.vendor_other_release
     if figure is not None:
-        shape = f" for {figure['prompt_tokens']} + {figure['generate_tokens']} tokens"
         yield (
-            f"{'':>10}Rockchip, {figure['release']}{'' if figure['same_shape'] else shape}: "
+            f"  Rockchip, RKLLM {figure['release']}, "
+            f"{figure['prompt_tokens']} + {figure['generate_tokens']} tokens: "
             f"first token {_number(figure['time_to_first_token_ms'], 1)} ms, "
-            f"decode {_number(figure['generate_tokens_per_second'], 1)}"
+            f"decode {_number(figure['generate_tokens_per_second'], 1)} tokens/s"
         )
-    if (bound := result.memory_bound) is not None:
-        yield f"{'':>10}decode at {bound['percent']:.0f} % of what the chip's memory allows"
-    if _is_slow(result, figure):
-        found = "; ".join([*_suspects(result), "`rkllm-rs doctor` looks for reasons"])
-        yield f"{'':>10}slow: {found}"
+    shares = [round(one.memory_bound["percent"]) for one in block if one.memory_bound is not None]
+    if shares:
+        least, most = min(shares), max(shares)
+        span = f"{least} %" if least == most else f"{least} to {most} %"
+        yield f"  decode at {span} of what the chip's memory allows"
+    slow = [one for one in block if _is_slow(one, one.vendor or one.vendor_other_release)]
+    if slow:
+        yield f"  slow: {'; '.join([*_suspects(slow[-1]), '`rkllm-rs doctor` looks for reasons'])}"
 
 
 def _is_slow(result: Result, figure: dict[str, Any] | None) -> bool:
@@ -143,12 +153,12 @@ def _machine(machine: dict[str, Any]) -> Iterator[str]:
     yield f"{what}{chip}, {machine['cpus']} CPUs, {machine['memory_mib'] or '?'} MiB"
 
 
-def _heat(machine: dict[str, Any]) -> str:
-    """Clocks of memory and NPU and the highest temperature, before and after."""
+def _heat(machine: dict[str, Any]) -> Iterator[str]:
+    """Clocks and the highest temperature, before and after."""
     before, after = machine["before"], machine["after"]
-    both = [name for name in before["clocks"] if name in after["clocks"] and name != "gpu"]
-    told = [f"{name} {before['clocks'][name]['mhz']} -> {after['clocks'][name]['mhz']} MHz" for name in both]
+    for name, clock in before["clocks"].items():
+        if name in after["clocks"]:
+            yield f"  {name:<16} {clock['mhz']:>5} -> {after['clocks'][name]['mhz']} MHz, {clock['governor']}"
     if before["temperatures_c"] and after["temperatures_c"]:
         hottest = [max(one["temperatures_c"].values()) for one in (before, after)]
-        told.append(f"hottest sensor {hottest[0]:.0f} -> {hottest[1]:.0f} °C")
-    return f"before -> after: {'; '.join(told)}" if told else ""
+        yield f"  {'hottest sensor':<16} {hottest[0]:>5.0f} -> {hottest[1]:.0f} °C"
