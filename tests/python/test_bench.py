@@ -207,6 +207,13 @@ def test_runs_at_once_wait_in_the_queue(measured: Callable[..., bench.Report]) -
     assert alone.time_to_first_token_ms["p50"] < both.time_to_first_token_ms["p99"]
 
 
+def test_a_batch_is_a_run_of_several_prompts(measured: Callable[..., bench.Report], record: Path) -> None:
+    report = measured(settings=[{"n_batch": 1}, {"n_batch": 3}], generate_tokens=5)
+    assert [one.generate_tokens for one in report.results] == [5, 5]
+    assert [len(run.get("inputs", [0])) for run in calls(record, "rkllm_run")] == [1, 3]
+    assert "all runs together" in bench.table(report)
+
+
 @pytest.mark.parametrize(
     ("generation", "name", "board", "found"),
     [

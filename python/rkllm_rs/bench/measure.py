@@ -22,7 +22,7 @@ from .report import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from rkllm_rs._native import PerfStats
+    from rkllm_rs._native import PerfStats, TokenStream
     from rkllm_rs.doctor.facts import Facts
 
     from .setup import Setup
@@ -208,12 +208,14 @@ class Measured:
         # The last one waits for all others.
         limit = None if self.job.timeout is None else self.job.timeout * shape.concurrency
         with ExitStack() as runs:
-            streams = [
-                runs.enter_context(
-                    self.llm.stream(prompt, max_new_tokens=shape.answer, timeout=limit, **self.fresh)
-                )
-                for _ in range(shape.concurrency)
-            ]
+            options: dict[str, Any] = {"max_new_tokens": shape.answer, "timeout": limit} | self.fresh
+            streams: list[TokenStream] = []
+            for _ in range(shape.concurrency):
+                if self.llm.n_batch == 1:
+                    streams.append(runs.enter_context(self.llm.stream(prompt, **options)))
+                else:
+                    lanes = [prompt] * self.llm.n_batch
+                    streams += runs.enter_context(self.llm.stream_batch(lanes, **options))
             for stream in streams:
                 for number, _ in enumerate(stream):
                     if not reading and number >= shape.answer // 2:
@@ -233,7 +235,7 @@ class Measured:
             published = vendor.figures(model, chip, self._dtype())
             for one in published:
                 same = (shape.prompt, shape.answer) == (one["prompt_tokens"], one["generate_tokens"])
-                one["same_shape"] = same and shape.concurrency == 1
+                one["same_shape"] = same and shape.concurrency == llm.n_batch == 1
             exact = next((one for one in published if one["release"] == release), None)
             other = published[0] if published and exact is None else None
             limit = vendor.memory_bound(model, chip)

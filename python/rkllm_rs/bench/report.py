@@ -37,7 +37,8 @@ class Result:
             ``same_shape`` says whether the numbers of tokens are the same, too.
         vendor_other_release: Where there is none of this release: Rockchip's newest figure of another one, or
             ``None``.
-        concurrency: Number of runs that were started at the same time.
+        concurrency: Number of runs that were started at the same time. With the setting ``n_batch`` each
+            run is a batch of so many prompts, and speeds are those of one of them.
         asked_tokens: Number of tokens that were asked for in each run.
         total_tokens_per_second: Tokens of all runs per second of wall time, prefill included.
         memory_bound: ``limit_gb_per_s`` of the chip's memory, ``achieved_gb_per_s`` and ``percent``, or

@@ -35,7 +35,6 @@ _OURS = frozenset(
         "vendor_log",
         "tokenizer",
         "embedder",
-        "n_batch",
         "logit_bias",
         "use_cross_attn",
         "unknown",

@@ -93,7 +93,7 @@ def _lines(result: Result) -> Iterator[str]:
     )
     if result.generate_tokens < result.asked_tokens:
         yield f"{'':>10}The model ended its answer before {result.asked_tokens} tokens."
-    if result.concurrency > 1:
+    if result.concurrency > 1 or result.settings.get("n_batch", 1) != 1:
         yield f"{'':>10}all runs together: {_number(result.total_tokens_per_second, 1)} tokens/s"
 
 
