@@ -163,15 +163,14 @@ def test_thinking_is_left_out_or_beside_the_answer(make_model: Make) -> None:
     assert "\x1b" not in asked.stderr
 
 
-@pytest.mark.parametrize("no_color", ["", "1"])
-def test_thinking_is_dimmed_on_a_terminal(make_model: Make, no_color: str) -> None:
-    model = qwen(make_model, *THOUGHT)
+def on_a_terminal(model: Path, **environment: str) -> bytes:
+    """What a terminal is sent."""
     ours, theirs = pty.openpty()
-    environment = {**os.environ, "NO_COLOR": no_color, "TERM": "xterm"}
+    variables = {**os.environ, "TERM": "xterm", **environment}
     words = [sys.executable, "-W", "ignore", "-m", "rkllm_rs", "run", str(model), "hi"]
-    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=environment) as started:
+    shown = b""
+    with subprocess.Popen(words, stdin=theirs, stdout=theirs, stderr=theirs, env=variables) as started:
         os.close(theirs)
-        shown = b""
         try:
             while data := os.read(ours, 4096):
                 shown += data
@@ -179,8 +178,32 @@ def test_thinking_is_dimmed_on_a_terminal(make_model: Make, no_color: str) -> No
             pass
         os.close(ours)
         assert started.wait(PATIENCE) == 0
+    return shown
+
+
+@pytest.mark.parametrize("no_color", ["", "1"])
+def test_thinking_is_dimmed_on_a_terminal(make_model: Make, no_color: str) -> None:
+    shown = on_a_terminal(qwen(make_model, *THOUGHT), NO_COLOR=no_color)
     thought = b"hm\r\n\r\ntwo\r\n" if no_color else b"\x1b[2mhm\x1b[22m\r\n\r\ntwo\r\n"
     assert thought in shown
+
+
+def test_a_model_cannot_command_a_terminal(make_model: Make) -> None:
+    steps = ["a\x1b[2Jb\r\n", "\x9b2Jc\td"]
+    assert "a␛[2Jb\r\n\ufffd2Jc\td\r\n".encode() in on_a_terminal(make_model(steps))
+    # Elsewhere it is a text like any other.
+    done = subprocess.run(
+        [sys.executable, "-m", "rkllm_rs", "run", str(make_model(steps)), "hi"],
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.decode() == "".join(steps) + "\n"
+
+
+def test_an_answer_of_thinking_alone_is_told(make_model: Make) -> None:
+    done = cli("run", qwen(make_model, "<think>", "hm"), "hi")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "--no-thinking" in done.stderr
 
 
 def test_json_is_one_object(make_model: Make) -> None:

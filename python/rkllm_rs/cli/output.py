@@ -28,6 +28,19 @@ def note(text: str) -> None:
     sys.stderr.write(f"rkllm-rs: {text}\n")
 
 
+#: Characters that would move the cursor of a terminal, or more, with others in their place.
+_CONTROLS = {
+    **{code: 0x2400 + code for code in range(0x20) if chr(code) not in "\t\n"},
+    **dict.fromkeys(range(0x7F, 0xA0), 0xFFFD),
+    ord("\r"): None,
+}
+
+
+def printable(text: str) -> str:
+    """A text of a model for a terminal, which obeys control characters."""
+    return text.translate(_CONTROLS)
+
+
 def report(arguments: argparse.Namespace, data: object, *lines: str) -> None:
     """Prints ``data`` with ``--json``, and else the lines."""
     if arguments.json:

@@ -7,7 +7,7 @@ import sys
 import time
 
 from .opening import add_model_arguments, add_sampling_arguments, generation_keywords, open_model
-from .output import add_json, note, say
+from .output import add_json, note, printable, say
 from .parsing import UsageError
 from .reading import read_text
 
@@ -119,15 +119,15 @@ def _batches(stream: TokenStream | ChatStream) -> Iterator[list[Any]]:
     last = 0.0
     for part in stream:
         batch: list[Any] = [part]
-        rest = last + _PAUSE - time.monotonic()
-        if rest > 0:
-            time.sleep(rest)
         try:
+            rest = last + _PAUSE - time.monotonic()
+            if rest > 0:
+                time.sleep(rest)
             while len(batch) < _MOST and (more := stream._poll()) is not None:  # noqa: SLF001 - our own
                 batch.append(more)
         except StopAsyncIteration:
             pass
-        except Exception:
+        except (Exception, KeyboardInterrupt):
             yield batch  # nothing of an answer is lost
             raise
         yield batch
@@ -151,9 +151,10 @@ def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> 
         finally:
             paper.end()
     answer = stream.result()
-    whole: dict[str, Any] = {"text": "" if streams else getattr(answer, "content", answer.text)}
+    text, reasoning = getattr(answer, "content", answer.text), getattr(answer, "reasoning", None)
+    whole: dict[str, Any] = {"text": "" if streams else text}
     if not arguments.raw and not streams:
-        whole["reasoning"] = getattr(answer, "reasoning", None)
+        whole["reasoning"] = reasoning
     if arguments.json:
         import json
 
@@ -162,9 +163,11 @@ def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> 
         if arguments.json_schema is not None:
             whole["parsed"] = answer.parsed
         say(json.dumps({**whole, "finish_reason": answer.finish_reason, "perf": perf_dict(answer.perf)}))
+    elif reasoning and not text:
+        note("note: the answer ended while the model was thinking; try --no-thinking")
     sys.stdout.flush()
-    for text in getattr(answer, "notes", ()):
-        note(f"note: {text}")
+    for remark in getattr(answer, "notes", ()):
+        note(f"note: {remark}")
     if arguments.stats:
         from .stats import perf_lines
 
@@ -190,7 +193,7 @@ class _Text:
     """An answer as text, with thinking beside it where it is wanted."""
 
     def __init__(self, *, reasons: bool) -> None:
-        self.shown = sys.stderr.isatty()
+        self.shown, self.seen = sys.stderr.isatty(), sys.stdout.isatty()
         self.reasons = reasons or self.shown
         dims = self.shown and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self.dim, self.normal = ("\x1b[2m", "\x1b[22m") if dims else ("", "")
@@ -203,12 +206,12 @@ class _Text:
             if not self.thinks:
                 self.thinks = True
                 sys.stderr.write(self.dim)
-            sys.stderr.write(reasoning)
+            sys.stderr.write(printable(reasoning) if self.shown else reasoning)
             sys.stderr.flush()
         if text:
             self.awake()
             self.last = text
-            sys.stdout.write(text)
+            sys.stdout.write(printable(text) if self.seen else text)
             sys.stdout.flush()
 
     def awake(self) -> None:
