@@ -95,7 +95,7 @@ def test_ctrl_c_stops_the_answer_and_the_second_one_leaves(
 
 
 def test_ctrl_c_leaves_a_library_that_does_not_stop(words: Callable[..., list[str]]) -> None:
-    stuck = {"steps": ["Go ", ENDLESS], "ignore_abort_ms": 2000}
+    stuck = {"steps": ["Go ", ENDLESS], "ignore_abort_ms": 1000}
     with Terminal(words(stuck)) as terminal:
         terminal.ready(1)
         terminal.send("1\r")
@@ -252,8 +252,13 @@ def test_ctrl_c_at_the_prompt_and_while_the_model_loads(
 ) -> None:
     with Terminal(words(["x"])) as terminal:
         terminal.ready(1)
-        terminal.send("some text\x03")
-        terminal.ready(2)
+        terminal.send("one\r\x03")  # before it can be answered
+        terminal.see("again")
+        terminal.send("some text\r")
+        terminal.see("\nx\n")
+        assert len(prompts(record)) == 1
+        terminal.send("more text\x03")
+        terminal.see("again", 2)
         terminal.send("\x03")
         assert terminal.end() == 130
     with Terminal(words(["x"], init={"delay_ms": 20_000})) as terminal:

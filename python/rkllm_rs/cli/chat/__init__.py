@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -66,7 +67,10 @@ def run(arguments: argparse.Namespace) -> int:
         options["overflow"] = arguments.overflow
     tools = None if arguments.tools is None else files.load_tools(arguments.tools)
     screen, reader = _sides(arguments)
-    with open_model(arguments) as llm:
+    loading = screen.busy(f"Loading {os.path.basename(arguments.model)} …")
+    with loading if reader.interactive else contextlib.nullcontext():
+        llm = open_model(arguments)
+    with llm:
         if reader.interactive:
             screen.note(_greeting(llm))
         talk = Talk(llm, system=arguments.system, tools=tools, options=options)

@@ -89,8 +89,7 @@ class Chat:
                 ):
                     raise  # the output cannot be written
                 self._failed = not self._reader.interactive
-                self._screen.problem(error)
-                self._advise(error)
+                self._tell(error)
 
     def _take(self, text: str) -> None:
         """Does what an entered text is for."""
@@ -144,11 +143,18 @@ class Chat:
             self._screen.note(f"The answer was cut off: {window} is full.")
             self._screen.note(_MAKE_ROOM)
 
-    def _advise(self, error: Exception) -> None:
-        """Says what to do in a chat; hints of errors are for programs."""
+    def _tell(self, error: Exception) -> None:
+        """Says what went wrong, and what to do about it in a chat: hints of errors are for programs."""
         if isinstance(error, ContextLengthError):
-            self._screen.note(_MAKE_ROOM)
-        elif isinstance(error, WorkerCrashed):
+            text = str(error.args[0])
+            if error.needed is not None and error.limit is not None:
+                text = (
+                    f"the conversation has {error.needed} tokens, and the context window holds {error.limit}"
+                )
+            self._screen.problem(f"{text}\nhint: {_MAKE_ROOM}")
+            return
+        self._screen.problem(error)
+        if isinstance(error, WorkerCrashed):
             self._screen.note(
                 "The conversation is as it was before. The next message starts the model again."
             )

@@ -132,7 +132,21 @@ class Editor:
 
     def read(self) -> str:
         """As of ``Reader``."""
-        return message(self._session.prompt())
+        text = self._session.prompt()
+        self._heed_ctrl_c()
+        return message(text)
+
+    def _heed_ctrl_c(self) -> None:
+        """Finds the Ctrl-C that was pressed so soon after Enter that the terminal took it for a key."""
+        from prompt_toolkit.input.typeahead import get_typeahead, store_typeahead
+        from prompt_toolkit.keys import Keys
+
+        source = self._session.app.input
+        keys = get_typeahead(source)
+        at = next((at for at, key in enumerate(keys) if key.key == Keys.ControlC), None)
+        store_typeahead(source, keys if at is None else keys[at + 1 :])
+        if at is not None:
+            raise KeyboardInterrupt
 
 
 def _continuation(_width: int, _line: int, wrapped: int) -> str:

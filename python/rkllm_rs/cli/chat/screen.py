@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import TYPE_CHECKING, Protocol
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 from rkllm_rs.errors import RkllmError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from typing import IO
 
 
@@ -51,6 +53,10 @@ class Screen(Protocol):
 
     def problem(self, error: Exception | str) -> None:
         """Says what went wrong."""
+
+    def busy(self, text: str) -> contextlib.AbstractContextManager[None]:
+        """Says what is being done, while it is."""
+        ...
 
     def answer(self, *, markdown: bool) -> Answer:
         """Begins an answer; without ``markdown`` its text is shown as it is."""
@@ -114,6 +120,12 @@ class Plain:
     def problem(self, error: Exception | str) -> None:
         """As of ``Screen``."""
         _write(sys.stderr, f"rkllm-rs: {what(error)}\n")
+
+    @contextlib.contextmanager
+    def busy(self, text: str) -> Generator[None]:
+        """As of ``Screen``."""
+        self.note(text)
+        yield
 
     def answer(self, *, markdown: bool) -> PlainAnswer:
         """As of ``Screen``."""

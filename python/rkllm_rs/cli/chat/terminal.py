@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
+import time
 from typing import TYPE_CHECKING, ClassVar
 
 from rich.console import Console, Group
@@ -18,7 +20,7 @@ from . import parts
 from .screen import what
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from markdown_it.token import Token
     from rich.console import ConsoleOptions, RenderableType, RenderResult
@@ -32,6 +34,11 @@ _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 def _visible(text: str) -> str:
     """The text with pictures of its control characters."""
     return _CONTROL.sub(lambda found: chr(0x2400 + ord(found[0])) if found[0] < " " else "\ufffd", text)
+
+
+def _spinner(console: Console) -> str:
+    """The name of a spinner that can be shown."""
+    return "dots" if console.encoding.startswith("utf") else "line"
 
 
 class TerminalScreen:
@@ -60,6 +67,13 @@ class TerminalScreen:
         self._console.print(Text(_visible(message), style="red"))
         if hint:
             self._console.print(Text(_visible(hint)))
+
+    @contextlib.contextmanager
+    def busy(self, text: str) -> Generator[None]:
+        """As of ``Screen``."""
+        with self._console.status(Text(_visible(text), style="dim"), spinner=_spinner(self._console)):
+            self._console.show_cursor(show=True)
+            yield
 
     def answer(self, *, markdown: bool) -> TerminalAnswer:
         """As of ``Screen``."""
@@ -101,7 +115,7 @@ class TerminalAnswer:
 
     def _wait(self) -> None:
         """Shows that the model is working, and begins to draw."""
-        self._spinner = Spinner("dots" if self._console.encoding.startswith("utf") else "line", style="dim")
+        self._spinner = Spinner(_spinner(self._console), style="dim")
         self._drawn, self._over = None, threading.Event()
         self._live = Live(
             console=self._console,
@@ -112,15 +126,21 @@ class TerminalAnswer:
             get_renderable=self._unfinished,
         )
         self._live.start(refresh=True)
+        # Not hidden: a library that crashes would leave the shell without one.
+        self._console.show_cursor(show=True)
         self._thread = threading.Thread(target=self._draw, args=(self._live, self._over), daemon=True)
         self._thread.start()
 
     def _draw(self, live: Live, over: threading.Event) -> None:
         """Draws what is not finished, until it is."""
-        while not over.wait(1 / _PER_SECOND):
+        pause = 1 / _PER_SECOND
+        while not over.wait(pause):
             with self._lock:
+                begun = time.monotonic()
                 if not over.is_set() and (not self._rest or self._rest != self._drawn):
                     live.refresh()
+            # A long block of code takes its time; the model needs the processor, too.
+            pause = max(1 / _PER_SECOND, 4 * (time.monotonic() - begun))
 
     def _unfinished(self) -> RenderableType:
         self._drawn = self._rest
@@ -155,6 +175,8 @@ class TerminalAnswer:
             if not self._rest:
                 text = text.lstrip("\n")
             self._rest += _visible(text)
+            if "\n" not in text:
+                return  # only the end of a line settles something
             found, settled = kind.cut(self._rest)
             if settled:
                 self._rest = self._rest[found[settled].start :]
