@@ -90,13 +90,14 @@ def test_the_figures_of_the_library_are_told(measured: Callable[..., bench.Repor
     assert calls(record, "rkllm_init")[0]["param"]["ignore_eos_token"]
 
 
-def test_before_1_3_0_an_answer_may_end_earlier(tmp_path: Path) -> None:
-    library = fake_library(tmp_path, "v1_1_0", quiet=True)
+def test_before_1_3_0_an_answer_may_end_earlier(tmp_path: Path, record: Path) -> None:
+    library = fake_library(tmp_path, "v1_1_0", record=record, quiet=True)
     model = fake_model(tmp_path, quiet=True, runs=[{"steps": ["a", "b", "c"], "delay_ms": 10}])
     (result,) = bench.run(
         model, libraries=library, prompt_tokens=8, generate_tokens=16, repeats=1, warm_up=0
     ).results
     assert (result.generate_tokens, result.asked_tokens) == (3, 16)
+    assert len(calls(record, "rkllm_init")) == 1
     assert result.source == "measured"
     # Two tokens after the first one, in at least 20 ms.
     assert 0 < result.generate_tokens_per_second <= 100
