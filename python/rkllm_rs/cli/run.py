@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from rkllm_rs import ChatStream, TokenStream
+    from rkllm_rs import ChatAnswer, ChatStream, Generation, TokenStream
 
     from .parsing import Parser
 
@@ -150,22 +150,26 @@ def _answer(arguments: argparse.Namespace, stream: TokenStream | ChatStream) -> 
                 paper.put(text, reasoning)
         finally:
             paper.end()
-    answer = stream.result()
-    text, reasoning = getattr(answer, "content", answer.text), getattr(answer, "reasoning", None)
-    whole: dict[str, Any] = {"text": "" if streams else text}
-    if not arguments.raw and not streams:
-        whole["reasoning"] = reasoning
+    _close(arguments, stream.result(), streamed=streams)
+
+
+def _close(arguments: argparse.Namespace, answer: Generation | ChatAnswer, *, streamed: bool) -> None:
+    """Writes what is known at the end of an answer, and all of it if it was not written as it came."""
+    content, reasoning = getattr(answer, "content", answer.text), getattr(answer, "reasoning", None)
     if arguments.json:
         import json
 
         from .stats import perf_dict
 
+        whole: dict[str, Any] = {"text": "" if streamed else content}
+        if not arguments.raw and not streamed:
+            whole["reasoning"] = reasoning
         if arguments.json_schema is not None:
             whole["parsed"] = answer.parsed
         say(json.dumps({**whole, "finish_reason": answer.finish_reason, "perf": perf_dict(answer.perf)}))
-    elif reasoning and not text:
-        note("note: the answer ended while the model was thinking; try --no-thinking")
     sys.stdout.flush()
+    if reasoning and not content:
+        note("note: the answer ended while the model was thinking; try --no-thinking")
     for remark in getattr(answer, "notes", ()):
         note(f"note: {remark}")
     if arguments.stats:
