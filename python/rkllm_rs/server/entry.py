@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
     from typing import Literal
 
@@ -40,6 +40,8 @@ class Entry:
             self.created = int(os.stat(path).st_mtime)
         self.state: Literal["unloaded", "loading", "ready", "unloading", "restarting", "failed"] = "unloaded"
         self.users = 0
+        #: Set when the last request has left it.
+        self.left = asyncio.Event()
         self.keep_alive = keep_alive
         self.expires: float | None = None
         self.restarts = 0

@@ -18,6 +18,7 @@ from rkllm_rs.errors import RkllmError
 
 from .entry import Entry, runs
 from .errors import ApiError, as_api_error
+from .waiting import within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ _PATIENCE: Final = 1.5
 #: Seconds between looks at a worker where the kernel does not tell when it ends.
 _LOOK: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
+#: Seconds that the request of a worker that has died may take to notice.
+_LAST_LOOK: Final = 5.0
 _KEEP_ALIVE: Final = 300.0
 
 
@@ -152,6 +155,7 @@ class Models:
             entry.used = time.monotonic()
             self._idle.set()
             if entry.users == 0:
+                entry.left.set()
                 self._set_timer(entry)
 
     async def _loaded(self, entry: Entry, since: float, patience: float | None) -> RKLLM:
@@ -336,8 +340,16 @@ class Models:
         _log.warning("the worker of model %s has died; it is started again", entry.name)
         if self.on_restart is not None:
             self.on_restart(entry.name)
-        self._task(self._close(entry, llm))
+        self._task(self._bury(entry, llm))
         entry.loading = self._task(self._again(entry))
+
+    async def _bury(self, entry: Entry, llm: RKLLM) -> None:
+        """Closes a model whose worker has died, once its request has seen that."""
+        if entry.users:
+            entry.left.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await within(_LAST_LOOK, entry.left.wait())
+        await self.offload(llm.close)
 
     async def _again(self, entry: Entry) -> RKLLM:
         # One that dies whenever it is used, as by a prompt that is sent again and again, has a pause.

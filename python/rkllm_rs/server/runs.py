@@ -61,7 +61,8 @@ class Run:
         self._over = False
         self._is_closed = False
         self.usage = Usage()
-        self._task = asyncio.get_running_loop().create_task(self._work())
+        self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._work())
+        self._task.add_done_callback(self._ended)
 
     def __enter__(self) -> Self:
         return self
@@ -101,10 +102,15 @@ class Run:
     def close(self) -> None:
         """Ends it: its generation within a token, its place in the queue at once. Can be called again."""
         self._ticket.leave()
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         if not self._is_closed:
             self._is_closed = True
             self._server.over(self)
+
+    def _ended(self, _task: asyncio.Task[None]) -> None:
+        # A cancelled task keeps what its functions had, the stream and its descriptors among that.
+        self._task = None
 
     def _put(self, events: Sequence[Event]) -> None:
         if self._over:

@@ -115,6 +115,29 @@ def test_e1_a_client_that_hangs_up_leaves_the_queue(start: Callable[..., Serving
     assert len(serving.runs()) == 2
 
 
+def test_e2_hang_ups_leave_nothing(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [run("a", "b", delay_ms=2)]}}).ready()
+
+    def open_files() -> int:
+        # After a request, for which what is idle was let go of.
+        assert serving.post(CHAT, body()).status_code == 200
+        return len(os.listdir(f"/proc/{serving.process.pid}/fd"))
+
+    for turn in range(20):
+        hang_up(serving, turn)
+    before = open_files()
+    for turn in range(300):
+        hang_up(serving, turn)
+    assert open_files() <= before + 2
+
+
+def hang_up(serving: Serving, turn: int) -> None:
+    """Leaves at a point that differs from time to time."""
+    sock = serving.connect(CHAT, body(stream=turn % 2 == 0))
+    time.sleep(turn % 17 / 2000)
+    sock.close()
+
+
 def test_e4_a_full_queue_says_when_to_come_again(start: Callable[..., Serving]) -> None:
     serving = start(scripts={"one": {"runs": [ENDLESS, run("done")]}}, queue=0).ready()
     first = serving.connect(CHAT, body(stream=True))
