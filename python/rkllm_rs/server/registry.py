@@ -18,6 +18,7 @@ from rkllm_rs.errors import RkllmError
 
 from .entry import Entry, runs
 from .errors import ApiError, as_api_error
+from .room import has_memory
 from .waiting import within
 
 TYPE_CHECKING = False
@@ -251,7 +252,7 @@ class Models:
         most = self._settings.max_loaded
         if most is not None and loaded >= most:
             return False
-        return loaded == 0 or await self.offload(_has_memory, entry.path)
+        return loaded == 0 or await self.offload(has_memory, entry.path)
 
     async def unload(self, entry: Entry) -> None:
         """Unloads a model that no request has; the next request loads it again."""
@@ -395,15 +396,3 @@ def _kept(keep_alive: float | None, models: int) -> float | None:
     if keep_alive is None:
         return _KEEP_ALIVE if models > 1 else None
     return None if keep_alive < 0 else keep_alive
-
-
-def _has_memory(path: str) -> bool:
-    """Whether there is RAM for one more model."""
-    from rkllm_rs.doctor.facts import Facts
-    from rkllm_rs.doctor.memory import meminfo
-    from rkllm_rs.doctor.root import Root
-    from rkllm_rs.models import plan
-
-    free = meminfo(Facts(Root("/"))).get("MemAvailable")
-    needed = sum(model.resident_bytes for model in plan([path]).models)
-    return free is None or needed * 11 // 10 <= free * 1024
