@@ -27,10 +27,10 @@ class Terminal:
     def __init__(
         self, words: list[str], *, columns: int = 80, rows: int = 24, **environment: str | None
     ) -> None:
-        given = {"TERM": "xterm-256color", "COLUMNS": None, "LINES": None, "NO_COLOR": None, **environment}
+        given = {"TERM": "xterm-256color", "COLUMNS": "132", "LINES": "50", "NO_COLOR": None, **environment}
         variables = {**os.environ, **given}
-        self._screen = pyte.HistoryScreen(columns, rows, history=5000, ratio=1e-9)
-        self._stream = pyte.Stream(self._screen)
+        self.screen = pyte.HistoryScreen(columns, rows, history=5000, ratio=1e-9)
+        self._stream = pyte.Stream(self.screen)
         self.raw = ""
         with warnings.catch_warnings():
             # Python warns of fork() beside threads; the child only starts another program.
@@ -65,15 +65,15 @@ class Terminal:
     @property
     def text(self) -> str:
         """What can be seen, and what has scrolled away above it."""
-        columns = self._screen.columns
-        above = ["".join(line[at].data for at in range(columns)) for line in self._screen.history.top]
-        return "\n".join(line.rstrip() for line in [*above, *self._screen.display]).rstrip()
+        columns = self.screen.columns
+        above = ["".join(line[at].data for at in range(columns)) for line in self.screen.history.top]
+        return "\n".join(line.rstrip() for line in [*above, *self.screen.display]).rstrip()
 
     def styled(self, word: str, style: str) -> bool:
         """Whether each place of a word on the screen has a style, such as ``bold``."""
-        for row, line in enumerate(self._screen.display):
+        for row, line in enumerate(self.screen.display):
             if (at := line.find(word)) >= 0:
-                return all(getattr(self._screen.buffer[row][at + one], style) for one in range(len(word)))
+                return all(getattr(self.screen.buffer[row][at + one], style) for one in range(len(word)))
         message = f"{word} is not on the screen:\n{self.text}"
         raise AssertionError(message)
 
@@ -104,7 +104,7 @@ class Terminal:
 
     def resize(self, columns: int, rows: int) -> None:
         """Changes the size of the window."""
-        self._screen.resize(rows, columns)
+        self.screen.resize(rows, columns)
         self._child.setwinsize(rows, columns)
 
     def end(self) -> int:

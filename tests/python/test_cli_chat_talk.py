@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree as ET
 
+import pyte
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rkllm_rs import InvalidArgumentError, ToolError
@@ -16,7 +19,6 @@ from rkllm_rs.cli.chat.talk import Called, Returned, Talk
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from conftest import Opener
 
@@ -238,6 +240,17 @@ def test_a_file_that_has_no_tools_says_why(tmp_path: Path, content: str) -> None
     assert caught.value.hint is not None
 
 
+def test_the_picture_of_a_terminal_has_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    import chat_screen
+
+    screen = pyte.Screen(20, 3)
+    pyte.Stream(screen).feed("a <b>\r\n  \x1b[1;31mred  &\x1b[0m end")
+    texts = list(ET.fromstring(chat_screen.svg(screen)).iter("{http://www.w3.org/2000/svg}text"))  # noqa: S314
+    assert [text.text for text in texts] == ["a <b>", "red  &", "end"]
+    assert texts[1].get("font-weight") == "bold"
+
+
 PIECES = st.sampled_from(
     [
         "\n",
@@ -258,6 +271,7 @@ PIECES = st.sampled_from(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(PIECES, max_size=30).map("".join), PIECES)
 def test_settled_parts_of_markdown_do_not_change(text: str, more: str) -> None:
     found, settled = parts.blocks(text)

@@ -219,7 +219,7 @@ def read_schema(file: str) -> Any:
     try:
         return json.loads(text)
     except ValueError as error:
-        message = f"--json-schema must be JSON: {error}"
+        message = f"the schema must be JSON: {error}"
         raise UsageError(message, hint="Pass a file with a JSON schema, or its text.") from error
 
 

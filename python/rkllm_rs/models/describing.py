@@ -10,9 +10,8 @@ from rkllm_rs import _native, _tokenizer
 from rkllm_rs._typed import typed
 from rkllm_rs.errors import RkllmError
 
-from . import finding
+from . import finding, scan
 from .inspection import inspect
-from .listing import installed
 from .planning import plan
 from .settings import modelfile
 
@@ -106,4 +105,6 @@ def name_of(path: str) -> str:
     Args:
         path: The model's file, as ``find()`` gives it.
     """
-    return next((one.name for one in installed() if one.path == path), path)
+    models = scan.everywhere()
+    names = dict(zip((one.path for one in models), finding.unique(models), strict=True))
+    return names.get(path, path)

@@ -26,9 +26,8 @@ def folders() -> list[tuple[str, str]]:
     named += [(HOME, "~/models")]
     found: dict[str, tuple[str, str]] = {}
     for source, folder in named:
-        path = os.path.expanduser(folder or "~")
-        if folder and not path.startswith("~"):
-            path = os.path.abspath(path)
+        path = os.path.expanduser(folder or "")
+        if os.path.isabs(path):
             found.setdefault(os.path.realpath(path), (source, path))
     return list(found.values())
 

@@ -205,10 +205,7 @@ class _Download:
         files = [*chosen.files, *(self._beside(chosen) if is_model_name(chosen.path) else ())]
         try:
             transfers = [self._transfer(file) for file in files]
-            left = [one.left for one in transfers if not one.is_there]
-            if not left:
-                self.hub.say(f"{chosen.path} has already been downloaded")
-            self._check_room(sum(left))
+            self._check_room(sum(one.left for one in transfers))
             # The model last, so that it is there only with all that belongs to it.
             for one in reversed(transfers):
                 if one.file.etag is None:

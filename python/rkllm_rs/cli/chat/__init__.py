@@ -13,6 +13,7 @@ from rkllm_rs.cli.opening import (
     generation_keywords,
     open_model,
 )
+from rkllm_rs.cli.parsing import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -62,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     from .loop import Chat
     from .talk import Talk
 
+    if arguments.json_schema == "-":
+        message = "--json-schema must be a file or a schema, because stdin has the messages"
+        raise UsageError(message, hint="Pass the name of a file.")
     options = generation_keywords(arguments)
     if arguments.overflow is not None:
         options["overflow"] = arguments.overflow

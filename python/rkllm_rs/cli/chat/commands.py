@@ -61,6 +61,9 @@ def run(talk: Talk, screen: Screen, name: str, argument: str) -> None:
         raise InvalidArgumentError(
             message, hint=f"{hint}Enter /help for the list; begin with a space to send it as a message."
         )
+    if argument and not command.argument and name not in ("help", "exit"):
+        message = f"/{name} takes nothing behind it, got {_short(argument)}"
+        raise InvalidArgumentError(message, hint=f"Enter /{name}, or /help for the list.")
     command.run(talk, screen, argument)
 
 
@@ -81,7 +84,7 @@ def _system(talk: Talk, screen: Screen, argument: str) -> None:
         screen.show("There is no system message." if talk.system is None else talk.system)
         return
     talk.system = None if argument == "off" else argument
-    screen.note("The system message is removed." if argument == "off" else "The system message is set.")
+    screen.note("There is no system message." if argument == "off" else "The system message is set.")
 
 
 def _stats(talk: Talk, screen: Screen, _argument: str) -> None:

@@ -124,7 +124,8 @@ def _run(path: str, file: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         line = _line(error, path)
         where = f", line {line}" if line else ""
-        message = f"{file} cannot be run: {type(error).__name__}: {error}{where}"
+        reason = error.msg if isinstance(error, SyntaxError) else error
+        message = f"{file} cannot be run: {type(error).__name__}: {reason}{where}"
         raise ToolError(message, hint=f"Run `python {file}` to see all of it.") from error
     finally:
         sys.dont_write_bytecode = wrote

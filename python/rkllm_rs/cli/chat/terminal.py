@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import threading
 import time
@@ -46,7 +47,9 @@ class TerminalScreen:
 
     def __init__(self) -> None:
         """Takes stdout for the terminal."""
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        # The window may change its size, unlike these variables.
+        variables = {name: value for name, value in os.environ.items() if name not in {"COLUMNS", "LINES"}}
+        self._console = Console(highlight=False, markup=False, emoji=False, _environ=variables)
 
     @property
     def width(self) -> int:
