@@ -48,10 +48,11 @@ def test_a_program_with_an_open_model(
 
 @pytest.mark.model
 def test_the_model_is_known_where_it_is_in_memory(child: Callable[..., Any]) -> None:
-    code = "llm = RKLLM(os.environ['MODEL'])\nsay('open')\nsys.stdin.readline()"
+    code = (
+        "llm = RKLLM(os.environ['MODEL'])\nsay('open', llm.worker_pid or os.getpid())\nsys.stdin.readline()"
+    )
     running = child(code, "none", "none", env={**os.environ, "MODEL": MODEL}, stdin=subprocess.PIPE)
-    running.expect("open")
-    one = shown()[running.process.pid]
+    one = shown()[int(running.expect("open")[1])]
     assert (one["model"], one["model_from"]) == (os.path.realpath(MODEL), "memory map")
 
 
