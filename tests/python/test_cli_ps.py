@@ -52,7 +52,8 @@ def test_the_model_is_known_where_it_is_in_memory(child: Callable[..., Any]) -> 
         "llm = RKLLM(os.environ['MODEL'])\nsay('open', llm.worker_pid or os.getpid())\nsys.stdin.readline()"
     )
     running = child(code, "none", "none", env={**os.environ, "MODEL": MODEL}, stdin=subprocess.PIPE)
-    one = shown()[int(running.expect("open")[1])]
+    pid = int(running.expect("open")[1])
+    one = shown()[pid]
     assert (one["model"], one["model_from"]) == (os.path.realpath(MODEL), "memory map")
 
 
