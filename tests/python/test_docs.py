@@ -185,6 +185,7 @@ def test_every_block_of_python_runs() -> None:
         "rust",
         "sh",
         "text",
+        "toml",
         "typescript",
         "{toctree}",
     }

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import configparser
 import html.parser
 import json
 import os
+import re
+import shlex
 import signal
 import socket
 import subprocess
 import sys
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,14 +22,15 @@ from prometheus_client.parser import text_string_to_metric_families
 from wire import Server
 
 from fakes import fake_library, fake_model
+from rkllm_rs.cli import parser_of
 from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
 from rkllm_rs.server import config
 from support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
+ROOT = Path(__file__).parents[3]
 SERVE = ["-m", "rkllm_rs", "serve"]
 CHAT = {"model": "one", "messages": [{"role": "user", "content": "Hi"}]}
 
@@ -326,3 +331,69 @@ def test_what_cannot_be_started(folder: Path, environment: dict[str, str]) -> No
     _fails([*SERVE, "one", "--host", "no.such.host.example."], environment, folder)
     without = "import sys; sys.modules['uvicorn'] = None; from rkllm_rs.cli import main; sys.exit(main())"
     assert "pip install 'rkllm_rs[server]'" in _fails(["-c", without, "serve", "one"], environment, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_e9_a_signal_for_all_ends_no_answer(serve: Callable[..., Server], folder: Path, number: int) -> None:
+    """Ctrl-C in a terminal reaches the workers too, and so does systemd: they leave the end to the server."""
+    fake_model(folder / "slow", runs=[{"steps": [" word"] * 40, "delay_ms": 20}])
+    server = serve("slow")
+    with server.connect() as stream:
+        stream.ask("POST", "/v1/chat/completions", {**CHAT, "model": "slow", "stream": True})
+        stream.head()
+        stream.chunk()
+        os.killpg(server.process.pid, number)
+        end = time.monotonic() + PATIENCE
+        while (health := server.ask("GET", "/health")).status != 503:
+            assert time.monotonic() < end
+        assert health.json["status"] == "draining"
+        assert server.ask("GET", "/livez").status == 200
+        text = b"".join(iter(stream.chunk, b""))
+        assert text.count(b" word") >= 39
+        assert b"[DONE]" in text
+    status, log = server.end()
+    assert status == 0, log
+
+
+def _block(text: str, language: str) -> str:
+    return text.partition(f"```{language}\n")[2].partition("```")[0]
+
+
+def test_the_guide_s_file_can_be_used(tmp_path: Path) -> None:
+    """Every line of it, and it has every setting that there is."""
+    text = (ROOT / "docs/guides/server.md").read_text()
+    file = tmp_path / "server.toml"
+    file.write_text(_block(text, "toml"))
+    read = config.load({}, file=str(file), environment={})
+    assert read.ollama_port == 11434
+    assert dict(read.models)["small"] == "/models/smollm2.gguf"
+    defaults = config.Config()
+    for name in ("port", "queue", "queue_timeout", "load_wait", "drain_timeout"):
+        assert getattr(read, name) == getattr(defaults, name), "the guide shows the defaults"
+    parser = parser_of("serve")
+    flags = {word for action in parser._actions for word in action.option_strings}
+    for name in config.NAMES:
+        flag = name.replace("_", "-")
+        assert flag in _block(text, "toml"), flag
+        assert flag == "models" or f"--{flag}" in flags
+
+
+def test_the_unit_and_the_container_start_this_command() -> None:
+    unit = configparser.ConfigParser(strict=False, interpolation=None)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(ROOT / "docker/rkllm-rs.service")
+    service = unit["Service"]
+    program, name, *words = shlex.split(service["ExecStart"])
+    assert (os.path.basename(program), name) == ("rkllm-rs", "serve")
+    assert parser_of("serve").read(words).config
+    assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
+    assert "HUP" in service["ExecReload"]
+    compose = (ROOT / "docker/compose.server.yaml").read_text()
+    command = re.findall(r"^      - (--\S+)$", compose, re.MULTILINE)
+    drain = parser_of("serve").read(["model", *command]).drain_timeout
+    assert drain < int(re.search(r"stop_grace_period: (\d+)s", compose)[1])  # type: ignore[index]
+    assert config.Config().drain_timeout < int(service["TimeoutStopSec"])
+    assert "/health" in compose
+    assert "RKLLM_RS_API_KEY" in compose
+    assert "privileged" not in compose
+    assert "rkllm_rs[server]==" in (ROOT / "docker/Dockerfile").read_text()

@@ -130,6 +130,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
+            start_new_session=True,  # a group of its own, as in a terminal
             # SIGINT has its default there, however the tests were started.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509
             **keywords,
