@@ -60,7 +60,8 @@ class Models:
         self.entries: dict[str, Entry] = {
             name: Entry(name, path, self.keep_alive) for name, path in paths.items()
         }
-        self._options = options
+        #: Arguments of ``RKLLM()`` for all models.
+        self.options = options
         #: Templates, tokenizers and schemas are worked at here, and never in the event loop.
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="rkllm_rs.server")
         self._wanted: Entry | None = None
@@ -210,7 +211,7 @@ class Models:
             "backend": self._settings.backend,
             "library": self._settings.library,
             "kill_after": self._settings.kill_after,
-            **self._options,
+            **self.options,
         }
         model = AsyncRKLLM(entry.path, isolate=True, restart=False, **options)
         try:
@@ -260,6 +261,8 @@ class Models:
         if llm is None or entry.users or entry.state != "ready":
             return
         entry.state, entry.llm, entry.expires = "unloading", None, None
+        # How long it was to be kept was said of this time.
+        entry.keep_alive = self.keep_alive
         self._stop_watching(entry)
         entry.closing = self._task(self._close(entry, llm))
         await asyncio.wait([entry.closing])
