@@ -60,7 +60,6 @@ class Models:
         self.entries: dict[str, Entry] = {
             name: Entry(name, path, self.keep_alive) for name, path in paths.items()
         }
-        #: Arguments of ``RKLLM()`` for all models.
         self.options = options
         #: Templates, tokenizers and schemas are worked at here, and never in the event loop.
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="rkllm_rs.server")
@@ -261,8 +260,7 @@ class Models:
         if llm is None or entry.users or entry.state != "ready":
             return
         entry.state, entry.llm, entry.expires = "unloading", None, None
-        # How long it was to be kept was said of this time.
-        entry.keep_alive = self.keep_alive
+        entry.keep_alive = self.keep_alive  # how long it was to be kept was said of this time
         self._stop_watching(entry)
         entry.closing = self._task(self._close(entry, llm))
         await asyncio.wait([entry.closing])
