@@ -188,6 +188,13 @@ def test_thinking_is_dimmed_on_a_terminal(make_model: Make, no_color: str) -> No
     assert thought in shown
 
 
+def test_a_terminal_is_told_of_a_long_load(make_model: Make) -> None:
+    script: dict[str, Any] = {"runs": [{"steps": ["a"]}], "init": {"delay_ms": 1500}}
+    shown = on_a_terminal(make_model(script))
+    assert b"model1.rkllm" in shown.partition(b"\r\x1b[K")[0]
+    assert shown.partition(b"\r\x1b[K")[2].startswith(b"a\r\n")
+
+
 def test_a_model_cannot_command_a_terminal(make_model: Make) -> None:
     steps = ["a\x1b[2Jb\r\n", "\x9b2Jc\td"]
     assert "a␛[2Jb\r\n\ufffd2Jc\td\r\n".encode() in on_a_terminal(make_model(steps))

@@ -7,6 +7,7 @@ import sys
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
+    import threading
     from collections.abc import Iterable
     from typing import Any
 
@@ -77,3 +78,37 @@ def plain_warnings() -> None:
         note(f"warning: {message}")
 
     warnings.showwarning = show
+
+
+class Busy:
+    """Says on the terminal what is waited for, if that takes long; for a ``with`` block."""
+
+    _AFTER = 1.0
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._timer: threading.Timer | None = None
+        self._shown = False
+
+    def __enter__(self) -> None:
+        import os
+
+        if sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+            import threading
+
+            self._timer = threading.Timer(self._AFTER, self._show)
+            self._timer.daemon = True
+            self._timer.start()
+
+    def __exit__(self, *_error: object) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer.join()
+            if self._shown:
+                sys.stderr.write("\r\x1b[K")
+                sys.stderr.flush()
+
+    def _show(self) -> None:
+        self._shown = True
+        sys.stderr.write(self._text)
+        sys.stderr.flush()

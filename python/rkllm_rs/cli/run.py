@@ -7,7 +7,7 @@ import sys
 import time
 
 from .opening import add_model_arguments, add_sampling_arguments, generation_keywords, open_model
-from .output import add_json, note, printable, say
+from .output import Busy, add_json, note, printable, say
 from .parsing import UsageError
 from .reading import read_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-    from rkllm_rs import ChatAnswer, ChatStream, Generation, TokenStream
+    from rkllm_rs import RKLLM, ChatAnswer, ChatStream, Generation, TokenStream
 
     from .parsing import Parser
 
@@ -73,19 +73,26 @@ def run(arguments: argparse.Namespace) -> int:
         raise UnsupportedFeatureError(message, hint="Leave --image out.")
     keywords = generation_keywords(arguments)
     prompt = _prompt(arguments)
+    if arguments.raw and arguments.system is not None:
+        message = "--system requires a chat template, which --raw turns off"
+        raise UsageError(message, hint="Leave one of them out.")
+    with Busy(f"Loading {os.path.basename(arguments.model)} …"):
+        llm = open_model(arguments, **({"template": "raw"} if arguments.raw else {}))
+    with llm, _asked(arguments, llm, prompt, keywords) as stream:
+        _answer(arguments, stream)
+    return 0
+
+
+def _asked(
+    arguments: argparse.Namespace, llm: RKLLM, prompt: str, keywords: dict[str, Any]
+) -> TokenStream | ChatStream:
+    """Starts the answer."""
     if arguments.raw:
-        if arguments.system is not None:
-            message = "--system requires a chat template, which --raw turns off"
-            raise UsageError(message, hint="Leave one of them out.")
-        with open_model(arguments, template="raw") as llm, llm.stream(prompt, **keywords) as stream:
-            _answer(arguments, stream)
-        return 0
+        return llm.stream(prompt, **keywords)
     messages = [{"role": "user", "content": prompt}]
     if arguments.system is not None:
         messages.insert(0, {"role": "system", "content": arguments.system})
-    with open_model(arguments) as llm, llm.chat_stream(messages, **keywords) as stream:
-        _answer(arguments, stream)
-    return 0
+    return llm.chat_stream(messages, **keywords)
 
 
 def _prompt(arguments: argparse.Namespace) -> str:
