@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-workers soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -102,6 +102,11 @@ PYTEST := -n 2 --dist worksteal --durations 20
 
 test-workers: export RKLLM_RS_TEST_ISOLATE := 1
 test-workers: test-python ## The Python tests once more, with every model in a worker
+
+test-clients: $(STAMP)/dev build ## The server's page in a headless Chromium, and 100,000 damaged requests
+	$(CARGO) build --locked --release $(FAKES)
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python -m pytest tests/clients
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/fuzz_server.py
 
 test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then the real model
 	$(CARGO) build --locked --release $(FAKES)

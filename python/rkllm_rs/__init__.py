@@ -209,7 +209,7 @@ _LATER = {
 def __getattr__(name: str) -> object:
     """Imports what most programs do without, such as event loops, conversations and errors."""
     place = _LATER.get(name)
-    if name in ("doctor", "verify"):
+    if name in ("doctor", "models", "runtimes", "verify"):
         place = f".{name}"
     elif place is None and (name == "errors" or name in __all__):
         place = ".errors"
@@ -218,7 +218,7 @@ def __getattr__(name: str) -> object:
 
         module = __name__ + place
         __import__(module)
-        if name in ("errors", "doctor", "verify"):
+        if name in ("errors", "doctor", "models", "runtimes", "verify"):
             return sys.modules[module]
         found: object = getattr(sys.modules[module], name)
         globals()[name] = found

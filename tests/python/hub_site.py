@@ -32,8 +32,11 @@ class HubSite:
             ``None`` is all.
         refuse: Called with the request's path; returns status, ``X-Error-Code`` and message, or ``None``.
         lists: Whether the list of a repository has sizes and hashes, so that no second list is needed.
+        trees: Whether it has the second list.
+        heads: Whether it answers to HEAD.
         ranges: Whether the other host honours ranges.
         stall: Seconds without a byte in place of the end of a connection that is cut.
+        short: Bytes that large files lack at their end.
         commits: The commit of each branch.
         asked: Method, host (``hub`` or ``cdn``), path, range and token of each request.
     """
@@ -44,8 +47,10 @@ class HubSite:
         self.cut: list[int | None] = []
         self.refuse: Callable[[str], tuple[int, str, str] | None] = lambda _: None
         self.lists = True
+        self.trees = self.heads = True
         self.ranges = True
         self.stall = 0.0
+        self.short = 0
         self.tags: list[str] = ["license:apache-2.0", "text-generation"]
         self.commits = {"main": COMMIT}
         self.asked: list[tuple[str, str, str, str | None, str | None]] = []
@@ -81,13 +86,16 @@ class HubSite:
                 pass
 
             def do_HEAD(self) -> None:
-                self.do_GET()
+                if site.heads:
+                    self.do_GET()
+                else:
+                    self.send_error(501)
 
             def do_GET(self) -> None:
                 token = self.headers.get("Authorization")
                 site.asked.append((self.command, host, self.path, self.headers.get("Range"), token))
-                if host == "cdn":
-                    repo, _, path = self.path[1:].partition("//")
+                if host == "cdn" or self.path.startswith("/cdn/"):
+                    repo, _, path = self.path.removeprefix("/cdn")[1:].partition("//")
                     site._content(self, site.files[repo][urllib.parse.unquote(path)])
                 elif refused := site.refuse(self.path):
                     site._refuse(self, *refused)
@@ -109,8 +117,10 @@ class HubSite:
                     self._refuse(request, 404, "RevisionNotFound", f"Invalid rev id: {revision}")
                 else:
                     self._json(request, self._info(repo, self.commits[revision]))
-            else:
+            elif self.trees:
                 self._json(request, [self._entry(*one) for one in self.files[repo].items()])
+            else:
+                self._refuse(request, 404, "", "Not found")
             return
         repo, revision, path = "/".join(parts[:2]), parts[3], "/".join(parts[4:])
         data = self.files.get(repo, {}).get(path)
@@ -162,8 +172,13 @@ class HubSite:
         status, headers = 200, dict(headers or {})
         if any(request.path.endswith(path) for path in self.wrong):
             data = data[:-1] + bytes([data[-1] ^ 1])
+        if self.short and len(data) >= LARGE:
+            data = data[: -self.short]
         wanted = request.headers.get("Range")
         whole = len(data)
+        if wanted and self.ranges and int(wanted.removeprefix("bytes=").removesuffix("-")) >= whole:
+            send(request, 416, {}, b"")
+            return
         if wanted and self.ranges:
             begin = int(wanted.removeprefix("bytes=").removesuffix("-"))
             data, status = data[begin:], 206

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cli import cli, succeeds, written
+from cli import cli, status_of, succeeds, written
 from fakes import calls, fake_library
 from support import PATIENCE, began
 
@@ -90,16 +90,24 @@ def test_the_prompt_from_files_and_stdin(make_model: Make, record: Path, tmp_pat
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
 def test_what_is_refused_before_the_model_is_loaded(
-    words: list[str], status: int, make_model: Make, record: Path, tmp_path: Path
+    words: list[str],
+    status: int,
+    make_model: Make,
+    record: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "LATIN").write_bytes(b"caf\xe9")
     (tmp_path / "TEXT").write_text("{")
-    with open(os.devnull, "w") as unreadable:
-        stdin = unreadable if "stdin cannot be read" in words else subprocess.DEVNULL
-        done = cli("run", make_model(["a"]), *words, cwd=tmp_path, stdin=stdin)
-    assert (done.returncode, done.stdout) == (status, "")
-    assert "--debug" not in done.stderr  # which a fault of ours names
-    assert "rkllm-rs" in done.stderr
+    with open(os.devnull, "a" if "stdin cannot be read" in words else "r") as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        assert status_of("run", make_model(["a"]), *words) == status
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "--debug" not in err  # which a fault of ours names
+    assert "rkllm-rs" in err
     assert not calls(record, "rkllm_init")
 
 

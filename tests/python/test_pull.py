@@ -84,6 +84,7 @@ def test_a_model_and_what_belongs_beside_it_go_to_the_hubs_cache(site: HubSite, 
     before = len(site.downloads())
     assert pull("hub:o/r") == str(path)
     assert len(site.downloads()) == before
+    assert "already" in command("hub:o/r").stderr
     assert remove("o/r").freed_bytes > len(BYTES)
     assert not (cache / "models--o--r").exists()
 
@@ -93,6 +94,25 @@ def test_huggingface_hub_finds_what_was_pulled(site: HubSite) -> None:
     program = "import sys, huggingface_hub as hub; print(hub.try_to_load_from_cache('o/r', sys.argv[1]))"
     done = subprocess.run([sys.executable, "-c", program, MODEL], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == path
+
+
+@pytest.mark.parametrize("heads", [True, False])
+def test_a_mirror_that_tells_less_is_enough(site: HubSite, *, heads: bool) -> None:
+    site.lists, site.trees, site.heads = False, False, heads
+    assert Path(pull("hub:o/r")).read_bytes() == BYTES
+    # One that has the large files itself tells the hash before it leads to them.
+    remove("hub:o/r")
+    site.cdn = site.url + "/cdn"
+    assert Path(pull("hub:o/r")).resolve().name == hashlib.sha256(BYTES).hexdigest()
+    site.files["o/w"], site.wrong = dict(site.files["o/r"]), {MODEL}
+    with pytest.raises(DownloadError, match=hashlib.sha256(BYTES).hexdigest()):
+        pull("hub:o/w")
+
+
+def test_a_file_that_is_shorter_than_the_hub_says_is_given_up(site: HubSite) -> None:
+    site.short = 100
+    with pytest.raises(DownloadError):
+        pull("hub:o/r")
 
 
 @pytest.mark.parametrize("lists", [True, False])
@@ -212,6 +232,16 @@ def test_a_call_goes_on_where_the_last_one_ended(site: HubSite, cache: Path) -> 
     assert not partial(cache).exists()
 
 
+def test_what_is_left_of_a_download_can_be_removed(site: HubSite, cache: Path) -> None:
+    site.cut = [5000] + [0] * (hub.TRIES + 1)
+    with pytest.raises(DownloadError):
+        pull("hub:o/r")
+    assert remove("hub:o/r").freed_bytes >= 5000
+    assert not (cache / "models--o--r").exists()
+    with pytest.raises(ModelNotFoundError):
+        remove("hub:o/r")
+
+
 def test_a_server_without_ranges_sends_all_again(site: HubSite) -> None:
     site.ranges = False
     site.cut = [1000, None]
@@ -288,6 +318,7 @@ def test_without_a_network_the_cache_serves(site: HubSite, monkeypatch: pytest.M
     asked = len(site.asked)
     assert pull("hub:o/r") == path
     assert len(site.asked) == asked
+    assert command("hub:o/r").returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -114,10 +114,10 @@ def models(address: Address, repository: Repository) -> list[Candidate]:
         if not is_model_name(name) or _PARTS.search(os.path.splitext(name)[0]):
             continue
         files = [file]
-        if shards := shard_of(name):
-            at, names = shards
+        if shards := shard_of(name, len(by_path)):
+            _, names = shards
             folder = path.removesuffix(name)
-            if at != 1 or not all(folder + one in by_path for one in names):
+            if not names or not all(folder + one in by_path for one in names):
                 continue
             files = [by_path[folder + one] for one in names]
         found.append(

@@ -10,8 +10,9 @@ from rkllm_rs import _native, _tokenizer
 from rkllm_rs._typed import typed
 from rkllm_rs.errors import RkllmError
 
-from . import finding, scan
+from . import finding
 from .inspection import inspect
+from .listing import installed
 from .planning import plan
 from .settings import modelfile
 
@@ -105,6 +106,4 @@ def name_of(path: str) -> str:
     Args:
         path: The model's file, as ``find()`` gives it.
     """
-    models = scan.everywhere()
-    names = dict(zip((one.path for one in models), finding.unique(models), strict=True))
-    return names.get(path, path)
+    return next((one.name for one in installed() if one.path == path), path)

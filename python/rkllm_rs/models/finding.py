@@ -98,18 +98,25 @@ def resolved(name: str) -> Found:
 def named(name: str, models: list[Found]) -> list[Found]:
     """The models that have a name; upper and lower case count only where they tell models apart.
 
+    Files that are not whole are passed over where others have the name. Where all are so, they are returned:
+    what is wrong with a file, its load tells.
+
     Args:
         name: The name.
         models: All models.
     """
+    refused: list[Found] = []
     for found in (
         [one for one in models if name in one.names],
         [one for one in models if name in one.aliases],
         [one for one in models if name.casefold() in map(str.casefold, (*one.names, *one.aliases))],
     ):
-        if found:
-            return found
-    return []
+        # It takes a while for large files, so only those that have the name are looked at.
+        whole = [one for one in found if scan.is_whole(one.path)]
+        if whole:
+            return whole
+        refused = refused or found
+    return refused
 
 
 def _single(name: str, found: list[Found]) -> Found:
@@ -119,8 +126,7 @@ def _single(name: str, found: list[Found]) -> Found:
         ModelNotFoundError: There are several, which are not the same file.
     """
     if len({os.path.realpath(one.path) for one in found}) > 1:
-        # Only now, since it takes a while: those that a load would refuse are not meant.
-        found = [one for one in found if scan.is_whole(one.path)] or found
+        found = [one for one in found if scan.is_whole(one.path)] or found  # the others are not meant
     if len({os.path.realpath(one.path) for one in found}) == 1:
         return found[0]
     lines = [f"  {own}  {one.path}" for one, own in zip(found, unique(found), strict=True)]

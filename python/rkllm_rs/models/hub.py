@@ -120,17 +120,18 @@ class Hub:
         return (here.scheme, here.netloc) == (there.scheme, there.netloc)
 
     def open(
-        self, url: str, *, method: str = "GET", begin: int = 0
+        self, url: str, *, method: str = "GET", begin: int = 0, to_link: bool = False
     ) -> tuple[http.client.HTTPResponse | None, Message]:
         """Makes a request, and follows where it leads; the token is sent to the hub itself and nowhere else.
 
         Args:
             url: The address.
-            method: ``"GET"``, or ``"HEAD"``: this ends where the hub hands over to another host.
+            method: ``"GET"`` or ``"HEAD"``.
             begin: The first byte that is wanted.
+            to_link: End where the hub leads to a large file, since the hub tells its size and hash.
 
         Returns:
-            The answer, ``None`` for a redirect to another host, and its headers.
+            The answer, ``None`` for a redirect to a large file, and its headers.
 
         Raises:
             HTTPError: The server refuses.
@@ -155,7 +156,7 @@ class Hub:
                 if scheme not in ("http", "https") or (url.startswith("https:") and scheme != "https"):
                     message = f"redirected to {target}, which is not HTTPS"
                     raise ValueError(message) from None
-                if method == "HEAD" and not self._is_hub(target):
+                if to_link and (error.headers.get("X-Linked-Etag") or not self._is_hub(target)):
                     return None, error.headers
                 url = target
                 continue
@@ -331,7 +332,13 @@ class Hub:
         """
 
         def ask() -> tuple[RemoteFile, str | None]:
-            answer, headers = self.open(url, method="HEAD")
+            try:
+                answer, headers = self.open(url, method="HEAD", to_link=True)
+            except urllib.error.HTTPError as error:
+                if error.code not in (405, 501):  # a mirror that does not have it
+                    raise
+                error.close()
+                answer, headers = self.open(url, to_link=True)
             if answer is not None:
                 answer.close()
             etag = (

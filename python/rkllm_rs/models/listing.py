@@ -58,7 +58,7 @@ def installed() -> list[InstalledModel]:
         >>> [model.name for model in models.installed()]  # doctest: +SKIP
         ['qwen3-0.6b', 'HuggingFaceTB/SmolLM2-135M-Instruct-GGUF']
     """
-    found = [one for one in scan.everywhere() if scan.is_whole(one.path)]
+    found = scan.everywhere(scan.is_whole)
     models: list[InstalledModel] = []
     for one, name in zip(found, finding.unique(found), strict=True):
         try:

@@ -26,8 +26,9 @@ def folders() -> list[tuple[str, str]]:
     named += [(HOME, "~/models")]
     found: dict[str, tuple[str, str]] = {}
     for source, folder in named:
-        path = os.path.expanduser(folder or "")
-        if os.path.isabs(path):
+        path = os.path.expanduser(folder or "~")
+        if folder and not path.startswith("~"):
+            path = os.path.abspath(path)
             found.setdefault(os.path.realpath(path), (source, path))
     return list(found.values())
 

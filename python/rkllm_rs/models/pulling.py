@@ -205,7 +205,10 @@ class _Download:
         files = [*chosen.files, *(self._beside(chosen) if is_model_name(chosen.path) else ())]
         try:
             transfers = [self._transfer(file) for file in files]
-            self._check_room(sum(one.left for one in transfers))
+            left = [one.left for one in transfers if not one.is_there]
+            if not left:
+                self.hub.say(f"{chosen.path} has already been downloaded")
+            self._check_room(sum(left))
             # The model last, so that it is there only with all that belongs to it.
             for one in reversed(transfers):
                 if one.file.etag is None:

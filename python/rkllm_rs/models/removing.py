@@ -7,7 +7,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from rkllm_rs._typed import typed
-from rkllm_rs.errors import InvalidArgumentError, ModelError
+from rkllm_rs.errors import InvalidArgumentError, ModelError, ModelNotFoundError
 
 from . import finding, hub_cache, places, scan
 
@@ -129,7 +129,12 @@ def removal(name: str) -> Removal:
         ModelNotFoundError: No model has the name, or several have it.
         InvalidArgumentError: The model is not in a folder in which models are found by name.
     """
-    found = finding.resolved(name)
+    try:
+        found = finding.resolved(name)
+    except ModelNotFoundError:
+        if left := _left_over(name):
+            return left
+        raise
     if found.source == "path":
         inside = [one for one in scan.everywhere() if _same(one.path, found.path)]
         if not inside:
@@ -142,6 +147,20 @@ def removal(name: str) -> Removal:
     root = next(folder for _, folder in places.folders() if _below(found.path, folder))
     kept = os.path.realpath(found.path) if os.path.islink(found.path) else None
     return Removal(found.names[0], found.files, root, kept=kept)
+
+
+def _left_over(name: str) -> Removal | None:
+    """What a download has left that did not end, where the cache has nothing else of the repository."""
+    if not hub_cache.is_address(name):
+        return None
+    repo = hub_cache.address(name).repo
+    folder = hub_cache.folder_of(repo)
+    files = _entries(folder)
+    if not any(one.endswith(".incomplete") for one in files) or any(map(scan.is_model_name, files)):
+        return None
+    if not all(_is_companion(one) for top in hub_cache.snapshots(folder) for one in _entries(top)):
+        return None
+    return Removal(f"hub:{repo}", files, os.path.dirname(folder))
 
 
 def _same(one: str, other: str) -> bool:

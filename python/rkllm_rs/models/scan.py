@@ -1,4 +1,4 @@
-"""What lies in the folders of models: a bounded walk, which opens a file only if it is named like a model."""
+"""What lies in the folders of models: a bounded walk, which looks into files only where it is told to."""
 
 from __future__ import annotations
 
@@ -6,28 +6,25 @@ import os
 import re
 import warnings
 
+from rkllm_rs import _native
 from rkllm_rs.errors import RkllmWarning
 
 from . import hub_cache, places, settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+    Keep = Callable[[str], bool]
 
 SUFFIXES = (".rkllm", ".gguf")
 #: Folders below folders; a hub's repositories are ``OWNER/NAME``, and a few have more inside.
 _DEPTH = 4
 #: Entries of one folder of models, all told.
 _ENTRIES = 50_000
-_HEAD = 2048
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<at>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.gguf)", re.IGNORECASE)
-#: An adapter or a projector, by the metadata at the beginning of a GGUF file: key, type, length and value.
-_NO_TEXT = re.compile(
-    rb"general\.(?:type\x08\0{3}.{8}(?:adapter|mmproj)|architecture\x08\0{3}.{8}clip)", re.DOTALL
-)
 #: What a model's name does not make one.
 _OTHER_KINDS = frozenset({"rknn", "rknn3", "adapter", "projector", "lfs-pointer", "html", "part", "empty"})
-_NOT_MODELS = (b"version https://git-lfs", b"<!doctype", b"<html", b"<?xml", b"rknn", b"cyptrknn")
 
 
 class Found:
@@ -78,29 +75,21 @@ def stem(name: str) -> str:
     return shard["stem"] if shard else os.path.splitext(name)[0]
 
 
-def shard_of(name: str) -> tuple[int, list[str]] | None:
+def shard_of(name: str, most: int) -> tuple[int, list[str]] | None:
     """Which part of a split model a file is, and the names of all parts; ``None`` for any other file.
 
     Args:
         name: The file's name.
+        most: How many files there are; a model of more parts has no names here.
     """
     shard = _SHARD.fullmatch(name)
     if shard is None:
         return None
+    at, count = int(shard["at"]), int(shard["count"])
+    if at != 1 or count > most:
+        return at, []
     begin, rest = shard["stem"], f"-of-{shard['count']}{shard['suffix']}"
-    return int(shard["at"]), [f"{begin}-{at:05}{rest}" for at in range(1, min(int(shard["count"]), 9999) + 1)]
-
-
-def _is_model(path: str) -> bool:
-    """Whether a file's beginning can be that of a model that answers; what is certain only is refused."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(_HEAD)
-    except OSError:
-        return False
-    if not head.startswith(b"GGUF"):
-        return bool(head.strip()) and not head.lstrip().lower().startswith(_NOT_MODELS)
-    return _NO_TEXT.search(head) is None
+    return at, [f"{begin}-{part:05}{rest}" for part in range(1, count + 1)]
 
 
 class _Walk:
@@ -161,41 +150,50 @@ def walk(folder: str) -> Iterator[tuple[str, list[str]]]:
         warnings.warn(text, RkllmWarning, stacklevel=2)
 
 
-def _grouped(folder: str, names: list[str]) -> list[list[str]]:
+def _grouped(folder: str, names: list[str], keep: Keep) -> list[list[str]]:
     """The models in a folder, each as its files in their order; one that lacks a part is left out."""
     there = set(names)
     found: list[list[str]] = []
     for name in names:
         files = [name]
-        if shard := shard_of(name):
-            at, files = shard
-            if at != 1 or not there.issuperset(files):
+        if shard := shard_of(name, len(names)):
+            _, files = shard
+            if not files or not there.issuperset(files):
                 continue
-        if _is_model(os.path.join(folder, name)):
+        if keep(os.path.join(folder, name)):
             found.append(files)
     return found
 
 
-def in_folder(source: str, folder: str) -> list[Found]:
+def anything(_path: str) -> bool:
+    """Keeps each file that is named like a model, without a look into it."""
+    return True
+
+
+def in_folder(source: str, folder: str, keep: Keep = anything) -> list[Found]:
     """The models in a folder and those below it.
 
     Args:
         source: What the place is called; it stands before the longer names.
         folder: The folder.
+        keep: Whether a file counts as a model.
     """
     found: list[Found] = []
     for relative, there in walk(folder):
         at = os.path.join(folder, relative) if relative else folder
-        groups = _grouped(at, there)
+        groups = _grouped(at, there, keep)
         told = settings.in_folder(at) if groups else None
         firsts = [files[0] for files in groups]
         chosen = told.model if told and told.model in firsts else None
         if len(groups) == 1:
             chosen = firsts[0]
         stems = [stem(first) for first in firsts]
+        count: dict[str, int] = {}
+        for one in stems:
+            count[one] = count.get(one, 0) + 1
         for files, short in zip(groups, stems, strict=True):
             first = files[0]
-            own = [short, first] if stems.count(short) == 1 else [first]
+            own = [short, first] if count[short] == 1 else [first]
             aliases = [*own, short]
             names = [os.path.join(relative, name) for name in own]
             if relative and chosen == first:
@@ -207,19 +205,20 @@ def in_folder(source: str, folder: str) -> list[Found]:
     return found
 
 
-def in_repository(repo: str, folder: str, revision: str | None = None) -> list[Found]:
+def in_repository(repo: str, folder: str, revision: str | None = None, keep: Keep = anything) -> list[Found]:
     """The models of a repository in the hub's cache; of several snapshots the best one that has the file.
 
     Args:
         repo: ``OWNER/NAME``.
         folder: The repository's folder in the cache.
         revision: Only those of this branch, tag or commit.
+        keep: Whether a file counts as a model.
     """
     groups: dict[str, list[str]] = {}
     for snapshot in hub_cache.snapshots(folder, revision):
         for relative, names in walk(snapshot):
             at = os.path.join(snapshot, relative)
-            for files in _grouped(at, names):
+            for files in _grouped(at, names, keep):
                 paths = [os.path.normpath(os.path.join(at, name)) for name in files]
                 groups.setdefault(os.path.join(relative, files[0]), paths)
     found: list[Found] = []
@@ -231,11 +230,15 @@ def in_repository(repo: str, folder: str, revision: str | None = None) -> list[F
     return found
 
 
-def everywhere() -> list[Found]:
-    """All models in all places, those of the user's own folder first."""
-    found = [one for source, folder in places.folders() for one in in_folder(source, folder)]
+def everywhere(keep: Keep = anything) -> list[Found]:
+    """All models in all places, those of the user's own folder first.
+
+    Args:
+        keep: Whether a file counts as a model.
+    """
+    found = [one for source, folder in places.folders() for one in in_folder(source, folder, keep)]
     for repo, folder in hub_cache.repositories():
-        found += in_repository(repo, folder)
+        found += in_repository(repo, folder, keep=keep)
     return found
 
 
@@ -245,7 +248,7 @@ def is_whole(path: str) -> bool:
     Args:
         path: The model's file.
     """
-    from .inspection import inspect
+    import json
 
-    found = inspect(path)
-    return found.kind not in _OTHER_KINDS and not found.truncated
+    found = json.loads(_native.inspect_file(path))
+    return found["kind"] not in _OTHER_KINDS and not found["truncated"]

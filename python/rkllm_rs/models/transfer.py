@@ -13,6 +13,8 @@ from typing import IO, TYPE_CHECKING, Any, Final
 
 from rkllm_rs.errors import DownloadError
 
+from .hub import TRIES
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
@@ -158,19 +160,22 @@ class Transfer:
 
     def _all(self, progress: Callable[[int, int | None], object]) -> None:
         """Asks for the rest until it is there; a connection that breaks is made anew where it ended."""
-        attempt = 0
+        attempt, most = 0, self._done
         while self._done != self.file.size:
-            before = self._done
+            most = max(most, self._done)
             try:
                 if self._some(progress):
                     return
                 raise self._broken()
             except (OSError, http.client.HTTPException, ValueError) as error:
-                attempt = 1 if self._done > before else attempt + 1
-                if getattr(error, "code", None) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE:
+                attempt = 1 if self._done > most else attempt + 1
+                if (
+                    getattr(error, "code", None) == http.client.REQUESTED_RANGE_NOT_SATISFIABLE
+                    and attempt < TRIES
+                ):
                     self._start_again()
-                    continue
-                self.hub.wait_or_raise(self.address, error, attempt)
+                else:
+                    self.hub.wait_or_raise(self.address, error, attempt)
 
     def _some(self, progress: Callable[[int, int | None], object]) -> bool:
         """One request; whether the file is complete after it."""

@@ -208,6 +208,8 @@ class Floor:
         if answer.status != HTTPStatus.NO_CONTENT:
             headers.append(("content-length", str(len(answer.body))))
         unread = not request.body_was_read.is_set()
+        if unread and request.is_short:
+            unread = not await request.discard(_TAKEN_BYTES, _TAKEN_SECONDS)
         if unread and ("connection", "close") not in headers:
             headers.append(("connection", "close"))
         body = b"" if request.method == "HEAD" else answer.body

@@ -180,22 +180,41 @@ class Request:
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
-    async def discard(self, size: int, seconds: float) -> None:
-        """Reads what the client still sends, so that it can read the answer to what it has sent."""
+    @property
+    def is_short(self) -> bool:
+        """Whether the body is so short that it is read sooner than a new connection is made."""
+        length = self.headers.get("content-length")
+        return length.isdecimal() and float(length) <= _LARGE
 
-        async def rest() -> None:
+    async def discard(self, size: int, seconds: float) -> bool:
+        """Reads what the client still sends, so that it can read the answer to what it has sent.
+
+        Args:
+            size: How many bytes at most.
+            seconds: For how long at most.
+
+        Returns:
+            Whether that was all of it.
+        """
+
+        async def rest() -> bool:
             taken = 0
-            while taken < size:
+            while taken <= size:
                 message = await self._receive()
                 taken += len(message.get("body", b""))
-                if message["type"] == "http.disconnect" or not message.get("more_body"):
-                    return
+                if message["type"] == "http.disconnect":
+                    return False
+                if not message.get("more_body"):
+                    self.body_was_read.set()
+                    return True
+            return False
 
-        if not self.body_was_read.is_set():
-            try:
-                await within(seconds, rest())
-            except asyncio.TimeoutError:
-                return
+        if self.body_was_read.is_set():
+            return True
+        try:
+            return await within(seconds, rest())
+        except asyncio.TimeoutError:
+            return False
 
     async def _read(self) -> bytes:
         limits = self.limits

@@ -311,3 +311,23 @@ def test_a_reader_that_stops_does_not_hold_the_model(start: Callable[..., Servin
     assert read_until(sock, b"[DONE]").count(b'"content":"some') == 3000
     with contextlib.suppress(OSError):
         sock.close()
+
+
+def test_a_stream_waits_for_its_model_and_others_are_told_to_come_again(
+    start: Callable[..., Serving], tmp_path: Any
+) -> None:
+    gate = tmp_path / "gate"
+    scripts = {"one": {"runs": [run("there")]}, "two": {"runs": [run("b")]}}
+    serving = start(scripts=scripts, load_wait=0.1, limits=SOON, library_waits_for=gate)
+    answer = serving.post(CHAT, body(model="one"))
+    assert (answer.status_code, answer.json()["error"]["code"]) == (503, "model_loading")
+    assert int(answer.headers["retry-after"]) >= 1
+    sock = serving.connect(CHAT, body(model="one", stream=True))
+    # Its headers and a first chunk do not wait for the model, and a sign of life comes every now and then.
+    had = read_until(sock, b"keep-alive")
+    assert b" 200 " in had.splitlines()[0]
+    assert b"role" in had
+    assert serving.health() == 503
+    gate.touch()
+    assert b'"content":"there"' in read_until(sock, b"[DONE]")
+    assert serving.ready().post(CHAT, body(model="one")).status_code == 200

@@ -1,0 +1,184 @@
+"""What strangers send to the whole server: checks F4, F6, F8, F9 and F13 of the server's reference."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from mutations import VALUES, mutated
+from wire import Server
+
+from fakes import fake_library, fake_model
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+#: Tells of each file that is opened under a name that a test made up.
+PROGRAM = """
+import sys
+def tell(event, arguments):
+    if event in ("open", "os.listdir", "os.scandir", "subprocess.Popen") and "canary" in str(arguments[0]):
+        sys.stderr.write(f"OPENED {arguments[0]!r}\\n")
+sys.addaudithook(tell)
+from rkllm_rs.cli import main
+sys.exit(main())
+"""
+MESSAGES = [{"role": "user", "content": "Hi"}]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("hostile")
+    library = fake_library(folder / "lib", "v1_3_1", quiet=True)
+    fake_model(folder / "one", runs=[{"steps": ["a", "b", "c"]}])
+    (folder / "canary-is-here.rkllm").touch()
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("RKLLM_")}
+    variables["RKLLM_RS_NPU_LOCK"] = str(folder / "npu.lock")
+    words = ["serve", "one", "--port", "0", "--library", str(library)]
+    one = Server(["-c", PROGRAM, *words], env=variables, cwd=folder)
+    yield one
+    one.close()
+
+
+def worker(server: Server) -> Any:
+    return server.ask("GET", "/status").json["models"][0]["worker_pid"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../canary-is-here",
+        "..\\canary-is-here",
+        "%2e%2e%2fcanary-is-here.rkllm",
+        "./canary-is-here.rkllm",
+        "canary-is-here",
+        "canary-not-here",
+        "/etc/canary/passwd",
+        "file:///canary-is-here.rkllm",
+        "canary\x00.rkllm",
+        "C:canary",
+        "hub:canary/canary",
+        "canary" * 200_000,
+    ],
+    ids=lambda name: name[:30],
+)
+def test_f4_names_are_looked_up_and_opened_nowhere(server: Server, name: str) -> None:
+    answers = [
+        server.ask("POST", "/v1/chat/completions", {"model": name, "messages": MESSAGES}),
+        server.ask("POST", "/v1/completions", {"model": name, "prompt": "x"}),
+    ]
+    if len(name) < 1000 and "\x00" not in name:
+        for path in (name, name.replace("/", "%2F").replace(".", "%2e").replace("\\", "%5c")):
+            answers.append(server.ask("GET", f"/v1/models/{path}"))  # noqa: PERF401
+    for answer in answers:
+        assert answer.status in (400, 404), answer
+        assert answer.json["error"]["message"]
+        assert len(answer.body) < 2000
+    server._log.seek(0)
+    assert "OPENED" not in server._log.read()
+
+
+def test_f4_nothing_tells_which_files_there_are(server: Server) -> None:
+    def told(name: str) -> tuple[int, str]:
+        answer = server.ask("POST", "/v1/chat/completions", {"model": name, "messages": MESSAGES})
+        return answer.status, answer.body.decode().replace(name, "NAME")
+
+    assert told("canary-is-here.rkllm") == told("canary-not-here.rkllm")
+    assert told("canary-is-here.rkllm")[0] == 404
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "max_tokens",
+        "max_completion_tokens",
+        "n",
+        "seed",
+        "top_logprobs",
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "presence_penalty",
+        "frequency_penalty",
+        "repetition_penalty",
+        "logit_bias",
+        "stop",
+        "stream",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "messages",
+        "model",
+        "chat_template_kwargs",
+        "reasoning_effort",
+        "stream_options",
+        "user",
+    ],
+)
+def test_f6_every_field_with_every_value(server: Server, field: str) -> None:
+    for value in VALUES:
+        body = {"model": "one", "messages": MESSAGES, "max_tokens": 2, field: value}
+        answer = server.ask("POST", "/v1/chat/completions", body)
+        assert answer.status < 500, (field, value, answer)
+        if answer.status != 200:
+            assert set(answer.json["error"]) == {"message", "type", "param", "code"}
+
+
+def test_f8_variables_of_the_template(server: Server) -> None:
+    plain = server.ask("POST", "/v1/chat/completions", {"model": "one", "messages": MESSAGES}).json["usage"]
+    for given in (
+        {"tokenize": False},
+        {"messages": [{"role": "user", "content": "other " * 50}]},
+        {"tools": [{}]},
+        {"add_generation_prompt": False},
+        {"__class__": 1, "__init__": {}},
+        {"a": "x" * (1 << 20)},
+        {"self": 1, "conversation": 2, "chat_template": "{{ 1 }}"},
+    ):
+        body = {"model": "one", "messages": MESSAGES, "chat_template_kwargs": given}
+        answer = server.ask("POST", "/v1/chat/completions", body)
+        assert answer.status in (200, 400), answer
+        if answer.status == 200:
+            assert answer.json["usage"]["prompt_tokens"] == plain["prompt_tokens"]
+
+
+def test_f9_images_are_refused_and_fetched_from_nowhere(server: Server) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        other.setblocking(False)  # noqa: FBT003
+        port = other.getsockname()[1]
+        for url in (
+            f"http://127.0.0.1:{port}/a.png",
+            "file:///canary.png",
+            "data:image/png;base64," + "A" * 100_000,
+        ):
+            part = {"type": "image_url", "image_url": {"url": url}}
+            body = {"model": "one", "messages": [{"role": "user", "content": [part]}]}
+            answer = server.ask("POST", "/v1/chat/completions", body)
+            assert answer.status == 400, answer
+        with pytest.raises(BlockingIOError):
+            other.accept()
+
+
+def test_f13_two_thousand_bodies(server: Server) -> None:
+    """The whole of them is `scripts/fuzz_server.py`."""
+    dice = random.Random(13)  # noqa: S311 - the same each time
+    before = worker(server)
+    statuses: dict[int, int] = {}
+    with server.connect() as client:
+        for _ in range(2000):
+            path, body = mutated(dice)
+            client.ask("POST", path, body)
+            answer = client.answer()
+            statuses[answer.status] = statuses.get(answer.status, 0) + 1
+            assert answer.status < 500, (path, body, answer)
+            if answer.status != 200:
+                assert json.loads(answer.body)["error"], (path, body)
+    assert {200, 400, 404} <= set(statuses), statuses
+    assert worker(server) == before
