@@ -252,7 +252,7 @@ class Models:
         most = self._settings.max_loaded
         if most is not None and loaded >= most:
             return False
-        return loaded == 0 or await self.offload(has_memory, entry.path, self._options.get("max_context_len"))
+        return loaded == 0 or await self.offload(has_memory, entry.path, self.options.get("max_context_len"))
 
     async def unload(self, entry: Entry) -> None:
         """Unloads a model that no request has; the next request loads it again."""
