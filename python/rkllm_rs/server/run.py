@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from . import config as settings_of
-from . import running
+from . import logs, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,8 +39,12 @@ def run(flags: Mapping[str, Any], models: Sequence[str] = (), *, file: str | Non
     """
     config = settings_of.load(flags, models, file=file)
     running.check_installed()
+    with logs.to_stderr():
+        return _run(config, flags, models, file)
+
+
+def _run(config: Config, flags: Mapping[str, Any], models: Sequence[str], file: str | None) -> int:
     app = _app(config)
-    _log_to_stderr()
     ports = [config.port] if config.ollama_port is None else [config.port, config.ollama_port]
     sockets = running.listen(config.host, ports)
     if config.insecure and not config.loopback and not config.api_key:
@@ -100,17 +104,3 @@ def _apply(app: App, old: Config, new: Config) -> None:
         if getattr(old, name) != getattr(new, name):
             _LOG.warning("the setting %s is taken when the server is started again", name)
     _LOG.info("the settings were read again; there are %d models", len(paths))
-
-
-def _log_to_stderr() -> None:
-    """Prints the server's log, where the program has not said what becomes of it."""
-    logger = logging.getLogger("rkllm_rs.server")
-    if not logger.handlers:
-        handler = logging.StreamHandler()
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logger.addHandler(handler)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        # uvicorn's warnings are about what strangers send; its errors are ours.
-        logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
-        logging.getLogger("uvicorn.error").addHandler(handler)

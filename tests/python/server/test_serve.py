@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from wire import Server
+from wire import Client, Server
 
 from fakes import fake_library, fake_model
 from rkllm_rs.cli import parser_of
@@ -397,3 +397,24 @@ def test_the_unit_and_the_container_start_this_command() -> None:
     assert "RKLLM_RS_API_KEY" in compose
     assert "privileged" not in compose
     assert "rkllm_rs[server]==" in (ROOT / "docker/Dockerfile").read_text()
+
+
+def test_a_log_that_nobody_reads_holds_up_nothing(folder: Path, environment: dict[str, str]) -> None:
+    """A full pipe would stop the event loop. Lines are lost then, which the log says once it is read."""
+    words = [sys.executable, *SERVE, "one", "--port", "0"]
+    process = subprocess.Popen(
+        words, env=environment, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        port = int(re.findall(r":(\d+)\b", process.stdout.readline())[0])
+        with Client(port) as client:
+            for _ in range(3000):
+                client.ask("GET", "/livez", None, {"x-request-id": "x" * 128})
+                assert client.answer().status == 200
+        process.send_signal(signal.SIGTERM)
+        process.wait(PATIENCE)
+        assert process.returncode == 0
+    finally:
+        process.kill()
+        process.communicate()
