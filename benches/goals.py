@@ -44,6 +44,7 @@ GOALS = {
     "hidden states 128 x 2048: the callback": Goal(1.5),
     "hidden states 128 x 2048: callback to NumPy array": Goal(1.5),
     "a run with the NPU lock": Goal(20.0, of="over"),
+    "check of a model's file": Goal(5.0, of="itself"),
     # A worker process, beside the same thing in this process.
     "worker: str, flat out": Goal(4.0),
     "worker: callback to loop body, p50, 1 ms a token": Goal(3.0),

@@ -8,6 +8,7 @@ import json
 import os
 import resource
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -334,6 +335,52 @@ def lock(size: Size) -> list[Row]:
     return [row]
 
 
+def large_head(words: int) -> bytes:
+    """The head of a `.rkllm` file with so many words and as many merges, which is what takes time in one."""
+
+    def masked(text: str) -> bytes:
+        return struct.pack("<Q", len(text)) + bytes(byte ^ 0x5A for byte in text.encode())
+
+    head = bytearray(bytes(byte ^ 0x5A for byte in b"GGUF") + struct.pack("<IQQ", 3, 1, 3))
+    head += masked("general.architecture") + struct.pack("<I", 8) + masked("qwen3")
+    for name in ("tokenizer.ggml.tokens", "tokenizer.ggml.merges"):
+        head += masked(name) + struct.pack("<IIQ", 9, 8, words)
+        head += b"".join(masked(f"w{at}") for at in range(words))
+    return bytes(head + masked("output.weight") + struct.pack("<IQIQ", 1, 64, 0, 0))
+
+
+def checked(size: Size) -> list[Row]:
+    """The check of a model's file before every load, with a vocabulary as large as Qwen's.
+
+    It is measured as a part of ``inspect``, which does no less. The floor reads the same bytes.
+    """
+    from rkllm_rs._native import inspect_file
+
+    row = Row("check of a model's file", "ms")
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.rkllm")
+        head = large_head(151_936)
+        with open(path, "wb") as file:
+            file.write(head + bytes(4096))
+
+        def floor() -> None:
+            with open(path, "rb", buffering=0) as file:
+                file.read(len(head))
+
+        if not json.loads(inspect_file(path))["loadable"]:
+            message = "the file that is measured must be one that is loaded"
+            raise SystemExit(message)
+        for _ in range(size.rounds):
+            for call, into in ((lambda: inspect_file(path), row.ours), (floor, row.floor)):
+                times: list[float] = []
+                for _ in range(size.starts):
+                    start = time.perf_counter_ns()
+                    call()
+                    times.append((time.perf_counter_ns() - start) / 1e6)
+                into.append(statistics.median(times))
+    return [row]
+
+
 def cpu_of(pid: int) -> float:
     """Nanoseconds that the threads of a process have computed."""
     total = 0
@@ -398,5 +445,6 @@ MEASURES: dict[str, Callable[[Size], list[Row]]] = {
     "constraint": kept_to_a_form,
     "templates": templates,
     "lock": lock,
+    "check": checked,
     "worker": isolated,
 }

@@ -36,45 +36,50 @@ try:
 except ImportError as _error:
     from ._unloaded import tell
 
-    tell(_error)
-    raise
-from . import _native
-from ._library import backends
-from ._native import (
-    ArrayStream,
-    BackendStatus,
-    ChatAnswer,
-    ChatDelta,
-    ChatStream,
-    ChatTexts,
-    Chunk,
-    Constraint,
-    CrossAttention,
-    Embeddings,
-    Evidence,
-    FloatArray,
-    Generation,
-    Identity,
-    LoraAdapter,
-    ModelInfo,
-    Multimodal,
-    NpuLock,
-    PerfStats,
-    Runtime,
-    SamplingParams,
-    Steps,
-    TextStream,
-    Tokens,
-    TokenStream,
-    ToolCall,
-    ToolCallDelta,
-    npu_lock,
-)
-from ._typed import typed
-from .llm import RKLLM
+    # Only `rkllm_rs.doctor` goes on without it: it tells what is wrong.
+    _missing: ImportError | None = tell(_error)
+else:
+    _missing = None
+    from . import _native
+    from ._library import backends
+    from ._native import (
+        ArrayStream,
+        BackendStatus,
+        ChatAnswer,
+        ChatDelta,
+        ChatStream,
+        ChatTexts,
+        Chunk,
+        Constraint,
+        CrossAttention,
+        Embeddings,
+        Evidence,
+        FloatArray,
+        Generation,
+        Identity,
+        LoraAdapter,
+        ModelInfo,
+        Multimodal,
+        NpuLock,
+        PerfStats,
+        Runtime,
+        SamplingParams,
+        Steps,
+        TextStream,
+        Tokens,
+        TokenStream,
+        ToolCall,
+        ToolCallDelta,
+        npu_lock,
+    )
+    from ._typed import typed
+    from .llm import RKLLM
 
-backends = typed(backends)
-del typed
+    backends = typed(backends)
+    del typed
+
+    # Before the interpreter takes itself apart, so that no run outlives it.
+    _atexit.register(_native.at_exit)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -116,9 +121,6 @@ if TYPE_CHECKING:
     from .results import BatchStream, Score
 
 del TYPE_CHECKING
-
-# Before the interpreter takes itself apart, so that no run outlives it.
-_atexit.register(_native.at_exit)
 
 __all__ = [
     "RKLLM",
@@ -208,6 +210,8 @@ _LATER = {
 
 def __getattr__(name: str) -> object:
     """Imports what most programs do without, such as event loops, conversations and errors."""
+    if _missing is not None and name != "doctor" and not name.startswith("_"):
+        raise ImportError(_missing.msg) from _missing
     place = _LATER.get(name)
     if name in ("doctor", "models", "runtimes", "verify"):
         place = f".{name}"

@@ -7,6 +7,7 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde_json::{Map, Value, json};
 
@@ -55,6 +56,8 @@ pub(crate) fn default_length(path: &Path, backend: BackendKind, prompts: u8) -> 
 /// What is remembered of files, by their paths. Whatever is not as it was written here is passed over.
 type Entries = Map<String, Value>;
 const LIMIT: &str = "context_limit";
+/// When it was, in seconds since 1970.
+const LOADED: &str = "loaded";
 
 /// The file, one for all models; none if nothing is to be remembered.
 fn store() -> Option<PathBuf> {
@@ -128,10 +131,16 @@ pub(crate) fn remember(path: &Path, info: &ModelInfo) {
     put("platform", text(&info.platform));
     put("toolkit_version", text(&info.toolkit_version));
     put("dtype", text(&info.dtype));
+    put("driver_version", text(&info.driver_version));
     if told.is_empty() {
         return;
     }
-    told.extend(text(&info.driver_version).map(|value| ("driver_version".to_owned(), value)));
+    // Of several, doctor believes the last load: a driver changes with the kernel.
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    told.extend(
+        now.ok()
+            .map(|since| (LOADED.to_owned(), since.as_secs().into())),
+    );
     if let Some(store) = store() {
         // It is a help for the next time, and nothing more.
         let _ = keep(&store, path, told);

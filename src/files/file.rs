@@ -11,6 +11,8 @@ use crate::library::{LoadProblem, known_text, reason};
 
 /// A script that stands in for a model is not longer than this.
 const LONGEST_SCRIPT: u64 = 16 << 20;
+/// How much of a file is looked at for its kind.
+const HEAD: u64 = 4096;
 
 /// Looks at the path alone: something must be there that can be a file.
 pub(crate) fn present(path: &Path) -> Result<fs::Metadata, ModelProblem> {
@@ -42,16 +44,12 @@ impl std::fmt::Display for Doubt {
 
 /// Checks the content as far as a closed format allows.
 pub(crate) fn check(path: &Path, kind: ModelKind) -> Result<Option<Doubt>, ModelProblem> {
-    match whole(path, kind)? {
-        Content::Known(directory) => purpose(&directory.about).map_or(Ok(None), Err),
-        Content::Implausible => Ok(Some(Doubt::Implausible)),
-        Content::NotJudged => Ok(None),
-    }
+    Seen::of(path)?.check(kind)
 }
 
 /// What a file has in it.
-enum Content {
-    Known(Box<Directory>),
+enum Content<'a> {
+    Known(&'a Directory),
     /// A `.rkllm` file without a directory that could be one.
     Implausible,
     NotJudged,
@@ -59,7 +57,7 @@ enum Content {
 
 /// Checks the content of an adapter likewise.
 pub(crate) fn check_adapter(path: &Path, kind: ModelKind) -> Result<(), ModelProblem> {
-    match whole(path, kind)? {
+    match Seen::of(path)?.content(kind)? {
         Content::Known(directory) if kind == ModelKind::Gguf => match purpose(&directory.about) {
             Some(ModelProblem::Adapter) => Ok(()),
             Some(other) => Err(other),
@@ -99,68 +97,125 @@ fn purpose(about: &gguf::About) -> Option<ModelProblem> {
         .then(|| ModelProblem::Embedding(architecture.to_owned()))
 }
 
-/// Checks that a file is of `kind` and whole.
-fn whole(path: &Path, kind: ModelKind) -> Result<Content, ModelProblem> {
-    let data = present(path)?;
-    if let (true, Some(suffix)) = (data.is_file() && is_part(path), path.extension()) {
-        return Err(ModelProblem::Part(format!(".{}", suffix.to_string_lossy())));
-    }
-    if data.is_dir() {
-        return Err(ModelProblem::Directory);
-    }
-    if !data.is_file() {
-        return Err(ModelProblem::NotRegular);
-    }
-    if data.len() == 0 {
-        return Err(ModelProblem::Empty);
-    }
-    let unreadable = |error: io::Error| ModelProblem::Unreadable(reason(&error));
-    let mut file = File::open(path).map_err(unreadable)?;
-    let mut head = Vec::new();
-    file.by_ref()
-        .take(4096)
-        .read_to_end(&mut head)
-        .map_err(unreadable)?;
-    match known_text(&head) {
-        Some(LoadProblem::LfsPointer) => return Err(ModelProblem::LfsPointer),
-        Some(_) => return Err(ModelProblem::Html),
-        None => {}
-    }
-    match rknn(&head, path) {
-        Some(problem) => return Err(problem),
-        None => file.rewind().map_err(unreadable)?,
-    }
-    let (gguf, size) = (head.starts_with(b"GGUF"), data.len());
-    match (kind, gguf) {
-        (ModelKind::Rkllm, true) => return Err(ModelProblem::IsGguf),
-        (ModelKind::Gguf, false) => return Err(ModelProblem::NotGguf),
-        (ModelKind::Rkllm, false) if is_text(&head) => {
-            // Stand-ins for the vendor's library, ours and other people's, take their scripts as JSON in
-            // the model's place; the closed binary format never looks like that.
-            return if is_script(file, &head, size) {
-                Ok(Content::NotJudged)
-            } else {
-                Err(ModelProblem::Text)
-            };
+/// A regular file that was read once: its first bytes and its directory, which every question is answered from.
+pub(super) struct Seen {
+    /// What is wrong with it whatever it was taken for, by its first bytes or its name.
+    wrong: Option<ModelProblem>,
+    head: Vec<u8>,
+    pub(super) size: u64,
+    pub(super) found: Found,
+    file: File,
+}
+
+impl Seen {
+    /// Reads a file.
+    pub(super) fn of(path: &Path) -> Result<Self, ModelProblem> {
+        let data = present(path)?;
+        if data.is_dir() {
+            return Err(ModelProblem::Directory);
         }
-        _ => {}
-    }
-    if size < directory::HEADER {
-        return Err(ModelProblem::TooSmall(size));
-    }
-    match directory::read(file, size) {
-        Found::Whole(directory) => Ok(Content::Known(directory)),
-        Found::Cut(directory, needed) => {
-            Err(purpose(&directory.about).unwrap_or(ModelProblem::Truncated(size, needed)))
+        if !data.is_file() {
+            return Err(ModelProblem::NotRegular);
         }
-        // What is wrong with it, llama.cpp tells.
-        Found::Implausible if gguf => Ok(Content::NotJudged),
-        Found::Implausible => Ok(Content::Implausible),
+        let (size, suffix) = (data.len(), path.extension().filter(|_| is_part(path)));
+        let part =
+            suffix.map(|suffix| ModelProblem::Part(format!(".{}", suffix.to_string_lossy())));
+        if size == 0 {
+            return Err(part.unwrap_or(ModelProblem::Empty));
+        }
+        let unreadable = |error: io::Error| ModelProblem::Unreadable(reason(&error));
+        let mut file = File::open(path).map_err(unreadable)?;
+        let mut head = Vec::new();
+        let read = file.by_ref().take(HEAD).read_to_end(&mut head);
+        read.and_then(|_| file.rewind()).map_err(unreadable)?;
+        let wrong = part.or_else(|| match known_text(&head) {
+            Some(LoadProblem::LfsPointer) => Some(ModelProblem::LfsPointer),
+            Some(_) => Some(ModelProblem::Html),
+            None => rknn(&head, path),
+        });
+        let found = directory::read(&file, size);
+        Ok(Self {
+            wrong,
+            head,
+            size,
+            found,
+            file,
+        })
+    }
+
+    pub(super) fn is_gguf(&self) -> bool {
+        self.head.starts_with(b"GGUF")
+    }
+
+    pub(super) fn is_binary(&self) -> bool {
+        std::str::from_utf8(&self.head).is_err()
+    }
+
+    /// The kind of a file whose name does not tell it.
+    pub(super) fn sniffed(&self) -> Option<ModelKind> {
+        if self.is_gguf() {
+            return Some(ModelKind::Gguf);
+        }
+        (self.wrong.is_none() && self.found != Found::Implausible).then_some(ModelKind::Rkllm)
+    }
+
+    /// Checks that it is a model of `kind`, as far as a closed format allows.
+    pub(super) fn check(&self, kind: ModelKind) -> Result<Option<Doubt>, ModelProblem> {
+        match self.content(kind)? {
+            Content::Known(directory) => purpose(&directory.about).map_or(Ok(None), Err),
+            Content::Implausible => Ok(Some(Doubt::Implausible)),
+            Content::NotJudged => Ok(None),
+        }
+    }
+
+    /// What is wrong with a file that is no model by its name and content.
+    pub(super) fn no_model(&self) -> ModelProblem {
+        match self.check(ModelKind::Rkllm) {
+            Err(ModelProblem::Text | ModelProblem::TooSmall(_)) | Ok(_) => {
+                ModelProblem::UnknownKind
+            }
+            Err(problem) => problem,
+        }
+    }
+
+    /// Checks that it is of `kind` and whole.
+    fn content(&self, kind: ModelKind) -> Result<Content<'_>, ModelProblem> {
+        if let Some(wrong) = &self.wrong {
+            return Err(wrong.clone());
+        }
+        let gguf = self.is_gguf();
+        match (kind, gguf) {
+            (ModelKind::Rkllm, true) => return Err(ModelProblem::IsGguf),
+            (ModelKind::Gguf, false) => return Err(ModelProblem::NotGguf),
+            (ModelKind::Rkllm, false) if is_text(&self.head) => {
+                // Stand-ins for the vendor's library, ours and other people's, take their scripts as JSON in
+                // the model's place; the closed binary format never looks like that.
+                return if is_script(&self.file, &self.head, self.size) {
+                    Ok(Content::NotJudged)
+                } else {
+                    Err(ModelProblem::Text)
+                };
+            }
+            _ => {}
+        }
+        if self.size < directory::HEADER {
+            return Err(ModelProblem::TooSmall(self.size));
+        }
+        match &self.found {
+            Found::Whole(directory) => Ok(Content::Known(directory)),
+            Found::Cut(directory, needed) => {
+                Err(purpose(&directory.about)
+                    .unwrap_or(ModelProblem::Truncated(self.size, *needed)))
+            }
+            // What is wrong with it, llama.cpp tells.
+            Found::Implausible if gguf => Ok(Content::NotJudged),
+            Found::Implausible => Ok(Content::Implausible),
+        }
     }
 }
 
 /// The problem of a model of Rockchip's other libraries.
-pub(super) fn rknn(head: &[u8], path: &Path) -> Option<ModelProblem> {
+fn rknn(head: &[u8], path: &Path) -> Option<ModelProblem> {
     let named = path
         .extension()
         .is_some_and(|suffix| suffix.eq_ignore_ascii_case("rknn3"));
@@ -188,10 +243,13 @@ fn is_text(head: &[u8]) -> bool {
             .all(|one| !one.is_control() || one.is_ascii_whitespace())
 }
 
-fn is_script(file: File, head: &[u8], size: u64) -> bool {
+fn is_script(mut file: &File, head: &[u8], size: u64) -> bool {
     let object = head.trim_ascii_start().starts_with(b"{");
     let parsed = |text: &str| serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
-    object && size <= LONGEST_SCRIPT && io::read_to_string(file).is_ok_and(|text| parsed(&text))
+    object
+        && size <= LONGEST_SCRIPT
+        && file.rewind().is_ok()
+        && io::read_to_string(file).is_ok_and(|text| parsed(&text))
 }
 
 #[cfg(test)]

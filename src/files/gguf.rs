@@ -2,7 +2,7 @@
 
 mod chat;
 
-use std::io::{self, BufReader, Read, Seek};
+use std::io::{self, BufRead as _, BufReader, Read, Seek};
 
 pub(super) use chat::chat;
 
@@ -193,6 +193,9 @@ impl<R: Read + Seek> Reader<R> {
                 if count > MOST_TEXTS {
                     return Err(damaged());
                 }
+                if kind == TEXT {
+                    return self.skip_texts(count);
+                }
                 for _ in 0..count {
                     self.skip(kind, depth + 1)?;
                 }
@@ -200,6 +203,32 @@ impl<R: Read + Seek> Reader<R> {
             }
             _ => Err(damaged()),
         }
+    }
+
+    /// Skips a list of texts, which a vocabulary has hundreds of thousands of: within the buffer, without copies.
+    fn skip_texts(&mut self, mut count: u64) -> io::Result<()> {
+        while count > 0 {
+            let buffer = self.0.fill_buf()?;
+            let mut at = 0;
+            while count > 0
+                && let Some((length, rest)) = buffer[at..].split_first_chunk()
+            {
+                match usize::try_from(u64::from_le_bytes(*length)) {
+                    Ok(length) if length <= rest.len() => at += size_of::<u64>() + length,
+                    _ => break,
+                }
+                count -= 1;
+            }
+            if at > 0 {
+                self.0.consume(at);
+            } else {
+                // This one reaches beyond the buffer.
+                let length = self.u64()?;
+                self.forward(length)?;
+                count -= 1;
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn forward(&mut self, bytes: u64) -> io::Result<()> {
@@ -304,6 +333,25 @@ pub(super) mod tests {
         );
         assert_eq!(read(&example()), Some(expected));
         assert_eq!(read(&made(&[], &[])), Some(About::default()));
+    }
+
+    #[test]
+    fn a_vocabulary_longer_than_the_buffer_is_passed_over() {
+        let mut file = b"GGUF\x03\0\0\0".to_vec();
+        let named = |name: &str| [&(name.len() as u64).to_le_bytes(), name.as_bytes()].concat();
+        file.extend([0_u64, 2].map(u64::to_le_bytes).concat());
+        file.extend(named("tokenizer.ggml.tokens"));
+        file.extend([9_u32, 8, 5000, 0].map(u32::to_le_bytes).concat());
+        for at in 0..5000 {
+            // One does not fit the buffer at all.
+            let length = if at == 2500 { 40_000 } else { at % 37 };
+            file.extend(named(&"x".repeat(length)));
+        }
+        file.extend(named("general.architecture"));
+        file.extend(8_u32.to_le_bytes());
+        file.extend(named("llama"));
+        let found = read(&file).unwrap();
+        assert_eq!(found.architecture.as_deref(), Some("llama"));
     }
 
     #[test]

@@ -1,27 +1,24 @@
 //! What can be proved of a model's file, what its name hints at, and what the library said when it was last loaded.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _};
 use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::directory::{self, Directory, Found};
-use super::file::{check, rknn};
+use super::directory::{Directory, Found};
+use super::file::Seen;
 use super::{ModelKind, ModelProblem, context, name};
 
-/// How much of a file is looked at for its kind.
-const HEAD: u64 = 4096;
-
-/// What was found, in the shape of `rkllm-rs inspect --json`.
+/// What was found, in the shape of `rkllm-rs inspect --json`. The file is read once.
 #[must_use]
 pub fn inspect(path: &Path) -> Value {
-    let (directory, truncated, plausible) = read(path);
-    let kind = ModelKind::of(path).or_else(|| sniffed(path));
-    let checked = match kind {
-        Some(kind) => check(path, kind),
-        None => Err(no_model(path)),
-    };
+    let seen = Seen::of(path);
+    let named = ModelKind::of(path);
+    let checked = seen.as_ref().map_err(Clone::clone).and_then(|seen| {
+        match named.or_else(|| seen.sniffed()) {
+            Some(kind) => seen.check(kind),
+            None => Err(seen.no_model()),
+        }
+    });
     let mut problems = Vec::new();
     let mut put = |summary: String, fix: Option<String>| {
         problems.push(json!({"summary": summary, "fix": fix}));
@@ -35,12 +32,17 @@ pub fn inspect(path: &Path) -> Value {
         Ok(None) => {}
     }
     let told = name::hints(path);
-    let directory = directory.unwrap_or_default();
+    let nothing = Directory::default();
+    let (directory, truncated) = match seen.as_ref().map(|seen| &seen.found) {
+        Ok(Found::Whole(directory)) => (&**directory, Some(false)),
+        Ok(Found::Cut(directory, _)) => (&**directory, Some(true)),
+        Ok(Found::Implausible) | Err(_) => (&nothing, None),
+    };
     let known = |count: u64| (count > 0).then_some(count);
     let about = &directory.about;
     json!({
         "path": path.to_string_lossy(),
-        "kind": kind_of(path, checked.as_ref().err(), kind, plausible),
+        "kind": kind_of(seen.as_ref(), checked.as_ref().err(), named),
         "loadable": checked.is_ok(),
         "truncated": truncated,
         "size": path.metadata().ok().map(|data| data.len()),
@@ -52,7 +54,7 @@ pub fn inspect(path: &Path) -> Value {
             "hidden_size": directory.hidden_size,
             "architecture": about.architecture,
             "context_length": about.context_length,
-            "context_bytes_per_token": bytes_per_token(&directory),
+            "context_bytes_per_token": bytes_per_token(directory),
         },
         "hints": {
             "chip": told.chip,
@@ -66,50 +68,21 @@ pub fn inspect(path: &Path) -> Value {
 }
 
 /// The kind of a file without a model's suffix: a cache of downloads may name its files by their hash alone.
-pub(crate) fn sniffed(path: &Path) -> Option<ModelKind> {
-    let data = path.metadata().ok().filter(std::fs::Metadata::is_file)?;
-    let mut file = File::open(path).ok()?;
-    let mut magic = [0; 4];
-    file.read_exact(&mut magic).ok()?;
-    if &magic == b"GGUF" {
-        return Some(ModelKind::Gguf);
-    }
-    if name::is_part(path) || rknn(&magic, path).is_some() {
-        return None;
-    }
-    file.rewind().ok()?;
-    let found = directory::read(file, data.len());
-    (found != Found::Implausible).then_some(ModelKind::Rkllm)
-}
-
-/// Directory, whether the file is cut off, and whether it has a directory at all.
-fn read(path: &Path) -> (Option<Directory>, Option<bool>, bool) {
-    let size = match path.metadata() {
-        Ok(data) if data.is_file() => data.len(),
-        _ => return (None, None, false),
-    };
-    match File::open(path).map(|file| directory::read(file, size)) {
-        Ok(Found::Whole(directory)) => (Some(*directory), Some(false), true),
-        Ok(Found::Cut(directory, _)) => (Some(*directory), Some(true), true),
-        Ok(Found::Implausible) | Err(_) => (None, None, false),
-    }
-}
-
-/// What is wrong with a file that is no model by its name and content.
-pub(crate) fn no_model(path: &Path) -> ModelProblem {
-    match check(path, ModelKind::Rkllm) {
-        Err(ModelProblem::Text | ModelProblem::TooSmall(_)) | Ok(_) => ModelProblem::UnknownKind,
-        Err(problem) => problem,
-    }
+/// Else what is wrong with it.
+pub(crate) fn sniffed(path: &Path) -> Result<ModelKind, ModelProblem> {
+    let seen = Seen::of(path)?;
+    seen.sniffed().ok_or_else(|| seen.no_model())
 }
 
 fn kind_of(
-    path: &Path,
+    seen: Result<&Seen, &ModelProblem>,
     problem: Option<&ModelProblem>,
-    kind: Option<ModelKind>,
-    plausible: bool,
+    named: Option<ModelKind>,
 ) -> &'static str {
-    match problem {
+    // What it is for, whatever it is called.
+    let gguf = seen.ok().filter(|seen| seen.is_gguf());
+    let purpose = gguf.and_then(|seen| seen.check(ModelKind::Gguf).err());
+    match purpose.as_ref().or(problem) {
         Some(ModelProblem::Empty) => return "empty",
         Some(ModelProblem::LfsPointer) => return "lfs-pointer",
         Some(ModelProblem::Html) => return "html",
@@ -120,21 +93,13 @@ fn kind_of(
         Some(ModelProblem::Projector) => return "projector",
         _ => {}
     }
-    let mut head = Vec::new();
-    let file = path.metadata().is_ok_and(|data| data.is_file());
-    if let (true, Ok(opened)) = (file, File::open(path)) {
-        let _ = opened.take(HEAD).read_to_end(&mut head);
-    }
-    if head.starts_with(b"GGUF") {
-        // What it is for, whatever it is called.
-        return match check(path, ModelKind::Gguf) {
-            Err(ModelProblem::Adapter) => "adapter",
-            Err(ModelProblem::Projector) => "projector",
-            _ => "gguf",
-        };
-    }
-    let binary = std::str::from_utf8(&head).is_err();
-    if plausible || (binary && kind == Some(ModelKind::Rkllm)) {
+    let Ok(seen) = seen else {
+        return "unknown";
+    };
+    let masked = seen.found != Found::Implausible;
+    if seen.is_gguf() {
+        "gguf"
+    } else if masked || (seen.is_binary() && named == Some(ModelKind::Rkllm)) {
         "rkllm"
     } else {
         "unknown"
@@ -162,6 +127,7 @@ fn bytes_per_token(directory: &Directory) -> Option<u64> {
 mod tests {
     use std::fs;
 
+    use super::super::directory;
     use super::*;
 
     fn of(name: &str, content: &[u8]) -> Value {

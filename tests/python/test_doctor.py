@@ -26,6 +26,7 @@ from support import SLOW
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from conftest import Opener
     from rkllm_rs.doctor import Report
 
 GOOD = TREES["rk3588-vendor61-098"]
@@ -202,14 +203,42 @@ def test_links_stay_inside_the_root(tmp_path: Path) -> None:
     assert examine(root).board.chip == "rk3562"
 
 
-def test_what_the_vendors_library_said_is_the_last_source(tmp_path: Path) -> None:
-    line = "I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: 0.9.8, platform: RK3588"
-    extra = {
-        "proc/self/environ": "HOME=/home/me\0",
-        "home/me/.cache/rkllm_rs/models.json": json.dumps({"/models/a.rkllm": {"log": [line]}}),
-    }
-    driver = changed(tmp_path, extra, "sys/module/rknpu/version", "dev/kmsg").driver
-    assert (driver.version, driver.source) == ("0.9.8", "vendor log")
+def test_what_the_vendors_library_said_is_the_last_source(
+    open_model: Opener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = tmp_path / "tree"
+    home = {"proc/self/environ": "HOME=/home/me\0"}
+    cache = tree / "home/me/.cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", os.fspath(cache))
+    line = "I rkllm: rkllm-runtime version: 1.2.3, rknpu driver version: {}, platform: RK3588"
+    for version in ("0.9.8", "0.9.7"):
+        open_model({"init": {"log": [["stdout", line.format(version)]]}, "runs": []}).close()
+    driver = changed(tree, home, "sys/module/rknpu/version", "dev/kmsg").driver
+    assert driver.source == "vendor log"
+    store = cache / "rkllm_rs/models.json"
+    entries = json.loads(store.read_text())
+    # The last load counts, whatever its model is called.
+    for at, entry in enumerate(entries.values()):
+        entry["loaded"] += 1000 * at
+    store.write_text(json.dumps(entries))
+    last = list(entries.values())[-1]["driver_version"]
+    assert examine(tree).driver.version == last
+    good = next(iter(entries.values()))
+    for text in (
+        *(b"", b"[]", b"7", b"{ damaged", b"\xff\xfe", b"[" * 100_000, b"{}", store.read_bytes()[:-9]),
+        *(
+            json.dumps({"/a": {**good, "driver_version": wrong}}).encode()
+            for wrong in (None, 9, [], {}, "none", "0.9", "0.9.8 or so", "9" * 999)
+        ),
+    ):
+        store.write_bytes(text)
+        assert examine(tree).driver.version is None, text[:80]
+    for wrong in (None, "x", [], -1.5, float("inf")):
+        store.write_text(json.dumps({"/a": {**good, "loaded": wrong}, "/b": 7, "/c": []}))
+        assert examine(tree).driver.version == good["driver_version"]
+    store.unlink()
+    os.mkfifo(store)
+    assert examine(tree).driver.version is None
 
 
 @pytest.mark.parametrize("name", ["rk3588-mainline-612", "rk3588-mainline-618"])
@@ -218,7 +247,7 @@ def test_logs_of_an_earlier_kernel_are_not_believed(name: str, tmp_path: Path) -
         "sys/bus/platform/drivers/rk_gmac-dwmac/bind": "",
         "var/log/dmesg": "[    3.1] [drm] Initialized rknpu 0.9.8 20240828 for fdab0000.npu on minor 1\n",
         "proc/self/environ": "XDG_CACHE_HOME=/cache\0",
-        "cache/rkllm_rs/models.json": '["rknpu driver version: 0.9.8"]',
+        "cache/rkllm_rs/models.json": '{"/a.rkllm": {"driver_version": "0.9.8", "loaded": 9}}',
     }
     report = changed(tmp_path, extra, "dev/kmsg", name=name)
     assert report.driver.version is None
@@ -348,19 +377,55 @@ def test_without_the_native_module_the_command_still_works(
     assert check["status"] == "failure"
     assert word in check["summary"].lower()
     assert "pip install" in check["fix"]
-    # For a program, it is the error that it always was.
-    program = "import rkllm_rs"
-    failed = subprocess.run(
+
+
+@pytest.fixture(scope="module")
+def broken(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the package, whose native module is missing."""
+    folder = tmp_path_factory.mktemp("broken")
+    shutil.copytree(PACKAGE, folder / "rkllm_rs", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    return folder
+
+
+PROGRAMS = {
+    "from": ("from rkllm_rs import doctor; examine = doctor.examine", True),
+    "import": ("import rkllm_rs.doctor; examine = rkllm_rs.doctor.examine", True),
+    "name": ("from rkllm_rs.doctor import examine", True),
+    "function": ("import importlib; examine = importlib.import_module('rkllm_rs.doctor').examine", True),
+    "then others": ("from rkllm_rs import doctor; import rkllm_rs; rkllm_rs.RKLLM", False),
+    "package": ("import rkllm_rs", False),
+    "class": ("doctor = 1\nfrom rkllm_rs import RKLLM", False),
+    "errors": ("import rkllm_rs.errors", False),
+}
+
+
+@pytest.mark.parametrize("case", PROGRAMS)
+def test_without_the_native_module_programs_have_doctor_and_else_an_error(case: str, broken: Path) -> None:
+    program, works = PROGRAMS[case]
+    if works:
+        program += """
+report = examine("/")
+assert report.status == "failure"
+assert report.find("native").status == "failure"
+for wrong, kind in ((7, TypeError), ("/nowhere", ValueError)):
+    try:
+        examine(wrong)
+    except kind:
+        continue
+    raise SystemExit(9)
+"""
+    done = subprocess.run(
         [sys.executable, "-c", program, "doctor"],
-        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        env={**os.environ, "PYTHONPATH": str(broken)},
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
-    assert failed.returncode == 1
-    assert "ImportError" in failed.stderr
-    assert "rkllm-rs doctor" in failed.stderr
+    assert done.returncode == (0 if works else 1), done.stderr
+    if not works:
+        assert "ImportError" in done.stderr
+        assert "rkllm-rs doctor" in done.stderr
 
 
 def test_without_any_right_to_read_only_the_library_is_wrong(

@@ -29,6 +29,8 @@ _STOPPED = 130
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from rkllm_rs import verify
+    from rkllm_rs.doctor.publish import write
+    from rkllm_rs.verify.publish import markdown
 
     told: list[str] = []
 
@@ -54,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
         only=arguments.only.split(",") if arguments.only is not None else None,
         on_item=on_item,
     )
-    written = arguments.report is None or _published(report, arguments.report)
+    written = arguments.report is None or write(markdown(report), arguments.report)
     if arguments.json:
         say(json.dumps(report.to_dict(), indent=1))
     else:
@@ -63,21 +65,6 @@ def run(arguments: argparse.Namespace) -> int:
     if report.interrupted:
         return _STOPPED
     return int(report.failed or not written)
-
-
-def _published(report: Report, file: str) -> bool:
-    """Writes the report for an issue; says why where that fails."""
-    from rkllm_rs.verify.publish import markdown
-
-    text = markdown(report)
-    try:
-        with open(file, "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        sys.stderr.write(f"rkllm-rs: {file} cannot be written: {error.strerror or error}\n")
-        sys.stderr.write("hint: Name a file in a folder that you can write to.\n")
-        return False
-    return True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -8,7 +8,8 @@
 An examination reads files, and asks the NPU's driver for its version. It writes nothing, resets nothing,
 loads no library of the vendor's, and needs no root. The command ``rkllm-rs doctor`` prints it.
 
-Nothing here needs the native module, so that the command also works if that cannot be loaded.
+Nothing here needs the native module: both the command and ``from rkllm_rs import doctor`` also work where it
+cannot be loaded.
 """
 
 from __future__ import annotations
@@ -77,21 +78,24 @@ def examine(root: str | os.PathLike[str] = "/") -> Report:
         InvalidArgumentError: ``root`` is not a folder.
     """
     if not isinstance(root, (str, os.PathLike)):  # pyright: ignore[reportUnnecessaryIsInstance]
-        from rkllm_rs.errors import InvalidTypeError
-
         message = f"root must be a path, got {type(root).__name__}"
-        raise InvalidTypeError(message, hint='Pass a folder, such as "/".')
+        raise _wrong(TypeError, message, 'Pass a folder, such as "/".')
     path = os.fspath(root)
     if not _is_folder(path):
-        from rkllm_rs.errors import InvalidArgumentError
-
         message = f"root must be a folder, got {path!r}"
-        raise InvalidArgumentError(
-            message, hint='Pass "/" for this machine, or a folder with the files of one.'
-        )
+        raise _wrong(ValueError, message, 'Pass "/" for this machine, or a folder with the files of one.')
     facts = Facts(Root(path))
     checks = [check(facts) for check in _CHECKS]
     return Report(checks, chips.board(facts), driver.driver(facts), cpu.cpu(facts))
+
+
+def _wrong(kind: type[Exception], message: str, hint: str) -> Exception:
+    """The error for a wrong argument: one of ours, where the native module that those need can be loaded."""
+    try:
+        from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
+    except ImportError:
+        return kind(f"{message}\nhint: {hint}")
+    return (InvalidTypeError if kind is TypeError else InvalidArgumentError)(message, hint=hint)
 
 
 def _is_folder(path: object) -> bool:

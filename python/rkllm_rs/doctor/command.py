@@ -61,28 +61,16 @@ def text(report: Report) -> str:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command, and gives its exit status."""
     report = examine(arguments.root)
-    if arguments.report is not None and not _published(report, arguments.root, arguments.report):
-        return 1
+    if arguments.report is not None:
+        from .publish import markdown, write
+
+        if not write(markdown(report, arguments.root), arguments.report):
+            return 1
     told = (json.dumps(report.to_dict(), indent=1) if arguments.json else text(report)) + "\n"
     # What a board calls itself may not fit the terminal.
     code = sys.stdout.encoding or "utf-8"
     sys.stdout.write(told.encode(code, "replace").decode(code))
     return int(report.status == "failure")
-
-
-def _published(report: Report, root: str, file: str) -> bool:
-    """Writes the report for an issue; says why where that fails."""
-    from .publish import markdown
-
-    text = markdown(report, root)
-    try:
-        with open(file, "w", encoding="utf-8") as opened:
-            opened.write(text)
-    except OSError as error:
-        sys.stderr.write(f"rkllm-rs: {file} cannot be written: {error.strerror or error}\n")
-        sys.stderr.write("hint: Name a file in a folder that you can write to.\n")
-        return False
-    return True
 
 
 def main(words: Sequence[str]) -> int:

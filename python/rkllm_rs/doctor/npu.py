@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -14,8 +15,8 @@ if TYPE_CHECKING:
 
 _VERSION = re.compile(r"(?<![\d.])v?(\d{1,3}\.\d{1,3}\.\d{1,3})(?![\d.])")
 _INITIALIZED = r"Initialized rknpu (?:driver: v)?(\d+\.\d+\.\d+)(?:(?: for)? (\d{8}))?"
-#: As the vendor's library prints it when it loads a model.
-_TOLD = r"rknpu[ _]driver[ _]version\W{1,8}(\d{1,3}\.\d{1,3}\.\d{1,3})"
+#: Longer than what is remembered ever is.
+_LONGEST = 1 << 20
 _DEVICE = r"[0-9a-f]{8}\.(?:npu|rknpu)"
 
 
@@ -242,9 +243,26 @@ def _answers(root: Root, log: Log, npu: Npu, cache: str | None) -> Iterator[Answ
             npu.denied.append(path)
     if found := log.last(_INITIALIZED):
         yield Answer("kernel log", found[1], found[2])
-    for path in root.glob(f"{cache}/*.json") if cache else []:
-        if told := re.findall(_TOLD, root.text(path, 1 << 20) or ""):
-            yield Answer("vendor log", told[-1])
+    if cache and (told := _remembered(root, f"{cache}/models.json")):
+        yield Answer("vendor log", told)
+
+
+def _remembered(root: Root, path: str) -> str | None:
+    """What the vendor's library said of the driver at the last load, as ``src/files/context.rs`` keeps it."""
+    try:
+        found: Any = json.loads(root.bytes(path, _LONGEST) or b"")
+    except (ValueError, RecursionError):  # the first is also what a damaged text gives
+        return None
+    if not isinstance(found, dict):
+        return None
+    told: list[tuple[int, str]] = []
+    for entry in found.values():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if not isinstance(entry, dict):
+            continue
+        version, when = entry.get("driver_version"), entry.get("loaded")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+        if isinstance(version, str) and (told_by := _VERSION.fullmatch(version.strip())):
+            told.append((when if isinstance(when, int) else 0, told_by[1]))
+    return max(told)[1] if told else None
 
 
 def _cores(root: Root) -> int | None:

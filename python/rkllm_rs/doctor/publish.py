@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from typing import TYPE_CHECKING
 
 from .facts import Facts
@@ -57,3 +58,15 @@ def _details(check: Check, private: Private) -> list[str]:
 def _cell(text: str) -> str:
     """A text as it is, in a cell of a table."""
     return re.sub(r"([\\`*_\[\]<>|#~@])", r"\\\1", text.replace("\n", " "))
+
+
+def write(text: str, file: str) -> bool:
+    """Writes a report to a file for the commands; where that fails, prints why."""
+    try:
+        with open(file, "w", encoding="utf-8") as opened:
+            opened.write(text)
+    except OSError as error:
+        sys.stderr.write(f"rkllm-rs: {file} cannot be written: {error.strerror or error}\n")
+        sys.stderr.write("hint: Name a file in a folder that you can write to.\n")
+        return False
+    return True

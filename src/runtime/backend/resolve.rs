@@ -146,13 +146,11 @@ fn expand(
         Ok(data) if data.is_dir() && ModelKind::of(path).is_some() => Err(ModelProblem::Directory),
         Ok(data) if data.is_dir() => inside(path, required),
         // A backend or library that was named is obeyed, whatever the file is called.
-        Ok(_) => match ModelKind::of(path)
-            .or_else(|| files::inspect::sniffed(path))
-            .or(required.map(runs))
-        {
-            Some(kind) => Ok(vec![(path.to_owned(), kind)]),
-            None => Err(files::inspect::no_model(path)),
-        },
+        Ok(_) => {
+            let kind = ModelKind::of(path).map_or_else(|| files::inspect::sniffed(path), Ok);
+            let kind = kind.or_else(|problem| required.map(runs).ok_or(problem))?;
+            Ok(vec![(path.to_owned(), kind)])
+        }
         Err(missing) if missing.is_missing() && ModelKind::of(path).is_none() => {
             let with = |kind: ModelKind| {
                 let mut name = OsString::from(path);
