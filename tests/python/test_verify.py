@@ -148,6 +148,23 @@ def test_a_chat_without_an_answer_fails(verified: Callable[..., verify.Report], 
     assert verdicts(verified({"runs": [{"steps": []}]}, ["chat"]))["chat"] == "fail"
 
 
+def test_what_the_switch_for_thinking_does_is_measured(
+    verified: Callable[..., verify.Report], tmp_path: Path
+) -> None:
+    template = tmp_path / "models" / "chat_template.jinja"
+    template.parent.mkdir(exist_ok=True)
+    template.write_text(
+        "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
+        "<|im_start|>assistant\n{% if enable_thinking is false %}<think>\n\n</think>\n\n{% endif %}"
+    )
+    ends = {"steps": ["<think>", "so", "</think>"]}
+    # Two turns of a chat, then with and without thinking, then the run that is looked at.
+    runs = [GOOD, GOOD, GOOD, {"steps": ["other"]}, ends]
+    item = verified({"runs": runs}, ["chat"]).find("chat")
+    assert item.verdict == "pass", item.reason
+    assert item.value["thinking"] == {"text": {"differs": True}, "ends_at_mark": True}
+
+
 def test_logits_must_be_those_that_are_generated_from(verified: Callable[..., verify.Report]) -> None:
     # The largest of eight numbers that are counted up is the last one.
     right, wrong = ({"steps": [{"text": "x", "id": number}], "logits": {"width": 8}} for number in (7, 3))
@@ -225,7 +242,55 @@ def test_a_library_of_another_layout_than_it_says(
     verified: Callable[..., verify.Report], tmp_path: Path
 ) -> None:
     odd = fake_library(tmp_path / "odd", "v1_3_1", defaults={"as": "v1_2_1"})
-    assert verified(library=odd).find("identity").verdict == "fail"
+    report = verified(library=odd)
+    assert verdicts(report, "identity", "layout", "load") == {
+        "identity": "fail",
+        "layout": "fail",
+        "load": "skipped",
+    }
+    # What says nothing of the layout does not fail it.
+    nameless = fake_library(tmp_path / "nameless", "v1_3_1", banner=None, drop_symbols=["rkllm_run"])
+    assert verdicts(verified(library=nameless), "identity", "layout") == {
+        "identity": "fail",
+        "layout": "skipped",
+    }
+
+
+def test_a_model_that_cannot_be_loaded_again_fails_isolation(
+    verified: Callable[..., verify.Report], tmp_path: Path
+) -> None:
+    def loaded(item: verify.Item, _report: verify.Report) -> None:
+        if item.id == "load":
+            (model,) = (tmp_path / "models").glob("*.rkllm")
+            model.write_text(json.dumps({"init": {"return": -1}}))
+
+    # Its first answers take so long that the file is another one by then.
+    slow = {**GOOD, "prefill_ms": 400}
+    report = verified({"runs": [slow]}, ["load", "isolation"], on_item=loaded)
+    assert verdicts(report, "load", "isolation") == {"load": "pass", "isolation": "fail"}
+    assert report.failed
+
+
+def test_an_answer_is_kept_to_its_schema(verified: Callable[..., verify.Report], tmp_path: Path) -> None:
+    # A token for each printable character, so that what does not fit can be replaced.
+    tokenizer = tmp_path / "models" / "tokenizer.json"
+    tokenizer.parent.mkdir(exist_ok=True)
+    vocabulary = {chr(code): code for code in range(33, 127)}
+    tokenizer.write_text(json.dumps({"model": {"vocab": vocabulary}, "decoder": {"type": "ByteLevel"}}))
+
+    def said(text: str) -> dict[str, Any]:
+        return {"steps": [{"text": one, "id": ord(one)} for one in text]}
+
+    broken = said('{"city":"Rome"!')
+    report = verified({"runs": [broken, said("true}")]}, ["structured"])
+    item = report.find("structured")
+    assert item.verdict == "pass", item.reason
+    assert item.value["way"] == "guided"
+    assert item.value["replaced"] >= 1
+    # Where tokens cannot be replaced, an answer that never fits is a failure.
+    old = fake_library(tmp_path / "old", "v1_1_0", quiet=True)
+    never = verified({"runs": [said("Rome")]}, ["structured"], library=old)
+    assert verdicts(never)["structured"] == "fail"
 
 
 @pytest.mark.hazard("A2")

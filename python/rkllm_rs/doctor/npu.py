@@ -256,7 +256,7 @@ def _remembered(root: Root, path: str) -> str | None:
     if not isinstance(found, dict):
         return None
     told: list[tuple[int, str]] = []
-    for entry in found.values():  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    for entry in found.values():  # pyright: ignore[reportUnknownVariableType]
         if not isinstance(entry, dict):
             continue
         version, when = entry.get("driver_version"), entry.get("loaded")  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]

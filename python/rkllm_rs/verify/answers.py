@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rkllm_rs._native import Tokens
 from rkllm_rs.errors import RkllmError, TemplateError
 
+from .measures import thinking
 from .session import HELLO, Session, fail, shown, skip, told
 
 if TYPE_CHECKING:
@@ -179,7 +180,7 @@ def chat(session: Session) -> Found:
         raise
     answer = session.llm.chat(messages, max_new_tokens=64, thinking=False, timeout=limit)
     said = answer.content or answer.reasoning or ""
-    value = {"notes": list(answer.notes), "right": right.search(said) is not None}
+    value: dict[str, Any] = {"notes": list(answer.notes), "right": right.search(said) is not None}
     if not said.strip():
         fail("the answer is empty", value)
     if answer.message.get("role") != "assistant":
@@ -188,6 +189,7 @@ def chat(session: Session) -> Found:
     streamed = "".join(stream.texts())
     if streamed != stream.result().content:
         fail(f"the stream was {shown(streamed)}, the answer {shown(stream.result().content)}", value)
+    value["thinking"] = thinking(session)
     note = "" if value["right"] else ", which is not what was asked for"
     return f"{shown(question)} was answered {shown(said)}{note}", value
 

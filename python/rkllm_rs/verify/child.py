@@ -115,11 +115,17 @@ def main(job: dict[str, Any], names: list[str]) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     warnings.simplefilter("ignore")
     session = Session(Job(**job), lambda: say(opening=True))
+    unknown = False
     for name in [one for one in ITEMS if one in names]:
+        # Of a library that was refused, the layout may be why; there is nothing to load.
+        if unknown and name != "layout":
+            break
         say(begin=name)
         item = judged(name, session)
         say(end=item, facts=identity.facts(session))
-        if name in ("identity", "load") and item["verdict"] == "fail":
+        failed = item["verdict"] == "fail"
+        unknown = unknown or (name == "identity" and failed)
+        if name == "load" and failed:
             break
     session.close()
     say(done=True)

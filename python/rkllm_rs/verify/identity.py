@@ -8,10 +8,10 @@ from typing import Any
 from rkllm_rs import runtimes
 from rkllm_rs._library import options
 from rkllm_rs._native import Runtime
-from rkllm_rs.errors import ModelError, RkllmError
+from rkllm_rs.errors import ModelError, RkllmError, UnsupportedRuntimeError
 from rkllm_rs.llm import resolve
 
-from .session import Session, fail, name_of, skip
+from .session import Session, fail, name_of, skip, told
 
 Found = tuple[str, Any]
 
@@ -61,7 +61,15 @@ def identity(session: Session) -> Found:
 def layout(session: Session) -> Found:
     """What the probe of the default parameters says."""
     if session.runtime is None:
-        find(session)
+        try:
+            find(session)
+        except UnsupportedRuntimeError as error:
+            # The message lists the evidence, by kinds.
+            if "defaults: " not in str(error):
+                skip("the library was refused before its default parameters were read")
+            raise
+        except RkllmError as error:
+            skip(f"the library could not be loaded: {told(error)}")
     assert session.runtime is not None  # noqa: S101 - just set
     found = session.runtime.identity
     probes = [one for one in found.evidence if one.kind == "defaults"]

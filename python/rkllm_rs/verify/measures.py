@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 from rkllm_rs._native import Tokens
 from rkllm_rs.errors import RkllmError
 
-from .session import MARKER, Session, markers, shown, skip
+from .session import HELLO, MARKER, Session, markers, shown, skip
 
 if TYPE_CHECKING:
     from rkllm_rs._native import Generation
+    from rkllm_rs._types import Input
 
 Found = tuple[str, Any]
 
+QUESTION = "How much is 2 + 2? Answer with the number."
 #: A word that is one token in nearly every vocabulary, also after itself.
 WORD = " the"
 _UNKNOWN = "the library does not report how many tokens it made of a prompt"
@@ -192,12 +194,40 @@ def logits_cost(session: Session) -> Found:
     return f"by number of tokens, {told}; {len(base) + 1} with all but one cached: {took_filled:.0f} ms", rows
 
 
+def thinking(session: Session) -> dict[str, Any] | None:
+    """What the switch for thinking does: with text, with token input, and at the end of the thinking.
+
+    ``None`` for a model without one, and for a library that has none.
+    """
+    question = QUESTION
+    try:
+        turns = [
+            session.llm.render_chat([{"role": "user", "content": question}], thinking=on)
+            for on in (True, False)
+        ]
+    except RkllmError:
+        return None
+    if turns[0] == turns[1] or not session.able("thinking"):
+        return None
+    value: dict[str, Any] = {}
+    inputs: dict[str, Input] = {"text": question}
+    if session.able("token_input") and (ids := session.ids(question)):
+        inputs["tokens"] = Tokens(ids)
+    for name, given in inputs.items():
+        on, off = (session.generate(given, 24, thinking=flag, **session.anew()) for flag in (True, False))
+        value[name] = {"differs": on.token_ids != off.token_ids}
+    first = session.generate(question, 256, thinking=True, **session.anew())
+    # RKLLM 1.3.0 was reported to end the run there, so that the answer needs a second one.
+    value["ends_at_mark"] = first.finish_reason == "stop" and first.text.rstrip().endswith("</think>")
+    return value
+
+
 def shown_markers(session: Session) -> Found:
     """Special tokens in the text, with skip_special_token=False."""
     known = markers(session)
     found: list[str] = []
     ends: list[str] = []
-    for question in ("Say hello.", "How much is 2 + 2? Answer with the number."):
+    for question in (HELLO, QUESTION):
         prompt = question
         with contextlib.suppress(RkllmError):  # without a template the model may not end by itself
             prompt = session.llm.render_chat([{"role": "user", "content": question}])
