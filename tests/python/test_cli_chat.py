@@ -153,7 +153,8 @@ def test_commands(words: Callable[..., list[str]], record: Path, tmp_path: Path)
 
 
 def test_editing_pasting_and_history(words: Callable[..., list[str]], record: Path, tmp_path: Path) -> None:
-    with Terminal(words(["x"]), RKLLM_RS_HOME=str(tmp_path / "own")) as terminal:
+    (tmp_path / "talk.json").write_text("")
+    with Terminal(words(["x"]), columns=200, RKLLM_RS_HOME=str(tmp_path / "own")) as terminal:
         for count, text in enumerate(
             [
                 "wrld\x1b[D\x1b[D\x1b[Do",  # three to the left
@@ -166,8 +167,15 @@ def test_editing_pasting_and_history(words: Callable[..., list[str]], record: Pa
             terminal.ready(count)
             terminal.send(text + "\r")
         terminal.ready(5)
-        terminal.send("\x1b[A\r")
+        terminal.send("/sa\t")
+        terminal.see("/save")
+        terminal.send(f" {tmp_path}/ta\t")
+        terminal.see("talk.json")
+        terminal.send("\r")
         terminal.ready(6)
+        assert (tmp_path / "talk.json").read_text() != ""
+        terminal.send("\x1b[A\x1b[A\r")
+        terminal.ready(7)
         terminal.send("\x04")
         assert terminal.end() == 0
     history = tmp_path / "own/chat_history"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree as ET
@@ -104,6 +105,17 @@ def test_what_tools_do_is_told(talk: Callable[..., Talk]) -> None:
     assert [message["content"] for message in returned.messages] == ["ValueError: Paris"]
     assert [message["role"] for message in one.messages] == ["user", "assistant", "tool", "assistant"]
     assert one.undo() == "1"
+    assert one.messages == []
+
+
+def test_a_tool_that_ends_the_program_is_an_error(talk: Callable[..., Talk]) -> None:
+    def get_weather(city: str) -> None:
+        """Tells the weather."""
+        sys.exit(city)
+
+    one = talk([CALL], ["fine"], tools=[get_weather])
+    with pytest.raises(ToolError):
+        said(one, "1")
     assert one.messages == []
 
 

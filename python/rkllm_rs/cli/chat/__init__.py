@@ -78,7 +78,8 @@ def run(arguments: argparse.Namespace) -> int:
         if reader.interactive:
             screen.note(_greeting(llm))
         talk = Talk(llm, system=arguments.system, tools=tools, options=options)
-        return Chat(talk, reader, screen).run(vendor_log=arguments.vendor_log)
+        chat = Chat(talk, reader, screen, debug=getattr(arguments, "debug", False))
+        return chat.run(vendor_log=arguments.vendor_log)
 
 
 def _sides(arguments: argparse.Namespace) -> tuple[Screen, Reader]:
@@ -98,7 +99,7 @@ def _sides(arguments: argparse.Namespace) -> tuple[Screen, Reader]:
         return shown, reading.Lines()
     if dumb or not (sys.stdout.isatty() or sys.stderr.isatty()):
         return shown, reading.Dumb()
-    return shown, reading.Editor(shown, COMMANDS)
+    return shown, reading.Editor(shown, {name: one.argument for name, one in COMMANDS.items()})
 
 
 def _greeting(llm: RKLLM) -> str:

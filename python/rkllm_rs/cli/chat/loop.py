@@ -11,6 +11,7 @@ from rkllm_rs.errors import ContextLengthError, RkllmError, WorkerCrashed
 from . import commands
 from .asides import kept
 from .reading import no_echo
+from .screen import what
 from .talk import Called, Returned
 
 if TYPE_CHECKING:
@@ -30,14 +31,16 @@ _STOPPED = 128 + signal.SIGINT
 class Chat:
     """A conversation, with those who take part in it."""
 
-    def __init__(self, talk: Talk, reader: Reader, screen: Screen) -> None:
+    def __init__(self, talk: Talk, reader: Reader, screen: Screen, *, debug: bool = False) -> None:
         """Puts a chat together.
 
         Args:
             talk: The conversation.
             reader: Gives the messages.
             screen: Shows the answers.
+            debug: Raise what nobody has foreseen.
         """
+        self._debug = debug
         self._talk = talk
         self._reader = reader
         self._screen = screen
@@ -62,34 +65,35 @@ class Chat:
 
     def _run(self) -> int:
         while True:
-            try:
-                text = self._reader.read()
-            except EOFError:
-                return int(self._failed)
-            except KeyboardInterrupt:
-                if not self._reader.interactive:
-                    raise
-                self._presses += 1
-                if self._presses > 1:
-                    return _STOPPED
-                self._screen.note("Press Ctrl-C again to leave, or enter /help.")
-                continue
+            status = self._step()
+            if status is not None:
+                return status
+
+    def _step(self) -> int | None:
+        """Takes what is entered next; gives the exit status at the end."""
+        try:
+            text = self._reader.read()
             self._presses = 0
-            if not text.strip():
-                continue
-            try:
+            if text.strip():
                 self._take(text)
-            except commands.Leave:
-                return int(self._failed)
-            except (RkllmError, OSError) as error:
-                if (
-                    isinstance(error, OSError)
-                    and error.filename is None
-                    and not isinstance(error, RkllmError)
-                ):
-                    raise  # the output cannot be written
-                self._failed = not self._reader.interactive
-                self._tell(error)
+        except (EOFError, commands.Leave):
+            return int(self._failed)
+        except KeyboardInterrupt:
+            # At the prompt; or so late that the answer had ended, and then nothing must be lost.
+            if not self._reader.interactive:
+                raise
+            self._presses += 1
+            if self._presses > 1:
+                return _STOPPED
+            self._screen.note("Press Ctrl-C again to leave, or enter /help.")
+        except Exception as error:
+            unwritten = isinstance(error, OSError) and error.filename is None
+            foreseen = isinstance(error, RkllmError) or (isinstance(error, OSError) and not unwritten)
+            if not foreseen and (unwritten or self._debug or not self._reader.interactive):
+                raise
+            self._failed = not self._reader.interactive
+            self._tell(error if foreseen else f"internal error, a fault of rkllm_rs: {what(error)}")
+        return None
 
     def _take(self, text: str) -> None:
         """Does what an entered text is for."""
@@ -105,7 +109,6 @@ class Chat:
             for aside in self._asides.take() if self._asides else ():
                 self._screen.note(aside)
         if self._talk.stopped:
-            self._presses = 1  # the next one leaves
             kept = self._talk.last is not before
             self._screen.note("Stopped." if kept else "Stopped. The conversation is as it was before.")
         elif self._talk.last is not None:
@@ -143,7 +146,7 @@ class Chat:
             self._screen.note(f"The answer was cut off: {window} is full.")
             self._screen.note(_MAKE_ROOM)
 
-    def _tell(self, error: Exception) -> None:
+    def _tell(self, error: Exception | str) -> None:
         """Says what went wrong, and what to do about it in a chat: hints of errors are for programs."""
         if isinstance(error, ContextLengthError):
             text = str(error.args[0])
@@ -169,6 +172,7 @@ class Chat:
         def on_signal(_number: int, _frame: FrameType | None) -> None:
             if self._talk.stopped:
                 raise KeyboardInterrupt
+            self._presses = 1  # the next one leaves
             self._talk.stop()
 
         before = signal.signal(signal.SIGINT, on_signal)

@@ -12,8 +12,10 @@ from rkllm_rs.errors import InvalidArgumentError, RkllmError
 from rkllm_rs.runtimes.store import home, make_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable
+    from collections.abc import Generator, Iterator, Mapping
 
+    from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+    from prompt_toolkit.document import Document
     from prompt_toolkit.history import History
     from prompt_toolkit.key_binding import KeyBindings
     from prompt_toolkit.key_binding.key_processor import KeyPressEvent
@@ -100,15 +102,14 @@ class Editor:
 
     interactive = True
 
-    def __init__(self, screen: Screen, commands: Iterable[str]) -> None:
+    def __init__(self, screen: Screen, commands: Mapping[str, str]) -> None:
         """Prepares line editing.
 
         Args:
             screen: Told what is wrong with the history.
-            commands: The slash commands, for completion.
+            commands: The slash commands with their arguments, for completion.
         """
         from prompt_toolkit import PromptSession
-        from prompt_toolkit.completion import WordCompleter
         from prompt_toolkit.output import create_output
         from prompt_toolkit.output.vt100 import Vt100_Output
 
@@ -116,13 +117,12 @@ class Editor:
         if isinstance(output, Vt100_Output):
             # A prompt does not need to know where it is; a terminal that does not answer costs a warning.
             output.enable_cpr = False
-        completer = WordCompleter([f"/{name}" for name in commands], sentence=True)
         self._session: PromptSession[str] = PromptSession(
             _PROMPT,
             multiline=True,
             prompt_continuation=_continuation,
             key_bindings=_keys(),
-            completer=completer,
+            completer=_completer(commands),
             complete_while_typing=False,
             history=_history(screen),
             enable_suspend=True,
@@ -152,6 +152,31 @@ class Editor:
 def _continuation(_width: int, _line: int, wrapped: int) -> str:
     """What stands before the second line and those after it; nothing, where it is the same line."""
     return "" if wrapped else _MORE
+
+
+def _completer(commands: Mapping[str, str]) -> Completer:
+    """Completes commands, and what stands behind them: a file, or one of a few words."""
+    from prompt_toolkit.completion import Completer, Completion, PathCompleter
+    from prompt_toolkit.document import Document
+
+    files = PathCompleter(expanduser=True)
+
+    class Slash(Completer):
+        """Completes lines that begin with a slash."""
+
+        def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterator[Completion]:
+            line = document.text_before_cursor
+            name, space, rest = line.partition(" ")
+            argument = commands.get(name[1:], "")
+            if "FILE" in argument and space:
+                yield from files.get_completions(Document(rest, len(rest)), complete_event)
+                return
+            known = argument.split("|") if space else [f"/{one}" for one in commands]
+            for word in known:
+                if line.startswith("/") and word.startswith(rest if space else name) and word.islower():
+                    yield Completion(word, start_position=-len(rest if space else name))
+
+    return Slash()
 
 
 def _keys() -> KeyBindings:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rkllm_rs.chat.history import History, begun
 from rkllm_rs.chat.loops import ToolLoop
 from rkllm_rs.chat.tools import Tools
+from rkllm_rs.errors import ToolError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -159,6 +160,9 @@ class Talk:
             if not self.stopped:
                 raise
             return False
+        except SystemExit as error:
+            message = "a tool has called sys.exit()"
+            raise ToolError(message, hint="Return from the function, or raise an exception.") from error
         finally:
             self._in_tools = False
         return True
