@@ -10,7 +10,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 #: How many lines may wait.
 _WAITING: Final = 10_000
@@ -57,7 +57,7 @@ class Stderr(logging.Handler):
 
 
 @contextlib.contextmanager
-def to_stderr() -> Iterator[None]:
+def to_stderr() -> Generator[None, None, None]:
     """Prints the server's log, unless the program has said itself what becomes of it."""
     ours, uvicorn = logging.getLogger("rkllm_rs.server"), logging.getLogger("uvicorn.error")
     if ours.handlers:
