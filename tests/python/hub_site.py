@@ -32,6 +32,7 @@ class HubSite:
             ``None`` is all.
         refuse: Called with the request's path; returns status, ``X-Error-Code`` and message, or ``None``.
         lists: Whether the list of a repository has sizes and hashes, so that no second list is needed.
+        infos: Whether it has that list at all.
         trees: Whether it has the second list.
         heads: Whether it answers to HEAD.
         ranges: Whether the other host honours ranges.
@@ -46,7 +47,7 @@ class HubSite:
         self.wrong: set[str] = set()
         self.cut: list[int | None] = []
         self.refuse: Callable[[str], tuple[int, str, str] | None] = lambda _: None
-        self.lists = True
+        self.lists = self.infos = True
         self.trees = self.heads = True
         self.ranges = True
         self.stall = 0.0
@@ -111,6 +112,8 @@ class HubSite:
             repo, rest = "/".join(parts[2:4]), parts[4:]
             if repo not in self.files:
                 self._refuse(request, 401, "RepoNotFound", "Repository not found")
+            elif (not rest or rest[0] == "revision") and not self.infos:
+                self._refuse(request, 404, "", "Not found")
             elif not rest or rest[0] == "revision":
                 revision = rest[1] if rest else "main"
                 if revision not in self.commits:
@@ -166,7 +169,8 @@ class HubSite:
         send(request, 200, {"Content-Type": "application/json"}, json.dumps(data).encode())
 
     def _refuse(self, request: Any, status: int, code: str, message: str) -> None:
-        send(request, status, {"X-Error-Code": code, "X-Error-Message": message}, message.encode())
+        headers = {"X-Error-Code": code, "X-Error-Message": message} if code else {"X-Error-Message": message}
+        send(request, status, headers, message.encode())
 
     def _content(self, request: Any, data: bytes, headers: dict[str, str] | None = None) -> None:
         status, headers = 200, dict(headers or {})

@@ -89,11 +89,21 @@ def test_a_model_and_what_belongs_beside_it_go_to_the_hubs_cache(site: HubSite, 
     assert not (cache / "models--o--r").exists()
 
 
-def test_huggingface_hub_finds_what_was_pulled(site: HubSite) -> None:
+def test_huggingface_hub_finds_what_was_pulled_and_the_other_way_round(site: HubSite) -> None:
     path = pull("hub:o/r")
-    program = "import sys, huggingface_hub as hub; print(hub.try_to_load_from_cache('o/r', sys.argv[1]))"
+    site.files["o/other"] = dict(site.files["o/r"])
+    program = """
+import sys, huggingface_hub as hub
+print(hub.try_to_load_from_cache("o/r", sys.argv[1]))
+print(hub.hf_hub_download("o/other", sys.argv[1]))
+"""
     done = subprocess.run([sys.executable, "-c", program, MODEL], check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == path
+    theirs, other = done.stdout.splitlines()
+    assert theirs == path
+    assert find("hub:o/other") == other
+    before = len(site.downloads())
+    assert pull("hub:o/other") == other
+    assert len(site.downloads()) == before
 
 
 @pytest.mark.parametrize("heads", [True, False])
@@ -107,6 +117,15 @@ def test_a_mirror_that_tells_less_is_enough(site: HubSite, *, heads: bool) -> No
     site.files["o/w"], site.wrong = dict(site.files["o/r"]), {MODEL}
     with pytest.raises(DownloadError, match=hashlib.sha256(BYTES).hexdigest()):
         pull("hub:o/w")
+
+
+def test_a_mirror_that_has_only_the_tree_is_enough(site: HubSite, cache: Path) -> None:
+    site.infos = False
+    assert Path(pull("hub:o/r")).read_bytes() == BYTES
+    assert (cache / "models--o--r/refs/main").read_text() == COMMIT
+    site.trees = False
+    with pytest.raises(ModelNotFoundError):
+        pull("hub:o/r")
 
 
 def test_a_file_that_is_shorter_than_the_hub_says_is_given_up(site: HubSite) -> None:

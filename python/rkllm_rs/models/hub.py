@@ -20,10 +20,10 @@ import urllib.request
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs._native import __version__
-from rkllm_rs.errors import DownloadError, InvalidArgumentError, ModelNotFoundError
+from rkllm_rs.errors import DownloadError, ModelNotFoundError
 
-from . import places
 from .hub_files import RemoteFile, Repository, entry, is_inside, sibling, table, texts_in
+from .hub_user import token
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,35 +42,6 @@ TRIES: Final = 5
 #: Seconds of the first wait between two tries; each further one is twice as long.
 PAUSE = 0.5
 _LONGEST_PAUSE: Final = 30.0
-_TRUE: Final = ("1", "ON", "YES", "TRUE")
-
-
-def is_offline() -> bool:
-    """Whether the user has forbidden requests to the hub."""
-    return any(
-        os.environ.get(name, "").upper() in _TRUE for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-    )
-
-
-def _token() -> str | None:
-    """The user's token: from the environment, or from the file that `hf auth login` writes."""
-    if os.environ.get("HF_HUB_DISABLE_IMPLICIT_TOKEN", "").upper() in _TRUE:
-        return None
-    token = os.environ.get("HF_TOKEN") or os.environ.get("HUGGING_FACE_HUB_TOKEN")
-    if not token:
-        path = os.environ.get("HF_TOKEN_PATH") or os.path.join(places.hub_home(), "token")
-        try:
-            with open(os.path.expanduser(path), encoding="ascii", errors="replace") as file:
-                token = file.read(4096)
-        except OSError:
-            return None
-    token = token.strip()
-    if not token:
-        return None
-    if not token.isascii() or not token.isprintable() or " " in token:
-        message = "HF_TOKEN must be a token of the hub, such as hf_…; it has characters that no token has"
-        raise InvalidArgumentError(message, hint="Copy it again from https://huggingface.co/settings/tokens.")
-    return token
 
 
 def _opener() -> urllib.request.OpenerDirector:
@@ -99,7 +70,7 @@ class Hub:
         """
         self.say = say
         self.endpoint = (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
-        self.token = _token()
+        self.token = token()
         self._opener = _opener()
         try:
             self.timeout = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or _TIMEOUT)
@@ -268,7 +239,11 @@ class Hub:
             if answer is None:
                 return {}, headers
             with answer:
-                return json.loads(answer.read(_LONGEST)), headers
+                try:
+                    return json.loads(answer.read(_LONGEST)), headers
+                except ValueError as error:
+                    message = "the answer is not that of a hub; a network may ask for a login"
+                    raise ValueError(message) from error
 
         found: tuple[Any, Message] = self.trying(address, ask)
         return found
@@ -283,26 +258,39 @@ class Hub:
             DownloadError: The hub cannot be reached, or refuses.
             ModelNotFoundError: There is no such repository or revision.
         """
-        revision = urllib.parse.quote(address.revision or "", safe="")
-        place = f"{address.repo}/revision/{revision}" if revision else address.repo
-        told, _ = self._json(address, f"{place}?blobs=true")
-        if not isinstance(told, dict):
-            raise self.failed(address, ValueError("the answer is not that of a hub"))
-        told = table(told)
+        revision = urllib.parse.quote(address.revision or "main", safe="")
+        told, missing = self._told(address, revision)
         files = [sibling(one) for one in told.get("siblings") or ()]
         if not files or any(one.etag is None or one.size is None for one in files):
-            files = self._tree(address, revision or "main") or files
+            files = self._tree(address, revision) or files
+        if missing is not None and not files:
+            raise missing
         tags = texts_in(told.get("tags"))
         card = table(told.get("cardData"))
         named = [tag.removeprefix("license:") for tag in tags if tag.startswith("license:")]
         licence = ", ".join(texts_in(card.get("license")) or named) or None
-        commit = str(told.get("sha") or "")
         return Repository(
-            commit if re.fullmatch("[0-9A-Za-z]{1,64}", commit) else None,
+            _commit(told.get("sha")),
             [one for one in files if is_inside(one.path)],
             licence,
             tags,
         )
+
+    def _told(self, address: Address, revision: str) -> tuple[Any, ModelNotFoundError | None]:
+        """What is known of the repository as a whole; nothing, and why, where a mirror has only the tree."""
+        place = f"{address.repo}/revision/{revision}?blobs=true"
+        try:
+            told, _ = self._json(address, place if address.revision else f"{address.repo}?blobs=true")
+        except ModelNotFoundError as error:
+            if not _is_lacking(error):
+                raise
+            try:
+                told, _ = self._json(address, place)
+            except ModelNotFoundError:
+                return {}, error
+        if not hasattr(told, "get"):
+            raise self.failed(address, ValueError("the answer is not that of a hub"))
+        return told, None
 
     def _tree(self, address: Address, revision: str) -> list[RemoteFile]:
         """The list of files with sizes and hashes, which comes in pages."""
@@ -352,10 +340,21 @@ class Hub:
                 etag if re.fullmatch(f"[0-9a-f]{{{count}}}", etag) else None for count in (64, 40)
             )
             file = RemoteFile("", int(size) if size.isdecimal() else None, sha256, sha1)
-            return file, headers.get("X-Repo-Commit")
+            return file, _commit(headers.get("X-Repo-Commit"))
 
         found: tuple[RemoteFile, str | None] = self.trying(address, ask)
         return found
+
+
+def _is_lacking(error: ModelNotFoundError) -> bool:
+    """Whether a server does not know the request; the hub itself says what it does not have."""
+    cause = error.__cause__
+    return isinstance(cause, urllib.error.HTTPError) and "X-Error-Code" not in cause.headers
+
+
+def _commit(given: object) -> str | None:
+    """A commit that can be the name of a folder."""
+    return given if isinstance(given, str) and re.fullmatch("[0-9A-Za-z]{1,64}", given) else None
 
 
 def _is_final(error: Exception) -> bool:

@@ -15,8 +15,9 @@ from rkllm_rs.errors import DownloadError, ModelNotFoundError
 
 from . import choosing, finding, hub_cache, places
 from .choosing import Candidate
-from .hub import Hub, is_offline
+from .hub import Hub
 from .hub_files import RemoteFile, Repository
+from .hub_user import is_offline
 from .scan import is_model_name, stem
 from .transfer import Transfer
 

@@ -250,5 +250,7 @@ def is_whole(path: str) -> bool:
     """
     import json
 
+    if not os.access(path, os.R_OK):
+        return False
     found = json.loads(_native.inspect_file(path))
     return found["kind"] not in _OTHER_KINDS and not found["truncated"]
