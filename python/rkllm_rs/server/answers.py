@@ -94,6 +94,8 @@ def chat_keywords(llm: RKLLM, job: Job, index: int) -> dict[str, Any]:
         call["schema_in_prompt"] = False
     if job.thinking is not None:
         call["thinking"] = job.thinking
+    if job.thinking and job.max_reasoning_tokens is not None:
+        call["max_reasoning_tokens"] = job.max_reasoning_tokens
     if job.template_kwargs:
         call["template_kwargs"] = job.template_kwargs
     if job.tools and job.tool_choice != "none":

@@ -10,7 +10,7 @@ import warnings
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import InvalidArgumentError, RkllmWarning, UnsupportedFeatureError
 
-from . import figures, health, ollama, openai, page
+from . import anthropic, figures, health, ollama, openai, page
 from .admission import Queue
 from .asgi import Floor
 from .errors import ApiError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 #: The dialects: each adds its routes.
-_DIALECTS: Final = (health, page, figures, openai, ollama)
+_DIALECTS: Final = (health, page, figures, openai, ollama, anthropic)
 _LONGEST_NAME: Final = 200
 
 

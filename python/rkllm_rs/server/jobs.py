@@ -45,6 +45,7 @@ class Job:
         prompts: Texts or token ids. Each gives ``n`` answers.
         n: Answers to each prompt, one after the other.
         stream: The answer is streamed, so that its client can wait for a model that is being loaded.
+        counted: ``Started`` tells how many tokens the prompt has.
         max_tokens: Most tokens of an answer, with its reasoning; ``None`` is the model's own limit. 0 is for
             ``echo``.
         sampling: Keywords of ``RKLLM.chat`` by name: ``temperature``, ``top_p``, ``top_k`` …
@@ -59,6 +60,7 @@ class Job:
         schema_in_prompt: Whether the model is told the schema.
         thinking: On, off, or what the chat template does.
         must_think: Refuse ``thinking=True`` for a model that does not think, in place of ignoring it.
+        max_reasoning_tokens: Most tokens of reasoning.
         template_kwargs: Further variables of the chat template.
         logprobs: How many of the likeliest tokens are told at each position; ``None`` tells nothing.
         echo: Prompts are told before their continuation; with ``logprobs``, how likely they were, too.
@@ -72,6 +74,7 @@ class Job:
     prompts: Sequence[str | Sequence[int]] = ()
     n: int = 1
     stream: bool = False
+    counted: bool = False
     max_tokens: int | None = None
     sampling: Mapping[str, float] = dataclasses.field(default_factory=dict[str, float])
     logit_bias: Mapping[int, float] | None = None
@@ -85,6 +88,7 @@ class Job:
     schema_in_prompt: bool = True
     thinking: bool | None = None
     must_think: bool = False
+    max_reasoning_tokens: int | None = None
     template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
     logprobs: int | None = None
     echo: bool = False
@@ -132,9 +136,15 @@ class Usage:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Started:
-    """An answer begins: the request had its turn, and the model is loaded."""
+    """An answer begins: the request had its turn, and the model is loaded.
+
+    Attributes:
+        index: The number of the answer.
+        prompt_tokens: Tokens of the prompt, where the job asks for them and they can be counted.
+    """
 
     index: int = 0
+    prompt_tokens: int = 0
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import time
 
+from rkllm_rs.errors import UnsupportedFeatureError
+
 from . import answers
 from .errors import ApiError, as_api_error
 from .jobs import Done, Failed, Started, Text, ToolCallDelta, Usage
+from .tokens import count
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -154,10 +158,15 @@ class Run:
 
     async def _answer(self, llm: RKLLM) -> None:
         job = await self._server.fitted(self.job, self.entry, llm)
+        prompt_tokens = 0
+        if job.counted:
+            # The model is idle now; later it would be asked between two answers.
+            with contextlib.suppress(UnsupportedFeatureError):
+                prompt_tokens = await count(llm, job)
         number = 0
         for prompt in [None] if job.messages is not None else job.prompts:
             for _ in range(job.n):
-                self._put([Started(number)])
+                self._put([Started(number, prompt_tokens)])
                 if prompt is None:
                     events = answers.chat(llm, self._server.models.offload, job, number)
                 else:
