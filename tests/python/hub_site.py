@@ -37,6 +37,7 @@ class HubSite:
         heads: Whether it answers to HEAD.
         ranges: Whether the other host honours ranges.
         stall: Seconds without a byte in place of the end of a connection that is cut.
+        unsized: Whether the sizes of small files are told nowhere.
         short: Bytes that large files lack at their end.
         commits: The commit of each branch.
         asked: Method, host (``hub`` or ``cdn``), path, range and token of each request.
@@ -52,6 +53,7 @@ class HubSite:
         self.ranges = True
         self.stall = 0.0
         self.short = 0
+        self.unsized = False
         self.tags: list[str] = ["license:apache-2.0", "text-generation"]
         self.commits = {"main": COMMIT}
         self.asked: list[tuple[str, str, str, str | None, str | None]] = []
@@ -188,6 +190,9 @@ class HubSite:
             data, status = data[begin:], 206
             headers["Content-Range"] = f"bytes {begin}-{whole - 1}/{whole}"
         cut = self.cut.pop(0) if self.cut and whole >= LARGE and request.command == "GET" else None
+        if cut is None and self.unsized and whole < LARGE:
+            send(request, status, {**headers, "Connection": "close", "Content-Length": ""}, data)
+            return
         if cut is None:
             send(request, status, headers, data)
             return
@@ -205,7 +210,8 @@ def send(
 ) -> None:
     request.send_response(status)
     for name, value in headers.items():
-        request.send_header(name, value)
+        if value:
+            request.send_header(name, value)
     if "Content-Length" not in headers:
         request.send_header("Content-Length", str(len(body) if length is None else length))
     request.end_headers()

@@ -119,6 +119,15 @@ def test_a_mirror_that_tells_less_is_enough(site: HubSite, *, heads: bool) -> No
         pull("hub:o/w")
 
 
+def test_files_without_a_size_are_compared_as_well(site: HubSite, cache: Path) -> None:
+    site.lists, site.trees, site.unsized = False, False, True
+    assert Path(pull("hub:o/r")).read_bytes() == BYTES
+    assert (cache / "models--o--r/blobs" / blob_id(b"{}")).read_bytes() == b"{}"
+    site.files["o/w"], site.wrong = dict(site.files["o/r"]), {"tokenizer.json"}
+    with pytest.raises(DownloadError, match=r"tokenizer\.json"):
+        pull("hub:o/w")
+
+
 def test_a_mirror_that_has_only_the_tree_is_enough(site: HubSite, cache: Path) -> None:
     site.infos = False
     assert Path(pull("hub:o/r")).read_bytes() == BYTES

@@ -28,6 +28,8 @@ HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
 #: Seconds between two pictures of the bar.
 _EVERY = 0.1
 _WIDTH = 24
+#: Columns below which the bar is left out.
+_NARROW = 60
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,6 +82,8 @@ class _Progress:
             columns = os.get_terminal_size(sys.stderr.fileno()).columns
         except (OSError, ValueError):
             columns = 80
+        if columns < _NARROW and total:
+            text = f"{done * 100 // total:3} %"
         room = max(columns - len(text) - 2, 0)
         name = file.rpartition("/")[2]
         line = f"{name if len(name) <= room else name[: max(room - 1, 0)] + '…'} {text}"[
@@ -123,13 +127,17 @@ def run(arguments: argparse.Namespace) -> int:
     plain_warnings()
     shown = _Progress()
     asks = sys.stdin.isatty() and sys.stderr.isatty()
-    path = pull(
-        arguments.model,
-        chip=arguments.chip,
-        choose=_ask if asks else None,
-        progress=shown,
-        say=shown.note,
-    )
+    try:
+        path = pull(
+            arguments.model,
+            chip=arguments.chip,
+            choose=_ask if asks else None,
+            progress=shown,
+            say=shown.note,
+        )
+    except KeyboardInterrupt:
+        shown.note("what has come stays: run the command again to go on")
+        raise
     name = name_of(path)
     if arguments.json:
         say(json.dumps({"name": name, "path": path, "size_bytes": os.path.getsize(path)}, indent=1))

@@ -117,8 +117,9 @@ class Transfer:
                 self._start_again()
                 self._all(progress)
             if not self._is_right():
+                wrong = self._wrong()
                 os.unlink(self.partial)
-                raise self._wrong()
+                raise wrong
             os.replace(self.partial, self.blob)
 
     @contextlib.contextmanager
@@ -209,12 +210,24 @@ class Transfer:
 
     def _is_right(self) -> bool:
         wanted = self.file.etag
-        return wanted is None or self._hasher.hexdigest() == wanted
+        return wanted is None or self._digest() == wanted
+
+    def _digest(self) -> str:
+        """The content's hash, of the kind that the hub has."""
+        if self.file.sha256 is None and self.file.git_blob_sha1 is not None and self.file.size is None:
+            # Git hashes the size first, which was not known then; only small files have such a hash.
+            blob = hashlib.sha1(b"blob %d\0" % self._done, usedforsecurity=False)
+            with open(self.partial, "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    blob.update(chunk)
+            return blob.hexdigest()
+        digest: str = self._hasher.hexdigest()
+        return digest
 
     def _wrong(self) -> DownloadError:
         kind = "SHA-256" if self.file.sha256 else "Git blob id"
         message = (
-            f"{self.file.path} has another {kind} than the hub says: {self._hasher.hexdigest()} in place of "
+            f"{self.file.path} has another {kind} than the hub says: {self._digest()} in place of "
             f"{self.file.etag}; it was removed"
         )
         return DownloadError(message, hint="Run the command again. If it fails again, the mirror is damaged.")
