@@ -61,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         require(module, extra="cli", purpose="rkllm-rs chat")
     from . import files
     from .loop import Chat
+    from .reading import no_echo
     from .talk import Talk
 
     if arguments.json_schema == "-":
@@ -71,8 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         options["overflow"] = arguments.overflow
     tools = None if arguments.tools is None else files.load_tools(arguments.tools)
     screen, reader = _sides(arguments)
-    loading = screen.busy(f"Loading {os.path.basename(arguments.model)} …")
-    with loading if reader.interactive else contextlib.nullcontext():
+    with contextlib.ExitStack() as loading:
+        if reader.interactive:
+            loading.enter_context(no_echo())
+            loading.enter_context(screen.busy(f"Loading {os.path.basename(arguments.model)} …"))
         llm = open_model(arguments)
     with llm:
         if reader.interactive:
