@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 from rkllm_rs import _native
+from rkllm_rs._presence import servers
 
 from .output import add_json, report
 from .processes import processes, user
@@ -26,6 +27,8 @@ examples:
 """
 add_arguments = add_json
 _WIDTH = 100
+#: What is known of a process by looking into it.
+_UNKNOWN = "model", "model_from", "library", "worker_of", "resident_bytes"
 
 
 def _line() -> dict[str, Any]:
@@ -60,9 +63,29 @@ def _models(holder: dict[str, Any] | None) -> tuple[list[dict[str, Any]], int]:
     if holder and holder["for"] == "run" and holder["pid"] not in {one["pid"] for one in found}:
         # Another user's, perhaps: it has left its name in the lock's file.
         known = {"pid": holder["pid"], "user": holder["user"], "program": holder["program"]}
-        keys = "model", "model_from", "library", "worker_of", "resident_bytes"
-        found.append({**known, **dict.fromkeys(keys)})
+        found.append({**known, **dict.fromkeys(_UNKNOWN)})
+    _name(found)
     return found, hidden
+
+
+def _name(found: list[dict[str, Any]]) -> None:
+    """Adds what servers tell: the names of their models, and those that are not loaded."""
+    for process in found:
+        worker = None if process["worker_of"] is None else process["pid"]
+        process.update(name=None, worker_pid=worker, state="loaded")
+    by_pid = {process["pid"]: process for process in found}
+    for server in servers():
+        for model in server["models"]:
+            one = by_pid.get(model["worker_pid"])
+            if one is None:
+                one = _nothing("pid", "user", "program", *_UNKNOWN)
+                found.append(one)
+            one.update(model=model["path"], name=model["name"], worker_pid=model["worker_pid"])
+            one.update(state=model["state"], server_pid=server["pid"])
+
+
+def _nothing(*names: str) -> dict[str, Any]:
+    return dict.fromkeys(names)
 
 
 def _short(program: str) -> str:
@@ -72,6 +95,10 @@ def _short(program: str) -> str:
 
 def _process(one: dict[str, Any]) -> list[str]:
     model = one["model"] or "unknown model"
+    if one["name"] is not None:
+        model = f"{one['name']}: {model}"
+    if one["pid"] is None:
+        return [model, f"  {one['state']}, of the server with pid {one['server_pid']}"]
     size = "" if one["resident_bytes"] is None else f", {one['resident_bytes'] >> 20} MiB"
     worker = "" if one["worker_of"] is None else f", worker of {one['worker_of']}"
     return [model, f"  pid {one['pid']}, user {one['user']}{size}{worker}", f"  {_short(one['program'])}"]

@@ -7,6 +7,7 @@ import dataclasses
 import os
 import warnings
 
+from rkllm_rs._presence import Presence
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import InvalidArgumentError, RkllmWarning, UnsupportedFeatureError
 
@@ -55,6 +56,7 @@ class Server:
         self.app = app
         self.on_run: list[Callable[[Run], None]] = []
         self._running: set[Run] = set()
+        self._presence: Presence | None = None
 
     def run(self, job: Job, request: Request) -> Run:
         """Admits a request. Use it in a ``with`` block: leaving it ends the run, in whatever state it is.
@@ -136,6 +138,9 @@ class Server:
 
     async def begin(self) -> None:
         """Begins to load the model if there is one; several are loaded when they are asked for."""
+        self._presence = Presence.begin()
+        self.models.on_change = self._tell
+        self._tell()
         entries = list(self.models.entries.values())
         if len(entries) == 1:
             self.models.load(entries[0])
@@ -145,6 +150,13 @@ class Server:
         for run in list(self._running):
             run.fail(ApiError(503, "the server is stopping", code="draining", retry_after=10))
         await self.models.close()
+        presence, self._presence = self._presence, None
+        if presence is not None:
+            presence.end()
+
+    def _tell(self) -> None:
+        if self._presence is not None:
+            self._presence.tell([entry.told() for entry in self.models.entries.values()])
 
 
 class App(Floor):

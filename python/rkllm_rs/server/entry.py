@@ -10,11 +10,17 @@ import time
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Literal
+    from typing import Any, Final, Literal
 
     from rkllm_rs.llm import RKLLM
 
     from .errors import ApiError
+
+    State = Literal["unloaded", "loading", "ready", "unloading", "restarting", "failed"]
+
+
+#: Seconds between looks at a process where the kernel does not tell when it ends.
+_LOOK: Final = 0.25
 
 
 class Entry:
@@ -24,7 +30,6 @@ class Entry:
         name: Its name.
         path: Its file, or what ``RKLLM()`` takes for one.
         created: When the file was written, in seconds since 1970; 0 if that is not known.
-        state: What it is doing.
         users: Requests that have it now.
         keep_alive: Seconds that it stays loaded without any; ``None`` for ever.
         expires: When it will be unloaded, in seconds since 1970; ``None`` if that is not settled.
@@ -38,7 +43,9 @@ class Entry:
         self.created = 0
         with contextlib.suppress(OSError):
             self.created = int(os.stat(path).st_mtime)
-        self.state: Literal["unloaded", "loading", "ready", "unloading", "restarting", "failed"] = "unloaded"
+        self._state: State = "unloaded"
+        #: Called when the state has changed.
+        self.on_change: Callable[[], object] | None = None
         self.users = 0
         #: Set when the last request has left it.
         self.left = asyncio.Event()
@@ -55,6 +62,21 @@ class Entry:
         self.stop_watching: Callable[[], object] | None = None
         self.deaths = 0
         self.thinks: bool | None = None
+
+    def told(self) -> dict[str, Any]:
+        """What ``rkllm-rs ps`` shows of it."""
+        return {"name": self.name, "path": self.path, "state": self.state, "worker_pid": self.worker_pid}
+
+    @property
+    def state(self) -> State:
+        """What it is doing."""
+        return self._state
+
+    @state.setter
+    def state(self, state: State) -> None:
+        self._state = state
+        if self.on_change is not None:
+            self.on_change()
 
     @property
     def worker_pid(self) -> int | None:
@@ -76,3 +98,33 @@ def runs(pid: int) -> bool:
     except (OSError, IndexError):
         return False
     return state not in (b"Z", b"X", b"T", b"t")
+
+
+def watch(pid: int, ended: Callable[[], object]) -> Callable[[], object]:
+    """Has a function called in the running event loop when a process has ended.
+
+    Args:
+        pid: The process.
+        ended: Called once.
+
+    Returns:
+        Stops watching.
+    """
+    loop = asyncio.get_running_loop()
+    try:
+        descriptor = os.pidfd_open(pid)
+    except (AttributeError, OSError):  # an old kernel, or a process that has gone already
+        return loop.create_task(_look(pid, ended)).cancel
+
+    def stop() -> None:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+    loop.add_reader(descriptor, ended)
+    return stop
+
+
+async def _look(pid: int, ended: Callable[[], object]) -> None:
+    while runs(pid):  # noqa: ASYNC110 - the kernel has no event for it
+        await asyncio.sleep(_LOOK)
+    ended()

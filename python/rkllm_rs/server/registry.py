@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import logging
-import os
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,7 +16,7 @@ from rkllm_rs._waiting import ready_to_chat
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import RkllmError
 
-from .entry import Entry, runs
+from .entry import Entry, watch
 from .errors import ApiError, as_api_error
 from .room import has_memory
 from .waiting import within
@@ -36,8 +36,6 @@ _log = logging.getLogger("rkllm_rs.server")
 
 #: Seconds that a request which came after a crash waits for the new worker, before it is sent away.
 _PATIENCE: Final = 1.5
-#: Seconds between looks at a worker where the kernel does not tell when it ends.
-_LOOK: Final = 0.25
 _LONGEST_PAUSE: Final = 30.0
 #: Seconds that the request of a worker that has died may take to notice.
 _LAST_LOOK: Final = 5.0
@@ -57,8 +55,11 @@ class Models:
         """
         self._settings = settings
         self.keep_alive = _kept(settings.keep_alive, len(paths))
+        #: Called soon after states of models have changed, once for all that have.
+        self.on_change: Callable[[], object] | None = None
+        self._tells = False
         self.entries: dict[str, Entry] = {
-            name: Entry(name, path, self.keep_alive) for name, path in paths.items()
+            name: self._entry(name, path, self.keep_alive) for name, path in paths.items()
         }
         self.options = options
         #: Templates, tokenizers and schemas are worked at here, and never in the event loop.
@@ -85,13 +86,29 @@ class Models:
         for name, path in paths.items():
             entry = old.get(name)
             if entry is None or entry.path != path:
-                entry = Entry(name, path, kept)
+                entry = self._entry(name, path, kept)
             else:
                 del old[name]
                 self.set_keep_alive(entry, -1 if kept is None else kept)
             self.entries[name] = entry
         for entry in old.values():
             self.set_keep_alive(entry, 0)
+        self._changed()
+
+    def _entry(self, name: str, path: str, keep_alive: float | None) -> Entry:
+        entry = Entry(name, path, keep_alive)
+        entry.on_change = self._changed
+        return entry
+
+    def _changed(self) -> None:
+        if not self._tells and self.on_change is not None:
+            self._tells = True
+            asyncio.get_running_loop().call_soon(self._tell)
+
+    def _tell(self) -> None:
+        self._tells = False
+        if self.on_change is not None:
+            self.on_change()
 
     async def offload(self, function: Callable[..., _Result], *arguments: Any) -> _Result:
         """Calls what takes longer than the event loop should wait."""
@@ -301,29 +318,12 @@ class Models:
     def _watch(self, entry: Entry, llm: RKLLM) -> None:
         """Has ``_died`` called when the worker ends."""
         self._stop_watching(entry)
-        loop = asyncio.get_running_loop()
+        died = functools.partial(self._died, entry, llm)
         pid = llm.worker_pid
         if pid is None:
-            loop.call_soon(self._died, entry, llm)
-            return
-        try:
-            descriptor = os.pidfd_open(pid)
-        except (AttributeError, OSError):  # an old kernel, or one that has gone already
-            task = self._task(self._look(entry, llm, pid))
-            entry.stop_watching = task.cancel
-            return
-
-        def stop() -> None:
-            loop.remove_reader(descriptor)
-            os.close(descriptor)
-
-        loop.add_reader(descriptor, self._died, entry, llm)
-        entry.stop_watching = stop
-
-    async def _look(self, entry: Entry, llm: RKLLM, pid: int) -> None:
-        while runs(pid):  # noqa: ASYNC110 - the kernel has no event for it
-            await asyncio.sleep(_LOOK)
-        self._died(entry, llm)
+            asyncio.get_running_loop().call_soon(died)
+        else:
+            entry.stop_watching = watch(pid, died)
 
     def _stop_watching(self, entry: Entry) -> None:
         stop, entry.stop_watching = entry.stop_watching, None

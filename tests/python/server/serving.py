@@ -72,10 +72,13 @@ class Serving:
         self.folder = folder
         self.record = folder / "record.jsonl"
         self.broken = folder / "broken.jsonl"
+        # A folder of its own for what servers tell of themselves, as systemd makes one for each user.
+        (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
         kept = ("PATH", "RKLLM_RS_FAKES", "LD_PRELOAD", "VIRTUAL_ENV")
-        environment = {name: os.environ[name] for name in kept if name in os.environ}
+        self.environment = environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment.update(
             HOME=str(folder),
+            XDG_RUNTIME_DIR=str(folder / "runtime"),
             RKLLM_RS_NPU_LOCK=str(folder / "npu.lock"),
             RKLLM_RS_FAKE_BROKEN=str(self.broken),
             PYTHONUNBUFFERED="1",

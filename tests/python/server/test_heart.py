@@ -6,6 +6,8 @@ import contextlib
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -331,3 +333,36 @@ def test_a_stream_waits_for_its_model_and_others_are_told_to_come_again(
     gate.touch()
     assert b'"content":"there"' in read_until(sock, b"[DONE]")
     assert serving.ready().post(CHAT, body(model="one")).status_code == 200
+
+
+def test_ps_tells_of_the_models_of_servers(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [run("a")]}, "two": {"runs": [run("b")]}}).ready()
+
+    def shown() -> dict[str, Any]:
+        words = [sys.executable, "-m", "rkllm_rs", "ps", "--json"]
+        done = subprocess.run(words, env=serving.environment, capture_output=True, check=True)
+        mine = [
+            one for one in json.loads(done.stdout)["models"] if one.get("server_pid") == serving.process.pid
+        ]
+        return {one["name"]: one for one in mine}
+
+    before = shown()
+    assert [(name, one["state"], one["worker_pid"]) for name, one in before.items()] == [
+        ("one", "unloaded", None),
+        ("two", "unloaded", None),
+    ]
+    assert serving.post(CHAT, body(model="two")).status_code == 200
+    two = shown()["two"]
+    assert two["state"] == "ready"
+    assert two["pid"] == two["worker_pid"]
+    assert two["worker_of"] == serving.process.pid
+    os.kill(two["worker_pid"], signal.SIGKILL)
+    serving.wait_for(lambda: status(serving, "two") != "ready", "the end of the worker")
+    serving.ready()
+    again = shown()["two"]
+    assert again["state"] == "ready"
+    assert again["worker_pid"] not in (None, two["worker_pid"])
+    # One that was killed leaves nothing that is believed.
+    serving.process.kill()
+    serving.process.wait()
+    assert shown() == {}
