@@ -101,7 +101,7 @@ async def vectors(
             given = await _tokens(llm, one, truncate=truncate, path=f"{name}[{at}]")
             count += 0 if isinstance(given, str) else len(given)
             array: Any = await llm.embed(given, pooling=pooling)
-            vector = memoryview(array).cast("B").cast("f")
+            vector = memoryview(array.tobytes()).cast("f")
             found.append(await server.models.offload(_shortened, vector, dimensions))
     return found, count
 
