@@ -169,7 +169,7 @@ CHAT_KEYWORDS = frozenset({*_Generating.__annotations__, *ChatOptions.__annotati
 class ToolOptions(ChatOptions, total=False):
     """Keywords of a chat beside its tools; ``RKLLM.chat`` describes them."""
 
-    tool_choice: Literal["auto", "none"] | None
+    tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None
     parallel_tool_calls: bool | None
     thinking: bool | None
     max_reasoning_tokens: int | None

@@ -626,7 +626,7 @@ class AsyncRKLLM(metaclass=Answering):
         messages: Iterable[Mapping[str, Any]],
         *,
         tools: Iterable[Any] | None = None,
-        tool_choice: Literal["auto", "none"] | None = None,
+        tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool | None = None,
         thinking: bool | None = None,
         max_reasoning_tokens: int | None = None,
@@ -646,7 +646,9 @@ class AsyncRKLLM(metaclass=Answering):
                 (text, or a list of text parts). The list is not changed.
             tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
                 in the OpenAI format.
-            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. ``"required"``
+                keeps the answer to calls whose arguments fit the tools' schemas, and
+                ``{"type": "function", "function": {"name": "f"}}`` to one call of that tool. Default:
                 ``"auto"``.
             parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.
@@ -749,7 +751,7 @@ class AsyncRKLLM(metaclass=Answering):
         messages: Iterable[Mapping[str, Any]],
         *,
         tools: Iterable[Any] | None = None,
-        tool_choice: Literal["auto", "none"] | None = None,
+        tool_choice: Literal["auto", "none", "required"] | Mapping[str, Any] | None = None,
         parallel_tool_calls: bool | None = None,
         thinking: bool | None = None,
         max_reasoning_tokens: int | None = None,
@@ -770,7 +772,9 @@ class AsyncRKLLM(metaclass=Answering):
                 (text, or a list of text parts). The list is not changed.
             tools: Tools that the model may call: Python functions with type hints, pydantic models, or dicts
                 in the OpenAI format.
-            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. ``"required"``
+                keeps the answer to calls whose arguments fit the tools' schemas, and
+                ``{"type": "function", "function": {"name": "f"}}`` to one call of that tool. Default:
                 ``"auto"``.
             parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.
@@ -888,7 +892,9 @@ class AsyncRKLLM(metaclass=Answering):
                 (text, or a list of text parts). The list is not changed.
             tools: The tools: Python functions with type hints, and pydantic models.
             max_rounds: Maximum number of answers. The last one is returned even if it calls tools.
-            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. ``"required"``
+                keeps the answer to calls whose arguments fit the tools' schemas, and
+                ``{"type": "function", "function": {"name": "f"}}`` to one call of that tool. Default:
                 ``"auto"``.
             parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.
@@ -1002,7 +1008,9 @@ class AsyncRKLLM(metaclass=Answering):
                 in the OpenAI format. They are called, unless a dict is among them.
             now: The time that the chat template uses in every turn, in seconds since 1970 as
                 ``time.time()`` returns them. Default: now, and the same for all turns.
-            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. Default:
+            tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. ``"required"``
+                keeps the answer to calls whose arguments fit the tools' schemas, and
+                ``{"type": "function", "function": {"name": "f"}}`` to one call of that tool. Default:
                 ``"auto"``.
             parallel_tool_calls: ``False`` ends the answer after the first tool call. Default: ``True``.
             thinking: Turn the model's thinking on or off. Default: what the chat template does.

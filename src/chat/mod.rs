@@ -2,6 +2,7 @@
 
 mod answer;
 mod before;
+mod calls;
 mod conversation;
 mod ends;
 mod found;
@@ -62,13 +63,17 @@ pub struct Chat {
 }
 
 /// Which tools a model may call.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ToolChoice {
     /// Those that it is given, or none.
     #[default]
     Auto,
     /// None: it is not even shown them.
     None,
+    /// At least one of those that it is given.
+    Required,
+    /// This one, once.
+    Named(String),
 }
 
 /// Options of one answer.
@@ -180,15 +185,18 @@ impl Chat {
         let tools = tools(options)?;
         let limit = model.effective().max_context_len;
         let window = usize::try_from(limit).unwrap_or(1);
+        if let (Some(constraint), true) = (&generate.constraint, options.shows_tools()) {
+            return Err(Failure::invalid_with_hint(
+                constraint.grammar.argument(),
+                "cannot be combined with tools",
+                "Pass tool_choice=\"none\" for an answer that is kept to it, or leave it out.",
+            ));
+        }
+        let asked = self.asked_calls(options, &tools)?;
+        let requires_call = asked.is_some();
         let mut prepared = self.prepare(messages, options, window)?;
+        generate.constraint = asked.or(generate.constraint);
         if let Some(constraint) = &mut generate.constraint {
-            if options.shows_tools() {
-                return Err(Failure::invalid_with_hint(
-                    constraint.grammar.argument(),
-                    "cannot be combined with tools",
-                    "Pass tool_choice=\"none\" for an answer that is kept to it, or leave it out.",
-                ));
-            }
             constraint.thinking = self.thinking_before(&prepared.texts[0]);
         }
         let able = model.runtime().capabilities();
@@ -238,10 +246,15 @@ impl Chat {
             seed: seed(),
             marker_ids: Vec::new(),
         };
+        let mut format = Arc::clone(&self.format);
+        if requires_call {
+            // What it writes in its thinking is kept to nothing.
+            Arc::make_mut(&mut format).calls_in_reasoning = false;
+        }
         let plan = Plan {
             prepared,
             options: generate,
-            format: Arc::clone(&self.format),
+            format,
             parser,
             markers,
             settled,
@@ -255,7 +268,7 @@ impl Chat {
             close: self.close(),
             max_reasoning_tokens: options.max_reasoning_tokens,
             ends_with_thinking: model.runtime().capabilities().ends_with_thinking(),
-            one_call: options.one_call,
+            one_call: options.one_call || matches!(options.tool_choice, ToolChoice::Named(_)),
             room,
         };
         ChatStream::begin(model, plan)

@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use rkllm_text::answer::{Format, Options};
 
+use super::answer::ChatAnswer;
+use super::calls::no_call;
 use super::prompt::Prepared;
 use crate::model::GenerateOptions;
 use crate::protocol::PromptStore;
+use crate::protocol::constraint::Grammar;
 use crate::protocol::error::Failure;
 use crate::protocol::input::{Input, Rendered};
 use crate::protocol::message::Settled;
@@ -83,6 +86,17 @@ impl Plan {
         let left = |timeout: Duration| timeout.saturating_sub(began.elapsed());
         options.timeout = options.timeout.map(left);
         options
+    }
+
+    /// An answer that has ended, if it is what was asked for.
+    pub(super) fn checked(&self, answer: ChatAnswer) -> Result<ChatAnswer, Arc<Failure>> {
+        let asked = self.options.constraint.as_ref();
+        let asks_call = asked.is_some_and(|asked| matches!(asked.grammar, Grammar::Calls(_)));
+        let has_none = answer.tool_calls.is_empty();
+        if asks_call && has_none && answer.finish_reason == FinishReason::Stop {
+            return Err(Arc::new(no_call()));
+        }
+        Ok(answer)
     }
 
     /// A text without end marks at its end.

@@ -233,7 +233,7 @@ impl ChatStream {
             reason => reason,
         };
         let made = self.made(answer, text, ids, reason, perf);
-        self.end(Ok(made));
+        self.end(self.plan.checked(made));
     }
 
     fn goes_on(&self, generation: &Generation) -> bool {

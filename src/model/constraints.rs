@@ -15,7 +15,7 @@ impl Model {
                 None => Ok(None),
                 Some(_) => Err(Failure::invalid_with_hint(
                     "constraint",
-                    "has no effect without json_schema, regex, choices or grammar",
+                    "has no effect without json_schema, regex, choices, grammar or a tool_choice that asks for a call",
                     "Pass one of them, or leave constraint out.",
                 )),
             };

@@ -28,8 +28,8 @@ pub(crate) fn meaning(name: &str) -> Option<&'static str> {
             "\"model\" applies the model's own template, \"raw\" none; three texts replace it."
         }
         "tool_choice" => {
-            "\"auto\" lets the model decide, \"none\" hides the tools. To have one tool called, pass only \
-             that one, and ask for it in the prompt."
+            "\"auto\" lets the model decide, \"none\" hides the tools, \"required\" has one called; so has \
+             {\"type\": \"function\", \"function\": {\"name\": \"its name\"}}."
         }
         "vendor_log" => {
             "\"warnings\" prints errors and warnings, \"all\" every line, \"quiet\" none; \"direct\" leaves \

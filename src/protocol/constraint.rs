@@ -47,7 +47,7 @@ impl Constraint {
     /// Checks what can be known without a model.
     ///
     /// # Errors
-    /// `ErrorKind::Schema` for a schema, with the keyword and its place; for the others
+    /// `ErrorKind::Schema` for a schema or for tools, with the keyword and its place; for the others
     /// `ErrorKind::InvalidArgument` for what is wrong, and `ErrorKind::UnsupportedFeature` for what is too much.
     pub fn check(&self) -> Result<(), Failure> {
         self.grammar
@@ -58,7 +58,7 @@ impl Constraint {
     pub(crate) fn refused(&self, refusal: &Refusal) -> Failure {
         let argument = self.grammar.argument();
         let kind = match self.grammar {
-            Grammar::JsonSchema(_) => Some(ErrorKind::Schema),
+            Grammar::JsonSchema(_) | Grammar::Calls(_) => Some(ErrorKind::Schema),
             _ => refusal.unsupported.then_some(ErrorKind::UnsupportedFeature),
         };
         if let Some(kind) = kind {

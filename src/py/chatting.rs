@@ -13,8 +13,9 @@ use super::chat::ChatStream;
 use super::errors::raise;
 use super::model::{Model, noted};
 use super::options::{self, Kind, unexpected};
+use super::tool_choice::Choice;
 use super::{convert, structured, values};
-use crate::chat::{self, ChatOptions, Tokenizer, ToolChoice};
+use crate::chat::{self, ChatOptions, Tokenizer};
 use crate::protocol::PromptStore;
 use crate::protocol::error::Failure;
 
@@ -47,7 +48,7 @@ fn chat_options<'py>(
     let mut options = ChatOptions::default();
     let rest = PyDict::new(py);
     let (mut folder, mut max_bytes) = (None, None);
-    let mut format = None;
+    let (mut format, mut choice) = (None, None);
     for (key, value) in keywords {
         let key = key.cast_into::<PyString>()?;
         let name = key.to_str()?;
@@ -60,7 +61,7 @@ fn chat_options<'py>(
                 // An empty list is no tools, and templates take it for some.
                 options.tools = Some(tools).filter(|tools| tools.len() != Some(0));
             }
-            "tool_choice" => options.tool_choice = tool_choice(py, value)?,
+            "tool_choice" => choice = Some(Choice::of(value)?),
             "parallel_tool_calls" => options.one_call = !convert::boolean(name, value)?,
             "thinking" => options.thinking = Some(convert::boolean(name, value)?),
             "template_kwargs" => options.template_kwargs = values::named(name, value)?,
@@ -104,6 +105,9 @@ fn chat_options<'py>(
             _ => rest.set_item(key, value)?,
         }
     }
+    if let Some(choice) = choice {
+        choice.apply(py, &mut options)?;
+    }
     options.prompt_store = prompt_store(py, folder, max_bytes)?;
     if let Some(schema) = format {
         if rest.contains("json_schema")? {
@@ -138,24 +142,6 @@ fn prompt_store(
             let failure = Failure::invalid_with_hint("prompt_cache_bytes", reason, hint);
             Err(raise(py, &failure))
         }
-    }
-}
-
-fn tool_choice(py: Python<'_>, value: &Bound<'_, PyAny>) -> PyResult<ToolChoice> {
-    const CHOICES: &str = r#""auto" or "none""#;
-    // OpenAI's way to force the call of one tool.
-    let given = if value.is_instance_of::<PyDict>() {
-        value.str()?.to_string()
-    } else {
-        convert::choice("tool_choice", CHOICES, value)?
-    };
-    match given.as_str() {
-        "auto" => Ok(ToolChoice::Auto),
-        "none" => Ok(ToolChoice::None),
-        other => Err(raise(
-            py,
-            &Failure::choice("tool_choice", CHOICES, format_args!("{other:?}")),
-        )),
     }
 }
 

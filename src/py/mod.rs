@@ -40,6 +40,7 @@ mod steps;
 mod stream;
 mod structured;
 mod template;
+mod tool_choice;
 mod values;
 mod vendor_log;
 

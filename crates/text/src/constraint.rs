@@ -3,7 +3,9 @@
 //! llguidance does the work. What is ours: sizes that bound its time and memory, white space that a model cannot
 //! lose itself in, and errors that name the place in the schema.
 
+mod calls;
 mod follower;
+mod marks;
 mod refusal;
 mod schema;
 mod tokenizer_json;
@@ -18,7 +20,10 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher as Engine, ParserFactory};
 use serde::{Deserialize, Serialize};
 
+use calls::Spelling;
+pub use calls::{Calls, CallsProblem};
 pub use follower::Follower;
+pub use marks::{Marks, Part};
 pub use refusal::Refusal;
 pub use vocabulary::{Kind, Vocabulary};
 pub use words::Words;
@@ -37,6 +42,8 @@ pub enum Grammar {
     Choices(Vec<String>),
     /// A grammar in llguidance's form of Lark.
     Lark(String),
+    /// Calls of tools.
+    Calls(Calls),
 }
 
 impl Grammar {
@@ -48,6 +55,24 @@ impl Grammar {
             Self::Regex(_) => "regex",
             Self::Choices(_) => "choices",
             Self::Lark(_) => "grammar",
+            Self::Calls(_) => "tool_choice",
+        }
+    }
+
+    /// Texts in it that may be tokens of their own.
+    #[must_use]
+    pub fn markers(&self) -> &[String] {
+        match self {
+            Self::Calls(calls) => calls.markers(),
+            _ => &[],
+        }
+    }
+
+    /// What ends the texts in it that would not end by themselves.
+    fn closings(&self, spelling: Spelling<'_>) -> Vec<String> {
+        match self {
+            Self::Calls(calls) => calls.closings(spelling),
+            _ => Vec::new(),
         }
     }
 
@@ -55,10 +80,11 @@ impl Grammar {
         match self {
             Self::JsonSchema(text) | Self::Regex(text) | Self::Lark(text) => text.len(),
             Self::Choices(all) => all.iter().map(String::len).sum(),
+            Self::Calls(calls) => calls.len(),
         }
     }
 
-    fn compiled(&self) -> Result<TopLevelGrammar, Refusal> {
+    fn compiled(&self, spelling: Spelling<'_>) -> Result<TopLevelGrammar, Refusal> {
         if self.length() > LONGEST {
             return Err(Refusal::too_large(format!(
                 "must have at most {LONGEST} bytes, got {}",
@@ -76,6 +102,7 @@ impl Grammar {
                 Err(Refusal::invalid("must not be empty"))
             }
             Self::Lark(text) => Ok(TopLevelGrammar::from_lark(text.clone())),
+            Self::Calls(calls) => Ok(TopLevelGrammar::from_lark(calls.lark(spelling))),
         }
     }
 
@@ -84,7 +111,7 @@ impl Grammar {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn check(&self) -> Result<(), Refusal> {
-        let grammar = self.compiled()?;
+        let grammar = self.compiled(Spelling::Text)?;
         let made = plain()?.create_parser(grammar);
         made.map(drop).map_err(|error| self.refused(&error))
     }
@@ -170,7 +197,9 @@ impl Constraints {
     /// # Errors
     /// What is wrong with the grammar; or no token of this vocabulary can begin it.
     pub fn matcher(&self, grammar: &Grammar) -> Result<Matcher, Refusal> {
-        let parser = self.factory.create_parser(grammar.compiled()?);
+        let parser = self
+            .factory
+            .create_parser(grammar.compiled(Spelling::Tokens(&self.vocabulary))?);
         let mut engine = Engine::new(Ok(parser.map_err(|error| grammar.refused(&error))?));
         let first = engine.compute_mask_or_eos();
         let first = first.map_err(|error| grammar.refused(&error))?;

@@ -72,6 +72,13 @@ impl Tools {
         self.list.iter().map(|(name, _)| name.as_str())
     }
 
+    /// The tools with the schemas of their arguments, in the order given.
+    pub fn schemas(&self) -> impl Iterator<Item = (&str, &Value)> {
+        self.list
+            .iter()
+            .map(|(name, schema)| (name.as_str(), schema))
+    }
+
     /// Whether a tool has this name.
     #[must_use]
     pub fn is_known(&self, name: &str) -> bool {

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
 from .tools import Call
+from .values import is_dict
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Iterable, Mapping
@@ -53,10 +54,11 @@ class Rounds:
     def options(self, options: Mapping[str, Any]) -> dict[str, Any]:
         """The keywords of the next answer, with what is left of the time."""
         self._asked = time.monotonic()
-        if self._timeout is None or not self._spent:
-            # As it was given: what is wrong with it is told by the first answer.
+        if not self._spent:
+            # As they were given: what is wrong with them is told by the first answer.
             return dict(options)
-        return {**options, "timeout": max(self._timeout - self._spent, 0.001)}
+        left = {} if self._timeout is None else {"timeout": max(self._timeout - self._spent, 0.001)}
+        return {**options, **_without_demand(options), **left}
 
     def is_over(self, answer: ChatAnswer) -> bool:
         """Takes an answer into the conversation; whether it is the last one."""
@@ -116,6 +118,18 @@ class Rounds:
                 self.messages.append(call)
             elif call.result is not None:
                 self.messages.append(call.result.message)
+
+
+def _without_demand(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The choice of tools after an answer that had to call one: then the model may answer in words."""
+    choice: Any = options.get("tool_choice")
+    if is_dict(choice) and choice.get("type") == "allowed_tools":
+        inner: Any = choice.get("allowed_tools")
+        auto: dict[str, Any] = {"allowed_tools": {**inner, "mode": "auto"}} if inner else {"mode": "auto"}
+        return {"tool_choice": {**choice, **auto}, "constraint": None}
+    if choice == "required" or is_dict(choice):
+        return {"tool_choice": "auto", "constraint": None}
+    return {}
 
 
 async def _together(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:

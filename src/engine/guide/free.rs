@@ -2,6 +2,7 @@
 //! in the place of one that does not fit.
 
 mod before;
+mod marks;
 mod next;
 
 use std::borrow::Cow;
@@ -120,7 +121,10 @@ impl Free {
         tokens: Arc<Tokens>,
         ends_with_thinking: bool,
     ) -> Result<Self, Refusal> {
-        let follower = Follower::new(&constraint.grammar)?;
+        let follower = match tokens.vocabulary() {
+            Some(vocabulary) => Follower::of_tokens(&constraint.grammar, vocabulary)?,
+            None => Follower::new(&constraint.grammar)?,
+        };
         Ok(Self {
             way,
             argument: constraint.grammar.argument(),
@@ -159,11 +163,18 @@ impl Free {
         id: i32,
         text: &'a [u8],
     ) -> Result<(Seen, Cow<'a, [u8]>), Refusal> {
-        let text = self.whole_text(id, text);
-        let (seen, from, to) = match &self.phase {
-            Phase::Answer => self.answer(id, &text)?,
-            Phase::Left => (Seen::Ignored, 0, 0),
-            _ => self.before_answer(id, &text)?,
+        let mut text = self.whole_text(id, text);
+        let may_mark = matches!(self.phase, Phase::Start | Phase::Gap(_) | Phase::Answer);
+        let mark = self.follower.marks().token(id).filter(|_| may_mark);
+        let mark = mark.map(|(stands, shown)| (stands, shown.to_vec()));
+        let (seen, from, to) = match (mark, &self.phase) {
+            (Some((stands, shown)), _) => {
+                text = Cow::Owned(shown);
+                self.mark(id, &stands, text.len())?
+            }
+            (None, Phase::Answer) => self.answer(id, &text)?,
+            (None, Phase::Left) => (Seen::Ignored, 0, 0),
+            (None, _) => self.before_answer(id, &text)?,
         };
         // A token that a try is left at is part of what is told of it.
         let is_left = seen == Seen::Refused && self.holds_back();
@@ -281,13 +292,9 @@ impl Free {
         }
         if self.way == Way::Guided {
             let forced = self.follower.forced();
-            let forced = &forced[..whole_characters(forced)];
-            if !forced.is_empty()
-                && self
-                    .tokens
-                    .spell(forced)
-                    .is_some_and(|all| all.len() >= FORCED)
-            {
+            let forced = forced[..whole_characters(forced)].to_vec();
+            let spelled = || self.spell(&forced);
+            if !forced.is_empty() && spelled().is_some_and(|all| all.len() >= FORCED) {
                 self.pause = Some(Pause::Forced);
                 return Seen::FitsForced;
             }

@@ -45,6 +45,14 @@ impl Tokens {
         Ok(Self::Known { vocabulary, words })
     }
 
+    /// All of them, if they are known.
+    pub(super) fn vocabulary(&self) -> Option<&Vocabulary> {
+        match self {
+            Self::Known { vocabulary, .. } => Some(vocabulary),
+            Self::Seen { .. } => None,
+        }
+    }
+
     /// The bytes of a token that is text.
     pub(super) fn text(&self, id: i32) -> Option<&[u8]> {
         match self {

@@ -145,17 +145,3 @@ def test_a_template_that_is_no_template(open_model: Opener, tmp_path: Path) -> N
         assert caught.value.hint
         with pytest.raises(InvalidArgumentError, match="chat_template"):
             open_model(["a"], chat_template=given)
-
-
-@pytest.mark.parametrize("choice", ["required", {"type": "function", "function": {"name": "f"}}, 5])
-def test_a_choice_of_tools_that_cannot_be_kept_is_refused(
-    open_model: Opener, record: Path, choice: Any
-) -> None:
-    llm = open_model(["a"], chat_template=PLAIN)
-    tool = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
-    with pytest.raises((InvalidArgumentError, InvalidTypeError, UnsupportedFeatureError)) as caught:
-        llm.chat(ASK, tools=[tool], tool_choice=choice)
-    assert "tool_choice" in str(caught.value)
-    assert caught.value.hint
-    assert not calls(record, "rkllm_run")
-    assert llm.chat(ASK, tools=[tool], tool_choice="auto").content == "a"

@@ -41,6 +41,8 @@ pub struct CallForm {
     pub close: Vec<String>,
     /// What stands between.
     pub body: Body,
+    /// A call that is asked for is written in this way, though it is not the first of the family's.
+    pub is_own: bool,
 }
 
 /// What stands between the markers of a tool call.
@@ -149,6 +151,11 @@ impl CallForm {
             name_keys: vec!["name".to_owned()],
             argument_keys: vec!["arguments".to_owned(), "parameters".to_owned()],
         };
-        Self { open, close, body }
+        Self {
+            open,
+            close,
+            body,
+            is_own: false,
+        }
     }
 }

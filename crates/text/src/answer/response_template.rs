@@ -1,8 +1,9 @@
 //! A model's `response_template` (`tokenizer_config.json`) as a [`Format`].
 //!
 //! The shape is that of transformers. What the family table needs besides: `tool_calls` may be a list of
-//! ways to call, `content_args` name markers where transformers has a pattern, and `skip`,
-//! `calls_in_reasoning` and `plain_ids` stand beside `fields`.
+//! ways to call, of which one that is not the first may be `own`: a call that is asked for is written in it.
+//! `content_args` name markers where transformers has a pattern, and `skip`, `calls_in_reasoning` and `plain_ids`
+//! stand beside `fields`.
 
 use serde_json::{Map, Value};
 
@@ -182,14 +183,9 @@ fn opening(field: &Object) -> Result<Option<Opening>, TemplateProblem> {
         }
     }
     match before.as_slice() {
-        [open] => Ok(Some(Opening {
+        [open, prefix @ ..] if prefix.len() < 2 => Ok(Some(Opening {
             open: open.clone(),
-            prefix: String::new(),
-            after,
-        })),
-        [open, prefix] => Ok(Some(Opening {
-            open: open.clone(),
-            prefix: prefix.clone(),
+            prefix: prefix.concat(),
             after,
         })),
         _ => problem("open_pattern", "must have one or two texts before the name"),
@@ -204,6 +200,7 @@ fn call_form(field: &Object) -> Result<CallForm, TemplateProblem> {
         Some(_) => return problem("content_args", "must be an object"),
     };
     let opening = opening(field)?;
+    let is_own = field.get("own") == Some(&Value::Bool(true));
     let content = field.get("content").and_then(Value::as_str);
     let form = match (content.unwrap_or("text"), opening) {
         ("json", Some(opening)) => CallForm {
@@ -220,6 +217,7 @@ fn call_form(field: &Object) -> Result<CallForm, TemplateProblem> {
                 prose: None,
                 quotes: pairs(arguments, "string_delims")?,
             },
+            is_own,
         },
         ("xml-inline", Some(opening)) => tagged(field, arguments, opening)?,
         (kind, None) => CallForm {
@@ -244,6 +242,7 @@ fn call_form(field: &Object) -> Result<CallForm, TemplateProblem> {
                     );
                 }
             },
+            is_own,
         },
         _ => return problem("tool_calls", "must not capture a name beside this content"),
     };
@@ -396,5 +395,6 @@ fn tagged(
         open: vec![opening.open],
         close: ends.split_off(1),
         body: Body::Tags(tags),
+        is_own: false,
     })
 }

@@ -1,9 +1,11 @@
 //! Follows an answer through its grammar byte by byte, whatever its tokens are.
 
+use std::sync::Arc;
+
 use llguidance::earley::{Parser, ParserRecognizer};
 use llguidance::toktrie::Recognizer as _;
 
-use super::{Grammar, Refusal, plain};
+use super::{Grammar, Marks, Refusal, Spelling, Vocabulary, plain};
 
 /// No token of the vocabulary of single bytes has more than one: its bytes stand for themselves.
 const NO_TOKEN: u32 = u32::MAX;
@@ -22,6 +24,9 @@ pub struct Follower {
     choice: (u8, u8),
     /// Both may come here.
     has_choice: bool,
+    /// What ends a text that may go on with all else.
+    closings: Arc<[String]>,
+    marks: Marks,
 }
 
 impl Follower {
@@ -30,13 +35,35 @@ impl Follower {
     /// # Errors
     /// What is wrong with the grammar.
     pub fn new(grammar: &Grammar) -> Result<Self, Refusal> {
-        let made = plain()?.create_parser(grammar.compiled()?);
+        Self::spelled(grammar, Spelling::Text, Marks::default())
+    }
+
+    /// One for a model of this vocabulary: what is a token in it has a character of its own, as [`Self::marks`] says.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn of_tokens(grammar: &Grammar, vocabulary: &Vocabulary) -> Result<Self, Refusal> {
+        let marks = Marks::of(grammar, vocabulary);
+        let spelling = Spelling::Marks(vocabulary, &marks);
+        Self::spelled(grammar, spelling, marks.clone())
+    }
+
+    fn spelled(grammar: &Grammar, spelling: Spelling<'_>, marks: Marks) -> Result<Self, Refusal> {
+        let made = plain()?.create_parser(grammar.compiled(spelling)?);
         let made = made.map_err(|error| grammar.refused(&error))?;
         Ok(Self {
             parser: made.parser,
             choice: (CHOICE[0], CHOICE[1]),
             has_choice: false,
+            closings: grammar.closings(spelling).into(),
+            marks,
         })
+    }
+
+    /// The tokens that stand in the text as one character each.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
     }
 
     /// Goes on over a text, if all of it fits; else nothing changes. How many of its bytes fit.
@@ -118,7 +145,7 @@ impl Follower {
     }
 
     /// The bytes that may come next.
-    fn next(&mut self) -> Vec<u8> {
+    pub(super) fn next(&mut self) -> Vec<u8> {
         if let Some(first) = self.parser.currently_forced_bytes().first() {
             return vec![*first];
         }
@@ -127,6 +154,18 @@ impl Follower {
             let all = 0..u8::MAX;
             all.filter(|byte| may_come(tries, *byte)).collect()
         })
+    }
+
+    /// What closes the text that is open here.
+    fn closing(&mut self) -> Option<Vec<u8>> {
+        let all = Arc::clone(&self.closings);
+        let mut closes = all.iter().map(String::as_bytes);
+        // Within a string it may come any number of times.
+        let found = closes.find(|closing| {
+            let fits = self.fits(&closing.repeat(2)).0;
+            (closing.len()..2 * closing.len()).contains(&fits)
+        });
+        found.map(<[u8]>::to_vec)
     }
 
     /// A short text of at most so many bytes that goes on from here and ends the answer. Where there is a choice,
@@ -139,7 +178,10 @@ impl Follower {
             let forced = ahead.forced();
             let next = match forced.first() {
                 Some(_) => forced.to_vec(),
-                None => vec![best(&ahead.next(), &text)?],
+                None => match ahead.closing() {
+                    Some(closing) => closing,
+                    None => vec![best(&ahead.next(), &text)?],
+                },
             };
             if text.len() + next.len() > most || ahead.take(&next).ok()? < next.len() {
                 return None;

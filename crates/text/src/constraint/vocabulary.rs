@@ -39,6 +39,42 @@ impl Vocabulary {
         at.and_then(|at| i32::try_from(at).ok())
     }
 
+    /// A marker taken apart: `Err` is a token that it is or that stands in it, `Ok` is text. Text that is a token of
+    /// its own counts as one only if all of the marker is it.
+    pub(super) fn marks_in<'a>(&self, marker: &'a str) -> Vec<Result<&'a str, i32>> {
+        let special = |text: &str| {
+            let all = (0..).zip(&self.tokens);
+            let here = all.filter(|(_, (kind, bytes))| {
+                *kind != Kind::Text && !bytes.is_empty() && text.as_bytes().starts_with(bytes)
+            });
+            here.max_by_key(|(_, (_, bytes))| bytes.len())
+                .map(|(id, (_, bytes))| (id, bytes.len()))
+        };
+        let is_whole = special(marker).is_some_and(|(_, length)| length == marker.len());
+        if let (false, Some(id)) = (is_whole, self.find(marker)) {
+            return vec![Err(id)];
+        }
+        let (mut parts, mut start, mut at) = (Vec::new(), 0, 0);
+        while at < marker.len() {
+            match special(&marker[at..]).filter(|(_, length)| marker.is_char_boundary(at + length))
+            {
+                Some((id, length)) => {
+                    if start < at {
+                        parts.push(Ok(&marker[start..at]));
+                    }
+                    parts.push(Err(id));
+                    at += length;
+                    start = at;
+                }
+                None => at += marker[at..].chars().next().map_or(1, char::len_utf8),
+            }
+        }
+        if start < marker.len() {
+            parts.push(Ok(&marker[start..]));
+        }
+        parts
+    }
+
     /// The text of a token, which need not be whole characters.
     #[must_use]
     pub fn bytes(&self, id: i32) -> Option<&[u8]> {

@@ -55,6 +55,12 @@ impl Free {
                     self.opening(&more, open);
                     return fits;
                 }
+                // What begins like the tag can begin the answer as well.
+                if self.clone_takes(more.as_bytes()) {
+                    self.follower.take(more.as_bytes())?;
+                    self.phase = Phase::Answer;
+                    return Ok((self.after(), 0, all));
+                }
                 let rest = open[begun.len()..].to_owned();
                 self.phase = Phase::Opening(begun);
                 self.pause = (!self.holds_back()).then_some(Pause::Tag(rest));

@@ -35,7 +35,7 @@ impl Free {
             return None;
         }
         let forced = self.forced();
-        let pieces = self.tokens.spell(&forced)?;
+        let pieces = self.spell(&forced)?;
         if pieces.is_empty() || pieces.len() > room {
             return None;
         }
@@ -149,17 +149,20 @@ impl Free {
         self.phase == Phase::Answer && self.follower.is_over()
     }
 
-    fn clone_takes(&self, text: &[u8]) -> bool {
+    pub(super) fn clone_takes(&self, text: &[u8]) -> bool {
         let taken = self.follower.clone().take(text);
         !text.is_empty() && taken.is_ok_and(|taken| taken == text.len())
     }
 
     /// The tokens of a text, which are now part of the answer. A token that meant it can stand for it.
     fn spelled(&mut self, text: &[u8], whole: Option<i32>) -> Result<Vec<Piece>, Failure> {
-        let spelled = self.tokens.spell(text);
+        let spelled = self.spell(text);
         let alone = || Some(vec![(whole?, text.to_vec())]);
         let pieces = spelled.or_else(alone);
-        let pieces = pieces.ok_or_else(|| self.tokens.missing(self.argument, text))?;
+        let pieces = pieces.ok_or_else(|| {
+            let shown = self.follower.marks().shown(text);
+            self.tokens.missing(self.argument, &shown)
+        })?;
         Ok(self.noted(pieces))
     }
 
