@@ -34,7 +34,7 @@ MESSAGES = [{"role": "user", "content": "Hi"}]
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile")
     library = fake_library(folder / "lib", "v1_3_1", quiet=True)
-    fake_model(folder / "one", runs=[{"steps": ["a", "b", "c"]}])
+    fake_model(folder / "one", runs=[{"steps": ["a", "b", "c"]}], hidden={"width": 3})
     (folder / "canary-is-here.rkllm").touch()
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RKLLM_")}
     variables["RKLLM_RS_NPU_LOCK"] = str(folder / "npu.lock")
