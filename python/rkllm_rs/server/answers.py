@@ -338,7 +338,7 @@ async def _constrained_call(
     told = _FORCED.replace("{}", "\n".join(json.dumps(one, ensure_ascii=False) for one in functions), 1)
     kept = dataclasses.replace(
         job,
-        messages=_with_system(job.messages or (), told),
+        messages=with_system(job.messages or (), told),
         tools=(),
         tool_choice="auto",
         stop=(),
@@ -374,7 +374,7 @@ def _call_of(text: str, done: Done, spent: Usage) -> list[Event]:
     ]
 
 
-def _with_system(messages: Sequence[Mapping[str, Any]], text: str) -> list[Mapping[str, Any]]:
+def with_system(messages: Sequence[Mapping[str, Any]], text: str) -> list[Mapping[str, Any]]:
     """The messages with a text added to the system message."""
     first: Mapping[str, Any] = messages[0] if messages else _NOTHING
     if first.get("role") in ("system", "developer") and isinstance(first.get("content"), str):

@@ -11,7 +11,7 @@ from rkllm_rs._presence import Presence
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import InvalidArgumentError, RkllmWarning, UnsupportedFeatureError
 
-from . import anthropic, figures, health, ollama, openai, page
+from . import anthropic, figures, health, ollama, openai, page, rerank, tokenizing
 from .admission import Queue
 from .asgi import Floor
 from .errors import ApiError
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 #: The dialects: each adds its routes.
-_DIALECTS: Final = (health, page, figures, openai, ollama, anthropic)
+_DIALECTS: Final = (health, page, figures, openai, ollama, anthropic, rerank, tokenizing)
 _LONGEST_NAME: Final = 200
 
 

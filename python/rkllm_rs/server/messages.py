@@ -11,7 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, Final
 
-__all__ = ["MAX_MESSAGES", "MAX_TOOLS", "messages_of", "ordered_results", "schema_of", "tools_of"]
+__all__ = [
+    "MAX_MESSAGES",
+    "MAX_TOOLS",
+    "content_of",
+    "messages_of",
+    "ordered_results",
+    "schema_of",
+    "tools_of",
+]
 
 MAX_MESSAGES: Final = 2000
 MAX_PARTS: Final = 100
@@ -20,7 +28,13 @@ MAX_TOOLS: Final = 128
 _DEPTH: Final = 32
 _SCHEMA_BYTES: Final = 256 << 10
 _ROLES: Final = ("system", "developer", "user", "assistant", "tool", "function")
-_NO_TEXT: Final = {"image_url": "images", "input_image": "images", "input_audio": "audio", "file": "files"}
+_NO_TEXT: Final = {
+    "image_url": "images",
+    "input_image": "images",
+    "input_audio": "audio",
+    "file": "files",
+    "input_file": "files",
+}
 
 
 def messages_of(fields: Fields) -> list[dict[str, Any]]:
@@ -45,7 +59,7 @@ def _message(given: Fields) -> dict[str, Any]:
     role = given.choice("role", _ROLES)
     if role is None:
         given.refuse("role", f"must be one of {', '.join(_ROLES)}")
-    content = _content(given)
+    content = content_of(given)
     message: dict[str, Any] = {"role": "tool" if role == "function" else role, "content": content}
     message["name"] = given.text("name", 256)
     if role == "assistant":
@@ -67,14 +81,26 @@ def _said(given: Fields, content: str | None) -> dict[str, Any]:
     return said
 
 
-def _content(given: Fields) -> str | None:
-    content = given.raw("content")
+def content_of(given: Fields, name: str = "content") -> str | None:
+    """The text of a message.
+
+    Args:
+        given: The message.
+        name: The field that has it: a string, or a list of parts.
+
+    Returns:
+        The text of all parts, or ``None`` if there is no such field.
+
+    Raises:
+        ApiError: 400, it is not text.
+    """
+    content = given.raw(name)
     if content is None or isinstance(content, str):
         return content
     if not isinstance(content, list):
-        given.refuse("content", "must be a string or a list of parts")
+        given.refuse(name, "must be a string or a list of parts")
     texts: list[str] = []
-    for part in given.objects("content", MAX_PARTS):
+    for part in given.objects(name, MAX_PARTS):
         kind = part.text("type") or "text"
         if kind in _NO_TEXT:
             part.refuse(

@@ -1,8 +1,8 @@
-"""The dialect of OpenAI: models, chat completions and completions."""
+"""The dialect of OpenAI: models, chat completions, completions and embeddings."""
 
 from __future__ import annotations
 
-from . import chat, completions, models
+from . import chat, completions, embeddings, models
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,5 +14,5 @@ __all__ = ["add_routes"]
 
 def add_routes(routes: Routes, server: Server) -> None:
     """Adds the routes of this dialect."""
-    for module in (models, chat, completions):
+    for module in (models, chat, completions, embeddings):
         module.add_routes(routes, server)

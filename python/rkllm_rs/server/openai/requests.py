@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rkllm_rs.server.fields import as_object
 from rkllm_rs.server.jobs import Job
 from rkllm_rs.server.messages import messages_of, schema_of, tools_of
 
@@ -11,7 +12,16 @@ if TYPE_CHECKING:
 
     from rkllm_rs.server.fields import Fields
 
-__all__ = ["MAX_ANSWERS", "chat_job", "constraint_of", "generation_of", "thinking_of"]
+__all__ = [
+    "MAX_ANSWERS",
+    "MAX_TOP_LOGPROBS",
+    "chat_job",
+    "choice_of",
+    "constraint_of",
+    "effort_kwargs",
+    "generation_of",
+    "thinking_of",
+]
 
 MAX_ANSWERS: Final = 8
 MAX_STOPS: Final = 16
@@ -104,9 +114,12 @@ def thinking_of(fields: Fields) -> bool | None:
     return None if effort is None else effort != "none"
 
 
-def _effort_kwargs(fields: Fields) -> dict[str, Any]:
+def effort_kwargs(fields: Fields) -> dict[str, Any]:
     """The level of thinking, for templates that know levels; others ignore the name."""
     effort = fields.raw("reasoning_effort")
+    reasoning = as_object(fields.raw("reasoning"))
+    if effort is None and reasoning is not None:
+        effort = reasoning.get("effort")
     return {"reasoning_effort": effort} if effort in ("low", "medium", "high") else {}
 
 
@@ -141,8 +154,19 @@ def constraint_of(fields: Fields, name: str = "response_format") -> dict[str, An
     return {}
 
 
-def _choice_of(fields: Fields, tools: list[dict[str, Any]]) -> dict[str, Any]:
-    """The fields of ``Job`` for ``tool_choice``, and the tools that are left."""
+def choice_of(fields: Fields, tools: list[dict[str, Any]]) -> dict[str, Any]:
+    """What ``tool_choice`` says.
+
+    Args:
+        fields: The request.
+        tools: Its tools, in the OpenAI format.
+
+    Returns:
+        The arguments of ``Job``, with the tools that are left.
+
+    Raises:
+        ApiError: 400, it names a tool that there is not, or cannot be read.
+    """
     choice: Any = fields.raw("tool_choice")
     names = [tool["function"]["name"] for tool in tools]
     if choice is None or isinstance(choice, str):
@@ -195,11 +219,11 @@ def chat_job(fields: Fields) -> Job:
     return Job(
         **generation_of(fields),
         messages=messages,
-        **_choice_of(fields, tools_of(fields)),
+        **choice_of(fields, tools_of(fields)),
         parallel_tool_calls=fields.boolean("parallel_tool_calls", default=True),
         constraint=constraint_of(fields),
         thinking=thinking_of(fields),
-        template_kwargs=_effort_kwargs(fields),
+        template_kwargs=effort_kwargs(fields),
         logprobs=logprobs,
         blame={"invalid_schema": "response_format", "context_length_exceeded": "messages"},
     )

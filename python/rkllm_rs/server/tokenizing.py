@@ -1,0 +1,114 @@
+"""``/tokenize``, ``/detokenize`` and ``/apply-template``, as llama-server and as vLLM have them."""
+
+from __future__ import annotations
+
+import functools
+
+from .counting import held, prompt_of
+from .fields import Fields, as_list
+from .http import json_response
+from .openai.requests import chat_job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from rkllm_rs.llm import RKLLM
+
+    from .app import Server
+    from .http import Request, Response
+    from .routes import Routes
+
+
+async def _tokenize(server: Server, request: Request) -> Response:
+    fields = Fields(await request.json())
+    if fields.has("content"):
+        return await _content(server, fields)
+    special = fields.boolean("add_special_tokens", default=not fields.has("messages"))
+    named = fields.boolean("return_token_strs")
+    async with held(server, fields.text("model") or "") as (_entry, llm):
+        if fields.has("messages"):
+            text = await _rendered(server, fields)
+        else:
+            text = _prompt(fields)
+        ids = await server.models.offload(_ids, llm, text, special)
+        data: dict[str, Any] = {
+            "count": len(ids),
+            "max_model_len": llm.max_context_len,
+            "tokens": ids,
+            "token_strs": await server.models.offload(_texts, llm, ids) if named else None,
+        }
+    return json_response(data)
+
+
+def _prompt(fields: Fields) -> str:
+    text = fields.text("prompt")
+    if text is None:
+        fields.refuse("prompt", "must be a string; or send messages or content")
+    return text
+
+
+async def _content(server: Server, fields: Fields) -> Response:
+    """What llama-server answers."""
+    text = fields.text("content") or ""
+    if not fields.boolean("parse_special", default=True):
+        fields.refuse("parse_special", "must be true", code="unsupported_parameter")
+    special = fields.boolean("add_special")
+    pieces = fields.boolean("with_pieces")
+    async with held(server, fields.text("model") or "") as (_entry, llm):
+        ids = await server.models.offload(_ids, llm, text, special)
+        if not pieces:
+            return json_response({"tokens": ids})
+        texts = await server.models.offload(_texts, llm, ids)
+    return json_response(
+        {"tokens": [{"id": one, "piece": piece} for one, piece in zip(ids, texts, strict=True)]}
+    )
+
+
+def _ids(llm: RKLLM, text: str, special: bool) -> list[int]:  # noqa: FBT001 - called on a thread
+    return llm.tokenize(text, add_special_tokens=special)
+
+
+def _texts(llm: RKLLM, ids: Sequence[int]) -> list[str]:
+    """The text of each token; part of a character is U+FFFD."""
+    known = {one: llm.detokenize([one]) for one in set(ids)}
+    return [known[one] for one in ids]
+
+
+async def _detokenize(server: Server, request: Request) -> Response:
+    fields = Fields(await request.json())
+    ids = as_list(fields.raw("tokens"))
+    if ids is None:
+        fields.refuse("tokens", "must be a list of token ids")
+    async with held(server, fields.text("model") or "") as (_entry, llm):
+        most = llm.info.vocab_size or 2**31
+        for at, one in enumerate(ids):
+            if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < most:
+                fields.refuse(f"tokens[{at}]", "must be the id of a token of this model")
+        text = await server.models.offload(llm.detokenize, ids)
+    return json_response({"content": text, "prompt": text})
+
+
+async def _apply_template(server: Server, request: Request) -> Response:
+    fields = Fields(await request.json())
+    return json_response({"prompt": await _rendered(server, fields)})
+
+
+async def _rendered(server: Server, fields: Fields) -> str:
+    """What a chat of this request sends to the model."""
+    if fields.boolean("continue_final_message"):
+        fields.refuse("continue_final_message", "must be false", code="unsupported_parameter")
+    begins = fields.boolean("add_generation_prompt", default=True)
+    job = await server.models.offload(chat_job, fields)
+    async with held(server, job.model) as (entry, llm):
+        fitted = await server.fitted(job, entry, llm)
+        render = functools.partial(prompt_of, llm, fitted, add_generation_prompt=begins)
+        return await server.models.offload(render)
+
+
+def add_routes(routes: Routes, server: Server) -> None:
+    """Adds the routes of this module."""
+    routes.add("POST", "/tokenize", functools.partial(_tokenize, server))
+    routes.add("POST", "/detokenize", functools.partial(_detokenize, server))
+    routes.add("POST", "/apply-template", functools.partial(_apply_template, server))
