@@ -163,6 +163,15 @@ TOPICS = [
         made=False,
     ),
     Page(
+        "server",
+        "rkllm_rs.server",
+        "One endpoint for clients of OpenAI, Ollama and Anthropic. [How to use it](../guides/server.md).",
+        ["create_app"],
+        "server/app.py",
+    ),
+    Page("server", "", "", ["Settings"], "server/settings.py"),
+    Page("server", "", "", ["Limits"], "server/http.py"),
+    Page(
         "runtimes",
         "rkllm_rs.runtimes",
         "Install, verify and select Rockchip's library. [How to use it](../guides/runtimes.md).",

@@ -6,5 +6,7 @@
 from __future__ import annotations
 
 from .app import App, create_app
+from .http import Limits
+from .settings import Settings
 
-__all__ = ["App", "create_app"]
+__all__ = ["App", "Limits", "Settings", "create_app"]

@@ -201,6 +201,7 @@ def create_app(
 
     Raises:
         InvalidArgumentError: There is no model, or a name or an option that cannot be used.
+        InvalidTypeError: An option of the wrong type, or an unknown name.
 
     Example:
         >>> from rkllm_rs.server import create_app
@@ -222,6 +223,8 @@ def create_app(
     guard = Guard(keys=keys, loopback=loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
     app = App(routes, guard, limits)
     paths = {name: os.fsdecode(path) for name, path in models.items()}
+    # What is wrong with the options is told now, and not when the first request comes.
+    AsyncRKLLM(next(iter(paths.values())), **{**options, "isolate": True})
     server = app.server = Server(Models(paths, chosen, options), chosen, app)
     for dialect in _DIALECTS:
         dialect.add_routes(routes, server)
