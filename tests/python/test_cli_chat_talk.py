@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import signal
 import sys
@@ -13,9 +14,10 @@ import pyte
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from rkllm_rs import InvalidArgumentError, ToolError
-from rkllm_rs.cli.chat import commands, files, parts, reading
+from rkllm_rs.cli.chat import commands, files, parts, reading, terminal
 from rkllm_rs.cli.chat.talk import Called, Returned, Talk
 
 if TYPE_CHECKING:
@@ -293,3 +295,37 @@ def test_settled_parts_of_markdown_do_not_change(text: str, more: str) -> None:
         assert text.startswith(part.text, part.start)
     whole = "".join(part.text for part in found)
     assert whole.split() == text.split()
+
+
+def drawn(chunks: list[tuple[str, str]], columns: int, rows: int) -> list[str]:
+    """The lines of a terminal at the end of an answer that came in such parts."""
+    written = io.StringIO()
+    console = Console(
+        file=written, force_terminal=True, width=columns, height=rows, _environ={"TERM": "xterm"}
+    )
+    answer = terminal.TerminalAnswer(console, markdown=True)
+    for kind, text in chunks:
+        getattr(answer, kind)(text)
+    answer.end()
+    screen = pyte.HistoryScreen(columns, rows, history=5000, ratio=1e-9)
+    screen.set_mode(pyte.modes.LNM)
+    pyte.Stream(screen).feed(written.getvalue())
+    above = ["".join(line[at].data for at in range(columns)) for line in screen.history.top]
+    return "\n".join(line.rstrip() for line in [*above, *screen.display]).rstrip().split("\n")
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.sampled_from(["hm ", "so\n", "\n"]), max_size=9).map("".join),
+    st.lists(PIECES, max_size=30).map("".join),
+    st.integers(1, 9),
+    st.sampled_from([(20, 6), (60, 12)]),
+)
+def test_an_answer_looks_the_same_however_it_comes(
+    thought: str, said: str, size: int, shape: tuple[int, int]
+) -> None:
+    def cut(kind: str, text: str) -> list[tuple[str, str]]:
+        return [(kind, text[at : at + size]) for at in range(0, len(text), size)]
+
+    whole = [(kind, text) for kind, text in (("thought", thought), ("said", said)) if text]
+    assert drawn(cut("thought", thought) + cut("said", said), *shape) == drawn(whole, *shape)

@@ -24,13 +24,19 @@ class Part(NamedTuple):
 
 
 def lines(text: str) -> tuple[list[Part], int]:
-    """The parts of plain text: its lines. All but the last one are settled."""
+    """The parts of plain text: its lines.
+
+    All but the last one are settled; but empty lines are not, behind which nothing may follow.
+    """
     found: list[Part] = []
     start = 0
     for line in text.split("\n"):
         found.append(Part(start, line, apart=False))
         start += len(line) + 1
-    return found, len(found) - 1
+    settled = len(found) - 1
+    while settled and not found[settled - 1].text.strip():
+        settled -= 1
+    return found, settled
 
 
 def markdown_parser() -> MarkdownIt:

@@ -107,6 +107,7 @@ class TerminalAnswer:
         self._said = _MARKDOWN if markdown else _PLAIN
         self._kind = self._said
         self._rest = ""  # what may still change
+        self._fresh = True  # whether nothing of this kind has come yet
         self._gap = False  # whether an empty line comes before it
         self._printed = False
         self._drawn: str | None = None
@@ -174,9 +175,10 @@ class TerminalAnswer:
         with self._lock:
             if kind is not self._kind:
                 self._finish()
-                self._kind = kind
-            if not self._rest:
+                self._kind, self._fresh = kind, True
+            if self._fresh:
                 text = text.lstrip("\n")
+                self._fresh = not text
             self._rest += _visible(text)
             if "\n" not in text:
                 return  # only the end of a line settles something
@@ -188,10 +190,9 @@ class TerminalAnswer:
 
     def _finish(self) -> None:
         """Prints what was not finished: nothing follows it."""
-        found, _ = self._kind.cut(self._rest.rstrip())
-        self._rest = ""
-        if found and found[0].text:
-            self._print(found)
+        rest, self._rest = self._rest.rstrip(), ""
+        if rest:
+            self._print(self._kind.cut(rest)[0])
         self._gap = self._printed
 
     def _print(self, found: list[parts.Part]) -> None:
