@@ -4,7 +4,7 @@
     RKLLM_RS_FAKES=target/release python scripts/fuzz_server.py [--bodies 100000] [--seed 0]
 
 The requests are those of real clients, for every route and dialect, with bytes or values changed. The worker
-must be the same process at the end, and the server's memory must not have grown by more than 32 MB. Ends with
+must never die, and the server's memory must not have grown by more than 32 MB. Ends with
 1 at the first answer that breaks this, and prints the request, so that it can be sent again.
 """
 
@@ -44,8 +44,9 @@ def _start(folder: Path) -> Any:
     return Server(words, cwd=folder, env={**os.environ, "RKLLM_RS_NPU_LOCK": str(folder / "npu.lock")})
 
 
-def _worker(server: Any) -> Any:
-    return server.ask("GET", "/status").json["models"][0]["worker_pid"]
+def _restarts(server: Any) -> Any:
+    """How often the worker has died; requests may unload the model, which is another thing."""
+    return server.ask("GET", "/status").json["models"][0]["restarts"]
 
 
 def main() -> int:
@@ -61,7 +62,7 @@ def main() -> int:
         try:
             began = time.monotonic()
             server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]})
-            worker, before = _worker(server), 0
+            before = 0
             client = server.connect()
             for number in range(arguments.bodies):
                 path, body = mutated(dice)
@@ -80,8 +81,8 @@ def main() -> int:
             seconds = time.monotonic() - began
             told = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
             print(f"{arguments.bodies} bodies in {seconds:.0f} s: {told}; memory {growth:+} kB")
-            if _worker(server) != worker:
-                print("the worker has been started again")
+            if _restarts(server):
+                print("the worker has died")
                 return 1
             return 1 if growth > _GROWTH_KB else 0
         finally:

@@ -250,7 +250,10 @@ class Floor:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         while True:
-            message = await receive()
+            try:
+                message = await receive()
+            except asyncio.CancelledError:  # the server is ended at once
+                return
             starting = message["type"] == "lifespan.startup"
             hooks = self.on_startup if starting else list(reversed(self.on_shutdown))
             try:

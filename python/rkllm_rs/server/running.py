@@ -55,13 +55,13 @@ def listen(host: str, ports: Sequence[int]) -> list[socket.socket]:
 def _bound(host: str, port: int) -> socket.socket:
     name = host.strip("[]")
     try:
-        family, kind, protocol, _name, address = socket.getaddrinfo(
-            name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except OSError as error:
         message = f"host {host} is not an address of this machine: {error.strerror}"
         raise InvalidArgumentError(message, hint="Pass an address with --host, such as 127.0.0.1.") from error
     # With its protocol: asyncio turns the waiting for acknowledgements off for what says that it is TCP.
+    # IPv4 first: most clients try it alone for names such as localhost.
+    family, kind, protocol, _name, address = min(found, key=lambda one: one[0] != socket.AF_INET)
     sock = socket.socket(family, kind, protocol)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -146,6 +146,7 @@ def main() -> int:
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     Connection.header_seconds = options.get("header_seconds", 20)
+    Connection.most = options.get("connections", 4096)
     guard = Guard(**options.get("guard", {}))
     app = Floor(routes(), guard, Limits(**options.get("limits", {})))
 

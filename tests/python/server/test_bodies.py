@@ -264,3 +264,19 @@ def test_f13_mutated_texts_are_read_or_refused() -> None:
             read += 1
             json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
     assert 0 < read < 5000
+
+
+def test_f11_there_is_a_limit_of_connections() -> None:
+    with subject(connections=5) as server:
+        held = [server.connect() for _ in range(5)]
+        for client in held:
+            client.ask("GET", "/")
+            assert client.answer().status == 200
+        with server.connect() as further:
+            assert further.is_closed()
+        held.pop().close()
+        server.until()
+        for client in held:
+            client.ask("GET", "/")
+            assert client.answer().status == 200
+            client.close()
