@@ -224,7 +224,8 @@ def create_app(
     app = App(routes, guard, limits)
     paths = {name: os.fsdecode(path) for name, path in models.items()}
     # What is wrong with the options is told now, and not when the first request comes.
-    AsyncRKLLM(next(iter(paths.values())), **{**options, "isolate": True})
+    checked: dict[str, Any] = {**options, "isolate": True}
+    AsyncRKLLM(next(iter(paths.values())), **checked)
     server = app.server = Server(Models(paths, chosen, options), chosen, app)
     for dialect in _DIALECTS:
         dialect.add_routes(routes, server)

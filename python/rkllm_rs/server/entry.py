@@ -61,6 +61,8 @@ class Entry:
         self.timer: asyncio.TimerHandle | None = None
         self.stop_watching: Callable[[], object] | None = None
         self.deaths = 0
+        #: Its last run was left, and the library may go on with it.
+        self.was_left = False
         self.thinks: bool | None = None
 
     def told(self) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 
-from rkllm_rs.errors import UnsupportedFeatureError
+from rkllm_rs.errors import UnsupportedFeatureError, WorkerCrashed
 
 from . import answers
 from .errors import ApiError, as_api_error
@@ -64,6 +64,9 @@ class Run:
         self._something = asyncio.Event()
         self._over = False
         self._is_closed = False
+        #: It has the model; its model has given something; the answers that have begun.
+        self._runs = self._heard = False
+        self._started: set[int] = set()
         self.usage = Usage()
         self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._work())
         self._task.add_done_callback(self._ended)
@@ -107,6 +110,7 @@ class Run:
         """Ends it: its generation within a token, its place in the queue at once. Can be called again."""
         self._ticket.leave()
         if self._task is not None:
+            self.entry.was_left = self.entry.was_left or self._runs
             self._task.cancel()
         if not self._is_closed:
             self._is_closed = True
@@ -135,10 +139,14 @@ class Run:
                 patience = None if self.job.stream else settings.load_wait
                 if self.job.keep_alive is not None:
                     self._server.models.set_keep_alive(self.entry, self.job.keep_alive)
-                hold = self._server.models.hold(self.entry, since=self._began, patience=patience)
-                async with hold as llm:
-                    self._load = time.monotonic() - asked
-                    await self._answer(llm)
+                try:
+                    await self._held(patience, asked)
+                except WorkerCrashed:
+                    # A run before this one was left, its library did not obey, and the worker was killed.
+                    if self._heard or not self.entry.was_left:
+                        raise
+                    self.entry.was_left = False
+                    await self._held(patience, asked)
             finally:
                 self._ticket.leave()
         except asyncio.CancelledError:
@@ -156,6 +164,16 @@ class Run:
             self._over = True
             self._something.set()
 
+    async def _held(self, patience: float | None, asked: float) -> None:
+        """Has the model, once it is loaded, and answers."""
+        async with self._server.models.hold(self.entry, since=self._began, patience=patience) as llm:
+            self._load = time.monotonic() - asked
+            self._runs = True
+            try:
+                await self._answer(llm)
+            finally:
+                self._runs = False
+
     async def _answer(self, llm: RKLLM) -> None:
         job = await self._server.fitted(self.job, self.entry, llm)
         prompt_tokens = 0
@@ -166,7 +184,9 @@ class Run:
         number = 0
         for prompt in [None] if job.messages is not None else job.prompts:
             for _ in range(job.n):
-                self._put([Started(number, prompt_tokens)])
+                if number not in self._started:
+                    self._started.add(number)
+                    self._put([Started(number, prompt_tokens)])
                 if prompt is None:
                     events = answers.chat(llm, self._server.models.offload, job, number)
                 else:
@@ -184,6 +204,8 @@ class Run:
 
     def _look(self, events: list[Event]) -> None:
         """Notes times, and adds them to the counts of an answer that has ended."""
+        self._heard = True
+        self.entry.was_left = False
         if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):
             self.first = time.monotonic() - self._began
         last = events[-1]

@@ -366,3 +366,15 @@ def test_ps_tells_of_the_models_of_servers(start: Callable[..., Serving]) -> Non
     serving.process.kill()
     serving.process.wait()
     assert shown() == {}
+
+
+def test_a_library_that_ignores_a_hang_up_is_replaced(start: Callable[..., Serving]) -> None:
+    stubborn = run("x", repeat=100_000, delay_ms=5, ignore_abort=True, obey_max_new_tokens=True)
+    serving = start(scripts={"one": {"runs": [stubborn]}}, kill_after=0.3, max_context_len=4096).ready()
+    first = serving.connect(CHAT, body(stream=True))
+    read_until(first, b'"content":"x"')
+    first.close()
+    # The next client does not suffer from it, though its run waits in the worker that is killed.
+    answer = serving.post(CHAT, body(max_tokens=3))
+    assert (answer.status_code, answer.json()["choices"][0]["message"]["content"]) == (200, "xxx")
+    assert len(calls(serving.record, "rkllm_init")) == 2
