@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +18,6 @@ from terminals import PROMPT, Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 TEMPLATE = """\
 {%- for message in messages %}[{{ message.role }}]{{ message.content or '' }}
@@ -341,6 +341,17 @@ def test_a_pipe_gets_the_answers_alone(words: Callable[..., list[str]], record: 
     assert (done.returncode, done.stdout) == (1, "one\n")
     assert "/nonsense" in done.stderr
     assert len(prompts(record)) == 3
+
+
+def test_the_system_message_of_a_modelfile(words: Callable[..., list[str]], record: Path) -> None:
+    line = words(["one"])
+    Path(line[line.index("chat") + 1]).with_name("Modelfile").write_text('SYSTEM="Be kind."\n')
+    assert pipe(line, "hi\n").stdout == "one\n"
+    assert pipe([*line, "--system", "Be brief."], "hi\n").stdout == "one\n"
+    assert [prompt.partition(";")[0] for prompt in prompts(record)] == [
+        "[system]Be kind.",
+        "[system]Be brief.",
+    ]
 
 
 def test_a_reader_that_has_gone_is_no_error(words: Callable[..., list[str]]) -> None:

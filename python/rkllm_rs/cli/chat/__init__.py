@@ -59,6 +59,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     for module in ("rich", "prompt_toolkit"):
         require(module, extra="cli", purpose="rkllm-rs chat")
+    from rkllm_rs.models import modelfile
+
     from . import files
     from .loop import Chat
     from .reading import no_echo
@@ -78,9 +80,14 @@ def run(arguments: argparse.Namespace) -> int:
             loading.enter_context(screen.busy(f"Loading {os.path.basename(arguments.model)} …"))
         llm = open_model(arguments)
     with llm:
+        system = arguments.system
+        beside = modelfile(str(llm.model_path)) if system is None else None
+        if beside is not None and beside.system is not None:
+            system = beside.system
+            screen.note(f"The system message is that of {beside.path}.")
         if reader.interactive:
             screen.note(_greeting(llm))
-        talk = Talk(llm, system=arguments.system, tools=tools, options=options)
+        talk = Talk(llm, system=system, tools=tools, options=options)
         chat = Chat(talk, reader, screen, debug=getattr(arguments, "debug", False))
         return chat.run(vendor_log=arguments.vendor_log)
 
