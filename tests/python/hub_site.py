@@ -9,10 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import threading
-import time
 import urllib.parse
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
+
+from support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +37,7 @@ class HubSite:
         trees: Whether it has the second list.
         heads: Whether it answers to HEAD.
         ranges: Whether the other host honours ranges.
-        stall: Seconds without a byte in place of the end of a connection that is cut.
+        held: What a connection that is cut waits for before it ends, without a byte.
         unsized: Whether the sizes of small files are told nowhere.
         short: Bytes that large files lack at their end.
         commits: The commit of each branch.
@@ -51,7 +52,7 @@ class HubSite:
         self.lists = self.infos = True
         self.trees = self.heads = True
         self.ranges = True
-        self.stall = 0.0
+        self.held: threading.Event | None = None
         self.short = 0
         self.unsized = False
         self.tags: list[str] = ["license:apache-2.0", "text-generation"]
@@ -197,7 +198,8 @@ class HubSite:
             send(request, status, headers, data)
             return
         send(request, status, headers, data[:cut], length=len(data))
-        time.sleep(self.stall)
+        if self.held is not None:
+            self.held.wait(PATIENCE)
         request.close_connection = True
 
 

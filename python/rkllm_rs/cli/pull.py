@@ -28,6 +28,8 @@ HF_HOME, HF_ENDPOINT, HF_TOKEN and HF_HUB_OFFLINE are honoured.
 #: Seconds between two pictures of the bar.
 _EVERY = 0.1
 _WIDTH = 24
+#: Bytes below which a file has one line only.
+_SMALL = 1_000_000
 #: Columns below which the bar is left out.
 _NARROW = 60
 
@@ -60,7 +62,7 @@ class _Progress:
         if file != self._file:
             self._file, self._begin = file, (now, done)
             self._next = 0.0
-            if not self._bar:
+            if not self._bar and (total is None or total >= _SMALL):
                 note(f"downloading {file}" + (f", {size(total)}" if total is not None else ""))
         if done == total:
             self._clear()
