@@ -25,10 +25,12 @@ class Connection(H11Protocol):
 
     Attributes:
         header_seconds: How long the headers of a request may take from their first byte.
+        linger_seconds: How long a client may read nothing of the rest of an answer.
         most: How many connections there may be; further ones are closed at once.
     """
 
     header_seconds: ClassVar[float] = 20.0
+    linger_seconds: ClassVar[float] = 30.0
     most: ClassVar[int] = 4096
 
     _header_timer: asyncio.TimerHandle | None = None
@@ -64,13 +66,15 @@ class Connection(H11Protocol):
     def on_response_complete(self) -> None:
         """Goes on with what came meanwhile."""
         super().on_response_complete()
+        if self.transport.is_closing():
+            self._close()
         self._watch_header()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - said in our own words
         """Answers what is not HTTP, in JSON, where an answer can still be given."""
         self._stop_header_timer()
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
-            self.transport.close()
+            self._close()
             return
         error = ApiError(400, "the request is not valid HTTP", code="invalid_http")
         self._answer(error)
@@ -78,7 +82,19 @@ class Connection(H11Protocol):
     def timeout_keep_alive_handler(self) -> None:
         """Closes a connection on which nothing is asked."""
         if not self.transport.is_closing():
-            self.transport.close()
+            self._close()
+
+    def _close(self) -> None:
+        """Closes the connection once its last bytes are read; asyncio alone would wait for ever for that."""
+        self.transport.close()
+        self.loop.call_later(self.linger_seconds, self._linger, self.transport.get_write_buffer_size())
+
+    def _linger(self, before: int) -> None:
+        left = self.transport.get_write_buffer_size()
+        if left >= before:  # nothing was read since
+            self.transport.abort()
+        elif left:
+            self.loop.call_later(self.linger_seconds, self._linger, left)
 
     def _watch_header(self) -> None:
         idle = not self.cycle or self.cycle.response_complete
@@ -114,7 +130,7 @@ class Connection(H11Protocol):
                 self.transport.write(self.conn.send(event) or b"")
         except h11.LocalProtocolError:  # an answer is under way
             pass
-        self.transport.close()
+        self._close()
 
 
 async def _with_abort(connection: Connection, app: Any, scope: Scope, receive: Receive, send: Send) -> None:

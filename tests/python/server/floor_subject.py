@@ -69,6 +69,10 @@ async def slow(request: Request) -> Any:
     return json_response({"ok": True})
 
 
+async def large(_request: Request) -> Any:
+    return text_response("x" * (8 << 20))
+
+
 async def free(_request: Request) -> Any:
     release.set()
     return json_response({})
@@ -138,6 +142,7 @@ def routes() -> Routes:
         table.add("POST", path, fail)
     table.add("POST", "/v1/full", refuse)
     table.add("GET", "/free", free, public=True)
+    table.add("GET", "/large", large, public=True)
     return table
 
 
@@ -146,6 +151,8 @@ def main() -> int:
     logging.basicConfig(level=logging.DEBUG, stream=sys.stderr, format="%(name)s %(message)s")
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     Connection.header_seconds = options.get("header_seconds", 20)
+    running._IDLE_SECONDS = options.get("idle", 75)
+    Connection.linger_seconds = options.get("linger", 30)
     Connection.most = options.get("connections", 4096)
     guard = Guard(**options.get("guard", {}))
     app = Floor(routes(), guard, Limits(**options.get("limits", {})))

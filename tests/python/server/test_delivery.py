@@ -209,6 +209,20 @@ def test_e3_a_reader_that_stops(server: Server) -> None:
     assert server.state()["fds"] <= before["fds"]
 
 
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}])
+def test_e3_a_whole_answer_that_is_not_read(headers: dict[str, str]) -> None:
+    """What is left of it is dropped, and its connection, also where that was to be closed after it."""
+    with subject(idle=1, linger=0.5) as server:
+        before = server.state()["fds"]
+        with server.connect(buffer=4096) as client:
+            client.ask("GET", "/large", None, headers)
+            client.head()
+            end = time.monotonic() + PATIENCE
+            while server.state()["fds"] > before:
+                assert time.monotonic() < end, "the connection is kept"
+                time.sleep(0.02)
+
+
 def test_e6_many_idle_connections(server: Server) -> None:
     before = server.state()["rss_kb"]
     idle = [server.connect() for _ in range(300)]
