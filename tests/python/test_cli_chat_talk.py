@@ -61,6 +61,7 @@ def test_a_stopped_answer_stays_as_far_as_it_came(talk: Callable[..., Talk]) -> 
     one = talk(["Go ", "on", ENDLESS], ["fine"], system="Be brief.")
     said(one, "1", stop_after=2)
     assert one.stopped
+    assert one.kept
     system, user, answer = one.messages
     assert (system["role"], user["content"], answer["role"]) == ("system", "1", "assistant")
     assert answer["content"].startswith("Go on")
@@ -93,6 +94,7 @@ def test_a_tool_that_is_stopped_leaves_nothing(talk: Callable[..., Talk]) -> Non
         signal.signal(signal.SIGINT, before)
     assert isinstance(found[-1], Called)
     assert one.stopped
+    assert not one.kept
     assert one.messages == []
 
 

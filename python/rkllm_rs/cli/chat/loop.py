@@ -101,7 +101,6 @@ class Chat:
         if command is not None:
             commands.run(self._talk, self._screen, *command)
             return
-        before = self._talk.last
         try:
             with self._stoppable():
                 self._answer(text)
@@ -109,8 +108,9 @@ class Chat:
             for aside in self._asides.take() if self._asides else ():
                 self._screen.note(aside)
         if self._talk.stopped:
-            kept = self._talk.last is not before
-            self._screen.note("Stopped." if kept else "Stopped. The conversation is as it was before.")
+            self._screen.note(
+                "Stopped." if self._talk.kept else "Stopped. The conversation is as it was before."
+            )
         elif self._talk.last is not None:
             self._remark(self._talk.last)
 

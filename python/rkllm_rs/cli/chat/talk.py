@@ -40,6 +40,7 @@ class Talk:
         options: Keywords of every turn, such as ``thinking``. They may be changed between turns.
         last: The last answer; ``None`` before the first.
         stopped: Whether the last turn was stopped.
+        kept: Whether what came of a turn that was stopped is kept.
     """
 
     def __init__(
@@ -62,7 +63,7 @@ class Talk:
         self.tools = tools or Tools()
         self.options = dict(options or {})
         self.last: ChatAnswer | None = None
-        self.stopped = False
+        self.stopped = self.kept = False
         self._in_tools = False
         self._stream: ChatStream | None = None
         self._history = self._with(begun(system))
@@ -121,7 +122,7 @@ class Talk:
             RkllmError: What a chat raises.
             KeyboardInterrupt: A tool has raised it by itself.
         """
-        self.stopped = False  # now, and not when the first part is asked for
+        self.stopped = self.kept = False  # now, and not when the first part is asked for
         return self._turn(text)
 
     def _turn(self, text: str) -> Iterator[ChatDelta | Called | Returned]:
@@ -171,7 +172,7 @@ class Talk:
         """Keeps what came of an answer that was stopped, if there is text to go on from."""
         if not answer.content.strip():
             return
-        self.last = answer
+        self.last, self.kept = answer, True
         message: dict[str, Any] = {"role": "assistant", "content": answer.content}
         if answer.reasoning:
             message["reasoning_content"] = answer.reasoning
