@@ -103,9 +103,10 @@ PYTEST := -n 2 --dist worksteal --durations 20
 test-workers: export RKLLM_RS_TEST_ISOLATE := 1
 test-workers: test-python ## The Python tests once more, with every model in a worker
 
-test-clients: $(STAMP)/dev build ## The server's page in a headless Chromium, and 100,000 damaged requests
+test-clients: $(STAMP)/dev build ## Other people's clients, each in an environment of its own; the page in Chromium; 100,000 damaged requests
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python -m pytest tests/clients
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/test_clients.py
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/fuzz_server.py
 
 test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then the real model
@@ -178,6 +179,7 @@ lock: ## Pin the Python tools again (needs uv on the path)
 	$(LOCK) --python-version 3.10 requirements/wheels.in -o requirements/wheels.txt
 	$(LOCK) --python-version 3.11 requirements/arm.in -o requirements/arm.txt
 	$(LOCK) --python-version 3.14 requirements/free-threaded.in -o requirements/free-threaded.txt
+	for file in requirements/clients/*.in; do $(LOCK) --python-version 3.10 $$file -o $${file%.in}.txt || exit 1; done
 
 clean: ## Remove what was built here
 	rm -rf $(VENV) target dist

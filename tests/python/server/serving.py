@@ -180,11 +180,13 @@ def on_fake(folder: Path, scripts: dict[str, dict[str, Any]], **options: Any) ->
     Args:
         folder: Where everything is kept.
         scripts: The scripts of the models, by name.
-        **options: Arguments of ``create_app``; ``library_waits_for`` is a file that the library waits for.
+        **options: Arguments of ``create_app``; ``library_waits_for`` is a file that the library waits for,
+            ``layout`` its layout.
     """
     record = folder / "record.jsonl"
     waits = options.pop("library_waits_for", None)
-    library = fake_library(folder / "lib", "v1_3_1", record=record, quiet=True, constructor_wait=waits)
+    layout = options.pop("layout", "v1_3_1")
+    library = fake_library(folder / "lib", layout, record=record, quiet=True, constructor_wait=waits)
     models = {
         name: str(fake_model(folder / "models" / str(at), **script))
         for at, (name, script) in enumerate(scripts.items())

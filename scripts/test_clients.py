@@ -1,0 +1,153 @@
+#!/usr/bin/env python3
+"""Runs the checks of each client in an environment of its own, against one server on a scripted library.
+
+An environment is made from locked requirements (``requirements/clients/NAME.txt``) in ``.venv/clients/NAME``,
+and made again when they change; with uv on the path that takes seconds. The checks are
+``tests/clients/with_NAME.py``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import venv
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+CHECKS = ROOT / "tests" / "clients"
+LOCKS = ROOT / "requirements" / "clients"
+BOUND = 600  # seconds for the checks of one client
+
+#: What clients ask of the internet when they start, and what they write into a home.
+OFFLINE = {
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "OPENAI_AGENTS_DISABLE_TRACING": "1",
+    "HF_HUB_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "OPENAI_API_KEY": "any",
+    "ANTHROPIC_API_KEY": "any",
+    "NO_PROXY": "127.0.0.1,localhost",
+}
+
+#: Clients of which no check runs here, and why.
+NOT_RUN = {
+    "Open WebUI": "its wheel has 106 MB and 109 requirements, and does not take Python 3.13",
+    "Home Assistant": "the packages that it pins run here, with its calls; the program itself does not",
+    "Continue, Cline, Zed, n8n, Copilot": "not in Python; they use the routes that are tested here",
+    "Claude Code, Codex": "not in Python; tests/python/server has their requests",
+    "aider": "pins hundreds of packages, and speaks through LiteLLM, which runs here",
+    "lm-eval": "needs PyTorch and the datasets package",
+    "async-openai, ollama-rs": "Rust crates, which are not among the locked ones of this workspace",
+}
+
+
+def environment(name: str) -> Path:
+    """Makes the environment of a client, if its requirements have changed; gives its Python."""
+    folder = ROOT / ".venv" / "clients" / name
+    python = folder / "bin" / "python"
+    lock = LOCKS / f"{name}.txt"
+    made = folder / "made-from.txt"
+    if made.is_file() and made.read_bytes() == lock.read_bytes():
+        return python
+    shutil.rmtree(folder, ignore_errors=True)
+    uv = shutil.which("uv")
+    venv.create(folder, with_pip=uv is None)
+    if uv is not None:
+        install = [uv, "pip", "install", "--python", str(python)]
+    else:
+        install = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
+    command = [*install, "--quiet", "--require-hashes", "-r", str(lock)]
+    subprocess.run(command, check=True)  # noqa: S603 - a list of ours
+    made.write_bytes(lock.read_bytes())
+    return python
+
+
+def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
+    """Runs the checks of a client; gives their lines."""
+    began = time.monotonic()
+    try:
+        python = environment(name)
+    except (subprocess.CalledProcessError, OSError) as error:
+        return [{"client": name, "check": "install", "ok": False, "error": str(error)}]
+    program = CHECKS / f"with_{name.replace('-', '_')}.py"
+    home.mkdir()
+    kept = {key: os.environ[key] for key in ("PATH", "LANG", "SSL_CERT_FILE") if key in os.environ}
+    variables = {**kept, **OFFLINE, "HOME": str(home), "RKLLM_RS_TEST_URL": url}
+    installed = time.monotonic() - began
+    try:
+        done = subprocess.run(  # noqa: S603 - a program of ours
+            [str(python), str(program)],
+            capture_output=True,
+            env=variables,
+            text=True,
+            timeout=BOUND,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return [{"client": name, "check": "all", "ok": False, "error": f"no end within {BOUND} seconds"}]
+    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+    if not any("check" in line for line in lines):
+        lines.append({"check": "start", "ok": False, "error": done.stderr or f"status {done.returncode}"})
+    for line in lines:
+        line["client"] = name
+    lines[0]["seconds"] = round(time.monotonic() - began - installed, 1)
+    return lines
+
+
+def main() -> int:
+    """Runs all, or those that are named; 1 if a check failed."""
+    known = sorted(path.stem for path in LOCKS.glob("*.txt"))
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"all, or some of: {', '.join(known)}")
+    parser.add_argument("--json", metavar="FILE", help="write the results there as well")
+    parser.add_argument("--throw-away", action="store_true", help="remove each environment after its checks")
+    given = parser.parse_args()
+    if unknown := set(given.clients) - set(known):
+        parser.error(f"no such client: {', '.join(sorted(unknown))}; there are {', '.join(known)}")
+    sys.path[:0] = [str(CHECKS), str(ROOT / "tests" / "python"), str(ROOT / "tests" / "python" / "server")]
+    from scripted import start
+
+    results: list[dict[str, Any]] = []
+    with tempfile.TemporaryDirectory(prefix="clients-") as text:
+        folder = Path(text)
+        serving = start(folder / "server")
+        try:
+            for name in given.clients or known:
+                lines = run(name, serving.url, folder / name)
+                tell(lines)
+                results += lines
+                if given.throw_away:
+                    shutil.rmtree(ROOT / ".venv" / "clients" / name, ignore_errors=True)
+        finally:
+            serving.stop()
+    checks = [line for line in results if "check" in line]
+    failed = [line for line in checks if not line["ok"]]
+    for client, reason in NOT_RUN.items():
+        print(f"not run: {client}: {reason}")
+    print(f"{len(checks)} checks, {len(failed)} failed")
+    if given.json:
+        Path(given.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def tell(lines: list[dict[str, Any]]) -> None:
+    """Prints the lines of a client."""
+    for line in lines:
+        if "versions" in line:
+            print(f"{line['client']}: {', '.join(' '.join(pair) for pair in line['versions'].items())}")
+        elif line["ok"]:
+            print(f"  {line['check']}: ok, {line['seconds']} s")
+        else:
+            print(f"  {line['check']}: FAILED\n{line.get('error', '')}")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,73 @@
+"""The models that clients speak to: scripted, and one that does what its template says.
+
+The model "agent" answers with its prompt. That is what the template makes of the messages and the tools,
+so the template decides, and holds no state: it calls the first tool, tells the tool's result, and else says
+what it was told.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from serving import Serving, on_fake, run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+AGENT = """\
+{%- if enable_thinking is defined and enable_thinking is false -%}<think>
+
+</think>
+
+{% endif -%}
+{%- set last = messages[-1] -%}
+{%- set said = last.content.strip().split('\\n\\n')[-1].strip() -%}
+{%- set seen = last.role == 'tool' or 'Observation:' in last.content -%}
+{%- set found = namespace(first=none, final=none) -%}
+{%- for tool in tools or [] -%}
+{%- if tool.function.name.startswith('final_') -%}{%- set found.final = tool.function.name -%}
+{%- elif found.first is none -%}{%- set found.first = tool.function.name -%}{%- endif -%}
+{%- endfor -%}
+{%- set name = found.first -%}
+{%- if found.final is not none and (seen or name is none) -%}{%- set name = found.final -%}
+{%- elif seen and not (name == 'count_rounds' and last.content != 'round 3') -%}
+{%- set name = none -%}{%- endif -%}
+{%- if name is not none -%}
+<tool_call>
+{"name": "{{ name }}", "arguments": \
+{% if name == 'final_answer' %}{"answer": "Paris"}\
+{% elif name.startswith('transfer_to') %}{}\
+{% else %}{"city": "Paris"}{% endif %}}
+</tool_call>
+{%- elif seen -%}It is {{ last.content }}.
+{%- else -%}{{ said }}
+{%- endif -%}
+"""
+
+SCRIPTS: dict[str, Any] = {
+    "agent": {"runs": [run({"echo": True})]},
+    "words": {"runs": [run("Hello", " ", "world", "!", obey_max_new_tokens=True)]},
+    "thinks": {"runs": [run("<think>", "\nHm", "m", "\n</think>\n\n", "So", ".")]},
+    "slow": {"runs": [{"prefill_ms": 5000, "steps": ["At ", "last."]}]},
+    "embeds": {"hidden": {"rows": 1, "width": 4, "start": 1}},
+    # The question, and two documents, of which the second is like the question.
+    "ranks": {"runs": [{"hidden": {"rows": 1, "width": 4, "start": start}} for start in (1, 9, 1)]},
+}
+
+
+def start(folder: Path) -> Serving:
+    """Starts the server that all clients speak to.
+
+    The library is of 1.1, where a format is checked and asked for again: scripted answers stay as they are.
+    """
+    serving = on_fake(
+        folder,
+        SCRIPTS,
+        layout="v1_1_0",
+        chat_template=AGENT,
+        family="qwen3",
+        keep_alive=-1,
+        max_context_len=4096,
+        limits={"beat_seconds": 0.2},
+    )
+    return serving.ready()
