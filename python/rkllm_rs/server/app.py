@@ -5,11 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
-import warnings
 
 from rkllm_rs._presence import Presence
 from rkllm_rs.aio import AsyncRKLLM
-from rkllm_rs.errors import InvalidArgumentError, RkllmWarning, UnsupportedFeatureError
+from rkllm_rs.errors import InvalidArgumentError, UnsupportedFeatureError
 
 from . import anthropic, figures, health, ollama, openai, page, rerank, tokenizing
 from .admission import Queue
@@ -120,7 +119,8 @@ class Server:
             return job
         if job.must_think:
             raise ApiError(400, f"{job.model or entry.name!r} does not support thinking", param="think")
-        return dataclasses.replace(job, thinking=None)
+        kwargs = {name: value for name, value in job.template_kwargs.items() if name != "reasoning_effort"}
+        return dataclasses.replace(job, thinking=None, template_kwargs=kwargs)
 
     def state(self) -> Literal["ready", "loading", "degraded", "draining"]:
         """What the server is doing. Asks each worker that should run whether it does."""
@@ -235,8 +235,7 @@ def create_app(
 
 
 def _thinks(llm: RKLLM) -> bool:
-    with warnings.catch_warnings(), contextlib.suppress(UnsupportedFeatureError):
-        warnings.simplefilter("ignore", RkllmWarning)
+    with contextlib.suppress(UnsupportedFeatureError):
         llm.render_chat([{"role": "user", "content": "Hi"}], thinking=True)
         return True
     return False
