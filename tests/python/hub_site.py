@@ -39,6 +39,7 @@ class HubSite:
         ranges: Whether the other host honours ranges.
         held: What a connection that is cut waits for before it ends, without a byte.
         unsized: Whether the sizes of small files are told nowhere.
+        expired: How many requests for large files find their address expired.
         short: Bytes that large files lack at their end.
         commits: The commit of each branch.
         asked: Method, host (``hub`` or ``cdn``), path, range and token of each request.
@@ -53,7 +54,7 @@ class HubSite:
         self.trees = self.heads = True
         self.ranges = True
         self.held: threading.Event | None = None
-        self.short = 0
+        self.short = self.expired = 0
         self.unsized = False
         self.tags: list[str] = ["license:apache-2.0", "text-generation"]
         self.commits = {"main": COMMIT}
@@ -99,6 +100,10 @@ class HubSite:
                 token = self.headers.get("Authorization")
                 site.asked.append((self.command, host, self.path, self.headers.get("Range"), token))
                 if host == "cdn" or self.path.startswith("/cdn/"):
+                    if site.expired:
+                        site.expired -= 1
+                        site._refuse(self, 403, "", "Expired")
+                        return
                     repo, _, path = self.path.removeprefix("/cdn")[1:].partition("//")
                     site._content(self, site.files[repo][urllib.parse.unquote(path)])
                 elif refused := site.refuse(self.path):

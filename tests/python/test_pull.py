@@ -382,6 +382,15 @@ def test_a_refusal_is_explained(
     assert installed() == []
 
 
+def test_an_address_that_has_expired_is_asked_for_anew(site: HubSite) -> None:
+    site.expired = 2
+    site.cut = [1000, None]
+    assert Path(pull("hub:o/r")).read_bytes() == BYTES
+    site.files["o/other"], site.expired = dict(site.files["o/r"]), 100
+    with pytest.raises(DownloadError, match="403"):
+        pull("hub:o/other")
+
+
 def test_a_busy_hub_is_asked_again(site: HubSite) -> None:
     left = [(429, "", "slow down"), (503, "", "busy")]
     site.refuse = lambda _: left.pop() if left else None

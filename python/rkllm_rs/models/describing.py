@@ -49,8 +49,10 @@ def _has_template(path: str) -> bool:
         with open(path, "rb") as file:
             if file.read(4) != b"GGUF":
                 return False
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                return data.find(b"tokenizer.chat_template", 0, _METADATA) >= 0
+            # Not the whole file, which may be larger than the addresses of a 32-bit system.
+            length = min(os.fstat(file.fileno()).st_size, _METADATA)
+            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ) as data:
+                return data.find(b"tokenizer.chat_template") >= 0
     except (OSError, ValueError):
         return False
 

@@ -170,7 +170,9 @@ class Hub:
         passing = isinstance(error, (OSError, http.client.HTTPException)) and not _is_final(error)
         if isinstance(error, urllib.error.HTTPError):
             error.close()
-            passing = error.code in (408, 429, 500, 502, 503, 504)
+            # 403 of another host: the address that the hub gave has expired, and it gives a new one.
+            expired = error.code == http.client.FORBIDDEN and not self._is_hub(error.url)
+            passing = expired or error.code in (408, 429, 500, 502, 503, 504)
             after = error.headers.get("Retry-After", "")
             pause = min(float(after), _LONGEST_PAUSE) if after.isdecimal() else pause
         if not passing or attempt >= TRIES:
@@ -203,7 +205,8 @@ class Hub:
         code = error.headers.get("X-Error-Code", "")
         page = self.page(address.repo)
         tokens = "https://huggingface.co/settings/tokens"
-        if code == "GatedRepo" or (error.code == 403 and not code):  # noqa: PLR2004 - forbidden
+        forbidden = error.code == http.client.FORBIDDEN and self._is_hub(error.url)
+        if code == "GatedRepo" or (forbidden and not code):
             message = f"hub:{address.repo} is gated: its owner asks you to accept a licence first"
             hint = f"Accept it at {page}, then set HF_TOKEN to a token of yours from {tokens}."
             if self.token:
@@ -214,7 +217,7 @@ class Hub:
         if error.code in (401, 404):
             hint = f"Check the name at {page}. A private repository needs HF_TOKEN, a token from {tokens}."
             what = f"hub:{address.repo}"
-            if self.token and error.code == 401:  # noqa: PLR2004 - not authorised
+            if self.token and error.code == http.client.UNAUTHORIZED:
                 what, hint = what + " for your token", f"Check HF_TOKEN; tokens are made at {tokens}."
             elif code == "RevisionNotFound" or (code != "RepoNotFound" and address.revision):
                 what, hint = (
