@@ -15,7 +15,7 @@ import sys
 import textwrap
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -418,3 +418,41 @@ def test_a_log_that_nobody_reads_holds_up_nothing(folder: Path, environment: dic
     finally:
         process.kill()
         process.communicate()
+
+
+def test_e12_no_dialect_logs_prompts_answers_or_keys(folder: Path, environment: dict[str, str]) -> None:
+    """At all levels, of all modules, with a worker that dies."""
+    fake_model(
+        folder / "told", runs=[{"steps": ["canary-answer"]}, {"steps": ["canary-answer"], "crash": True}]
+    )
+    program = (
+        "import logging, sys; logging.basicConfig(level=logging.DEBUG);"
+        "logging.getLogger('rkllm_rs.server').setLevel(logging.DEBUG);"
+        "from rkllm_rs.cli import main; sys.exit(main())"
+    )
+    words = ["-c", program, "serve", "told", "--port", "0", "--api-key", "canary-key"]
+    server = Server(words, env=environment, cwd=folder)
+    try:
+        messages = [{"role": "user", "content": "canary-prompt"}]
+        bodies: list[tuple[str, dict[str, Any]]] = [
+            ("/v1/chat/completions", {"messages": messages}),
+            ("/v1/chat/completions", {"messages": messages, "stream": True}),
+            ("/v1/chat/completions", {"messages": messages, "temperature": "canary-value"}),
+            ("/v1/completions", {"prompt": "canary-prompt", "stop": "canary-stop"}),
+            (
+                "/v1/messages",
+                {"messages": messages, "system": "canary-system", "max_tokens": 5, "model": "told"},
+            ),
+            ("/api/chat", {"messages": messages, "model": "told"}),
+            ("/api/generate", {"prompt": "canary-prompt", "model": "canary-model"}),
+            ("/api/embed", {"input": "canary-input", "model": "told"}),
+            ("/v1/responses", {"input": "canary-prompt"}),
+            ("/tokenize", {"content": "canary-prompt"}),
+        ]
+        answers = [server.ask("POST", path, body, x_api_key="canary-key") for path, body in bodies]
+        assert b"canary-answer" in answers[0].body
+        log = server.stop()
+        assert all(answer.headers["x-request-id"] in log for answer in answers)
+        assert "canary" not in log.lower(), [line for line in log.splitlines() if "canary" in line.lower()]
+    finally:
+        server.close()
