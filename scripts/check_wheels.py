@@ -54,6 +54,7 @@ class Promise:
 CORE_FILES = (
     "rkllm_rs/_native/__init__.pyi",
     "rkllm_rs/_native/model.pyi",
+    "rkllm_rs/server/page.html",
     "rkllm_rs/bench/vendor-benchmarks.json",
     "rkllm_rs/py.typed",
     "{info}/entry_points.txt",
