@@ -432,6 +432,51 @@ METHODS = {
     "with_structured_output": "json_schema= of generate() and chat()",
 }
 
+_TEXT = ("content", "text", "texts()")
+_IDS = ("token_ids", "token_id", "result().token_ids")
+_PERF = ("perf", "result().perf")
+_SPEED = ("generate_tokens_per_second", "perf.generate_tokens_per_second")
+_GENERATED = ("generate_tokens", "perf.generate_tokens", "result().perf.generate_tokens")
+_PROMPT = ("prompt_tokens", "perf.prompt_tokens", "result().perf.prompt_tokens")
+_TIME = ("total_time_ms", "perf.total_time_ms", "result().perf.total_time_ms")
+_FIRST = ("time_to_first_token_ms", "perf.time_to_first_token_ms", "result().perf.time_to_first_token_ms")
+_REASON = ("finish_reason", "result().finish_reason")
+_ARGUMENTS = ("arguments",)
+_CALLS = ("tool_calls",)
+
+#: Attributes of other packages' results, and those of this one's. Of several, the first that the result has.
+RESULTS = {
+    **dict.fromkeys(
+        (
+            *("answer", "choices", "completion", "content", "data", "delta", "generated_text", "generation"),
+            *("generations", "output", "output_text", "outputs", "reply", "response", "text", "value"),
+        ),
+        _TEXT,
+    ),
+    "message": ("message", *_TEXT),
+    "messages": ("message", *_TEXT),
+    **dict.fromkeys(("id", "ids", "output_ids", "sequences", "token", "token_id", "tokens"), _IDS),
+    **dict.fromkeys(("metrics", "performance", "stats", "statistics", "timings", "usage"), _PERF),
+    **dict.fromkeys(("speed", "tokens_per_second", "tps"), _SPEED),
+    **dict.fromkeys(
+        ("completion_tokens", "eval_count", "generated_tokens", "n_tokens", "output_tokens"), _GENERATED
+    ),
+    **dict.fromkeys(("input_tokens", "n_prompt", "prompt_eval_count", "prompt_tokens"), _PROMPT),
+    **dict.fromkeys(("duration", "elapsed", "total_duration", "total_time"), _TIME),
+    **dict.fromkeys(("first_token_ms", "time_to_first_token", "ttft"), _FIRST),
+    **dict.fromkeys(
+        ("done", "done_reason", "finish_reason", "finished", "is_finished", "stop_reason"), _REASON
+    ),
+    **dict.fromkeys(("reasoning_content", "thinking", "thought", "thoughts"), ("reasoning",)),
+    **dict.fromkeys(("function_call", "function_calls", "tool_use", "tools"), _CALLS),
+    **dict.fromkeys(("args", "input", "kwargs", "parameters", "params"), _ARGUMENTS),
+    "function": ("name",),
+    "role": ('message["role"]',),
+    **dict.fromkeys(("dict", "model_dump", "to_dict"), ("message",)),
+    **dict.fromkeys(("json", "object", "parse"), ("parsed",)),
+    **dict.fromkeys(("logprob", "top_logprobs"), ("logprobs",)),
+}
+
 #: Names of other packages, and what to use of this one.
 NAMES = {
     **dict.fromkeys(

@@ -174,6 +174,54 @@ def no_attribute(model: object, name: str) -> AttributeError:
     return AttributeError(message, name=name, obj=model)
 
 
+def no_result(result: object, name: str) -> AttributeError:
+    """Makes the error for an attribute that a result does not have.
+
+    Args:
+        result: An answer, a part of one, a stream, or statistics.
+        name: The attribute.
+
+    Returns:
+        The error, with the attribute that other packages call so.
+    """
+    message = f"{type(result).__name__!r} object has no attribute {name!r}"
+    if right := _of_result(type(result), name):
+        return AttributeError(f"{message}; use {right}")
+    return AttributeError(message, name=name, obj=result)
+
+
+def no_item(result: object, key: object) -> InvalidTypeError:
+    """Makes the error for a result that is used as a dict or a list.
+
+    Args:
+        result: An answer, or a part of one.
+        key: What stands in the brackets.
+
+    Returns:
+        The error, with an attribute to use.
+    """
+    kind = type(result)
+    right = key if isinstance(key, str) and hasattr(kind, key) else _of_result(kind, str(key))
+    right = right or _of_result(kind, "text") or "name"
+    message = f"{kind.__name__} cannot be used with [{key!r}]"
+    return InvalidTypeError(message, hint=f"It has attributes: use .{right}.")
+
+
+def _of_result(kind: type, name: str) -> str | None:
+    """What a class of results has for a name of another package, or of a method of ``str``."""
+    from ._aliases import RESULTS
+
+    for right in RESULTS.get(name, ()):
+        if hasattr(kind, right.partition(".")[0].partition("(")[0].partition("[")[0]):
+            return right
+    for text in ("content", "text"):
+        if hasattr(kind, text):
+            if name == text:
+                return text
+            return f"{text}.{name}()" if not name.startswith("_") and hasattr(str, name) else None
+    return None
+
+
 def no_name(module: str, name: str) -> AttributeError:
     """Makes the error for a name that the package does not have.
 
@@ -208,7 +256,8 @@ def misfit(
 
     parameters = inspect.signature(call).parameters.values()
     positional = [one for one in parameters if one.kind is one.POSITIONAL_OR_KEYWORD]
-    function = _place(call.__module__) + call.__qualname__.removesuffix(".__init__")
+    name = call.__qualname__.removesuffix(".__init__").removesuffix(".__new__")
+    function = _place(call.__module__) + name
     if "." in call.__qualname__:
         count -= 1
         del positional[0]
@@ -259,7 +308,7 @@ def _own(call: Callable[..., Any]) -> list[str]:
 
     parameters = inspect.signature(call).parameters.values()
     kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [one.name for one in parameters if one.kind in kinds and one.name != "self"]
+    return [one.name for one in parameters if one.kind in kinds and one.name not in ("self", "_cls")]
 
 
 def _hint(function: str, name: str) -> str:
@@ -315,7 +364,8 @@ def _names(function: str) -> tuple[list[str], dict[str, str]]:
     if function in PROMPTED:
         return generating, others
     defined = _defined(function)
-    found: Any = CALLS.get(f"{defined}.__init__") or CALLS.get(defined)
+    made: Any = CALLS.get(f"{defined}.__init__") or CALLS.get(f"{defined}.__new__")
+    found: Any = made or CALLS.get(defined)
     if found is None:
         found = _native
         for part in function.split("."):

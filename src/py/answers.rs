@@ -48,7 +48,7 @@ impl ToolCallDelta {
 /// A new part of an answer, as `ChatStream` yields it.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen, freelist = 256)]
+#[pyclass(module = "rkllm_rs", frozen, freelist = 256, mapping)]
 pub(super) struct ChatDelta {
     /// The next part of the content; empty if there is none.
     #[pyo3(get)]
@@ -109,6 +109,19 @@ impl ChatDelta {
         self.content.clone_ref(py)
     }
 
+    /// Always an `AttributeError`, which says to use `content`.
+    #[getter]
+    fn choices(slf: &Bound<'_, Self>) -> PyResult<Py<PyAny>> {
+        // A way to answer every such name would make each reading of an attribute several times as slow.
+        let name = PyString::intern(slf.py(), "choices");
+        Err(options::no_attribute(slf, &name))
+    }
+
+    /// Tells which attribute to use: this is not a dict.
+    fn __getitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_item(slf, key))
+    }
+
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         Ok(format!(
             "ChatDelta(content={}, reasoning={}, tool_calls={})",
@@ -122,7 +135,7 @@ impl ChatDelta {
 /// A tool call of a model.
 ///
 /// Immutable; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen)]
+#[pyclass(module = "rkllm_rs", frozen, mapping)]
 pub(super) struct ToolCall {
     /// Calls can be large, so they stay in their answer.
     answer: Arc<chat::ChatAnswer>,
@@ -166,6 +179,16 @@ impl ToolCall {
         self.call().error.as_deref()
     }
 
+    /// Tells what to use for a name of another package.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_attribute(slf, name))
+    }
+
+    /// Tells which attribute to use: this is not a dict.
+    fn __getitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_item(slf, key))
+    }
+
     fn __repr__(&self) -> String {
         let call = self.call();
         let error = call.error.as_ref();
@@ -180,7 +203,7 @@ impl ToolCall {
 /// The answer of `chat()`. `str(answer)` is its content.
 ///
 /// Read-only; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen)]
+#[pyclass(module = "rkllm_rs", frozen, mapping)]
 pub(super) struct ChatAnswer {
     answer: Arc<chat::ChatAnswer>,
     /// Performance statistics of all runs of the answer together.
@@ -295,6 +318,16 @@ impl ChatAnswer {
 
     fn __str__(&self) -> &str {
         &self.answer.content
+    }
+
+    /// Tells what to use for a name of another package.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_attribute(slf, name))
+    }
+
+    /// Tells which attribute to use: this is not a dict.
+    fn __getitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_item(slf, key))
     }
 
     fn __repr__(&self) -> String {

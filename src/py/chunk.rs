@@ -13,6 +13,7 @@ use pyo3::types::{PyList, PyString, PyType};
 
 use super::by_hand::{self, method, slot};
 use super::logprobs;
+use super::options;
 use super::outputs::rebuilder;
 use crate::protocol::output::TokenLogprob;
 
@@ -114,6 +115,29 @@ unsafe extern "C" fn repr(this: *mut PyObject) -> *mut PyObject {
     }
 }
 
+/// Tells what to use in place of a name of another package. A way to answer every such name would make each reading
+/// of an attribute three times as slow.
+unsafe extern "C" fn choices(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
+    // SAFETY: as for `text`.
+    unsafe {
+        let py = Python::assume_attached();
+        let name = PyString::intern(py, "choices");
+        options::no_attribute(&Bound::from_borrowed_ptr(py, this), &name).restore(py);
+    }
+    ptr::null_mut()
+}
+
+/// Tells which attribute to use: this is not a dict.
+unsafe extern "C" fn item(this: *mut PyObject, key: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as for `text`.
+    unsafe {
+        let py = Python::assume_attached();
+        let key = Bound::from_borrowed_ptr(py, key);
+        options::no_item(&Bound::from_borrowed_ptr(py, this), &key).restore(py);
+    }
+    ptr::null_mut()
+}
+
 /// Supports `copy` and `pickle`.
 unsafe extern "C" fn reduce(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: as for `text`.
@@ -152,7 +176,7 @@ fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
         flags: ffi::Py_READONLY,
         doc: doc.as_ptr(),
     };
-    // Both are kept as long as the class, which is for ever.
+    // All are kept as long as the class, which is for ever.
     let members = Box::leak(Box::new([
         member(c"text", ffi::Py_T_OBJECT_EX, offset_of!(Chunk, text), TEXT),
         member(
@@ -169,6 +193,15 @@ fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
         ),
         ffi::PyMemberDef::default(),
     ]));
+    let getters = Box::leak(Box::new([
+        ffi::PyGetSetDef {
+            name: c"choices".as_ptr(),
+            get: Some(choices),
+            doc: c"Always an `AttributeError`, which says to use `text`.".as_ptr(),
+            ..Default::default()
+        },
+        ffi::PyGetSetDef::default(),
+    ]));
     let methods = Box::leak(Box::new([
         method(
             c"__reduce__",
@@ -184,6 +217,8 @@ fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_methods, methods.as_mut_ptr().cast()),
         slot(ffi::Py_tp_str, text as *mut c_void),
         slot(ffi::Py_tp_repr, repr as *mut c_void),
+        slot(ffi::Py_tp_getset, getters.as_mut_ptr().cast()),
+        slot(ffi::Py_mp_subscript, item as *mut c_void),
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
     ];
     // SAFETY: each slot has what its number stands for; texts and lists live for ever.

@@ -14,7 +14,7 @@ use crate::protocol::output::{self, TokenLogprob};
 /// A whole answer. `str(generation)` is its text.
 ///
 /// Read-only; any number of threads and tasks may use it at the same time.
-#[pyclass(module = "rkllm_rs", frozen)]
+#[pyclass(module = "rkllm_rs", frozen, mapping)]
 pub(super) struct Generation {
     /// The answer's text.
     #[pyo3(get)]
@@ -146,6 +146,16 @@ impl Generation {
 
     fn __str__(&self, py: Python<'_>) -> Py<PyString> {
         self.text.clone_ref(py)
+    }
+
+    /// Tells what to use for a name of another package.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_attribute(slf, name))
+    }
+
+    /// Tells which attribute to use: this is not a dict.
+    fn __getitem__(slf: &Bound<'_, Self>, key: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_item(slf, key))
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {

@@ -212,6 +212,18 @@ pub(super) fn awaited(py: Python<'_>, class: &str) -> PyErr {
     misfit(py, &HELPER, "awaited", (class,))
 }
 
+/// A name that a result does not have, and what other packages call so.
+pub(super) fn no_attribute(result: &Bound<'_, PyAny>, name: &Bound<'_, PyAny>) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    misfit(result.py(), &HELPER, "no_result", (result, name))
+}
+
+/// A result that is used as a dict or a list.
+pub(super) fn no_item(result: &Bound<'_, PyAny>, key: &Bound<'_, PyAny>) -> PyErr {
+    static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    misfit(result.py(), &HELPER, "no_item", (result, key))
+}
+
 /// An argument that `function` needs and was not given.
 pub(super) fn missing(py: Python<'_>, function: &str, name: &str) -> PyErr {
     static HELPER: PyOnceLock<Py<PyAny>> = PyOnceLock::new();

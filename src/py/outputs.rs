@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pyo3::prelude::*;
 
+use super::options;
 use crate::protocol::constraint::{Kept, Way};
 use crate::protocol::output;
 
@@ -163,6 +164,11 @@ impl PerfStats {
     #[getter]
     fn queued_time_ms(&self) -> f64 {
         ms(self.0.queued_time)
+    }
+
+    /// Tells what to use for a name of another package.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &Bound<'_, PyAny>) -> PyResult<Py<PyAny>> {
+        Err(options::no_attribute(slf, name))
     }
 
     fn __repr__(&self) -> String {

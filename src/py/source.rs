@@ -206,6 +206,14 @@ macro_rules! source_class {
                     Err($crate::py::options::awaited(py, stringify!($class)))
                 }
 
+                /// Tells what to use for a name of another package.
+                fn __getattr__(
+                    slf: &Bound<'_, Self>,
+                    name: &Bound<'_, PyAny>,
+                ) -> PyResult<Py<PyAny>> {
+                    Err($crate::py::options::no_attribute(slf, name))
+                }
+
                 fn __iter__(slf: Py<Self>) -> Py<Self> {
                     slf
                 }

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import abc
 import asyncio
+import collections.abc
+import copy
 import pydoc
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -113,7 +116,121 @@ def test_streams_are_not_awaited(open_model: Opener, method: str, opened: bool) 
     answered(lambda: asyncio.run(wrong() if opened else unopened()), "async for")
 
 
+#: A habit, and what this package has for it: in a generation, and in an answer of a chat.
+RESULTS = {
+    "choices": ("text", "content"),
+    "outputs": ("text", "content"),
+    "generated_text": ("text", "content"),
+    "delta": ("text", "content"),
+    "message": ("text", ""),
+    "content": ("text", ""),
+    "strip": ("text.strip()", "content.strip()"),
+    "tokens": ("token_ids", "token_ids"),
+    "usage": ("perf", "perf"),
+    "stop_reason": ("finish_reason", "finish_reason"),
+    "thinking": (None, "reasoning"),
+    "function_call": (None, "tool_calls"),
+    "no_such_thing": (None, None),
+}
+
+
+@pytest.fixture
+def results(open_model: Opener, tmp_path: Path) -> list[Any]:
+    """A generation, a chunk, an answer of a chat, and a delta of one."""
+    template = tmp_path / "models" / "chat_template.jinja"
+    template.parent.mkdir(exist_ok=True)
+    template.write_text("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}assistant:")
+    model = open_model(["a", "b"])
+    messages = [{"role": "user", "content": "x"}]
+    return [
+        model.generate("x"),
+        next(model.stream("x")),
+        model.chat(messages),
+        next(model.chat_stream(messages)),
+    ]
+
+
+def test_attributes_of_other_packages_results(results: list[Any]) -> None:
+    generation, chunk, answer, delta = results
+    wrong = [(generation, name, right[0]) for name, right in RESULTS.items()]
+    wrong += [(answer, name, right[1]) for name, right in RESULTS.items()]
+    wrong += [(chunk, "choices", "text"), (delta, "choices", "content")]
+    wrong += [(generation.perf, "completion_tokens", "generate_tokens")]
+    wrong += [(generation.perf, "ttft", "time_to_first_token_ms")]
+    for result, name, right in wrong:
+        if right == "":
+            assert hasattr(result, name)
+            continue
+        with pytest.raises(AttributeError) as caught:
+            getattr(result, name)
+        kind = type(result).__name__
+        assert str(caught.value).startswith(f"{kind!r} object has no attribute {name!r}")
+        assert str(caught.value).endswith(f"; use {right}") == (right is not None), (kind, name)
+        assert not hasattr(result, name)
+    assert (copy.copy(generation).text, copy.copy(chunk).text) == ("ab", "a")
+
+
+def test_streams_are_no_answers(open_model: Opener) -> None:
+    stream: Any = open_model(["a"]).stream("x")
+    for name, right in {"text": "texts()", "usage": "result().perf", "choices": "texts()"}.items():
+        with pytest.raises(AttributeError, match=re.escape(f"use {right}")):
+            getattr(stream, name)
+    assert stream.result().text == "a"
+
+
+def test_results_are_no_dicts(results: list[Any]) -> None:
+    for result, right in zip(results, ("text", "text", "content", "content"), strict=True):
+        for key in ("text", "choices", 0, "message", None):
+            kept = key if isinstance(key, str) and hasattr(type(result), key) else right
+            answered(lambda result=result, key=key: result[key], f".{kept}")
+        assert not isinstance(result, (collections.abc.Mapping, collections.abc.Sequence))
+        with pytest.raises(TypeError):
+            iter(result)
+
+
+def test_what_a_program_gets_wrong_is_no_result_of_a_tool() -> None:
+    def weather(city: str) -> str:
+        """Tells the weather.
+
+        Args:
+            city: The city.
+        """
+        return f"sunny in {city}"
+
+    own: Any = tools.Tools([weather])
+    good = '{"city": "Paris"}'
+    assert own.run("weather", good).content == "sunny in Paris"
+    assert own.run("storm", good).error
+    wrong: dict[str, list[Callable[[], object]]] = {
+        "name": [
+            *(lambda call=call: call(5, good) for call in (own.run, own.check)),
+            lambda: own.run([], good),
+            lambda: own.find([]),
+            lambda: asyncio.run(own.arun(5, good)),
+        ],
+        "arguments": [lambda: own.run("weather", 5), lambda: asyncio.run(own.arun("weather", None))],
+        "id": [lambda: own.run("weather", good, id=5)],
+        "loop": [lambda: own.run("weather", good, loop=5)],
+        "max_characters": [lambda: own.run("weather", good, max_characters="9")],
+        "checked": [lambda: own.find("weather").call(5)],
+    }
+    for name, calls in wrong.items():
+        for call in calls:
+            with pytest.raises(InvalidTypeError) as caught:
+                call()
+            assert str(caught.value).startswith(f"{name} must be "), str(caught.value)
+            assert caught.value.hint
+    with pytest.raises(rkllm_rs.InvalidArgumentError):
+        own.run("weather", good, max_characters=-1)
+    checked: Any = tools.CheckedArguments
+    answered(checked, "CheckedArguments")
+    answered(lambda: checked(bogus=1), "CheckedArguments")
+    assert checked({}, {}, []).instance is None
+
+
 def test_help_shows_none_of_it() -> None:
+    for kind in ("Conversation", "AsyncConversation", "ConversationStream", "AsyncConversationStream"):
+        assert "__annotations__" not in pydoc.plain(pydoc.render_doc(getattr(rkllm_rs, kind)))
     for value in (RKLLM, AsyncRKLLM):
         text = pydoc.plain(pydoc.render_doc(value))
         for name in ("__getattr__", "__annotations__", "__call__"):

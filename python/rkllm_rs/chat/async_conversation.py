@@ -307,3 +307,5 @@ class AsyncConversationStream:
 
 if not TYPE_CHECKING:
     Self = AsyncConversation  # for typing.get_type_hints()
+    # Those of private names, which help() would show.
+    del AsyncConversation.__annotations__, AsyncConversationStream.__annotations__

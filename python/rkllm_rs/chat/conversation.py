@@ -321,3 +321,5 @@ class ConversationStream:
 
 if not TYPE_CHECKING:
     Self = Conversation  # for typing.get_type_hints()
+    # Those of private names, which help() would show.
+    del Conversation.__annotations__, ConversationStream.__annotations__

@@ -6,9 +6,9 @@ import inspect
 import json
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
-from rkllm_rs._typed import typed
+from rkllm_rs._typed import expect, typed
 from rkllm_rs.errors import InvalidTypeError, ToolError
 
 from . import foreign
@@ -40,6 +40,10 @@ class CheckedArguments(NamedTuple):
     values: dict[str, Any]
     conversions: list[str]
     instance: Any = None
+
+
+if not TYPE_CHECKING:  # a type checker knows its arguments
+    CheckedArguments.__new__ = staticmethod(typed(CheckedArguments.__new__))
 
 
 class Tool:
@@ -202,6 +206,7 @@ class Tool:
         Raises:
             ToolError: The tool has no function.
         """
+        expect("checked", checked, CheckedArguments, "CheckedArguments", "Pass the result of check().")
         if self.function is not None:
             return self.function(**checked.values)
         if self._model is not None:

@@ -7,8 +7,8 @@ import inspect
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, overload
 
-from rkllm_rs._typed import typed
-from rkllm_rs.errors import InvalidTypeError, ToolError
+from rkllm_rs._typed import expect, typed
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, ToolError
 
 from .loops import ToolLoop
 from .results import MAX_CHARACTERS, ToolResult, failure_text, result_text
@@ -106,6 +106,7 @@ class Tools(Sequence[Tool]):
         Raises:
             ToolError: There is no such tool; the message lists the tools.
         """
+        _expect_name(name)
         if tool := self._tools.get(name):
             return tool
         known = f"the tools are {', '.join(self._tools)}" if self._tools else "there are none"
@@ -153,7 +154,13 @@ class Tools(Sequence[Tool]):
 
         Returns:
             The result. ``result.message`` is the message for the model.
+
+        Raises:
+            InvalidTypeError: An argument of this method has the wrong type.
+            InvalidArgumentError: ``max_characters`` is negative.
         """
+        _expect_call(name, arguments, id, max_characters)
+        expect("loop", loop, (ToolLoop, type(None)), "a ToolLoop", "Pass a ToolLoop, or omit it.")
         call = Call(self, name, arguments, id, max_characters)
         call.begin()
         if call.result is not None:
@@ -185,13 +192,34 @@ class Tools(Sequence[Tool]):
 
         Returns:
             The result. ``result.message`` is the message for the model.
+
+        Raises:
+            InvalidTypeError: An argument of this method has the wrong type.
+            InvalidArgumentError: ``max_characters`` is negative.
         """
+        _expect_call(name, arguments, id, max_characters)
         call = Call(self, name, arguments, id, max_characters)
         if in_thread and call.may_block:
             await asyncio.to_thread(call.begin)
         else:
             call.begin()
         return await call.end()
+
+
+def _expect_name(name: object) -> None:
+    expect("name", name, str, "a str", 'Pass the name of a tool, such as "get_weather".')
+
+
+def _expect_call(name: object, arguments: object, id: object, max_characters: object) -> None:  # noqa: A002
+    """Refuses what the program that runs a call got wrong: that is no result for the model."""
+    _expect_name(name)
+    expect("arguments", arguments, (str, Mapping), "JSON text or a dict", "Pass the call's arguments_json.")
+    expect("id", id, (str, type(None)), "a str", "Pass the call's id, or omit it.")
+    wanted = "an int", "Pass the number of characters, or None."
+    expect("max_characters", max_characters, (int, type(None)), *wanted)
+    if isinstance(max_characters, int) and max_characters < 0:
+        message = f"max_characters must be 0 or more, got {max_characters}"
+        raise InvalidArgumentError(message, hint="Pass the number of characters, or None.")
 
 
 class Call:
