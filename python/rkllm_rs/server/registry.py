@@ -210,7 +210,8 @@ class Models:
             async with self._room:
                 if entry.state != "restarting":
                     entry.state = "loading"
-                    await self._make_room(entry)
+                # Also where it had room before: another model may have taken it.
+                await self._make_room(entry)
                 return await self._open(entry)
         except RkllmError as error:
             entry.state, entry.error = "failed", as_api_error(error)
