@@ -10,7 +10,7 @@ from rkllm_rs._presence import Presence
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import InvalidArgumentError, UnsupportedFeatureError
 
-from . import anthropic, figures, health, ollama, openai, page, rerank, tokenizing
+from . import anthropic, figures, health, ollama, openai, page, rerank, responses, tokenizing
 from .admission import Queue
 from .asgi import Floor
 from .errors import ApiError
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from .jobs import Job
 
 #: The dialects: each adds its routes.
-_DIALECTS: Final = (health, page, figures, openai, ollama, anthropic, rerank, tokenizing)
+_DIALECTS: Final = (health, page, figures, openai, ollama, anthropic, responses, rerank, tokenizing)
 _LONGEST_NAME: Final = 200
 
 

@@ -205,3 +205,23 @@ def test_d05_what_is_asked_wrongly(server: Serving) -> None:
             "input": "a",
         }
         assert server.post(path, {**fields, "model": "nobody"}).status_code == 404, path
+
+
+def test_b10_input_tokens_are_those_of_the_usage(client: openai.OpenAI) -> None:
+    schema: Any = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
+    tool: Any = {"type": "function", "name": "f", "parameters": {"type": "object", "properties": {}}}
+    asked: list[Any] = [
+        {"input": "Tell me about a city. 世界 🙂"},
+        {"input": ASK, "instructions": "Be brief."},
+        {"input": ASK, "tools": [{**tool, "strict": False}]},
+        {"input": ASK, "text": {"format": {"type": "json_schema", "name": "said", "schema": schema}}},
+        {"input": ASK, "instructions": "Be brief.", "text": {"format": {"type": "json_object"}}},
+    ]
+    counts: set[int] = set()
+    for one in asked:
+        counted = client.responses.input_tokens.count(model="small", **one)
+        used = client.responses.create(model="small", max_output_tokens=1, **one).usage
+        assert used is not None
+        assert (counted.object, counted.input_tokens) == ("response.input_tokens", used.input_tokens), one
+        counts.add(counted.input_tokens)
+    assert len(counts) == len(asked)

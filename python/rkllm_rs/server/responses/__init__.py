@@ -1,0 +1,63 @@
+"""``/v1/responses``, as far as nothing is kept between requests."""
+
+from __future__ import annotations
+
+import functools
+
+from rkllm_rs.server.counting import count_tokens
+from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.http import json_response
+from rkllm_rs.server.stream import sse
+
+from .events import Events
+from .requests import read
+from .resource import Resource
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from rkllm_rs.server.app import Server
+    from rkllm_rs.server.http import Request, Response
+    from rkllm_rs.server.jobs import Job
+    from rkllm_rs.server.routes import Routes
+    from rkllm_rs.server.stream import Stream
+
+__all__ = ["add_routes"]
+
+
+async def _respond(server: Server, request: Request) -> Response | Stream:
+    asked = await server.models.offload(read, Fields(await request.json()))
+    job = asked.job
+    name = job.model or server.models.find("").name
+    server.models.find(name)
+    events = Events(Resource(name, asked.settings))
+    headers = [("warning", f'199 - "{asked.warning}"')] if asked.warning else []
+    if job.stream:
+        stream = _events(server, request, job, events)
+        return sse(stream, failed=events.failed, beat=events.beat, headers=headers)
+    with server.run(job, request) as run:
+        async for some in run:
+            for one in some:
+                events.add(one)
+    return json_response(events.response, headers=headers)
+
+
+async def _events(server: Server, request: Request, job: Job, events: Events) -> AsyncIterator[bytes]:
+    with server.run(job, request) as run:
+        async for some in run:
+            data = b"".join([events.of(one) for one in some])
+            if data:
+                yield data
+
+
+async def _count(server: Server, request: Request) -> Response:
+    asked = await server.models.offload(read, Fields(await request.json()))
+    count = await count_tokens(server, asked.job)
+    return json_response({"object": "response.input_tokens", "input_tokens": count})
+
+
+def add_routes(routes: Routes, server: Server) -> None:
+    """Adds the routes of this dialect."""
+    routes.add("POST", "/v1/responses", functools.partial(_respond, server))
+    routes.add("POST", "/v1/responses/input_tokens", functools.partial(_count, server))

@@ -1,0 +1,87 @@
+"""The object of a response: all its keys, in whatever state it is."""
+
+from __future__ import annotations
+
+import time
+
+from rkllm_rs.server.jobs import new_id
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Any, Literal
+
+    from rkllm_rs.server.errors import ApiError
+    from rkllm_rs.server.jobs import Usage
+
+    Status = Literal["in_progress", "completed", "incomplete", "failed"]
+
+__all__ = ["Resource", "error_data"]
+
+
+class Resource:
+    """What stays the same from the first event of a response to its last."""
+
+    def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
+        """Begins a response.
+
+        Args:
+            model: The name of the model, as the client wrote it.
+            settings: The part that repeats the request.
+        """
+        self._data = {
+            "id": new_id("resp_"),
+            "object": "response",
+            "created_at": int(time.time()),
+            "model": model,
+            "background": False,
+            "previous_response_id": None,
+            "service_tier": "default",
+            "store": False,
+            "truncation": "disabled",
+            **settings,
+        }
+
+    def data(
+        self,
+        status: Status,
+        output: Sequence[Mapping[str, Any]] = (),
+        usage: Usage | None = None,
+        error: ApiError | None = None,
+    ) -> dict[str, Any]:
+        """The object.
+
+        Args:
+            status: Its state.
+            output: Its items.
+            usage: What it took, once that is known.
+            error: Why it failed.
+
+        Returns:
+            The object, with all keys.
+        """
+        return {
+            **self._data,
+            "status": status,
+            "completed_at": int(time.time()) if status == "completed" else None,
+            "error": None if error is None else error_data(error),
+            "incomplete_details": {"reason": "max_output_tokens"} if status == "incomplete" else None,
+            "output": list(output),
+            "usage": None if usage is None else _usage_data(usage),
+        }
+
+
+def error_data(error: ApiError) -> dict[str, Any]:
+    """An error in the few words that the types of OpenAI's package have for its code."""
+    codes = {400: "invalid_prompt", 429: "rate_limit_exceeded"}
+    return {"code": codes.get(error.status, "server_error"), "message": error.message}
+
+
+def _usage_data(usage: Usage) -> dict[str, Any]:
+    return {
+        "input_tokens": usage.prompt_tokens,
+        "input_tokens_details": {"cached_tokens": usage.cached_tokens, "cache_write_tokens": 0},
+        "output_tokens": usage.completion_tokens,
+        "output_tokens_details": {"reasoning_tokens": usage.reasoning_tokens},
+        "total_tokens": usage.total_tokens,
+    }
