@@ -63,7 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     plain_warnings()
     found = describe(arguments.model)
     template = found["chat_template"]
-    told = [Problem(**one) for one in (*found["problems"], *found["plan"]["problems"])]
+    # What is wrong with a file stands in the plan again.
+    planned = found["plan"]["problems"] if found["loadable"] else []
+    told = [Problem(**one) for one in (*found["problems"], *planned)]
     if template["problem"] is not None:
         told.append(Problem(template["problem"], None))
     lines = [
@@ -80,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
         *([_line("family", template["family"])] if template["family"] else []),
         *([_line("tokenizer", found["tokenizer"])] if found["tokenizer"] else []),
         *_settings(found),
-        *_plan(found),
+        *(_plan(found) if found["loadable"] else ()),
         *dict.fromkeys(problems(told)),
     ]
     report(arguments, found, *lines)

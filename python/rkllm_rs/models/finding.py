@@ -84,7 +84,7 @@ def resolved(name: str) -> Found:
     if like_path and os.path.lexists(path):
         return _at(path)
     if only_path:
-        raise _missing(name, _beside(path))
+        raise _missing(name, _beside(path), path)
     models = scan.everywhere()
     found = named(name, models)
     if not found:
@@ -192,7 +192,7 @@ def _beside(path: str) -> list[str]:
         return []
 
 
-def _missing(name: str, others: Iterable[str]) -> ModelNotFoundError:
+def _missing(name: str, others: Iterable[str], path: str | None = None) -> ModelNotFoundError:
     import difflib
 
     listed = list(others)
@@ -202,9 +202,11 @@ def _missing(name: str, others: Iterable[str]) -> ModelNotFoundError:
     near = [*difflib.get_close_matches(wanted, known, n=_MOST), *(one for one in known if wanted in one)]
     near += difflib.get_close_matches(os.path.basename(wanted), known, n=_MOST)
     similar = list(dict.fromkeys(known[one] for one in near))[:_MOST]
-    message = f"no model is called {name!r}"
+    message = f"no model is called {name!r}" if path is None else f"{path} does not exist"
     if similar:
         message += "; similar: " + ", ".join(similar)
+    if path is not None:
+        return _not_found(message, name, "Check the path, or use a name that `rkllm-rs list` prints.")
     return _not_found(message, name, f"{_LIST} To download one, use `rkllm-rs pull hub:OWNER/NAME`.")
 
 

@@ -9,7 +9,7 @@ from rkllm_rs._typed import expect, typed
 
 FILE = "Modelfile"
 #: No real one has more.
-_LONGEST = 1 << 20
+_LONGEST = 1 << 18
 #: A value in quotes, which may have several lines, or the rest of the line.
 _VALUE = r"""(?:\"{3}(?P<long>.*?)\"{3}|"(?P<double>(?:\\.|[^"\\])*)"|'(?P<single>[^']*)'|(?P<bare>[^\n]*))"""
 _KEY = r"[ \t]*(?:export[ \t]+)?(?:PARAMETER[ \t]+)?(?P<key>[A-Za-z_][A-Za-z0-9_]*)(?:[ \t]*=[ \t]*|[ \t]+)"
