@@ -152,6 +152,16 @@ def test_raw_is_without_a_template_and_system_is_with_one(make_model: Make, reco
     assert chat.index("Be brief.") < chat.index("hi") < chat.index("assistant")
 
 
+def test_the_system_message_of_a_modelfile_is_used(make_model: Make, record: Path) -> None:
+    model = Path(qwen(make_model, "a"))
+    (model.parent / "Modelfile").write_text(f'FROM="{model.name}"\nSYSTEM="Be kind."\n')
+    succeeds("run", str(model), "hi")
+    succeeds("run", str(model), "hi", "--system", "Be brief.")
+    own, given = prompted(record)
+    assert own.index("Be kind.") < own.index("hi")
+    assert ("Be brief." in given, "Be kind." in given) == (True, False)
+
+
 def test_hints_name_the_options(make_model: Make, tmp_path: Path, record: Path) -> None:
     library = fake_library(tmp_path / "old", "v1_1_0", record=record, quiet=True)
     done = cli("run", make_model(["a"]), "hi", "--library", library)

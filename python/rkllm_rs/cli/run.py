@@ -51,7 +51,11 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument(
         "--file", action="append", metavar="FILE", help="read the prompt from this file; repeatable"
     )
-    parser.add_argument("--system", metavar="TEXT", help="system message")
+    parser.add_argument(
+        "--system",
+        metavar="TEXT",
+        help="system message; default: that of the model's Modelfile, if it has one",
+    )
     parser.add_argument(
         "--raw", action="store_true", help="continue the prompt as it is, without a chat template"
     )
@@ -90,9 +94,20 @@ def _asked(
     if arguments.raw:
         return llm.stream(prompt, **keywords)
     messages = [{"role": "user", "content": prompt}]
-    if arguments.system is not None:
-        messages.insert(0, {"role": "system", "content": arguments.system})
+    system = _system(arguments, llm)
+    if system is not None:
+        messages.insert(0, {"role": "system", "content": system})
     return llm.chat_stream(messages, **keywords)
+
+
+def _system(arguments: argparse.Namespace, llm: RKLLM) -> str | None:
+    """The system message: that of the ``Modelfile`` beside the model unless another one is given."""
+    if arguments.system is not None:
+        return str(arguments.system)
+    from rkllm_rs.models import modelfile
+
+    beside = modelfile(str(llm.model_path))
+    return beside.system if beside else None
 
 
 def _prompt(arguments: argparse.Namespace) -> str:
