@@ -153,7 +153,7 @@ def test_raw_is_without_a_template_and_system_is_with_one(make_model: Make, reco
 
 
 def test_the_system_message_of_a_modelfile_is_used(make_model: Make, record: Path) -> None:
-    model = Path(qwen(make_model, "a"))
+    model = qwen(make_model, "a")
     (model.parent / "Modelfile").write_text(f'FROM="{model.name}"\nSYSTEM="Be kind."\n')
     succeeds("run", str(model), "hi")
     succeeds("run", str(model), "hi", "--system", "Be brief.")
