@@ -64,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     found = describe(arguments.model)
     template = found["chat_template"]
     # What is wrong with a file stands in the plan again.
-    planned = found["plan"]["problems"] if found["loadable"] else []
+    planned = found["plan"]["problems"] if found["loadable"] else ()
     told = [Problem(**one) for one in (*found["problems"], *planned)]
     if template["problem"] is not None:
         told.append(Problem(template["problem"], None))
