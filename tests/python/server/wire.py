@@ -139,6 +139,7 @@ class Server:
         self.ready = self.process.stdout.readline()
         if not self.ready:
             message = f"the server did not start: {self.end()}"
+            self.close()
             raise AssertionError(message)
         self.ports = [int(port) for port in re.findall(r":(\d+)\b", self.ready)]
         self.port = self.ports[0]
