@@ -469,8 +469,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
                 cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
                 given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
@@ -570,8 +571,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
                 cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
                 given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
@@ -699,8 +701,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -825,8 +828,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -945,8 +949,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -1061,8 +1066,9 @@ class AsyncRKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.

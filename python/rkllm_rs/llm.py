@@ -452,8 +452,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
                 cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
                 given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
@@ -549,8 +550,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             constraint: How the answer is kept to its form. ``"mask"`` (CPU runtime): tokens that do not fit
                 cannot be chosen. ``"guided"`` (since RKLLM 1.2.1): the library is paused at such tokens, and
                 given others. ``"retry"``: the answer is checked, and asked for again. ``"auto"`` (default):
@@ -679,8 +681,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -803,8 +806,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -921,8 +925,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -1038,8 +1043,9 @@ class RKLLM(metaclass=Answering):
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
                 an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
                 CPU runtime.
-            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. Only on the
-                CPU runtime, where both choose alike.
+            sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
+                runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
+                which is slow (since RKLLM 1.3.0).
             seed: Seed for sampling, 0 to 2**64 - 1. Default: random. The vendor's library does not support
                 seeds: there this is ignored with one ``RkllmWarning`` per model, or raises if the model was
                 opened with ``strict=True``.
@@ -2081,7 +2087,7 @@ def lacked(options: Mapping[str, _Anything], able: frozenset[str]) -> dict[str, 
     seed: _Anything = options.get("seed")
     # What is no seed is refused with what is wrong with it.
     sound = hasattr(seed, "__index__") and not isinstance(seed, bool) and 0 <= seed.__index__() < 2**64
-    if sound and "seed" not in able:
+    if sound and "seed" not in able and options.get("sampler") != "own":
         lacks["seed"] = (
             "seed is left out: the vendor's library has no seed, so answers differ from run to run. "
             'top_k=1 makes them repeatable; backend="cpu" has seeds; strict=True makes this an error'

@@ -13,14 +13,20 @@ use crate::protocol::output::{TokenLogprob, TopLogprob};
 use crate::protocol::question::Question;
 use crate::protocol::sampling::{Choosing, unknown_token};
 
-/// Gives each lane of a run its chooser, if it is to have one and has none yet.
-pub(super) fn give(model: &NativeModel, lanes: &RunLanes) -> Result<(), Failure> {
+/// Gives each lane of a run its chooser, if it is to have one and has none yet. The library's tokens are asked for
+/// where they are not known otherwise.
+pub(super) fn give(
+    model: &NativeModel,
+    lanes: &RunLanes,
+    known: Option<Arc<Vocabulary>>,
+) -> Result<(), Failure> {
     let Some(choosing) = lanes[0].choosing() else {
         return Ok(());
     };
-    let vocabulary = match choosing.logprobs {
-        Some(_) => Some(model.vocabulary()?),
-        None => None,
+    let vocabulary = match (known, choosing.logprobs) {
+        (Some(known), _) => Some(known),
+        (None, Some(_)) => Some(model.vocabulary()?),
+        (None, None) => None,
     };
     for lane in lanes.iter().filter(|lane| !lane.has_ended()) {
         let number = lane.number() as u64;

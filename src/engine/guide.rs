@@ -38,10 +38,7 @@ impl Guides {
         };
         let refused = |refusal| constraint.refused(&refusal);
         if let Some(way @ (Way::Guided | Way::Retry)) = constraint.way {
-            let tokens = match &self.tokens {
-                Some(tokens) => Arc::clone(tokens),
-                None => Arc::clone(self.tokens.insert(Arc::new(Tokens::of(model, path)?))),
-            };
+            let tokens = self.tokens(model, path)?;
             let parts = model.ends_with_thinking();
             let free = Free::new(constraint, way, tokens, parts).map_err(refused)?;
             lanes[0].follow(Guide::Free(Box::new(free)));
@@ -58,6 +55,22 @@ impl Guides {
             lane.follow(Guide::Mask(Box::new(mask)));
         }
         Ok(())
+    }
+
+    fn tokens(&mut self, model: &NativeModel, path: &Path) -> Result<Arc<Tokens>, Failure> {
+        Ok(match &self.tokens {
+            Some(tokens) => Arc::clone(tokens),
+            None => Arc::clone(self.tokens.insert(Arc::new(Tokens::of(model, path)?))),
+        })
+    }
+
+    /// All tokens of the model, if they are known.
+    pub(super) fn vocabulary(
+        &mut self,
+        model: &NativeModel,
+        path: &Path,
+    ) -> Result<Option<Arc<Vocabulary>>, Failure> {
+        Ok(self.tokens(model, path)?.vocabulary().map(Arc::clone))
     }
 }
 

@@ -1,7 +1,9 @@
 //! The life of a model's thread: opens, serves in turn, lets go.
 
+mod calling;
 mod guided;
 mod holding;
+mod own;
 mod warm;
 
 use std::collections::VecDeque;
@@ -11,7 +13,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::warm::Warm;
-use super::choose;
 use super::gate::{Gate, Inside};
 use super::guide::Guides;
 use super::held::Held;
@@ -21,7 +22,7 @@ use crate::files::prompt_cache::{self, Saving};
 use crate::files::{BackendKind, context};
 use crate::host;
 use crate::host::wake::Side;
-use crate::native::{Asker, Lane as _, Lanes, NativeModel, RunEnd};
+use crate::native::{Asker, Lane as _, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::{Input, c_path, c_text};
@@ -229,36 +230,6 @@ impl Server<'_> {
         lanes.iter().for_each(|lane| lane.end(outcome.clone()));
     }
 
-    /// `rkllm_run`, from an empty cache if it `clears`, for these lanes, which the watch can abort meanwhile. The
-    /// readers of `asked` answer what the library asks.
-    fn call(
-        &mut self,
-        spec: &RunSpec,
-        lanes: &RunLanes,
-        asked: &RunLanes,
-        clears: bool,
-    ) -> Result<RunEnd, Failure> {
-        let shared = |lanes: &RunLanes| -> Lanes {
-            lanes.iter().map(|lane| Arc::clone(lane) as _).collect()
-        };
-        self.engine.watch.set_current(Some(Arc::clone(lanes)));
-        if lanes.iter().any(|lane| lane.abort_wanted()) {
-            // Asked for when the watch did not know the run yet.
-            self.engine.watch.poke();
-        }
-        let readers = Some((asked[0].run(), shared(asked)));
-        self.engine.desk.set_readers(readers);
-        let cleared = if clears {
-            self.model.clear_kv_cache(false)
-        } else {
-            Ok(())
-        };
-        let outcome = cleared.and_then(|()| self.model.run(lanes[0].run(), spec, &shared(lanes)));
-        self.engine.desk.set_readers(None);
-        self.engine.watch.set_current(None);
-        outcome
-    }
-
     fn run_lanes(&mut self, mut spec: Box<RunSpec>, lanes: RunLanes, inside: Option<Inside<'_>>) {
         let notes = self.warm(&mut spec, &lanes);
         match self.model.settle(&mut spec) {
@@ -272,10 +243,14 @@ impl Server<'_> {
             }
             Err(error) => return self.end(&lanes, &Err(error)),
         }
-        let given = self.guides.give(&self.model, self.path, &lanes);
-        let given = given.and_then(|()| choose::give(&self.model, &lanes));
-        if let Err(error) = given {
-            return self.end(&lanes, &Err(error));
+        let own = match self.ready(&lanes) {
+            Ok(own) => own,
+            Err(error) => return self.end(&lanes, &Err(error)),
+        };
+        if let Some(own) = own {
+            let outcome = self.choose_here(&spec, &lanes, &own);
+            drop(inside);
+            return self.end(&lanes, &outcome.map(drop));
         }
         let begun = self.begin(&mut spec, &lanes);
         let saving = spec.save_prompt_cache.as_deref().map(Saving::to);

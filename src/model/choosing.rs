@@ -2,6 +2,8 @@
 
 use super::{GenerateOptions, Model};
 use crate::protocol::error::Failure;
+use crate::protocol::input::Input;
+use crate::protocol::message::Terms;
 use crate::protocol::sampling::{Choosing, MIN_P_OFF, Sampler, TYPICAL_P_OFF, unknown_token};
 
 impl Model {
@@ -23,7 +25,7 @@ impl Model {
         };
         let able = self.runtime.capabilities();
         if !able.has("own_sampling") {
-            return Err(able.lacks(why, "the CPU runtime (backend=\"cpu\")"));
+            self.check_own(why, options)?;
         }
         let size = self.client.look_at_info(|info| info.vocab_size);
         if let Some((size, _)) = size {
@@ -35,6 +37,68 @@ impl Model {
         }
         Ok(Some(choosing))
     }
+}
+
+impl Model {
+    /// Whether the tokens of a run can be chosen here from the logits of one call for each.
+    fn check_own(&self, why: &str, options: &GenerateOptions) -> Result<(), Failure> {
+        let able = self.runtime.capabilities();
+        // Hazard G5: before, logits of tokens behind a history end the process.
+        if !able.has("logits") || !able.has_logits_after_history() || able.has("tokenize") {
+            let needs =
+                "the CPU runtime (backend=\"cpu\"), or sampler=\"own\" with RKLLM 1.3.0 or later";
+            return Err(able.lacks(why, needs));
+        }
+        if options.sampler != Sampler::Own {
+            let needs = "the CPU runtime (backend=\"cpu\"), or sampler=\"own\"";
+            return Err(able.lacks(why, needs).with_hint(
+                "Pass sampler=\"own\" as well: each token then takes a call of the library, which is slow.",
+            ));
+        }
+        let beside = [
+            ("keep_history", options.keep_history),
+            ("save_prompt_cache", options.save_prompt_cache.is_some()),
+            ("n_batch greater than 1", self.effective.n_batch > 1),
+            (
+                "json_schema, regex, choices, grammar or a tool_choice that asks for a call",
+                options.constraint.is_some(),
+            ),
+        ];
+        match beside.iter().find(|(_, is_given)| *is_given) {
+            None => Ok(()),
+            Some((what, _)) => Err(Failure::invalid_with_hint(
+                "sampler",
+                format!("\"own\" cannot be combined with {what} on the NPU"),
+                "Leave one of the two out, or use backend=\"cpu\".",
+            )),
+        }
+    }
+
+    /// Refuses steps whose tokens would be chosen here.
+    pub(super) fn check_own_steps(&self, terms: &Terms) -> Result<(), Failure> {
+        let able = self.runtime.capabilities();
+        if terms.choosing.is_none() || able.has("own_sampling") {
+            return Ok(());
+        }
+        let needs = "the CPU runtime (backend=\"cpu\")";
+        Err(able.lacks("steps() with sampler=\"own\"", needs))
+    }
+}
+
+/// Refuses inputs behind which tokens cannot be chosen here.
+pub(super) fn check_own_inputs(inputs: &[Input]) -> Result<(), Failure> {
+    let goes = |input: &Input| {
+        matches!(
+            input,
+            Input::Prompt(_) | Input::Tokens(_) | Input::Rendered(_)
+        )
+    };
+    if inputs.iter().all(goes) {
+        return Ok(());
+    }
+    let reason = "\"own\" needs text or Tokens as the input on the NPU";
+    let hint = "Leave sampler out, or use backend=\"cpu\".";
+    Err(Failure::invalid_with_hint("sampler", reason, hint))
 }
 
 /// What of a run the library cannot do, by the name of the feature.

@@ -4,6 +4,7 @@ use std::ffi::CString;
 use std::path::Path;
 use std::sync::Arc;
 
+use super::choosing::check_own_inputs;
 use super::state::Template;
 use super::{Batch, GenerateOptions, Model, check_input};
 use crate::client::{Inbox, Inboxes};
@@ -137,6 +138,7 @@ impl Model {
             ));
         }
         let (spec, terms) = self.spec(Batch::new(vec![input]), options, None)?;
+        self.check_own_steps(&terms)?;
         let terms = Terms {
             stepping: true,
             by_token: false,
@@ -190,12 +192,16 @@ impl Model {
             able.require("keep_history")?;
             self.check_history(&batch.inputs)?;
         }
-        if options.seed.is_some() {
-            able.require("seed")?;
-        }
         able.require_reuse(options.reuse)?;
         let constraint = self.constraint(options)?;
         let choosing = self.choosing(options)?;
+        let chooses_here = choosing.is_some() && !able.has("own_sampling");
+        if options.seed.is_some() && !chooses_here {
+            able.require("seed")?;
+        }
+        if chooses_here {
+            check_own_inputs(&batch.inputs)?;
+        }
         if choosing.is_some() && constraint.as_ref().is_some_and(Constraint::lets_choose) {
             return Err(Failure::invalid_with_hint(
                 "constraint",
@@ -203,7 +209,8 @@ impl Model {
                 "Leave constraint out, or those.",
             ));
         }
-        let (max_new_tokens, limit) = self.limit(options)?;
+        let (max_new_tokens, mut limit) = self.limit(options)?;
+        limit.by_library &= !chooses_here;
         let sampling = self.run_sampling(options)?;
         let lora = self.lora(options)?;
         let is_chat = batch

@@ -46,7 +46,7 @@ impl Tokens {
     }
 
     /// All of them, if they are known.
-    pub(super) fn vocabulary(&self) -> Option<&Vocabulary> {
+    pub(super) fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         match self {
             Self::Known { vocabulary, .. } => Some(vocabulary),
             Self::Seen { .. } => None,
