@@ -143,7 +143,7 @@ class Server:
         self._tell()
         entries = list(self.models.entries.values())
         if len(entries) == 1:
-            self.models.load(entries[0])
+            self.models.keep_trying(entries[0])
 
     async def end(self) -> None:
         """Ends all runs and closes all models."""

@@ -63,6 +63,8 @@ class Entry:
         self.deaths = 0
         #: Its last run was left, and the library may go on with it.
         self.was_left = False
+        #: What is in ``error`` does not go away by itself.
+        self.is_broken = False
         self.thinks: bool | None = None
 
     def told(self) -> dict[str, Any]:

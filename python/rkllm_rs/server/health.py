@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _TOLD = {
     "loading": ("Loading model", "unavailable_error"),
-    "degraded": ("A model's worker is being started again", "unavailable_error"),
+    "degraded": ("A model's worker has died, or cannot be started", "unavailable_error"),
     "draining": ("The server is stopping", "unavailable_error"),
 }
 

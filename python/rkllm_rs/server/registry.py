@@ -18,6 +18,7 @@ from rkllm_rs.errors import RkllmError
 
 from .entry import Entry, watch
 from .errors import ApiError, as_api_error
+from .names import is_lasting, lookup
 from .room import has_memory
 from .waiting import within
 
@@ -126,28 +127,7 @@ class Models:
         Raises:
             ApiError: 404, there is none; 400, there are several and the request names none.
         """
-        entries = self.entries
-        if not name:
-            if len(entries) == 1:
-                return next(iter(entries.values()))
-            raise ApiError(400, "model must be one of those that GET /v1/models lists", param="model")
-        plain = name.removesuffix(":latest")
-        found = entries.get(name) or entries.get(plain) or entries.get(f"{plain}:latest")
-        if found is None and plain.lower() == "default" and entries:
-            found = next(iter(entries.values()))
-        if found is None:
-            lower = plain.lower()
-            found = next((entry for key, entry in entries.items() if key.lower() == lower), None)
-        if found is None:
-            shown = name if len(name) <= 100 else name[:100] + "..."  # noqa: PLR2004 - what a log line bears
-            raise ApiError(
-                404,
-                f"model {shown!r} not found",
-                type="not_found_error",
-                param="model",
-                code="model_not_found",
-            )
-        return found
+        return lookup(self.entries, name)
 
     @contextlib.asynccontextmanager
     async def hold(self, entry: Entry, *, since: float, patience: float | None) -> AsyncGenerator[RKLLM]:
@@ -201,6 +181,10 @@ class Models:
                 entry.loading = self._task(self._load(entry))
         return entry.loading
 
+    def keep_trying(self, entry: Entry) -> None:
+        """Begins to load a model, again and again as long as it may help."""
+        entry.loading = self._task(self._again(entry))
+
     async def _load(self, entry: Entry, pause: float = 0.0) -> RKLLM:
         try:
             if pause:
@@ -215,6 +199,7 @@ class Models:
                 return await self._open(entry)
         except RkllmError as error:
             entry.state, entry.error = "failed", as_api_error(error)
+            entry.is_broken = is_lasting(error)
             _log.warning("model %s cannot be loaded: %s", entry.name, error)
             raise entry.error from error
         except BaseException:
@@ -344,7 +329,7 @@ class Models:
         if self.on_restart is not None:
             self.on_restart(entry.name)
         self._task(self._bury(entry, llm))
-        entry.loading = self._task(self._again(entry))
+        self.keep_trying(entry)
 
     async def _bury(self, entry: Entry, llm: RKLLM) -> None:
         """Closes a model whose worker has died, once its request has seen that."""
@@ -360,6 +345,8 @@ class Models:
         while True:
             with contextlib.suppress(ApiError):
                 return await self._load(entry, pause)
+            if entry.is_broken and entry.error is not None:
+                raise entry.error
             # One that cannot be opened now may be later: another program may have what it needs.
             pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
             entry.state, entry.loading = "restarting", asyncio.current_task()

@@ -17,7 +17,7 @@ import openai
 import pytest
 from serving import on_fake, run
 
-from fakes import calls
+from fakes import calls, fake_model
 from support import PATIENCE
 
 if TYPE_CHECKING:
@@ -378,3 +378,13 @@ def test_a_library_that_ignores_a_hang_up_is_replaced(start: Callable[..., Servi
     answer = serving.post(CHAT, body(max_tokens=3))
     assert (answer.status_code, answer.json()["choices"][0]["message"]["content"]) == (200, "xxx")
     assert len(calls(serving.record, "rkllm_init")) == 2
+
+
+def test_a_server_with_one_model_tries_again_by_itself(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"init": {"return": -1}}})
+    serving.wait_for(lambda: calls(serving.record, "rkllm_init"), "the first attempt")
+    assert serving.health() == 503
+    fake_model(serving.folder / "models" / "0", runs=[run("there")])
+    # Without a request: a balancer sends none to a server that is not well.
+    serving.ready()
+    assert serving.post(CHAT, body()).json()["choices"][0]["message"]["content"] == "there"
