@@ -48,6 +48,11 @@ NOT_RUN = {
 }
 
 
+def program(name: str) -> str:
+    """The file of a client's checks."""
+    return f"with_{name.replace('-', '_')}.py"
+
+
 def environment(name: str) -> Path:
     """Makes the environment of a client, if its requirements have changed; gives its Python."""
     folder = ROOT / ".venv" / "clients" / name
@@ -76,14 +81,13 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
         python = environment(name)
     except (subprocess.CalledProcessError, OSError) as error:
         return [{"client": name, "check": "install", "ok": False, "error": str(error)}]
-    program = CHECKS / f"with_{name.replace('-', '_')}.py"
     home.mkdir()
     kept = {key: os.environ[key] for key in ("PATH", "LANG", "SSL_CERT_FILE") if key in os.environ}
     variables = {**kept, **OFFLINE, "HOME": str(home), "RKLLM_RS_TEST_URL": url}
     installed = time.monotonic() - began
     try:
         done = subprocess.run(  # noqa: S603 - a program of ours
-            [str(python), str(program)],
+            [str(python), str(CHECKS / program(name))],
             capture_output=True,
             env=variables,
             text=True,
@@ -92,7 +96,7 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
         )
     except subprocess.TimeoutExpired:
         return [{"client": name, "check": "all", "ok": False, "error": f"no end within {BOUND} seconds"}]
-    lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith('{"')]
+    lines = [json.loads(line[7:]) for line in done.stdout.splitlines() if line.startswith("RESULT {")]
     if not any("check" in line for line in lines):
         lines.append({"check": "start", "ok": False, "error": done.stderr or f"status {done.returncode}"})
     for line in lines:

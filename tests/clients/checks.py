@@ -14,6 +14,7 @@ import re
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -40,6 +41,23 @@ def holds(value: Any, about: Any = "") -> None:
         raise AssertionError(message)
 
 
+def example(heading: str) -> None:
+    """Runs the Python of the guide's section about a client, against this server and a model of it."""
+    guide = Path(__file__).parents[2] / "docs" / "guides" / "clients.md"
+    section = guide.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+    found = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    holds(found, heading)
+    for code in found:
+        for name, here in (("http://board:8080", URL), ("http://board:11434", URL), ("qwen3", "agent")):
+            code = code.replace(name, here)  # noqa: PLW2901 - the same text, made fit
+        exec(compile(code, heading, "exec"), {})  # noqa: S102 - the guide's
+
+
+def tell(**values: Any) -> None:
+    """Prints a line of results; clients print lines of their own."""
+    print(f"\nRESULT {json.dumps(values)}", flush=True)
+
+
 def main(*packages: str) -> None:
     """Runs the functions of the program whose name is a check's number, and prints a line of JSON for each.
 
@@ -48,7 +66,7 @@ def main(*packages: str) -> None:
     """
     program: Any = sys.modules["__main__"]
     versions = {name: importlib.metadata.version(name) for name in packages}
-    print(json.dumps({"versions": versions}), flush=True)
+    tell(versions=versions)
     failed = 0
     loop = asyncio.new_event_loop()  # one for all, since clients keep their connections
     asyncio.set_event_loop(loop)
@@ -58,8 +76,7 @@ def main(*packages: str) -> None:
         began = time.monotonic()
         error = _run(check, loop)
         failed += error is not None
-        line = {"check": name, "ok": error is None, "seconds": round(time.monotonic() - began, 2)}
-        print(json.dumps({**line, "error": error} if error else line), flush=True)
+        tell(check=name, ok=error is None, seconds=round(time.monotonic() - began, 2), error=error)
     # Clients leave threads and loops behind, and some of them wait at exit.
     sys.stdout.flush()
     os._exit(1 if failed else 0)

@@ -22,7 +22,7 @@ AGENT = """\
 {% endif -%}
 {%- set last = messages[-1] -%}
 {%- set said = last.content.strip().split('\\n\\n')[-1].strip() -%}
-{%- set seen = last.role == 'tool' or 'Observation:' in last.content -%}
+{%- set seen = last.role == 'tool' or said.startswith('Observation:') -%}
 {%- set found = namespace(first=none, final=none) -%}
 {%- for tool in tools or [] -%}
 {%- if tool.function.name.startswith('final_') -%}{%- set found.final = tool.function.name -%}

@@ -9,7 +9,7 @@ from typing import Any
 
 import ollama
 import openai
-from checks import KEY, URL, V1, equal, holds, main
+from checks import KEY, URL, V1, equal, example, holds, main
 
 WEATHER: Any = {
     "type": "function",
@@ -129,6 +129,10 @@ async def c10_the_list_comes_while_a_model_answers() -> None:
     listed = await client.list()
     holds(listed.models and time.monotonic() - began < 5 and not running.done(), running)
     equal((await running).message.content, "At last.")
+
+
+def a01_what_the_guide_shows() -> None:
+    example("openai")
 
 
 if __name__ == "__main__":

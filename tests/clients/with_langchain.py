@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks import KEY, URL, V1, equal, holds, main
+from checks import KEY, URL, V1, equal, example, holds, main
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_ollama import ChatOllama, OllamaEmbeddings
@@ -120,6 +120,10 @@ def _tools(model: Any) -> None:
     equal([(one["name"], one["args"]) for one in streamed.tool_calls], [("get_weather", {"city": "Paris"})])
     messages += [call, ToolMessage(get_weather.invoke(made["args"]), tool_call_id=made["id"])]
     equal(bound.invoke(messages).text, "It is sunny in Paris.")
+
+
+def a24_what_the_guide_shows() -> None:
+    example("LangChain")
 
 
 if __name__ == "__main__":

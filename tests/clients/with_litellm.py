@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import litellm
-from checks import KEY, URL, V1, equal, holds, main
+from checks import KEY, URL, V1, equal, example, holds, main
 
 HI = [{"role": "user", "content": "Hi"}]
 WEATHER = {
@@ -92,6 +92,10 @@ def d04_rerank() -> None:
     )
     equal(got.results[0]["index"], 1)
     holds(got.results[0]["relevance_score"] > got.results[1]["relevance_score"], got)
+
+
+def a23_what_the_guide_shows() -> None:
+    example("LiteLLM")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks import KEY, URL, V1, equal, main
+from checks import KEY, URL, V1, equal, example, main
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
 from llama_index.llms.ollama import Ollama
@@ -58,6 +58,10 @@ def a26_openai_like() -> None:
 
 def c09_ollama() -> None:
     _all_of(ollama)
+
+
+def a26_what_the_guide_shows() -> None:
+    example("LlamaIndex")
 
 
 if __name__ == "__main__":

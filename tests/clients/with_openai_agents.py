@@ -12,7 +12,7 @@ from agents import (
     function_tool,
     set_tracing_disabled,
 )
-from checks import KEY, V1, equal, holds, main
+from checks import KEY, V1, equal, example, holds, main
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
@@ -93,6 +93,10 @@ async def b05_three_rounds() -> None:
     done = await Runner.run(Agent(name="board", model=responses(), tools=[count_rounds]), "Go on")
     holds(asked == [1, 2, 3], asked)
     equal(done.final_output, "It is round 3.")
+
+
+def a22_what_the_guide_shows() -> None:
+    example("openai-agents")
 
 
 if __name__ == "__main__":

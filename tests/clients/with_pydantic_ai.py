@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks import KEY, V1, equal, main
+from checks import KEY, V1, equal, example, main
 from pydantic import BaseModel
 from pydantic_ai import Agent, NativeOutput, PromptedOutput
 from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
@@ -55,6 +55,10 @@ def b07_responses() -> None:
 
 async def b07_responses_stream() -> None:
     await _stream(OpenAIResponsesModel("agent", provider=PROVIDER))
+
+
+def a26_what_the_guide_shows() -> None:
+    example("pydantic-ai")
 
 
 if __name__ == "__main__":

@@ -86,10 +86,14 @@ def blocks(language: str) -> list[tuple[str, str]]:
 
 
 def programs() -> list[Any]:
-    """The Python blocks; those for the CPU runtime alone need the real model."""
+    """The Python blocks; those for the CPU runtime alone need the real model.
+
+    Those about clients run with the clients (``scripts/test_clients.py``).
+    """
     return [
         pytest.param(where, code, id=where, marks=[pytest.mark.model] * (".rkllm" not in code))
         for where, code in blocks("python")
+        if not where.startswith("docs/guides/clients.md")
     ]
 
 
@@ -187,6 +191,7 @@ def test_every_block_of_python_runs() -> None:
         "text",
         "toml",
         "typescript",
+        "yaml",
         "{toctree}",
     }
     known = {f"```{language}" for language in {"python", *other}}
