@@ -1,7 +1,7 @@
 //! What is said of an argument of the wrong type: what was expected, what came, and what to write.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyInt, PyString};
 
 use super::errors::InvalidType;
 use crate::protocol::choices::meaning;
@@ -71,9 +71,19 @@ fn advice(name: &str, wanted: &str, value: &Bound<'_, PyAny>) -> String {
         "a pair (start, end)" | "a list of (start, end)" => {
             "Pass [(start, end)], such as [(0, 16)].".to_owned()
         }
-        super::inputs::KINDS => {
-            r#"Pass text, such as "Hello", or token ids as Tokens([1, 2, 3])."#.to_owned()
-        }
+        super::inputs::KINDS => match value.get_item(0) {
+            Ok(first) if first.is_instance_of::<PyDict>() => {
+                "Pass messages to chat(), which answers a conversation.".to_owned()
+            }
+            Ok(first) if first.is_instance_of::<PyInt>() => {
+                "Pass token ids as Tokens([1, 2, 3]).".to_owned()
+            }
+            Ok(first) if first.is_instance_of::<PyString>() => {
+                "Pass one text, or several to generate_batch().".to_owned()
+            }
+            _ => r#"Pass text, such as "Hello", or token ids as Tokens([1, 2, 3])."#.to_owned(),
+        },
+        "a list of str" => r#"Pass a list of texts, such as ["yes", "no"]."#.to_owned(),
         super::inputs::LIST => r#"Pass a list, such as ["Hello", "Good morning"]."#.to_owned(),
         super::buffer::WANTED => {
             "Convert it: numpy.ascontiguousarray(value, dtype=numpy.float32).".to_owned()

@@ -217,7 +217,8 @@ pub(super) fn biases(value: &Bound<'_, PyAny>) -> PyResult<Vec<(i32, f32)>> {
     let mut all = Vec::new();
     for item in given.items()?.try_iter()? {
         let (id, bias): (Bound<'_, PyAny>, Bound<'_, PyAny>) = item?.extract()?;
-        let id = convert::integer("logit_bias", &id, 0..=i32::MAX)?;
+        let name = format!("logit_bias key {}", id.repr()?);
+        let id = convert::integer(&name, &id, 0..=i32::MAX)?;
         all.push((id, convert::float(&format!("logit_bias[{id}]"), &bias)?));
     }
     Ok(all)

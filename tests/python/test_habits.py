@@ -170,6 +170,24 @@ def test_attributes_of_other_packages_results(results: list[Any]) -> None:
     assert (copy.copy(generation).text, copy.copy(chunk).text) == ("ab", "a")
 
 
+def test_lists_where_one_prompt_is_expected(open_model: Opener) -> None:
+    model: Any = open_model(["a"])
+    messages = [{"role": "user", "content": "x"}]
+    for given, word in (
+        (messages, "chat()"),
+        ([1, 2], "Tokens"),
+        (["a", "b"], "generate_batch"),
+        ([], "text"),
+    ):
+        for call in (model.generate, model.stream):
+            answered(lambda call=call, given=given: call(given), word)
+    answered(lambda: model.generate("x", choices="yes"), '["yes", "no"]')
+    for key in ("a", 1.5, None):
+        with pytest.raises(InvalidTypeError) as caught:
+            model.generate("x", logit_bias={key: 1.0})
+        assert str(caught.value).startswith(f"logit_bias key {key!r} must be an int")
+
+
 def test_streams_are_no_answers(open_model: Opener) -> None:
     stream: Any = open_model(["a"]).stream("x")
     for name, right in {"text": "texts()", "usage": "result().perf", "choices": "texts()"}.items():
