@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import functools
 
-from .counting import held, prompt_of
+from rkllm_rs.aio import AsyncRKLLM
+
 from .fields import Fields, as_list
 from .http import json_response
 from .openai.requests import chat_job
+from .tokens import held, prompt_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
-
-    from rkllm_rs.llm import RKLLM
 
     from .app import Server
     from .http import Request, Response
@@ -32,12 +32,13 @@ async def _tokenize(server: Server, request: Request) -> Response:
             text = await _rendered(server, fields)
         else:
             text = _prompt(fields)
-        ids = await server.models.offload(_ids, llm, text, special)
+        model = AsyncRKLLM._of(llm)  # noqa: SLF001 - the same model, for the loop
+        ids = await model.tokenize(text, add_special_tokens=special)
         data: dict[str, Any] = {
             "count": len(ids),
             "max_model_len": llm.max_context_len,
             "tokens": ids,
-            "token_strs": await server.models.offload(_texts, llm, ids) if named else None,
+            "token_strs": await _texts(model, ids) if named else None,
         }
     return json_response(data)
 
@@ -57,22 +58,19 @@ async def _content(server: Server, fields: Fields) -> Response:
     special = fields.boolean("add_special")
     pieces = fields.boolean("with_pieces")
     async with held(server, fields.text("model") or "") as (_entry, llm):
-        ids = await server.models.offload(_ids, llm, text, special)
+        model = AsyncRKLLM._of(llm)  # noqa: SLF001 - likewise
+        ids = await model.tokenize(text, add_special_tokens=special)
         if not pieces:
             return json_response({"tokens": ids})
-        texts = await server.models.offload(_texts, llm, ids)
+        texts = await _texts(model, ids)
     return json_response(
         {"tokens": [{"id": one, "piece": piece} for one, piece in zip(ids, texts, strict=True)]}
     )
 
 
-def _ids(llm: RKLLM, text: str, special: bool) -> list[int]:  # noqa: FBT001 - called on a thread
-    return llm.tokenize(text, add_special_tokens=special)
-
-
-def _texts(llm: RKLLM, ids: Sequence[int]) -> list[str]:
+async def _texts(model: AsyncRKLLM, ids: Sequence[int]) -> list[str]:
     """The text of each token; part of a character is U+FFFD."""
-    known = {one: llm.detokenize([one]) for one in set(ids)}
+    known = {one: await model.detokenize([one]) for one in set(ids)}
     return [known[one] for one in ids]
 
 
@@ -86,7 +84,7 @@ async def _detokenize(server: Server, request: Request) -> Response:
         for at, one in enumerate(ids):
             if isinstance(one, bool) or not isinstance(one, int) or not 0 <= one < most:
                 fields.refuse(f"tokens[{at}]", "must be the id of a token of this model")
-        text = await server.models.offload(llm.detokenize, ids)
+        text = await AsyncRKLLM._of(llm).detokenize(ids)  # noqa: SLF001 - likewise
     return json_response({"content": text, "prompt": text})
 
 

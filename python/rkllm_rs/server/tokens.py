@@ -1,39 +1,105 @@
-"""How many tokens a conversation has, before it is answered."""
+"""The prompt of a conversation and its tokens, before it is answered: nothing here waits for a turn."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import contextlib
+import json
+import time
 
+from rkllm_rs._waiting import elsewhere
 from rkllm_rs.aio import AsyncRKLLM
 
+from . import answers
+
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from typing import Final
+
     from rkllm_rs.llm import RKLLM
 
+    from .app import Server
+    from .entry import Entry
     from .jobs import Job
 
-__all__ = ["count"]
+__all__ = ["count", "held", "prompt_ids", "prompt_of"]
+
+#: What ``RKLLM.chat`` adds to the system message of an answer that is kept to a schema.
+_SCHEMA: Final = "Answer with JSON, and nothing else, that fits this JSON schema:\n<schema>\n{}\n</schema>"
 
 
-async def count(llm: RKLLM, job: Job) -> int:
-    """Counts the tokens of a job's conversation.
+@contextlib.asynccontextmanager
+async def held(server: Server, name: str) -> AsyncGenerator[tuple[Entry, RKLLM]]:
+    """A loaded model for what needs no run: others may be using it meanwhile.
 
-    The library is asked between two runs, so this waits for one that is under way.
+    Args:
+        server: The server.
+        name: The name of the model, as the client wrote it.
+
+    Raises:
+        ApiError: 404, there is no such model; 503, it is not loaded in time.
+    """
+    entry = server.models.find(name)
+    patience = server.settings.load_wait
+    async with server.models.hold(entry, since=time.monotonic(), patience=patience) as llm:
+        yield entry, llm
+
+
+def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> str:
+    """What a chat sends to the model. Takes long, so call it on a thread.
+
+    Args:
+        llm: The model.
+        job: The chat.
+        add_generation_prompt: End with what begins the model's answer.
+
+    Returns:
+        The text, with special tokens written out.
+    """
+    tools = None
+    if job.tools and job.tool_choice != "none":
+        tools = [one for one in job.tools if job.tool in (None, one["function"]["name"])]
+    messages = list(job.messages or ())
+    # An answer with tools begins in the model's own way, and is kept to the schema later.
+    if "json_schema" in job.constraint and job.schema_in_prompt and not tools:
+        schema = json.dumps(job.constraint["json_schema"], ensure_ascii=False)
+        messages = answers.with_system(messages, _SCHEMA.replace("{}", schema, 1))
+    thinking, kwargs = job.thinking, job.template_kwargs or None
+    if add_generation_prompt:
+        return llm._prompt(messages, tools, thinking, kwargs)  # noqa: SLF001 - as chat() has it
+    return llm.render_chat(
+        messages, tools=tools, thinking=thinking, template_kwargs=kwargs, add_generation_prompt=False
+    )
+
+
+async def prompt_ids(llm: RKLLM, job: Job) -> list[int]:
+    """The token ids of what a chat sends to the model.
+
+    The CPU runtime is asked between two runs, so this waits for one that is under way; a ``tokenizer.json``
+    is always there.
 
     Args:
         llm: The model.
         job: What is asked for, as the model can do it: a chat.
 
     Returns:
-        What ``Usage.prompt_tokens`` of the answer will be.
+        The ids.
 
     Raises:
         UnsupportedFeatureError: The library has no tokenizer, and there is none beside the model.
     """
-    more: dict[str, Any] = {}
-    if job.tools and job.tool_choice != "none":
-        more["tools"] = [one for one in job.tools if job.tool in (None, one["function"]["name"])]
-    if job.thinking is not None:
-        more["thinking"] = job.thinking
-    if job.template_kwargs:
-        more["template_kwargs"] = job.template_kwargs
-    return await AsyncRKLLM._of(llm).count_tokens(job.messages or [], **more)  # noqa: SLF001 - for the loop
+    text = await elsewhere(prompt_of, llm, job)
+    return await AsyncRKLLM._of(llm).tokenize(text, add_special_tokens=False)  # noqa: SLF001 - for the loop
+
+
+async def count(llm: RKLLM, job: Job) -> int:
+    """Counts the tokens of ``prompt_ids``.
+
+    Args:
+        llm: The model.
+        job: The chat.
+
+    Returns:
+        What ``Usage.prompt_tokens`` of the answer will be.
+    """
+    return len(await prompt_ids(llm, job))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import functools
 
-from rkllm_rs.server.counting import count_tokens
 from rkllm_rs.server.fields import Fields
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.stream import sse
+from rkllm_rs.server.tokens import count, held
 
 from .events import Events
 from .requests import read
@@ -53,8 +53,9 @@ async def _events(server: Server, request: Request, job: Job, events: Events) ->
 
 async def _count(server: Server, request: Request) -> Response:
     asked = await server.models.offload(read, Fields(await request.json()))
-    count = await count_tokens(server, asked.job)
-    return json_response({"object": "response.input_tokens", "input_tokens": count})
+    async with held(server, asked.job.model) as (entry, llm):
+        number = await count(llm, await server.fitted(asked.job, entry, llm))
+    return json_response({"object": "response.input_tokens", "input_tokens": number})
 
 
 def add_routes(routes: Routes, server: Server) -> None:
