@@ -107,6 +107,7 @@ test-clients: $(STAMP)/dev build ## Other people's clients, each in an environme
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python -m pytest tests/clients
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/test_clients.py
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/several_boards.py
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/fuzz_server.py
 
 test-python: $(STAMP)/dev build ## pytest: the fake for every ABI version, then the real model

@@ -107,7 +107,7 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
 
 def main() -> int:
     """Runs all, or those that are named; 1 if a check failed."""
-    known = sorted(path.stem for path in LOCKS.glob("*.txt"))
+    known = sorted(path.stem for path in LOCKS.glob("*.txt") if (CHECKS / program(path.stem)).is_file())
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"all, or some of: {', '.join(known)}")
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
@@ -146,6 +146,8 @@ def tell(lines: list[dict[str, Any]]) -> None:
     for line in lines:
         if "versions" in line:
             print(f"{line['client']}: {', '.join(' '.join(pair) for pair in line['versions'].items())}")
+        elif "cases" in line:
+            print(f"  {line['cases']} cases on {', '.join(line['routes'])}")
         elif line["ok"]:
             print(f"  {line['check']}: ok, {line['seconds']} s")
         else:

@@ -52,9 +52,10 @@ warnings.simplefilter("ignore")
 logging.basicConfig(level=logging.INFO)
 given = json.loads(sys.stdin.read())
 limits = Limits(**given.pop("limits", {}))
+port, drain_timeout = given.pop("port", 0), given.pop("drain_timeout", 0.2)
 app = create_app(given.pop("models"), limits=limits, **given)
-sockets = running.listen("127.0.0.1", [0])
-sys.exit(running.serve(app, sockets, drain_timeout=0.2))
+sockets = running.listen("127.0.0.1", [port])
+sys.exit(running.serve(app, sockets, drain_timeout=drain_timeout))
 """
 
 
