@@ -408,3 +408,16 @@ def test_b09_tools_of_other_kinds_are_left_out(server: Serving) -> None:
     assert "namespace" in answer.headers["warning"]
     packed = server.http.post("/v1/responses", content=b"x", headers={"content-encoding": "zstd"})
     assert packed.status_code == 415
+
+
+def test_d05_a_library_without_a_tokenizer_has_templates(server: Serving) -> None:
+    asked = {"model": "words", "messages": [{"role": "user", "content": "Hi"}]}
+    shown = server.post("/apply-template", {**asked, "chat_template_kwargs": {"enable_thinking": False}})
+    assert shown.json()["prompt"].endswith("<think>\n\n</think>\n\n")
+    for path, more in (
+        ("/tokenize", {"content": "a"}),
+        ("/tokenize", {}),
+        ("/detokenize", {"tokens": [1]}),
+        ("/v1/responses/input_tokens", {"input": "Hi"}),
+    ):
+        assert server.post(path, {**asked, **more}).status_code == 400, path
