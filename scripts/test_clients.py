@@ -42,9 +42,9 @@ NOT_RUN = {
     "Home Assistant": "the packages that it pins run here, with its calls; the program itself does not",
     "Continue, Cline, Zed, n8n, Copilot": "not in Python; they use the routes that are tested here",
     "Claude Code, Codex": "not in Python; tests/python/server has their requests",
-    "aider": "pins hundreds of packages, and speaks through LiteLLM, which runs here",
-    "lm-eval": "needs PyTorch and the datasets package",
-    "async-openai, ollama-rs": "Rust crates, which are not among the locked ones of this workspace",
+    "aider": "pins 108 packages, and speaks through LiteLLM, which runs here",
+    "lm-eval": "compares log probabilities, which a scripted library does not have; no check yet",
+    "async-openai, ollama-rs": "Rust crates, not among the locked ones of this workspace; no check yet",
 }
 
 
