@@ -52,6 +52,21 @@ def test_an_answer_fits_its_schema_or_is_cut(llm: RKLLM, one: dict[str, Any]) ->
     assert len(answer.token_ids) <= 150
 
 
+@pytest.mark.parametrize("seed", [1, 3, 8])
+def test_an_answer_that_needs_a_certain_character_fits_too(llm: RKLLM, seed: int) -> None:
+    person = {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 12},
+            "email": {"type": "string", "format": "email"},
+        },
+        "required": ["name", "email"],
+    }
+    answer = llm.chat(ASK, json_schema=person, constraint="guided", temperature=1.0, top_k=0, seed=seed)
+    assert answer.constraint is not None
+    assert answer.constraint.complete or answer.finish_reason == "length"
+
+
 @pytest.mark.parametrize(
     ("wanted", "pattern"),
     [

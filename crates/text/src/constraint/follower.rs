@@ -201,7 +201,7 @@ fn may_come(tries: &mut ParserRecognizer<'_>, byte: u8) -> bool {
 }
 
 /// What closes first.
-const CLOSING: &[u8] = b"\"}]:,01tfn-{[ae";
+const CLOSING: &[u8] = b"\"}]:,@01tfn-{[ae";
 /// How often a byte may come in a row before another is taken: what repeats closes nothing.
 const OFTEN: usize = 3;
 

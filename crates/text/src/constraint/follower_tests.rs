@@ -171,3 +171,21 @@ fn a_tokenizer_file_tells_the_bytes() {
         assert!(wrong.contains(word), "{wrong}");
     }
 }
+
+#[test]
+fn what_needs_a_certain_character_is_ended_too() {
+    for format in [
+        "email",
+        "date-time",
+        "uri",
+        "uuid",
+        "ipv4",
+        "hostname",
+        "time",
+    ] {
+        let schema = format!(r#"{{"type": "string", "format": "{format}"}}"#);
+        let follower = Follower::new(&Grammar::JsonSchema(schema)).unwrap();
+        let ending = follower.ending(200);
+        assert!(ending.is_some(), "{format}");
+    }
+}

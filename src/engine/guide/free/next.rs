@@ -130,7 +130,12 @@ impl Free {
         }
         text.extend_from_slice(&meant);
         if text.is_empty() {
-            return Ok(Next::Ends);
+            // Without an end that is short enough to be found, it is not taken for a whole one.
+            return Ok(if self.is_whole() {
+                Next::Ends
+            } else {
+                Next::Fails
+            });
         }
         let pieces = self.spelled(&text, whole)?;
         Ok(Next::Pieces { before, pieces })
@@ -138,7 +143,13 @@ impl Free {
 
     /// What brings the answer to its end without the library.
     pub(in crate::engine) fn ending(&mut self) -> Result<Vec<Piece>, Failure> {
-        let ending = self.follower.ending(ENDING).unwrap_or_default();
+        let Some(ending) = self.follower.ending(ENDING) else {
+            let text = format!(
+                "the answer cannot be brought to an end that fits {}",
+                self.argument
+            );
+            return Err(Failure::of_run(&text));
+        };
         let taken = self.follower.take(&ending);
         taken.map_err(|refusal| Failure::of_run(&refusal.reason))?;
         self.spelled(&ending, None)
