@@ -125,9 +125,10 @@ docs: $(STAMP)/docs ## The documentation site, into target/docs; broken links fa
 	$(VENV)/docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs $(DOCS)
 	@echo "$(DOCS)/index.html"
 
-soak: build ## Kill and recover a worker process 1,000 times; random conversations; answers in 200 schemas
+soak: build ## Kill and recover a worker process 1,000 times; 100,000 requests to a server; random conversations; answers in 200 schemas
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak.py
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak_server.py
 	$(BIN)/python scripts/soak_chats.py "$$($(BIN)/python scripts/fetch_model.py)"
 	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)"
 

@@ -67,6 +67,14 @@ GOALS = {
     "second turn after 1,000 tokens, computed": Goal(16.0, of="over"),
     "second turn after 1,000 tokens, greedy, computed": Goal(32.0, of="over"),
     "second turn after 1,000 tokens, a template that changes, computed": Goal(32.0, of="over"),
+    # Beside a C++ server that writes the same events, each when it is made.
+    "server: SSE, flat out": Goal(2.5),
+    "server: SSE, flat out, server's CPU time": Goal(2.5),
+    # Beside the iterator of a model in a worker, as the server's is.
+    "server: request to first token, p50": Goal(5.0, of="over"),
+    "server: longest pause of the loop, 1,000 idle and 100 active": Goal(50.0, of="itself"),
+    "server: longest use of the loop, 1,000 idle and 100 active": Goal(50.0, of="itself"),
+    "server: memory, 1,000 idle and 100 active": Goal(60.0, of="itself"),
     # Beside a plain greedy run of the real small model, whose tokens take the least time there is.
     "token time, json_schema": Goal(1.02),
     "token time, logprobs=0": Goal(1.1),

@@ -23,8 +23,9 @@ from chats import CHATS
 from commands import COMMANDS
 from harness import FULL, QUICK, TURN, Row, Size, compared, markdown, table
 from measures import MEASURES
+from serving import SERVING
 
-ALL = MEASURES | CHATS | COMMANDS
+ALL = MEASURES | CHATS | COMMANDS | SERVING
 
 
 def machine() -> dict[str, Any]:
