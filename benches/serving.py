@@ -20,7 +20,7 @@ from harness import TOKEN, NullModel, Row, Size, built
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: The command, whose loop is watched: a route tells the longest time between two looks, and the most CPU time.
+#: The command with its loop watched: a route tells the longest time between two looks, and the most CPU time.
 PROGRAM = """
 import asyncio, sys, time
 from rkllm_rs.cli import main
@@ -167,7 +167,7 @@ def flat_out(ours: Process, size: Size) -> list[Row]:
         Row("server: SSE, flat out", "us/token"),
         Row("server: SSE, flat out, server's CPU time", "us/token"),
     ]
-    floor, tokens = Process([built("sse_floor.cpp", "-std=c++17", suffix="")]), size.tokens // 20
+    floor, tokens = Process([built("sse_floor.cpp", "-std=c++17", suffix="")]), size.tokens // 10
     try:
         for _ in range(size.rounds):
             for side, process in (("ours", ours), ("floor", floor)):
@@ -226,6 +226,8 @@ async def crowd(port: int, between: Callable[[], None]) -> None:
     await asyncio.gather(*map(idle, waiting))
     for _, writer in waiting:
         writer.close()
+    # Else they would be closed some time in the next round.
+    await asyncio.gather(*(writer.wait_closed() for _, writer in waiting))
 
 
 def crowded(ours: Process, size: Size) -> list[Row]:
@@ -237,12 +239,14 @@ def crowded(ours: Process, size: Size) -> list[Row]:
     memory = Row("server: memory, 1,000 idle and 100 active", "MB")
     for _ in range(max(2, size.rounds // 3)):
         looks: list[Any] = []
+        held: list[float] = []
 
-        def look(looks: list[Any] = looks) -> None:
+        def look(looks: list[Any] = looks, held: list[float] = held) -> None:
             looks.append(ours.told("/pause"))
-            memory.ours.append(ours.megabytes())
+            held.append(ours.megabytes())
 
         asyncio.run(crowd(ours.port, look))
+        memory.ours.append(max(held))
         pause.ours.append(looks[1]["longest"] * 1e3)
         used.ours.append(looks[1]["used"] * 1e3)
     return [pause, used, memory]

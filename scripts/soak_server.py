@@ -346,7 +346,7 @@ class Soak:
             await asyncio.sleep(0.01)
         self.is_down = False
 
-    async def _rest(self) -> None:
+    async def rest(self) -> None:
         """Waits until nothing is under way, and connections that were closed are gone."""
         until, last = time.monotonic() + PATIENCE, -1
         while True:

@@ -34,6 +34,7 @@ class Connection(H11Protocol):
     most: ClassVar[int] = 4096
 
     _header_timer: asyncio.TimerHandle | None = None
+    _linger_timer: asyncio.TimerHandle | None = None
 
     def __init__(self, *arguments: Any, **keywords: Any) -> None:
         super().__init__(*arguments, **keywords)
@@ -56,6 +57,10 @@ class Connection(H11Protocol):
         """Ends what was under way."""
         self._stop_header_timer()
         self._unset_keepalive_if_required()
+        if self._linger_timer is not None:
+            # It would keep a connection that is gone, and what that holds, for as long as it runs.
+            self._linger_timer.cancel()
+            self._linger_timer = None
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -87,14 +92,21 @@ class Connection(H11Protocol):
     def _close(self) -> None:
         """Closes the connection once its last bytes are read; asyncio alone would wait for ever for that."""
         self.transport.close()
-        self.loop.call_later(self.linger_seconds, self._linger, self.transport.get_write_buffer_size())
+        left = self.transport.get_write_buffer_size()
+        if left:
+            self._linger_in_time(left)
+
+    def _linger_in_time(self, size: int) -> None:
+        if self._linger_timer is not None:
+            self._linger_timer.cancel()
+        self._linger_timer = self.loop.call_later(self.linger_seconds, self._linger, size)
 
     def _linger(self, before: int) -> None:
         left = self.transport.get_write_buffer_size()
         if left >= before:  # nothing was read since
             self.transport.abort()
         elif left:
-            self.loop.call_later(self.linger_seconds, self._linger, left)
+            self._linger_in_time(left)
 
     def _watch_header(self) -> None:
         idle = not self.cycle or self.cycle.response_complete

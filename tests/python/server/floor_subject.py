@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import os
@@ -53,6 +54,7 @@ async def state(_request: Request) -> Any:
             "peak_kb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
             "fds": len(os.listdir("/proc/self/fd")),
             "threads": threading.active_count(),
+            "connections": sum(isinstance(one, Connection) for one in gc.get_objects()),
         }
     )
 

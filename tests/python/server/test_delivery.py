@@ -223,6 +223,17 @@ def test_e3_a_whole_answer_that_is_not_read(headers: dict[str, str]) -> None:
                 time.sleep(0.02)
 
 
+def test_a_connection_that_is_closed_is_not_kept() -> None:
+    with subject(linger=3600) as server:
+        for path in ("/", "/large"):
+            for _ in range(20):
+                assert server.ask("GET", path, Connection="close").status == 200
+        end = time.monotonic() + PATIENCE
+        while (kept := server.state()["connections"]) > 5:
+            assert time.monotonic() < end, f"{kept} connections are kept"
+            time.sleep(0.05)
+
+
 def test_e6_many_idle_connections(server: Server) -> None:
     before = server.state()["rss_kb"]
     idle = [server.connect() for _ in range(300)]
