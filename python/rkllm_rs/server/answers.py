@@ -8,7 +8,7 @@ import json
 
 from rkllm_rs import _native
 from rkllm_rs._waiting import next_item
-from rkllm_rs.errors import UnsupportedFeatureError
+from rkllm_rs.errors import RkllmError, UnsupportedFeatureError
 
 from . import scoring
 from .errors import ApiError
@@ -48,17 +48,22 @@ async def batches(stream: Any) -> AsyncGenerator[list[Any]]:
             items = [await next_item(stream)]
         except StopAsyncIteration:
             return
-        over = False
+        over, failed = False, None
         while len(items) < _BATCH:
             try:
                 item = stream._poll()  # noqa: SLF001 - as next_item() does
             except StopAsyncIteration:
                 over = True
                 break
+            except RkllmError as error:
+                failed = error  # what came before it is not lost
+                break
             if item is None:
                 break
             items.append(item)
         yield items
+        if failed is not None:
+            raise failed
         if over:
             return
 
@@ -168,6 +173,8 @@ class _Reader:
 
 def _tokens_of(text: str, tokens: list[TokenLogprob]) -> Sequence[TokenLogprob]:
     """Takes the tokens away that make up a text, and those before it that are markers and not content."""
+    if not tokens:
+        return ()
     data = text.encode()
     joined = b"".join(token.bytes for token in tokens)
     first = 0
