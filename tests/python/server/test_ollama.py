@@ -21,7 +21,7 @@ SCRIPTS: dict[str, Any] = {
     "thinks:1b": {"runs": [run("<think>", "\nHm", "m", "\n</think>\n\n", "So", ".")]},
     "calls": {"runs": [run("Let me see.\n<tool", "_call>" + CALL[11:], "\n" + CALL)]},
     "json": {"runs": [run('{"a"', ": 1}")]},
-    "slow": {"runs": [{"prefill_ms": 1500, "steps": ["Grüße, ", "世界", "!"]}]},
+    "slow": {"runs": [{"delay_ms": 500, "steps": ["Grüße, ", "世界", "!"]}]},
 }
 WEATHER: Any = {
     "type": "function",
