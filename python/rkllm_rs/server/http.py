@@ -301,14 +301,16 @@ def text_response(text: str, *, status: int = 200, headers: Iterable[tuple[str, 
     return Response(text.encode(), status=status, media="text/plain; charset=utf-8", headers=headers)
 
 
+#: Made once: ``json.dumps`` makes another for each call with options, which costs more than a token's text.
+_ENCODER: Final = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
 def dumps(data: object) -> bytes:
     """Returns JSON as clients of streams want it: compact, and text as it is.
 
     Half of a surrogate pair, which UTF-8 does not have, becomes ``?``.
     """
-    return json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode(
-        errors="replace"
-    )
+    return _ENCODER.encode(data).encode(errors="replace")
 
 
 def raw_headers(headers: Iterable[tuple[str, str]]) -> list[tuple[bytes, bytes]]:

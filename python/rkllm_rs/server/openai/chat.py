@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import time
 
 from rkllm_rs.server.fields import Fields
@@ -98,7 +97,7 @@ class Chunks:
             if self._job.logprobs is not None:
                 tokens = [token_data(token) for token in event.logprobs]
                 logprobs = dumps({"content": tokens, "refusal": None})
-            text = json.dumps(event.text, ensure_ascii=False).encode(errors="replace")
+            text = dumps(event.text)
             return self._delta(event.index, b'{"content":%b}' % text, logprobs)
         if isinstance(event, Reasoning):
             return self._delta(event.index, dumps({"reasoning_content": event.text}))
