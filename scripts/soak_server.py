@@ -45,8 +45,8 @@ TEMPLATE = """\
 """
 HANG_UPS = 0.05
 GROWTH_MB = 20.0
-#: A few more may be there: the loop's helpers come and go.
-SPARE = 2
+#: So many more may be there: the core keeps what a stream is woken by for the next one.
+SPARE = 4
 #: Seconds for one answer, with the start of a worker.
 PATIENCE = 60.0
 LONGEST_PAUSE = 1.0
