@@ -40,7 +40,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         SCRIPTS,
         family="qwen3",
         keep_alive=-1,
-        limits={"beat_seconds": 0.2, "body_bytes": 1 << 20},
+        limits={"beat_seconds": 0.2, "header_seconds": 0.2, "body_bytes": 1 << 20},
     )
     yield serving.ready()
     serving.stop()
@@ -212,6 +212,7 @@ def test_silence_is_filled_with_pings(server: Serving) -> None:
     assert kinds[0] == "message_start"
     assert kinds[-1] == "message_stop"
     assert kinds.count("message_start") == 1
+    assert "ping" in kinds
 
 
 def test_b15_equal_text_and_counts_in_all_dialects(server: Serving) -> None:
