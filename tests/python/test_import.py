@@ -141,6 +141,7 @@ def test_all_is_sound():
     assert public - set(rkllm_rs.__all__) <= {
         "aio",
         "annotations",
+        "bench",
         "chat",
         "cli",
         "doctor",
@@ -150,6 +151,7 @@ def test_all_is_sound():
         "models",
         "results",
         "runtimes",
+        "server",
         "verify",
     }
 

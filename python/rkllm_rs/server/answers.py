@@ -214,11 +214,19 @@ def _usage(perf: Any, reasoning_tokens: int) -> Usage:
 async def chat(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:
     """Answers a conversation."""
     shown = bool(job.tools) and job.tool_choice != "none"
-    if shown and (job.tool_choice == "required" or job.constraint):
+    # The vendor's library does not tell its tokens, so a call is asked for in another way there.
+    masks = job.tool_choice == "required" and "own_sampling" in llm.runtime.capabilities
+    if shown and not masks and (job.tool_choice == "required" or job.constraint):
         async for events in _call_or_else(llm, offload, job, index):
             yield events
         return
     call = chat_keywords(llm, job, index)
+    if shown and masks:
+        # What must be called is what the answer is kept to, whatever else was asked for.
+        for name in job.constraint:
+            del call[name]
+        named = {"type": "function", "function": {"name": job.tool}}
+        call["tool_choice"] = "required" if job.tool is None else named
     reader = _Reader(job, index)
     async for events in _read(llm.chat_stream, (job.messages,), call, offload, reader, reader.deltas):
         yield events
