@@ -35,6 +35,7 @@ def main() -> int:
             print(f"tokens per second:   {speed:.1f} ({perf.generate_tokens} tokens)")
             print(f"time to first token: {perf.time_to_first_token_ms or 0:.0f} ms")
             print(f"backend:             {llm.backend}, {llm.runtime.path}")
+            print(f'\nAsk it something else:\n    rkllm-rs run {sys.argv[1]} "Why is the sea salty?"')
             if llm.backend == "cpu":
                 print(
                     "\nThis was the CPU runtime, not an NPU. On a Rockchip board with librkllmrt.so,\n"

@@ -39,7 +39,7 @@ def test_a_conversation(tmp_path: Path) -> None:
         assert "Paris" in terminal.text
         terminal.send("/stats\r")
         terminal.ready(3)
-        terminal.send("/think\r")
+        terminal.send("/think off\r")
         terminal.ready(4)
         terminal.send(f"/schema {schema}\r")
         terminal.ready(5)

@@ -162,6 +162,13 @@ def test_the_system_message_of_a_modelfile_is_used(make_model: Make, record: Pat
     assert ("Be brief." in given, "Be kind." in given) == (True, False)
 
 
+def test_a_file_that_is_no_model_is_told_before_a_library_that_is_missing(tmp_path: Path) -> None:
+    path = written(tmp_path / "bad.rkllm", "garbage\n")
+    done = cli("run", path, "hi", environment={"RKLLM_RS_LIB": "", "HOME": tmp_path})
+    assert done.returncode == 1
+    assert str(path) in done.stderr.splitlines()[0]
+
+
 def test_hints_name_the_options(make_model: Make, tmp_path: Path, record: Path) -> None:
     library = fake_library(tmp_path / "old", "v1_1_0", record=record, quiet=True)
     done = cli("run", make_model(["a"]), "hi", "--library", library)

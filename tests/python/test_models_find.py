@@ -195,6 +195,7 @@ def test_what_is_not_a_whole_model_is_not_listed(home: Path, own: Path) -> None:
         "d.gguf": LFS,
         "e.rkllm": b"<!DOCTYPE html><html>",
         "f.rkllm": b"",
+        "words.rkllm": b"garbage\n",
         "cut.gguf": half[:-24],
         ".hidden.rkllm": b"{}",
         "vision.rkllm": b"RKNN" + bytes(64),

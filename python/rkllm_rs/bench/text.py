@@ -102,8 +102,9 @@ def _judged(block: list[Result]) -> Iterator[str]:
     first = block[0]
     figure = first.vendor or first.vendor_other_release
     if figure is not None:
+        other = "" if first.vendor else " (another release)"
         yield (
-            f"  Rockchip, RKLLM {figure['release']}, "
+            f"  Rockchip, RKLLM {figure['release']}{other}, "
             f"{figure['prompt_tokens']} + {figure['generate_tokens']} tokens: "
             f"first token {_number(figure['time_to_first_token_ms'], 1)} ms, "
             f"decode {_number(figure['generate_tokens_per_second'], 1)} tokens/s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 
-from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, LibraryNotFoundError, ModelFormatError
 
 from .output import plain_warnings
 from .parsing import UsageError, count
@@ -180,7 +180,27 @@ def open_model(arguments: argparse.Namespace, **more: Any) -> RKLLM:
 
     plain_warnings()
     settings = {**_given(arguments, OPENING), **sampling_of(arguments), **more}
-    return RKLLM(model_path(arguments.model), **settings)
+    path = model_path(arguments.model)
+    try:
+        return RKLLM(path, **settings)
+    except LibraryNotFoundError as error:
+        _check_file(path, error)
+        raise
+
+
+def _check_file(path: str, error: LibraryNotFoundError) -> None:
+    """Says what is wrong with a file that no library could load, before it says that there is none.
+
+    Raises:
+        ModelFormatError: It is not a model.
+    """
+    from rkllm_rs.models import inspect
+
+    found = inspect(path)
+    if not found.loadable and found.problems:
+        problem = found.problems[0]
+        message = f"{path}: {problem.summary}"
+        raise ModelFormatError(message, hint=problem.fix) from error
 
 
 def generation_keywords(arguments: argparse.Namespace) -> dict[str, Any]:

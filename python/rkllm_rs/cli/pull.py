@@ -7,7 +7,10 @@ import os
 import sys
 import time
 
+from rkllm_rs.errors import InvalidArgumentError
+
 from .output import add_json, note, plain_warnings, say, size
+from .parsing import UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -124,9 +127,16 @@ def _ask(found: list[Candidate]) -> Candidate:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from rkllm_rs.models import pull
+    from rkllm_rs.models.choosing import chip_named
     from rkllm_rs.models.describing import name_of
 
     plain_warnings()
+    if arguments.chip is not None:
+        try:
+            chip_named(arguments.chip)
+        except InvalidArgumentError as error:
+            message = f"--{error.args[0]}"
+            raise UsageError(message, hint=error.hint) from error
     shown = _Progress()
     asks = sys.stdin.isatty() and sys.stderr.isatty()
     try:

@@ -47,7 +47,7 @@ def add_arguments(parser: Parser) -> None:
     parser.intermixed = True
     parser.usage = "rkllm-rs run [options] MODEL [PROMPT …]"
     add_model_arguments(parser)
-    parser.add_argument("prompt", nargs="*", metavar="PROMPT", help="the prompt; - is stdin")
+    parser.add_argument("prompt", nargs="*", default=[], metavar="PROMPT", help="the prompt; - is stdin")
     parser.add_argument(
         "--file", action="append", metavar="FILE", help="read the prompt from this file; repeatable"
     )

@@ -131,11 +131,15 @@ def _error(message: str, address: Address, hint: str) -> ModelNotFoundError:
     return error
 
 
+def _shown(size: int) -> str:
+    return f"{size / 1e9:.2f} GB" if size >= 10**8 else f"{size / 1e6:.1f} MB"
+
+
 def _lines(address: Address, models: list[Candidate]) -> str:
     sizes = (one.size_bytes for one in models)
     return "".join(
         f"\n  hub:{address.repo}{'@' + address.revision if address.revision else ''}/{one.path}"
-        + (f"  {size / 1e9:.2f} GB" if size is not None else "")
+        + (f"  {_shown(size)}" if size is not None else "")
         for one, size in zip(models, sizes, strict=True)
     )
 

@@ -253,4 +253,4 @@ def is_whole(path: str) -> bool:
     if not os.access(path, os.R_OK):
         return False
     found = json.loads(_native.inspect_file(path))
-    return found["kind"] not in _OTHER_KINDS and not found["truncated"]
+    return bool(found["loadable"]) and found["kind"] not in _OTHER_KINDS and not found["truncated"]

@@ -100,7 +100,11 @@ def _stats(talk: Talk, screen: Screen, _argument: str) -> None:
 
 
 def _think(talk: Talk, screen: Screen, argument: str) -> None:
-    switch = {"": True, "on": True, "off": False, "auto": None}
+    switch = {"on": True, "off": False, "auto": None}
+    state = {True: "on", False: "off", None: "as the model's chat template has it"}
+    if not argument:
+        screen.show(f"Thinking is {state[talk.options.get('thinking')]}.")
+        return
     if argument not in switch:
         message = f"/think must be followed by on, off or auto, got {argument}"
         raise InvalidArgumentError(message, hint="Enter /think off, for example.")
@@ -111,7 +115,6 @@ def _think(talk: Talk, screen: Screen, argument: str) -> None:
     except UnsupportedFeatureError as error:
         raise UnsupportedFeatureError(str(error.args[0])) from error
     talk.options["thinking"] = thinking
-    state = {True: "on", False: "off", None: "as the model's chat template has it"}
     screen.note(f"Thinking is {state[thinking]}.")
 
 
@@ -140,6 +143,9 @@ def _schema(talk: Talk, screen: Screen, argument: str) -> None:
     elif argument == "off":
         talk.options.pop("json_schema", None)
         screen.note("Answers are free text.")
+    elif talk.tools:
+        message = "answers cannot be kept to a schema in a chat with tools"
+        raise UnsupportedFeatureError(message, hint="Start the chat without --tools.")
     else:
         talk.options["json_schema"] = read_schema(argument)
         screen.note(f"Answers fit the schema in {argument}. Enter /schema off to end this.")
@@ -192,7 +198,7 @@ COMMANDS = {
     "clear": Command("", "forget the conversation, but for the system message", _clear),
     "system": Command("TEXT|off", "set or remove the system message; show it", _system),
     "stats": Command("", "show timings of the last answer, and how full the context window is", _stats),
-    "think": Command("on|off|auto", "turn the model's thinking on or off, or leave it to the model", _think),
+    "think": Command("on|off|auto", "thinking on, off, or as the model has it; show it", _think),
     "tools": Command("", "list the tools that the model may call", _tools),
     "schema": Command("FILE|off", "keep answers to a JSON schema; show it", _schema),
     "save": Command("FILE", "write the messages to a file, as JSON", _save),

@@ -63,7 +63,8 @@ def load(file: str) -> list[dict[str, Any]]:
     for at, message in enumerate(messages):
         if not is_dict(message) or message.get("role") not in _ROLES:
             raise _unfit(file, f"message {at} must be an object with a role: {', '.join(_ROLES)}")
-        if not isinstance(message.get("content"), (str, list, type(None))):
+        content = message.get("content")
+        if not isinstance(content, (str, list)) and (content is not None or not message.get("tool_calls")):
             raise _unfit(file, f"the content of message {at} must be text")
     return messages
 
