@@ -433,14 +433,14 @@ def test_the_cpu_runtime_passes_with_a_real_model(tmp_path: Path) -> None:
     file = tmp_path / "report.md"
     adapter = tmp_path / "style.gguf"
     make_lora(Path(MODEL), adapter)
-    words = command(MODEL, "--json", "--soak", "0.001", "--report", file, "--lora", adapter)
+    words = command(MODEL, "--json", "--report", file, "--lora", adapter)
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=240 * SLOW)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(done.stdout)
     assert (report["backend"], report["npu"]) == ("cpu", False)
     found = {item["id"]: item["verdict"] for item in report["items"]}
     expected = dict.fromkeys(CHECKS, "pass") | dict.fromkeys(MEASURED, "measured")
-    assert found == expected
+    assert found == expected | {"soak": "skipped"}
     value = {item["id"]: item["value"] for item in report["items"]}
     # Of this model and llama.cpp it is known what there is to measure.
     assert (value["raw-text"]["raw"], value["raw-text"]["parsed"]) == (True, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import sys
 from importlib import import_module
@@ -108,7 +109,14 @@ class Config:
         ):
             value = getattr(self, name)
             if value is not None:
+                _check(math.isfinite(value), f"{name} must be a finite number, got {value}", "Pass a number.")
                 _check(value >= least, f"{name} must be at least {least}, got {value}", "Pass a larger one.")
+        kept = self.keep_alive
+        _check(
+            kept is None or math.isfinite(kept),
+            f"keep_alive must be a finite number, got {kept}",
+            "Pass a negative number to keep models for ever.",
+        )
         _check(
             self.loopback or self.api_key or self.insecure,
             f"host {self.host} can be reached by other machines, and there is no API key",

@@ -33,7 +33,7 @@ _ANTHROPIC_TYPES: Final = {
     529: "overloaded_error",
 }
 #: Something that may be a file of this machine.
-_PATH: Final = re.compile(r"(?<![\w/:.<])/(?:[^\s/'\"`:;,]+/)+[^\s'\"`:;,]*")
+_PATH: Final = re.compile(r"(?<![\w/:.<#])/(?:[^\s/'\"`:;,]+/)+[^\s'\"`:;,]*")
 
 
 def family_of(path: str) -> Family:
@@ -171,6 +171,7 @@ _ANSWERS: Final[list[tuple[type[BaseException], dict[str, Any]]]] = [
                 "status": 500,
                 "message": "the model could not be loaded; the server's log says why",
                 "code": "model_not_loaded",
+                "retry": False,
             },
         )
         for kind in (errors.ModelError, errors.LibraryNotFoundError, errors.UnsupportedRuntimeError)

@@ -59,6 +59,7 @@ class Figures:
         metrics.generated_tokens.add(usage.completion_tokens, model_name=name)
         metrics.cached_tokens.add(usage.cached_tokens, model_name=name)
         metrics.queue_seconds.observe(usage.queued_s, model_name=name)
+        metrics.run_seconds.observe(run.seconds, model_name=name)
         if run.first is not None:
             metrics.time_to_first_token.observe(run.first, model_name=name)
         if usage.completion_tokens > 1 and usage.generate_s > 0:

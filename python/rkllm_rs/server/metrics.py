@@ -132,6 +132,7 @@ class Metrics:
         )
         self.inter_token = Histogram("inter_token_seconds", "Time between tokens.", _TOKEN_SECONDS, model)
         self.request_seconds = Histogram("request_seconds", "Time of a whole request.", _SECONDS, ("route",))
+        self.run_seconds = Histogram("run_seconds", "Time of a run, queue included.", _SECONDS, model)
         self.queue_seconds = Histogram("queue_seconds", "Time in the queue.", _SECONDS, model)
         self.answers = Value(
             "answers_total", "Answers by why they ended.", (*model, "finish_reason"), "counter"
@@ -176,7 +177,7 @@ class Metrics:
             ("prefix_cache_hits_total", self.cached_tokens),
             ("time_to_first_token_seconds", self.time_to_first_token),
             ("inter_token_latency_seconds", self.inter_token),
-            ("e2e_request_latency_seconds", self.request_seconds),
+            ("e2e_request_latency_seconds", self.run_seconds),
             ("request_success_total", finished),
         ]
 

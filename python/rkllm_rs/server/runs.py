@@ -12,7 +12,7 @@ from rkllm_rs.errors import UnsupportedFeatureError, WorkerCrashed
 
 from . import answers
 from .errors import ApiError, as_api_error
-from .jobs import Done, Failed, Started, Text, ToolCallDelta, Usage
+from .jobs import Done, Failed, Reasoning, Started, Text, ToolCallDelta, Usage
 from .tokens import count
 
 TYPE_CHECKING = False
@@ -64,6 +64,7 @@ class Run:
         self._something = asyncio.Event()
         self._over = False
         self._is_closed = False
+        self._told = 0
         #: It has the model; its model has given something; the answers that have begun.
         self._runs = self._heard = False
         self._started: set[int] = set()
@@ -100,6 +101,11 @@ class Run:
             events.pop()
         return events
 
+    @property
+    def seconds(self) -> float:
+        """Seconds since the request came."""
+        return time.monotonic() - self._began
+
     def fail(self, error: ApiError) -> None:
         """Ends it with an error, whatever it is doing."""
         if not self._over:
@@ -114,6 +120,10 @@ class Run:
             self._task.cancel()
         if not self._is_closed:
             self._is_closed = True
+            if self._told:
+                # An answer that was left: about a token to each part of it.
+                tokens = self.usage.completion_tokens + self._told
+                self.usage = dataclasses.replace(self.usage, completion_tokens=tokens)
             self._server.over(self)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
@@ -209,7 +219,9 @@ class Run:
         if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):
             self.first = time.monotonic() - self._began
         last = events[-1]
+        self._told += sum(isinstance(event, (Text, Reasoning, ToolCallDelta)) for event in events)
         if isinstance(last, Done):
+            self._told = 0
             usage = dataclasses.replace(
                 last.usage,
                 load_s=self._load,

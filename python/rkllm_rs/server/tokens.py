@@ -10,6 +10,7 @@ from rkllm_rs._waiting import elsewhere
 from rkllm_rs.aio import AsyncRKLLM
 
 from . import answers
+from .errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,12 +38,21 @@ async def held(server: Server, name: str) -> AsyncGenerator[tuple[Entry, RKLLM]]
         name: The name of the model, as the client wrote it.
 
     Raises:
-        ApiError: 404, there is no such model; 503, it is not loaded in time.
+        ApiError: 404, there is no such model; 429, too many such requests wait for answers that are under
+            way; 503, it is not loaded in time.
     """
     entry = server.models.find(name)
-    patience = server.settings.load_wait
-    async with server.models.hold(entry, since=time.monotonic(), patience=patience) as llm:
-        yield entry, llm
+    most = max(1, server.settings.queue)
+    if server.asking >= most:
+        message = f"{server.asking} requests about tokens wait already, which is the limit of this server"
+        raise ApiError(429, message, code="queue_full", retry_after=1)
+    server.asking += 1
+    try:
+        patience = server.settings.load_wait
+        async with server.models.hold(entry, since=time.monotonic(), patience=patience) as llm:
+            yield entry, llm
+    finally:
+        server.asking -= 1
 
 
 def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> str:

@@ -91,6 +91,11 @@ def test_e1_a_client_that_hangs_up_ends_its_run(start: Callable[..., Serving], s
     answer = serving.post(CHAT, body()).json()
     assert answer["choices"][0]["message"]["content"] == "all of it"
     assert serving.ends() == ["aborted", "played"]
+    if stream:
+        # What it was sent is counted, too.
+        lines = serving.http.get("/metrics").text.splitlines()
+        (line,) = (one for one in lines if one.startswith("rkllm_generated_tokens_total"))
+        assert float(line.split()[-1]) > 2
 
 
 def test_e1_a_client_that_hangs_up_leaves_the_queue(start: Callable[..., Serving]) -> None:

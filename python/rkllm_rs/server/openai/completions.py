@@ -73,7 +73,7 @@ def _job(fields: Fields) -> Job:
         generation["max_tokens"] = 0
     best_of = fields.integer("best_of", 1, MAX_ANSWERS)
     if best_of is not None and best_of > generation["n"]:
-        fields.refuse("best_of", "must not be greater than n", code="unsupported_parameter")
+        fields.refuse("best_of", "is not supported beyond n", code="unsupported_parameter")
     if generation["max_tokens"] is None:
         generation["max_tokens"] = _DEFAULT_TOKENS
     logprobs = fields.integer("logprobs", 0, MAX_LOGPROBS)

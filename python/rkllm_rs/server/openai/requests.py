@@ -207,7 +207,9 @@ def chat_job(fields: Fields) -> Job:
         if fields.raw(name):
             fields.refuse(name, "is not supported; use tools", code="unsupported_parameter")
     modalities = fields.texts("modalities", 8, 32)
-    if fields.has("audio") or any(word != "text" for word in modalities):
+    if fields.has("audio"):
+        fields.refuse("audio", "is not supported", code="unsupported_parameter")
+    if any(word != "text" for word in modalities):
         fields.refuse("modalities", 'must be ["text"]', code="unsupported_parameter")
     messages = messages_of(fields)
     logprobs = None
