@@ -17,6 +17,21 @@ _ADDRESS = re.compile(
     rf"(?P<repo>{_PART}(?:/{_PART})?)(?:@(?P<revision>[^/@]+(?:/[^/@]+)*?))?(?:/(?P<file>[^@]+))?"
 )
 _PREFIXES = ("hub:", "hf:", "hf://", "https://huggingface.co/", "huggingface.co/", "https://hf.co/", "hf.co/")
+#: What this package uses beside a model, in the model's folder; in lower case.
+BESIDE = frozenset(
+    {
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "chat_template.jinja",
+        "chat_template.json",
+        "special_tokens_map.json",
+        "generation_config.json",
+        "config.json",
+        "license",
+        "license.txt",
+        "license.md",
+    }
+)
 #: Names in the cache are made of hashes and branches; nothing else gets into a path.
 _REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*(?:/[A-Za-z0-9_][A-Za-z0-9_.-]*)*")
 

@@ -26,21 +26,6 @@ if TYPE_CHECKING:
 
 #: Told the file, the bytes that are there, and the bytes in all, if known.
 Progress = Callable[[str, int, "int | None"], object]
-#: What this package uses beside a model, in the model's folder.
-_BESIDE: Final = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "special_tokens_map.json",
-        "generation_config.json",
-        "config.json",
-        "license",
-        "license.txt",
-        "license.md",
-    }
-)
 #: The largest of those in use have some 30 MB.
 _SMALL: Final = 100 << 20
 #: What has to stay free on the disk.
@@ -235,7 +220,7 @@ class _Download:
         for one in self.repository.files:
             at, _, name = one.path.rpartition("/")
             template = at == os.path.join(folder, "additional_chat_templates") and name.endswith(".jinja")
-            if (template or (at == folder and name.lower() in _BESIDE)) and (one.size or 0) < _SMALL:
+            if (template or (at == folder and name.lower() in hub_cache.BESIDE)) and (one.size or 0) < _SMALL:
                 found.append(one)
         return found
 

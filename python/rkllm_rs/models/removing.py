@@ -15,22 +15,7 @@ if TYPE_CHECKING:
     from .scan import Found
 
 #: What is downloaded beside a model of the hub, and is of no use without one; in lower case.
-COMPANIONS = frozenset(
-    {
-        "tokenizer.json",
-        "tokenizer_config.json",
-        "chat_template.jinja",
-        "chat_template.json",
-        "special_tokens_map.json",
-        "generation_config.json",
-        "config.json",
-        "license",
-        "license.txt",
-        "license.md",
-        "readme.md",
-        ".gitattributes",
-    }
-)
+COMPANIONS = hub_cache.BESIDE | {"readme.md", ".gitattributes"}
 
 
 class Removal:
