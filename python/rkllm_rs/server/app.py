@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .entry import Entry
     from .http import Limits, Request
-    from .jobs import Job
+    from .jobs import Event, Job
 
 #: The dialects: each adds its routes.
 _DIALECTS: Final = (health, page, figures, openai, ollama, anthropic, responses, rerank, tokenizing)
@@ -76,6 +76,41 @@ class Server:
         run = Run(self, job, request, entry, self.queue.enter(entry.name, request.caller))
         self._running.add(run)
         return run
+
+    async def encoded(
+        self,
+        job: Job,
+        request: Request,
+        of: Callable[[Event], bytes],
+        end: Callable[[], bytes] | None = None,
+    ) -> AsyncGenerator[bytes]:
+        """Runs a job, and gives its events as a dialect writes them; closing it ends the run.
+
+        Args:
+            job: What is asked for.
+            request: Who asks.
+            of: Writes an event; empty for one that says nothing to clients.
+            end: Writes what comes after the last one.
+
+        Raises:
+            ApiError: As ``run``, and what the run fails with.
+        """
+        with self.run(job, request) as run:
+            async for events in run:
+                data = b"".join([of(event) for event in events])
+                if data:
+                    yield data
+        if end is not None:
+            yield end()
+
+    def named(self, name: str) -> str:
+        """The name of a model as answers have it: as the client wrote it, or that of the only one.
+
+        Raises:
+            ApiError: As ``Models.find``.
+        """
+        found = self.models.find(name).name
+        return name or found
 
     @contextlib.asynccontextmanager
     async def use(self, name: str, request: Request) -> AsyncGenerator[AsyncRKLLM]:

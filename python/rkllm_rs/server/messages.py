@@ -14,16 +14,26 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_MESSAGES",
     "MAX_TOOLS",
+    "MAX_TOP_LOGPROBS",
+    "MOST_TOKENS",
     "content_of",
     "messages_of",
     "ordered_results",
     "schema_of",
+    "stops_of",
+    "tool_of",
     "tools_of",
 ]
 
 MAX_MESSAGES: Final = 2000
 MAX_PARTS: Final = 100
 MAX_TOOLS: Final = 128
+#: Most alternatives of a token.
+MAX_TOP_LOGPROBS: Final = 20
+#: More than any answer has, and exact as a float.
+MOST_TOKENS: Final = 2**53
+_MAX_STOPS: Final = 16
+_LONGEST_STOP: Final = 256
 #: Bounds of a JSON schema.
 _DEPTH: Final = 32
 _SCHEMA_BYTES: Final = 256 << 10
@@ -202,19 +212,45 @@ def tools_of(fields: Fields) -> list[dict[str, Any]]:
         function = given.child("function")
         if function is None:
             given.refuse("function", "must be an object with name and parameters")
-        name = function.text("name", 256)
-        if not name:
-            function.refuse("name", "must be a string that is not empty")
-        if name in names:
-            function.refuse("name", f"must be the name of one tool only, got {name!r} twice")
-        names.add(name)
-        parameters = schema_of(function, "parameters") or {"type": "object", "properties": {}}
-        made: dict[str, Any] = {"name": name, "parameters": parameters}
-        described = function.text("description")
-        if described is not None:
-            made["description"] = described
-        tools.append({"type": "function", "function": made})
+        tools.append(tool_of(function, names))
     return tools
+
+
+def tool_of(given: Fields, names: set[str], schema: str = "parameters") -> dict[str, Any]:
+    """A tool in the OpenAI format.
+
+    Args:
+        given: What says its name, its description and its parameters.
+        names: The names that there are; its own is added.
+        schema: The field that has the schema of its parameters.
+
+    Returns:
+        The tool.
+
+    Raises:
+        ApiError: 400, with the path of what is wrong.
+    """
+    name = given.text("name", 256)
+    if not name:
+        given.refuse("name", "must be a string that is not empty")
+    if name in names:
+        given.refuse("name", f"must be the name of one tool only, got {name!r} twice")
+    names.add(name)
+    parameters = schema_of(given, schema) or {"type": "object", "properties": {}}
+    function: dict[str, Any] = {"name": name, "parameters": parameters}
+    described = given.text("description")
+    if described is not None:
+        function["description"] = described
+    return {"type": "function", "function": function}
+
+
+def stops_of(fields: Fields, name: str = "stop") -> list[str]:
+    """The stop strings of a request; empty ones are left out.
+
+    Raises:
+        ApiError: 400, they are too many or too long, or no strings.
+    """
+    return [stop for stop in fields.texts(name, _MAX_STOPS, _LONGEST_STOP) if stop]
 
 
 def _children(value: Any) -> list[Any]:

@@ -49,7 +49,7 @@ async def _rerank(server: Server, request: Request) -> Response:
     documents = _documents(fields)
     top = fields.integer("top_n", 1) or len(documents)
     told = fields.boolean("return_documents")
-    name = fields.text("model") or server.models.find("").name
+    name = server.named(fields.text("model") or "")
     try:
         found, count = await vectors(server, request, name, [query, *documents])
     except ApiError as error:

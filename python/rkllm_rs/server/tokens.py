@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .entry import Entry
     from .jobs import Job
 
-__all__ = ["count", "held", "prompt_ids", "prompt_of"]
+__all__ = ["count", "count_asked", "held", "prompt_ids", "prompt_of"]
 
 #: What ``RKLLM.chat`` adds to the system message of an answer that is kept to a schema.
 _SCHEMA: Final = "Answer with JSON, and nothing else, that fits this JSON schema:\n<schema>\n{}\n</schema>"
@@ -113,3 +113,18 @@ async def count(llm: RKLLM, job: Job) -> int:
         What ``Usage.prompt_tokens`` of the answer will be.
     """
     return len(await prompt_ids(llm, job))
+
+
+async def count_asked(server: Server, job: Job) -> int:
+    """Counts for a request that wants nothing else.
+
+    Args:
+        server: The server.
+        job: The chat, as the client asked for it.
+
+    Raises:
+        ApiError: As ``held``; 400, the model cannot do what is asked for.
+        UnsupportedFeatureError: As ``prompt_ids``.
+    """
+    async with held(server, job.model) as (entry, llm):
+        return await count(llm, await server.fitted(job, entry, llm))

@@ -13,34 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import httpx
 
+from conversations import TEMPLATE
 from fakes import calls, fake_library, fake_model
 from support import PATIENCE
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-#: Shows everything that a template can show: tools, calls, results, the switch of thinking.
-TEMPLATE = """\
-{%- if tools %}<|im_start|>system
-# Tools
-<tools>{% for tool in tools %}
-{{ tool | tojson }}{% endfor %}
-</tools><|im_end|>
-{% endif -%}
-{%- for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content or '' }}
-{%- for call in message.tool_calls or [] %}
-<tool_call>
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>
-{%- endfor %}<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% if enable_thinking is defined and enable_thinking is false %}<think>
-
-</think>
-
-{% endif %}{% endif %}"""
+# Read before the fixtures take the variables of this project away.
+MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
 
 #: The program: an app of the arguments on standard input, run as by the command.
 PROGRAM = """
@@ -194,6 +175,12 @@ def on_fake(folder: Path, scripts: dict[str, dict[str, Any]], **options: Any) ->
     }
     options.setdefault("chat_template", TEMPLATE)
     return Serving(folder, models, library=str(library), **options)
+
+
+def on_model(folder: Path, context: int, **options: Any) -> Serving:
+    """Starts a server on the small real model, which is called ``small``."""
+    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
+    return Serving(folder, {"small": MODEL}, backend="cpu", max_context_len=context, **options)
 
 
 def run(*texts: str, **more: Any) -> dict[str, Any]:

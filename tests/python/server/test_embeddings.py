@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
 import random
+import select
 from typing import TYPE_CHECKING, Any
 
 import openai
 import pytest
-from serving import Serving, on_fake
+from serving import Serving, on_fake, on_model
+
+from support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 pytestmark = pytest.mark.model
-MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
 TEXTS = ["The cat sat on the mat.", "A kitten was sitting on a rug.", "Interest rates rose by 2 percent."]
 ASK: Any = [{"role": "user", "content": "Tell me about a city. 世界 🙂"}]
 TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}
@@ -24,8 +25,7 @@ TOOL: Any = {"type": "function", "function": {"name": "f", "parameters": {"type"
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
-    serving = Serving(tmp_path_factory.mktemp("server"), {"small": MODEL}, backend="cpu", max_context_len=256)
+    serving = on_model(tmp_path_factory.mktemp("server"), 256)
     yield serving.ready()
     serving.stop()
 
@@ -246,3 +246,23 @@ def test_d05_counting_holds_up_nobody(server: Serving) -> None:
     talking.close()
     for one in counting:
         assert one.recv(12) == b"HTTP/1.1 200"
+
+
+def test_d05_few_wait_to_have_their_tokens_counted(tmp_path: Path) -> None:
+    serving = on_model(tmp_path, 512, queue=1).ready()
+    story: Any = [{"role": "user", "content": "Tell a long story."}]
+    # Without the tokens that would end it.
+    endless = {"messages": story, "stream": True, "max_tokens": 450, "logit_bias": {"0": -100, "2": -100}}
+    running = serving.connect("/v1/chat/completions", endless)
+    running.settimeout(PATIENCE)
+    seen = b""
+    while b'"content":"' not in seen.replace(b'"content":""', b""):
+        seen += running.recv(65536)
+    # Whichever comes first waits for the answer, and the other one is sent away.
+    asked = [
+        serving.connect("/tokenize", {"content": "x"}),
+        serving.connect("/v1/messages/count_tokens", {"model": "small", "messages": ASK}),
+    ]
+    (first, *_), _, _ = select.select(asked, [], [], PATIENCE)
+    assert first.recv(65536).startswith(b"HTTP/1.1 429 ")
+    serving.stop()

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import enum
 import json
-import os
 from typing import TYPE_CHECKING, Any, Literal, Optional
 
 import openai
 import pydantic
 import pytest
-from serving import Serving
+from serving import on_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from serving import Serving
+
 pytestmark = pytest.mark.model
-MODEL = os.environ.get("RKLLM_RS_TEST_GGUF", "")
 ASK: Any = [{"role": "user", "content": "Tell me about a city."}]
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
-    assert MODEL, "set RKLLM_RS_TEST_GGUF to what scripts/fetch_model.py prints"
-    serving = Serving(tmp_path_factory.mktemp("server"), {"small": MODEL}, backend="cpu", max_context_len=512)
+    serving = on_model(tmp_path_factory.mktemp("server"), 512)
     yield serving.ready()
     serving.stop()
 

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import functools
-import time
 from typing import TYPE_CHECKING
 
 from rkllm_rs.server.fields import Fields
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.jobs import collected, new_id
 from rkllm_rs.server.stream import failed_event, sse
-from rkllm_rs.server.tokens import count
+from rkllm_rs.server.tokens import count_asked
 
 from .blocks import Blocks, whole
 from .requests import job_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rkllm_rs.server.app import Server
     from rkllm_rs.server.http import Request, Response
-    from rkllm_rs.server.jobs import Job
     from rkllm_rs.server.routes import Routes
     from rkllm_rs.server.stream import Stream
 
@@ -28,32 +24,20 @@ if TYPE_CHECKING:
 async def _create(server: Server, request: Request) -> Response | Stream:
     fields = Fields(await request.json())
     job = await server.models.offload(job_of, fields)
-    entry = server.models.find(job.model)
-    number, name = new_id("msg_"), job.model or entry.name
+    number, name = new_id("msg_"), server.named(job.model)
     if not job.stream:
         with server.run(job, request) as run:
             answers = await collected(run)
         return json_response(whole(number, name, answers[0]))
     blocks = Blocks(number, name)
     failed = failed_event(request.family, request.id)
-    return sse(_events(server, request, job, blocks), failed=failed, beat=blocks.beat)
-
-
-async def _events(server: Server, request: Request, job: Job, blocks: Blocks) -> AsyncIterator[bytes]:
-    with server.run(job, request) as run:
-        async for events in run:
-            data = b"".join([blocks.of(event) for event in events])
-            if data:
-                yield data
+    return sse(server.encoded(job, request, blocks.of), failed=failed, beat=blocks.beat)
 
 
 async def _count(server: Server, request: Request) -> Response:
     fields = Fields(await request.json())
-    job = await server.models.offload(functools.partial(job_of, counted=True), fields)
-    entry = server.models.find(job.model)
-    patience = server.settings.load_wait
-    async with server.models.hold(entry, since=time.monotonic(), patience=patience) as llm:
-        return json_response({"input_tokens": await count(llm, await server.fitted(job, entry, llm))})
+    job = await server.models.offload(functools.partial(job_of, limited=False), fields)
+    return json_response({"input_tokens": await count_asked(server, job)})
 
 
 def add_routes(routes: Routes, server: Server) -> None:

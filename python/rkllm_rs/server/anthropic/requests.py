@@ -7,7 +7,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs.server.fields import Fields, as_list, as_object
 from rkllm_rs.server.jobs import Job
-from rkllm_rs.server.messages import MAX_MESSAGES, MAX_TOOLS, ordered_results, schema_of, tools_of
+from rkllm_rs.server.messages import (
+    MAX_MESSAGES,
+    MAX_TOOLS,
+    MOST_TOKENS,
+    ordered_results,
+    schema_of,
+    stops_of,
+    tool_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,9 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["job_of"]
 
 _MAX_BLOCKS: Final = 1000
-_MAX_STOPS: Final = 16
-_LONGEST_STOP: Final = 256
-_MOST_TOKENS: Final = 2**53
 #: Claude Code begins its system text with a block that changes in every request; no model is helped by it,
 #: and no prefix could be used again.
 _BILLING: Final = "x-anthropic-billing-header"
@@ -26,12 +31,12 @@ _DROPPED: Final = ("redacted_thinking", "tool_reference", "server_tool_use", "we
 _REFUSED: Final = {"image": "images", "document": "documents"}
 
 
-def job_of(fields: Fields, *, counted: bool = False) -> Job:
+def job_of(fields: Fields, *, limited: bool = True) -> Job:
     """The job of ``/v1/messages``.
 
     Args:
         fields: The request.
-        counted: The tokens are to be counted, so that no limit is needed.
+        limited: It must say how long the answer may be; a count of tokens need not.
 
     Returns:
         The job.
@@ -39,8 +44,8 @@ def job_of(fields: Fields, *, counted: bool = False) -> Job:
     Raises:
         ApiError: 400, with the path of what is wrong.
     """
-    limit = fields.integer("max_tokens", 1, _MOST_TOKENS)
-    if limit is None and not counted:
+    limit = fields.integer("max_tokens", 1, MOST_TOKENS)
+    if limit is None and limited:
         fields.refuse("max_tokens", "must be an integer")
     sampling: dict[str, float] = {}
     for name, high in (("temperature", 1.0), ("top_p", 1.0)):
@@ -57,7 +62,7 @@ def job_of(fields: Fields, *, counted: bool = False) -> Job:
         counted=fields.boolean("stream"),
         max_tokens=limit,
         sampling=sampling,
-        stop=[stop for stop in fields.texts("stop_sequences", _MAX_STOPS, _LONGEST_STOP) if stop],
+        stop=stops_of(fields, "stop_sequences"),
         **_tools(fields),
         **_thinking(fields),
         **_format(fields),
@@ -179,14 +184,13 @@ def _said(given: Fields) -> list[dict[str, Any]]:
 
 def _tools(fields: Fields) -> dict[str, Any]:
     """Tools and their choice; those that a server of Anthropic would run are dropped."""
-    made: list[dict[str, Any]] = []
+    tools: list[dict[str, Any]] = []
+    names: set[str] = set()
     for given in fields.objects("tools", MAX_TOOLS):
         kind = given.text("type")
         if kind not in (None, "custom") or given.boolean("defer_loading"):
             continue
-        function: dict[str, Any] = {"name": given.raw("name"), "description": given.raw("description")}
-        made.append({"function": {**function, "parameters": schema_of(given, "input_schema")}})
-    tools = tools_of(Fields({"tools": made}))
+        tools.append(tool_of(given, names, "input_schema"))
     choice = fields.child("tool_choice")
     if choice is None:
         return {"tools": tools}
@@ -200,7 +204,7 @@ def _tools(fields: Fields) -> dict[str, Any]:
         choice.refuse("type", "must be auto or none without tools")
     if kind == "tool":
         name = choice.text("name")
-        if name not in [tool["function"]["name"] for tool in tools]:
+        if name not in names:
             choice.refuse("name", "must be the name of one of the tools")
         found["tool"] = name
     return found
@@ -216,7 +220,7 @@ def _thinking(fields: Fields) -> dict[str, Any]:
         return levels
     kind = given.choice("type", ("enabled", "disabled", "adaptive"))
     if kind == "enabled":
-        budget = given.integer("budget_tokens", 1, _MOST_TOKENS)
+        budget = given.integer("budget_tokens", 1, MOST_TOKENS)
         return {**levels, "thinking": True, "max_reasoning_tokens": budget}
     return {**levels, "thinking": False if kind == "disabled" else None}
 

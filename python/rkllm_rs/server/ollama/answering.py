@@ -14,7 +14,7 @@ from .lines import Lines, now
 from .requests import chat_job, keep_alive_of, model_of, text_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import Callable
     from typing import Any
 
     from rkllm_rs.server.app import Server
@@ -43,25 +43,16 @@ async def _answer(
     server: Server, request: Request, fields: Fields, job_of: Callable[[Fields], Job], *, is_chat: bool
 ) -> Response | Stream:
     job = await server.models.offload(job_of, fields)
-    entry = server.models.find(job.model)
-    lines = Lines(job.model or entry.name, job, is_chat=is_chat)
+    lines = Lines(server.named(job.model), job, is_chat=is_chat)
     if not job.stream:
         with server.run(job, request) as run:
             answers = await collected(run)
         return json_response(lines.whole(answers[0]))
     return ndjson(
-        _lines(server, request, job, lines),
+        server.encoded(job, request, lines.of),
         failed=failed_event(request.family, request.id),
         beat=lambda _count: lines.silence(),
     )
-
-
-async def _lines(server: Server, request: Request, job: Job, lines: Lines) -> AsyncIterator[bytes]:
-    with server.run(job, request) as run:
-        async for events in run:
-            data = b"".join([lines.of(event) for event in events])
-            if data:
-                yield data
 
 
 async def _kept(server: Server, request: Request, fields: Fields, said: dict[str, Any]) -> Response:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import time
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs.server.http import dumps
@@ -27,7 +28,7 @@ def rfc3339(seconds: float) -> str:
 
 def now() -> str:
     """The time."""
-    return rfc3339(dt.datetime.now(dt.timezone.utc).timestamp())
+    return rfc3339(time.time())
 
 
 def counts(usage: Usage) -> dict[str, int]:

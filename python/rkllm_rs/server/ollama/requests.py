@@ -8,17 +8,21 @@ from typing import TYPE_CHECKING, Any, Final
 from rkllm_rs.server.errors import ApiError
 from rkllm_rs.server.fields import Fields
 from rkllm_rs.server.jobs import Job
-from rkllm_rs.server.messages import MAX_MESSAGES, messages_of, schema_of, tools_of
+from rkllm_rs.server.messages import (
+    MAX_MESSAGES,
+    MAX_TOP_LOGPROBS,
+    MOST_TOKENS,
+    messages_of,
+    schema_of,
+    stops_of,
+    tools_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = ["chat_job", "keep_alive_of", "model_of", "text_job"]
 
-_MOST_TOKENS: Final = 2**53
-_MAX_STOPS: Final = 16
-_LONGEST_STOP: Final = 256
-_MAX_TOP_LOGPROBS: Final = 20
 _LEVELS: Final = ("low", "medium", "high", "max")
 _UNITS: Final = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART: Final = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
@@ -62,20 +66,20 @@ def _options_of(fields: Fields) -> dict[str, Any]:
     """The fields of ``Job`` that ``options`` says. Options that no library of ours has are ignored."""
     given = fields.child("options") or Fields({}, "options")
     sampling: dict[str, float] = {}
-    ranges: list[tuple[str, str, float, float]] = [
-        ("temperature", "temperature", 0, 100),
-        ("top_p", "top_p", 0, 1),
-        ("min_p", "min_p", 0, 1),
-        ("typical_p", "typical_p", 0, 1),
-        ("frequency_penalty", "frequency_penalty", -2, 2),
-        ("presence_penalty", "presence_penalty", -2, 2),
-        ("mirostat_tau", "mirostat_tau", 0, 100),
-        ("mirostat_eta", "mirostat_eta", 0, 100),
-    ]
-    for name, ours, low, high in ranges:
+    ranges = {
+        "temperature": (0, 100),
+        "top_p": (0, 1),
+        "min_p": (0, 1),
+        "typical_p": (0, 1),
+        "frequency_penalty": (-2, 2),
+        "presence_penalty": (-2, 2),
+        "mirostat_tau": (0, 100),
+        "mirostat_eta": (0, 100),
+    }
+    for name, (low, high) in ranges.items():
         value = given.number(name, low, high)
         if value is not None:
-            sampling[ours] = value
+            sampling[name] = value
     for name, high in (("top_k", 2**31 - 1), ("mirostat", 2)):
         whole = given.integer(name, 0, high)
         if whole is not None:
@@ -84,13 +88,13 @@ def _options_of(fields: Fields) -> dict[str, Any]:
     if penalty:
         sampling["repeat_penalty"] = penalty
     # Fixed when the model is loaded: the least of both holds.
-    given.integer("num_ctx", 0, _MOST_TOKENS)
-    limit = given.integer("num_predict", -2, _MOST_TOKENS)
+    given.integer("num_ctx", 0, MOST_TOKENS)
+    limit = given.integer("num_predict", -2, MOST_TOKENS)
     return {
         "sampling": sampling,
         "max_tokens": limit if limit is not None and limit > 0 else None,
         "seed": given.integer("seed", -(2**63), 2**64),
-        "stop": [stop for stop in given.texts("stop", _MAX_STOPS, _LONGEST_STOP) if stop],
+        "stop": stops_of(given),
     }
 
 
@@ -117,7 +121,7 @@ def _format_of(fields: Fields) -> dict[str, Any]:
 
 
 def _common(fields: Fields) -> dict[str, Any]:
-    top = fields.integer("top_logprobs", 0, _MAX_TOP_LOGPROBS)
+    top = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     return {
         "model": model_of(fields),
         "stream": fields.boolean("stream", default=True),

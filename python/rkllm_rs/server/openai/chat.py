@@ -15,7 +15,6 @@ from .requests import chat_job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from typing import Any
 
     from rkllm_rs.server.app import Server
@@ -31,8 +30,7 @@ async def _chat(server: Server, request: Request) -> Response | Stream:
     fields = Fields(await request.json())
     job = await server.models.offload(chat_job, fields)
     number, created = new_id("chatcmpl-"), int(time.time())
-    name = job.model or server.models.find("").name
-    server.models.find(name)
+    name = server.named(job.model)
     if not job.stream:
         with server.run(job, request) as run:
             answers = await collected(run)
@@ -51,8 +49,11 @@ async def _chat(server: Server, request: Request) -> Response | Stream:
     options = fields.child("stream_options")
     counted = options is not None and options.boolean("include_usage")
     chunks = Chunks(Frame("chat.completion.chunk", number, created, name), job, counted=counted)
-    failed = failed_event(request.family, request.id)
-    return sse(_events(server, request, job, chunks), failed=failed, beat=chunks.beat)
+    return sse(
+        server.encoded(job, request, chunks.of, chunks.end),
+        failed=failed_event(request.family, request.id),
+        beat=chunks.beat,
+    )
 
 
 def _choice(at: int, answer: Answer, job: Job) -> dict[str, Any]:
@@ -69,15 +70,6 @@ def _choice(at: int, answer: Answer, job: Job) -> dict[str, Any]:
     if job.logprobs is not None:
         logprobs = {"content": [token_data(token) for token in answer.logprobs], "refusal": None}
     return {"index": at, "message": message, "logprobs": logprobs, "finish_reason": answer.reason}
-
-
-async def _events(server: Server, request: Request, job: Job, chunks: Chunks) -> AsyncIterator[bytes]:
-    with server.run(job, request) as run:
-        async for events in run:
-            data = b"".join([chunks.of(event) for event in events])
-            if data:
-                yield data
-    yield chunks.end()
 
 
 class Chunks:

@@ -16,7 +16,7 @@ from .requests import MAX_ANSWERS, generation_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import Sequence
     from typing import Any, Final
 
     from rkllm_rs.logprobs import TokenLogprob
@@ -84,8 +84,7 @@ async def _complete(server: Server, request: Request) -> Response | Stream:
     fields = Fields(await request.json())
     job = await server.models.offload(_job, fields)
     number, created = new_id("cmpl-"), int(time.time())
-    name = job.model or server.models.find("").name
-    server.models.find(name)
+    name = server.named(job.model)
     if not job.stream:
         with server.run(job, request) as run:
             answers = await collected(run)
@@ -112,17 +111,11 @@ async def _complete(server: Server, request: Request) -> Response | Stream:
     options = fields.child("stream_options")
     counted = options is not None and options.boolean("include_usage")
     chunks = _Chunks(Frame("text_completion", number, created, name), job, counted=counted)
-    failed = failed_event(request.family, request.id)
-    return sse(_events(server, request, job, chunks), failed=failed, beat=chunks.beat)
-
-
-async def _events(server: Server, request: Request, job: Job, chunks: _Chunks) -> AsyncIterator[bytes]:
-    with server.run(job, request) as run:
-        async for events in run:
-            data = b"".join([chunks.of(event) for event in events])
-            if data:
-                yield data
-    yield chunks.end()
+    return sse(
+        server.encoded(job, request, chunks.of, chunks.end),
+        failed=failed_event(request.family, request.id),
+        beat=chunks.beat,
+    )
 
 
 def _logprobs(tokens: Sequence[TokenLogprob], job: Job, offset: int) -> dict[str, Any] | None:

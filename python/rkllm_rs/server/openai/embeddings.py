@@ -33,7 +33,7 @@ async def _embed(server: Server, request: Request) -> Response:
     form = fields.choice("encoding_format", ("float", "base64")) or "float"
     dimensions = fields.integer("dimensions", 1)
     truncate = fields.boolean("truncate")
-    name = fields.text("model") or server.models.find("").name
+    name = server.named(fields.text("model") or "")
     found, count = await vectors(server, request, name, inputs, truncate=truncate, dimensions=dimensions)
     return await server.models.offload(_response, name, form, found, count)
 

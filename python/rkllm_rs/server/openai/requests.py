@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from rkllm_rs.server.fields import as_object
 from rkllm_rs.server.jobs import Job
-from rkllm_rs.server.messages import messages_of, schema_of, tools_of
+from rkllm_rs.server.messages import MAX_TOP_LOGPROBS, MOST_TOKENS, messages_of, schema_of, stops_of, tools_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "MAX_ANSWERS",
-    "MAX_TOP_LOGPROBS",
     "chat_job",
     "choice_of",
     "constraint_of",
@@ -24,10 +23,6 @@ __all__ = [
 ]
 
 MAX_ANSWERS: Final = 8
-MAX_STOPS: Final = 16
-LONGEST_STOP: Final = 256
-MAX_TOP_LOGPROBS: Final = 20
-_MOST_TOKENS: Final = 2**53
 _EFFORTS: Final = ("none", "minimal", "low", "medium", "high", "xhigh", "max", "ultra")
 
 
@@ -65,7 +60,7 @@ def generation_of(fields: Fields) -> dict[str, Any]:
     put("mirostat", fields.integer("mirostat", 0, 2))
     put("mirostat_tau", fields.number("mirostat_tau", 0))
     put("mirostat_eta", fields.number("mirostat_eta", 0))
-    limits = (fields.integer(name, 1, _MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens"))
+    limits = (fields.integer(name, 1, MOST_TOKENS) for name in ("max_completion_tokens", "max_tokens"))
     return {
         "model": fields.text("model") or "",
         "stream": fields.boolean("stream"),
@@ -74,7 +69,7 @@ def generation_of(fields: Fields) -> dict[str, Any]:
         "sampling": sampling,
         "logit_bias": _bias_of(fields),
         "seed": fields.integer("seed", -(2**127)),
-        "stop": [stop for stop in fields.texts("stop", MAX_STOPS, LONGEST_STOP) if stop],
+        "stop": stops_of(fields),
     }
 
 

@@ -7,7 +7,7 @@ import functools
 from rkllm_rs.server.fields import Fields
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.stream import sse
-from rkllm_rs.server.tokens import count, held
+from rkllm_rs.server.tokens import count_asked
 
 from .events import Events
 from .requests import read
@@ -15,11 +15,8 @@ from .resource import Resource
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
-
     from rkllm_rs.server.app import Server
     from rkllm_rs.server.http import Request, Response
-    from rkllm_rs.server.jobs import Job
     from rkllm_rs.server.routes import Routes
     from rkllm_rs.server.stream import Stream
 
@@ -29,12 +26,10 @@ __all__ = ["add_routes"]
 async def _respond(server: Server, request: Request) -> Response | Stream:
     asked = await server.models.offload(read, Fields(await request.json()))
     job = asked.job
-    name = job.model or server.models.find("").name
-    server.models.find(name)
-    events = Events(Resource(name, asked.settings))
+    events = Events(Resource(server.named(job.model), asked.settings))
     headers = [("warning", f'199 - "{asked.warning}"')] if asked.warning else []
     if job.stream:
-        stream = _events(server, request, job, events)
+        stream = server.encoded(job, request, events.of)
         return sse(stream, failed=events.failed, beat=events.beat, headers=headers)
     with server.run(job, request) as run:
         async for some in run:
@@ -43,18 +38,9 @@ async def _respond(server: Server, request: Request) -> Response | Stream:
     return json_response(events.response, headers=headers)
 
 
-async def _events(server: Server, request: Request, job: Job, events: Events) -> AsyncIterator[bytes]:
-    with server.run(job, request) as run:
-        async for some in run:
-            data = b"".join([events.of(one) for one in some])
-            if data:
-                yield data
-
-
 async def _count(server: Server, request: Request) -> Response:
     asked = await server.models.offload(read, Fields(await request.json()))
-    async with held(server, asked.job.model) as (entry, llm):
-        number = await count(llm, await server.fitted(asked.job, entry, llm))
+    number = await count_asked(server, asked.job)
     return json_response({"object": "response.input_tokens", "input_tokens": number})
 
 

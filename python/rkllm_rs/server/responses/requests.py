@@ -8,9 +8,8 @@ import re
 
 from rkllm_rs.server.fields import Fields, as_object
 from rkllm_rs.server.jobs import Job
-from rkllm_rs.server.messages import MAX_TOOLS, schema_of
+from rkllm_rs.server.messages import MAX_TOOLS, MAX_TOP_LOGPROBS, MOST_TOKENS, tool_of
 from rkllm_rs.server.openai.requests import (
-    MAX_TOP_LOGPROBS,
     choice_of,
     constraint_of,
     effort_kwargs,
@@ -31,7 +30,6 @@ _log = logging.getLogger("rkllm_rs.server")
 #: What needs answers that were kept, or work that goes on without a client.
 _KEPT: Final = ("previous_response_id", "conversation", "background", "prompt")
 _LOGPROBS: Final = "message.output_text.logprobs"
-_MOST_TOKENS: Final = 2**53
 #: Most tools that a warning names.
 _SHOWN: Final = 8
 _BLAME: Final = {"invalid_schema": "text.format", "context_length_exceeded": "input"}
@@ -70,7 +68,7 @@ def read(fields: Fields) -> Asked:
         if fields.raw(name):
             fields.refuse(name, "is not supported: no response is kept", code="unsupported_parameter")
     tools, shown, left = _tools_of(fields)
-    limit = fields.integer("max_output_tokens", 1, _MOST_TOKENS)
+    limit = fields.integer("max_output_tokens", 1, MOST_TOKENS)
     text = fields.child("text") or Fields({}, "text")
     reasoning = fields.child("reasoning") or Fields({}, "reasoning")
     top = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
@@ -139,27 +137,10 @@ def _tools_of(fields: Fields) -> tuple[list[dict[str, Any]], list[dict[str, Any]
             plain = re.sub(r"[^\w.-]", "?", kind[:60], flags=re.ASCII)
             left.append(f"tools[{at}] ({plain})")
             continue
-        name = given.text("name", 256)
-        if not name:
-            given.refuse("name", "must be a string that is not empty")
-        if name in names:
-            given.refuse("name", f"must be the name of one tool only, got {name!r} twice")
-        names.add(name)
-        parameters = schema_of(given, "parameters") or {"type": "object", "properties": {}}
-        function: dict[str, Any] = {"name": name, "parameters": parameters}
-        described = given.text("description")
-        if described is not None:
-            function["description"] = described
-        tools.append({"type": "function", "function": function})
-        shown.append(
-            {
-                "type": "function",
-                "name": name,
-                "description": described,
-                "parameters": parameters,
-                "strict": given.boolean("strict"),
-            }
-        )
+        tool = tool_of(given, names)
+        tools.append(tool)
+        flat = {"description": None, **tool["function"], "strict": given.boolean("strict")}
+        shown.append({"type": "function", **flat})
     return tools, shown, left
 
 
