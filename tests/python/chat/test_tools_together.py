@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from chat.test_chat import ASK, TEMPLATE, call, prompts, runs
+from chat.test_chat import ASK, call, prompts, runs
+from conversations import TEMPLATE
 from surface import aio
 
 if TYPE_CHECKING:

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import ollama
 import pytest
-from serving import TEMPLATE, Serving, on_fake, run
+from serving import Serving, on_fake, run
 from wire import Client
+
+from conversations import TEMPLATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
