@@ -79,15 +79,19 @@ impl TokenStream {
         self.likely.wanted.then_some(&self.likely.all)
     }
 
-    /// The next piece that has come, as text and token, without waiting.
+    /// The next piece, where it was taken from the inbox already: text and token.
     #[inline]
-    pub fn poll_piece(&mut self) -> Poll<(&str, i32)> {
-        if let Some(piece) = self.batch.pieces.get(self.next).copied() {
-            if piece.length() > 0 && !self.handle.is_forked() {
-                self.next += 1;
-                return Poll::Ready(self.hand_out(piece));
-            }
+    pub(crate) fn at_hand(&mut self) -> Option<(&str, i32)> {
+        let piece = *self.batch.pieces.get(self.next)?;
+        if piece.length() == 0 || self.handle.is_forked() {
+            return None;
         }
+        self.next += 1;
+        Some(self.hand_out(piece))
+    }
+
+    /// The next piece that has come, as text and token, without waiting.
+    pub fn poll_piece(&mut self) -> Poll<(&str, i32)> {
         self.next_piece(false)
     }
 

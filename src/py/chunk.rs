@@ -6,6 +6,7 @@ use std::ffi::{CStr, c_int, c_void};
 use std::mem::offset_of;
 use std::ptr;
 
+use pyo3::exceptions::PyMemoryError;
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -44,18 +45,18 @@ const LOGPROBS: &CStr =
 /// A chunk.
 #[inline]
 pub(super) fn chunk(
-    py: Python<'_>,
-    text: &str,
+    text: Bound<'_, PyString>,
     token_id: i32,
     likely: Option<&[TokenLogprob]>,
 ) -> PyResult<Py<PyAny>> {
     let logprobs = match likely {
         None => None,
-        Some(_) => logprobs::list(py, likely)?,
+        Some(_) => logprobs::list(text.py(), likely)?,
     };
-    of_text(PyString::new(py, text), token_id, logprobs)
+    of_text(text, token_id, logprobs)
 }
 
+#[inline]
 fn of_text(
     text: Bound<'_, PyString>,
     token_id: i32,
@@ -63,16 +64,18 @@ fn of_text(
 ) -> PyResult<Py<PyAny>> {
     let py = text.py();
     let class = class(py)?;
-    // SAFETY: the class is ready, and its instances have the size of `Chunk`. Nobody else has the object before
-    // it is written.
+    // SAFETY: the class is ready, its instances have the size of `Chunk`, and the collector does not know them.
+    // All of the object is written before anybody else has it.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(class.as_type_ptr(), 0);
-        let made = Bound::from_owned_ptr_or_err(py, object)?;
-        let chunk = object.cast::<Chunk>();
+        let chunk = ffi::PyObject_Malloc(size_of::<Chunk>()).cast::<Chunk>();
+        if chunk.is_null() {
+            return Err(PyMemoryError::new_err(()));
+        }
         (*chunk).text = text.into_ptr();
         (*chunk).token_id = token_id;
         (*chunk).logprobs = logprobs.map_or_else(|| py.None(), Py::into_any).into_ptr();
-        Ok(made.unbind())
+        let made = ffi::PyObject_Init(chunk.cast(), class.as_type_ptr());
+        Ok(Bound::from_owned_ptr(py, made).unbind())
     }
 }
 

@@ -7,6 +7,7 @@ mod advice;
 mod answers;
 mod array;
 mod at_hand;
+mod attached;
 mod buffer;
 mod by_hand;
 mod callables;

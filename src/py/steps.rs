@@ -6,6 +6,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::{PyStopAsyncIteration, PyStopIteration};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
@@ -80,17 +81,21 @@ impl Steps {
         };
         match polled {
             Poll::Ready(token) => {
-                let made =
-                    chunk(py, &token.text, token.token_id, likely.as_deref()).and_then(|made| {
-                        if let Some(on_token) = self.on_token.get(py) {
-                            let told = || on_token.call1(py, (made.clone_ref(py),));
-                            self.answerer
-                                .desk
-                                .in_callback(told)
-                                .inspect_err(|_| self.handle.cancel())?;
-                        }
-                        Ok(made)
-                    });
+                let made = chunk(
+                    PyString::new(py, &token.text),
+                    token.token_id,
+                    likely.as_deref(),
+                )
+                .and_then(|made| {
+                    if let Some(on_token) = self.on_token.get(py) {
+                        let told = || on_token.call1(py, (made.clone_ref(py),));
+                        self.answerer
+                            .desk
+                            .in_callback(told)
+                            .inspect_err(|_| self.handle.cancel())?;
+                    }
+                    Ok(made)
+                });
                 made.map(Some).map_err(Err)
             }
             Poll::Nothing => match self.answerer.serve(py, Some(&self.handle)) {

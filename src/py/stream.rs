@@ -2,14 +2,13 @@
 
 use std::sync::Arc;
 
-use arrayvec::ArrayString;
-use parking_lot::Mutex;
 use pyo3::exceptions::PyStopAsyncIteration;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use super::at_hand::Take;
+use super::attached::Attached;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::generation::Generation;
@@ -28,9 +27,7 @@ use crate::protocol::error::Failure;
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
 #[pyclass(module = "rkllm_rs", frozen, weakref)]
 pub(super) struct TokenStream {
-    /// Locked for moments only, never while waiting, and never while Python objects are made or
-    /// dropped: both can run the program's code, which may come here again.
-    stream: Mutex<stream::TokenStream>,
+    stream: Attached<stream::TokenStream>,
     handle: Handle,
     answerer: Answerer,
     /// Called with each chunk before it is handed out.
@@ -39,10 +36,18 @@ pub(super) struct TokenStream {
     parse: Slot,
     /// Whether chunks tell how likely their tokens are.
     logprobs: bool,
+    /// Whether a piece is handed out without further ado.
+    plain: bool,
 }
 
-/// Nearly all pieces of text are shorter: copying them takes less time than asking for memory.
-const SHORT: usize = 32;
+/// A piece of text, its token, and how likely that is.
+type Piece<'py> = (Bound<'py, PyString>, i32, Likely);
+
+/// A piece as a chunk.
+#[inline]
+fn made((text, id, likely): Piece<'_>) -> PyResult<Py<PyAny>> {
+    chunk(text, id, likely.as_deref())
+}
 
 impl TokenStream {
     pub(super) fn new(
@@ -54,7 +59,8 @@ impl TokenStream {
         let handle = stream.handle().clone();
         let logprobs = stream.logprobs().is_some();
         Self {
-            stream: Mutex::new(stream),
+            plain: !logprobs && on_token.is_none(),
+            stream: Attached::new(stream),
             handle,
             answerer,
             on_token: Slot::new(on_token),
@@ -63,61 +69,41 @@ impl TokenStream {
         }
     }
 
-    /// The next piece if there is one. It is copied, so that `make` turns it into an object when the
-    /// lock is free again.
+    /// The next piece if there is one.
     #[inline]
-    fn poll<T>(&self, make: impl FnOnce(&str, i32, Likely) -> T) -> Poll<T> {
-        let mut short = ArrayString::<SHORT>::new();
-        let mut stream = self.stream.lock();
-        let (text, id) = match stream.poll_piece() {
-            Poll::Ready(piece) => piece,
-            Poll::Nothing => return Poll::Nothing,
-            Poll::Ended(outcome) => return Poll::Ended(outcome),
-        };
-        if short.try_push_str(text).is_ok() {
-            let likely = logprobs::new(self.logprobs, &mut stream);
-            drop(stream);
-            return Poll::Ready(make(&short, id, likely));
-        }
-        let long = text.to_owned();
-        let likely = logprobs::new(self.logprobs, &mut stream);
-        drop(stream);
-        Poll::Ready(make(&long, id, likely))
+    fn poll<'py>(&self, py: Python<'py>) -> Poll<Piece<'py>> {
+        self.stream.with(py, |stream| match stream.poll_piece() {
+            // Making a string runs none of the program's code.
+            Poll::Ready((text, id)) => {
+                let text = PyString::new(py, text);
+                Poll::Ready((text, id, logprobs::new(self.logprobs, stream)))
+            }
+            Poll::Nothing => Poll::Nothing,
+            Poll::Ended(outcome) => Poll::Ended(outcome),
+        })
     }
 
-    /// [`Self::poll`] for a run with `on_token`, which is told first. What that raises ends the run.
+    /// Tells `on_token` of a piece. What that raises ends the run.
     #[cold]
-    fn poll_told<T>(
-        &self,
-        py: Python<'_>,
-        on_token: &Py<PyAny>,
-        make: impl FnOnce(&str, i32, Likely) -> T,
-    ) -> PyResult<Poll<T>> {
-        let owned = |text: &str, id, likely| (text.to_owned(), id, likely);
-        let (text, id, likely) = match self.poll(owned) {
-            Poll::Ready(piece) => piece,
-            Poll::Nothing => return Ok(Poll::Nothing),
-            Poll::Ended(outcome) => return Ok(Poll::Ended(outcome)),
-        };
-        let chunk = chunk(py, &text, id, likely.as_deref())?;
+    fn tell(&self, on_token: &Bound<'_, PyAny>, (text, id, likely): &Piece<'_>) -> PyResult<()> {
+        let chunk = chunk(text.clone(), *id, likely.as_deref())?;
         self.answerer
             .desk
-            .in_callback(|| on_token.call1(py, (chunk,)))
+            .in_callback(|| on_token.call1((chunk,)))
             .inspect_err(|_| self.handle.cancel())?;
-        Ok(Poll::Ready(make(&text, id, likely)))
+        Ok(())
     }
 
     /// [`Self::poll`], past `on_token` where there is one.
     #[inline]
-    fn pass<T>(
-        &self,
-        py: Python<'_>,
-        make: impl FnOnce(&str, i32, Likely) -> T,
-    ) -> PyResult<Poll<T>> {
-        match self.on_token.get(py) {
-            None => Ok(self.poll(make)),
-            Some(on_token) => self.poll_told(py, &on_token, make),
+    fn pass<'py>(&self, py: Python<'py>) -> PyResult<Poll<Piece<'py>>> {
+        let found = self.poll(py);
+        if let Some(on_token) = self.on_token.get(py)
+            && let Poll::Ready(piece) = &found
+        {
+            self.tell(on_token.bind(py), piece)?;
         }
+        Ok(found)
     }
 
     #[cold]
@@ -133,24 +119,31 @@ impl TokenStream {
 
     fn fail(&self, py: Python<'_>, error: &Failure) -> PyErr {
         self.failed(py, error, || {
-            let stream = self.stream.lock();
-            let (text, ids) = stream.so_far();
-            let logprobs = stream.logprobs().map(<[_]>::to_vec);
-            drop(stream);
+            let ((text, ids), logprobs) = self.stream.with(py, |stream| {
+                (stream.so_far(), stream.logprobs().map(<[_]>::to_vec))
+            });
             Generation::partial(py, text, ids, logprobs)
         })
     }
 
-    /// Waits for the next piece; `None` at the end of the run.
+    /// The next text and its token, where nothing else is to be done for them.
     #[inline]
-    fn next<T>(
-        &self,
-        py: Python<'_>,
-        mut make: impl FnMut(&str, i32, Likely) -> T,
-    ) -> PyResult<Option<T>> {
+    fn ready<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyString>, i32)> {
+        if !self.plain {
+            return None;
+        }
+        self.stream.with(py, |stream| {
+            let (text, id) = stream.at_hand()?;
+            Some((PyString::new(py, text), id))
+        })
+    }
+
+    /// Waits for the next piece; `None` at the end of the run.
+    #[cold]
+    fn next<'py>(&self, py: Python<'py>) -> PyResult<Option<Piece<'py>>> {
         loop {
-            match self.pass(py, &mut make)? {
-                Poll::Ready(item) => return Ok(Some(item)),
+            match self.pass(py)? {
+                Poll::Ready(piece) => return Ok(Some(piece)),
                 Poll::Ended(outcome) => return self.ended(py, outcome).map(|()| None),
                 Poll::Nothing => self.wait(py)?,
             }
@@ -173,14 +166,14 @@ impl TokenStream {
         if self.on_token.get(py).is_some() {
             // Every chunk must pass by it.
             loop {
-                match self.pass(py, |_, _, _| ())? {
-                    Poll::Ready(()) => {}
+                match self.pass(py)? {
+                    Poll::Ready(_) => {}
                     Poll::Nothing => return self.serve(py).map(|()| None),
                     Poll::Ended(_) => break,
                 }
             }
         }
-        match super::detach(py, || self.stream.lock().generation()) {
+        match self.stream.with(py, stream::TokenStream::generation) {
             Some(Ok(generation)) => {
                 self.ended(py, Ok(()))?;
                 Generation::new(py, &generation, self.parse.get(py)).map(Some)
@@ -191,13 +184,10 @@ impl TokenStream {
     }
 
     /// The next piece, or `None` when one has to be waited for.
-    fn poll_async<T>(
-        &self,
-        py: Python<'_>,
-        make: impl FnOnce(&str, i32, Likely) -> T,
-    ) -> PyResult<Option<T>> {
-        match self.pass(py, make)? {
-            Poll::Ready(item) => Ok(Some(item)),
+    #[cold]
+    fn poll_async<'py>(&self, py: Python<'py>) -> PyResult<Option<Piece<'py>>> {
+        match self.pass(py)? {
+            Poll::Ready(piece) => Ok(Some(piece)),
             Poll::Nothing => {
                 self.serve(py)?;
                 Ok(None)
@@ -227,10 +217,10 @@ impl Stream for TokenStream {
         let take: Take = |stream| {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get();
-            let chunk = this.poll_async(py, |text, id, likely| {
-                chunk(py, text, id, likely.as_deref())
-            })?;
-            chunk.transpose()
+            match this.ready(py) {
+                Some((text, id)) => chunk(text, id, None).map(Some),
+                None => this.poll_async(py)?.map(made).transpose(),
+            }
         };
         Some(take)
     }
@@ -245,13 +235,15 @@ impl Drop for TokenStream {
 source_class! {
     stream TokenStream {
         fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-            self.next(py, |text, id, likely| chunk(py, text, id, likely.as_deref()))?.transpose()
+            match self.ready(py) {
+                Some((text, id)) => chunk(text, id, None).map(Some),
+                None => self.next(py)?.map(made).transpose(),
+            }
         }
 
         /// The next chunk, `None` if it has to be waited for; for the event loop.
         fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-            self.poll_async(py, |text, id, likely| chunk(py, text, id, likely.as_deref()))?
-                .transpose()
+            self.poll_async(py)?.map(made).transpose()
         }
 
         /// Returns the same stream, yielding plain `str`.
@@ -303,8 +295,8 @@ source_class! {
             Ok(self.finished(py)?.map(|generation| (generation,)))
         }
 
-        fn __repr__(&self) -> String {
-            let (text, ids) = self.stream.lock().so_far();
+        fn __repr__(&self, py: Python<'_>) -> String {
+            let (text, ids) = self.stream.with(py, |stream| stream.so_far());
             format!(
                 "<rkllm_rs.TokenStream: {} tokens, {} characters{}>",
                 ids.len(),
@@ -340,8 +332,11 @@ impl Stream for TextStream {
         let take: Take = |stream| {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get().stream.get();
-            let text = this.poll_async(py, |text, _, _| PyString::new(py, text).unbind())?;
-            Ok(text.map(Py::into_any))
+            let text = match this.ready(py) {
+                Some((text, _)) => Some(text),
+                None => this.poll_async(py)?.map(|(text, _, _)| text),
+            };
+            Ok(text.map(|text| text.into_any().unbind()))
         };
         Some(take)
     }
@@ -352,17 +347,17 @@ impl Stream for TextStream {
 
 source_class! {
     stream TextStream {
-        fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-            self.stream
-                .get()
-                .next(py, |text, _, _| PyString::new(py, text).unbind())
+        fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+            let stream = self.stream.get();
+            match stream.ready(py) {
+                Some((text, _)) => Ok(Some(text)),
+                None => Ok(stream.next(py)?.map(|(text, _, _)| text)),
+            }
         }
 
         /// The next text, `None` if it has to be waited for; for the event loop.
-        fn _poll(&self, py: Python<'_>) -> PyResult<Option<Py<PyString>>> {
-            self.stream
-                .get()
-                .poll_async(py, |text, _, _| PyString::new(py, text).unbind())
+        fn _poll<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
+            Ok(self.stream.get().poll_async(py)?.map(|(text, _, _)| text))
         }
 
         /// Waits for the end of the run and returns the whole answer, including chunks already read.
@@ -386,8 +381,8 @@ source_class! {
             self.stream.get().result(py, surplus, unknown)
         }
 
-        fn __repr__(&self) -> String {
-            self.stream.get().__repr__().replacen("Token", "Text", 1)
+        fn __repr__(&self, py: Python<'_>) -> String {
+            self.stream.get().__repr__(py).replacen("Token", "Text", 1)
         }
     }
 }
