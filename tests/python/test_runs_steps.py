@@ -132,8 +132,8 @@ def test_what_a_stop_string_held_back_is_given_at_the_end(open_model):
 
 def test_ended_by_a_deadline_in_the_middle(open_model, record):
     model = open_model(two_then_fine())
-    steps = stepwise(model, "x", timeout=0.3)
     begin = time.monotonic()
+    steps = stepwise(model, "x", timeout=0.3)
     assert next(steps).text == "a"
     # The caller dawdles, and others need not wait any longer.
     assert in_thread(lambda: model.generate("y").text)() == "b"

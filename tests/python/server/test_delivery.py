@@ -196,7 +196,7 @@ def test_e3_a_reader_that_stops(server: Server) -> None:
         client.head()
         began = time.monotonic()
         assert b"[DONE]" in b"".join(chunks(server, "/v1/stream"))
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 60
         server.until(stream_closed=closed + 2)
         after = server.state()
         assert after["events"] - before["events"] < 5000

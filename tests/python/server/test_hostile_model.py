@@ -93,7 +93,7 @@ def test_f7_schemas_that_cost(server: Server, schema: object) -> None:
         began = time.monotonic()
         health.ask("GET", "/health")
         assert health.answer().status == 200
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < 30
         assert client.answer().status in (200, 400)
     assert resident(server) - before < 128 << 10
     assert server.ask("GET", "/health").status == 200
