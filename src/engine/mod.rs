@@ -3,6 +3,7 @@
 //! Commands come in, events go out, and both are plain data of [`crate::protocol`]. What must be decided
 //! before the library's callback returns is decided here, beside the library ([`run`]).
 
+mod beside;
 mod choose;
 pub(crate) mod deadlines;
 mod desk;
@@ -24,6 +25,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 use rkllm_text::stop::StopStrings;
 
+use self::beside::Beside;
 use self::desk::Desk;
 pub(crate) use self::gate::Gate;
 use self::mailbox::Mailbox;
@@ -32,7 +34,7 @@ use self::run::{Follows, Plan, RunLane};
 use self::watch::Watch;
 use crate::host;
 use crate::host::wake::Side;
-use crate::native::{Aborter, Lane};
+use crate::native::{Aborter, Lane, Words};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::constraint::Constraint;
 use crate::protocol::error::Failure;
@@ -87,6 +89,8 @@ pub(crate) struct Engine {
     /// The library, if it gives right results for one model in a process only (hazard M6).
     only_one: Option<Arc<Runtime>>,
     messages: Mailbox<Message>,
+    /// What is answered beside a run, where the library can.
+    beside: Option<Beside>,
     watch: Arc<Watch>,
     aborter: Arc<Aborter>,
     desk: Arc<Desk>,
@@ -168,7 +172,13 @@ impl Engine {
                 }
                 Ok(())
             }
-            Command::Ask { number, request } => self.send(Message::Ask { number, request }),
+            Command::Ask { number, request } => match &self.beside {
+                Some(beside) if request.is_of_words() => {
+                    let taken = !self.is_closed() && beside.ask(number, request);
+                    taken.then_some(()).ok_or_else(Failure::closed)
+                }
+                _ => self.send(Message::Ask { number, request }),
+            },
             Command::Answer { number, response } => {
                 self.desk.answer(number, response);
                 Ok(())
@@ -262,6 +272,7 @@ pub(crate) fn start(
     let engine = Arc::new(Engine {
         only_one: (!runtime.capabilities().has("multi_instance")).then(|| Arc::clone(&runtime)),
         messages: Mailbox::new(),
+        beside: Words::are_told_by(&runtime).then(Beside::new),
         watch: Arc::new(Watch::default()),
         aborter: Arc::new(Aborter::new()),
         desk: Arc::new(Desk::new(Arc::clone(&out))),
@@ -272,7 +283,7 @@ pub(crate) fn start(
     registry::add(&(Arc::clone(&engine) as _))?;
     let shared = Arc::clone(&engine);
     host::spawn("rkllm-model", move || {
-        serve::live(&shared, &runtime, &path, &config, out.as_ref(), gate);
+        serve::live(&shared, &runtime, &path, &config, &out, gate);
     })
     .map_err(|error| {
         engine.gone.set();

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::warm::Warm;
+use super::beside::{self, Answering};
 use super::gate::{Gate, Inside};
 use super::guide::Guides;
 use super::held::Held;
@@ -39,7 +40,7 @@ pub(super) fn live(
     runtime: &Arc<Runtime>,
     path: &Path,
     config: &ModelConfig,
-    out: &dyn Outbox,
+    out: &Arc<dyn Outbox>,
     gate: Option<Box<dyn Gate>>,
 ) {
     let serving = AssertUnwindSafe(|| open_and_serve(engine, runtime, path, config, out, gate));
@@ -53,7 +54,10 @@ pub(super) fn live(
     engine.watch.quit();
     // Whoever still waits in line is told.
     for message in engine.messages.close() {
-        refuse(message, out);
+        refuse(message, out.as_ref());
+    }
+    if let Some(beside) = &engine.beside {
+        beside.close(out.as_ref());
     }
     engine.gone.set();
     if let Err(failure) = ended {
@@ -67,7 +71,7 @@ fn open_and_serve(
     runtime: &Arc<Runtime>,
     path: &Path,
     config: &ModelConfig,
-    out: &dyn Outbox,
+    out: &Arc<dyn Outbox>,
     gate: Option<Box<dyn Gate>>,
 ) -> Result<(), Failure> {
     // Models that were closed before are let go of first: there may be memory for one only.
@@ -88,6 +92,10 @@ fn open_and_serve(
     let aborter = Arc::clone(&engine.aborter);
     host::spawn("rkllm-watch", move || watch.watch(&aborter))
         .map_err(|error| Failure::system("cannot start a thread for the model", error))?;
+    let beside = engine.beside.as_ref();
+    let answering = beside
+        .map(|beside| Answering::start(engine, beside, model.words(), out))
+        .transpose()?;
     let opened = Opened {
         effective: model.effective(),
         info: model.info(),
@@ -95,13 +103,14 @@ fn open_and_serve(
     out.put(Event::Opened(Box::new(opened)), Side::Vendor);
     let room = usize::try_from(model.effective().max_context_len).unwrap_or(0);
     let mut server = Server {
+        _answering: answering,
         warm: Warm::default(),
         held: Held::new(runtime.capabilities().prefix_way(), room),
         model,
         engine,
         runtime,
         path,
-        out,
+        out: out.as_ref(),
         gate,
         patience: config.open_timeout(),
         guides: Guides::default(),
@@ -113,12 +122,14 @@ fn open_and_serve(
     // rkllm_destroy
     drop(server);
     for message in waiting {
-        refuse(message, out);
+        refuse(message, out.as_ref());
     }
     Ok(())
 }
 
 struct Server<'a> {
+    /// Ends before the model does, so it stands before it.
+    _answering: Option<Answering<'a>>,
     model: NativeModel,
     engine: &'a Engine,
     runtime: &'a Runtime,
@@ -314,11 +325,8 @@ impl Server<'_> {
         match request {
             Request::HeldTokens => return Ok(Reply::Numbers(self.held.ids().to_vec())),
             Request::KvCacheSize => return model.kv_cache_size().map(Reply::Numbers),
-            Request::Tokenize { text, leading } => {
-                return model.tokenize(&text, leading).map(Reply::Numbers);
-            }
-            Request::Detokenize { ids, skip_special } => {
-                return model.detokenize(&ids, skip_special).map(Reply::Text);
+            Request::Tokenize { .. } | Request::Detokenize { .. } => {
+                return beside::answer(&model.words(), request);
             }
             Request::ClearKvCache { keep_system_prompt } => {
                 model.clear_kv_cache(keep_system_prompt)?;

@@ -80,6 +80,7 @@ impl TokenStream {
     }
 
     /// The next piece, where it was taken from the inbox already: text and token.
+    #[cfg(feature = "python")]
     #[inline]
     pub(crate) fn at_hand(&mut self) -> Option<(&str, i32)> {
         let piece = *self.batch.pieces.get(self.next)?;

@@ -4,7 +4,8 @@ use std::ffi::{CStr, CString, c_int};
 use std::ptr;
 use std::sync::Arc;
 
-use super::handle::{NativeModel, check, failed};
+use super::handle::{NativeModel, check};
+use super::words::Words;
 use crate::host;
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::CrossAttention;
@@ -225,67 +226,12 @@ impl NativeModel {
         Ok(())
     }
 
-    /// Token ids of a text as it is, no template around it; the CPU runtime only.
-    pub(crate) fn tokenize(&mut self, text: &str, leading: bool) -> Result<Vec<i32>, Failure> {
-        let able = self.runtime.capabilities();
-        able.require("tokenize")?;
-        let missing = || able.lacks("tokenize", NEWER_CPU_RUNTIME);
-        let table = self.runtime.symbols().cpu_table;
-        let tokenize = table.and_then(|table| table.tokenize).ok_or_else(missing)?;
-        let mark = host::log_mark();
-        let ids = filled(|ids: &mut [i32], room| {
-            // SAFETY: the table belongs to the library of this live handle; the text has the length
-            // given, and there is room for as many ids as are told.
-            unsafe {
-                tokenize(
-                    self.handle,
-                    text.as_ptr().cast(),
-                    text.len(),
-                    c_int::from(leading),
-                    ids.as_mut_ptr(),
-                    room,
-                )
-            }
-        });
-        ids.ok_or_else(|| {
-            host::log_sync();
-            failed("tokenize", "the text cannot be tokenized", mark)
-        })
-    }
-
-    /// The text of token ids; the CPU runtime only.
-    pub(crate) fn detokenize(
-        &mut self,
-        ids: &[i32],
-        skip_special: bool,
-    ) -> Result<String, Failure> {
-        let able = self.runtime.capabilities();
-        able.require("tokenize")?;
-        let missing = || able.lacks("detokenize", NEWER_CPU_RUNTIME);
-        let table = self.runtime.symbols().cpu_table;
-        let detokenize = table
-            .and_then(|table| table.detokenize)
-            .ok_or_else(missing)?;
-        let mark = host::log_mark();
-        let text = filled(|text: &mut [u8], room| {
-            // SAFETY: the table belongs to the library of this live handle; there are as many ids as are
-            // told, and there is as much room.
-            unsafe {
-                detokenize(
-                    self.handle,
-                    ids.as_ptr(),
-                    ids.len(),
-                    c_int::from(skip_special),
-                    text.as_mut_ptr().cast(),
-                    room,
-                )
-            }
-        });
-        let text = text.ok_or_else(|| {
-            host::log_sync();
-            failed("detokenize", "the tokens cannot be converted to text", mark)
-        })?;
-        Ok(String::from_utf8_lossy(&text).into_owned())
+    /// The model's words, for as long as the model is open.
+    pub(crate) fn words(&self) -> Words {
+        Words {
+            runtime: Arc::clone(&self.runtime),
+            handle: self.handle,
+        }
     }
 
     /// Whether the library tells the model's tokens.

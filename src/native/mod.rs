@@ -15,6 +15,8 @@ mod rendered;
 mod run;
 mod slot;
 mod trampoline;
+mod words;
 
 pub(crate) use handle::{Aborter, NativeModel, RunEnd};
 pub(crate) use lane::{Asker, Asks, Lane, Lanes, LastCall, PromptTokens, Verdict};
+pub(crate) use words::Words;

@@ -70,7 +70,7 @@ impl NativeModel {
         let mut needed = 0;
         for (at, text) in rendered.texts.iter().enumerate() {
             // It was made of a `str`.
-            let ids = self.tokenize(&text.to_string_lossy(), false)?;
+            let ids = self.words().tokenize(&text.to_string_lossy(), false)?;
             // The last may leave room for a single token, rather than be refused.
             let room = if at == last { 1 } else { rendered.room };
             needed = ids.len();
@@ -88,7 +88,7 @@ impl NativeModel {
             let id = if let Some(known) = self.template.markers.get(marker) {
                 *known
             } else {
-                let ids = self.tokenize(marker, false)?;
+                let ids = self.words().tokenize(marker, false)?;
                 let id = (ids.len() == 1).then(|| ids[0]);
                 self.template.markers.insert(marker.clone(), id);
                 id

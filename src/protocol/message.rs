@@ -257,6 +257,11 @@ impl Request {
         )
     }
 
+    /// Whether it is about the model's words, which are told beside a run where the library tells them.
+    pub(crate) fn is_of_words(&self) -> bool {
+        matches!(self, Self::Tokenize { .. } | Self::Detokenize { .. })
+    }
+
     /// Whether the library may be asked this while a run is paused; what may not waits for the end of
     /// the steps, as runs do.
     pub(crate) fn fits_a_pause(&self) -> bool {

@@ -18,6 +18,7 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
+from support import in_thread
 from surface import aio
 
 if TYPE_CHECKING:
@@ -70,6 +71,35 @@ def beside(make_model: Callable[..., Path]) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.mark.model
+@pytest.mark.both_modes
+def test_words_are_told_beside_a_run() -> None:
+    """An answer of minutes holds up no other caller who asks for tokens, and neither does closing."""
+    with RKLLM(MODEL, max_context_len=4096, template="raw") as llm:
+        ids = llm.tokenize("hello world")
+        end = {one: float("-inf") for one in llm.tokenize("<|im_end|><|endoftext|>")}
+        stream = llm.stream("Once", max_new_tokens=4000, logit_bias=end)
+        next(stream)
+        assert llm.tokenize("hello world") == ids
+        assert llm.detokenize(ids) == "hello world"
+        assert asyncio.run(aio(llm).count_tokens("hello world")) == len(ids)
+        assert llm.count_tokens([{"role": "user", "content": "Hi"}]) > 0
+        stream.cancel()
+        # It had not ended.
+        assert stream.result().finish_reason == "cancelled"
+
+        def ask() -> None:
+            while True:
+                assert llm.tokenize("hello world") == ids
+
+        asking = [in_thread(ask) for _ in range(4)]
+        stream = llm.stream("Once", max_new_tokens=4000, logit_bias=end)
+        next(stream)
+    for ended in asking:
+        with pytest.raises(ClosedError):
+            ended()
 
 
 @pytest.mark.model

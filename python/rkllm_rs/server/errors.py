@@ -200,7 +200,10 @@ def as_api_error(error: BaseException) -> ApiError:
     if isinstance(error, ApiError):
         return error
     if isinstance(error, errors.ContextLengthError):
-        return _too_long(error)
+        if error.limit is None or error.needed is None:
+            message = "the prompt does not fit into the context window"
+            return ApiError(400, message, param="messages", code="context_length_exceeded")
+        return too_long(error.needed, error.limit)
     answer = dict(next(answer for kind, answer in _ANSWERS if isinstance(error, kind)))
     if answer["message"] is None:
         # The hint is left out: it is for programs in Python.
@@ -209,12 +212,12 @@ def as_api_error(error: BaseException) -> ApiError:
     return ApiError(**answer)
 
 
-def _too_long(error: errors.ContextLengthError) -> ApiError:
-    if error.limit is None or error.needed is None:
-        message = "the prompt does not fit into the context window"
-    else:
-        message = (
-            f"the prompt has {error.needed} tokens, but this model's maximum context length is "
-            f"{error.limit} tokens"
-        )
+def too_long(needed: int, limit: int) -> ApiError:
+    """What a client is told whose prompt leaves no room for an answer.
+
+    Args:
+        needed: The prompt's tokens.
+        limit: Those of the context window.
+    """
+    message = f"the prompt has {needed} tokens, but this model's maximum context length is {limit} tokens"
     return ApiError(400, message, param="messages", code="context_length_exceeded")

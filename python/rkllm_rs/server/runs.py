@@ -8,12 +8,12 @@ import dataclasses
 import logging
 import time
 
-from rkllm_rs.errors import UnsupportedFeatureError, WorkerCrashed
+from rkllm_rs.errors import ClosedError, UnsupportedFeatureError, WorkerCrashed
 
 from . import answers
-from .errors import ApiError, as_api_error
+from .errors import ApiError, as_api_error, too_long
 from .jobs import Done, Failed, Reasoning, Started, Text, ToolCallDelta, Usage
-from .tokens import count
+from .tokens import count, count_prompt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -144,6 +144,8 @@ class Run:
         settings = self._server.settings
         try:
             try:
+                if not self._ticket.has_turn:
+                    await self._refuse_what_never_fits()
                 self._queued = await self._ticket.turn(settings.queue_timeout)
                 asked = time.monotonic()
                 patience = None if self.job.stream else settings.load_wait
@@ -174,6 +176,20 @@ class Run:
             self._over = True
             self._something.set()
 
+    async def _refuse_what_never_fits(self) -> None:
+        """Tells a client that waits anyway at once, where a loaded model's tokens can be counted."""
+        llm = self.entry.llm
+        if llm is None:
+            return
+        # Whatever goes wrong here goes wrong in its turn, too, unless it was a model that was just unloaded.
+        with contextlib.suppress(UnsupportedFeatureError, ClosedError, WorkerCrashed):
+            if self.job.messages is not None:
+                longest = await count(llm, await self._server.fitted(self.job, self.entry, llm))
+            else:
+                longest = max([await count_prompt(llm, prompt) for prompt in self.job.prompts])
+            if longest >= llm.max_context_len:
+                raise too_long(longest, llm.max_context_len)
+
     async def _held(self, patience: float | None, asked: float) -> None:
         """Has the model, once it is loaded, and answers."""
         async with self._server.models.hold(self.entry, since=self._began, patience=patience) as llm:
@@ -188,7 +204,6 @@ class Run:
         job = await self._server.fitted(self.job, self.entry, llm)
         prompt_tokens = 0
         if job.counted:
-            # The model is idle now; later it would be asked between two answers.
             with contextlib.suppress(UnsupportedFeatureError):
                 prompt_tokens = await count(llm, job)
         number = 0

@@ -14,7 +14,7 @@ from .errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Sequence
     from typing import Final
 
     from rkllm_rs.llm import RKLLM
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .entry import Entry
     from .jobs import Job
 
-__all__ = ["count", "count_asked", "held", "prompt_ids", "prompt_of"]
+__all__ = ["count", "count_asked", "count_prompt", "held", "prompt_ids", "prompt_of"]
 
 #: What ``RKLLM.chat`` adds to the system message of an answer that is kept to a schema.
 _SCHEMA: Final = "Answer with JSON, and nothing else, that fits this JSON schema:\n<schema>\n{}\n</schema>"
@@ -85,9 +85,6 @@ def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> st
 async def prompt_ids(llm: RKLLM, job: Job) -> list[int]:
     """The token ids of what a chat sends to the model.
 
-    The CPU runtime is asked between two runs, so this waits for one that is under way; a ``tokenizer.json``
-    is always there.
-
     Args:
         llm: The model.
         job: What is asked for, as the model can do it: a chat.
@@ -113,6 +110,19 @@ async def count(llm: RKLLM, job: Job) -> int:
         What ``Usage.prompt_tokens`` of the answer will be.
     """
     return len(await prompt_ids(llm, job))
+
+
+async def count_prompt(llm: RKLLM, prompt: str | Sequence[int]) -> int:
+    """Counts the tokens of a text that is continued as it is.
+
+    Args:
+        llm: The model.
+        prompt: The text, or its tokens.
+
+    Raises:
+        UnsupportedFeatureError: As ``prompt_ids``.
+    """
+    return len(await AsyncRKLLM._of(llm).tokenize(prompt) if isinstance(prompt, str) else prompt)  # noqa: SLF001
 
 
 async def count_asked(server: Server, job: Job) -> int:
