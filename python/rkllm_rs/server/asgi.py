@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 _LOG: Final = logging.getLogger("rkllm_rs.server")
 _ACCESS: Final = logging.getLogger("rkllm_rs.server.access")
 _METHODS: Final = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])
+#: The name of a field.
+_NAME: Final = re.compile(r"[A-Za-z0-9_.\-]{1,48}")
+_MOST_NAMES: Final = 8
 #: What is written to the log for a request whose client has left; no client ever sees it.
 _GONE: Final = 499
 #: How much of a refused body is taken, and for how long, so that its sender can read why.
@@ -226,6 +230,11 @@ class Floor:
 
     def _start(self, request: Request, status: int, headers: list[tuple[str, str]]) -> Message:
         headers = [*headers, *self.guard.cors_headers(request), ("x-request-id", request.id)]
+        if request.ignored is not None and status < HTTPStatus.BAD_REQUEST:
+            names = _names(request.ignored())
+            if names:
+                request.notes["ignored"] = names
+                headers.append(("warning", f'199 - "fields without effect: {names}"'))
         if request.family == "anthropic":
             headers.append(("request-id", request.id))
         return {"type": "http.response.start", "status": status, "headers": raw_headers(headers)}
@@ -274,6 +283,13 @@ class Floor:
             hook(exchange)
         if _ACCESS.isEnabledFor(logging.INFO):
             _ACCESS.info("%s", access_line(exchange))
+
+
+def _names(fields: list[str]) -> str:
+    """Fields that are named to the client and in the log: not many, and nothing that is more than a name."""
+    found = [name for name in fields if _NAME.fullmatch(name)][:_MOST_NAMES]
+    left = len(fields) - len(found)
+    return ", ".join([*found, f"{left} more"] if left else found)
 
 
 def access_line(exchange: Exchange) -> str:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-import json
 import logging
+import re
+import sys
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from .errors import ApiError
+from .errors import ApiError, family_of
+from .http import new_request_id
 
 if TYPE_CHECKING:
     import asyncio
@@ -18,6 +21,10 @@ if TYPE_CHECKING:
     from .http import Receive, Scope, Send
 
 _LOG: Final = logging.getLogger("rkllm_rs.server")
+_ACCESS: Final = logging.getLogger("rkllm_rs.server.access")
+#: A path is looked for in so many bytes of a request.
+_LINE: Final = 256
+_TARGET: Final = re.compile(rb"[A-Z]+ +(?:https?://[^/ ]*)?(/[^ ?\r\n]*)")
 
 
 class Connection(H11Protocol):
@@ -33,6 +40,8 @@ class Connection(H11Protocol):
     linger_seconds: ClassVar[float] = 30.0
     most: ClassVar[int] = 4096
 
+    #: How the request begins that is read, or was read last.
+    _begun: bytes = b""
     _header_timer: asyncio.TimerHandle | None = None
     _linger_timer: asyncio.TimerHandle | None = None
 
@@ -65,6 +74,8 @@ class Connection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Takes bytes, and starts or stops the clock for headers."""
+        if self.conn.their_state is h11.IDLE:
+            self._begun = (self.conn.trailing_data[0] + data)[:_LINE]
         super().data_received(data)
         self._watch_header()
 
@@ -81,7 +92,11 @@ class Connection(H11Protocol):
         if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):
             self._close()
             return
-        error = ApiError(400, "the request is not valid HTTP", code="invalid_http")
+        found = sys.exc_info()[1]
+        if getattr(found, "error_status_hint", None) == HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE:
+            error = ApiError(431, "the headers are too large", code="headers_too_large")
+        else:
+            error = ApiError(400, "the request is not valid HTTP", code="invalid_http")
         self._answer(error)
 
     def timeout_keep_alive_handler(self) -> None:
@@ -128,14 +143,23 @@ class Connection(H11Protocol):
             self._answer(ApiError(408, message, code="request_timeout", retry=False))
 
     def _answer(self, error: ApiError) -> None:
-        """Answers without a request, and closes."""
-        body = json.dumps(error.data("openai")).encode()
+        """Answers without a request, in the form that its path asks for as far as it came, and closes."""
+        number = new_request_id()
+        target = _TARGET.match(self._begun)
+        family = family_of(target[1].decode("latin-1")) if target is not None else "openai"
+        body = error.body(family, number)
         headers = [
             ("content-type", "application/json"),
             ("content-length", str(len(body))),
             ("connection", "close"),
+            ("x-request-id", number),
+            *([("request-id", number)] if family == "anthropic" else []),
             *error.all_headers(),
         ]
+        client = (self.client or ("-",))[0]
+        _ACCESS.info(
+            "id=%s client=%s method=- route=- status=%d error=%s", number, client, error.status, error.code
+        )
         try:
             start = h11.Response(status_code=error.status, headers=headers, reason=b"")
             for event in (start, h11.Data(data=body), h11.EndOfMessage()):

@@ -1,12 +1,13 @@
 """Fields of requests: read by name, with their type and range, and refused with their path.
 
-``null`` is the same as no field, and fields that nobody reads are ignored: clients send many.
+``null`` is the same as no field, and fields that nobody reads are ignored, and named in a header: clients
+send many.
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from .errors import ApiError
 
@@ -14,8 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import NoReturn
 
-__all__ = ["Fields", "as_list", "as_object", "refuse"]
+    from .http import Request
 
+__all__ = ["Fields", "as_list", "as_object", "fields_of", "refuse"]
+
+#: Values that ask for nothing.
+_NOTHING: Final[tuple[object, ...]] = (None, False, "", [], {})
+#: What says something of the request, and asks for nothing of the answer; and what is always done.
+_OF_NO_MATTER: Final = frozenset(
+    (
+        "betas",
+        "cache_prompt",
+        "metadata",
+        "prompt_cache_key",
+        "prompt_cache_retention",
+        "safety_identifier",
+        "separate_reasoning",
+        "service_tier",
+        "skip_special_tokens",
+        "store",
+        "stream_options",
+        "stream_reasoning",
+        "user",
+    )
+)
 #: Integers beyond this are nobody's.
 _HUGE = 2**127
 
@@ -46,6 +69,33 @@ class Fields:
         """
         self.data = data
         self._path = path
+        self._read: set[str] = set()
+        self._inner: dict[str, Fields] = {}
+        self._replaced: frozenset[str] = frozenset()
+
+    def over(self, **values: Any) -> Fields:
+        """The same object with other values for some fields. What else is read of it, is read of this one."""
+        made = Fields({**self.data, **values}, self._path)
+        made._read, made._inner, made._replaced = self._read, self._inner, frozenset(values)
+        return made
+
+    def ignored(self) -> list[str]:
+        """The fields that have a value and that nobody has read, so that they had no effect.
+
+        Not those that ask for nothing, and of objects in the body only ``options``, which is Ollama's.
+        """
+        names = [
+            self.path(name)
+            for name, value in self.data.items()
+            if name not in self._read and name not in _OF_NO_MATTER and value not in _NOTHING
+        ]
+        options = self._inner.get("options")
+        return names if options is None else names + options.ignored()
+
+    def _get(self, name: str) -> Any:
+        if name not in self._replaced:
+            self._read.add(name)
+        return self.data.get(name)
 
     def path(self, name: str) -> str:
         """The path of a field."""
@@ -53,11 +103,11 @@ class Fields:
 
     def has(self, name: str) -> bool:
         """Whether there is a value."""
-        return self.data.get(name) is not None
+        return self._get(name) is not None
 
     def raw(self, name: str) -> Any:
         """A value of any type, or ``None``."""
-        return self.data.get(name)
+        return self._get(name)
 
     def refuse(self, name: str, reason: str, *, code: str | None = None) -> NoReturn:
         """Refuses a field, as ``refuse``."""
@@ -65,7 +115,7 @@ class Fields:
 
     def integer(self, name: str, low: int, high: int = _HUGE) -> int | None:
         """An integer in a range, or ``None``."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return None
         if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
@@ -79,7 +129,7 @@ class Fields:
 
     def number(self, name: str, low: float, high: float = math.inf) -> float | None:
         """A number in a range, or ``None``."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, (int, float)):
@@ -91,7 +141,7 @@ class Fields:
 
     def boolean(self, name: str, default: bool = False) -> bool:  # noqa: FBT001, FBT002 - of the field
         """A boolean."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return default
         if not isinstance(value, bool):
@@ -100,7 +150,7 @@ class Fields:
 
     def text(self, name: str, most: int | None = None) -> str | None:
         """A string, or ``None``."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return None
         if not isinstance(value, str):
@@ -119,7 +169,7 @@ class Fields:
 
     def texts(self, name: str, most: int, longest: int) -> list[str]:
         """A string or a list of strings."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return []
         listed = as_list([value] if isinstance(value, str) else value)
@@ -136,7 +186,7 @@ class Fields:
 
     def objects(self, name: str, most: int) -> list[Fields]:
         """A list of objects."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return []
         listed = as_list(value)
@@ -154,16 +204,29 @@ class Fields:
 
     def child(self, name: str) -> Fields | None:
         """An object, or ``None``."""
-        value = self.data.get(name)
+        value = self._get(name)
         if value is None:
             return None
         data = as_object(value)
         if data is None:
             self._wrong(name, "an object", value)
-        return Fields(data, self.path(name))
+        made = self._inner[name] = Fields(data, self.path(name))
+        return made
 
     def _wrong(self, name: str, wanted: str, value: Any) -> NoReturn:
         self.refuse(name, f"must be {wanted}, got {_kind(value)}")
+
+
+async def fields_of(request: Request) -> Fields:
+    """Reads the body of a request, whose answer will name the fields that nobody reads.
+
+    Raises:
+        ApiError: As ``Request.json``.
+        ClientGone: The client has left.
+    """
+    fields = Fields(await request.json())
+    request.ignored = fields.ignored
+    return fields
 
 
 def as_list(value: Any) -> list[Any] | None:

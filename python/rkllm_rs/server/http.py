@@ -10,7 +10,7 @@ import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, unquote
 
 from . import json_body
 from .errors import ApiError, family_of
@@ -28,6 +28,8 @@ Send = Callable[[Message], Awaitable[None]]
 
 #: A request id of the client that may be used: visible ASCII.
 _SANE_ID: Final = re.compile(r"[!-~]{1,128}")
+#: A target with its scheme and host.
+_ABSOLUTE: Final = re.compile(rb"https?://(?P<host>[^/?#]*)(?P<path>[^?#]*)", re.IGNORECASE)
 #: JSON texts above this are read on a thread of their own.
 _LARGE: Final = 64 << 10
 
@@ -79,6 +81,11 @@ class Headers:
         return default
 
 
+def new_request_id() -> str:
+    """Makes the id of a request that brought none."""
+    return f"req_{secrets.token_hex(12)}"
+
+
 class Request:
     """A request, and what becomes known of it on its way.
 
@@ -93,6 +100,7 @@ class Request:
         params: The parts of the path that the pattern names.
         caller: Whom the request counts for in a fair queue: a key's number, or the address.
         notes: What the access log says besides: numbers and names, never text of a prompt.
+        ignored: Gives the fields of the body that had no effect, once it has been read.
     """
 
     def __init__(self, scope: Scope, receive: Receive, limits: Limits) -> None:
@@ -102,16 +110,25 @@ class Request:
         self.method: str = scope["method"].upper()
         root: str = scope.get("root_path") or ""
         path: str = scope["path"]
-        self.path = path[len(root) :] if root and path.startswith(root) else path
         self.headers = Headers(scope["headers"])
+        # uvicorn puts the root path before whatever came.
+        given: bytes = scope.get("raw_path") or path.encode()
+        whole = _ABSOLUTE.match(given.removeprefix(root.encode()))
+        if whole is not None:
+            # As proxies are asked: its host is the request's, whatever the header says (RFC 9112, 3.2.2).
+            path = unquote(whole["path"].decode("latin-1")) or "/"
+            others = [pair for pair in self.headers.raw if pair[0] != b"host"]
+            self.headers = Headers([*others, (b"host", whole["host"])])
+        self.path = path[len(root) :] if root and path.startswith(root) else path
         self.client: str = (scope.get("client") or [""])[0]
-        given = self.headers.get("x-request-id")
-        self.id = given if _SANE_ID.fullmatch(given) else f"req_{secrets.token_hex(12)}"
+        wanted = self.headers.get("x-request-id")
+        self.id = wanted if _SANE_ID.fullmatch(wanted) else new_request_id()
         self.family: Family = family_of(self.path)
         self.route = ""
         self.params: dict[str, str] = {}
         self.caller = self.client
         self.notes: dict[str, Any] = {}
+        self.ignored: Callable[[], list[str]] | None = None
         self.body_was_read = asyncio.Event()
         self._receive = receive
         self._body: bytes | None = None

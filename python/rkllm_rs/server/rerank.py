@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from .errors import ApiError
-from .fields import Fields, as_list, as_object
+from .fields import Fields, as_list, as_object, fields_of
 from .http import json_response
 from .jobs import new_id
 from .vectors import MAX_INPUTS, vectors
@@ -42,7 +42,7 @@ def _documents(fields: Fields) -> list[str]:
 
 
 async def _rerank(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     query = fields.text("query")
     if not query:
         fields.refuse("query", "must be a string that is not empty")

@@ -6,7 +6,7 @@ import functools
 
 from rkllm_rs.aio import AsyncRKLLM
 
-from .fields import Fields, as_list
+from .fields import Fields, as_list, fields_of
 from .http import json_response
 from .openai.requests import chat_job
 from .tokens import held, prompt_of
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def _tokenize(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     if fields.has("content"):
         return await _content(server, fields)
     special = fields.boolean("add_special_tokens", default=not fields.has("messages"))
@@ -75,7 +75,7 @@ async def _texts(model: AsyncRKLLM, ids: Sequence[int]) -> list[str]:
 
 
 async def _detokenize(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     ids = as_list(fields.raw("tokens"))
     if ids is None:
         fields.refuse("tokens", "must be a list of token ids")
@@ -89,7 +89,7 @@ async def _detokenize(server: Server, request: Request) -> Response:
 
 
 async def _apply_template(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     return json_response({"prompt": await _rendered(server, fields)})
 
 

@@ -201,6 +201,38 @@ def test_f10_what_is_not_http(server: Server, request_: bytes) -> None:
         assert status in (400, 431)
         assert headers["content-type"] == "application/json"
         assert headers["connection"] == "close"
+        assert headers["x-request-id"].startswith("req_")
+
+
+@pytest.mark.parametrize(
+    ("path", "family"),
+    [("/v1/messages", "anthropic"), ("/api/chat", "ollama"), ("/v1/echo", "openai"), ("", "openai")],
+)
+def test_answers_without_a_request_have_the_form_of_their_family(
+    server: Server, path: str, family: str
+) -> None:
+    rests = {
+        400: b"Content-Length: x\r\n\r\n",
+        408: b"A: b",
+        431: b"A: " + b"a" * 100_000,
+    }
+    for status, rest in rests.items():
+        with server.connect() as client:
+            client.send(b"POST %s HTTP/1.1\r\nHost: localhost\r\n%s" % (path.encode() or b"*", rest))
+            answer = client.answer()
+        assert answer.status == status
+        number = answer.headers["x-request-id"]
+        data = answer.json
+        if family == "ollama":
+            assert isinstance(data["error"], str)
+        elif family == "anthropic":
+            assert (data["type"], data["request_id"], answer.headers["request-id"]) == (
+                "error",
+                number,
+                number,
+            )
+        else:
+            assert data["error"].keys() == {"message", "type", "param", "code"}
 
 
 def test_f10_length_and_chunks_are_not_two_requests(server: Server) -> None:

@@ -54,6 +54,24 @@ def test_f1_host(server: Server, host: str, status: int) -> None:
     assert answer.status == status, answer
 
 
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://localhost:8080/v1/models/a%2Fb", "localhost", 200),
+        ("HTTP://localhost/v1/models/a%2Fb?x=1", "evil.example", 200),  # the target's own host counts
+        ("http://localhost/v1/nothing", "localhost", 404),
+        ("http://evil.example/v1/models/a%2Fb", "localhost", 403),
+        ("http:///v1/models/a%2Fb", "localhost", 403),
+    ],
+)
+def test_f1_a_target_with_its_host(server: Server, target: str, host: str, status: int) -> None:
+    answer = server.ask("GET", target, Host=host, x_api_key="right")
+    assert answer.status == status, answer
+    if status == 200:
+        assert answer.json == {"id": "a/b"}
+    assert server.ask("GET", "http://localhost", Host=host).status == 200
+
+
 def test_f1_two_hosts_and_none(server: Server) -> None:
     with server.connect() as client:
         client.send(b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n\r\n")

@@ -420,4 +420,38 @@ def test_fields_that_nobody_knows_are_ignored(server: Serving) -> None:
         "metadata": {"a": "b"},
         "store": True,
     }
-    assert server.post("/v1/chat/completions", body).json()["choices"][0]["message"]["content"]
+    answer = server.post("/v1/chat/completions", body)
+    assert answer.json()["choices"][0]["message"]["content"]
+    assert "warning" in answer.headers
+
+
+CHAT = "/v1/chat/completions"
+#: A body for each route, with what has no effect there.
+NO_EFFECT: list[tuple[str, dict[str, Any], str]] = [
+    (CHAT, {"options": {"num_ctx": 1}, "keep_alive": "5m", "num_ctx": 9}, "options, keep_alive, num_ctx"),
+    (CHAT, {"stream": True, "format": "json"}, "format"),
+    (CHAT, {"user": "a", "store": True, "ignore_eos": False, "think": False, "x": None}, ""),
+    (CHAT, {"a b\r\nc": 1, "num_ctx": 1}, "num_ctx, 1 more"),
+    ("/v1/responses", {"input": "Hi", "n": 2, "logit_bias": {"1": 2}, "seed": 3}, "n, logit_bias"),
+    ("/v1/completions", {"prompt": "Hi", "keep_alive": 5, "echo": False}, "keep_alive"),
+    ("/v1/messages", {"max_tokens": 9, "top_k": 3, "seed": 3, "container": "a"}, "seed, container"),
+    ("/api/chat", {"options": {"num_gpu": 1, "num_ctx": 512}, "stream": False}, "options.num_gpu"),
+]
+
+
+@pytest.mark.parametrize(("path", "fields", "named"), NO_EFFECT)
+def test_fields_without_effect_are_named(
+    server: Serving, path: str, fields: dict[str, Any], named: str
+) -> None:
+    body = {
+        "model": "words",
+        **({} if {"input", "prompt"} & set(fields) else {"messages": say("Hi")}),
+        **fields,
+    }
+    answer = server.post(path, body)
+    assert answer.status_code == 200, answer.text
+    told = answer.headers.get("warning", "")
+    assert told.partition(": ")[2].rstrip('"') == named
+    if named:
+        log = f"ignored={named!r}" if " " in named else f"ignored={named}"
+        server.wait_for(lambda: log in server.told(), log)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.jobs import collected, new_id
 from rkllm_rs.server.stream import failed_event, sse
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 async def _create(server: Server, request: Request) -> Response | Stream:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     job = await server.models.offload(job_of, fields)
     number, name = new_id("msg_"), server.named(job.model)
     if not job.stream:
@@ -35,7 +35,7 @@ async def _create(server: Server, request: Request) -> Response | Stream:
 
 
 async def _count(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     job = await server.models.offload(functools.partial(job_of, limited=False), fields)
     return json_response({"input_tokens": await count_asked(server, job)})
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import Fields, fields_of
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.jobs import collected
 from rkllm_rs.server.stream import failed_event, ndjson
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 async def _chat(server: Server, request: Request) -> Response | Stream:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     if not fields.raw("messages"):
         said: dict[str, Any] = {"message": {"role": "assistant", "content": ""}}
         return await _kept(server, request, fields, said)
@@ -33,7 +33,7 @@ async def _chat(server: Server, request: Request) -> Response | Stream:
 
 
 async def _generate(server: Server, request: Request) -> Response | Stream:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     if not fields.raw("prompt"):
         return await _kept(server, request, fields, {"response": ""})
     return await _answer(server, request, fields, text_job, is_chat=False)

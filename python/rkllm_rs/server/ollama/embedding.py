@@ -6,7 +6,7 @@ import functools
 import time
 from typing import TYPE_CHECKING
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import Fields, fields_of
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.vectors import inputs_of, vectors
 
@@ -42,7 +42,7 @@ async def _computed(
 
 async def _embed(server: Server, request: Request) -> Response:
     began = time.monotonic()
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     inputs = [one for one in inputs_of(fields) if one] if fields.has("input") else []
     found, count = await _computed(server, request, fields, inputs)
     return json_response(
@@ -57,7 +57,7 @@ async def _embed(server: Server, request: Request) -> Response:
 
 
 async def _embeddings(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     prompt = fields.text("prompt")
     found, _count = await _computed(server, request, fields, [prompt] if prompt else [])
     return json_response({"embedding": found[0] if found else []})

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rkllm_rs import models
 from rkllm_rs.errors import RkllmError
 from rkllm_rs.server.errors import ApiError, without_paths
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import dumps, json_response
 from rkllm_rs.server.stream import failed_event, ndjson
 
@@ -35,7 +35,7 @@ def _check(server: Server) -> None:
 
 async def _pull(server: Server, request: Request) -> Response | Stream:
     _check(server)
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     name = model_of(fields)
     if not name:
         fields.refuse("model", "must not be empty")
@@ -85,7 +85,7 @@ async def _pulled(server: Server, name: str) -> AsyncIterator[bytes]:
 
 async def _delete(server: Server, request: Request) -> Response:
     _check(server)
-    entry = server.models.find(model_of(Fields(await request.json())))
+    entry = server.models.find(model_of(await fields_of(request)))
     if entry.users:
         raise ApiError(409, f"model {entry.name!r} is in use", code="busy", retry=False)
     paths = {one.name: one.path for one in server.models.entries.values() if one is not entry}

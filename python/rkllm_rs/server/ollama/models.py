@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from rkllm_rs import _native
 from rkllm_rs.errors import RkllmError, UnsupportedFeatureError
 from rkllm_rs.models import inspect
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import json_response
 
 from .lines import rfc3339
@@ -146,7 +146,7 @@ async def _capabilities(server: Server, entry: Entry) -> list[str]:
 
 
 async def _show(server: Server, request: Request) -> Response:
-    entry = server.models.find(model_of(Fields(await request.json())))
+    entry = server.models.find(model_of(await fields_of(request)))
     known = await server.models.offload(_known, entry)
     facts, hints = known["facts"], known["hints"]
     architecture = str(facts.get("architecture") or known["details"]["family"] or "rkllm")

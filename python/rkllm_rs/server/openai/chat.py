@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import time
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import dumps, json_response
 from rkllm_rs.server.jobs import Done, Reasoning, Text, ToolCallDelta, collected, new_id
 from rkllm_rs.server.stream import failed_event, sse
@@ -27,7 +27,7 @@ _COMMENT = b": keep-alive\n\n"
 
 
 async def _chat(server: Server, request: Request) -> Response | Stream:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     job = await server.models.offload(chat_job, fields)
     number, created = new_id("chatcmpl-"), int(time.time())
     name = server.named(job.model)

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 
-from rkllm_rs.server.fields import Fields, as_list
+from rkllm_rs.server.fields import Fields, as_list, fields_of
 from rkllm_rs.server.http import dumps, json_response
 from rkllm_rs.server.jobs import Done, Job, Text, collected, new_id
 from rkllm_rs.server.stream import failed_event, sse
@@ -68,7 +68,7 @@ def _job(fields: Fields) -> Job:
     echo = fields.boolean("echo")
     nothing = echo and fields.raw("max_tokens") == 0
     # Evaluations ask for the probabilities of the prompt, and for no token.
-    generation = generation_of(Fields({**fields.data, "max_tokens": None}) if nothing else fields)
+    generation = generation_of(fields.over(max_tokens=None) if nothing else fields)
     if nothing:
         generation["max_tokens"] = 0
     best_of = fields.integer("best_of", 1, MAX_ANSWERS)
@@ -81,7 +81,7 @@ def _job(fields: Fields) -> Job:
 
 
 async def _complete(server: Server, request: Request) -> Response | Stream:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     job = await server.models.offload(_job, fields)
     number, created = new_id("cmpl-"), int(time.time())
     name = server.named(job.model)

@@ -6,7 +6,7 @@ import base64
 import functools
 import sys
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.vectors import inputs_of, vectors
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 async def _embed(server: Server, request: Request) -> Response:
-    fields = Fields(await request.json())
+    fields = await fields_of(request)
     inputs = inputs_of(fields)
     if not inputs:
         fields.refuse("input", "must not be empty")

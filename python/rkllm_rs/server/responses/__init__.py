@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import fields_of
 from rkllm_rs.server.http import json_response
 from rkllm_rs.server.stream import sse
 from rkllm_rs.server.tokens import count_asked
@@ -24,7 +24,7 @@ __all__ = ["add_routes"]
 
 
 async def _respond(server: Server, request: Request) -> Response | Stream:
-    asked = await server.models.offload(read, Fields(await request.json()))
+    asked = await server.models.offload(read, await fields_of(request))
     job = asked.job
     events = Events(Resource(server.named(job.model), asked.settings))
     headers = [("warning", f'199 - "{asked.warning}"')] if asked.warning else []
@@ -39,7 +39,7 @@ async def _respond(server: Server, request: Request) -> Response | Stream:
 
 
 async def _count(server: Server, request: Request) -> Response:
-    asked = await server.models.offload(read, Fields(await request.json()))
+    asked = await server.models.offload(read, await fields_of(request))
     number = await count_asked(server, asked.job)
     return json_response({"object": "response.input_tokens", "input_tokens": number})
 

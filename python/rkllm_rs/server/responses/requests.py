@@ -74,7 +74,7 @@ def read(fields: Fields) -> Asked:
     top = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     told = _LOGPROBS in fields.texts("include", 32, 128)
     job = Job(
-        **generation_of(Fields({**fields.data, **_NOT_OURS, "max_tokens": limit})),
+        **generation_of(fields.over(**_NOT_OURS, max_tokens=limit)),
         messages=conversation_of(fields),
         **choice_of(fields, tools),
         parallel_tool_calls=fields.boolean("parallel_tool_calls", default=True),
