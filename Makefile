@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers test-free-threaded soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -125,10 +125,11 @@ docs: $(STAMP)/docs ## The documentation site, into target/docs; broken links fa
 	$(VENV)/docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs $(DOCS)
 	@echo "$(DOCS)/index.html"
 
-soak: build ## Kill and recover a worker process 1,000 times; 100,000 requests to a server; random conversations; answers in 200 schemas
+soak: build ## 10,000,000 tokens, 10,000 opens, 1,000 workers killed, 100,000 requests to a server; what has grown (SOAK="--shorter 100")
 	$(CARGO) build --locked --release $(FAKES)
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak.py
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak_server.py
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak.py $(SOAK)
+
+soak-text: build ## Twenty random conversations, and answers in 200 schemas, of a real small model
 	$(BIN)/python scripts/soak_chats.py "$$($(BIN)/python scripts/fetch_model.py)"
 	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)"
 

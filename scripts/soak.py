@@ -1,137 +1,127 @@
 #!/usr/bin/env python3
-"""Kills and recovers a worker process many times, and prints what has grown.
+"""Runs the four parts of the soak, two at a time, and prints what each did and has grown by beside its goal.
 
-    python scripts/soak.py [--rounds 1000] [--model MODEL]
+    RKLLM_RS_FAKES=target/release python scripts/soak.py [PART ...] [--shorter 100]
 
-Without a model, the newest fake of the tests is used. Ends with 1 if anything was left behind: a process,
-descriptors, threads, shared memory, or more than 20 MB.
+Parts are tokens, opens, kills and requests. Each runs in a process of its own with a folder of its own for
+temporary files. With --shorter 100 each does a hundredth. Ends with 1 if a part finds a fault.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
+import concurrent.futures
+import json
 import os
-import random
-import signal
+import subprocess
 import sys
 import tempfile
 import time
-import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python"))
+from soaking import OUTCOME
 
-from fakes import fake_library, fake_model
-from rkllm_rs import RKLLM, RkllmWarning, WorkerCrashed
-
-GROWTH = 20.0
-
-
-class State(NamedTuple):
-    """What a process has."""
-
-    megabytes: float
-    descriptors: int
-    threads: int
-    children: int
-    shared: int
-
-    @classmethod
-    def now(cls) -> State:
-        """Of this process."""
-        gc.collect()
-        status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
-        me = str(os.getpid())
-        return cls(
-            megabytes=int(status["VmRSS"].split()[0]) / 1e3,
-            descriptors=len(os.listdir("/proc/self/fd")),
-            threads=int(status["Threads"]),
-            children=sum(parent(name) == me for name in os.listdir("/proc") if name.isdigit()),
-            shared=Path("/proc/self/maps").read_text().count("rkllm-rows"),
-        )
+#: What runs each, and how many there are to be. The longest comes first: the others run beside it.
+PARTS = {
+    "requests": ("soak_server.py", 100_000),
+    "kills": ("soak_kills.py", 1_000),
+    "opens": ("soak_opens.py", 10_000),
+    "tokens": ("soak_tokens.py", 10_000_000),
+}
+#: For all of them, on two cores that have nothing else to do.
+MINUTES = 30.0
+#: No part may take longer, whatever else the machine does.
+PATIENCE = 3 * 3600.0
 
 
-def parent(pid: str) -> str:
-    """The parent of a process; "" if that is gone."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]
-    except OSError:
-        return ""
+def run(name: str, shorter: int) -> dict[str, Any]:
+    """Runs a part; what it told at its end."""
+    script, goal = PARTS[name]
+    with tempfile.TemporaryDirectory(prefix="rkllm-rs-soak-") as folder:
+        command = [sys.executable, str(Path(__file__).with_name(script)), str(max(1, goal // shorter))]
+        lines: list[str] = []
+        began = time.monotonic()
+        with subprocess.Popen(  # noqa: S603 - our own
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "TMPDIR": folder, "RKLLM_RS_NPU_LOCK": str(Path(folder) / "npu.lock")},
+        ) as process:
+            for line in process.stdout or ():
+                lines.append(line)
+                if not line.startswith(OUTCOME):
+                    print(f"{name}: {line}", end="", flush=True)
+                if time.monotonic() - began > PATIENCE:
+                    process.kill()
+    told = [json.loads(line.removeprefix(OUTCOME)) for line in lines if line.startswith(OUTCOME)]
+    if not told:
+        return {
+            "part": name,
+            "goal": goal,
+            "done": 0,
+            "seconds": 0,
+            "faults": [f"ended with {process.returncode}"],
+        }
+    outcome: dict[str, Any] = told[-1]
+    if process.returncode and not outcome["faults"]:
+        outcome["faults"] = [f"ended with {process.returncode}"]
+    return outcome
 
 
-def fake() -> dict[str, object]:
-    """A model of the tests: endless answers, and logits."""
-    folder = Path(tempfile.mkdtemp())
-    endless = {"steps": ["x"], "repeat": 1_000_000, "delay_ms": 1}
-    logits = {"rows": 1, "width": 10_000}
-    return {
-        "model": fake_model(folder, runs=[endless], logits=logits),
-        "library": fake_library(folder / "lib", "v1_3_1", quiet=True),
-    }
-
-
-def one_round(llm: RKLLM, chance: random.Random) -> None:
-    """Kills the worker somewhere in a run, or while it is idle; the next call must work."""
-    stream = llm.stream("Tell a story.", max_new_tokens=200)
-    taken = chance.randrange(3)
-    for _ in range(taken):
-        next(stream)
-    pid = llm.worker_pid
-    if pid is not None:
-        os.kill(pid, chance.choice((signal.SIGKILL, signal.SIGSEGV, signal.SIGABRT)))
-    try:
-        stream.result()
-    except WorkerCrashed:
-        pass
-    else:
-        # One that the worker had not begun is served by the next worker.
-        if taken:
-            message = "a run has ended well without its worker"
-            raise SystemExit(message)
-    if not llm.generate("Hi", max_new_tokens=1).text:
-        message = "the next call gave nothing"
-        raise SystemExit(message)
+def table(outcomes: list[dict[str, Any]]) -> None:
+    """Prints a line for each, and what each has grown by since its first tenth."""
+    head = (
+        "part",
+        "goal",
+        "done",
+        "seconds",
+        "MB",
+        "descriptors",
+        "threads",
+        "processes",
+        "shared",
+        "files",
+        "",
+    )
+    rows = [head]
+    for one in outcomes:
+        grown = [""] * 6
+        if "after" in one:
+            grown = [
+                f"{now - was:+g}"
+                for was, now in zip(one["before"].values(), one["after"].values(), strict=True)
+            ]
+            grown[0] = f"{float(grown[0]):+.1f}"
+        end = "; ".join(one["faults"]) or "holds"
+        rows.append((one["part"], str(one["goal"]), str(one["done"]), f"{one['seconds']:.0f}", *grown, end))
+    widths = [max(len(row[at]) for row in rows) for at in range(len(head) - 1)]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
+        print("  ".join([*cells, row[-1]]))
 
 
 def main() -> int:
-    """Runs all rounds."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=1000)
-    parser.add_argument("--model", help="a real model in place of the fake")
-    parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
-    keywords = {"model": given.model} if given.model else fake()
-    chance = random.Random(given.seed)  # noqa: S311 - nothing secret
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RkllmWarning)
-        llm = RKLLM(**keywords, isolate=True, vendor_log="quiet")
-    warm = max(1, given.rounds // 20)
-    begin = time.monotonic()
-    before = State.now()
-    for number in range(given.rounds + warm):
-        if number == warm:
-            before = State.now()
-        one_round(llm, chance)
-        if number and number % 100 == 0:
-            print(f"{number:6} {State.now()}", flush=True)
-    after = State.now()
-    seconds = time.monotonic() - begin
-    llm.close()
-    end = State.now()
-    print(f"before {before}\nafter  {after}\nclosed {end}")
-    grown_by = after.megabytes - before.megabytes
-    print(f"{given.rounds + warm} rounds in {seconds:.1f} s, grown by {grown_by:.1f} MB")
-    grown = (
-        after.megabytes - before.megabytes > GROWTH
-        or after.descriptors > before.descriptors + 2
-        or after.threads > before.threads + 2
-        or end.children
-        or end.shared
-    )
-    return int(bool(grown))
+    """Runs them."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("parts", nargs="*", metavar="PART", help=f"{', '.join(PARTS)}; all by default")
+    parser.add_argument("--shorter", type=int, default=1, help="so many times less of each")
+    arguments = parser.parse_args()
+    unknown = set(arguments.parts) - set(PARTS)
+    if unknown:
+        parser.error(f"unknown part: {', '.join(sorted(unknown))}")
+    began = time.monotonic()
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        names = [name for name in PARTS if not arguments.parts or name in arguments.parts]
+        outcomes = list(pool.map(lambda name: run(name, arguments.shorter), names))
+    minutes = (time.monotonic() - began) / 60
+    print("\ngrowth since the first tenth:")
+    table(outcomes)
+    busy = os.getloadavg()[2]
+    print(f"{minutes:.1f} minutes of {MINUTES:g}; {os.cpu_count()} processors, load {busy:.1f}")
+    return int(any(one["faults"] for one in outcomes))
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    sys.exit(main())

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Sends many requests to a server on the scripted fake, and prints what the server has grown by.
 
-    RKLLM_RS_FAKES=target/release python scripts/soak_server.py [--requests 100000] [--clients 8] [--seed 0]
+    RKLLM_RS_FAKES=target/release python scripts/soak_server.py [100000] [--clients 8] [--seed 0]
 
 The requests are of all dialects, streamed and not. One in twenty hangs up, and every 500 requests the
 worker is killed. Every answer must be whole. Only while a worker is killed and started again may a request
@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python"))
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python" / "server"))
 
+from soaking import Part, State
 from wire import Server
 
 from fakes import fake_library, fake_model
@@ -36,17 +37,16 @@ from fakes import fake_library, fake_model
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-STEPS = ["It", " rained", " all", " day."]
-TEXT = "".join(STEPS)
+WORDS = ["It", " rained", " all", " day."]
+#: Time enough in the middle of an answer to hang up or to be killed there; more would only make this longer.
+STEPS: list[Any] = [*WORDS[:2], {"text": WORDS[2], "delay_ms": 1}, WORDS[3]]
+TEXT = "".join(WORDS)
 TEMPLATE = """\
 {% for message in messages %}<|im_start|>{{ message.role }}
 {{ message.content }}<|im_end|>
 {% endfor %}<|im_start|>assistant
 """
 HANG_UPS = 0.05
-GROWTH_MB = 20.0
-#: So many more may be there: the core keeps what a stream is woken by for the next one.
-SPARE = 4
 #: Seconds for one answer, with the start of a worker.
 PATIENCE = 60.0
 LONGEST_PAUSE = 1.0
@@ -63,27 +63,6 @@ class Told(Exception):  # noqa: N818 - what a client is told when a worker has d
     def __init__(self, pause: float) -> None:
         super().__init__(f"pause {pause}")
         self.pause = min(pause, LONGEST_PAUSE)
-
-
-class State(NamedTuple):
-    """What a process has."""
-
-    megabytes: float
-    descriptors: int
-    threads: int
-    children: int
-
-    @classmethod
-    def of(cls, pid: int) -> State:
-        """Looks at a process."""
-        status = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
-        tasks = Path(f"/proc/{pid}/task").iterdir()
-        return cls(
-            megabytes=int(status["VmRSS"].split()[0]) / 1e3,
-            descriptors=len(os.listdir(f"/proc/{pid}/fd")),
-            threads=int(status["Threads"]),
-            children=sum(len((task / "children").read_text().split()) for task in tasks),
-        )
 
 
 class Reply(NamedTuple):
@@ -250,8 +229,9 @@ async def _read_reply(reader: asyncio.StreamReader) -> Reply:
 class Soak:
     """All clients, and what they have seen."""
 
-    def __init__(self, server: Any, arguments: argparse.Namespace) -> None:
+    def __init__(self, server: Any, arguments: argparse.Namespace, part: Part) -> None:
         self.server = server
+        self.part = part
         self.arguments = arguments
         self.dice = random.Random(arguments.seed)  # noqa: S311 - no secret
         self.seen: Counter[str] = Counter()
@@ -275,7 +255,7 @@ class Soak:
             if number % self.arguments.kill_every == 0 and (self._killing is None or self._killing.done()):
                 self._killing = asyncio.ensure_future(self._kill())
             if number % max(1, self.arguments.requests // 10) == 0:
-                print(f"{number:7} {State.of(self.server.process.pid)}", flush=True)
+                self.part.at(number)
             name = self.dice.choice(list(DIALECTS))
             data = request_of(name, f"{number}: how was the day?", follows=self.dice.random() < 0.3)  # noqa: PLR2004
             if self.dice.random() < HANG_UPS:
@@ -361,36 +341,26 @@ class Soak:
             last = now
 
 
-async def soaked(server: Any, arguments: argparse.Namespace) -> bool:
-    """Runs it; tells whether nothing has grown."""
-    soak = Soak(server, arguments)
-    pid = server.process.pid
+async def soaked(server: Any, arguments: argparse.Namespace, part: Part) -> str:
+    """Runs it; what is wrong, if anything is."""
+    soak = Soak(server, arguments, part)
     await soak.rest()
-    began = time.monotonic()
+    # What there is after the first tenth is looked at while the server is at rest, as at the end.
     await soak.run(max(arguments.clients, arguments.requests // 10))
-    before = State.of(pid)
+    part.at(soak.number)
     await soak.run(arguments.requests)
-    seconds = time.monotonic() - began
-    after = State.of(pid)
     (model,) = (await soak.status())["models"]
-    told = ", ".join(f"{count} {what}" for what, count in soak.seen.most_common())
-    print(f"before {before}\nafter  {after}")
-    print(f"{soak.number} requests in {seconds:.0f} s: {told}; {soak.kills} workers killed")
-    if model["restarts"] != soak.kills:
-        print(f"{model['restarts']} workers were started again")
-        return False
-    return (
-        after.megabytes - before.megabytes <= GROWTH_MB
-        and after.descriptors <= before.descriptors + SPARE
-        and after.threads <= before.threads + SPARE
-        and after.children <= before.children
+    print(
+        ", ".join(f"{count} {what}" for what, count in soak.seen.most_common()),
+        f"{soak.kills} workers killed",
     )
+    return "" if model["restarts"] == soak.kills else f"{model['restarts']} workers were started again"
 
 
 def main() -> int:
     """Starts a server and its clients."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("requests", type=int, nargs="?", default=100_000)
     parser.add_argument("--clients", type=int, default=8, help="at the same time")
     parser.add_argument("--kill-every", type=int, default=500, help="requests from one kill to the next")
     parser.add_argument("--seed", type=int, default=0)
@@ -399,22 +369,22 @@ def main() -> int:
         folder = Path(name)
         broken = folder / "broken.jsonl"
         library = fake_library(folder / "lib", "v1_3_1", quiet=True)
-        fake_model(folder, "one.rkllm", runs=[{"steps": STEPS, "delay_ms": 1}])
+        fake_model(folder, "one.rkllm", runs=[{"steps": STEPS}])
         (folder / "chat_template.jinja").write_text(TEMPLATE)
         words = ["-m", "rkllm_rs", "serve", "one=one.rkllm", "--port", "0", "--library", str(library)]
         told = {"RKLLM_RS_NPU_LOCK": str(folder / "npu.lock"), "RKLLM_RS_FAKE_BROKEN": str(broken)}
         server = Server(words, cwd=folder, env={**os.environ, **told})
+        part = Part("requests", arguments.requests, pid=server.process.pid)
         try:
-            good = asyncio.run(soaked(server, arguments))
-        except Wrong as error:
-            print(f"{type(error).__name__}: {error}")
-            good = False
+            try:
+                wrong = asyncio.run(soaked(server, arguments, part))
+            except Wrong as error:
+                wrong = f"{type(error).__name__}: {error}"
+            if broken.exists():
+                wrong += f"a promise to the library was broken: {broken.read_text()}"
+            return part.ended(arguments.requests, wrong)
         finally:
             server.close()
-        if broken.exists():
-            print(f"a promise to the library was broken: {broken.read_text()}")
-            good = False
-        return 0 if good else 1
 
 
 if __name__ == "__main__":
