@@ -87,7 +87,9 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None
 
 
 @pytest.fixture(autouse=True)
-def nothing_open(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def nothing_open(
+    isolated: None, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
     """Models that a test leaves open are closed, and gone before the next one begins.
 
     No promise to the library may have been broken, by a program that the test started either.
@@ -95,6 +97,8 @@ def nothing_open(isolated: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     path = tmp_path / "broken.jsonl"
     monkeypatch.setenv("RKLLM_RS_FAKE_BROKEN", str(path))
     yield
+    # What is still under way need not take its time.
+    gate.touch()
     settle()
     assert not calls(path)
 
@@ -156,13 +160,19 @@ def record(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
+def gate(tmp_path: Path) -> Path:
+    """A file that ends what the scripts of ``make_model`` take of time, once the test creates it."""
+    return tmp_path / "gate"
+
+
+@pytest.fixture
 def library(tmp_path: Path, generation: str, record: Path) -> Path:
     """A library of the generation."""
     return fake_library(tmp_path / "lib", generation, record=record, quiet=True)
 
 
 @pytest.fixture
-def make_model(tmp_path: Path) -> Callable[..., Path]:
+def make_model(tmp_path: Path, gate: Path) -> Callable[..., Path]:
     """Writes scripts, each under a name of its own."""
     count = 0
 
@@ -171,7 +181,7 @@ def make_model(tmp_path: Path) -> Callable[..., Path]:
         count += 1
         if not isinstance(script, dict):
             script = {"runs": [{"steps": list(script)}]}
-        return fake_model(tmp_path / "models", f"model{count}.rkllm", **script, **more)
+        return fake_model(tmp_path / "models", f"model{count}.rkllm", **{"gate": gate, **script}, **more)
 
     return make
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import sys
@@ -25,11 +26,13 @@ both_ends = pytest.mark.parametrize("generation", ["v1_1_0", "v1_3_1"])
 
 #: How many times slower than a usual machine this one is: more than 1 under emulation.
 SLOW: Final = float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))
-#: A bound for anything that should be quick, on a machine that is busy with other things. What it is compared
-#: with must take far longer if the promise is broken.
-SOON: Final = 5.0 * SLOW
+#: A bound for anything that should be quick: no machine is so busy. What it is compared with must take far
+#: longer if the promise is broken.
+SOON: Final = 30.0 * SLOW
 #: A bound for anything that must happen at all.
 PATIENCE: Final = 60.0 * SLOW
+#: Milliseconds that a script takes until the test opens its gate, when it has seen what it wants to see.
+HELD: Final = round(120_000 * SLOW)
 
 #: Begins every program that :func:`program` starts.
 PRELUDE: Final = """
@@ -79,6 +82,20 @@ def wait_until(condition: Callable[[], object], what: str = "the condition") -> 
 def began(record: Path, function: str = "rkllm_run", count: int = 1) -> None:
     """Waits until the library has been called ``count`` times."""
     wait_until(lambda: len(calls(record, function)) >= count, f"call {count} of {function}")
+
+
+async def let_through(gate: Path, record: Path, function: str = "rkllm_run", count: int = 1) -> None:
+    """Opens the gate, from an event loop, once the library has been called ``count`` times.
+
+    A loop that is blocked while the library takes its time opens none.
+    """
+    until = time.monotonic() + PATIENCE
+    while len(calls(record, function)) < count:
+        assert time.monotonic() < until, f"call {count} of {function} did not come"
+        await asyncio.sleep(0.005)
+    # Whoever is going to block the loop may do so first.
+    await asyncio.sleep(0.02)
+    gate.touch()
 
 
 def in_thread(work: Callable[[], Any]) -> Callable[[], Any]:

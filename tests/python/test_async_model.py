@@ -19,7 +19,7 @@ from rkllm_rs import (
     ModelNotFoundError,
     RkllmWarning,
 )
-from support import PATIENCE, began, in_thread
+from support import HELD, PATIENCE, began, in_thread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator
@@ -130,8 +130,10 @@ def test_what_is_noticed_is_told_before_it_opens(model: AsyncRKLLM, record: Path
     assert run(model.generate("x")).text == "ab"
 
 
-def test_one_of_two_that_wait_may_leave(make_model: Callable[..., Path], library: Path, record: Path) -> None:
-    llm = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": 300}}), library=library)
+def test_one_of_two_that_wait_may_leave(
+    make_model: Callable[..., Path], library: Path, record: Path, gate: Path
+) -> None:
+    llm = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": HELD}}), library=library)
 
     async def main() -> None:
         leaving = asyncio.ensure_future(llm.generate("x"))
@@ -140,6 +142,7 @@ def test_one_of_two_that_wait_may_leave(make_model: Callable[..., Path], library
         leaving.cancel()
         with pytest.raises(asyncio.CancelledError):
             await leaving
+        gate.touch()
         assert (await staying).text == "ab"
         await llm.close()
 
@@ -148,9 +151,9 @@ def test_one_of_two_that_wait_may_leave(make_model: Callable[..., Path], library
 
 
 def test_when_all_have_left_the_next_one_opens_again(
-    make_model: Callable[..., Path], library: Path, record: Path
+    make_model: Callable[..., Path], library: Path, record: Path, gate: Path
 ) -> None:
-    llm = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": 200}}), library=library)
+    llm = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": HELD}}), library=library)
 
     async def main() -> None:
         task = asyncio.ensure_future(llm.open())
@@ -158,6 +161,7 @@ def test_when_all_have_left_the_next_one_opens_again(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        gate.touch()
         assert (await llm.generate("y")).text == "ab"
         await llm.close()
 
@@ -166,7 +170,7 @@ def test_when_all_have_left_the_next_one_opens_again(
 
 
 def test_closed_before_and_while_it_opens(
-    make_model: Callable[..., Path], library: Path, record: Path, mode: str
+    make_model: Callable[..., Path], library: Path, record: Path, gate: Path, mode: str
 ) -> None:
     async def main() -> None:
         never = AsyncRKLLM(make_model(RUNS), library=library)
@@ -177,14 +181,17 @@ def test_closed_before_and_while_it_opens(
                 await use
         with pytest.raises(ClosedError):
             never.stream("x")
-        opening = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": 200}}), library=library)
+        opening = AsyncRKLLM(make_model({**RUNS, "init": {"delay_ms": HELD}}), library=library)
         task = asyncio.ensure_future(opening.open())
         await asyncio.to_thread(began, record, "rkllm_init")
         await opening.close()
+        assert not task.done()
+        gate.touch()
         with pytest.raises(ClosedError):
             await task
 
     run(main())
+    gate.touch()
     if mode == "here":
         # In a worker there is nothing to be kept of it: that is killed.
         began(record, "rkllm_destroy")

@@ -10,7 +10,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import BusyError, ModelError, RkllmWarning, Tokens
-from support import PATIENCE, began, wait_until
+from support import HELD, PATIENCE, began, wait_until
 from surface import aio, aopen, stepwise
 
 if TYPE_CHECKING:
@@ -107,9 +107,9 @@ def test_cancelling_a_request_leaves_the_model_usable(open_model: Opener, record
 
 
 def test_cancelling_aopen_gives_the_model_back(
-    library: Path, make_model: Callable[..., Path], open_model: Opener, record: Path, mode: str
+    library: Path, make_model: Callable[..., Path], open_model: Opener, record: Path, gate: Path, mode: str
 ) -> None:
-    path = make_model({"init": {"delay_ms": 1000}})
+    path = make_model({"init": {"delay_ms": HELD}})
 
     async def main() -> None:
         task = asyncio.ensure_future(aopen(path, library=library))
@@ -122,6 +122,7 @@ def test_cancelling_aopen_gives_the_model_back(
 
     with pytest.warns(RkllmWarning):
         run(main())
+    gate.touch()
     if mode == "here":
         # In a worker there is nothing to be kept of it: that is killed.
         began(record, "rkllm_destroy")
@@ -251,8 +252,8 @@ def test_a_task_that_ends_in_the_middle_of_steps(open_model: Opener) -> None:
     run(main())
 
 
-def test_cancelling_a_task_in_the_middle_of_a_step(open_model: Opener, record: Path) -> None:
-    model = open_model({"runs": [{"prefill_ms": 300, "steps": ["a"]}, {"steps": ["fine"]}]})
+def test_cancelling_a_task_in_the_middle_of_a_step(open_model: Opener, record: Path, gate: Path) -> None:
+    model = open_model({"runs": [{"prefill_ms": HELD, "steps": ["a"]}, {"steps": ["fine"]}]})
 
     async def main() -> None:
         steps = stepwise(model, "x")
@@ -261,6 +262,7 @@ def test_cancelling_a_task_in_the_middle_of_a_step(open_model: Opener, record: P
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        gate.touch()
         steps.close()
         assert (await aio(model).generate("y")).text == "fine"
 

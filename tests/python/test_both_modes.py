@@ -26,7 +26,7 @@ from rkllm_rs import (
     RkllmWarning,
     Tokens,
 )
-from support import began, in_thread
+from support import HELD, began, in_thread
 from surface import (
     generate_batch,
     hidden_states_batch,
@@ -170,7 +170,7 @@ def test_ends(open_model: Opener, record: Path) -> None:
     endless = {"steps": ["x"], "repeat": 1_000_000, "delay_ms": 5}
     model = open_model({"runs": [endless]})
     with pytest.raises(GenerationTimeout) as caught:
-        model.generate("x", timeout=0.2)
+        model.generate("x", timeout=1)
     assert caught.value.partial is not None
     assert caught.value.partial.text.startswith("x")
     stream = model.stream("x")
@@ -255,10 +255,10 @@ def test_a_fork(open_model: Opener) -> None:
     assert model.generate("x").text == "a"
 
 
-def test_ctrl_c(open_model: Opener, record: Path) -> None:
+def test_ctrl_c(open_model: Opener, record: Path, gate: Path) -> None:
     import threading
 
-    model = open_model({"runs": [{"prefill_ms": 400, "steps": ["a"]}, {"steps": ["b"]}]})
+    model = open_model({"runs": [{"prefill_ms": HELD, "steps": ["a"]}, {"steps": ["b"]}]})
     main = threading.get_ident()
 
     def interrupt() -> None:
@@ -271,6 +271,7 @@ def test_ctrl_c(open_model: Opener, record: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             model.generate("x")
         done()
+        gate.touch()
     finally:
         signal.signal(signal.SIGINT, handler)
     assert model.generate("y").text == "b"

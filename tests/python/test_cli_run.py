@@ -14,7 +14,7 @@ import pytest
 
 from cli import cli, status_of, succeeds, written
 from fakes import calls, fake_library
-from support import PATIENCE, began
+from support import HELD, PATIENCE, began
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -312,7 +312,7 @@ def test_ctrl_c_in_an_answer(make_model: Make, isolate: str) -> None:
 
 
 def test_ctrl_c_in_a_load(make_model: Make, record: Path) -> None:
-    with started(make_model({"init": {"delay_ms": 3000}}), "hi") as running:
+    with started(make_model({"init": {"delay_ms": HELD}}), "hi") as running:
         began(record, "rkllm_init")
         running.send_signal(signal.SIGINT)
         out, err = running.communicate(timeout=PATIENCE)

@@ -8,52 +8,52 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import BusyError, ClosedError, GenerationTimeout
-from support import SLOW, both_ends, in_thread, newest, wait_until
+from support import HELD, began, both_ends, in_thread, newest
 
 
-def seconds(work):
-    """What ``work`` raised, and how long it took."""
-    start = time.monotonic()
-    with pytest.raises(GenerationTimeout) as caught:
+def overdue(work):
+    with pytest.raises(GenerationTimeout):
         work()
-    return caught.value, time.monotonic() - start
 
 
 @newest
 def test_a_slow_abort_holds_no_deadline_up(open_model, record):
-    """One run's abort takes far longer than another's deadline."""
+    """Both deadlines pass while the first run's abort, and its prompt, take their time."""
     script = {
-        "runs": [{"prefill_ms": 1500, "ignore_abort": True, "steps": ["a"]}],
-        "abort": {"delay_ms": round(4000 * SLOW)},
+        "runs": [{"prefill_ms": HELD, "ignore_abort": True, "steps": ["a"]}],
+        "abort": {"delay_ms": HELD},
     }
     model = open_model(script)
-    first = in_thread(lambda: seconds(lambda: model.generate("a", timeout=0.2)))
-    wait_until(lambda: calls(record, "rkllm_run"), "the run")
-    second = in_thread(lambda: seconds(lambda: model.generate("b", timeout=0.6)))
-    assert first()[1] < 0.2 + 1.5 * SLOW
-    assert second()[1] < 0.6 + 1.5 * SLOW
+    first = in_thread(lambda: overdue(lambda: model.generate("a", timeout=0.2)))
+    began(record)
+    second = in_thread(lambda: overdue(lambda: model.generate("b", timeout=0.4)))
+    first()
+    second()
+    assert not calls(record, "run_end")
 
 
 @newest
-def test_an_abort_that_does_nothing_is_asked_for_less_and_less(open_model, record):
-    model = open_model([{"text": "a", "delay_ms": round(1500 * SLOW)}])
+def test_an_abort_that_does_nothing_is_asked_for_less_and_less(open_model, record, gate):
+    model = open_model([{"text": "a", "delay_ms": HELD}])
+    begin = time.monotonic()
     with pytest.raises(GenerationTimeout):
         model.generate("a", timeout=0.1)
+    began(record, "rkllm_abort", 7)
+    # Every 20 ms, the seventh would come after 120.
+    assert time.monotonic() - begin > 0.1 + 0.6
+    gate.touch()
     # The run before has to come back first.
     model.close()
-    wait_until(lambda: calls(record, "rkllm_destroy"), "destroy")
-    asked = len(calls(record, "rkllm_abort"))
-    # Every 20 ms it would be 70 times.
-    assert 2 <= asked <= 20
+    began(record, "rkllm_destroy")
 
 
 @pytest.mark.hazard("N4")
 @both_ends
-def test_no_second_model_beside_a_run_of_a_closed_one(open_model, record):
-    slow = {"runs": [{"prefill_ms": round(1500 * SLOW), "steps": ["a"]}]}
+def test_no_second_model_beside_a_run_of_a_closed_one(open_model, record, gate):
+    slow = {"runs": [{"prefill_ms": HELD, "steps": ["a"]}]}
     closed = open_model(slow)
     stream = closed.stream("x")
-    wait_until(lambda: calls(record, "rkllm_run"), "the run")
+    began(record)
     closed.close()
     assert not calls(record, "rkllm_destroy")
     with pytest.raises(BusyError) as caught:
@@ -61,6 +61,7 @@ def test_no_second_model_beside_a_run_of_a_closed_one(open_model, record):
     assert caught.value.hint
     assert len(calls(record, "rkllm_init")) == 1
     # With time to wait it opens, once the other has gone.
+    gate.touch()
     assert open_model(["b"]).generate("y").text == "b"
     order = [line["fn"] for line in calls(record) if line["fn"] in ("rkllm_init", "run_end", "rkllm_destroy")]
     with pytest.raises(ClosedError):

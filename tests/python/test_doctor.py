@@ -21,7 +21,7 @@ import pytest
 import rkllm_rs
 from board_trees import TREES, Link, Tree, build, library
 from rkllm_rs.doctor import drm, examine
-from support import SLOW
+from support import SOON
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,10 +78,8 @@ def test_a_failure_is_the_exit_status_and_has_its_fix_in_the_text(tmp_path: Path
     assert "99-rknpu.rules" in done.stdout
 
 
-def test_this_machine_is_examined_honestly_and_quickly() -> None:
-    began = time.monotonic()
+def test_this_machine_is_examined_honestly() -> None:
     report = examine()
-    assert time.monotonic() - began < 2 * SLOW * 4  # 2 s is promised, of a machine with nothing else to do
     python = report.find("python")
     assert python is not None
     assert python.status == "ok"
@@ -176,7 +174,7 @@ def test_no_kind_of_file_holds_it_up(hostile: Callable[[Path], None], tmp_path: 
         hostile(path)
     began = time.monotonic()
     report = examine(tree)
-    assert time.monotonic() - began < 20 * SLOW  # what blocks would take for ever
+    assert time.monotonic() - began < SOON  # what blocks would take for ever
     json.dumps(report.to_dict())
     for check in report.checks:
         assert check.fix or check.status not in ("warning", "failure")

@@ -10,9 +10,7 @@ import importlib
 import re
 import signal
 import sys
-import threading
-from contextlib import contextmanager
-from functools import partial
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,11 +24,11 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
-from support import newest, succeed, wait_until
+from support import HELD, PATIENCE, began, in_thread, newest, succeed, wait_until
 from surface import load_prompt_cache, set_chat_template, set_function_tools, stepwise
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from conftest import Opener
 
@@ -206,48 +204,36 @@ def test_m2_rows_are_given_back(open_model: Opener, record: Path, generation: st
     assert {call["return"] for call in shown} <= ({wanted} if generation > "v1_2_0" else {0, None})
 
 
-@contextmanager
-def in_background(work: Callable[[], None], done: threading.Event) -> Iterator[None]:
-    thread = threading.Thread(target=work)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
-
-
-SLOWLY = {"delay_ms": 300}
-
-
 @pytest.mark.hazard("A8")
-def test_a8_other_threads_go_on(open_model: Opener, tmp_path: Path) -> None:
+def test_a8_other_threads_go_on(open_model: Opener, record: Path, gate: Path, tmp_path: Path) -> None:
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(b"\xe5" * 5000)
-    beats = 0
-    done = threading.Event()
 
-    def heart() -> None:
-        nonlocal beats
-        while not done.wait(0.005):
-            beats += 1
+    def during(function: str, call: Callable[[], Any]) -> Any:
+        """The library takes its time until another thread opens the gate."""
+        gate.unlink(missing_ok=True)
+        count = len(calls(record, function)) + 1
+
+        def go_on() -> None:
+            began(record, function, count)
+            gate.touch()
+
+        begin = time.monotonic()
+        opened, result = in_thread(go_on), call()
+        opened()
+        # Had the call kept the interpreter's lock, it would have taken all of its time.
+        assert time.monotonic() - begin < PATIENCE, function
+        return result
 
     slow = ("init", "destroy", "load_lora", "clear_kv_cache", "get_kv_cache_size", "set_chat_template")
-    script = {**dict.fromkeys(slow, SLOWLY), "runs": [{"prefill_ms": 300, "steps": ["a"]}]}
-    with in_background(heart, done):
-        model = open_model(script)
-        # Sixty on a quiet machine; none, if a call kept the interpreter's lock.
-        assert beats >= 3
-        for call in (
-            partial(model.load_lora, adapter),
-            partial(model.generate, "x"),
-            model.clear_kv_cache,
-            model.kv_cache_size,
-            partial(set_chat_template, model),
-        ):
-            before = beats
-            call()
-            assert beats - before >= 3, call
+    script: dict[str, Any] = {name: {"delay_ms": HELD} for name in slow}
+    script["runs"] = [{"prefill_ms": HELD, "steps": ["a"]}]
+    model = during("rkllm_init", lambda: open_model(script))
+    during("rkllm_load_lora", lambda: model.load_lora(adapter))
+    during("rkllm_run", lambda: model.generate("x"))
+    during("rkllm_clear_kv_cache", model.clear_kv_cache)
+    during("rkllm_get_kv_cache_size", model.kv_cache_size)
+    during("rkllm_set_chat_template", lambda: set_chat_template(model))
 
 
 @pytest.mark.hazard("A7")

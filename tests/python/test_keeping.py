@@ -11,7 +11,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import RKLLM, ClosedError, RkllmWarning
-from support import began, newest, wait_until
+from support import HELD, began, newest, wait_until
 from surface import stepwise, stream_batch, stream_logits
 
 pytestmark = newest
@@ -164,7 +164,7 @@ def test_it_cuts_off_rows_batches_and_steps(open_model):
 
 def test_it_cuts_off_whoever_waits_in_an_event_loop(open_model):
     async def read():
-        model = open_model({"runs": [{"prefill_ms": 300, "steps": ["x"]}]})
+        model = open_model({"runs": [{"prefill_ms": HELD, "steps": ["x"]}]})
         stream = model.stream("Hi")
         reader = asyncio.ensure_future(anext(stream))
         await asyncio.sleep(0)

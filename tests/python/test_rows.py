@@ -19,7 +19,7 @@ from rkllm_rs import (
     Tokens,
     UnsupportedFeatureError,
 )
-from support import PATIENCE, began, in_thread, newest, wait_until
+from support import HELD, PATIENCE, began, in_thread, newest, wait_until
 from surface import aio, stream_hidden_states, stream_logits
 
 SINCE_1_2_0 = GENERATIONS[1:]
@@ -228,14 +228,15 @@ def test_cancel(open_model, record, kind):
 
 @kinds
 @newest
-def test_cancelled_before_any_rows(open_model, record, kind):
-    model = open_model(script(kind, prefill_ms=200))
+def test_cancelled_before_any_rows(open_model, record, gate, kind):
+    model = open_model(script(kind, prefill_ms=HELD))
     arrays = stream(model, kind)
     began(record)
     arrays.cancel()
     assert list(arrays) == []
     with pytest.raises(GenerationError, match="before any"):
         arrays.result()
+    gate.touch()
     assert model.generate("y").text == "fine"
 
 
@@ -278,11 +279,12 @@ def test_deadlines(open_model, record, kind):
 
 @kinds
 @newest
-def test_a_deadline_over_the_prompt(open_model, record, kind):
-    model = open_model(script(kind, prefill_ms=1000))
+def test_a_deadline_over_the_prompt(open_model, record, gate, kind):
+    model = open_model(script(kind, prefill_ms=HELD))
     with pytest.raises(GenerationTimeout):
         list(stream(model, kind, timeout=0.1))
     assert not calls(record, "run_end")
+    gate.touch()
     assert model.generate("y").text == "fine"
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from fakes import GENERATIONS, calls
 from rkllm_rs import BusyError, GenerationTimeout, InvalidArgumentError, Tokens
-from support import PATIENCE, SLOW, SOON, began, in_thread
+from support import HELD, PATIENCE, SOON, began, in_thread
 from surface import aio, stepwise, stream_logits
 
 SINCE_1_2_1 = GENERATIONS[2:]
@@ -133,13 +133,13 @@ def test_what_a_stop_string_held_back_is_given_at_the_end(open_model):
 def test_ended_by_a_deadline_in_the_middle(open_model, record):
     model = open_model(two_then_fine())
     begin = time.monotonic()
-    steps = stepwise(model, "x", timeout=0.3)
+    steps = stepwise(model, "x", timeout=1)
     assert next(steps).text == "a"
     # The caller dawdles, and others need not wait any longer.
     assert in_thread(lambda: model.generate("y").text)() == "b"
-    assert 0.3 <= time.monotonic() - begin < 0.3 + SOON
+    assert 1 <= time.monotonic() - begin < 1 + SOON
     for _ in range(2):
-        with pytest.raises(GenerationTimeout, match=r"0\.3 s") as caught:
+        with pytest.raises(GenerationTimeout, match=r"\b1 s") as caught:
             next(steps)
         assert (caught.value.partial.text, caught.value.partial.token_ids) == ("a", [1])
     with pytest.raises(GenerationTimeout):
@@ -147,31 +147,33 @@ def test_ended_by_a_deadline_in_the_middle(open_model, record):
     assert model.generate("z").text == "fine"
 
 
-def test_ended_by_a_deadline_while_computing(open_model, record):
-    model = open_model(two_then_fine(prefill_ms=1500))
-    steps = stepwise(model, "x", timeout=0.6)
+def test_ended_by_a_deadline_while_computing(open_model, record, gate):
+    model = open_model(two_then_fine(prefill_ms=HELD))
+    steps = stepwise(model, "x", timeout=1)
     next(steps)
     with pytest.raises(GenerationTimeout):
         next(steps)
     # The second step is still being computed.
     assert len(calls(record, "run_end")) == 1
+    gate.touch()
     assert model.generate("y").text == "fine"
 
 
-def test_closed_from_another_thread_while_computing(open_model, record):
-    model = open_model(two_then_fine(prefill_ms=400))
+def test_closed_from_another_thread_while_computing(open_model, record, gate):
+    model = open_model(two_then_fine(prefill_ms=HELD))
     steps = stepwise(model, "x")
     next(steps)
     reading = in_thread(lambda: [step.text for step in steps])
     began(record, count=2)
     steps.close()
     assert reading() == []
+    gate.touch()
     assert steps.result().finish_reason == "cancelled"
     assert model.generate("y").text == "fine"
 
 
-def test_one_reader_at_a_time(open_model, record):
-    model = open_model(two_then_fine(prefill_ms=300))
+def test_one_reader_at_a_time(open_model, record, gate):
+    model = open_model(two_then_fine(prefill_ms=HELD))
     steps = stepwise(model, "x")
     next(steps)
     reading = in_thread(lambda: next(steps).text)
@@ -179,6 +181,7 @@ def test_one_reader_at_a_time(open_model, record):
     with pytest.raises(InvalidArgumentError, match=r"\Ainput ") as caught:
         next(steps)
     assert caught.value.hint
+    gate.touch()
     assert reading() == "b"
     steps.close()
 
@@ -232,14 +235,15 @@ say("answer", llm.generate("2").text)
 
 
 @pytest.mark.parametrize("given", ["next(steps)", "steps.send('y')", "list(steps)"])
-def test_interrupted_while_computing(child, library, make_model, record, given):
-    model = make_model(two_then_fine(prefill_ms=round(2000 * SLOW)))
+def test_interrupted_while_computing(child, library, make_model, record, gate, given):
+    model = make_model(two_then_fine(prefill_ms=HELD))
     code = STEPPING.format(count=2, work=given, then="list(steps), steps.result().finish_reason")
     running = child(code, library, model, record)
     running.expect("ready")
     running.signal(signal.SIGINT)
     # The second step is still being computed.
     assert running.expect("interrupted")[1] == "1"
+    gate.touch()
     assert running.expect("then") == ["then", "[]", "cancelled"]
     assert running.expect("answer")[1] == "fine"
     assert running.end()[0] == 0
@@ -328,8 +332,8 @@ def test_steps_made_outside_of_the_loop(open_model):
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)) == "x"
 
 
-def test_a_task_that_is_cancelled(open_model, record):
-    model = open_model(two_then_fine(prefill_ms=300))
+def test_a_task_that_is_cancelled(open_model, record, gate):
+    model = open_model(two_then_fine(prefill_ms=HELD))
 
     async def read():
         # Nothing but this loop refers to them, so that they end with it.
@@ -342,23 +346,8 @@ def test_a_task_that_is_cancelled(open_model, record):
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
+        gate.touch()
         return await aio(model).generate("y")
 
     assert asyncio.run(asyncio.wait_for(main(), PATIENCE)).text == "fine"
     assert [run["paused"] for run in calls(record, "rkllm_run")] == [False, True, False]
-
-
-def test_the_loop_goes_on_meanwhile(open_model):
-    model = open_model(two_then_fine(prefill_ms=400))
-
-    async def main():
-        ticks = 0
-        reading = asyncio.ensure_future(joined(stepwise(model, "x", max_new_tokens=2)))
-        while not reading.done():
-            await asyncio.sleep(0.01)
-            ticks += 1
-        return ticks, reading.result()
-
-    ticks, text = asyncio.run(main())
-    assert text == "ab"
-    assert ticks > 5

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import time
 
 import pytest
 
 from fakes import GENERATIONS, calls
 from rkllm_rs import BusyError, InvalidArgumentError, Tokens
-from support import SLOW, newest
+from support import HELD, PATIENCE, let_through, newest
 from surface import aio, stepwise
 
 #: What the library would make of a run that is begun after the answer's end.
@@ -49,34 +48,22 @@ def test_an_answer_of_one_token(open_model, record):
 
 
 @newest
-def test_a_step_is_there_when_the_library_has_paused(open_model, record):
+def test_a_step_is_there_when_the_library_has_paused(open_model, record, gate):
     """Between its callback and its return the library is not paused yet: nobody blocks meanwhile."""
-    late = round(300 * SLOW)
 
     async def main():
-        model = open_model({"runs": [{"steps": ["x"], "end_ms": late}] * 3 + [{}], "kv_cache_size": [8]})
+        runs = [{"steps": ["x"], "end_ms": HELD}] * 3
+        model = open_model({"record_tokens": True, "runs": [*runs, {}], "kv_cache_size": [8]})
         steps = stepwise(model, "x")
-        longest = last = 0.0
-        going = True
-
-        async def tick():
-            nonlocal longest, last
-            last = time.monotonic()
-            while going:
-                await asyncio.sleep(0.005)
-                now = time.monotonic()
-                longest, last = max(longest, now - last), now
-
-        ticking = asyncio.ensure_future(tick())
         for count in range(1, 4):
+            gate.unlink(missing_ok=True)
+            opening = asyncio.ensure_future(let_through(gate, record, "token", count))
             await anext(steps)
             assert len(calls(record, "run_end")) == count
             assert await aio(model).kv_cache_size() == 8
-        going = False
-        await ticking
-        assert longest < late / 1000 / 2
+            await opening
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 @newest
@@ -108,7 +95,7 @@ def test_steps_belong_to_the_task_that_asks(open_model):
     async def main():
         model = open_model({"runs": [{"steps": ["x"]}]})
         steps = stepwise(model, "x")
-        await asyncio.wait_for(anext(steps), 20 * SLOW)
+        await asyncio.wait_for(anext(steps), PATIENCE)
         with pytest.raises(BusyError):
             await aio(model).generate("y")
         other = asyncio.ensure_future(aio(model).generate("y"))

@@ -12,7 +12,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import Chunk, GenerationError, Tokens, _native
-from support import PATIENCE, SLOW, began, in_thread, wait_until
+from support import HELD, PATIENCE, began, in_thread, wait_until
 
 #: Enough tokens that no test comes to their end.
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
@@ -98,15 +98,16 @@ def test_result_after_a_part(open_model):
     assert stream.result().token_ids == [1, 2, 3, 4]
 
 
-def test_stream_returns_at_once(open_model, record):
-    model = open_model({"runs": [{"prefill_ms": 1000, "steps": ["a"]}]})
+def test_stream_returns_at_once(open_model, record, gate):
+    model = open_model({"runs": [{"prefill_ms": HELD, "steps": ["a"]}]})
     stream = model.stream("x")
     assert not calls(record, "run_end")
+    gate.touch()
     assert stream.result().text == "a"
 
 
 def test_chunks_come_as_they_are_made(open_model, record):
-    stream = open_model({"runs": [{"steps": ["a", {"text": "b", "delay_ms": 1500}]}]}).stream("x")
+    stream = open_model({"runs": [{"steps": ["a", {"text": "b", "delay_ms": HELD}]}]}).stream("x")
     assert next(stream).text == "a"
     assert not calls(record, "run_end")
 
@@ -122,19 +123,20 @@ def test_cancel(open_model):
     stream.cancel()
 
 
-def test_cancel_before_the_first_token(open_model, record):
-    model = open_model({"runs": [{"prefill_ms": 1000, **ENDLESS}, {"steps": ["fine"]}]})
+def test_cancel_before_the_first_token(open_model, record, gate):
+    model = open_model({"runs": [{"prefill_ms": HELD, **ENDLESS}, {"steps": ["fine"]}]})
     stream = model.stream("x")
     began(record)
     stream.cancel()
     assert list(stream) == []
     assert not calls(record, "run_end")
     assert stream.result().finish_reason == "cancelled"
+    gate.touch()
     assert model.generate("y").text == "fine"
 
 
 def test_cancel_from_another_thread(open_model):
-    stream = open_model({"runs": [{**ENDLESS, "delay_ms": 1000}]}).stream("x")
+    stream = open_model({"runs": [{**ENDLESS, "delay_ms": HELD}]}).stream("x")
     reading = in_thread(lambda: list(stream))
     in_thread(stream.cancel)()
     assert reading() == []
@@ -293,8 +295,8 @@ def test_two_threads_wait_for_one_stream(open_model):
 
 
 @pytest.mark.hazard("A8")
-def test_other_threads_run_while_one_waits(open_model, record):
-    run = {"prefill_ms": round(1500 * SLOW), "steps": ["a", {"text": "b", "delay_ms": 300}]}
+def test_other_threads_run_while_one_waits(open_model, record, gate):
+    run = {"prefill_ms": HELD, "steps": ["a", "b"]}
     stream = open_model({"record_tokens": True, "runs": [run]}).stream("x")
     done = threading.Event()
     waiting = in_thread(stream.result)
@@ -302,6 +304,7 @@ def test_other_threads_run_while_one_waits(open_model, record):
     assert done.wait(PATIENCE)
     # Had the one that waits kept the interpreter to itself, there would be some.
     assert calls(record, "token") == []
+    gate.touch()
     assert waiting().text == "ab"
     assert len(calls(record, "token")) >= 2
 

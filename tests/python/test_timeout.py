@@ -8,7 +8,7 @@ import pytest
 
 from fakes import calls
 from rkllm_rs import GenerationError, GenerationTimeout
-from support import SOON, began, newest, wait_until
+from support import HELD, SOON, began, newest, wait_until
 
 ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 
@@ -16,9 +16,9 @@ ENDLESS = {"steps": ["x"], "repeat": 100_000, "delay_ms": 2}
 def test_over_the_tokens(open_model):
     model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
     begin = time.monotonic()
-    with pytest.raises(GenerationTimeout, match=r"0\.2 s") as caught:
-        model.generate("x", timeout=0.2)
-    assert 0.2 <= time.monotonic() - begin < 0.2 + SOON
+    with pytest.raises(GenerationTimeout, match=r"\b1 s") as caught:
+        model.generate("x", timeout=1)
+    assert 1 <= time.monotonic() - begin < 1 + SOON
     partial = caught.value.partial
     assert partial.text == "x" * len(partial.token_ids) != ""
     assert isinstance(caught.value, TimeoutError)
@@ -28,14 +28,15 @@ def test_over_the_tokens(open_model):
 
 
 @pytest.mark.hazard("A2")
-def test_over_the_prompt(open_model, record):
+def test_over_the_prompt(open_model, record, gate):
     # The library's prefill cannot be interrupted: control comes back, the model waits (hazard A2).
-    model = open_model({"runs": [{"prefill_ms": 1000, **ENDLESS}, {"steps": ["fine"]}]})
+    model = open_model({"runs": [{"prefill_ms": HELD, **ENDLESS}, {"steps": ["fine"]}]})
     with pytest.raises(GenerationTimeout) as caught:
         model.generate("x", timeout=0.1)
     assert not calls(record, "run_end")
     assert caught.value.partial.text == ""
     assert caught.value.partial.token_ids == []
+    gate.touch()
     assert model.generate("y").text == "fine"
     assert len(calls(record, "run_end")) == 2
 
@@ -53,17 +54,18 @@ def test_over_the_waiting(open_model, record):
     assert [run["input"]["prompt_input"] for run in calls(record, "rkllm_run")] == ["1", "3"]
 
 
-def test_a_library_that_ignores_the_abort(open_model, record):
-    model = open_model({"runs": [{**ENDLESS, "ignore_abort_ms": 1500}, {"steps": ["fine"]}]})
+def test_a_library_that_ignores_the_abort(open_model, record, gate):
+    model = open_model({"runs": [{**ENDLESS, "ignore_abort": True, "delay_ms": HELD}, {"steps": ["fine"]}]})
     with pytest.raises(GenerationTimeout):
         model.generate("x", timeout=0.1)
     assert not calls(record, "run_end")
+    gate.touch()
     assert model.generate("y").text == "fine"
-    assert [end["end"] for end in calls(record, "run_end")] == ["aborted", "played"]
+    assert [end["end"] for end in calls(record, "run_end")] == ["played", "played"]
 
 
 def test_an_unread_stream_stops_too(open_model, record):
-    stream = open_model({"runs": [ENDLESS]}).stream("x", timeout=0.1)
+    stream = open_model({"runs": [ENDLESS]}).stream("x", timeout=1)
     began(record, "run_end")
     assert calls(record, "run_end")[0]["end"] == "aborted"
     got = []
@@ -91,8 +93,8 @@ def test_the_earlier_of_two_deadlines(open_model):
 
 @newest
 def test_a_deadline_that_is_over_does_not_count_later(open_model):
-    model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["b"], "delay_ms": 400}]})
-    assert model.generate("1", timeout=0.2).text == "a"
+    model = open_model({"runs": [{"steps": ["a"]}, {"steps": ["b"], "delay_ms": 1100}]})
+    assert model.generate("1", timeout=1).text == "a"
     assert model.generate("2").text == "b"
 
 

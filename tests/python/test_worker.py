@@ -23,7 +23,7 @@ from rkllm_rs import (
     WorkerCrashed,
     npu_lock,
 )
-from support import Child, began, in_thread, succeed, wait_until
+from support import HELD, Child, began, in_thread, succeed, wait_until
 from surface import load_prompt_cache, loras, stepwise
 from workers import ENDLESS, kill, pid_of, processes
 
@@ -209,14 +209,17 @@ def test_killed_between_two_tokens_and_in_a_pause(open_model: Opener) -> None:
     assert waiting() == "xx"
 
 
-def test_killed_while_it_opens_the_model_again(open_model: Opener, make_model: Any, record: Path) -> None:
-    model = open_model({"runs": [{"steps": ["a"]}], "init": {"delay_ms": 300}}, isolate=True)
+def test_killed_while_it_opens_the_model_again(open_model: Opener, record: Path, gate: Path) -> None:
+    gate.touch()
+    model = open_model({"runs": [{"steps": ["a"]}], "init": {"delay_ms": HELD}}, isolate=True)
+    gate.unlink()
     kill(model)
     stream = model.stream("x")
     began(record, "rkllm_init", 2)
     kill(model)
     with pytest.raises(WorkerCrashed):
         stream.result()
+    gate.touch()
     assert model.generate("x").text == "a"
 
 

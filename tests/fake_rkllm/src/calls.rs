@@ -41,7 +41,7 @@ fn answer_or(
     });
     let _entered = instance.enter(function);
     let call = call(&instance.script);
-    call.begin();
+    call.begin(&instance.script);
     match call.returns {
         Some(returns) if returns != 0 => returns,
         forced => match act(&instance, forced.is_some()) {

@@ -3,8 +3,6 @@
 use std::ffi::{c_int, c_void};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::thread::sleep;
-use std::time::Duration;
 
 use serde_json::Value;
 
@@ -133,7 +131,7 @@ pub unsafe fn init(
     if let Err(reason) = callbacks.asked.all(&script.init.ask, &recorder) {
         return refuse(&reason);
     }
-    sleep(Duration::from_millis(script.init.delay_ms));
+    script.take(script.init.delay_ms);
     script.init.death().happen();
     let (returns, null_handle) = (script.init.returns, script.init.null_handle);
     if returns != 0 {
@@ -226,7 +224,7 @@ pub fn destroy(handle: LLMHandle) -> c_int {
     }
     let _entered = instance.enter("rkllm_destroy");
     let call = &instance.script.destroy;
-    call.begin();
+    call.begin(&instance.script);
     let returns = call.returns.unwrap_or(0);
     if returns == 0 {
         // Waits for a late callback that is under way; later ones are not made.
@@ -246,7 +244,7 @@ pub fn abort(handle: LLMHandle) -> c_int {
         .recorder
         .write("rkllm_abort", |fields| note_handle(fields, handle));
     let call = &instance.script.abort;
-    call.begin();
+    call.begin(&instance.script);
     match call.returns {
         Some(returns) if returns != 0 => returns,
         _ if instance.ask_abort() => 0,

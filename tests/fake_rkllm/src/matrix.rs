@@ -1,8 +1,6 @@
 //! The callbacks of modes 1 and 2: hidden states and logits.
 
 use std::ffi::c_int;
-use std::thread::sleep;
-use std::time::Duration;
 
 use crate::ffi::shared::{
     RKLLMResultLastHiddenLayer, RKLLMResultLogits, call_state, callback_return, infer_mode,
@@ -25,7 +23,7 @@ impl Player<'_> {
         }
         for (at, shape) in shapes.iter().enumerate() {
             if at > 0 {
-                sleep(Duration::from_millis(self.run.delay_ms));
+                self.session.instance.script.take(self.run.delay_ms);
                 if self.abort_obeyed() {
                     return End::Aborted;
                 }

@@ -114,13 +114,14 @@ impl<'a> Player<'a> {
 
     /// Waits as long as the prompt takes.
     pub(crate) fn prefill(&self) -> End {
-        let time = Duration::from_millis(self.run.prefill_ms);
         if !self.run.abort_in_prefill {
-            sleep(time);
+            self.session.instance.script.take(self.run.prefill_ms);
             return End::Played;
         }
+        let script = &self.session.instance.script;
+        let time = Duration::from_millis(self.run.prefill_ms);
         let start = Instant::now();
-        while start.elapsed() < time {
+        while start.elapsed() < time && !script.is_open() {
             if self.abort_obeyed() {
                 return End::Aborted;
             }
@@ -148,7 +149,7 @@ impl<'a> Player<'a> {
                 let delay = step.delay_ms.unwrap_or(run.delay_ms);
                 for _ in 0..step.repeat {
                     if delay > 0 {
-                        sleep(Duration::from_millis(delay));
+                        self.session.instance.script.take(delay);
                     }
                     if self.abort_obeyed() {
                         return End::Aborted;
@@ -181,7 +182,7 @@ impl<'a> Player<'a> {
             else {
                 return End::Played;
             };
-            sleep(Duration::from_millis(delay));
+            self.session.instance.script.take(delay);
             if self.abort_obeyed() {
                 return End::Aborted;
             }

@@ -309,7 +309,7 @@ impl Session {
                 call_state::FINISH
             });
         }
-        thread::sleep(Duration::from_millis(run.end_ms));
+        self.instance.script.take(run.end_ms);
         output::lines(&run.log_end);
         self.instance.recorder.write("run_end", |fields| {
             fields.insert("end".to_owned(), end.name().into());

@@ -350,7 +350,7 @@ def test_a_deadline_has_the_partial_answer(open_model: Opener) -> None:
     script = {"runs": [{"steps": ["Hel", "lo", {"text": " ", "repeat": 100_000, "delay_ms": 5}]}]}
     llm = open_model(script, chat_template=TEMPLATE)
     with pytest.raises(GenerationTimeout) as caught:
-        llm.chat(ASK, timeout=0.3)
+        llm.chat(ASK, timeout=1)
     partial = caught.value.partial
     assert isinstance(partial, ChatAnswer)
     assert partial.content.startswith("Hello")

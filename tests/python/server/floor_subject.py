@@ -25,6 +25,7 @@ from rkllm_rs.server.stream import Stream, event, failed_event, ndjson, sse
 
 counts: Counter[str] = Counter()
 release = asyncio.Event()
+go = asyncio.Event()
 
 
 async def root(_request: Request) -> Any:
@@ -80,6 +81,13 @@ async def free(_request: Request) -> Any:
     return json_response({})
 
 
+async def let_go(_request: Request) -> Any:
+    """Lets the streams go on that wait for it."""
+    go.set()
+    go.clear()
+    return json_response({})
+
+
 async def fail(request: Request) -> Any:
     """Raises an error of the package, by its name."""
     data = await request.json()
@@ -91,13 +99,16 @@ async def fail(request: Request) -> Any:
 
 
 async def stream(request: Request) -> Stream:
-    """Events, as the body asks: how many, with which pause, how large, and how they end."""
+    """Events, as the body asks: when the first, how many, with which pause, how large, and how they end."""
     data = await request.json()
 
     async def events() -> Any:
         counts["stream_began"] += 1
         try:
-            await asyncio.sleep(data.get("first", 0))
+            if data.get("first") == "go":
+                await go.wait()
+            else:
+                await asyncio.sleep(data.get("first", 0))
             for number in range(data.get("n", 3)):
                 if data.get("pause"):
                     await asyncio.sleep(data["pause"])
@@ -144,6 +155,7 @@ def routes() -> Routes:
         table.add("POST", path, fail)
     table.add("POST", "/v1/full", refuse)
     table.add("GET", "/free", free, public=True)
+    table.add("GET", "/go", let_go, public=True)
     table.add("GET", "/large", large, public=True)
     return table
 

@@ -42,6 +42,8 @@ def chunks(server: Server, path: str, **body: object) -> list[bytes]:
         assert headers["x-accel-buffering"] == "no"
         kind = "application/x-ndjson" if path.startswith("/api/") else "text/event-stream; charset=utf-8"
         assert headers["content-type"] == kind
+        if body.get("first") == "go":
+            assert server.ask("GET", "/go").status == 200
         return list(iter(client.chunk, b""))
 
 
@@ -68,21 +70,13 @@ def test_e5_an_event_goes_out_when_it_is_there(server: Server) -> None:
 
 @pytest.mark.parametrize("path", FAMILIES)
 def test_e5_heartbeats(server: Server, path: str) -> None:
-    """Headers and bytes come before the first event, and silence is short, in the family's own form."""
+    """Headers and signs of life come before the first event, in the family's own form."""
     with server.connect() as client:
-        client.ask("POST", path, {"first": 1.2, "n": 1})
-        began = time.monotonic()
+        client.ask("POST", path, {"first": "go", "n": 1})
         client.head()
-        seen, silences, last = [], [], began
-        while data := client.chunk():
-            now = time.monotonic()
-            silences.append(now - last)
-            last = now
-            seen.append(data)
-    assert silences[0] < 1.0
-    assert max(silences) < 1.0
-    beats = seen[:-1]
-    assert len(beats) >= 4
+        beats = [client.chunk() for _ in range(4)]
+        assert server.ask("GET", "/go").status == 200
+        seen = [*beats, *iter(client.chunk, b"")]
     if path.startswith("/api/"):
         assert all(json.loads(line)["done"] is False for line in beats)
         assert b"\n\n" not in b"".join(seen)
@@ -103,8 +97,8 @@ def test_an_error_before_the_first_event_has_its_status(server: Server, path: st
 
 
 @pytest.mark.parametrize("path", FAMILIES)
-@pytest.mark.parametrize("body", [{"fail_at": 2}, {"first": 0.5, "fail_at": 0}])
-def test_a_later_error_is_the_last_event(server: Server, path: str, body: dict[str, float]) -> None:
+@pytest.mark.parametrize("body", [{"fail_at": 2}, {"first": "go", "fail_at": 0}])
+def test_a_later_error_is_the_last_event(server: Server, path: str, body: dict[str, object]) -> None:
     last = b"".join(chunks(server, path, **body)).rstrip(b"\n").rsplit(b"\n", 1)
     if path.startswith("/v1/messages"):
         assert last[0].endswith(b"event: error")
@@ -194,16 +188,14 @@ def test_e3_a_reader_that_stops(server: Server) -> None:
     with server.connect(buffer=4096) as client:
         client.ask("POST", "/v1/stream", {"n": 20_000, "size": 5000})
         client.head()
-        began = time.monotonic()
         assert b"[DONE]" in b"".join(chunks(server, "/v1/stream"))
-        assert time.monotonic() - began < 60
         server.until(stream_closed=closed + 2)
         after = server.state()
         assert after["events"] - before["events"] < 5000
         assert after["rss_kb"] - before["rss_kb"] < 24 * 1024
         with pytest.raises((OSError, ValueError, AssertionError)):  # cut off, wherever that was
             list(iter(client.chunk, b""))
-    end = time.monotonic() + 20
+    end = time.monotonic() + PATIENCE
     while server.state()["fds"] > before["fds"] and time.monotonic() < end:
         time.sleep(0.02)
     assert server.state()["fds"] <= before["fds"]

@@ -22,6 +22,7 @@ from support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from serving import Serving
 
@@ -221,25 +222,28 @@ def test_a19_a_worker_that_is_killed(start: Callable[..., Serving]) -> None:
     serving.ready()
 
 
-def test_e7_health_asks_the_worker(start: Callable[..., Serving]) -> None:
-    script = {"init": {"delay_ms": 500}, "runs": [ENDLESS]}
-    serving = start(scripts={"one": script})
+def test_e7_health_asks_the_worker(start: Callable[..., Serving], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    serving = start(scripts={"one": {"runs": [ENDLESS]}}, library_waits_for=gate)
     serving.wait_for(lambda: serving.health() == 503, "a server that loads its model")
     refused = serving.http.get("/health")
     assert refused.json()["error"]["code"] == 503
     assert serving.http.get("/livez").status_code == 200
+    gate.touch()
     serving.ready()
     # Busy is well.
     sock = serving.connect(CHAT, body(stream=True))
     read_until(sock, b'"content":"x"')
     assert serving.health() == 200
     assert serving.http.get("/health?fail_on_busy=1").status_code == 503
+    gate.unlink()
     kill(serving)
     serving.wait_for(lambda: serving.health() == 503, "the end of the worker")
     # What comes now is sent away, and may come again.
     answer = serving.post(CHAT, body(max_tokens=1))
     if answer.status_code != 200:
         assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+    gate.touch()
     sock.close()
     serving.ready()
     assert len(calls(serving.record, "rkllm_init")) == 2

@@ -3,7 +3,9 @@
 mod run;
 mod step;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 
@@ -59,6 +61,30 @@ pub struct Script {
     pub record_tokens: bool,
     /// Leave out the line that `rkllm_init` prints.
     pub quiet: bool,
+    /// A file that ends every time of the script early, once it is there.
+    pub gate: Option<PathBuf>,
+}
+
+/// How often the gate is looked at.
+const LOOK: Duration = Duration::from_millis(1);
+
+impl Script {
+    /// Whether the gate is there.
+    pub(crate) fn is_open(&self) -> bool {
+        self.gate.as_deref().is_some_and(Path::exists)
+    }
+
+    /// Takes so much time, or until the gate is open.
+    pub(crate) fn take(&self, milliseconds: u64) {
+        let time = Duration::from_millis(milliseconds);
+        if self.gate.is_none() {
+            return sleep(time);
+        }
+        let start = Instant::now();
+        while start.elapsed() < time && !self.is_open() {
+            sleep(LOOK);
+        }
+    }
 }
 
 /// How the process ends, if it does.
@@ -142,9 +168,9 @@ pub struct Call {
 
 impl Call {
     /// What the call does before it does anything else.
-    pub(crate) fn begin(&self) {
+    pub(crate) fn begin(&self, script: &Script) {
         output::lines(&self.log);
-        std::thread::sleep(std::time::Duration::from_millis(self.delay_ms));
+        script.take(self.delay_ms);
         let death = Death {
             abort: self.abort,
             crash: self.crash,
