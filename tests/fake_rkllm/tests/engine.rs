@@ -14,7 +14,6 @@ use std::ffi::{CString, c_int, c_void};
 use std::path::PathBuf;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use fake_rkllm::engine::{self, Callback, Callbacks};
 use fake_rkllm::ffi::shared::{LLMHandle, RKLLMResult, input_type};
@@ -137,7 +136,7 @@ fn defaults_are_written_into_the_struct_and_nowhere_else() {
 }
 
 #[test]
-fn a_token_costs_next_to_nothing() {
+fn a_million_tokens_are_all_given() {
     let path = model(
         "bench",
         r#"{"quiet": true, "runs": [{"steps": ["x"], "repeat": 1000000}]}"#,
@@ -145,13 +144,8 @@ fn a_token_costs_next_to_nothing() {
     let (handle, returned) = open(&V1_3_0, &path, newest());
     assert_eq!(returned, 0);
     let counter = AtomicU64::new(0);
-    let begun = Instant::now();
     assert_eq!(run_1_3_0(handle, (&raw const counter).cast_mut().cast()), 0);
-    let nanoseconds = begun.elapsed().as_nanos() / 1_000_000;
-    println!("{nanoseconds} ns for each token");
     assert_eq!(counter.load(Ordering::Relaxed), 1_000_001);
-    // Far more than without optimisation and on loaded machines.
-    assert!(nanoseconds < 60_000);
     assert_eq!(engine::destroy(handle), 0);
 }
 
