@@ -105,8 +105,10 @@ test-workers: test-python ## The Python tests once more, with every model in a w
 
 test-clients: $(STAMP)/dev build ## Other people's clients, each in an environment of its own; the page in Chromium; 100,000 damaged requests
 	$(CARGO) build --locked --release $(FAKES)
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python -m pytest tests/clients
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/test_clients.py
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" \
+	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" $(BIN)/python -m pytest tests/clients
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" \
+	RKLLM_RS_TEST_GGUF="$$($(BIN)/python scripts/fetch_model.py)" $(BIN)/python scripts/test_clients.py
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/several_boards.py
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/fuzz_server.py
 

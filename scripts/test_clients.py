@@ -3,7 +3,7 @@
 
 An environment is made from locked requirements (``requirements/clients/NAME.txt``) in ``.venv/clients/NAME``,
 and made again when they change; with uv on the path that takes seconds. The checks are
-``tests/clients/with_NAME.py``.
+``tests/clients/with_NAME.py``. The client ``rust`` is a program, ``tests/clients/rust``, which cargo builds.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = ROOT / "tests" / "clients"
 LOCKS = ROOT / "requirements" / "clients"
-BOUND = 600  # seconds for the checks of one client
+RUST = "rust"
+BOUND = 1800  # seconds for the checks of one client
 
 #: What clients ask of the internet when they start, and what they write into a home.
 OFFLINE = {
@@ -36,6 +37,8 @@ OFFLINE = {
     "NO_PROXY": "127.0.0.1,localhost",
 }
 
+_LANDS = ("France", "Italy", "Norway", "Germany", "Spain")
+
 #: Clients of which no check runs here, and why.
 NOT_RUN = {
     "Open WebUI": "its wheel has 106 MB and 109 requirements, and does not take Python 3.13",
@@ -43,14 +46,23 @@ NOT_RUN = {
     "Continue, Cline, Zed, n8n, Copilot": "not in Python; they use the routes that are tested here",
     "Claude Code, Codex": "not in Python; tests/python/server has their requests",
     "aider": "pins 108 packages, and speaks through LiteLLM, which runs here",
-    "lm-eval": "compares log probabilities, which a scripted library does not have; no check yet",
-    "async-openai, ollama-rs": "Rust crates, not among the locked ones of this workspace; no check yet",
 }
 
 
 def program(name: str) -> str:
     """The file of a client's checks."""
     return f"with_{name.replace('-', '_')}.py"
+
+
+def command_of(name: str) -> list[str]:
+    """What runs the checks of a client, once that is there."""
+    if name != RUST:
+        return [str(environment(name)), str(CHECKS / program(name))]
+    target = ROOT / ".venv" / "clients" / RUST
+    manifest = CHECKS / RUST / "Cargo.toml"
+    build = ["cargo", "build", "--quiet", "--locked", "--release", "--manifest-path", str(manifest)]
+    subprocess.run([*build, "--target-dir", str(target)], check=True)  # noqa: S603 - a list of ours
+    return [str(target / "release" / "rust-clients")]
 
 
 def environment(name: str) -> Path:
@@ -78,7 +90,7 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
     """Runs the checks of a client; gives their lines."""
     began = time.monotonic()
     try:
-        python = environment(name)
+        command = command_of(name)
     except (subprocess.CalledProcessError, OSError) as error:
         return [{"client": name, "check": "install", "ok": False, "error": str(error)}]
     home.mkdir()
@@ -87,7 +99,7 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
     installed = time.monotonic() - began
     try:
         done = subprocess.run(  # noqa: S603 - a program of ours
-            [str(python), str(CHECKS / program(name))],
+            command,
             capture_output=True,
             env=variables,
             text=True,
@@ -105,9 +117,30 @@ def run(name: str, url: str, home: Path) -> list[dict[str, Any]]:
     return lines
 
 
+def scored(folder: Path) -> Any:
+    """Serves the real model, and writes texts down with their ``RKLLM.score()``; gives the server."""
+    from serving import MODEL, on_model
+
+    from rkllm_rs import RKLLM
+
+    places = ("Paris", "Rome", "Oslo", "Berlin")
+    pairs = [(f"The capital of {land} is", f" {one}.") for land in _LANDS for one in places]
+    with RKLLM(MODEL, backend="cpu", max_context_len=256, isolate=True) as llm:
+        items = [
+            {"prompt": one, "continuation": other, "logprob": sum(llm.score(one, other).logprobs)}
+            for one, other in pairs
+        ]
+    serving = on_model(folder / "model", 256).ready()
+    file = folder / "scores.json"
+    file.write_text(json.dumps({"url": serving.url, "items": items}), encoding="utf-8")
+    OFFLINE["RKLLM_RS_TEST_SCORES"] = str(file)
+    return serving
+
+
 def main() -> int:
     """Runs all, or those that are named; 1 if a check failed."""
     known = sorted(path.stem for path in LOCKS.glob("*.txt") if (CHECKS / program(path.stem)).is_file())
+    known.append(RUST)
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("clients", nargs="*", metavar="CLIENT", help=f"all, or some of: {', '.join(known)}")
     parser.add_argument("--json", metavar="FILE", help="write the results there as well")
@@ -122,7 +155,10 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="clients-") as text:
         folder = Path(text)
         serving = start(folder / "server")
+        others: list[Any] = []
         try:
+            if "lm-eval" in (given.clients or known):
+                others.append(scored(folder))
             for name in given.clients or known:
                 lines = run(name, serving.url, folder / name)
                 tell(lines)
@@ -130,7 +166,8 @@ def main() -> int:
                 if given.throw_away:
                     shutil.rmtree(ROOT / ".venv" / "clients" / name, ignore_errors=True)
         finally:
-            serving.stop()
+            for one in (serving, *others):
+                one.stop()
     checks = [line for line in results if "check" in line]
     failed = [line for line in checks if not line["ok"]]
     for client, reason in NOT_RUN.items():

@@ -49,6 +49,8 @@ SCRIPTS: dict[str, Any] = {
     "words": {"runs": [run("Hello", " ", "world", "!", obey_max_new_tokens=True)]},
     "thinks": {"runs": [run("<think>", "\nHm", "m", "\n</think>\n\n", "So", ".")]},
     "slow": {"runs": [{"prefill_ms": 5000, "steps": ["At ", "last."]}]},
+    # Each token has a character of two bytes, which a client must not find cut.
+    "long": {"runs": [run(*["wörd "] * 500)]},
     "embeds": {"hidden": {"rows": 1, "width": 4, "start": 1}},
     # The question, and two documents, of which the second is like the question.
     "ranks": {"runs": [{"hidden": {"rows": 1, "width": 4, "start": start}} for start in (1, 9, 1)]},

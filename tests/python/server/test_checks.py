@@ -1,0 +1,15 @@
+"""The table of the server's checks is that of the tests."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+ROOT = Path(__file__).parents[3]
+
+
+def test_the_page_has_the_checks_of_the_tests() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "server_checks.py"))
+    assert script["PAGE"].read_text(encoding="utf-8") == script["page"]()
+    assert sum(script["PARTS"].values()) == 103
+    assert "**nothing**" not in script["table"]()
