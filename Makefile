@@ -97,8 +97,8 @@ test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm
 	$(CPU_ENV) && $(CARGO) test --locked --release -p rkllm-cpu-runtime
 
-# Two processes, each with its own half of the files at first: docs/developing/tests.md tells why.
-PYTEST := -n 2 --dist worksteal --durations 20
+# Three processes for two cores, each with its own third of the files at first: docs/developing/tests.md tells why.
+PYTEST := -n 3 --dist worksteal --durations 20
 
 test-workers: export RKLLM_RS_TEST_ISOLATE := 1
 test-workers: test-python ## The Python tests once more, with every model in a worker

@@ -212,7 +212,7 @@ def test_an_abort_that_is_ignored_for_a_while(open_model: Opener) -> None:
 
 
 def test_a_request_behind_a_run_that_does_not_end_is_told_of_a_close(open_model: Opener) -> None:
-    run = {"steps": ["a", {"text": "b", "delay_ms": 3000}], "ignore_abort": True}
+    run = {"steps": ["a", {"text": "b", "delay_ms": HELD}], "ignore_abort": True}
     model = open_model({"runs": [run], "kv_cache_size": [1]})
     stream = model.stream("x")
     next(stream)

@@ -15,7 +15,7 @@ import threading
 import pytest
 
 from fakes import fake_library
-from support import PATIENCE, command, newest, program
+from support import HELD, PATIENCE, command, newest, program
 
 pytestmark = newest
 
@@ -257,18 +257,26 @@ ENDS["exit"] = ({"exit": 9}, 9)
 @pytest.mark.hazard("N5")
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("when", ["init", "run"])
-def test_the_last_words_before_a_crash(library, make_model, end, when):
+def test_the_last_words_before_a_crash(child, library, make_model, gate, end, when):
     how, status = ENDS[end]
     if end != "abort":
         # No handler of ours can run: the fake takes it away before its SIGSEGV, and _exit(2) asks for
-        # none. What was printed a moment ago has been forwarded all the same.
-        # Lines of an open that goes on are held back for two seconds.
-        how = {**how, "delay_ms": 4000} if when == "init" else {**how, "prefill_ms": 100}
-    last = ["stderr", "E rkllm: GGML_ASSERT failed"]
-    script = {"init": {**how, "log": [last]}} if when == "init" else {"runs": [{**how, "log": [last]}]}
-    done = program("RKLLM(model, library=library).generate('x')", library, make_model(script))
-    assert done.returncode == status
-    assert done.stderr.count("E rkllm: GGML_ASSERT failed\n") == 1
+        # none. What was printed before has been forwarded all the same.
+        how = {**how, "delay_ms" if when == "init" else "prefill_ms": HELD}
+    last = "E rkllm: GGML_ASSERT failed\n"
+    how = {**how, "log": [["stderr", last.rstrip()]]}
+    script = {"init": how} if when == "init" else {"runs": [how]}
+    running = child("RKLLM(model, library=library).generate('x')", library, make_model(script))
+    timer = threading.Timer(PATIENCE, running.kill)
+    timer.start()
+    said = ""
+    while last not in said and (line := running.process.stderr.readline()):
+        said += line
+    gate.touch()
+    said += running.process.stderr.read()
+    assert running.process.wait(PATIENCE) == status
+    timer.cancel()
+    assert said.count(last) == 1
 
 
 def test_a_fault_is_not_held_up(library, make_model):
