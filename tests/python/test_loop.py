@@ -111,7 +111,6 @@ def test_while_results_are_computed(open_model):
         score = model.score(Tokens([0]), tokens)
         between = time.thread_time()
         assert (await aio(model).score(Tokens([0]), tokens)).logprobs == score.logprobs
-        print(between - start, time.thread_time() - between)
         return between - start, time.thread_time() - between
 
     alone, beside = asyncio.run(asyncio.wait_for(main(), 2 * PATIENCE))

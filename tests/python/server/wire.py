@@ -190,7 +190,8 @@ class Server:
 @contextlib.contextmanager
 def subject(**options: Any) -> Iterator[Server]:
     """The floor alone, with handlers of ``floor_subject.py``."""
-    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    # Which thread allocates is chance, and memory is measured.
+    environment = {**os.environ, "PYTHONWARNINGS": "error", "MALLOC_ARENA_MAX": "1"}
     server = Server([str(HERE / "floor_subject.py"), json.dumps(options)], env=environment)
     try:
         yield server
