@@ -1,17 +1,22 @@
-"""One answer of a loaded model as events: a chat, the continuation of a text, or a call that is forced."""
+"""One answer of a loaded model as events: a chat, the continuation of a text, or a call that is forced.
+
+Long because each way to an answer begins and ends like the others.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import functools
 import json
+import os
 
 from rkllm_rs import _native
+from rkllm_rs._tokenizer import path_beside
 from rkllm_rs._waiting import next_item
-from rkllm_rs.errors import RkllmError, UnsupportedFeatureError
+from rkllm_rs.errors import RkllmError, SchemaError, UnsupportedFeatureError
 
 from . import scoring
-from .errors import ApiError
+from .errors import ApiError, without_paths
 from .jobs import Done, Reasoning, Text, ToolCallDelta, Usage, new_id
 from .stops import Stops
 
@@ -214,22 +219,37 @@ def _usage(perf: Any, reasoning_tokens: int) -> Usage:
 async def chat(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:
     """Answers a conversation."""
     shown = bool(job.tools) and job.tool_choice != "none"
-    # The vendor's library does not tell its tokens, so a call is asked for in another way there.
-    masks = job.tool_choice == "required" and "own_sampling" in llm.runtime.capabilities
-    if shown and not masks and (job.tool_choice == "required" or job.constraint):
+    keeps = job.tool_choice == "required" and _keeps_calls(llm)
+    if shown and not keeps and (job.tool_choice == "required" or job.constraint):
         async for events in _call_or_else(llm, offload, job, index):
             yield events
         return
     call = chat_keywords(llm, job, index)
-    if shown and masks:
+    if shown and keeps:
         # What must be called is what the answer is kept to, whatever else was asked for.
         for name in job.constraint:
             del call[name]
         named = {"type": "function", "function": {"name": job.tool}}
         call["tool_choice"] = "required" if job.tool is None else named
     reader = _Reader(job, index)
-    async for events in _read(llm.chat_stream, (job.messages,), call, offload, reader, reader.deltas):
-        yield events
+    try:
+        async for events in _read(llm.chat_stream, (job.messages,), call, offload, reader, reader.deltas):
+            yield events
+    except SchemaError as error:
+        if not (shown and keeps):
+            raise
+        raise ApiError(
+            400, without_paths(str(error.args[0])), param="tools", code="invalid_schema"
+        ) from error
+
+
+def _keeps_calls(llm: RKLLM) -> bool:
+    """Whether this model's answers can be kept to calls in one run.
+
+    On the vendor's library that takes a pause, and the ids of what is sent in the place of a token.
+    """
+    able = llm.runtime.capabilities
+    return "own_sampling" in able or ("pause" in able and os.path.isfile(path_beside(llm.model_path)))
 
 
 async def continuation(
