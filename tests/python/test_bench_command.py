@@ -166,6 +166,7 @@ def test_ctrl_c_in_a_load_ends_at_once(tmp_path: Path, library: Path, record: Pa
         (["MODEL", "--timeout", "0"], 2),
         (["MODEL", "--library", "/no/such/library.so"], 1),
         (["MODEL", "--plot", "/no/such/folder/out.svg"], 1),
+        (["MODEL", "--plot", "out.png"], 2),
     ],
 )
 def test_what_cannot_be_measured(words: list[str], status: int, tmp_path: Path) -> None:
@@ -174,6 +175,7 @@ def test_what_cannot_be_measured(words: list[str], status: int, tmp_path: Path) 
     assert done.returncode == status, done.stderr
     assert done.stderr
     assert not done.stdout
+    assert not list(tmp_path.glob("out.*"))
 
 
 def test_a_picture_that_was_not_drawn_leaves_no_file(tmp_path: Path) -> None:

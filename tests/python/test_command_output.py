@@ -13,6 +13,7 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["run", "--help"],
+    ["chat", "--help"],
     ["bench", "--help"],
     ["version"],
     ["backends"],

@@ -74,7 +74,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_true", help="print JSON")
     form.add_argument("--csv", action="store_true", help="print CSV")
-    parser.add_argument("--plot", metavar="FILE", help="draw the results into this SVG file")
+    parser.add_argument("--plot", metavar="FILE", help="draw the results into this .svg file")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -200,6 +200,9 @@ def _picture(path: str | None) -> Generator[Callable[[str], object]]:
     if path is None:
         yield lambda _: None
         return
+    if not path.lower().endswith(".svg"):
+        message = f"--plot must name an .svg file, got {path!r}"
+        raise UsageError(message, hint="The picture is SVG, which every browser shows.")
     new = not os.path.lexists(path)
     open(path, "ab").close()
     written = False

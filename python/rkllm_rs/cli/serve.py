@@ -77,6 +77,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--queue-timeout", type=float, metavar="SECONDS", help="limit of the wait for a turn (default: 300)"
     )
     waits.add_argument(
+        "--request-timeout",
+        type=float,
+        metavar="SECONDS",
+        help="limit of a whole request, wait and answer together (default: none)",
+    )
+    waits.add_argument(
         "--load-wait",
         type=float,
         metavar="SECONDS",

@@ -108,13 +108,13 @@ class _Line:
             return
         self._seconds = 0.7 * self._seconds + 0.3 * (time.monotonic() - self._since)
         self._running = None
+        # The client's next request comes after one of each other client, also of those that came meanwhile.
+        if ticket.client in self._waiting:
+            self._waiting.move_to_end(ticket.client)
         if self._waiting:
             client, mine = next(iter(self._waiting.items()))
             following = mine.popleft()
-            # The client's next request comes after one of each other client.
-            if mine:
-                self._waiting.move_to_end(client)
-            else:
+            if not mine:
                 del self._waiting[client]
             self._start(following)
 

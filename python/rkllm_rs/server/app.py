@@ -263,6 +263,7 @@ def create_app(
     # What is wrong with the options is told now, and not when the first request comes.
     checked: dict[str, Any] = {**options, "isolate": True}
     AsyncRKLLM(next(iter(paths.values())), **checked)
+    app.work_seconds = chosen.request_timeout
     server = app.server = Server(Models(paths, chosen, options), chosen, app)
     for dialect in _DIALECTS:
         dialect.add_routes(routes, server)

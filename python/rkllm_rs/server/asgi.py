@@ -47,6 +47,7 @@ class Exchange:
         self.stream: Stream | None = None
         self.work: asyncio.Task[None] | None = None
         self.aborted: ApiError | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self.delivered = False
 
     def abort(self, error: ApiError) -> None:
@@ -66,6 +67,7 @@ class Floor:
         guard: Who may ask.
         limits: What a client may make the server hold.
         draining: New work is refused, because the server is about to stop.
+        work_seconds: How long a request for work may take, or ``None``.
         on_startup: Awaited in order before the first request.
         on_shutdown: Awaited in reverse order after the last.
         on_done: Called with each exchange that has ended, for metrics.
@@ -76,6 +78,7 @@ class Floor:
         self.guard = guard
         self.limits = limits or Limits()
         self.draining = False
+        self.work_seconds: float | None = None
         self.on_startup: list[Callable[[], Awaitable[None]]] = []
         self.on_shutdown: list[Callable[[], Awaitable[None]]] = []
         self.on_done: list[Callable[[Exchange], None]] = []
@@ -144,6 +147,8 @@ class Floor:
         finally:
             for task in (work, watch):
                 task.cancel()
+            if exchange.timer is not None:
+                exchange.timer.cancel()
             self._active.discard(exchange)
             self._changed.set()
             self._done(exchange)
@@ -159,7 +164,7 @@ class Floor:
             except asyncio.CancelledError:
                 if exchange.aborted is None:
                     raise
-                answer = self._refusal(request, exchange.aborted)
+                answer = self._refusal(request, self._told(request, exchange.aborted))
             except ClientGone:
                 exchange.reason = "client_gone"
                 return
@@ -183,6 +188,12 @@ class Floor:
             if self.draining:
                 raise ApiError(503, "the server is stopping", code="draining", retry_after=10)
             request.notes["work"] = True
+            if self.work_seconds is not None:
+                left = self.work_seconds - (time.monotonic() - request.started)
+                message = f"the request took longer than {self.work_seconds:g} s, the limit of this server"
+                error = ApiError(504, message, code="request_timeout", retry=False)
+                loop = asyncio.get_running_loop()
+                exchange.timer = loop.call_later(max(0.0, left), exchange.abort, error)
         return await route.handler(request)
 
     async def _stream(self, exchange: Exchange, stream: Stream, send: Send) -> None:

@@ -41,6 +41,7 @@ class Config:
         max_context_len: Size of the context window in tokens.
         queue: How many requests may wait.
         queue_timeout: Most seconds that a request waits for its turn.
+        request_timeout: Most seconds that a whole request may take; without it there is no limit.
         load_wait: Most seconds that a request without a stream waits for its model to be loaded.
         drain_timeout: Most seconds that requests may go on after the first SIGTERM.
         keep_alive: Seconds that a model stays loaded without requests; negative for ever.
@@ -62,6 +63,7 @@ class Config:
     max_context_len: int | None = None
     queue: int = 32
     queue_timeout: float = 300.0
+    request_timeout: float | None = None
     load_wait: float = 120.0
     drain_timeout: float = 30.0
     keep_alive: float | None = None
@@ -111,6 +113,12 @@ class Config:
             if value is not None:
                 _check(math.isfinite(value), f"{name} must be a finite number, got {value}", "Pass a number.")
                 _check(value >= least, f"{name} must be at least {least}, got {value}", "Pass a larger one.")
+        whole = self.request_timeout
+        _check(
+            whole is None or (math.isfinite(whole) and whole > 0),
+            f"request_timeout must be a number above 0, got {whole}",
+            "Leave it out for no limit.",
+        )
         kept = self.keep_alive
         _check(
             kept is None or math.isfinite(kept),
@@ -266,7 +274,9 @@ def _check_types(settings: Mapping[str, object]) -> None:
     kinds: dict[str, tuple[type, ...]] = {
         **dict.fromkeys(("host", "backend", "library", "metrics_compat"), (str,)),
         **dict.fromkeys(("port", "ollama_port", "queue", "max_context_len"), (int,)),
-        **dict.fromkeys(("queue_timeout", "load_wait", "drain_timeout", "keep_alive"), (int, float)),
+        **dict.fromkeys(
+            ("queue_timeout", "request_timeout", "load_wait", "drain_timeout", "keep_alive"), (int, float)
+        ),
         **dict.fromkeys(("allow_manage", "insecure"), (bool,)),
     }
     for name, kind in kinds.items():

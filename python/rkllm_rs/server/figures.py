@@ -133,11 +133,13 @@ def _lock() -> dict[str, Any]:
     """Who uses the NPU."""
     from rkllm_rs import _native
 
+    from .errors import without_paths
+
     path, problem, line = _native.npu_line()
     holder = line[0] if line else None
     return {
-        "path": None if path is None else "on",
-        "problem": None if problem is None else "unknown",
+        "on": path is not None,
+        "problem": None if problem is None else without_paths(problem),
         "held": bool(line),
         "holder_pid": holder[0] if holder else None,
         "waiting": max(0, len(line) - 1),

@@ -75,6 +75,7 @@ def _app(config: Config) -> App:
         library=config.library,
         queue=config.queue,
         queue_timeout=config.queue_timeout,
+        request_timeout=config.request_timeout,
         load_wait=config.load_wait,
         keep_alive=config.keep_alive,
         allow_manage=config.allow_manage,

@@ -16,6 +16,8 @@ class Settings:
         library: Path of the library to load.
         queue: How many requests may wait, for all models together.
         queue_timeout: Most seconds that a request waits for its turn; ``None`` has no limit.
+        request_timeout: Most seconds that a whole request may take, its wait and its answer; ``None`` has no
+            limit.
         load_wait: Most seconds that a request without a stream waits for its model to be loaded.
         keep_alive: Seconds that a model stays loaded without requests; negative for ever. ``None``: for ever
             if the server has one model, else 5 minutes.
@@ -29,6 +31,7 @@ class Settings:
     library: str | None = None
     queue: int = 32
     queue_timeout: float | None = 300.0
+    request_timeout: float | None = None
     load_wait: float = 120.0
     keep_alive: float | None = None
     max_loaded: int | None = None

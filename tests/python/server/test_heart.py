@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -167,7 +168,7 @@ def test_e6_clients_take_turns(start: Callable[..., Serving]) -> None:
     serving = start(
         scripts={"one": script},
         chat_template="{{ messages[-1].content }}",
-        api_key=["a", "b"],
+        api_key=["a", "b", "c"],
         queue=16,
         limits=SOON,
     ).ready()
@@ -184,7 +185,7 @@ def test_e6_clients_take_turns(start: Callable[..., Serving]) -> None:
     first = connect("a", "first")
     read_until(first, b'"content":"x"')
     waiting = []
-    for text in ("a1", "a2", "a3", "b1", "b2"):
+    for text in ("a1", "a2", "a3", "b1", "b2", "c1"):
         waiting.append(connect(text[0], text))
         # In this order, and not as the connections are accepted.
         read_until(waiting[-1], b"role")
@@ -192,7 +193,7 @@ def test_e6_clients_take_turns(start: Callable[..., Serving]) -> None:
     for sock in waiting:
         read_until(sock, b"[DONE]")
         sock.close()
-    assert serving.prompts() == ["first", "a1", "b1", "a2", "b2", "a3"]
+    assert serving.prompts() == ["first", "b1", "c1", "a1", "b2", "a2", "a3"]
 
 
 def test_a19_a_worker_that_is_killed(start: Callable[..., Serving]) -> None:
@@ -308,6 +309,46 @@ def test_a_request_that_waits_too_long_is_told_so(start: Callable[..., Serving])
     answer = serving.post(CHAT, body())
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "queue_timeout")
     first.close()
+
+
+def test_a_request_has_a_limit_in_each_dialect(start: Callable[..., Serving]) -> None:
+    serving = start(scripts={"one": {"runs": [ENDLESS]}}, request_timeout=2, limits=SOON).ready()
+    first = serving.connect(CHAT, body(stream=True))
+    read_until(first, b'"content":"x"')
+    dialects: list[tuple[str, Any, dict[str, str]]] = [
+        (CHAT, {"messages": ASK}, {"code": "request_timeout", "type": "server_error"}),
+        ("/v1/messages", {"messages": ASK, "model": "one", "max_tokens": 9}, {"type": "timeout_error"}),
+        ("/api/chat", {"messages": ASK, "model": "one"}, {}),
+        ("/v1/responses", {"input": "Hi"}, {"code": "request_timeout"}),
+    ]
+
+    def ask(path: str, asked: dict[str, Any], told: dict[str, str]) -> None:
+        # Before an answer has begun it is a status, and official clients do not try it again by themselves.
+        answer = serving.post(path, {**asked, "stream": False})
+        assert (answer.status_code, answer.headers["x-should-retry"]) == (504, "false")
+        error = answer.json()["error"]
+        assert not told or {name: error[name] for name in told} == told
+
+    def listen(path: str, asked: dict[str, Any]) -> None:
+        # Later it is the last event of the stream.
+        answer = serving.post(path, {**asked, "stream": True})
+        assert answer.status_code == 200
+        lines = [line for line in answer.text.splitlines() if line.strip()]
+        assert len(lines) > 1
+        assert "longer than" in json.dumps(json.loads(lines[-1].removeprefix("data: ")))
+
+    with ThreadPoolExecutor(16) as pool:
+        # The first one holds the model until its own time is over; each of these then as long as it has any.
+        asking = [pool.submit(ask, *one) for one in dialects]
+        asking += [pool.submit(listen, path, asked) for path, asked, _told in dialects]
+        for one in asking:
+            one.result()
+    # The text that came before stays, and the model is free.
+    told = read_until(first, b"request_timeout")
+    assert b'"content":"x"' in told
+    serving.wait_for(lambda: len(serving.ends()) == len(serving.runs()), "the end of the runs")
+    assert set(serving.ends()) == {"aborted"}
+    assert serving.http.get("/health").status_code == 200
 
 
 def test_a_reader_that_stops_does_not_hold_the_model(start: Callable[..., Serving]) -> None:

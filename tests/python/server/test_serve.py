@@ -179,6 +179,7 @@ def test_the_page_and_the_text(serve: Callable[..., Server]) -> None:
     status = server.ask("GET", "/status", x_api_key="k").json
     assert [model["name"] for model in status["models"]] == ["one"]
     assert status["queue"]["limit"] == 32
+    assert type(status["npu_lock"]["on"]) is bool
     assert str(os.sep) not in json.dumps(status["npu_lock"])
 
 
@@ -247,6 +248,7 @@ def test_flags_before_variables_before_the_file(tmp_path: Path) -> None:
             backend = "npu"
             library = "./lib.so"
             queue-timeout = 5
+            request-timeout = 60
             allowed-hosts = ["a", "b"]
             cors-origin = "https://a.example, https://b.example"
             [models]
@@ -257,7 +259,7 @@ def test_flags_before_variables_before_the_file(tmp_path: Path) -> None:
     read = config.load({}, file=str(file), environment={})
     assert dict(read.models) == {"here": str(tmp_path / "m.gguf"), "hub": "hub:OWNER/NAME"}
     assert (read.api_key, read.backend, read.library) == (("file",), "npu", str(tmp_path / "lib.so"))
-    assert (read.queue_timeout, read.allowed_hosts) == (5, ("a", "b"))
+    assert (read.queue_timeout, read.request_timeout, read.allowed_hosts) == (5, 60, ("a", "b"))
     assert read.cors_origin == ("https://a.example", "https://b.example")
     variables = {"RKLLM_RS_API_KEY": "env,1", "RKLLM_RS_BACKEND": "cpu", "RKLLM_RS_LIB": "/env.so"}
     read = config.load({}, file=str(file), environment=variables)
