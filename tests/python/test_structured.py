@@ -204,6 +204,12 @@ async def in_a_worker() -> None:
             await llm.generate("?", json_schema={"not": {}})
 
 
+def lists_of_lists(depth: int, **innermost: Any) -> dict[str, Any]:
+    """A schema whose parts refer to each other."""
+    parts = {f"a{at}": {"type": "array", "items": {"$ref": f"#/$defs/a{at + 1}"}} for at in range(depth)}
+    return {"$ref": "#/$defs/a0", "$defs": {**parts, f"a{depth}": innermost or {"type": "null"}}}
+
+
 @pytest.mark.parametrize(
     ("wanted", "kind", "word"),
     [
@@ -217,6 +223,15 @@ async def in_a_worker() -> None:
             {"json_schema": {"type": "integer", "minimum": 3, "maximum": 2}},
             SchemaError,
             "json_schema",
+        ),
+        # The process would end, or take minutes.
+        ({"json_schema": lists_of_lists(2000)}, SchemaError, "$defs"),
+        ({"json_schema": json.dumps(lists_of_lists(300))}, SchemaError, "$defs"),
+        ({"json_schema": {"items": {"type": "integer", "multipleOf": 999983}}}, SchemaError, "items"),
+        (
+            {"json_schema": {"allOf": [{"type": "integer", "multipleOf": 9973}, {"multipleOf": 9967}]}},
+            SchemaError,
+            "allOf[",
         ),
         ({"json_schema": "{"}, SchemaError, "json_schema"),
         ({"json_schema": {"a": {1, 2}}}, SchemaError, "json_schema"),
@@ -238,6 +253,24 @@ def test_what_cannot_be_kept_to_is_refused_by_name(
     with pytest.raises(kind) as caught:
         llm.generate("?", **wanted)
     assert word in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        lists_of_lists(90),
+        # Many of them, but none is deep; round in a circle; and numbers that end soon.
+        {
+            "anyOf": [{"$ref": f"#/$defs/a{at}"} for at in range(150)],
+            "$defs": {f"a{at}": {"const": at} for at in range(150)},
+        },
+        lists_of_lists(50, anyOf=[{"type": "null"}, {"$ref": "#/$defs/a0"}, {"$ref": "#"}]),
+        {"type": "number", "multipleOf": 0.01, "$ref": "#/$defs/a", "$defs": {"a": {"multipleOf": 100000}}},
+    ],
+    ids=["deep", "wide", "circle", "fine"],
+)
+def test_what_is_within_the_bounds_is_served(llm: RKLLM, schema: dict[str, Any]) -> None:
+    assert llm.generate("?", json_schema=schema, max_new_tokens=1).constraint is not None
 
 
 @pytest.mark.parametrize(

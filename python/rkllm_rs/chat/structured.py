@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
 
+from . import bounds
 from .values import is_dict, is_list
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ def wanted(value: Any) -> tuple[str, Parse]:
         SchemaError: The schema cannot be written as JSON.
     """
     if isinstance(value, str):
+        bounds.check("json_schema", value)
         return value, Parse()
     if is_dict(value):
         return _text("json_schema", value), Parse()
@@ -121,10 +123,15 @@ def response_format(value: Any) -> Any:
 
 def _text(name: str, schema: Mapping[Any, Any]) -> str:
     try:
-        return json.dumps(schema, ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError, RecursionError) as error:
+        text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+    except RecursionError:
+        message = f"{name} is too complex: it is nested too deep to be written as JSON"
+        raise SchemaError(message, hint="Nest it less, or refer to its parts with $ref.") from None
+    except (TypeError, ValueError) as error:
         message = f"{name} cannot be written as JSON: {error}"
         raise SchemaError(message, hint="A JSON schema has only dicts, lists, texts and numbers.") from None
+    bounds.check(name, text)
+    return text
 
 
 def _wrong(value: Any, reason: str | None) -> InvalidTypeError:
