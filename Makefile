@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers test-free-threaded soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16

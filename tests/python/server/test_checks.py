@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import runpy
 from pathlib import Path
 
@@ -13,3 +14,12 @@ def test_the_page_has_the_checks_of_the_tests() -> None:
     assert script["PAGE"].read_text(encoding="utf-8") == script["page"]()
     assert sum(script["PARTS"].values()) == 103
     assert "**nothing**" not in script["table"]()
+
+
+def test_the_tests_that_hold_advisories_exist() -> None:
+    page = (ROOT / "docs/developing/verification.md").read_text(encoding="utf-8")
+    named = re.findall(r"`([\w/.]+)::(\w+)`", page.partition("## Advisories")[2])
+    assert len(named) > 20
+    for path, name in named:
+        text = (ROOT / path).read_text(encoding="utf-8")
+        assert re.search(rf"^(?:def|fn) {name}\(", text, re.MULTILINE), (path, name)
