@@ -19,6 +19,39 @@ mod vendor_lines;
 use std::fmt;
 use std::path::Path;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    //! What reads a stranger's bytes and lines here, for `fuzz/`.
+
+    use std::io::Cursor;
+
+    use super::{diagnose, gguf, info_from_log};
+    use crate::host::{LogLevel, LogLine, LogStream};
+    use crate::protocol::error::ErrorKind;
+
+    /// A GGUF file.
+    pub fn gguf(bytes: &[u8]) {
+        gguf::context_length(Cursor::new(bytes));
+        drop(gguf::chat(Cursor::new(bytes)));
+    }
+
+    /// What a library printed.
+    pub fn vendor_lines(text: &str) {
+        let line = |(number, text): (usize, &str)| LogLine {
+            number: number as u64,
+            level: LogLevel::of(text),
+            stream: LogStream::Stderr,
+            text: text.to_owned(),
+        };
+        let lines: Vec<_> = text.lines().enumerate().map(line).collect();
+        drop(info_from_log(&lines));
+        diagnose::has_failed(&lines, "run");
+        let told = diagnose::diagnose(&[], &lines, ErrorKind::Generation);
+        drop(told.into_failure("rkllm_run failed".to_owned(), "rkllm_run"));
+        drop(diagnose::kept_warnings(lines));
+    }
+}
+
 pub(crate) use file::{check, check_adapter, present};
 pub(crate) use lines::info_from_log;
 pub use problem::ModelProblem;

@@ -101,6 +101,21 @@ pub(super) fn read(file: &File, id: FileId) -> io::Result<FileEvidence> {
     Ok(scan.finish(id))
 }
 
+/// What [`read`] finds in a file of these chunks.
+#[cfg(feature = "fuzzing")]
+pub(super) fn scanned<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Version>, bool) {
+    let id = FileId {
+        dev: 0,
+        ino: 0,
+        size: 0,
+        mtime_ns: 0,
+    };
+    let mut scan = Scan::new(id.size);
+    chunks.into_iter().for_each(|chunk| scan.feed(chunk));
+    let found = scan.finish(id);
+    (found.banners, found.cpu_marker)
+}
+
 /// The pass itself, over chunks of any size.
 struct Scan {
     sha1: Sha1,

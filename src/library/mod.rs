@@ -11,6 +11,29 @@ mod search;
 mod symbols;
 mod trust;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    //! What reads a stranger's bytes here, for `fuzz/`.
+
+    use super::fingerprint::scanned;
+    use super::{elf, ldcache};
+
+    /// A library's headers.
+    pub fn elf(bytes: &[u8]) {
+        drop(elf::check(bytes, elf::Host::this()));
+    }
+
+    /// The linker's cache.
+    pub fn ld_cache(bytes: &[u8]) {
+        drop(ldcache::lookup(bytes, "librkllmrt.so"));
+    }
+
+    /// The texts of a library that tell its release, whole and in chunks.
+    pub fn banner(bytes: &[u8], chunk: usize) {
+        assert_eq!(scanned([bytes]), scanned(bytes.chunks(chunk.max(1))));
+    }
+}
+
 pub(crate) use elf::known_text;
 pub use fingerprint::{FileEvidence, FileId};
 pub(crate) use open::{Opened, examine, locate, open};

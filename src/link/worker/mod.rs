@@ -15,6 +15,61 @@ mod rows;
 mod serve;
 mod state;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    //! What reads the other process's bytes here, for `fuzz/`.
+
+    use serde::{Deserialize, Serialize};
+
+    use super::frame::{Down, Frames, Problem, Up, write};
+
+    /// What a worker reads.
+    pub fn frames_from_program(bytes: &[u8]) {
+        let mut frames = came(bytes);
+        while let Ok(Some(message)) = frames.next::<Down>() {
+            again(&message, |frames| write_next::<Down>(frames));
+        }
+    }
+
+    /// What a program reads.
+    pub fn frames_from_worker(bytes: &[u8]) {
+        let mut frames = came(bytes);
+        while let Ok(Some(message)) = frames.next::<Up<'_>>() {
+            again(&message, |frames| write_next::<Up<'_>>(frames));
+        }
+    }
+
+    fn came(bytes: &[u8]) -> Frames {
+        let mut frames = Frames::default();
+        for part in bytes.chunks(1 << 16) {
+            frames.room()[..part.len()].copy_from_slice(part);
+            frames.came(part.len());
+        }
+        frames
+    }
+
+    fn write_next<'a, T: Serialize + Deserialize<'a>>(
+        frames: &'a mut Frames,
+    ) -> Result<Vec<u8>, Problem> {
+        let mut bytes = Vec::new();
+        if let Some(message) = frames.next::<T>()? {
+            write(&message, &mut bytes)?;
+        }
+        Ok(bytes)
+    }
+
+    /// What was read is written and read again as the same.
+    fn again(
+        message: &impl Serialize,
+        next: impl FnOnce(&mut Frames) -> Result<Vec<u8>, Problem>,
+    ) {
+        let mut bytes = Vec::new();
+        write(message, &mut bytes).expect("it was no longer than a frame");
+        let written = next(&mut came(&bytes)).expect("it was read before");
+        assert_eq!(bytes, written);
+    }
+}
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;

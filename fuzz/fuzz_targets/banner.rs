@@ -1,0 +1,9 @@
+//! The release that a library names, found in chunks of any size as in the whole.
+
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    if let Some((chunk, bytes)) = bytes.split_first() {
+        rkllm_rs::fuzzing::banner(bytes, usize::from(*chunk));
+    }
+});

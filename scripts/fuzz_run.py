@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Runs fuzz targets that ``scripts/fuzz.sh`` has built, and prints what each has done.
+
+What a target learns is kept under ``target/fuzz/corpus``; ``fuzz/corpus`` is what begins it, beside the examples of the
+tests. An input that crashes, hangs or eats memory is left under ``fuzz/artifacts`` and fails the run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
+#: No input may take longer, in seconds, or more memory, in MB.
+SLOWEST, LARGEST = 10, 2048
+
+
+def examples(target: str) -> list[bytes]:
+    """What the tests have for a target."""
+    text: list[str] = []
+    if target == "template":
+        files = [*ROOT.glob("tests/templates/*.jinja"), *ROOT.glob("crates/text/src/families/templates/*")]
+        text = [file.read_text(encoding="utf-8") + "\0Be kind.\0Hi" for file in files if file.is_file()]
+    elif target == "json_schema":
+        cases = json.loads((ROOT / "tests/schemas.json").read_text(encoding="utf-8"))
+        text = [json.dumps(one["schema"]) for one in cases]
+    elif target == "answer":
+        cases = json.loads((ROOT / "crates/text/src/answer/cases.json").read_text(encoding="utf-8"))
+        outputs = [one["output"] for one in cases["cases"] if isinstance(one.get("output"), str)]
+        text = [chr(at % 24) + "\0\1" + output for at, output in enumerate(outputs)]
+    elif target == "vendor_lines":
+        rows = json.loads((ROOT / "data/vendor-lines.json").read_text(encoding="utf-8"))
+        text = ["E rkllm: " + line for row in rows for line in row["lines"]]
+    elif target == "tools":
+        text = ['[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"a":'
+                '{"type":"string","enum":["x"]}},"required":["a"]}}}]\0{"a": "x"}']
+    elif target == "regex":
+        text = [r"[a-z]+@[a-z]+\.(com|org)", r"(\d{4}-\d{2}){1,3}", "a|b*c?"]
+    elif target == "lark":
+        text = ['start: "a" x+\nx: /[0-9]+/ | "b"', 'start: %json {"type": "integer"}']
+    elif target == "stop":
+        text = ["STOP\0</s>\0\0some ST\0OP text", "ab\0b\0\0xa\0b"]
+    return [one.encode() for one in text]
+
+
+def run(folder: Path, target: str) -> tuple[str, bool]:
+    """Runs one target.
+
+    Returns:
+        A row of the table, and whether nothing was found.
+    """
+    corpus = ROOT / "target/fuzz/corpus" / target
+    kept = ROOT / "fuzz/corpus" / target
+    artifacts = ROOT / "fuzz/artifacts" / target
+    for path in (corpus, artifacts):
+        path.mkdir(parents=True, exist_ok=True)
+    for number, example in enumerate(examples(target)):
+        (corpus / f"example-{number}").write_bytes(example)
+    command = [
+        str(folder / target), f"-max_total_time={SECONDS}", f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}",
+        f"-artifact_prefix={artifacts}/", "-print_final_stats=1", "-max_len=16384", str(corpus),
+    ]  # fmt: skip
+    if kept.is_dir():
+        command.append(str(kept))
+    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1"}
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    said = done.stderr.decode(errors="replace")
+    executions = _last(r"stat::number_of_executed_units: +(\d+)", said)
+    covered = _last(r" cov: (\d+)", said)
+    well = done.returncode == 0
+    if not well:
+        print(said[-6000:], file=sys.stderr)
+    speed = executions // max(1, SECONDS)
+    row = f"| `{target}` | {executions:,} | {speed:,} | {covered:,} | {'nothing' if well else 'FOUND'} |"
+    return row, well
+
+
+def _last(pattern: str, text: str) -> int:
+    found = re.findall(pattern, text)
+    return int(found[-1]) if found else 0
+
+
+def merge(folder: Path, target: str) -> None:
+    """Keeps the fewest inputs that reach what all of them reach."""
+    kept, smaller = ROOT / "fuzz/corpus" / target, ROOT / "target/fuzz/merged" / target
+    shutil.rmtree(smaller, ignore_errors=True)
+    smaller.mkdir(parents=True)
+    corpora = [str(path) for path in (ROOT / "target/fuzz/corpus" / target, kept) if path.is_dir()]
+    subprocess.run([str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora], check=True)
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(smaller, kept)
+
+
+def main() -> None:
+    """Runs the targets that are named, or all; with ``--merge`` keeps what they have learned."""
+    folder, *names = Path(sys.argv[1]), *sys.argv[2:]
+    keeps = "--merge" in names
+    names = [one for one in names if one != "--merge"]
+    every = sorted(path.stem for path in (ROOT / "fuzz/fuzz_targets").glob("*.rs"))
+    unknown = sorted(set(names) - set(every))
+    if unknown:
+        sys.exit(f"no such target: {', '.join(unknown)}; there are {', '.join(every)}")
+    if keeps:
+        for target in names or every:
+            merge(folder, target)
+        return
+    print(f"| target | executions | per second | places covered | {SECONDS} s each |")
+    print("|---|---|---|---|---|", flush=True)
+    all_well = True
+    for target in names or every:
+        row, well = run(folder, target)
+        all_well &= well
+        print(row, flush=True)
+    if not all_well:
+        sys.exit("the inputs are under fuzz/artifacts")
+
+
+if __name__ == "__main__":
+    main()
