@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean fuzz
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -134,6 +134,9 @@ soak: build ## 10,000,000 tokens, 10,000 opens, 1,000 workers killed, 100,000 re
 soak-text: build ## Twenty random conversations, and answers in 200 schemas, of a real small model
 	$(BIN)/python scripts/soak_chats.py "$$($(BIN)/python scripts/fetch_model.py)"
 	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)"
+
+fuzz: $(STAMP)/tools ## Every reader of strangers' bytes and texts, under libFuzzer and AddressSanitizer (FUZZ_SECONDS=60 each, FUZZ="elf stop")
+	scripts/fuzz.sh $(FUZZ)
 
 bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Runs fuzz targets that ``scripts/fuzz.sh`` has built, and prints what each has done.
 
-What a target learns is kept under ``target/fuzz/corpus``; ``fuzz/corpus`` is what begins it, beside the examples of the
-tests. An input that crashes, hangs or eats memory is left under ``fuzz/artifacts`` and fails the run.
+What a target learns is kept under ``target/fuzz/corpus``; ``fuzz/corpus`` begins it, beside the examples of
+the tests. An input that crashes, hangs or eats memory is left under ``fuzz/artifacts`` and fails the run.
 """
 
 from __future__ import annotations
@@ -14,39 +14,82 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 #: No input may take longer, in seconds, or more memory, in MB.
 SLOWEST, LARGEST = 10, 2048
 
+_TOOLS = json.dumps(
+    [
+        {
+            "type": "function",
+            "function": {
+                "name": "f",
+                "parameters": {
+                    "type": "object",
+                    "properties": {"a": {"type": "string", "enum": ["x"]}, "n": {"type": "integer"}},
+                    "required": ["a"],
+                },
+            },
+        }
+    ]
+)
+_MESSAGES = json.dumps(
+    [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Hi"},
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"function": {"name": "f", "arguments": {"a": "x"}}}],
+        },
+        {"role": "tool", "name": "f", "content": "3"},
+        {"role": "user", "content": [{"type": "text", "text": "and?"}]},
+    ]
+)
 
-def examples(target: str) -> list[bytes]:
-    """What the tests have for a target."""
-    text: list[str] = []
-    if target == "template":
-        files = [*ROOT.glob("tests/templates/*.jinja"), *ROOT.glob("crates/text/src/families/templates/*")]
-        text = [file.read_text(encoding="utf-8") + "\0Be kind.\0Hi" for file in files if file.is_file()]
-    elif target == "json_schema":
-        cases = json.loads((ROOT / "tests/schemas.json").read_text(encoding="utf-8"))
-        text = [json.dumps(one["schema"]) for one in cases]
-    elif target == "answer":
-        cases = json.loads((ROOT / "crates/text/src/answer/cases.json").read_text(encoding="utf-8"))
-        outputs = [one["output"] for one in cases["cases"] if isinstance(one.get("output"), str)]
-        text = [chr(at % 24) + "\0\1" + output for at, output in enumerate(outputs)]
-    elif target == "vendor_lines":
-        rows = json.loads((ROOT / "data/vendor-lines.json").read_text(encoding="utf-8"))
-        text = ["E rkllm: " + line for row in rows for line in row["lines"]]
-    elif target == "tools":
-        text = ['[{"type":"function","function":{"name":"f","parameters":{"type":"object","properties":{"a":'
-                '{"type":"string","enum":["x"]}},"required":["a"]}}}]\0{"a": "x"}']
-    elif target == "regex":
-        text = [r"[a-z]+@[a-z]+\.(com|org)", r"(\d{4}-\d{2}){1,3}", "a|b*c?"]
-    elif target == "lark":
-        text = ['start: "a" x+\nx: /[0-9]+/ | "b"', 'start: %json {"type": "integer"}']
-    elif target == "stop":
-        text = ["STOP\0</s>\0\0some ST\0OP text", "ab\0b\0\0xa\0b"]
-    return [one.encode() for one in text]
+
+def _rows(path: str) -> Any:
+    return json.loads((ROOT / path).read_text(encoding="utf-8"))
+
+
+def _templates() -> list[str]:
+    files = [*ROOT.glob("tests/templates/*.jinja"), *ROOT.glob("crates/text/src/families/templates/*.jinja")]
+    return [file.read_text(encoding="utf-8") + "\0Be kind.\0Hi" for file in sorted(files)]
+
+
+def _answers() -> list[str]:
+    outputs = [one.get("output") for one in _rows("crates/text/src/answer/cases.json")["cases"]]
+    return [chr(at % 40) + "\0\1" + output for at, output in enumerate(outputs) if isinstance(output, str)]
+
+
+def _response_templates() -> list[str]:
+    rows = _rows("crates/text/src/families/families.json")
+    return [json.dumps(row["response_template"]) + "\0<think>a</think>b" for row in rows]
+
+
+#: What the tests have for a target.
+EXAMPLES: dict[str, Callable[[], list[str]]] = {
+    "answer": _answers,
+    "calls": lambda: [chr(at) + "\1" + _TOOLS + "\0xxxx" for at in range(40)],
+    "json_schema": lambda: [json.dumps(one["schema"]) for one in _rows("tests/schemas.json")],
+    "lark": lambda: ['start: "a" x+\nx: /[0-9]+/ | "b"', 'start: %json {"type": "integer"}'],
+    "messages": lambda: [chr(at) + "\3" + _MESSAGES + "\0" + _TOOLS for at in range(40)],
+    "npu_record": lambda: ['{"ticket":0,"pid":1,"uid":0,"program":"p","what":"run","asked":1.5,"had":2.5}\0'],
+    "regex": lambda: [r"[a-z]+@[a-z]+\.(com|org)", r"(\d{4}-\d{2}){1,3}", "a|b*c?"],
+    "response_template": _response_templates,
+    "stop": lambda: ["STOP\0</s>\0\0some ST\0OP text", "ab\0b\0\0xa\0b"],
+    "template": _templates,
+    "tools": lambda: [_TOOLS + '\0{"a": "x"}'],
+    "vendor_lines": lambda: [
+        "E rkllm: " + line for row in _rows("data/vendor-lines.json") for line in row["lines"]
+    ],
+}
 
 
 def run(folder: Path, target: str) -> tuple[str, bool]:
@@ -60,8 +103,8 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
     artifacts = ROOT / "fuzz/artifacts" / target
     for path in (corpus, artifacts):
         path.mkdir(parents=True, exist_ok=True)
-    for number, example in enumerate(examples(target)):
-        (corpus / f"example-{number}").write_bytes(example)
+    for number, example in enumerate(EXAMPLES.get(target, list)()):
+        (corpus / f"example-{number}").write_text(example, encoding="utf-8")
     command = [
         str(folder / target), f"-max_total_time={SECONDS}", f"-timeout={SLOWEST}", f"-rss_limit_mb={LARGEST}",
         f"-artifact_prefix={artifacts}/", "-print_final_stats=1", "-max_len=16384", str(corpus),
@@ -69,7 +112,7 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
     if kept.is_dir():
         command.append(str(kept))
     environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1"}
-    done = subprocess.run(command, capture_output=True, check=False, env=environment)
+    done = subprocess.run(command, capture_output=True, check=False, env=environment)  # noqa: S603 - built here
     said = done.stderr.decode(errors="replace")
     executions = _last(r"stat::number_of_executed_units: +(\d+)", said)
     covered = _last(r" cov: (\d+)", said)
@@ -92,7 +135,7 @@ def merge(folder: Path, target: str) -> None:
     shutil.rmtree(smaller, ignore_errors=True)
     smaller.mkdir(parents=True)
     corpora = [str(path) for path in (ROOT / "target/fuzz/corpus" / target, kept) if path.is_dir()]
-    subprocess.run([str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora], check=True)
+    subprocess.run([str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora], check=True)  # noqa: S603
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(smaller, kept)
 

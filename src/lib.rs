@@ -18,13 +18,7 @@ pub mod error;
 pub mod files;
 #[cfg(feature = "fuzzing")]
 #[doc(hidden)]
-pub mod fuzzing {
-    //! Private parts that read what strangers write, for `fuzz/`.
-
-    pub use crate::files::fuzzing::{gguf, vendor_lines};
-    pub use crate::library::fuzzing::{banner, elf, ld_cache};
-    pub use crate::link::worker::fuzzing::{frames_from_program, frames_from_worker};
-}
+pub mod fuzzing;
 pub mod host;
 pub mod library;
 mod link;

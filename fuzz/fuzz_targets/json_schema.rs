@@ -32,7 +32,9 @@ fn follow(grammar: &Grammar) {
             if matcher.mask(&mut logits).is_err() {
                 return;
             }
-            let Some(token) = logits.iter().position(|logit| logit.is_finite()) else { return };
+            let Some(token) = logits.iter().position(|logit| logit.is_finite()) else {
+                return;
+            };
             if !matches!(matcher.push(token as i32), Ok(true)) {
                 return;
             }

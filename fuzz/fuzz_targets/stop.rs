@@ -8,8 +8,14 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
     // Strings and pieces, each up to the next zero; an empty one begins the pieces.
     let text = String::from_utf8_lossy(bytes);
     let (strings, pieces) = text.split_once("\0\0").unwrap_or((&text, ""));
-    let strings: Vec<&str> = strings.split('\0').filter(|one| !one.is_empty()).take(8).collect();
-    let Ok(Some(stop)) = StopStrings::new(&strings) else { return };
+    let strings: Vec<&str> = strings
+        .split('\0')
+        .filter(|one| !one.is_empty())
+        .take(8)
+        .collect();
+    let Ok(Some(stop)) = StopStrings::new(&strings) else {
+        return;
+    };
     let whole: String = pieces.split('\0').collect();
     // The first that is complete; of those that are complete at once the one that began first.
     let ends = |end: usize| {
@@ -26,7 +32,10 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
                 read += piece.len();
                 let rest = &whole[read - held..read];
                 let begins = strings.iter().any(|one| one.starts_with(rest));
-                assert!(rest.is_empty() || begins, "{rest:?} is held back for nothing");
+                assert!(
+                    rest.is_empty() || begins,
+                    "{rest:?} is held back for nothing"
+                );
             }
             Found::Stop { end, length } => {
                 assert_eq!(naive, Some((read + end, length)));

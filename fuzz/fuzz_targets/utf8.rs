@@ -5,7 +5,9 @@
 use rkllm_text::utf8::Utf8Joiner;
 
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    let Some((cut, bytes)) = bytes.split_first() else { return };
+    let Some((cut, bytes)) = bytes.split_first() else {
+        return;
+    };
     let mut joiner = Utf8Joiner::default();
     let mut text = String::new();
     for piece in bytes.chunks(usize::from(*cut).max(1)) {

@@ -13,6 +13,19 @@ mod run;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "fuzzing")]
+pub mod fuzzing {
+    //! What reads the lock's file here, for `fuzz/`.
+
+    /// The records of a lock's file of these bytes.
+    ///
+    /// # Panics
+    /// A record says what cannot be shown.
+    pub fn npu_record(bytes: &[u8]) {
+        super::record::read_all(bytes);
+    }
+}
+
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};

@@ -56,11 +56,27 @@ impl Record {
     pub(super) fn read(file: &OwnedFd, ticket: u64) -> Option<Self> {
         let mut bytes = [0; SIZE];
         let count = pread(file, &mut bytes, place(ticket)).ok()?;
-        let text = bytes[..count].split(|byte| *byte == 0).next()?;
+        Self::told(&bytes[..count], ticket)
+    }
+
+    /// What is written of a ticket.
+    fn told(bytes: &[u8], ticket: u64) -> Option<Self> {
+        let text = bytes.split(|byte| *byte == 0).next()?;
         let mut record: Self = serde_json::from_slice(text).ok()?;
         // Everybody may write to the file.
         record.program.retain(|letter| !letter.is_control());
         (record.ticket == ticket && record.asked.is_finite()).then_some(record)
+    }
+}
+
+/// Reads each ticket's record of a file of these bytes.
+#[cfg(feature = "fuzzing")]
+pub(super) fn read_all(bytes: &[u8]) {
+    for (ticket, bytes) in bytes.chunks(SIZE).enumerate() {
+        if let Some(record) = Record::told(bytes, ticket as u64) {
+            assert!(!record.program.contains(char::is_control));
+            assert!(record.since().is_finite());
+        }
     }
 }
 

@@ -59,10 +59,7 @@ pub mod fuzzing {
     }
 
     /// What was read is written and read again as the same.
-    fn again(
-        message: &impl Serialize,
-        next: impl FnOnce(&mut Frames) -> Result<Vec<u8>, Problem>,
-    ) {
+    fn again(message: &impl Serialize, next: impl FnOnce(&mut Frames) -> Result<Vec<u8>, Problem>) {
         let mut bytes = Vec::new();
         write(message, &mut bytes).expect("it was no longer than a frame");
         let written = next(&mut came(&bytes)).expect("it was read before");

@@ -92,9 +92,9 @@ pub struct Parser {
     owed: String,
     content: String,
     reasoning: String,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     pub(super) log: Vec<(char, String)>,
-    #[cfg(test)]
+    #[cfg(any(test, feature = "fuzzing"))]
     logged: usize,
 }
 
@@ -129,9 +129,9 @@ impl Parser {
             owed: String::new(),
             content: String::new(),
             reasoning: String::new(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             log: Vec::new(),
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             logged: 0,
         }
     }
@@ -159,14 +159,14 @@ impl Parser {
             self.state = State::Text;
             self.buffer.clear();
             self.at = 0;
-            #[cfg(test)]
+            #[cfg(any(test, feature = "fuzzing"))]
             {
                 self.logged = 0;
             }
         }
         self.content.clear();
         self.reasoning.clear();
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         self.log.clear();
         out.extend(
             events
@@ -317,7 +317,7 @@ impl Parser {
         } else {
             self.buffer.drain(..keep);
         }
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         {
             self.logged -= keep;
         }
@@ -337,6 +337,14 @@ impl Parser {
         }
     }
 
+    /// What became of each piece of the text, in its order.
+    #[cfg(feature = "fuzzing")]
+    #[doc(hidden)]
+    #[must_use]
+    pub fn log(&self) -> &[(char, String)] {
+        &self.log
+    }
+
     /// After a marker.
     fn enter(&mut self, mode: Mode) {
         self.mode = mode;
@@ -346,15 +354,15 @@ impl Parser {
     }
 
     /// The text before `to` is accounted for. Tests see to it that this is so for all of it.
-    #[cfg_attr(not(test), allow(clippy::unused_self))]
+    #[cfg_attr(not(any(test, feature = "fuzzing")), allow(clippy::unused_self))]
     fn took(&mut self, kind: char, to: usize) {
-        #[cfg(test)]
+        #[cfg(any(test, feature = "fuzzing"))]
         if to > self.logged {
             let text = self.buffer[self.logged..to].to_owned();
             self.log.push((kind, text));
             self.logged = to;
         }
-        #[cfg(not(test))]
+        #[cfg(not(any(test, feature = "fuzzing")))]
         let _ = (kind, to);
     }
 }
