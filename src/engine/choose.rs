@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use rkllm_text::constraint::Vocabulary;
-use rkllm_text::sampler::{Sampler, likeliest, log_sum_exp};
+use rkllm_text::sampler::{Sampler, highest, likeliest, log_sum_exp};
 
 use super::RunLanes;
 use crate::native::{Lane as _, NativeModel};
@@ -36,6 +36,7 @@ pub(super) fn give(
 }
 
 /// How likely the tokens of a row are.
+#[derive(Default)]
 struct Row {
     logits: Vec<f32>,
     log_total: f64,
@@ -77,10 +78,14 @@ impl Chooser {
             self.sampler.accept(token);
             self.made.push(token);
         }
-        self.row = self.choosing.logprobs.map(|_| Row {
-            log_total: log_sum_exp(logits),
-            logits: logits.to_vec(),
-        });
+        if self.choosing.logprobs.is_some() {
+            // Its memory is that of the row before.
+            let mut row = self.row.take().unwrap_or_default();
+            row.log_total = log_sum_exp(logits);
+            row.logits.clear();
+            row.logits.extend_from_slice(logits);
+            self.row = Some(row);
+        }
         let size = logits.len();
         for &(token, bias) in &self.choosing.bias {
             let at = usize::try_from(token).ok();
@@ -102,7 +107,7 @@ impl Chooser {
 
     /// Chooses a token from a row that was changed.
     pub(super) fn choose(&mut self, logits: &mut [f32]) -> Result<i32, Failure> {
-        let top = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let top = highest(logits);
         if top == f32::INFINITY {
             // These and no others.
             for logit in &mut *logits {
@@ -118,6 +123,7 @@ impl Chooser {
         let token = self.sampler.sample(logits);
         if let Some(row) = self.row.take() {
             self.likely = Some(self.told(&row, token));
+            self.row = Some(row);
         }
         Ok(token)
     }

@@ -1,5 +1,6 @@
 //! Keeps the answer of one lane to a grammar: which tokens may come, from where on, and whether it is whole.
 
+mod asked;
 mod free;
 mod tokens;
 
@@ -15,6 +16,9 @@ use super::RunLanes;
 use crate::native::{Lane as _, NativeModel};
 use crate::protocol::constraint::{Constraint, Kept, Way};
 use crate::protocol::error::Failure;
+
+/// Has the program's tokenizer turn a text into tokens.
+pub(super) type Tokenize<'a> = dyn FnMut(&str) -> Result<Vec<i32>, Failure> + 'a;
 
 /// Makes the guides of a model's runs.
 #[derive(Default)]
@@ -32,6 +36,7 @@ impl Guides {
         model: &NativeModel,
         path: &Path,
         lanes: &RunLanes,
+        tokenize: Option<&mut Tokenize<'_>>,
     ) -> Result<(), Failure> {
         let Some(constraint) = lanes[0].constraint() else {
             return Ok(());
@@ -39,6 +44,13 @@ impl Guides {
         let refused = |refusal| constraint.refused(&refusal);
         if let Some(way @ (Way::Guided | Way::Retry)) = constraint.way {
             let tokens = self.tokens(model, path)?;
+            if let (Way::Guided, Some(tokenize)) = (way, tokenize) {
+                let tags = constraint.thinking.iter().flat_map(|thinking| {
+                    let open = thinking.open.as_deref();
+                    open.into_iter().chain([thinking.close.as_str()])
+                });
+                tokens.ask(tags.chain(constraint.grammar.texts()), tokenize)?;
+            }
             let parts = model.ends_with_thinking();
             let free = Free::new(constraint, way, tokens, parts).map_err(refused)?;
             lanes[0].follow(Guide::Free(Box::new(free)));

@@ -114,6 +114,7 @@ fn open_and_serve(
         gate,
         patience: config.open_timeout(),
         guides: Guides::default(),
+        has_tokenizer: config.tokenizer,
         steps: None,
         waiting: VecDeque::new(),
     };
@@ -143,6 +144,8 @@ struct Server<'a> {
     /// Beginnings that are kept in files.
     warm: Warm,
     guides: Guides,
+    /// Whether the program turns text into tokens.
+    has_tokenizer: bool,
     /// The run that is paused between two steps, and what the library was given for it.
     steps: Option<(Box<RunSpec>, RunLanes)>,
     /// Runs that came while the model was in the middle of steps.

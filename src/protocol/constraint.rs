@@ -56,9 +56,13 @@ impl Constraint {
     }
 
     pub(crate) fn refused(&self, refusal: &Refusal) -> Failure {
-        let argument = self.grammar.argument();
-        let kind = match self.grammar {
-            Grammar::JsonSchema(_) | Grammar::Calls(_) => Some(ErrorKind::Schema),
+        Self::refused_as(self.grammar.argument(), refusal)
+    }
+
+    /// The error for what is given by this argument.
+    pub(crate) fn refused_as(argument: &'static str, refusal: &Refusal) -> Failure {
+        let kind = match argument {
+            "json_schema" | "tool_choice" => Some(ErrorKind::Schema),
             _ => refusal.unsupported.then_some(ErrorKind::UnsupportedFeature),
         };
         if let Some(kind) = kind {

@@ -21,6 +21,7 @@ SINCE_1_2_1 = GENERATIONS[2:]
 BEFORE_1_2_1 = GENERATIONS[:2]
 
 since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
+since_1_3_0 = pytest.mark.parametrize("generation", GENERATIONS[3:])
 before_1_2_1 = pytest.mark.parametrize("generation", BEFORE_1_2_1)
 
 
@@ -204,6 +205,49 @@ def test_without_a_tokenizer_the_file_is_named(open_model, tmp_path):
         model.generate("Go", regex="a[bc]d[ef]")
     assert str(tmp_path / "models" / "tokenizer.json") in str(caught.value)
     assert "retry" in caught.value.hint
+
+
+def utf8(text):
+    """A tokenizer whose tokens are bytes, with a mark before all."""
+    return [1, *text.encode()]
+
+
+@since_1_3_0
+@pytest.mark.both_modes
+def test_the_programs_tokenizer_spells_what_is_sent(open_model, record):
+    model = open_model({"runs": [said("a", "X"), said("e", "g")]}, top_k=1, tokenizer=utf8)
+    answer = model.generate("Go", regex="a[bc]d[ef]g*")
+    assert (answer.text, answer.token_ids) == ("abdeg", codes("abdeg"))
+    assert given(record) == ["Go", codes("bd")]
+
+
+@since_1_3_0
+def test_it_spells_characters_of_several_tokens(open_model, record):
+    model = open_model({"runs": [said("x")]}, top_k=1, tokenizer=utf8)
+    answer = model.generate("Go", choices=["xé!", "yé!"])
+    assert answer.text == "xé!"
+    assert given(record) == ["Go", list("xé!".encode())]
+
+
+@since_1_3_0
+def test_what_the_tokenizer_raises_comes_as_it_is(open_model, record):
+    def broken(text):
+        raise KeyError(text)
+
+    model = open_model({"runs": [said("a")]}, top_k=1, tokenizer=broken)
+    with pytest.raises(KeyError):
+        model.generate("Go", regex="a[bc]d")
+    assert runs(record) == []
+    # Nothing was kept of that.
+    assert model.generate("Go").text == "a"
+
+
+@since_1_3_0
+def test_a_tokenizer_that_cannot_spell_is_told(open_model, record):
+    model = open_model({"runs": [said("a", "X")]}, top_k=1, tokenizer=lambda _: [])
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        model.generate("Go", regex="a[bc]d")
+    assert caught.value.hint
 
 
 @since_1_2_1

@@ -17,7 +17,7 @@ use std::sync::{Arc, OnceLock};
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
 use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, TokEnv};
-use llguidance::{Matcher as Engine, ParserFactory};
+use llguidance::{Matcher as Engine, ParserFactory, TokenParser};
 use serde::{Deserialize, Serialize};
 
 use calls::Spelling;
@@ -30,6 +30,9 @@ pub use words::Words;
 
 /// The longest grammar, in bytes of its text; what it may unfold to is limited besides.
 pub const LONGEST: usize = 256 * 1024;
+
+/// The stack of the thread that compiles: memory is used only as far as it is reached.
+const COMPILING: usize = 128 << 20;
 
 /// What an answer may be.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +69,16 @@ impl Grammar {
             Self::Calls(calls) => calls.markers(),
             _ => &[],
         }
+    }
+
+    /// The texts that it is written with.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        let (one, many): (Option<&str>, &[String]) = match self {
+            Self::JsonSchema(text) | Self::Regex(text) | Self::Lark(text) => (Some(text), &[]),
+            Self::Choices(all) => (None, all),
+            Self::Calls(calls) => (Some(calls.text()), calls.markers()),
+        };
+        one.into_iter().chain(many.iter().map(String::as_str))
     }
 
     /// What ends the texts in it that would not end by themselves.
@@ -111,9 +124,33 @@ impl Grammar {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn check(&self) -> Result<(), Refusal> {
-        let grammar = self.compiled(Spelling::Text)?;
-        let made = plain()?.create_parser(grammar);
-        made.map(drop).map_err(|error| self.refused(&error))
+        self.parser(plain()?, Spelling::Text).map(drop)
+    }
+
+    /// A parser at the start of an answer. It is made on a stack of its own: what names another thing is compiled
+    /// within it.
+    fn parser(
+        &self,
+        factory: &ParserFactory,
+        spelling: Spelling<'_>,
+    ) -> Result<TokenParser, Refusal> {
+        let work = || {
+            let made = factory.create_parser(self.compiled(spelling)?);
+            made.map_err(|error| self.refused(&error))
+        };
+        std::thread::scope(|scope| {
+            let thread = std::thread::Builder::new()
+                .name("rkllm-grammar".into())
+                .stack_size(COMPILING);
+            match thread.spawn_scoped(scope, work) {
+                Ok(running) => running.join().unwrap_or_else(|_| {
+                    Err(Refusal::invalid("has met an error inside the engine"))
+                }),
+                Err(error) => Err(Refusal::too_large(format!(
+                    "cannot be compiled: no thread to do it on: {error}"
+                ))),
+            }
+        })
     }
 
     fn refused(&self, error: &impl std::fmt::Display) -> Refusal {
@@ -159,6 +196,8 @@ fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal>
         initial_lexer_fuel: 500_000,
         max_lexer_states: 50_000,
         max_grammar_size: 200_000,
+        // Each of the most properties of an object takes four.
+        max_items_in_row: 5_000,
         verbose_errors: false,
         ..ParserLimits::default()
     };
@@ -197,16 +236,12 @@ impl Constraints {
     /// # Errors
     /// What is wrong with the grammar; or no token of this vocabulary can begin it.
     pub fn matcher(&self, grammar: &Grammar) -> Result<Matcher, Refusal> {
-        let parser = self
-            .factory
-            .create_parser(grammar.compiled(Spelling::Tokens(&self.vocabulary))?);
-        let mut engine = Engine::new(Ok(parser.map_err(|error| grammar.refused(&error))?));
+        let parser = grammar.parser(&self.factory, Spelling::Tokens(&self.vocabulary))?;
+        let mut engine = Engine::new(Ok(parser));
         let first = engine.compute_mask_or_eos();
         let first = first.map_err(|error| grammar.refused(&error))?;
         if first.is_zero() {
-            return Err(Refusal::invalid(
-                "no token of this model's vocabulary can begin it",
-            ));
+            return Err(Refusal::unbegun());
         }
         Ok(Matcher {
             engine,
@@ -240,10 +275,10 @@ impl Matcher {
                 u32::MAX => {}
                 0 => logits.fill(f32::NEG_INFINITY),
                 bits => {
-                    for (at, logit) in logits.iter_mut().enumerate() {
-                        if bits & (1 << at) == 0 {
-                            *logit = f32::NEG_INFINITY;
-                        }
+                    let mut out = !bits;
+                    while let Some(logit) = logits.get_mut(out.trailing_zeros() as usize) {
+                        *logit = f32::NEG_INFINITY;
+                        out &= out - 1;
                     }
                 }
             }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use self::likely::{descending, keep_best};
-pub use self::likely::{likeliest, log_sum_exp};
+pub use self::likely::{highest, likeliest, log_sum_exp};
 use self::random::{Random, any_seed};
 
 /// How many of the run's last tokens the penalties look at. The prompt is not among them: its words
@@ -358,20 +358,7 @@ struct Drawn {
 
 /// The index of the largest logit, the first of equals.
 fn best(logits: &[f32]) -> i32 {
-    // Lane by lane, so that the compiler can use the machine's vectors.
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let chunks = logits.chunks_exact(16);
-    let rest = chunks.remainder();
-    for chunk in chunks {
-        for (lane, &logit) in lanes.iter_mut().zip(chunk) {
-            *lane = if logit > *lane { logit } else { *lane };
-        }
-    }
-    let top = lanes
-        .iter()
-        .chain(rest)
-        .copied()
-        .fold(f32::NEG_INFINITY, f32::max);
+    let top = highest(logits);
     logits.iter().position(|&logit| logit >= top).unwrap_or(0) as i32
 }
 

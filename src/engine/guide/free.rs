@@ -4,6 +4,8 @@
 mod before;
 mod marks;
 mod next;
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -92,6 +94,8 @@ pub(in crate::engine) struct Free {
     way: Way,
     argument: &'static str,
     thinking: Option<Arc<Thinking>>,
+    /// The tokens that begin and end the thinking, where they are tokens of their own.
+    tags: [Option<i32>; 2],
     start: Follower,
     follower: Follower,
     phase: Phase,
@@ -109,6 +113,8 @@ pub(in crate::engine) struct Free {
     /// The library ends a run where the thinking ends, and another goes on from there.
     ends_with_thinking: bool,
     replaced: usize,
+    /// The answer's end is too far to be seen.
+    is_far: bool,
     /// How often the library has chosen again in this place.
     again: usize,
     retries: usize,
@@ -130,6 +136,13 @@ impl Free {
             argument: constraint.grammar.argument(),
             phase: start(constraint.thinking.as_ref()),
             thinking: constraint.thinking.clone().map(Arc::new),
+            tags: constraint.thinking.as_ref().map_or([None; 2], |thinking| {
+                let find = |tag: &str| tokens.find(tag);
+                [
+                    thinking.open.as_deref().and_then(find),
+                    find(&thinking.close),
+                ]
+            }),
             start: follower.clone(),
             follower,
             tokens,
@@ -141,6 +154,7 @@ impl Free {
             partial: Vec::new(),
             ends_with_thinking,
             replaced: 0,
+            is_far: false,
             again: 0,
             retries: 0,
         })
@@ -163,7 +177,10 @@ impl Free {
         id: i32,
         text: &'a [u8],
     ) -> Result<(Seen, Cow<'a, [u8]>), Refusal> {
-        let mut text = self.whole_text(id, text);
+        let mut text = match self.unshown_tag(id, text) {
+            Some(tag) => Cow::Owned(tag),
+            None => self.whole_text(id, text),
+        };
         let may_mark = matches!(self.phase, Phase::Start | Phase::Gap(_) | Phase::Answer);
         let mark = self.follower.marks().token(id).filter(|_| may_mark);
         let mark = mark.map(|(stands, shown)| (stands, shown.to_vec()));

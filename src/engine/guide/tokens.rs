@@ -6,6 +6,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use rkllm_text::constraint::{Vocabulary, Words};
 
+use super::asked::Asked;
 use crate::native::NativeModel;
 use crate::protocol::error::{ErrorKind, Failure};
 
@@ -20,7 +21,12 @@ pub(in crate::engine) enum Tokens {
         words: Words,
     },
     /// Those that have come; all would be in this file, which does not exist.
-    Seen { words: Mutex<Words>, file: PathBuf },
+    Seen {
+        words: Mutex<Words>,
+        file: PathBuf,
+        /// What the program's tokenizer was asked for.
+        asked: Mutex<Asked>,
+    },
 }
 
 impl Tokens {
@@ -34,7 +40,8 @@ impl Tokens {
                 Ok(text) => text,
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                     let words = Mutex::default();
-                    return Ok(Self::Seen { words, file });
+                    let asked = Mutex::default();
+                    return Ok(Self::Seen { words, file, asked });
                 }
                 Err(error) => return Err(unusable(&file, &format!("cannot be read: {error}"))),
             };
@@ -49,6 +56,30 @@ impl Tokens {
     pub(super) fn vocabulary(&self) -> Option<&Arc<Vocabulary>> {
         match self {
             Self::Known { vocabulary, .. } => Some(vocabulary),
+            Self::Seen { .. } => None,
+        }
+    }
+
+    /// Has the program's tokenizer spell what `texts` may need, where the tokens are not known otherwise.
+    pub(super) fn ask<'a>(
+        &self,
+        texts: impl IntoIterator<Item = &'a str>,
+        tokenize: &mut dyn FnMut(&str) -> Result<Vec<i32>, Failure>,
+    ) -> Result<(), Failure> {
+        let Self::Seen { words, asked, .. } = self else {
+            return Ok(());
+        };
+        let mut asked = asked.lock();
+        for (ids, text) in asked.ask(texts, tokenize)? {
+            words.lock().learn_together(&ids, text.as_bytes());
+        }
+        Ok(())
+    }
+
+    /// The token that is this text, whatever its kind.
+    pub(super) fn find(&self, text: &str) -> Option<i32> {
+        match self {
+            Self::Known { vocabulary, .. } => vocabulary.find(text),
             Self::Seen { .. } => None,
         }
     }
@@ -97,12 +128,16 @@ impl Tokens {
                 format!("{argument} needs the text {text:?}, which no tokens of this model spell"),
                 "Pass constraint=\"retry\".",
             ),
+            Self::Seen { asked, .. } if asked.lock().is_used() => (
+                format!("{argument} needs the tokens of {text:?}, which tokenizer= does not give"),
+                "Put the model's tokenizer.json beside it, or pass constraint=\"retry\".",
+            ),
             Self::Seen { file, .. } => (
                 format!(
                     "{argument} needs the tokens of {text:?}: the library does not tell them, and {} does not exist",
                     file.display()
                 ),
-                "Put the model's tokenizer.json there, or pass constraint=\"retry\".",
+                "Put the model's tokenizer.json there, or pass tokenizer= where the model is loaded, or constraint=\"retry\".",
             ),
         };
         Failure::new(ErrorKind::UnsupportedFeature, reason).with_hint(hint)

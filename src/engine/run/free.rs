@@ -163,6 +163,7 @@ impl RunLane {
     pub(in crate::engine) fn onward(&self, standing: Standing) -> Result<Onward, Failure> {
         let mut inner = self.inner.lock();
         let limit_reached = inner.limit_reached;
+        let left = self.plan.limit.tokens.saturating_sub(inner.tokens);
         let guide = match &mut inner.guide {
             Some(Guide::Free(guide)) if !self.has_ended() && !limit_reached => guide,
             _ => return Ok(Onward::Nothing),
@@ -193,7 +194,7 @@ impl RunLane {
             Next::Pieces { before, mut pieces } => {
                 let needed = guide.so_far().0.len() + 1;
                 if ended && needed > room {
-                    pieces.extend(guide.ending()?);
+                    pieces.extend(guide.ending(left)?);
                 }
                 if !self.given(inner, &pieces) {
                     return Ok(Onward::Nothing);

@@ -10,15 +10,17 @@ use rkllm_text::constraint::Vocabulary;
 
 use super::Server;
 use super::calling::shared;
+use crate::engine::guide::Tokenize;
 use crate::engine::run::RunLane;
 use crate::engine::{RunLanes, choose};
 use crate::files::template::Templates;
 use crate::host::FloatBlock;
-use crate::native::{Lane, Lanes, LastCall, PromptTokens, RunEnd, Verdict};
+use crate::native::{Asks as _, Lane, Lanes, LastCall, PromptTokens, RunEnd, Verdict};
 use crate::protocol::error::{ErrorKind, Failure};
 use crate::protocol::input::Input;
 use crate::protocol::message::RunSpec;
 use crate::protocol::output::RowsKind;
+use crate::protocol::question::{Question, Response};
 
 /// The tokens of a model, and those of them that end an answer.
 pub(super) struct OwnTokens {
@@ -111,11 +113,36 @@ impl Server<'_> {
     /// Gives the lanes what keeps them to their grammar, and what chooses their tokens; the model's tokens, if
     /// those of this run are chosen here.
     pub(super) fn ready(&mut self, lanes: &RunLanes) -> Result<Option<OwnTokens>, Failure> {
-        self.guides.give(&self.model, self.path, lanes)?;
+        self.guide(lanes)?;
         let own = self.own_tokens(lanes)?;
         let known = own.as_ref().map(|own| Arc::clone(&own.vocabulary));
         choose::give(&self.model, lanes, known)?;
         Ok(own)
+    }
+
+    /// Gives the lanes what keeps them to their grammar. The program's tokenizer may be asked for tokens.
+    fn guide(&mut self, lanes: &RunLanes) -> Result<(), Failure> {
+        let desk = &self.engine.desk;
+        let mut tokenize = |text: &str| {
+            let text = text.to_owned();
+            match desk.ask(Question::Tokenize {
+                text,
+                capacity: usize::MAX,
+            }) {
+                Response::Tokens(ids) => Ok(ids),
+                _ => {
+                    let reason = desk.problem();
+                    let reason = reason.unwrap_or_else(|| "the tokenizer has failed".to_owned());
+                    Err(Failure::of_run(&reason))
+                }
+            }
+        };
+        desk.set_readers(Some((lanes[0].run(), shared(lanes))));
+        let tokenize: &mut Tokenize<'_> = &mut tokenize;
+        let asked = self.has_tokenizer.then_some(tokenize);
+        let given = self.guides.give(&self.model, self.path, lanes, asked);
+        desk.set_readers(None);
+        given
     }
 
     /// The model's tokens, if those of this run are chosen here.

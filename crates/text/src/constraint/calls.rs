@@ -109,6 +109,11 @@ impl Calls {
         self.texts.iter().map(closing).collect()
     }
 
+    /// What it is written with, but for the markers.
+    pub(super) fn text(&self) -> &str {
+        &self.rules
+    }
+
     /// How many bytes it has.
     pub(super) fn len(&self) -> usize {
         self.rules.len()

@@ -49,15 +49,17 @@ impl Follower {
     }
 
     fn spelled(grammar: &Grammar, spelling: Spelling<'_>, marks: Marks) -> Result<Self, Refusal> {
-        let made = plain()?.create_parser(grammar.compiled(spelling)?);
-        let made = made.map_err(|error| grammar.refused(&error))?;
-        Ok(Self {
-            parser: made.parser,
+        let mut made = Self {
+            parser: grammar.parser(plain()?, spelling)?.parser,
             choice: (CHOICE[0], CHOICE[1]),
             has_choice: false,
             closings: grammar.closings(spelling).into(),
             marks,
-        })
+        };
+        if made.forced().is_empty() && made.next().is_empty() && !made.may_end() {
+            return Err(Refusal::invalid("allows no text at all"));
+        }
+        Ok(made)
     }
 
     /// The tokens that stand in the text as one character each.
@@ -168,6 +170,34 @@ impl Follower {
         found.map(<[u8]>::to_vec)
     }
 
+    /// What comes next on the way to the end.
+    fn nearer(&mut self, text: &[u8]) -> Option<Vec<u8>> {
+        let forced = self.forced();
+        if !forced.is_empty() {
+            return Some(forced.to_vec());
+        }
+        if let Some(closing) = self.closing() {
+            return Some(closing);
+        }
+        Some(vec![best(&self.next(), text)?])
+    }
+
+    /// A character that brings the answer nearer to its end; nothing if none may come.
+    #[must_use]
+    pub fn step(&self) -> Vec<u8> {
+        let mut ahead = self.clone();
+        let mut text = Vec::new();
+        while text.is_empty() || std::str::from_utf8(&text).is_err() && text.len() < 4 {
+            let next = ahead.nearer(&text);
+            let Some(next) = next.filter(|next| ahead.take(next).is_ok_and(|n| n == next.len()))
+            else {
+                break;
+            };
+            text.extend(next);
+        }
+        text
+    }
+
     /// A short text of at most so many bytes that goes on from here and ends the answer. Where there is a choice,
     /// it takes what closes: a text, then an object or a list, then what is short.
     #[must_use]
@@ -175,14 +205,7 @@ impl Follower {
         let mut ahead = self.clone();
         let mut text = Vec::new();
         while !ahead.may_end() {
-            let forced = ahead.forced();
-            let next = match forced.first() {
-                Some(_) => forced.to_vec(),
-                None => match ahead.closing() {
-                    Some(closing) => closing,
-                    None => vec![best(&ahead.next(), &text)?],
-                },
-            };
+            let next = ahead.nearer(&text)?;
             if text.len() + next.len() > most || ahead.take(&next).ok()? < next.len() {
                 return None;
             }

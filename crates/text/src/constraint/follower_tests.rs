@@ -189,3 +189,32 @@ fn what_needs_a_certain_character_is_ended_too() {
         assert!(ending.is_some(), "{format}");
     }
 }
+
+#[test]
+fn a_thousand_properties_are_followed_and_what_allows_nothing_is_not() {
+    let all: Vec<String> = (0..1000).map(|at| format!(r#""p{at}":{{}}"#)).collect();
+    let mut large = schema(&format!("{{\"properties\":{{{}}}}}", all.join(",")));
+    assert_eq!(large.take(b"{\"p1\": 2").unwrap(), 8);
+    for nothing in [
+        r##"{"$ref": "#"}"##,
+        r##"{"$ref": "#/$defs/a", "$defs": {"a": {"$ref": "#"}}}"##,
+    ] {
+        let made = Follower::new(&Grammar::JsonSchema(nothing.into()));
+        assert!(made.is_err(), "{nothing}");
+    }
+}
+
+#[test]
+fn an_answer_comes_nearer_to_an_end_that_is_far() {
+    let mut long = schema(r#"{"type": "array", "items": {"type": "integer"}, "minItems": 100000}"#);
+    assert_eq!(long.ending(4096), None);
+    for _ in 0..20 {
+        let step = long.step();
+        assert!(!step.is_empty());
+        assert_eq!(long.take(&step).unwrap(), step.len());
+    }
+    let mut wide = regex("(é|è)x*");
+    let step = wide.step();
+    assert_eq!(wide.take(&step).unwrap(), 2);
+    assert!(wide.may_end());
+}

@@ -33,6 +33,10 @@ impl Refusal {
         }
     }
 
+    pub(super) fn unbegun() -> Self {
+        Self::invalid("allows nothing that a token of this model's vocabulary can begin")
+    }
+
     /// What llguidance said.
     pub(super) fn of(said: &str) -> Self {
         // Its own state follows in some errors.
@@ -46,6 +50,9 @@ impl Refusal {
                 unsupported: true,
             };
         }
+        if said.contains("NoExtensionBias") {
+            return Self::unbegun();
+        }
         let lower = said.to_lowercase();
         let beyond = [
             "too large",
@@ -54,6 +61,7 @@ impl Refusal {
             "too many",
             "limit",
             "exceeded",
+            "; max is",
         ];
         if beyond.iter().any(|word| lower.contains(word)) {
             return Self::too_large(format!("is too complex: {said}"));

@@ -10,6 +10,8 @@ const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,16}";
 const PROPERTIES: usize = 1000;
 /// The most schemas in a schema.
 const SCHEMAS: usize = 5000;
+/// The most remainders that `multipleOf` may have: each takes memory.
+const MULTIPLE: u64 = 10_000;
 /// Schemas with more parts are not searched for the place of a fault.
 const SEARCHED: usize = 400;
 
@@ -19,30 +21,97 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     if !schema.is_object() && !schema.is_boolean() {
         return Err(Refusal::invalid("must be a JSON object"));
     }
-    let mut schemas = 0;
-    count(&schema, &mut schemas)?;
+    let mut counted = Counted::default();
+    counted.add(&schema, "")?;
+    if counted.joins {
+        // Those of one number are met together.
+        let together = counted
+            .multiples
+            .iter()
+            .try_fold(1, |all, one| lcm(all, *one));
+        if together.is_none() {
+            return Err(Refusal::too_large(
+                "has values of multipleOf that are too many to be met together by allOf or $ref",
+            ));
+        }
+    }
     Ok(schema)
 }
 
-/// Refuses what would take too long.
-fn count(schema: &Value, schemas: &mut usize) -> Result<(), Refusal> {
-    *schemas += 1;
-    if *schemas > SCHEMAS {
-        return Err(Refusal::too_large(format!(
-            "must have at most {SCHEMAS} parts"
-        )));
-    }
-    if let Some(Value::Object(properties)) = schema.get("properties") {
-        if properties.len() > PROPERTIES {
+/// What is in a schema.
+#[derive(Default)]
+struct Counted {
+    schemas: usize,
+    /// The values of `multipleOf`, as far as they take time.
+    multiples: Vec<u64>,
+    /// Several of them may hold for one number.
+    joins: bool,
+}
+
+impl Counted {
+    /// Refuses what would take too long.
+    fn add(&mut self, schema: &Value, place: &str) -> Result<(), Refusal> {
+        self.schemas += 1;
+        if self.schemas > SCHEMAS {
             return Err(Refusal::too_large(format!(
-                "must have at most {PROPERTIES} properties in an object, got {}",
-                properties.len()
+                "must have at most {SCHEMAS} parts"
             )));
         }
+        if let Some(Value::Object(properties)) = schema.get("properties") {
+            if properties.len() > PROPERTIES {
+                return Err(Refusal::too_large(format!(
+                    "must have at most {PROPERTIES} properties in an object, got {}",
+                    properties.len()
+                )));
+            }
+        }
+        self.joins |= schema.get("allOf").is_some() || schema.get("$ref").is_some();
+        if let Some(value) = schema.get("multipleOf").and_then(Value::as_f64) {
+            let multiple = remainders(value);
+            let Some(multiple) = multiple.filter(|multiple| *multiple <= MULTIPLE) else {
+                let place = place.trim_start_matches('.');
+                let at = if place.is_empty() { "" } else { " (at " };
+                let end = if place.is_empty() { "" } else { ")" };
+                return Err(Refusal::too_large(format!(
+                    "is too complex: multipleOf {value} has too many remainders{at}{place}{end}"
+                )));
+            };
+            self.multiples.push(multiple);
+        }
+        parts(schema)
+            .iter()
+            .try_for_each(|(name, part)| self.add(part, &format!("{place}{name}")))
     }
-    parts(schema)
-        .iter()
-        .try_for_each(|(_, part)| count(part, schemas))
+}
+
+/// How many remainders of a division by this number are told apart digit by digit: those of 2 and 5 end soon.
+fn remainders(value: f64) -> Option<u64> {
+    let mut value = value.abs();
+    for _ in 0..20 {
+        if value.fract() == 0.0 {
+            break;
+        }
+        value *= 10.0;
+    }
+    if value > f64::from(u32::MAX) {
+        return None;
+    }
+    let mut left = value as u64;
+    for factor in [2, 5] {
+        while left > 0 && left % factor == 0 {
+            left /= factor;
+        }
+    }
+    Some(left.max(1))
+}
+
+/// The least common multiple, if it is not too much.
+fn lcm(one: u64, other: u64) -> Option<u64> {
+    let (mut a, mut b) = (one, other);
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    Some(one / a * other).filter(|all| *all <= MULTIPLE)
 }
 
 /// The schema with white space that ends.
@@ -58,7 +127,7 @@ pub(super) fn bounded(schema: Value) -> Value {
 }
 
 /// The refusal of a schema, with the place in it: the innermost part that is refused for the same reason.
-pub(super) fn placed(text: &str, refusal: Refusal) -> Refusal {
+pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
     let Ok(Value::Object(root)) = parsed(text) else {
         return refusal;
     };
@@ -71,7 +140,8 @@ pub(super) fn placed(text: &str, refusal: Refusal) -> Refusal {
                 return refusal;
             }
             left -= 1;
-            if refused_alike(&root, &part, &refusal) {
+            if let Some(inner) = refused_alike(&root, &part, &refusal) {
+                refusal = inner;
                 place.push_str(&name);
                 here = part;
                 continue 'deeper;
@@ -115,10 +185,10 @@ fn parts(schema: &Value) -> Vec<(String, Value)> {
     parts
 }
 
-/// Whether a part is refused by itself for the same reason; what it refers to is there as in the whole.
-fn refused_alike(root: &Map<String, Value>, part: &Value, refusal: &Refusal) -> bool {
+/// The refusal of a part by itself, if it is for the same reason; what it refers to is there as in the whole.
+fn refused_alike(root: &Map<String, Value>, part: &Value, refusal: &Refusal) -> Option<Refusal> {
     let Value::Object(mut part) = part.clone() else {
-        return false;
+        return None;
     };
     for shared in ["$defs", "definitions", "$schema"] {
         if let (Some(value), false) = (root.get(shared), part.contains_key(shared)) {
@@ -130,6 +200,9 @@ fn refused_alike(root: &Map<String, Value>, part: &Value, refusal: &Refusal) -> 
         let made = factory.create_parser(grammar);
         made.map_err(|error| Refusal::of(&error.to_string()))
     });
-    made.err()
-        .is_some_and(|other| other.reason == refusal.reason)
+    // What cannot be satisfied is told of the whole in other words.
+    let contradicts = |refusal: &Refusal| refusal.reason.contains("Unsatisfiable schema");
+    made.err().filter(|other| {
+        other.reason == refusal.reason || (contradicts(other) && contradicts(refusal))
+    })
 }

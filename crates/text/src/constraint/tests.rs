@@ -137,6 +137,42 @@ fn in_stack<T: Send>(kilobytes: usize, f: impl FnOnce() -> T + Send) -> T {
 }
 
 #[test]
+fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() {
+    let nested = |part: &str| {
+        format!(
+            r#"{{"type": "object", "required": ["o"], "properties": {{"o":
+                {{"type": "object", "required": ["n"], "properties": {{"n": {part}}}}}}}}}"#
+        )
+    };
+    for (part, keyword) in [
+        (
+            r#"{"type": "integer", "minimum": 5, "maximum": 1}"#,
+            "minimum",
+        ),
+        (
+            r#"{"type": "string", "minLength": 5, "maxLength": 1}"#,
+            "minLength",
+        ),
+        (
+            r#"{"type": "array", "minItems": 5, "maxItems": 1}"#,
+            "minItems",
+        ),
+        (r#"{"type": "integer", "multipleOf": 999983}"#, "multipleOf"),
+    ] {
+        let refusal = Grammar::JsonSchema(nested(part)).check().unwrap_err();
+        for wanted in [keyword, "properties.o.properties.n"] {
+            assert!(refusal.reason.contains(wanted), "{refusal}");
+        }
+    }
+    let both = r#"{"allOf": [{"type": "integer", "multipleOf": 9973}, {"multipleOf": 9967}]}"#;
+    assert!(Grammar::JsonSchema(both.into()).check().is_err());
+    for served in ["100000", "0.01", "12.345", "9973"] {
+        let schema = format!(r#"{{"type": "number", "multipleOf": {served}}}"#);
+        assert_eq!(Grammar::JsonSchema(schema).check(), Ok(()), "{served}");
+    }
+}
+
+#[test]
 fn what_explodes_is_served_or_refused_within_its_bound() {
     let properties = |count: usize, value: &str| {
         let all: Vec<String> = (0..count).map(|at| format!(r#""p{at}":{value}"#)).collect();
@@ -147,6 +183,26 @@ fn what_explodes_is_served_or_refused_within_its_bound() {
         Grammar::JsonSchema(format!("{open}{{}}{close}"))
     };
     let alternatives = |count: usize| (0..count).map(|at| format!("choice {at}")).collect();
+    let chain = |name: &str, count: usize| {
+        let rules: Vec<String> = (0..count)
+            .map(|at| format!("{name}{at}: \"a\" {name}{}\n", at + 1))
+            .collect();
+        format!("start: {name}0\n{}{name}{count}: \"b\"", rules.concat())
+    };
+    let references = |count: usize| {
+        let lists: Vec<String> = (0..count)
+            .map(|at| {
+                format!(
+                    r##""a{at}":{{"type":"array","items":{{"$ref":"#/$defs/a{}"}}}}"##,
+                    at + 1
+                )
+            })
+            .collect();
+        format!(
+            r##"{{"$ref":"#/$defs/a0","$defs":{{{},"a{count}":{{"type":"null"}}}}}}"##,
+            lists.join(",")
+        )
+    };
     let recursive = r##"{"$defs": {"n": {"properties": {"a": {"$ref": "#/$defs/n"}, "b": {"anyOf":
         [{"$ref": "#/$defs/n"}, {"type": "array", "items": {"$ref": "#/$defs/n"}}]}}}}, "$ref": "#/$defs/n"}"##;
     for (grammar, served) in [
@@ -182,6 +238,9 @@ fn what_explodes_is_served_or_refused_within_its_bound() {
             None,
         ),
         (Grammar::Lark("start: start start | \"a\"".into()), None),
+        (Grammar::Lark(chain("r", 8_000)), Some(true)),
+        (Grammar::Lark(chain("T", 8_000)), None),
+        (Grammar::JsonSchema(references(2_400)), Some(true)),
     ] {
         let began = Instant::now();
         // On stacks that are no larger than a thread's may be.

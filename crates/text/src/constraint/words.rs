@@ -8,6 +8,8 @@ use super::{Kind, Vocabulary};
 #[derive(Debug, Clone, Default)]
 pub struct Words {
     ids: HashMap<Vec<u8>, i32>,
+    /// Texts of which only all tokens together are known.
+    phrases: HashMap<Vec<u8>, Vec<i32>>,
     longest: usize,
 }
 
@@ -32,32 +34,61 @@ impl Words {
         }
     }
 
+    /// Adds a text that these tokens spell together.
+    pub fn learn_together(&mut self, ids: &[i32], bytes: &[u8]) {
+        match ids {
+            [] => {}
+            [id] => self.learn(*id, bytes),
+            _ if bytes.is_empty() => {}
+            _ => {
+                self.longest = self.longest.max(bytes.len());
+                self.phrases.insert(bytes.to_vec(), ids.to_vec());
+            }
+        }
+    }
+
+    /// How many tokens spell a text, if that is known of it as a whole.
+    fn count(&self, text: &[u8]) -> Option<usize> {
+        let one = self.ids.get(text).map(|_| 1);
+        one.or_else(|| self.phrases.get(text).map(Vec::len))
+    }
+
     /// The fewest tokens that spell a text, each with the length of its bytes; among as few those that are long
-    /// first. None if it cannot be spelled.
+    /// first. Of tokens that are known together the last has all their bytes. None if it cannot be spelled.
     #[must_use]
     pub fn spell(&self, text: &[u8]) -> Option<Vec<(i32, usize)>> {
-        // For each place: how many tokens spell the rest, and the first of them.
-        let mut rest: Vec<Option<(usize, i32, usize)>> = vec![None; text.len() + 1];
-        rest[text.len()] = Some((0, -1, 0));
+        // For each place: how many tokens spell the rest, and how long the first part of it is.
+        let mut rest: Vec<Option<(usize, usize)>> = vec![None; text.len() + 1];
+        rest[text.len()] = Some((0, 0));
         for at in (0..text.len()).rev() {
             let most = self.longest.min(text.len() - at);
             for length in (1..=most).rev() {
-                let Some((count, _, _)) = rest[at + length] else {
+                let Some((behind, _)) = rest[at + length] else {
                     continue;
                 };
-                if rest[at].is_some_and(|(least, _, _)| least <= count + 1) {
+                if rest[at].is_some_and(|(least, _)| least <= behind + 1) {
                     continue;
                 }
-                if let Some(id) = self.ids.get(&text[at..at + length]) {
-                    rest[at] = Some((count + 1, *id, length));
+                if let Some(count) = self.count(&text[at..at + length]) {
+                    if rest[at].is_none_or(|(least, _)| count + behind < least) {
+                        rest[at] = Some((count + behind, length));
+                    }
                 }
             }
         }
         let mut spelled = Vec::new();
         let mut at = 0;
         while at < text.len() {
-            let (_, id, length) = rest[at]?;
-            spelled.push((id, length));
+            let (_, length) = rest[at]?;
+            let part = &text[at..at + length];
+            match (self.ids.get(part), self.phrases.get(part)) {
+                (Some(id), _) => spelled.push((*id, length)),
+                (None, phrase) => {
+                    let (last, before) = phrase?.split_last()?;
+                    spelled.extend(before.iter().map(|id| (*id, 0)));
+                    spelled.push((*last, length));
+                }
+            }
             at += length;
         }
         Some(spelled)

@@ -5,6 +5,26 @@ use rkllm_text::constraint::Refusal;
 use super::{Free, GAP, Pause, Phase, Seen, blanks, keep_end};
 
 impl Free {
+    /// A tag of the thinking that has come, where the library shows no text of it.
+    #[inline]
+    pub(super) fn unshown_tag(&self, id: i32, text: &[u8]) -> Option<Vec<u8>> {
+        let at = match self.phase {
+            _ if !text.is_empty() => return None,
+            Phase::Start => 0,
+            Phase::Thinking(_) => 1,
+            _ => return None,
+        };
+        let thinking = self
+            .thinking
+            .as_ref()
+            .filter(|_| self.tags[at] == Some(id))?;
+        let tag = [
+            thinking.open.as_deref().unwrap_or_default(),
+            &thinking.close,
+        ][at];
+        Some(tag.as_bytes().to_vec())
+    }
+
     /// A token before the answer, or one that may begin it.
     pub(super) fn before_answer(
         &mut self,

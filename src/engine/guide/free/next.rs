@@ -4,7 +4,7 @@ use rkllm_text::constraint::Refusal;
 
 use super::super::tokens::Piece;
 use super::{Free, Next, Pause, Phase, start, whole_characters};
-use crate::protocol::constraint::Way;
+use crate::protocol::constraint::{Constraint, Way};
 use crate::protocol::error::Failure;
 
 /// How often the library chooses again in one place, and in one answer.
@@ -66,10 +66,13 @@ impl Free {
             return Ok(self.next_try(may_choose));
         }
         let last = self.ids.last().copied();
-        let refused = |refusal: Refusal| Failure::of_run(&refusal.reason);
+        let argument = self.argument;
+        let refused = |refusal: Refusal| Constraint::refused_as(argument, &refusal);
         // What is before the answer, what of the answer was meant, and the token that meant it.
         let (mut text, mut meant, mut whole) = (Vec::new(), Vec::new(), None);
         let mut before = None;
+        // The tag that ends the thinking, where the library has left it out.
+        let mut close = None;
         match self.pause.take() {
             Some(Pause::Forced) => before = last,
             Some(Pause::Tag(rest)) => {
@@ -108,8 +111,7 @@ impl Free {
             // The library has ended an answer that is not whole.
             None => {
                 if let Phase::Thinking(_) = self.phase {
-                    let close = self.thinking.as_ref().map(|it| it.close.clone());
-                    text = close.unwrap_or_default().into_bytes();
+                    close = self.thinking.clone();
                 }
                 self.replaced += 1;
             }
@@ -120,7 +122,17 @@ impl Free {
         meant.extend(self.take_forced().map_err(refused)?);
         let is_stuck = self.replaced > REPLACED;
         if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
-            let mut step = self.follower.ending(ENDING).unwrap_or_default();
+            let is_looked_for = is_stuck || !self.is_far;
+            let ending = is_looked_for
+                .then(|| self.follower.ending(ENDING))
+                .flatten();
+            self.is_far = ending.is_none();
+            let mut step = match ending {
+                Some(ending) => ending,
+                None if is_stuck => Vec::new(),
+                // Too far from its end to see it, it comes nearer.
+                None => self.follower.step(),
+            };
             if !is_stuck {
                 step.truncate(first_character(&step));
             }
@@ -129,7 +141,7 @@ impl Free {
             meant.extend(self.take_forced().map_err(refused)?);
         }
         text.extend_from_slice(&meant);
-        if text.is_empty() {
+        if text.is_empty() && close.is_none() {
             // Without an end that is short enough to be found, it is not taken for a whole one.
             return Ok(if self.is_whole() {
                 Next::Ends
@@ -137,13 +149,33 @@ impl Free {
                 Next::Fails
             });
         }
-        let pieces = self.spelled(&text, whole)?;
+        let mut pieces = match (&close, self.tags[1]) {
+            (Some(thinking), Some(id)) => {
+                self.noted(vec![(id, thinking.close.as_bytes().to_vec())])
+            }
+            (Some(thinking), None) => self.spelled(thinking.close.as_bytes(), None)?,
+            (None, _) => Vec::new(),
+        };
+        pieces.extend(self.spelled(&text, whole)?);
         Ok(Next::Pieces { before, pieces })
     }
 
-    /// What brings the answer to its end without the library.
-    pub(in crate::engine) fn ending(&mut self) -> Result<Vec<Piece>, Failure> {
+    /// What brings the answer to its end without the library, or to its limit of so many tokens.
+    pub(in crate::engine) fn ending(&mut self, left: usize) -> Result<Vec<Piece>, Failure> {
+        let refused = |argument, refusal: &Refusal| Constraint::refused_as(argument, refusal);
         let Some(ending) = self.follower.ending(ENDING) else {
+            let mut pieces = Vec::new();
+            while pieces.len() < left.min(ENDING) {
+                let step = self.follower.step();
+                let taken = self.follower.take(&step);
+                if taken.map_err(|refusal| refused(self.argument, &refusal))? == 0 {
+                    break;
+                }
+                pieces.extend(self.spelled(&step, None)?);
+            }
+            if pieces.len() >= left {
+                return Ok(pieces);
+            }
             let text = format!(
                 "the answer cannot be brought to an end that fits {}",
                 self.argument
@@ -151,7 +183,7 @@ impl Free {
             return Err(Failure::of_run(&text));
         };
         let taken = self.follower.take(&ending);
-        taken.map_err(|refusal| Failure::of_run(&refusal.reason))?;
+        taken.map_err(|refusal| refused(self.argument, &refusal))?;
         self.spelled(&ending, None)
     }
 
