@@ -227,10 +227,18 @@ fn may_come(tries: &mut ParserRecognizer<'_>, byte: u8) -> bool {
 const CLOSING: &[u8] = b"\"}]:,@01tfn-{[ae";
 /// How often a byte may come in a row before another is taken: what repeats closes nothing.
 const OFTEN: usize = 3;
+/// Among how many of the last bytes letters and digits are counted.
+const LAST: usize = 8;
 
 fn best(next: &[u8], text: &[u8]) -> Option<u8> {
     let cost = |byte: &u8| {
-        let again = text.iter().rev().take_while(|one| *one == byte).count() / OFTEN;
+        let last = text.iter().rev();
+        // Digits that come in turns end no number: what may come behind them is to have its turn.
+        let again = if byte.is_ascii_alphanumeric() {
+            last.take(LAST).filter(|one| *one == byte).count()
+        } else {
+            last.take_while(|one| *one == byte).count()
+        } / OFTEN;
         let place = CLOSING.iter().position(|one| one == byte);
         let plain = usize::from(!byte.is_ascii_alphanumeric());
         // White space and control characters close nothing, nor do parts of other characters.

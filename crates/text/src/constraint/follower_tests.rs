@@ -218,3 +218,13 @@ fn an_answer_comes_nearer_to_an_end_that_is_far() {
     assert_eq!(wide.take(&step).unwrap(), 2);
     assert!(wide.may_end());
 }
+
+#[test]
+fn a_fraction_of_a_second_is_ended_too() {
+    let mut time = schema(r#"{"type": "string", "format": "date-time"}"#);
+    let begun = b"\"0201-08-31T05:47:26.96823";
+    assert_eq!(time.take(begun).unwrap(), begun.len());
+    let ending = time.ending(64).unwrap();
+    assert_eq!(time.take(&ending).unwrap(), ending.len());
+    assert!(time.may_end());
+}
