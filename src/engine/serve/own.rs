@@ -125,17 +125,16 @@ impl Server<'_> {
         let desk = &self.engine.desk;
         let mut tokenize = |text: &str| {
             let text = text.to_owned();
-            match desk.ask(Question::Tokenize {
+            let question = Question::Tokenize {
                 text,
                 capacity: usize::MAX,
-            }) {
-                Response::Tokens(ids) => Ok(ids),
-                _ => {
-                    let reason = desk.problem();
-                    let reason = reason.unwrap_or_else(|| "the tokenizer has failed".to_owned());
-                    Err(Failure::of_run(&reason))
-                }
+            };
+            if let Response::Tokens(ids) = desk.ask(question) {
+                return Ok(ids);
             }
+            let reason = desk.problem();
+            let reason = reason.unwrap_or_else(|| "the tokenizer has failed".to_owned());
+            Err(Failure::of_run(&reason))
         };
         desk.set_readers(Some((lanes[0].run(), shared(lanes))));
         let tokenize: &mut Tokenize<'_> = &mut tokenize;

@@ -98,7 +98,7 @@ fn remainders(value: f64) -> Option<u64> {
     }
     let mut left = value as u64;
     for factor in [2, 5] {
-        while left > 0 && left % factor == 0 {
+        while left > 0 && left.is_multiple_of(factor) {
             left /= factor;
         }
     }

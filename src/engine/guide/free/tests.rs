@@ -1,3 +1,8 @@
+#![allow(
+    clippy::option_option,
+    reason = "an answer without thinking, and thinking without a tag"
+)]
+
 use rkllm_text::constraint::{Grammar, Kind, Vocabulary, Words};
 
 use super::*;
