@@ -227,6 +227,12 @@ impl JsonReader {
         }
         let is_bounded = matches!(self.role, Role::Key | Role::Name);
         if is_bounded && self.text.len() + *at - start > LONGEST_NAME {
+            // At the same place, however the text came.
+            *at = start + LONGEST_NAME.saturating_sub(self.text.len());
+            while !input.text.is_char_boundary(*at) {
+                *at -= 1;
+            }
+            self.text.push_str(&input.text[start..*at]);
             return true;
         }
         self.text.push_str(&input.text[start..*at]);

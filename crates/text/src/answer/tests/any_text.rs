@@ -61,6 +61,28 @@ fn nothing_of_a_case_is_lost() {
     }
 }
 
+#[test]
+fn a_key_or_name_without_end_is_given_up_at_the_same_place_however_it_comes() {
+    let (tools, _) = cases();
+    let tools = Arc::new(Tools::new(&tools).unwrap());
+    let long = "\u{e9}".repeat(200);
+    for begin in [r#"{"name": "f", ""#, r#"{"name": ""#] {
+        let text = format!("<tool_call>{begin}{long}\": {{g>");
+        let format = &families::named("qwen3").unwrap().format;
+        let parser = || {
+            let options = Options {
+                tools: Arc::clone(&tools),
+                ..Options::default()
+            };
+            Parser::new(Arc::clone(format), options)
+        };
+        let (whole, _) = read(parser(), &[Piece::Text(text.clone())]);
+        let pieces = text.chars().map(|one| Piece::Text(one.to_string()));
+        let pieces: Vec<_> = pieces.collect();
+        assert_eq!(read(parser(), &pieces).0, whole, "{begin}");
+    }
+}
+
 /// Text made of what parsers look for.
 fn tangled() -> impl Strategy<Value = (String, String)> {
     let names: Vec<String> = families::all()
