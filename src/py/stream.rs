@@ -98,9 +98,7 @@ impl TokenStream {
     #[inline]
     fn pass<'py>(&self, py: Python<'py>) -> PyResult<Poll<Piece<'py>>> {
         let found = self.poll(py);
-        if let Some(on_token) = self.on_token.get(py)
-            && let Poll::Ready(piece) = &found
-        {
+        if let (Some(on_token), Poll::Ready(piece)) = (self.on_token.get(py), &found) {
             self.tell(on_token.bind(py), piece)?;
         }
         Ok(found)
