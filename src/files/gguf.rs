@@ -210,9 +210,10 @@ impl<R: Read + Seek> Reader<R> {
         while count > 0 {
             let buffer = self.0.fill_buf()?;
             let mut at = 0;
-            while count > 0
-                && let Some((length, rest)) = buffer[at..].split_first_chunk()
-            {
+            while count > 0 {
+                let Some((length, rest)) = buffer[at..].split_first_chunk() else {
+                    break;
+                };
                 match usize::try_from(u64::from_le_bytes(*length)) {
                     Ok(length) if length <= rest.len() => at += size_of::<u64>() + length,
                     _ => break,
