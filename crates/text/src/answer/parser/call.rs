@@ -134,7 +134,10 @@ impl Parser {
             if !is_told && self.mode == Mode::Content && body.forms.iter().any(begun) {
                 self.calls.notes.push(NO_CALL.to_owned());
             }
-            self.no_calls_before = self.at.max(start + 1);
+            // Behind the place where it began, which white space may stand before: else it begins there again.
+            let text = self.buffer[start..].trim_ascii_start();
+            let begins = self.buffer.len() - text.len();
+            self.no_calls_before = self.at.max(begins + 1);
             self.calls.list.truncate(first);
             self.at = start;
             self.state = State::Text;

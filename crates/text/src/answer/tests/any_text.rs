@@ -62,6 +62,22 @@ fn nothing_of_a_case_is_lost() {
 }
 
 #[test]
+fn a_block_of_code_that_begins_an_answer_is_read_in_every_family() {
+    let (tools, _) = cases();
+    let tools = Arc::new(Tools::new(&tools).unwrap());
+    for family in families::all() {
+        for text in [
+            "\n```\nx\n```",
+            "\n\n```json\n[1]\n```\n",
+            "```python\nf()\n```",
+        ] {
+            nothing_is_lost(&family.name, text, &tools, &[]);
+            nothing_is_lost(&family.name, text, &tools, &[1, 2, 3, 4]);
+        }
+    }
+}
+
+#[test]
 fn a_key_or_name_without_end_is_given_up_at_the_same_place_however_it_comes() {
     let (tools, _) = cases();
     let tools = Arc::new(Tools::new(&tools).unwrap());
