@@ -1,4 +1,4 @@
-"""Refuses JSON schemas that would take the engine for grammars too long, or too deep."""
+"""Refuses JSON schemas whose parts refer to each other too deep."""
 
 from __future__ import annotations
 
@@ -13,13 +13,11 @@ __all__ = ["check"]
 
 #: How deep parts may refer to each other: each is compiled within the one before, on the stack.
 DEEPEST = 100
-#: The most remainders of `multipleOf`: each is a state.
-MULTIPLE = 10_000
 _SIMPLER = "Make it smaller, or describe less of the answer by it."
 
 
 def check(name: str, text: str) -> None:
-    """Refuses a schema by its references and its numbers; other faults are left to the engine.
+    """Refuses a schema by its references; other faults are left to the engine.
 
     Args:
         name: The argument.
@@ -28,58 +26,27 @@ def check(name: str, text: str) -> None:
     Raises:
         SchemaError: It is too much.
     """
-    if '"$ref"' not in text and '"multipleOf"' not in text:
+    if '"$ref"' not in text:
         return
     try:
         schema = json.loads(text)
     except (ValueError, RecursionError):
         return
-    _check_multiples(name, schema)
     _check_references(name, schema)
 
 
-def _parts(value: Any, place: str = "") -> list[tuple[str, dict[str, Any]]]:
-    """All objects within a value, with their places."""
-    found: list[tuple[str, dict[str, Any]]] = []
-    left = [(place, value)]
+def _parts(value: Any) -> list[dict[str, Any]]:
+    """All objects within a value."""
+    found: list[dict[str, Any]] = []
+    left = [value]
     while left:
-        here, one = left.pop()
+        one = left.pop()
         if is_dict(one):
-            found.append((here, one))
-            left.extend((f"{here}.{key}".lstrip("."), inner) for key, inner in one.items())
+            found.append(one)
+            left.extend(one.values())
         elif is_list(one):
-            left.extend((f"{here}[{at}]", inner) for at, inner in enumerate(one))
+            left.extend(one)
     return found
-
-
-def _check_multiples(name: str, schema: Any) -> None:
-    import math
-
-    together, joins = 1, False
-    for place, part in _parts(schema):
-        joins = joins or "allOf" in part or "$ref" in part
-        value = part.get("multipleOf")
-        if not isinstance(value, (int, float)) or isinstance(value, bool):
-            continue
-        count = _remainders(value)
-        together = math.lcm(together, count)
-        if count > MULTIPLE or (joins and together > MULTIPLE):
-            where = f" (at {place})" if place else ""
-            message = f"{name} is too complex: multipleOf {value} has too many remainders{where}"
-            raise SchemaError(message, hint=_SIMPLER)
-
-
-def _remainders(value: float) -> int:
-    """How many remainders a division tells apart digit by digit: those of 2 and 5 end soon."""
-    from decimal import Decimal
-
-    number = abs(Decimal(str(value)))
-    digits = number.as_tuple().digits
-    left = int("".join(map(str, digits)) or "0") if number.is_finite() else 0
-    for factor in (2, 5):
-        while left and left % factor == 0:
-            left //= factor
-    return max(left, 1)
 
 
 def _check_references(name: str, schema: Any) -> None:
@@ -106,7 +73,7 @@ def _check_references(name: str, schema: Any) -> None:
 
 def _references(value: Any) -> list[str]:
     """Each place that is referred to within a value."""
-    all_of_them = (part.get("$ref") for _, part in _parts(value))
+    all_of_them = (part.get("$ref") for part in _parts(value))
     local = (target for target in all_of_them if isinstance(target, str) and target.startswith("#"))
     return list(dict.fromkeys(local))
 

@@ -23,18 +23,7 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     }
     let mut counted = Counted::default();
     counted.add(&schema, "")?;
-    if counted.joins {
-        // Those of one number are met together.
-        let together = counted
-            .multiples
-            .iter()
-            .try_fold(1, |all, one| lcm(all, *one));
-        if together.is_none() {
-            return Err(Refusal::too_large(
-                "has values of multipleOf that are too many to be met together by allOf or $ref",
-            ));
-        }
-    }
+    counted.check_multiples()?;
     Ok(schema)
 }
 
@@ -42,8 +31,8 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
 #[derive(Default)]
 struct Counted {
     schemas: usize,
-    /// The values of `multipleOf`, as far as they take time.
-    multiples: Vec<u64>,
+    /// The values of `multipleOf`, each with its place.
+    multiples: Vec<(f64, String)>,
     /// Several of them may hold for one number.
     joins: bool,
 }
@@ -67,36 +56,43 @@ impl Counted {
         }
         self.joins |= schema.get("allOf").is_some() || schema.get("$ref").is_some();
         if let Some(value) = schema.get("multipleOf").and_then(Value::as_f64) {
-            let multiple = remainders(value);
-            let Some(multiple) = multiple.filter(|multiple| *multiple <= MULTIPLE) else {
-                let place = place.trim_start_matches('.');
-                let at = if place.is_empty() { "" } else { " (at " };
-                let end = if place.is_empty() { "" } else { ")" };
-                return Err(Refusal::too_large(format!(
-                    "is too complex: multipleOf {value} has too many remainders{at}{place}{end}"
-                )));
-            };
-            self.multiples.push(multiple);
+            let place = place.trim_start_matches('.').to_owned();
+            self.multiples.push((value, place));
         }
         parts(schema)
             .iter()
             .try_for_each(|(name, part)| self.add(part, &format!("{place}{name}")))
     }
+
+    /// Refuses divisions that would take too much memory: each by itself, and those that one number must meet.
+    fn check_multiples(&self) -> Result<(), Refusal> {
+        let mut together = Some(1);
+        for (value, place) in &self.multiples {
+            let own = remainders(*value).filter(|own| *own <= MULTIPLE);
+            together = together.zip(own).and_then(|(all, own)| lcm(all, own));
+            if own.is_none() || (self.joins && together.is_none()) {
+                let at = if place.is_empty() {
+                    String::new()
+                } else {
+                    format!(" (at {place})")
+                };
+                return Err(Refusal::too_large(format!(
+                    "is too complex: multipleOf {value} has too many remainders{at}"
+                )));
+            }
+        }
+        Ok(())
+    }
 }
 
 /// How many remainders of a division by this number are told apart digit by digit: those of 2 and 5 end soon.
 fn remainders(value: f64) -> Option<u64> {
-    let mut value = value.abs();
-    for _ in 0..20 {
-        if value.fract() == 0.0 {
-            break;
-        }
-        value *= 10.0;
-    }
-    if value > f64::from(u32::MAX) {
+    // Its shortest digits, without a point, as nobody means a binary fraction.
+    let digits = value.abs().to_string().replace('.', "");
+    let mut left: u64 = digits.parse().ok()?;
+    if left > u64::from(u32::MAX) {
         return None;
     }
-    let mut left = value as u64;
     for factor in [2, 5] {
         while left > 0 && left.is_multiple_of(factor) {
             left /= factor;
