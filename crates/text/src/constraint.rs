@@ -20,6 +20,7 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher as Engine, ParserFactory, TokenParser};
 use serde::{Deserialize, Serialize};
 
+use crate::stack::{self, Problem};
 use calls::Spelling;
 pub use calls::{Calls, CallsProblem};
 pub use follower::Follower;
@@ -138,18 +139,13 @@ impl Grammar {
             let made = factory.create_parser(self.compiled(spelling)?);
             made.map_err(|error| self.refused(&error))
         };
-        std::thread::scope(|scope| {
-            let thread = std::thread::Builder::new()
-                .name("rkllm-grammar".into())
-                .stack_size(COMPILING);
-            match thread.spawn_scoped(scope, work) {
-                Ok(running) => running.join().unwrap_or_else(|_| {
-                    Err(Refusal::invalid("has met an error inside the engine"))
-                }),
-                Err(error) => Err(Refusal::too_large(format!(
+        stack::with_stack("rkllm-grammar", COMPILING, work).unwrap_or_else(|problem| {
+            Err(match problem {
+                Problem::Panicked => Refusal::invalid("has met an error inside the engine"),
+                Problem::NoThread(error) => Refusal::too_large(format!(
                     "cannot be compiled: no thread to do it on: {error}"
-                ))),
-            }
+                )),
+            })
         })
     }
 

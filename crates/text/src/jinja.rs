@@ -25,6 +25,8 @@ use minijinja::{AutoEscape, Environment, machinery};
 pub use trouble::Trouble;
 use trouble::trouble;
 
+use crate::stack::{self, Problem};
+
 /// Steps of a rendering. One pays for 64 bytes as well, and takes no longer than some 0.3 µs whatever it is spent
 /// on, so that a template that never ends is told of within 100 ms, on a busy machine as well.
 const FUEL: u64 = 100_000;
@@ -146,17 +148,12 @@ fn environment(fuel: u64) -> Environment<'static> {
 
 /// Runs `work` on a thread with room for the recursion of compiling.
 fn apart<T: Send>(work: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
-    let failed = |reason| Err(Trouble::Failed { line: None, reason });
-    std::thread::scope(|scope| {
-        let thread = std::thread::Builder::new()
-            .name("rkllm-template".into())
-            .stack_size(COMPILING);
-        match thread.spawn_scoped(scope, work) {
-            Ok(running) => running
-                .join()
-                .unwrap_or_else(|_| failed("an error inside the engine".to_owned())),
-            Err(error) => failed(format!("no thread to run it on: {error}")),
-        }
+    stack::with_stack("rkllm-template", COMPILING, work).unwrap_or_else(|problem| {
+        let reason = match problem {
+            Problem::Panicked => "an error inside the engine".to_owned(),
+            Problem::NoThread(error) => format!("no thread to run it on: {error}"),
+        };
+        Err(Trouble::Failed { line: None, reason })
     })
 }
 

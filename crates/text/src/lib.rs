@@ -14,6 +14,7 @@ pub mod families;
 pub mod jinja;
 pub mod sampler;
 pub mod schema;
+mod stack;
 pub mod stop;
 pub mod template;
 pub mod utf8;
