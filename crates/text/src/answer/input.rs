@@ -3,6 +3,13 @@
 /// White space and stray brackets that are looked over for what follows, without being read.
 pub(super) const LOOKED_OVER: usize = 64;
 
+/// The place behind the white space that stands at `at`.
+pub(super) fn after_space(text: &str, at: usize) -> usize {
+    let rest = &text.as_bytes()[at..];
+    let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
+    at + space.count()
+}
+
 /// Whether a marker stands at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Hit {
@@ -111,9 +118,7 @@ impl Input<'_> {
 
     /// Where the white space that begins at `at` ends.
     pub(super) fn after_space(&self, at: usize) -> usize {
-        let rest = &self.text.as_bytes()[at..];
-        let space = rest.iter().take_while(|byte| byte.is_ascii_whitespace());
-        at + space.count()
+        after_space(self.text, at)
     }
 
     /// The same, but looks over no more than any model writes.

@@ -4,7 +4,7 @@ use super::{Mode, Parser, State};
 use crate::answer::Event;
 use crate::answer::calls::Record;
 use crate::answer::check::{self, CallProblem};
-use crate::answer::input::{Hit, Input};
+use crate::answer::input::{Hit, Input, after_space};
 use crate::answer::reader::{Reader, Step, begins};
 
 const NO_CALL: &str = "what begins like a tool call is none; its text is part of the content";
@@ -135,9 +135,7 @@ impl Parser {
                 self.calls.notes.push(NO_CALL.to_owned());
             }
             // Behind the place where it began, which white space may stand before: else it begins there again.
-            let text = self.buffer[start..].trim_ascii_start();
-            let begins = self.buffer.len() - text.len();
-            self.no_calls_before = self.at.max(begins + 1);
+            self.no_calls_before = self.at.max(after_space(&self.buffer, start) + 1);
             self.calls.list.truncate(first);
             self.at = start;
             self.state = State::Text;
