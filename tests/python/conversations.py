@@ -8,16 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-#: Shows everything that a template can show: tools, calls, results, the switch of thinking.
-TEMPLATE = """\
-{%- if tools %}<|im_start|>system
-# Tools
-<tools>{% for tool in tools %}
-{{ tool | tojson }}{% endfor %}
-</tools><|im_end|>
-{% endif -%}
-{%- for message in messages %}<|im_start|>{{ message.role }}
-{{ message.content or '' }}
+#: What ends a message with its calls, and the conversation: the switch of thinking.
+ENDING = """\
 {%- for call in message.tool_calls or [] %}
 <tool_call>
 {"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
@@ -30,6 +22,20 @@ TEMPLATE = """\
 </think>
 
 {% endif %}{% endif %}"""
+#: Shows everything that a template can show: tools, calls, results, the switch of thinking.
+TEMPLATE = (
+    """\
+{%- if tools %}<|im_start|>system
+# Tools
+<tools>{% for tool in tools %}
+{{ tool | tojson }}{% endfor %}
+</tools><|im_end|>
+{% endif -%}
+{%- for message in messages %}<|im_start|>{{ message.role }}
+{{ message.content or '' }}
+"""
+    + ENDING
+)
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 

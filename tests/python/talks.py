@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from conversations import ENDING
 from rkllm_rs import Tokens
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ TOOL = {
     },
 }
 #: With a switch of thinking, without the thinking of earlier turns, with calls of tools and their results.
-THINKING = """\
+THINKING = (
+    """\
 {%- if tools %}<|im_start|>system
 {% for tool in tools %}{{ tool | tojson }}
 {% endfor %}<|im_end|>
@@ -30,18 +32,9 @@ THINKING = """\
 {% if message.role == 'assistant' and '</think>' in message.content -%}
 {{ message.content.split('</think>')[-1].lstrip('\\n') }}
 {%- else %}{{ message.content or '' }}{% endif %}
-{%- for call in message.tool_calls or [] %}
-<tool_call>
-{"name": "{{ call.function.name }}", "arguments": {{ call.function.arguments | tojson }}}
-</tool_call>
-{%- endfor %}<|im_end|>
-{% endfor -%}
-{%- if add_generation_prompt %}<|im_start|>assistant
-{% if enable_thinking is defined and enable_thinking is false %}<think>
-
-</think>
-
-{% endif %}{% endif %}"""
+"""
+    + ENDING
+)
 
 
 def called(draw: random.Random, turn: int) -> list[dict[str, Any]]:
