@@ -38,8 +38,8 @@ async def held(server: Server, name: str) -> AsyncGenerator[tuple[Entry, RKLLM]]
         name: The name of the model, as the client wrote it.
 
     Raises:
-        ApiError: 404, there is no such model; 429, too many such requests wait for answers that are under
-            way; 503, it is not loaded in time.
+        ApiError: 404, there is no such model; 429, too many such requests wait for models that are loaded;
+            503, it is not loaded in time.
     """
     entry = server.models.find(name)
     most = max(1, server.settings.queue)

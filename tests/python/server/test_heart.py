@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -248,6 +249,23 @@ def test_e7_health_asks_the_worker(start: Callable[..., Serving], tmp_path: Path
     sock.close()
     serving.ready()
     assert len(calls(serving.record, "rkllm_init")) == 2
+
+
+def test_few_wait_for_a_model_without_a_run(start: Callable[..., Serving], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    serving = start(scripts={"one": {"runs": [run("a")]}}, library_waits_for=gate, queue=1)
+    asked = [
+        serving.connect("/tokenize", {"content": "x"}),
+        serving.connect("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "x"}]}),
+    ]
+    # Whichever comes first waits for the model, and the other one is sent away.
+    (first, *_), _, _ = select.select(asked, [], [], PATIENCE)
+    assert first.recv(65536).startswith(b"HTTP/1.1 429 ")
+    gate.touch()
+    asked.remove(first)
+    asked[0].settimeout(PATIENCE)
+    # The library tells no tokens.
+    assert asked[0].recv(65536).startswith(b"HTTP/1.1 400 ")
 
 
 def test_e8_health_keeps_no_model_loaded(start: Callable[..., Serving]) -> None:
