@@ -64,52 +64,85 @@ impl Counted {
             .try_for_each(|(name, part)| self.add(part, &format!("{place}{name}")))
     }
 
-    /// Refuses divisions that would take too much memory: each by itself, and those that one number must meet.
+    /// Refuses divisions that the engine cannot take, or that would take too much memory: each by itself, and those
+    /// that one number must meet.
     fn check_multiples(&self) -> Result<(), Refusal> {
-        let mut together = Some(1);
+        let mut together = Some(Multiple::ONE);
         for (value, place) in &self.multiples {
-            let own = remainders(*value).filter(|own| *own <= MULTIPLE);
-            together = together.zip(own).and_then(|(all, own)| lcm(all, own));
-            if own.is_none() || (self.joins && together.is_none()) {
+            let refused = |why| {
                 let at = if place.is_empty() {
                     String::new()
                 } else {
                     format!(" (at {place})")
                 };
-                return Err(Refusal::too_large(format!(
-                    "is too complex: multipleOf {value} has too many remainders{at}"
-                )));
+                Refusal::too_large(format!("is too complex: multipleOf {value} has {why}{at}"))
+            };
+            let own = Multiple::of(*value).ok_or_else(|| refused("too many digits"))?;
+            together = together.and_then(|all| all.and(&own));
+            if own.remainders() > MULTIPLE || (self.joins && together.is_none()) {
+                return Err(refused("too many remainders"));
             }
         }
         Ok(())
     }
 }
 
-/// How many remainders of a division by this number are told apart digit by digit: those of 2 and 5 end soon.
-fn remainders(value: f64) -> Option<u64> {
-    // Its shortest digits, without a point, as nobody means a binary fraction.
-    let digits = value.abs().to_string().replace('.', "");
-    let mut left: u64 = digits.parse().ok()?;
-    if left > u64::from(u32::MAX) {
-        return None;
-    }
-    for factor in [2, 5] {
-        while left > 0 && left.is_multiple_of(factor) {
-            left /= factor;
+/// A decimal number as the engine for grammars reads it: digits and how many of them are behind the point.
+struct Multiple {
+    digits: u64,
+    behind: u32,
+}
+
+impl Multiple {
+    const ONE: Self = Self {
+        digits: 1,
+        behind: 0,
+    };
+
+    /// Nothing for a number that the engine refuses: for it 0.07 has 17 digits, as its product with 10 has.
+    fn of(value: f64) -> Option<Self> {
+        let (mut value, mut behind) = (value.abs(), 0);
+        while value.fract() != 0.0 {
+            value *= 10.0;
+            behind += 1;
         }
+        (value <= f64::from(u32::MAX)).then_some(Self {
+            digits: value as u64,
+            behind,
+        })
     }
-    Some(left.max(1))
-}
 
-/// The least common multiple, if it is not too much.
-fn lcm(one: u64, other: u64) -> Option<u64> {
-    let (mut a, mut b) = (one, other);
-    while b > 0 {
-        (a, b) = (b, a % b);
+    /// How many remainders are told apart digit by digit: those of 2 and 5 end soon.
+    fn remainders(&self) -> u64 {
+        let mut left = self.digits;
+        for factor in [2, 5] {
+            while left > 0 && left.is_multiple_of(factor) {
+                left /= factor;
+            }
+        }
+        left.max(1)
     }
-    Some(one / a * other).filter(|all| *all <= MULTIPLE)
-}
 
+    /// What both divide, if it is not too much; the engine multiplies in 32 bits on its way.
+    fn and(&self, other: &Self) -> Option<Self> {
+        let behind = self.behind.max(other.behind);
+        let scaled = |one: &Self| {
+            one.digits
+                .checked_mul(10_u64.checked_pow(behind - one.behind)?)
+        };
+        let (one, other) = (scaled(self)?, scaled(other)?);
+        let product = u32::try_from(one.checked_mul(other)?).ok()?;
+        let (mut a, mut b) = (one, other);
+        while b > 0 {
+            (a, b) = (b, a % b);
+        }
+        let all = Self {
+            digits: u64::from(product).checked_div(a).unwrap_or(0),
+            behind,
+        };
+        (all.remainders() <= MULTIPLE).then_some(all)
+    }
+}
 /// The schema with white space that ends.
 pub(super) fn bounded(schema: Value) -> Value {
     let mut schema = match schema {

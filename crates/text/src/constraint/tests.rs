@@ -158,17 +158,29 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
             "minItems",
         ),
         (r#"{"type": "integer", "multipleOf": 999983}"#, "multipleOf"),
+        // Times ten it is 0.7000000000000001.
+        (
+            r#"{"type": "number", "multipleOf": 0.07}"#,
+            "multipleOf 0.07",
+        ),
     ] {
         let refusal = Grammar::JsonSchema(nested(part)).check().unwrap_err();
         for wanted in [keyword, "properties.o.properties.n"] {
             assert!(refusal.reason.contains(wanted), "{refusal}");
         }
     }
-    let both = r#"{"allOf": [{"type": "integer", "multipleOf": 9973}, {"multipleOf": 9967}]}"#;
-    let refusal = Grammar::JsonSchema(both.into()).check().unwrap_err();
-    assert!(refusal.reason.contains("allOf["), "{refusal}");
-    // 0.07 times ten is 0.7000000000000001.
-    for served in ["100000", "0.01", "0.07", "12.345", "9973"] {
+    let both = |one: &str, other: &str| {
+        let schema = format!(
+            r#"{{"allOf": [{{"type": "number", "multipleOf": {one}}}, {{"multipleOf": {other}}}]}}"#
+        );
+        Grammar::JsonSchema(schema).check()
+    };
+    assert_eq!(both("0.5", "1000"), Ok(()));
+    for (one, other) in [("9973", "9967"), ("1000000", "0.000001")] {
+        let refusal = both(one, other).unwrap_err();
+        assert!(refusal.reason.contains("allOf["), "{refusal}");
+    }
+    for served in ["100000", "0.01", "12.345", "9973"] {
         let schema = format!(r#"{{"type": "number", "multipleOf": {served}}}"#);
         assert_eq!(Grammar::JsonSchema(schema).check(), Ok(()), "{served}");
     }
