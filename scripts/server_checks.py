@@ -36,7 +36,6 @@ OPEN = {
     "B8": "no package has the schema of Open Responses; A30 compares answers with openai's types, B2 events",
     "C11": "a user's next chat waits for the extra calls of the same key, which keep their order; "
     "chats of other keys do not (E6)",
-    "E11": "no test of servers; every program waits for the lock or is refused (test_npu_lock.py)",
     "E15": "asks the package registry, so it does not run offline",
     "G2": "a node that is full or loading is not tried; one that dies or drains is",
     "G5": "not tried: LiteLLM's Router",

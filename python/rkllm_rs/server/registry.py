@@ -209,10 +209,14 @@ class Models:
             entry.loading = None
 
     async def _open(self, entry: Entry) -> RKLLM:
+        settings = self._settings
+        # A run waits for other programs' use of the NPU as for its turn; a model that was closed needs its time.
+        wait = settings.queue_timeout
         options: dict[str, Any] = {
-            "backend": self._settings.backend,
-            "library": self._settings.library,
-            "kill_after": self._settings.kill_after,
+            "backend": settings.backend,
+            "library": settings.library,
+            "kill_after": settings.kill_after,
+            "open_timeout": None if wait is None else max(wait, settings.kill_after),
             **self.options,
         }
         model = AsyncRKLLM(entry.path, isolate=True, restart=False, **options)

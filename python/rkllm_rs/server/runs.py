@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import time
 
-from rkllm_rs.errors import ClosedError, UnsupportedFeatureError, WorkerCrashed
+from rkllm_rs.errors import ClosedError, TemplateError, UnsupportedFeatureError, WorkerCrashed
 
 from . import answers
 from .errors import ApiError, as_api_error, too_long
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from .jobs import Event, Finish, Job
 
 _log = logging.getLogger("rkllm_rs.server")
+
+#: Why a prompt cannot be counted beforehand: the library has the only tokenizer, or the only chat template.
+_COUNTLESS = (UnsupportedFeatureError, TemplateError)
 
 
 class Run:
@@ -181,8 +184,8 @@ class Run:
         llm = self.entry.llm
         if llm is None:
             return
-        # Whatever goes wrong here goes wrong in its turn, too, unless it was a model that was just unloaded.
-        with contextlib.suppress(UnsupportedFeatureError, ClosedError, WorkerCrashed):
+        # What a template rejects is told in its turn, and a model that was just unloaded is loaded then.
+        with contextlib.suppress(*_COUNTLESS, ClosedError, WorkerCrashed):
             if self.job.messages is not None:
                 longest = await count(llm, await self._server.fitted(self.job, self.entry, llm))
             else:
@@ -204,7 +207,7 @@ class Run:
         job = await self._server.fitted(self.job, self.entry, llm)
         prompt_tokens = 0
         if job.counted:
-            with contextlib.suppress(UnsupportedFeatureError):
+            with contextlib.suppress(*_COUNTLESS):
                 prompt_tokens = await count(llm, job)
         number = 0
         for prompt in [None] if job.messages is not None else job.prompts:

@@ -15,7 +15,8 @@ class Settings:
         backend: ``"auto"``, ``"npu"`` or ``"cpu"``, for all models.
         library: Path of the library to load.
         queue: How many requests may wait, for all models together.
-        queue_timeout: Most seconds that a request waits for its turn; ``None`` has no limit.
+        queue_timeout: Most seconds that a request waits for its turn, and then for an NPU that other programs
+            use; ``None`` has no limit.
         request_timeout: Most seconds that a whole request may take, its wait and its answer; ``None`` has no
             limit.
         load_wait: Most seconds that a request without a stream waits for its model to be loaded.
