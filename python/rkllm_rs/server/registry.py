@@ -210,7 +210,7 @@ class Models:
 
     async def _open(self, entry: Entry) -> RKLLM:
         settings = self._settings
-        # A run waits for other programs' use of the NPU as for its turn; a model that was closed needs its time.
+        # A run waits for an NPU in use as for its turn; a model that was closed needs its time.
         wait = settings.queue_timeout
         options: dict[str, Any] = {
             "backend": settings.backend,
