@@ -28,6 +28,7 @@ TIERS = {
 #: What is held by something that is not a test by name.
 ELSEWHERE = {
     "E14": "make bench: `benches/run.py --quick server`",
+    "G6": "where haproxy and nginx are installed",
     "F13": "make test-clients: `scripts/fuzz_server.py`, the 100,000",
 }
 #: What no test holds, or not all of it, and why.
@@ -37,9 +38,7 @@ OPEN = {
     "C11": "a user's next chat waits for the extra calls of the same key, which keep their order; "
     "chats of other keys do not (E6)",
     "E15": "asks the package registry, so it does not run offline",
-    "G2": "a node that is full or loading is not tried; one that dies or drains is",
     "G5": "not tried: LiteLLM's Router",
-    "G6": "not tried: haproxy and nginx",
 }
 _PREFIX = re.compile(r"(?:test_)?((?:[a-g]\d+_)+)")
 _RUST = re.compile(r"^async fn (\w+)", re.MULTILINE)
