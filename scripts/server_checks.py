@@ -38,7 +38,6 @@ OPEN = {
     "C11": "a user's next chat waits for the extra calls of the same key, which keep their order; "
     "chats of other keys do not (E6)",
     "E15": "asks the package registry, so it does not run offline",
-    "G5": "not tried: LiteLLM's Router",
 }
 _PREFIX = re.compile(r"(?:test_)?((?:[a-g]\d+_)+)")
 _RUST = re.compile(r"^async fn (\w+)", re.MULTILINE)

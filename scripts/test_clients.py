@@ -137,6 +137,23 @@ def scored(folder: Path) -> Any:
     return serving
 
 
+def boards(folder: Path) -> list[Any]:
+    """Starts two servers that a client's router stands before; each takes one request at a time."""
+    from serving import on_fake, run
+
+    held = run("Hello", " ", "world", "!", prefill_ms=120_000)
+    servers: list[Any] = []
+    told: list[dict[str, Any]] = []
+    for name in ("board1", "board2"):
+        gate = folder / f"{name}.gate"
+        script = {"gate": str(gate), "runs": [held]}
+        one = on_fake(folder / name, {"agent": script}, family="qwen3", queue=0).ready()
+        told.append({"url": one.url, "pid": one.process.pid, "gate": str(gate), "record": str(one.record)})
+        servers.append(one)
+    OFFLINE["RKLLM_RS_TEST_BOARDS"] = json.dumps(told)
+    return servers
+
+
 def main() -> int:
     """Runs all, or those that are named; 1 if a check failed."""
     known = sorted(path.stem for path in LOCKS.glob("*.txt") if (CHECKS / program(path.stem)).is_file())
@@ -159,6 +176,8 @@ def main() -> int:
         try:
             if "lm-eval" in (given.clients or known):
                 others.append(scored(folder))
+            if "litellm" in (given.clients or known):
+                others += boards(folder)
             for name in given.clients or known:
                 lines = run(name, serving.url, folder / name)
                 tell(lines)

@@ -41,16 +41,29 @@ def holds(value: Any, about: Any = "") -> None:
         raise AssertionError(message)
 
 
-def example(heading: str) -> None:
-    """Runs the Python of the guide's section about a client, against this server and a model of it."""
-    guide = Path(__file__).parents[2] / "docs" / "guides" / "clients.md"
+def example(heading: str, page: str = "clients.md", **places: str) -> dict[str, Any]:
+    """Runs the Python of a guide's section about a client, against this server and a model of it.
+
+    Args:
+        heading: The section's.
+        page: The guide.
+        **places: What stands in the place of the guide's hosts, such as ``board1``: addresses.
+
+    Returns:
+        The names that it has defined.
+    """
+    guide = Path(__file__).parents[2] / "docs" / "guides" / page
     section = guide.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     found = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     holds(found, heading)
+    here = {"http://board:8080": URL, "http://board:11434": URL, "qwen3": "agent"}
+    here.update({f"http://{host}:8080": address for host, address in places.items()})
+    names: dict[str, Any] = {}
     for code in found:
-        for name, here in (("http://board:8080", URL), ("http://board:11434", URL), ("qwen3", "agent")):
-            code = code.replace(name, here)  # noqa: PLW2901 - the same text, made fit
-        exec(compile(code, heading, "exec"), {})  # noqa: S102 - the guide's
+        for name, address in here.items():
+            code = code.replace(name, address)  # noqa: PLW2901 - the same text, made fit
+        exec(compile(code, heading, "exec"), names)  # noqa: S102 - the guide's
+    return names
 
 
 def tell(**values: Any) -> None:

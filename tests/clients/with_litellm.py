@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import litellm
@@ -92,6 +98,63 @@ def d04_rerank() -> None:
     )
     equal(got.results[0]["index"], 1)
     holds(got.results[0]["relevance_score"] > got.results[1]["relevance_score"], got)
+
+
+#: Two servers of their own, which take one request at a time: see ``boards`` in scripts/test_clients.py.
+BOARDS: list[dict[str, Any]] = json.loads(os.environ.get("RKLLM_RS_TEST_BOARDS", "[]"))
+
+
+def router() -> Any:
+    """The guide's router before both servers."""
+    first, second = (one["url"] for one in BOARDS)
+    return example("LiteLLM", "several-boards.md", board1=first, board2=second)["router"]
+
+
+def _runs() -> list[int]:
+    """How many runs each server has had."""
+    lines = [Path(one["record"]).read_text(encoding="utf-8").splitlines() for one in BOARDS]
+    return [sum(json.loads(line)["fn"] == "rkllm_run" for line in one) for one in lines]
+
+
+def g05_all_busy() -> None:
+    asked = router()
+    before = _runs()
+    held: list[threading.Thread] = []
+    texts: list[str] = []
+    for _ in BOARDS:
+        one = threading.Thread(target=lambda: texts.append(_said(asked)))
+        one.start()
+        held.append(one)
+    until = time.monotonic() + 60
+    while not all(now > then for now, then in zip(_runs(), before, strict=True)):
+        holds(time.monotonic() < until, _runs())
+        time.sleep(0.02)
+    try:
+        _said(asked, num_retries=0)
+    except litellm.RateLimitError:
+        pass
+    else:
+        holds(False, "an answer of a busy server")  # noqa: FBT003
+    for one in BOARDS:
+        Path(one["gate"]).touch()
+    for thread in held:
+        thread.join()
+    equal(texts, ["Hello world!"] * 2)
+
+
+def g05_one_dies() -> None:
+    asked = router()
+    for number in range(20):
+        if number == 10:
+            seen = _runs()
+            os.kill(BOARDS[0]["pid"], signal.SIGKILL)
+        equal(_said(asked), "Hello world!")
+    # The other one has had the rest.
+    equal([now - then for now, then in zip(_runs(), seen, strict=True)], [0, 10])
+
+
+def _said(asked: Any, **more: Any) -> str:
+    return str(asked.completion(model="agent", messages=HI, **more).choices[0].message.content)
 
 
 def a23_what_the_guide_shows() -> None:

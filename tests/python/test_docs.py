@@ -93,7 +93,7 @@ def programs() -> list[Any]:
     return [
         pytest.param(where, code, id=where, marks=[pytest.mark.model] * (".rkllm" not in code))
         for where, code in blocks("python")
-        if not where.startswith("docs/guides/clients.md")
+        if not where.startswith(("docs/guides/clients.md", "docs/guides/several-boards.md"))
     ]
 
 
