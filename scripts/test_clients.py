@@ -45,8 +45,10 @@ NOT_RUN = {
     "Home Assistant": "the packages that it pins run here, with its calls; the program itself does not",
     "Continue, Cline, Zed, n8n, Copilot": "not in Python; they use the routes that are tested here",
     "Claude Code, Codex": "not in Python; tests/python/server has their requests",
-    "aider": "pins 108 packages, and speaks through LiteLLM, which runs here",
 }
+
+#: Clients that take no newer Python than this.
+NEWEST = {"aider": (3, 12)}
 
 
 def program(name: str) -> str:
@@ -154,6 +156,11 @@ def boards(folder: Path) -> list[Any]:
     return servers
 
 
+def takes_this_python(name: str) -> bool:
+    """Whether a client can be installed for the Python that runs here."""
+    return sys.version_info[:2] <= NEWEST.get(name, sys.version_info[:2])
+
+
 def main() -> int:
     """Runs all, or those that are named; 1 if a check failed."""
     known = sorted(path.stem for path in LOCKS.glob("*.txt") if (CHECKS / program(path.stem)).is_file())
@@ -178,7 +185,7 @@ def main() -> int:
                 others.append(scored(folder))
             if "litellm" in (given.clients or known):
                 others += boards(folder)
-            for name in given.clients or known:
+            for name in filter(takes_this_python, given.clients or known):
                 lines = run(name, serving.url, folder / name)
                 tell(lines)
                 results += lines
@@ -191,6 +198,8 @@ def main() -> int:
     failed = [line for line in checks if not line["ok"]]
     for client, reason in NOT_RUN.items():
         print(f"not run: {client}: {reason}")
+    for client in (name for name in given.clients or known if not takes_this_python(name)):
+        print(f"not run: {client}: does not take Python {sys.version_info[0]}.{sys.version_info[1]}")
     print(f"{len(checks)} checks, {len(failed)} failed")
     if given.json:
         Path(given.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")

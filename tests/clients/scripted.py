@@ -52,6 +52,16 @@ SCRIPTS: dict[str, Any] = {
     # Each token has a character of two bytes, which a client must not find cut.
     "long": {"runs": [run(*["wörd "] * 500)]},
     "embeds": {"hidden": {"rows": 1, "width": 4, "start": 1}},
+    # What aider reads as a change of a file.
+    "edits": {
+        "runs": [
+            run(
+                "greeting.py\n```python\n<<<<<<< SEARCH\n",
+                'print("Hi")\n=======\nprint("Hello world!")\n',
+                ">>>>>>> REPLACE\n```\n",
+            )
+        ]
+    },
     # The question, and two documents, of which the second is like the question.
     "ranks": {"runs": [{"hidden": {"rows": 1, "width": 4, "start": start}} for start in (1, 9, 1)]},
 }
