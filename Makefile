@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean fuzz
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers interleavings soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean fuzz
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -126,6 +126,11 @@ $(STAMP)/docs: requirements/docs.txt $(STAMP)/tools
 docs: $(STAMP)/docs ## The documentation site, into target/docs; broken links fail
 	$(VENV)/docs/bin/python -m sphinx --builder html --fail-on-warning --keep-going --nitpicky --quiet docs $(DOCS)
 	@echo "$(DOCS)/index.html"
+
+# A model that fails prints its schedule. How many are tried, of each of two kinds, can be said.
+interleavings: export RKLLM_RS_SCHEDULES ?= 20000
+interleavings: ## Places where threads meet, under many schedules (shuttle)
+	$(CARGO) test --locked -p rkllm_rs --lib --features interleavings interleavings:: -- --test-threads=1
 
 soak: build ## 10,000,000 tokens, 10,000 opens, 1,000 workers killed, 100,000 requests to a server; what has grown (SOAK="--shorter 100")
 	$(CARGO) build --locked --release $(FAKES)

@@ -28,6 +28,7 @@ pub mod protocol;
 #[cfg(feature = "python")]
 mod py;
 pub mod runtime;
+mod sync;
 
 pub use rkllm_ffi as ffi;
 pub use rkllm_text as text;

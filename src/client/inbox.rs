@@ -4,11 +4,11 @@
 //! there at once. The inbox can hold a whole run, so the engine never waits for a reader.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 
 use super::text_batch::{Piece, TextBatch};
 use super::{Client, Keeper};

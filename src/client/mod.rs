@@ -2,6 +2,9 @@
 
 mod desk;
 mod inbox;
+#[cfg(all(test, feature = "interleavings"))]
+#[path = "../../tests/shuttle/client.rs"]
+mod interleavings;
 pub(crate) mod oneshot;
 mod reader;
 mod source;
@@ -12,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use crate::sync::Mutex;
 
 use self::desk::Questions;
 use self::oneshot::{Receiver, Sender, oneshot};

@@ -1,9 +1,9 @@
 //! The reader's side of an inbox: taking what has come, and waiting for it.
 
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use parking_lot::MutexGuard;
+use crate::sync::atomic::Ordering;
+use crate::sync::{MutexGuard, yield_now};
 
 use super::inbox::{Ending, Inbox};
 use super::text_batch::TextBatch;
@@ -62,7 +62,7 @@ impl Inbox {
     fn await_arrival(&self) {
         let until = Instant::now() + ARRIVAL;
         while self.arriving.load(Ordering::Acquire) && Instant::now() < until {
-            std::thread::yield_now();
+            yield_now();
         }
     }
 

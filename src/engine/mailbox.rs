@@ -1,8 +1,10 @@
 //! Where messages wait for a model's thread, and the thread for messages.
 
 use std::collections::VecDeque;
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::{Duration, Instant};
+
+use crate::sync::plain::{Condvar, Mutex, MutexGuard};
 
 struct State<T> {
     messages: VecDeque<T>,

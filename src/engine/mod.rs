@@ -10,6 +10,9 @@ mod desk;
 mod gate;
 mod guide;
 mod held;
+#[cfg(all(test, feature = "interleavings"))]
+#[path = "../../tests/shuttle/engine.rs"]
+pub(crate) mod interleavings;
 mod mailbox;
 mod outbox;
 pub(crate) mod registry;
@@ -18,11 +21,11 @@ mod serve;
 mod watch;
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex};
 use rkllm_text::stop::StopStrings;
 
 use self::beside::Beside;

@@ -13,10 +13,10 @@ mod text;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex, MutexGuard};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Condvar, Mutex, MutexGuard};
 use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 

@@ -49,18 +49,23 @@ pub(super) fn live(
         Err(Failure::new(ErrorKind::Model, reason)
             .with_hint("Please report it, with the message on stderr."))
     });
+    retire(engine, ended.err(), out.as_ref());
+}
+
+/// The end of an engine: whoever waits for anything is told.
+pub(super) fn retire(engine: &Engine, failure: Option<Failure>, out: &dyn Outbox) {
     // Before the caller knows: it may open another one at once. Whatever happened, nobody waits for more.
     engine.close(Side::Vendor);
     engine.watch.quit();
     // Whoever still waits in line is told.
     for message in engine.messages.close() {
-        refuse(message, out.as_ref());
+        refuse(message, out);
     }
     if let Some(beside) = &engine.beside {
-        beside.close(out.as_ref());
+        beside.close(out);
     }
     engine.gone.set();
-    if let Err(failure) = ended {
+    if let Some(failure) = failure {
         out.put(Event::OpenFailed(Box::new(failure)), Side::Vendor);
     }
     out.put(Event::Gone, Side::Vendor);

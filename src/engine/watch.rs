@@ -6,7 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 use super::RunLanes;
 use crate::native::{Aborter, Lane as _};

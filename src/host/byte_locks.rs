@@ -40,6 +40,7 @@ fn call(
         len: (bytes.end - bytes.start) as i64,
         pid: 0,
     };
+    crate::sync::step();
     // SAFETY: the descriptor is open for the call, and the struct is the one that the kernel reads and
     // writes for these commands; it keeps no pointer to it.
     let done = unsafe {

@@ -172,10 +172,14 @@ fn wait_for<T>(result: &Receiver<std::thread::Result<T>>) -> T {
 ///
 /// # Errors
 /// What the operating system says when it has no thread to give.
+#[cfg(not(feature = "interleavings"))]
 pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
     let name = name.to_owned();
     dispatch(move || Builder::new().name(name).spawn(f).map(drop))
 }
+
+#[cfg(feature = "interleavings")]
+pub(crate) use crate::sync::spawn;
 
 /// Runs `f`, which may call a library, on a thread of that table, and gives back what it returned.
 ///

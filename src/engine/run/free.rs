@@ -1,8 +1,7 @@
 //! The part of a lane that keeps its answer to a grammar while the library chooses the tokens.
 
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 
 use super::super::guide::{Free, Guide, Next, Piece, Seen};
 use super::{Inner, RunLane};

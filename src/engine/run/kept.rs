@@ -1,8 +1,7 @@
 //! The part of a lane that keeps its answer to a grammar.
 
-use std::sync::atomic::Ordering;
-
-use parking_lot::MutexGuard;
+use crate::sync::MutexGuard;
+use crate::sync::atomic::Ordering;
 use rkllm_text::constraint::Refusal;
 
 use super::super::guide::Guide;

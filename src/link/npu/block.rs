@@ -8,11 +8,11 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex};
 
 use super::line::{Line, Stand};
 use super::record::Use;
-use super::{CHANGED, Held, PARTY, Party, Patience, Place, notify, step_out};
+use super::{CHANGED, Held, PARTY, Party, Patience, Place, step_out};
 use crate::host::wake::{Side, WakePair};
 use crate::host::{self, fork};
 use crate::protocol::error::{ErrorKind, Failure};
@@ -43,8 +43,11 @@ pub fn answering<T>(f: impl FnOnce() -> T) -> T {
             PARTY.lock().answers -= 1;
         }
     }
-    PARTY.lock().answers += 1;
-    CHANGED.notify_all();
+    {
+        let mut party = PARTY.lock();
+        party.answers += 1;
+        party.changed();
+    }
     let _before = Before(ANSWERING.replace(true));
     f()
 }
@@ -199,17 +202,17 @@ impl Block {
             state.1 = None;
             std::mem::replace(&mut state.0, Stage::Over)
         };
+        let mut party = PARTY.lock();
         if matches!(stage, Stage::Held) {
-            let mut party = PARTY.lock();
             if let Some(held) = party.block.as_mut() {
                 held.depth = held.depth.saturating_sub(1);
             }
-            CHANGED.notify_all();
+            party.changed();
             // The lock is back when this returns, unless a run goes on that the block has let in.
             let until = Instant::now() + SOON;
             while party.is_left() && !CHANGED.wait_until(&mut party, until).timed_out() {}
         } else {
-            notify();
+            party.changed();
         }
     }
 }
@@ -273,6 +276,7 @@ impl Held {
 fn stand_for(shared: &Shared, mut line: Line, owner: Owner, timeout: Option<Duration>) {
     let mut patience = Patience::new(timeout);
     loop {
+        let changes = PARTY.lock().changes;
         if !shared.is_waiting() {
             return step_out(&mut line);
         }
@@ -284,7 +288,7 @@ fn stand_for(shared: &Shared, mut line: Line, owner: Owner, timeout: Option<Dura
                 shared.go_on(Stage::Failed(busy));
                 return;
             }
-            Ok(stand) => patience.wait(stand),
+            Ok(stand) => patience.wait(stand, changes),
             Err(failure) => {
                 shared.go_on(Stage::Failed(failure));
                 return step_out(&mut line);
@@ -297,7 +301,7 @@ fn stand_for(shared: &Shared, mut line: Line, owner: Owner, timeout: Option<Dura
     }
     line.step_out();
     party.block = None;
-    CHANGED.notify_all();
+    party.changed();
 }
 
 /// The block has the lock, unless another one of this process has that of another file, or it is not waited

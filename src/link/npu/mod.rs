@@ -5,6 +5,9 @@
 //! (`block`) lets its own runs in, one at a time (`run`).
 
 mod block;
+#[cfg(all(test, feature = "interleavings"))]
+#[path = "../../../tests/shuttle/npu.rs"]
+mod interleavings;
 mod line;
 mod look;
 mod place;
@@ -28,7 +31,7 @@ pub mod fuzzing {
 
 use std::time::{Duration, Instant};
 
-use parking_lot::{Condvar, Mutex};
+use crate::sync::{Condvar, Mutex, statics};
 
 use crate::protocol::error::{ErrorKind, Failure};
 
@@ -48,6 +51,9 @@ struct Party {
     runs: usize,
     /// How many questions of runs are being answered.
     answers: usize,
+    /// Counts changes, here and of the lines that this process stands in: who has looked at both, and found
+    /// nothing for himself, sees whether he must look again.
+    changes: u64,
 }
 
 struct Held {
@@ -56,14 +62,17 @@ struct Held {
     depth: usize,
 }
 
+statics! {
 static PARTY: Mutex<Party> = Mutex::new(Party {
     block: None,
     guest: false,
     runs: 0,
     answers: 0,
+    changes: 0,
 });
-/// The party has changed, or a line that one of this process stood in.
+/// [`Party::changes`] has.
 static CHANGED: Condvar = Condvar::new();
+}
 
 /// How soon one who waits looks again: first, and at most.
 const LOOK: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
@@ -99,8 +108,8 @@ impl Patience {
             .is_some_and(|until| Instant::now() >= until + more)
     }
 
-    /// Waits a moment, or until something changes in this process.
-    fn wait(&mut self, stand: line::Stand) {
+    /// Waits a moment, or until something changes in this process that was not counted in `changes` yet.
+    fn wait(&mut self, stand: line::Stand, changes: u64) {
         // The door is open again in a few microseconds.
         let pause = match stand {
             line::Stand::AtTheDoor => LOOK.0 / 10,
@@ -109,7 +118,10 @@ impl Patience {
         let left = self
             .until
             .map(|until| until.saturating_duration_since(Instant::now()));
-        CHANGED.wait_for(&mut PARTY.lock(), pause.min(left.unwrap_or(pause)));
+        let mut party = PARTY.lock();
+        if party.changes == changes {
+            CHANGED.wait_for(&mut party, pause.min(left.unwrap_or(pause)));
+        }
         if stand != line::Stand::AtTheDoor {
             self.pause = LOOK.1.min(self.pause * 2);
         }
@@ -128,14 +140,16 @@ impl Patience {
     }
 }
 
+impl Party {
+    /// Lets those who wait look again.
+    fn changed(&mut self) {
+        self.changes += 1;
+        CHANGED.notify_all();
+    }
+}
+
 /// Steps out of the line, and lets others of this process look at once.
 fn step_out(line: &mut line::Line) {
     line.step_out();
-    notify();
-}
-
-fn notify() {
-    // Under the lock, so that whoever looks either sees the change or is asleep already.
-    let _party = PARTY.lock();
-    CHANGED.notify_all();
+    PARTY.lock().changed();
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::line::{Line, Stand};
 use super::record::Use;
-use super::{CHANGED, PARTY, Party, Patience, Place, step_out};
+use super::{PARTY, Party, Patience, Place, step_out};
 use crate::engine::Gate;
 use crate::protocol::error::Failure;
 
@@ -48,7 +48,11 @@ impl Gate for RunGate {
         let mut patience = None;
         self.line.come();
         loop {
-            if PARTY.lock().let_in() {
+            let (is_in, changes) = {
+                let mut party = PARTY.lock();
+                (party.let_in(), party.changes)
+            };
+            if is_in {
                 step_out(&mut self.line);
                 self.way = Some(Way::Block);
                 return Ok(true);
@@ -62,7 +66,7 @@ impl Gate for RunGate {
             let goes_on = wanted();
             let patience = patience.get_or_insert_with(|| Patience::new(Some(limit)));
             match stand {
-                Ok(stand) if goes_on && !patience.is_over(stand) => patience.wait(stand),
+                Ok(stand) if goes_on && !patience.is_over(stand) => patience.wait(stand, changes),
                 outcome => {
                     let busy = patience.busy(&self.line);
                     step_out(&mut self.line);
@@ -83,8 +87,9 @@ impl Gate for RunGate {
                 step_out(&mut self.line);
             }
             Some(Way::Block) => {
-                PARTY.lock().guest = false;
-                CHANGED.notify_all();
+                let mut party = PARTY.lock();
+                party.guest = false;
+                party.changed();
             }
             None => {}
         }

@@ -8,6 +8,9 @@ mod child;
 mod crash;
 mod frame;
 mod gate;
+#[cfg(all(test, feature = "interleavings"))]
+#[path = "../../../tests/shuttle/worker.rs"]
+mod interleavings;
 mod outbox;
 mod queue;
 mod restore;
