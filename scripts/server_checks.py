@@ -33,7 +33,6 @@ ELSEWHERE = {
 }
 #: What no test holds, or not all of it, and why.
 OPEN = {
-    "B8": "no package has the schema of Open Responses; A30 compares answers with openai's types, B2 events",
     "C11": "a user's next chat waits for the extra calls of the same key, which keep their order; "
     "chats of other keys do not (E6)",
     "E15": "asks the package registry, so it does not run offline",

@@ -47,8 +47,8 @@ NOT_RUN = {
     "Claude Code, Codex": "not in Python; tests/python/server has their requests",
 }
 
-#: Clients that take no newer Python than this.
-NEWEST = {"aider": (3, 12)}
+#: The first and the last Python that clients take which do not take all.
+PYTHONS = {"aider": ((3, 10), (3, 12)), "open-responses": ((3, 11), (3, 99))}
 
 
 def program(name: str) -> str:
@@ -158,7 +158,9 @@ def boards(folder: Path) -> list[Any]:
 
 def takes_this_python(name: str) -> bool:
     """Whether a client can be installed for the Python that runs here."""
-    return sys.version_info[:2] <= NEWEST.get(name, sys.version_info[:2])
+    here = sys.version_info[:2]
+    first, last = PYTHONS.get(name, (here, here))
+    return first <= here <= last
 
 
 def main() -> int:

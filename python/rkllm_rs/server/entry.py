@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any, Final, Literal
 
+    from rkllm_rs import SamplingParams
     from rkllm_rs.llm import RKLLM
 
     from .errors import ApiError
@@ -66,6 +67,8 @@ class Entry:
         #: What is in ``error`` does not go away by itself.
         self.is_broken = False
         self.thinks: bool | None = None
+        #: Its own sampling, known since it was loaded for the first time.
+        self.sampling: SamplingParams | None = None
 
     def told(self) -> dict[str, Any]:
         """What ``rkllm-rs ps`` shows of it."""

@@ -226,7 +226,7 @@ class Models:
         except BaseException:
             await model.close()
             raise
-        entry.llm, entry.state, entry.error = llm, "ready", None
+        entry.llm, entry.state, entry.error, entry.sampling = llm, "ready", None, llm.sampling
         self._watch(entry, llm)
         if entry.users == 0:
             self._set_timer(entry)

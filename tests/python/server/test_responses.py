@@ -425,3 +425,16 @@ def test_d05_a_library_without_a_tokenizer_has_templates(server: Serving) -> Non
         ("/v1/responses/input_tokens", {"input": "Hi"}),
     ):
         assert server.post(path, {**asked, **more}).status_code == 400, path
+
+
+def test_b08_the_sampling_of_an_answer_is_told_in_numbers(server: Serving) -> None:
+    names = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+
+    def told(**more: Any) -> list[Any]:
+        answer = server.post("/v1/responses", {"model": "words", "input": "Hi", **more}).json()
+        return [answer[name] for name in names]
+
+    # What the library has for itself, as its defaults are written, and what is asked for.
+    own = told()
+    assert own == [0.8, 0.9, 0.0, 0.0]
+    assert told(temperature=0.5) == [0.5, *own[1:]]

@@ -26,7 +26,8 @@ __all__ = ["add_routes"]
 async def _respond(server: Server, request: Request) -> Response | Stream:
     asked = await server.models.offload(read, await fields_of(request))
     job = asked.job
-    events = Events(Resource(server.named(job.model), asked.settings))
+    entry = server.models.find(job.model)
+    events = Events(Resource(server.named(job.model), asked.settings, entry, job.sampling))
     headers = [("warning", f'199 - "{asked.warning}"')] if asked.warning else []
     if job.stream:
         stream = server.encoded(job, request, events.of)

@@ -9,8 +9,9 @@ from rkllm_rs.server.jobs import new_id
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Any, Literal
+    from typing import Any, Final, Literal
 
+    from rkllm_rs.server.entry import Entry
     from rkllm_rs.server.errors import ApiError
     from rkllm_rs.server.jobs import Usage
 
@@ -18,17 +19,26 @@ if TYPE_CHECKING:
 
 __all__ = ["Resource", "error_data"]
 
+#: What a response says of its sampling, as numbers: these, as long as the model's own are not known.
+_SAMPLING: Final = {"temperature": 1.0, "top_p": 1.0, "presence_penalty": 0.0, "frequency_penalty": 0.0}
+
 
 class Resource:
     """What stays the same from the first event of a response to its last."""
 
-    def __init__(self, model: str, settings: Mapping[str, Any]) -> None:
+    def __init__(
+        self, model: str, settings: Mapping[str, Any], entry: Entry, sampling: Mapping[str, Any]
+    ) -> None:
         """Begins a response.
 
         Args:
             model: The name of the model, as the client wrote it.
             settings: The part that repeats the request.
+            entry: The model.
+            sampling: What the request says of it; the rest is the model's own.
         """
+        self._entry = entry
+        self._asked = sampling
         self._data = {
             "id": new_id("resp_"),
             "object": "response",
@@ -62,6 +72,7 @@ class Resource:
         """
         return {
             **self._data,
+            **self._sampling(),
             "status": status,
             "completed_at": int(time.time()) if status == "completed" else None,
             "error": None if error is None else error_data(error),
@@ -69,6 +80,17 @@ class Resource:
             "output": list(output),
             "usage": None if usage is None else _usage_data(usage),
         }
+
+    def _sampling(self) -> dict[str, float]:
+        own = self._entry.sampling
+        used: dict[str, float] = {}
+        for name, known in _SAMPLING.items():
+            value = self._asked.get(name)
+            if value is None and own is not None:
+                value = getattr(own, name)
+            # The library has them in single precision.
+            used[name] = known if value is None else round(float(value), 6)
+        return used
 
 
 def error_data(error: ApiError) -> dict[str, Any]:
