@@ -47,6 +47,7 @@ class Server:
         app: The ASGI app that it belongs to.
         on_run: Called with each run that is over, for metrics.
         asking: How many requests want something of a model without a run, such as a count of tokens.
+        downloads: How many clients wait for models that they pull.
     """
 
     def __init__(self, models: Models, settings: Settings, app: App) -> None:
@@ -55,7 +56,7 @@ class Server:
         self.queue = Queue(settings.queue)
         self.app = app
         self.on_run: list[Callable[[Run], None]] = []
-        self.asking = 0
+        self.asking = self.downloads = 0
         self._running: set[Run] = set()
         self._presence: Presence | None = None
 

@@ -188,12 +188,12 @@ class Floor:
             if self.draining:
                 raise ApiError(503, "the server is stopping", code="draining", retry_after=10)
             request.notes["work"] = True
-            if self.work_seconds is not None:
-                left = self.work_seconds - (time.monotonic() - request.started)
-                message = f"the request took longer than {self.work_seconds:g} s, the limit of this server"
-                error = ApiError(504, message, code="request_timeout", retry=False)
-                loop = asyncio.get_running_loop()
-                exchange.timer = loop.call_later(max(0.0, left), exchange.abort, error)
+        if route.timed and self.work_seconds is not None:
+            left = self.work_seconds - (time.monotonic() - request.started)
+            message = f"the request took longer than {self.work_seconds:g} s, the limit of this server"
+            error = ApiError(504, message, code="request_timeout", retry=False)
+            loop = asyncio.get_running_loop()
+            exchange.timer = loop.call_later(max(0.0, left), exchange.abort, error)
         return await route.handler(request)
 
     async def _stream(self, exchange: Exchange, stream: Stream, send: Send) -> None:

@@ -27,12 +27,14 @@ class Route:
         handler: What answers.
         public: Needs no key.
         work: Asks for work: refused while the server is draining.
+        timed: Ends when the time is over that the server has for a request.
     """
 
     pattern: str
     handler: Handler
     public: bool
     work: bool
+    timed: bool
 
 
 def plain(path: str) -> str:
@@ -52,7 +54,14 @@ class Routes:
         self._open: list[tuple[str, str, str, dict[str, Route]]] = []
 
     def add(
-        self, method: str, pattern: str, handler: Handler, *, public: bool = False, work: bool | None = None
+        self,
+        method: str,
+        pattern: str,
+        handler: Handler,
+        *,
+        public: bool = False,
+        work: bool | None = None,
+        timed: bool = True,
     ) -> None:
         """Adds a route; ``GET`` serves ``HEAD`` too.
 
@@ -62,8 +71,10 @@ class Routes:
             handler: What answers.
             public: Needs no key.
             work: Asks for work, which a draining server refuses. Default: every ``POST`` does.
+            timed: Such work has the server's limit of time.
         """
-        route = Route(pattern, handler, public, method == "POST" if work is None else work)
+        work = method == "POST" if work is None else work
+        route = Route(pattern, handler, public, work, work and timed)
         if pattern.endswith("}"):
             prefix, name = pattern[:-1].split("{")
             methods = next((entry[3] for entry in self._open if entry[0] == prefix), None)

@@ -64,6 +64,7 @@ class Serving:
             RKLLM_RS_NPU_LOCK=str(folder / "npu.lock"),
             RKLLM_RS_FAKE_BROKEN=str(self.broken),
             PYTHONUNBUFFERED="1",
+            **options.pop("variables", {}),
         )
         self.sockets: list[socket.socket] = []
         self.log = open(folder / "log.txt", "a+b")  # noqa: SIM115 - as long as the process

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
+import threading
 from typing import TYPE_CHECKING, Any
 
 from rkllm_rs import models
@@ -16,7 +18,7 @@ from rkllm_rs.server.stream import failed_event, ndjson
 from .requests import model_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from rkllm_rs.server.app import Server
     from rkllm_rs.server.http import Request, Response
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
 #: Lines of progress come at most so often.
 _PACE = 0.2
+#: Clients that wait for downloads at a time.
+_MOST = 8
+
+
+class _Left(Exception):  # noqa: N818 - no error
+    """The client of a download has left."""
 
 
 def _check(server: Server) -> None:
@@ -57,22 +65,26 @@ async def _pulled(server: Server, name: str) -> AsyncIterator[bytes]:
         yield _line("success")
         return
     state: dict[str, tuple[int, int | None]] = {}
+    left = threading.Event()
 
     def progress(file: str, done: int, total: int | None) -> None:
+        if left.is_set():
+            raise _Left
         state[file] = (done, total)
 
+    if server.downloads >= _MOST:
+        message = f"{server.downloads} downloads are under way already, which is the limit of this server"
+        raise ApiError(429, message, code="queue_full", retry_after=30)
     address = name if name.startswith("hub:") else f"hub:{name}"
-    task = asyncio.ensure_future(
-        server.models.offload(functools.partial(models.pull, address, progress=progress))
-    )
-    yield _line("pulling manifest")
-    told: dict[str, tuple[int, int | None]] = {}
-    while not task.done():
-        await asyncio.wait([task], timeout=_PACE)
-        for file, (done, total) in list(state.items()):
-            if told.get(file) != (done, total):
-                told[file] = (done, total)
-                yield _line(f"pulling {file}", digest=file, total=total or done, completed=done)
+    server.downloads += 1
+    task = _begun(functools.partial(models.pull, address, progress=progress))
+    try:
+        async for line in _followed(task, state):
+            yield line
+    finally:
+        # What has come is kept, and the next request for it goes on there.
+        left.set()
+        server.downloads -= 1
     try:
         path = task.result()
     except RkllmError as error:
@@ -81,6 +93,48 @@ async def _pulled(server: Server, name: str) -> AsyncIterator[bytes]:
     server.models.replace({**paths, name: path}, keep_alive=server.settings.keep_alive)
     yield _line("verifying sha256 digest")
     yield _line("success")
+
+
+def _begun(download: Callable[[], str]) -> asyncio.Future[str]:
+    """Begins a download on a thread of its own: none that chats need, and none that is waited for at exit."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[str] = loop.create_future()
+
+    def settle(path: str | None, error: BaseException | None) -> None:
+        if future.done():
+            return
+        if error is None:
+            future.set_result(path or "")
+        else:
+            future.set_exception(error)
+            future.exception()  # nobody asks any more if the client has left
+
+    def work() -> None:
+        path: str | None = None
+        failure: BaseException | None = None
+        try:
+            path = download()
+        except BaseException as error:  # noqa: BLE001 - handed on
+            failure = error
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            loop.call_soon_threadsafe(settle, path, failure)
+
+    threading.Thread(target=work, name="rkllm_rs.pull", daemon=True).start()
+    return future
+
+
+async def _followed(
+    task: asyncio.Future[str], state: Mapping[str, tuple[int, int | None]]
+) -> AsyncIterator[bytes]:
+    """Lines of a download, until it has ended."""
+    yield _line("pulling manifest")
+    told: dict[str, tuple[int, int | None]] = {}
+    while not task.done():
+        await asyncio.wait([task], timeout=_PACE)
+        for file, (done, total) in list(state.items()):
+            if told.get(file) != (done, total):
+                told[file] = (done, total)
+                yield _line(f"pulling {file}", digest=file, total=total or done, completed=done)
 
 
 async def _delete(server: Server, request: Request) -> Response:
@@ -107,7 +161,7 @@ async def _absent(server: Server, _request: Request) -> Response:
 
 def add_routes(routes: Routes, server: Server) -> None:
     """Adds the routes of this module."""
-    routes.add("POST", "/api/pull", functools.partial(_pull, server))
+    routes.add("POST", "/api/pull", functools.partial(_pull, server), timed=False)
     routes.add("DELETE", "/api/delete", functools.partial(_delete, server), work=True)
     for path in ("/api/create", "/api/copy", "/api/push"):
         routes.add("POST", path, functools.partial(_absent, server))
