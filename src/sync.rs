@@ -4,42 +4,33 @@
 pub(crate) mod checked;
 
 #[cfg(feature = "interleavings")]
-pub(crate) use self::checked::{Condvar, Mutex, MutexGuard, spawn, step};
+use self::checked as chosen;
 #[cfg(not(feature = "interleavings"))]
-pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
-#[cfg(feature = "interleavings")]
-pub(crate) use shuttle::sync::atomic;
-#[cfg(feature = "interleavings")]
-pub(crate) use shuttle::thread::yield_now;
-#[cfg(not(feature = "interleavings"))]
-pub(crate) use std::sync::atomic;
-#[cfg(not(feature = "interleavings"))]
-pub(crate) use std::thread::yield_now;
+use self::usual as chosen;
 
-/// The standard library's own locks, where those are chosen.
-pub(crate) mod plain {
-    #[cfg(feature = "interleavings")]
-    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
-    #[cfg(not(feature = "interleavings"))]
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
-}
+pub(crate) use self::chosen::{
+    Condvar, Mutex, MutexGuard, atomic, plain, statics, step, yield_now,
+};
 
-/// A place between two system calls where another process may do something.
 #[cfg(not(feature = "interleavings"))]
-#[inline]
-pub(crate) fn step() {}
+mod usual {
+    pub(crate) use std::sync::atomic;
+    pub(crate) use std::thread::yield_now;
 
-/// Locks and conditions of the whole process. The checker makes them anew for each schedule.
-#[cfg(not(feature = "interleavings"))]
-macro_rules! statics {
-    ($($(#[$doc:meta])* static $name:ident: $kind:ty = $value:expr;)*) => {
-        $($(#[$doc])* static $name: $kind = $value;)*
-    };
+    pub(crate) use parking_lot::{Condvar, Mutex, MutexGuard};
+
+    /// The standard library's own locks, where those are chosen.
+    pub(crate) mod plain {
+        pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
+    }
+
+    /// A place between two system calls where another process may do something.
+    #[inline]
+    pub(crate) fn step() {}
+
+    /// Locks and conditions of the whole process. The checker makes them anew for each schedule.
+    macro_rules! statics {
+        ($($item:item)*) => { $($item)* };
+    }
+    pub(crate) use statics;
 }
-#[cfg(feature = "interleavings")]
-macro_rules! statics {
-    ($($(#[$doc:meta])* static $name:ident: $kind:ty = $value:expr;)*) => {
-        shuttle::lazy_static! { $($(#[$doc])* static ref $name: $kind = $value;)* }
-    };
-}
-pub(crate) use statics;

@@ -179,7 +179,7 @@ pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::R
 }
 
 #[cfg(feature = "interleavings")]
-pub(crate) use crate::sync::spawn;
+pub(crate) use crate::sync::checked::spawn;
 
 /// Runs `f`, which may call a library, on a thread of that table, and gives back what it returned.
 ///

@@ -9,6 +9,21 @@ use std::sync::PoisonError;
 use std::time::{Duration, Instant};
 
 use shuttle::sync as checker;
+pub(crate) use shuttle::sync::atomic;
+pub(crate) use shuttle::thread::yield_now;
+
+/// The standard library's own locks, where those are chosen.
+pub(crate) mod plain {
+    pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
+}
+
+/// Locks and conditions of the whole process, made anew for each schedule.
+macro_rules! statics {
+    ($($(#[$doc:meta])* static $name:ident: $kind:ty = $value:expr;)*) => {
+        shuttle::lazy_static! { $($(#[$doc])* static ref $name: $kind = $value;)* }
+    };
+}
+pub(crate) use statics;
 
 const POLL: Duration = Duration::from_millis(1);
 
@@ -21,7 +36,7 @@ pub(crate) fn spawn(_name: &str, f: impl FnOnce() + Send + 'static) -> std::io::
 
 /// A place between two system calls where another process may do something.
 pub(crate) fn step() {
-    shuttle::thread::yield_now();
+    yield_now();
 }
 
 /// A lock.
@@ -116,7 +131,7 @@ impl Condvar {
     pub(crate) fn wait_for<T>(&self, guard: &mut MutexGuard<'_, T>, limit: Duration) -> Waited {
         let passes = limit < POLL;
         if passes {
-            MutexGuard::unlocked(guard, shuttle::thread::yield_now);
+            MutexGuard::unlocked(guard, yield_now);
         } else {
             self.wait(guard);
         }

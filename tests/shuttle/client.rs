@@ -5,7 +5,7 @@
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use shuttle::sync::mpsc::channel;
@@ -321,6 +321,59 @@ fn a_descriptor_that_was_taken_from_an_inbox_is_signalled_no_more() {
         next.check();
         client.close();
         server.join().unwrap();
+    });
+}
+
+/// A way to an engine that takes what it is sent, and answers nothing, until it has died.
+#[derive(Default)]
+struct Dying(AtomicBool);
+
+impl Link for Dying {
+    fn send(&self, _: Command, _: Vec<Arc<dyn Outbox>>, _: Side) -> Result<(), Failure> {
+        if self.is_closed() {
+            return Err(Failure::closed());
+        }
+        thread::yield_now();
+        Ok(())
+    }
+    fn is_closed(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+    fn wait_until_gone(&self, _: Duration) -> bool {
+        true
+    }
+}
+
+#[test]
+fn an_engine_that_dies_leaves_nobody_waiting() {
+    explore(|| {
+        let link = Arc::new(Dying::default());
+        let others = Arc::new(AtomicUsize::new(1));
+        let (client, _) = Client::over(|_| Ok(Arc::clone(&link) as _)).unwrap();
+        let asking = Arc::clone(&client);
+        let asker = thread::spawn(move || {
+            let asked = asking.ask(Request::KvCacheSize, |_| ());
+            asked.map(|(_, answer)| answer.wait(LONG))
+        });
+        let (dying, other) = (Arc::clone(&client), Arc::clone(&others));
+        thread::spawn(move || {
+            link.0.store(true, Ordering::SeqCst);
+            dying.put(Event::Gone, Side::Vendor);
+            other.store(0, Ordering::SeqCst);
+        });
+        let inbox = client.inboxes_for(1, false, None).remove(0);
+        let (spec, terms) = spec();
+        if client
+            .begin(spec, terms, std::slice::from_ref(&inbox))
+            .is_ok()
+        {
+            let wake = perhaps().then(|| WakePair::acquire().unwrap());
+            let (_, _, ending) = read(&inbox, wake, &others);
+            assert_eq!(ending.outcome.unwrap_err().kind, ErrorKind::Closed);
+        }
+        if let Ok(answer) = asker.join().unwrap() {
+            assert_eq!(answer, Some(Err(Failure::closed())));
+        }
     });
 }
 
