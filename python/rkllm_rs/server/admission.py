@@ -21,10 +21,11 @@ _LONGEST_RETRY: Final = 30
 class Ticket:
     """A place in the queue; given back with ``leave()``, whatever has happened."""
 
-    __slots__ = ("_line", "_turn", "client", "entered", "is_over")
+    __slots__ = ("_line", "_turn", "client", "entered", "is_over", "streams")
 
-    def __init__(self, line: _Line, client: str) -> None:
+    def __init__(self, line: _Line, client: str, streams: bool) -> None:  # noqa: FBT001 - ours
         self._line = line
+        self.streams = streams
         self._turn: asyncio.Event = asyncio.Event()
         self.client = client
         self.entered = time.monotonic()
@@ -66,14 +67,45 @@ class Ticket:
             self._line.leave(self)
 
 
+class _Waiting:
+    """What one client waits for: streams and other requests in turn, each in their order.
+
+    Programs such as Open WebUI ask for titles and tags of a chat without a stream, several at once, and with
+    the key of all their users. A chat that somebody looks at waits for one of those, and not for all.
+    """
+
+    __slots__ = ("_others", "_streams", "_was_stream")
+
+    def __init__(self) -> None:
+        self._streams: deque[Ticket] = deque()
+        self._others: deque[Ticket] = deque()
+        self._was_stream = False
+
+    def __len__(self) -> int:
+        return len(self._streams) + len(self._others)
+
+    def add(self, ticket: Ticket) -> None:
+        (self._streams if ticket.streams else self._others).append(ticket)
+
+    def remove(self, ticket: Ticket) -> None:
+        mine = self._streams if ticket.streams else self._others
+        if ticket in mine:
+            mine.remove(ticket)
+
+    def following(self) -> Ticket:
+        """Takes the next one away."""
+        self._was_stream = bool(self._streams) and not (self._was_stream and self._others)
+        return (self._streams if self._was_stream else self._others).popleft()
+
+
 class _Line:
-    """Who waits for one model: clients in turn, and each client's requests in their order."""
+    """Who waits for one model: clients in turn."""
 
     __slots__ = ("_queue", "_running", "_seconds", "_since", "_waiting")
 
     def __init__(self, queue: Queue) -> None:
         self._queue = queue
-        self._waiting: OrderedDict[str, deque[Ticket]] = OrderedDict()
+        self._waiting: OrderedDict[str, _Waiting] = OrderedDict()
         self._running: Ticket | None = None
         self._since = 0.0
         #: What a run has taken lately.
@@ -82,15 +114,15 @@ class _Line:
     def __len__(self) -> int:
         return sum(map(len, self._waiting.values()))
 
-    def enter(self, client: str) -> Ticket:
-        ticket = Ticket(self, client)
+    def enter(self, client: str, streams: bool) -> Ticket:  # noqa: FBT001 - ours
+        ticket = Ticket(self, client, streams)
         if self._running is None:
             self._start(ticket)
             return ticket
         if self._queue.waiting >= self._queue.limit:
             message = f"{self._queue.waiting} requests wait already, which is the limit of this server"
             raise ApiError(429, message, code="queue_full", retry_after=self.retry_after())
-        self._waiting.setdefault(client, deque()).append(ticket)
+        self._waiting.setdefault(client, _Waiting()).add(ticket)
         return ticket
 
     def retry_after(self) -> int:
@@ -101,7 +133,7 @@ class _Line:
     def leave(self, ticket: Ticket) -> None:
         if self._running is not ticket:
             mine = self._waiting.get(ticket.client)
-            if mine is not None and ticket in mine:
+            if mine is not None:
                 mine.remove(ticket)
                 if not mine:
                     del self._waiting[ticket.client]
@@ -113,7 +145,7 @@ class _Line:
             self._waiting.move_to_end(ticket.client)
         if self._waiting:
             client, mine = next(iter(self._waiting.items()))
-            following = mine.popleft()
+            following = mine.following()
             if not mine:
                 del self._waiting[client]
             self._start(following)
@@ -155,12 +187,13 @@ class Queue:
         line = self._lines.get(model)
         return (0, 0) if line is None else (line.running, len(line))
 
-    def enter(self, model: str, client: str) -> Ticket:
+    def enter(self, model: str, client: str, *, streams: bool = False) -> Ticket:
         """Takes a place.
 
         Args:
             model: The model's own name. Each runs one request at a time.
             client: Who asks: clients take turns, however many requests each has.
+            streams: The answer is read as it comes. A client's streams and its other requests take turns.
 
         Returns:
             The place.
@@ -171,4 +204,4 @@ class Queue:
         line = self._lines.get(model)
         if line is None:
             line = self._lines[model] = _Line(self)
-        return line.enter(client)
+        return line.enter(client, streams)

@@ -74,7 +74,8 @@ class Server:
             ApiError: 404, there is no such model; 429, the queue is full.
         """
         entry = self.models.find(job.model)
-        run = Run(self, job, request, entry, self.queue.enter(entry.name, request.caller))
+        ticket = self.queue.enter(entry.name, request.caller, streams=job.stream)
+        run = Run(self, job, request, entry, ticket)
         self._running.add(run)
         return run
 

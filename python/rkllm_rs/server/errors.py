@@ -123,7 +123,7 @@ def without_paths(text: str) -> str:
 
 #: What a client is told, by the class of the error, the most special first. What the caller did is 4xx, so
 #: that clients do not try it again. What the server or the library did is 5xx with few words: the log has
-#: the rest.
+#: the rest. Clients try those again, unless ``retry`` says that it cannot help.
 _BAD: Final = {"status": 400, "message": None}
 _ANSWERS: Final[list[tuple[type[BaseException], dict[str, Any]]]] = [
     (errors.InvalidArgumentError, _BAD),
@@ -132,7 +132,10 @@ _ANSWERS: Final[list[tuple[type[BaseException], dict[str, Any]]]] = [
     (errors.TemplateError, _BAD),
     (errors.ToolError, _BAD),
     (errors.UnsupportedFeatureError, _BAD),
-    (errors.GenerationTimeout, {"status": 504, "message": "the time limit has passed", "code": "timeout"}),
+    (
+        errors.GenerationTimeout,
+        {"status": 504, "message": "the time limit has passed", "code": "timeout", "retry": False},
+    ),
     (
         errors.BusyError,
         {"status": 503, "message": "the model or the NPU is in use", "code": "busy", "retry_after": 5},
@@ -175,6 +178,15 @@ _ANSWERS: Final[list[tuple[type[BaseException], dict[str, Any]]]] = [
             },
         )
         for kind in (errors.ModelError, errors.LibraryNotFoundError, errors.UnsupportedRuntimeError)
+    ),
+    (
+        errors.DriverError,
+        {
+            "status": 500,
+            "message": "the NPU or its driver cannot be used; the server's log says why",
+            "code": "npu_failed",
+            "retry": False,
+        },
     ),
     (
         errors.GenerationError,

@@ -197,6 +197,36 @@ def test_e6_clients_take_turns(start: Callable[..., Serving]) -> None:
     assert serving.prompts() == ["first", "b1", "c1", "a1", "b2", "a2", "a3"]
 
 
+def test_c11_a_chat_waits_for_one_extra_call(start: Callable[..., Serving]) -> None:
+    # As Open WebUI asks: titles, tags and more without a stream, at once, with the key of all users.
+    script = {"runs": [ENDLESS, {"steps": [{"echo": True}]}]}
+    serving = start(scripts={"one": script}, chat_template="{{ messages[-1].content }}").ready()
+    sockets = []
+    asked = (
+        ("title", False),
+        ("tags", False),
+        ("more", False),
+        ("last", False),
+        ("chat", True),
+        ("next", True),
+    )
+    for number, (text, stream) in enumerate(asked):
+        data = body(messages=[{"role": "user", "content": text}], stream=stream)
+        sockets.append(serving.connect(CHAT, data))
+        # In this order: one runs, and the others wait.
+        wanted = {"running": 1, "waiting": number}
+        serving.wait_for(lambda w=wanted: w.items() <= queue(serving).items(), text)
+    sockets[0].close()
+    for sock, (text, _) in zip(sockets[1:], asked[1:], strict=True):
+        read_until(sock, text.encode())
+    assert serving.prompts() == ["title", "chat", "tags", "next", "more", "last"]
+
+
+def queue(serving: Serving) -> dict[str, int]:
+    told: dict[str, int] = serving.http.get("/status").json()["queue"]
+    return told
+
+
 def test_a19_a_worker_that_is_killed(start: Callable[..., Serving]) -> None:
     slow = {"steps": ["late"], "prefill_ms": 60_000}
     serving = start(scripts={"one": {"runs": [ENDLESS]}}).ready()
@@ -311,10 +341,14 @@ def test_e10_models_are_switched_under_load(start: Callable[..., Serving]) -> No
 
 def test_a_model_that_cannot_be_loaded(start: Callable[..., Serving]) -> None:
     broken = {"init": {"return": -1, "log": [["stderr", "E rkllm: failed to load /secret/model.rkllm"]]}}
-    serving = start(scripts={"good": {"runs": [run("a")]}, "bad": broken}).ready()
-    answer = serving.post(CHAT, body(model="bad"))
-    assert answer.status_code in (500, 503)
-    assert "/secret" not in answer.text
+    no_npu = {"init": {"return": -1, "log": [["stderr", "E rkllm: failed to open rknn device /dev/x"]]}}
+    serving = start(scripts={"good": {"runs": [run("a")]}, "bad": broken, "no npu": no_npu}).ready()
+    for name, code in (("bad", "model_not_loaded"), ("no npu", "npu_failed")):
+        answer = serving.post(CHAT, body(model=name))
+        assert (answer.status_code, answer.json()["error"]["code"]) == (500, code)
+        assert "/" not in answer.json()["error"]["message"]
+        # The official clients do not ask again for what the operator must mend.
+        assert answer.headers["x-should-retry"] == "false"
     # The other one is well, and so is the server.
     assert serving.post(CHAT, body(model="good")).status_code == 200
     assert serving.health() == 200
