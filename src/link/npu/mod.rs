@@ -70,7 +70,7 @@ static PARTY: Mutex<Party> = Mutex::new(Party {
     answers: 0,
     changes: 0,
 });
-/// [`Party::changes`] has.
+/// Told when [`Party::changes`] has grown.
 static CHANGED: Condvar = Condvar::new();
 }
 
