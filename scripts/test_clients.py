@@ -181,7 +181,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="clients-") as text:
         folder = Path(text)
         serving = start(folder / "server")
-        others: list[Any] = []
+        others: list[Any] = [start(folder / "keyed", api_key="KEY")]
+        OFFLINE["RKLLM_RS_TEST_KEYED"] = others[0].url
         try:
             if "lm-eval" in (given.clients or known):
                 others.append(scored(folder))

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 #: The server's address, without ``/v1``.
 URL = os.environ.get("RKLLM_RS_TEST_URL", "")
 V1 = f"{URL}/v1"
+#: That of another one, which has the key of the guide.
+KEYED = os.environ.get("RKLLM_RS_TEST_KEYED", "")
 KEY = "any"
 _NAME = re.compile(r"[a-g]\d\d_\w+")
 
@@ -42,7 +44,7 @@ def holds(value: Any, about: Any = "") -> None:
 
 
 def example(heading: str, page: str = "clients.md", **places: str) -> dict[str, Any]:
-    """Runs the Python of a guide's section about a client, against this server and a model of it.
+    """Runs the Python of a guide's section about a client, against a server that asks for the guide's key.
 
     Args:
         heading: The section's.
@@ -56,7 +58,7 @@ def example(heading: str, page: str = "clients.md", **places: str) -> dict[str, 
     section = guide.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
     found = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     holds(found, heading)
-    here = {"http://board:8080": URL, "http://board:11434": URL, "qwen3": "agent"}
+    here = {"http://board:8080": KEYED, "http://board:11434": KEYED, "qwen3": "agent"}
     here.update({f"http://{host}:8080": address for host, address in places.items()})
     names: dict[str, Any] = {}
     for code in found:

@@ -67,8 +67,8 @@ SCRIPTS: dict[str, Any] = {
 }
 
 
-def start(folder: Path) -> Serving:
-    """Starts the server that all clients speak to.
+def start(folder: Path, **more: Any) -> Serving:
+    """Starts the server that all clients speak to; ``more`` are further arguments of ``create_app``.
 
     The library is of 1.1, where a format is checked and asked for again: scripted answers stay as they are.
     """
@@ -81,5 +81,6 @@ def start(folder: Path) -> Serving:
         keep_alive=-1,
         max_context_len=4096,
         limits={"beat_seconds": 0.2},
+        **more,
     )
     return serving.ready()
