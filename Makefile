@@ -26,7 +26,7 @@ FAKE_SOURCES := Cargo.lock $(shell find crates/ffi tests/fake_rkllm -type f)
 # A link that leads nowhere, or to a heading that is not there, is a warning of Sphinx: -W makes it fail.
 DOCS := target/docs
 
-.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers interleavings soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean fuzz
+.PHONY: help demo test docs lint lint-rust lint-python test-rust test-python test-clients test-workers interleavings soak soak-text bench build wheels cpu-wheels test-arm test-arm-quick lock clean fuzz asan tsan valgrind test-free-threaded
 
 help: ## This list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*##/\t/' | expand -t 16
@@ -142,6 +142,19 @@ soak-text: build ## Twenty random conversations, and answers in 200 schemas, of 
 
 fuzz: $(STAMP)/tools ## Every reader of strangers' bytes and texts, under libFuzzer and AddressSanitizer (FUZZ_SECONDS=60 each, FUZZ="elf stop")
 	scripts/fuzz.sh $(FUZZ)
+
+asan: $(STAMP)/dev build ## The Rust tests, and the Python tests on the fake, under AddressSanitizer
+	scripts/sanitize.sh address
+	scripts/sanitize.sh python $(PYTEST) -q tests/python
+
+tsan: $(STAMP)/tools ## The Rust tests under ThreadSanitizer, with a standard library of its own
+	scripts/sanitize.sh thread
+
+valgrind: $(STAMP)/dev ## The C ABI of the CPU runtime under valgrind, with tiny models
+	scripts/sanitize.sh valgrind
+
+test-free-threaded: $(STAMP)/tools ## The Python tests on a CPython 3.14 without a GIL (FREE_THREADED=path/to/python3.14t)
+	scripts/free_threaded.sh $(FREE_THREADED)
 
 bench: build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)

@@ -4,7 +4,8 @@
 #   eval "$(cpu-runtime/build_env.sh <venv>)"
 #
 # <venv> is a virtual environment with the wheels cmake, ninja and libclang, or a Python interpreter
-# that has them. RKLLM_RS_CPU_PORTABLE=1 builds for any machine of the architecture, not for this one.
+# that has them. RKLLM_RS_CPU_PORTABLE=1 builds for any machine of the architecture, not for this one;
+# RKLLM_RS_CPU_MARCH builds for a kind of x86_64 that GCC's -march knows.
 set -eu
 
 fail() { echo "build_env.sh: $*" >&2; exit 1; }
@@ -42,7 +43,7 @@ common='-fPIC -ffunction-sections -fdata-sections'
 case $(uname -m) in
 x86_64)
     # AMX is left out: GCC 12 optimises its tile set-up away, and the first product crashes.
-    native="$common -march=native -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
+    native="$common -march=${RKLLM_RS_CPU_MARCH:-native} -mno-amx-tile -mno-amx-int8 -mno-amx-bf16"
     native="$native -U__AMX_TILE__ -U__AMX_INT8__ -U__AMX_BF16__"
     say CMAKE_C_FLAGS "$native"
     say CMAKE_CXX_FLAGS "$native"

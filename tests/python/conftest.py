@@ -65,17 +65,25 @@ def mode(request: pytest.FixtureRequest) -> str:
     return where
 
 
+@pytest.fixture
+def process_variables() -> Iterator[pytest.MonkeyPatch]:
+    """Changes of the environment for the whole test. pytest's own fixture is of one thread, which would keep
+    pytest-run-parallel from every test."""
+    with pytest.MonkeyPatch.context() as changes:
+        yield changes
+
+
 @pytest.fixture(autouse=True)
-def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+def isolated(tmp_path: Path, process_variables: pytest.MonkeyPatch, mode: str) -> None:
     """No setting of the machine or its user reaches a test."""
     for name in list(os.environ):
         if name.startswith(("RKLLM_", "RKLLAMA_", "HF_", "HUGGING", "XDG_")) and name not in KEPT:
-            monkeypatch.delenv(name)
-    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+            process_variables.delenv(name)
+    process_variables.delenv("LD_LIBRARY_PATH", raising=False)
     # Neither a program of this machine nor another test is waited for.
-    monkeypatch.setenv("RKLLM_RS_NPU_LOCK", str(tmp_path / "npu.lock"))
+    process_variables.setenv("RKLLM_RS_NPU_LOCK", str(tmp_path / "npu.lock"))
     if mode == "worker":
-        monkeypatch.setenv("RKLLM_RS_ISOLATE", "1")
+        process_variables.setenv("RKLLM_RS_ISOLATE", "1")
     home = tmp_path / "home"
     home.mkdir()
     for name, folder in (
@@ -83,19 +91,19 @@ def isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None
         ("XDG_DATA_HOME", home / "data"),
         ("XDG_CACHE_HOME", home / "cache"),
     ):
-        monkeypatch.setenv(name, str(folder))
+        process_variables.setenv(name, str(folder))
 
 
 @pytest.fixture(autouse=True)
 def nothing_open(
-    isolated: None, tmp_path: Path, gate: Path, monkeypatch: pytest.MonkeyPatch
+    isolated: None, tmp_path: Path, gate: Path, process_variables: pytest.MonkeyPatch
 ) -> Iterator[None]:
     """Models that a test leaves open are closed, and gone before the next one begins.
 
     No promise to the library may have been broken, by a program that the test started either.
     """
     path = tmp_path / "broken.jsonl"
-    monkeypatch.setenv("RKLLM_RS_FAKE_BROKEN", str(path))
+    process_variables.setenv("RKLLM_RS_FAKE_BROKEN", str(path))
     yield
     # What is still under way need not take its time.
     gate.touch()
