@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -498,3 +499,28 @@ def test_the_blob_of_a_small_file_is_named_as_git_names_it(site: HubSite, cache:
     pull("hub:o/r")
     assert (cache / "models--o--r/blobs" / blob_id(b"{}")).read_bytes() == b"{}"
     assert not list(cache.rglob("*.incomplete"))
+
+
+def test_threads_that_pull_the_same_do_not_disturb_each_other(
+    site: HubSite, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pull("hub:o/r")
+    folder = cache / "models--o--r"
+    blobs = {path.name for path in (folder / "blobs").iterdir()}
+    # The content is there, and its names are not: two threads make each of them, at the same time.
+    shutil.rmtree(folder / "snapshots")
+    shutil.rmtree(folder / "refs")
+    at_once, link = threading.Barrier(2), os.symlink
+
+    def symlink(target: str, path: str) -> None:
+        at_once.wait(PATIENCE)
+        link(target, path)
+
+    monkeypatch.setattr(os, "symlink", symlink)
+    first, second = (done() for done in [in_thread(lambda: pull("hub:o/r")) for _ in range(2)])
+    assert first == second
+    assert Path(first).read_bytes() == BYTES
+    assert Path(first).is_symlink()
+    assert {path.name for path in (folder / "blobs").iterdir()} == blobs
+    assert [path.name for path in Path(first).parent.iterdir() if path.suffix == ".new"] == []
+    assert (folder / "refs/main").read_text() == COMMIT

@@ -7,6 +7,7 @@ import difflib
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
@@ -256,12 +257,15 @@ class _Download:
         target = os.path.relpath(one.blob, os.path.dirname(path))
         if one.is_in_place:
             return path
-        if os.path.lexists(path):
-            os.unlink(path)
+        draft = _draft(path)
         try:
-            os.symlink(target, path)
+            os.symlink(target, draft)
         except OSError:  # a file system without links: as the hub's own programs do there
-            os.replace(one.blob, path)
+            with contextlib.suppress(FileNotFoundError):  # another thread has done it
+                os.replace(one.blob, path)
+        else:
+            # At once, since other threads and processes may do the same.
+            os.replace(draft, path)
         return path
 
     def _name(self) -> None:
@@ -271,9 +275,15 @@ class _Download:
             return
         path = os.path.join(self.folder, "refs", revision)
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        draft = f"{path}.{os.getpid()}.new"
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(draft)
+        draft = _draft(path)
         with open(draft, "x", encoding="ascii") as file:
             file.write(self.commit)
         os.replace(draft, path)
+
+
+def _draft(path: str) -> str:
+    """A name beside a file that no other thread or process uses, and nothing is left at."""
+    draft = f"{path}.{os.getpid()}.{threading.get_ident()}.new"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(draft)
+    return draft

@@ -65,8 +65,9 @@ def begun(serving: Serving) -> tuple[Any, int]:
     had = b""
     while (found := re.search(rb'"completed": ?(\d+)', had)) is None:
         more = sock.recv(65536)
-        assert more, had
         had += more
+        assert more, had
+        assert b"success" not in had, had
     return sock, int(found[1])
 
 
@@ -74,8 +75,9 @@ def until_success(sock: Any) -> None:
     told = b""
     while b"success" not in told:
         more = sock.recv(65536)
-        assert more, told
         told += more
+        assert more, told
+        assert b'"error"' not in told, told
 
 
 def names(serving: Serving) -> list[str]:
