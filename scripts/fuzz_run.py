@@ -114,7 +114,10 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
     ]  # fmt: skip
     if kept.is_dir():
         command.append(str(kept))
-    environment = os.environ | {"ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1"}
+    environment = os.environ | {
+        "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
+        "LSAN_OPTIONS": f"suppressions={ROOT / 'scripts/leaks.txt'}:print_suppressions=0",
+    }
     done = subprocess.run(command, capture_output=True, check=False, env=environment)  # noqa: S603 - built here
     said = done.stderr.decode(errors="replace")
     executions = _last(r"stat::number_of_executed_units: +(\d+)", said)

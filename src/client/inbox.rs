@@ -205,6 +205,11 @@ impl Inbox {
         deadlines::mind(this, Instant::now() + GRACE, Why::Left(time));
     }
 
+    /// Whether the reader was cancelled, and none has come back yet.
+    pub(crate) fn is_left(&self) -> bool {
+        self.inner.lock().left.is_some()
+    }
+
     /// What the engine has made of a rendered conversation; there before the first piece.
     pub(crate) fn settled(&self) -> Option<Settled> {
         self.inner.lock().settled.clone()

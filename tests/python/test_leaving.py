@@ -244,8 +244,8 @@ def test_steps_that_are_left_serve_others_again(open_model, gate):
         await anext(steps)
         await cancelled(asyncio.ensure_future(anext(steps)))
         gate.touch()
-        # Also for the task that began them.
-        answer = await asyncio.wait_for(aio(model).generate("y"), PATIENCE)
+        # Also the very task that began them; a wait with a limit would be another one up to Python 3.11.
+        answer = await aio(model).generate("y")
         assert answer.text == "fine"
 
     asyncio.run(main())

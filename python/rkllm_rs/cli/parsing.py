@@ -59,24 +59,18 @@ class Parser(argparse.ArgumentParser):
         )
 
     def read(self, words: Sequence[str]) -> argparse.Namespace:
-        """Parses the words.
+        """Parses the words. Options may be written with underscores, as Python spells them.
 
         Raises:
             SystemExit: There is nothing more to do: 0 after ``--help``, and 2 for words that do not fit.
         """
-        return self.parse_intermixed_args(words) if self.intermixed else self.parse_args(words)
-
-    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, args: Any = None, namespace: Any = None
-    ) -> Any:
-        """As of ``ArgumentParser``; options may be written with underscores, as Python spells them."""
-        words = list(sys.argv[1:] if args is None else args)
+        words = list(words)
         end = words.index("--") if "--" in words else len(words)
         for at, word in enumerate(words[:end]):
             if word.startswith("--"):
                 name, equals, value = word.partition("=")
                 words[at] = name.replace("_", "-") + equals + value
-        return super().parse_known_args(words, namespace)
+        return self.parse_intermixed_args(words) if self.intermixed else self.parse_args(words)
 
     def print_help(self, file: Any = None) -> None:
         """As of ``ArgumentParser``, which says nothing if the text cannot be written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import threading
 from typing import TYPE_CHECKING, Any
@@ -117,7 +118,7 @@ def now(call: Callable[..., Any], *given: Any, **keywords: Any) -> Any:
         result = call(*given, **keywords)
         return await result if asyncio.iscoroutine(result) else result
 
-    if asyncio.iscoroutinefunction(call):
+    if inspect.iscoroutinefunction(call):
         return asyncio.run(waited())
     return call(*given, **keywords)
 
