@@ -178,7 +178,10 @@ impl State {
         let caller = caller.unwrap_or_else(Caller::thread);
         // Those that nobody reads any more end by themselves, so that they can be waited for.
         let is_read = |run: &Weak<Inbox>| run.upgrade().is_some_and(|run| !run.is_left());
-        if steps.iter().any(|(owner, run)| *owner == caller && is_read(run)) {
+        if steps
+            .iter()
+            .any(|(owner, run)| *owner == caller && is_read(run))
+        {
             return Err(Failure::busy(BusyWith::Steps));
         }
         Ok(())
