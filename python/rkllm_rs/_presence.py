@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _MOST_BYTES = 1 << 20
+#: Of all users who have a session, and of the service docker/rkllm-rs.service.
+_ALL_PLACES = ("/run/user/*/rkllm_rs", "/run/rkllm-rs/rkllm_rs")
 
 
 class Presence:
@@ -72,14 +74,23 @@ def _places() -> list[str]:
     """Where the user's servers have their files."""
     runtime = os.environ.get("XDG_RUNTIME_DIR")
     there = [os.path.join(runtime, "rkllm_rs")] if runtime and os.path.isdir(runtime) else []
-    return [*there, os.path.join(tempfile.gettempdir(), f"rkllm_rs-{os.getuid()}")]
+    return [*there, *(os.path.join(folder, f"rkllm_rs-{os.getuid()}") for folder in _temporary())]
+
+
+def _temporary() -> list[str]:
+    """The folder for temporary files; none where no such folder can be written to, as in a strict unit."""
+    try:
+        return [tempfile.gettempdir()]
+    except OSError:
+        return []
 
 
 def _known_places() -> list[str]:
     """Where servers have their files; those of all users for root."""
     places = _places()
     if os.getuid() == 0:
-        places += glob.glob("/run/user/*/rkllm_rs") + glob.glob(f"{tempfile.gettempdir()}/rkllm_rs-*")
+        places += [place for pattern in _ALL_PLACES for place in glob.glob(pattern)]
+        places += [place for folder in _temporary() for place in glob.glob(f"{folder}/rkllm_rs-*")]
     return list(dict.fromkeys(places))
 
 

@@ -28,7 +28,7 @@ from rkllm_rs.server import config
 from support import PATIENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parents[3]
 SERVE = ["-m", "rkllm_rs", "serve"]
@@ -59,8 +59,8 @@ def serve(folder: Path, environment: dict[str, str]) -> Iterator[Callable[..., S
     """Starts the command with ports that the system chooses."""
     made: list[Server] = []
 
-    def start(*words: object, **variables: str) -> Server:
-        line = [*SERVE, "--port", "0", *map(str, words)]
+    def start(*words: object, program: Sequence[str] = SERVE, **variables: str) -> Server:
+        line = [*program, "--port", "0", *map(str, words)]
         made.append(Server(line, env={**environment, **variables}, cwd=folder))
         return made[-1]
 
@@ -155,6 +155,23 @@ class _Page(html.parser.HTMLParser):
             self.fields.add(found["id"])
         if tag == "label":
             self.labels.add(found["for"])
+
+
+def test_a_server_without_a_temporary_folder(serve: Callable[..., Server], folder: Path) -> None:
+    """As in a unit with ``ProtectSystem=strict``: ``rkllm-rs ps`` is told nothing, and all else goes on."""
+    code = """if True:
+        import sys, tempfile
+        def none():
+            raise FileNotFoundError(2, "No usable temporary directory found")
+        tempfile.gettempdir = none
+        from rkllm_rs._presence import servers
+        from rkllm_rs.cli import main
+        assert servers() == []
+        sys.exit(main(sys.argv[1:]))
+    """
+    server = serve("one=one", program=["-c", code, "serve"], XDG_RUNTIME_DIR=str(folder / "none"))
+    until_ready(server)
+    assert server.ask("POST", "/v1/chat/completions", CHAT).status == 200
 
 
 def test_the_page_and_the_text(serve: Callable[..., Server]) -> None:
@@ -390,6 +407,9 @@ def test_the_unit_and_the_container_start_this_command() -> None:
     assert parser_of("serve").read(words).config
     assert (service["Type"], service["KillMode"]) == ("notify", "mixed")
     assert "HUP" in service["ExecReload"]
+    # Its file for `rkllm-rs ps` is where root looks for it.
+    assert service["Environment"] == f"XDG_RUNTIME_DIR=%t/{service['RuntimeDirectory']}"
+    assert service["RuntimeDirectory"] == "rkllm-rs"
     compose = (ROOT / "docker/compose.server.yaml").read_text()
     command = re.findall(r"^      - (--\S+)$", compose, re.MULTILINE)
     drain = parser_of("serve").read(["model", *command]).drain_timeout
