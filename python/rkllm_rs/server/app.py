@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+from collections.abc import Mapping
 
 from rkllm_rs._presence import Presence
+from rkllm_rs._typed import expect
 from rkllm_rs.aio import AsyncRKLLM
 from rkllm_rs.errors import InvalidArgumentError, UnsupportedFeatureError
 
 from . import anthropic, figures, health, ollama, openai, page, rerank, responses, tokenizing
 from .admission import Queue
 from .asgi import Floor
+from .checks import check_given, check_limits, check_texts
 from .errors import ApiError
 from .guard import Guard
+from .http import Limits
 from .registry import Models
 from .routes import Routes
 from .runs import Run
@@ -22,14 +26,14 @@ from .settings import Settings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Sequence
     from typing import Any, Final, Literal
 
     from rkllm_rs._library import Path
     from rkllm_rs.llm import RKLLM
 
     from .entry import Entry
-    from .http import Limits, Request
+    from .http import Request
     from .jobs import Event, Job
 
 #: The dialects: each adds its routes.
@@ -248,23 +252,21 @@ def create_app(
         >>> app.server.models.find("qwen3").state
         'unloaded'
     """
-    if not models:
-        message = "models must not be empty"
-        raise InvalidArgumentError(message, hint='Pass {"name": "model.rkllm"}.')
-    for name in models:
-        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-            message = f"models must have names of 1 to 200 printable characters, got {name!r}"
-            raise InvalidArgumentError(message, hint="Choose another name: clients send it as `model`.")
-    fields = {field.name for field in dataclasses.fields(Settings)}
-    chosen = dataclasses.replace(settings or Settings(), **{k: options.pop(k) for k in fields & set(options)})
-    keys = [api_key] if isinstance(api_key, str) else list(api_key or ())
+    # What is wrong with the options is told now, and not when the first request comes.
+    paths = _paths(models)
+    chosen = _settings(settings, options)
+    keys = [api_key] if isinstance(api_key, str) else () if api_key is None else api_key
+    for name, texts in (("api_key", keys), ("allowed_hosts", allowed_hosts), ("cors_origins", cors_origins)):
+        check_texts(name, texts)
+    expect("loopback", loopback, bool, "a bool", "Pass True or False.")
+    if limits is not None:
+        expect("limits", limits, Limits, "a Limits", "Pass `rkllm_rs.server.Limits(...)`.")
+        check_limits(limits)
+    for path in paths.values():
+        AsyncRKLLM(path, isolate=True, restart=False, **options)
     routes = Routes()
     guard = Guard(keys=keys, loopback=loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
     app = App(routes, guard, limits)
-    paths = {name: os.fsdecode(path) for name, path in models.items()}
-    # What is wrong with the options is told now, and not when the first request comes.
-    checked: dict[str, Any] = {**options, "isolate": True}
-    AsyncRKLLM(next(iter(paths.values())), **checked)
     app.work_seconds = chosen.request_timeout
     server = app.server = Server(Models(paths, chosen, options), chosen, app)
     for dialect in _DIALECTS:
@@ -272,6 +274,39 @@ def create_app(
     app.on_startup.append(server.begin)
     app.on_shutdown.append(server.end)
     return app
+
+
+def _paths(models: Mapping[str, Path]) -> dict[str, str]:
+    """The paths of the models, whose names can be used."""
+    expect("models", models, Mapping, "a dict", 'Pass {"name": "model.rkllm"}.')
+    if not models:
+        message = "models must not be empty"
+        raise InvalidArgumentError(message, hint='Pass {"name": "model.rkllm"}.')
+    for name, path in models.items():
+        expect("models' names", name, str, "texts", 'Pass {"name": "model.rkllm"}.')
+        expect("models' paths", path, (str, bytes, os.PathLike), "paths", 'Pass {"name": "model.rkllm"}.')
+        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+            message = f"models must have names of 1 to 200 printable characters, got {name!r}"
+            raise InvalidArgumentError(message, hint="Choose another name: clients send it as `model`.")
+    return {name: os.fsdecode(path) for name, path in models.items()}
+
+
+def _settings(settings: Settings | None, options: dict[str, Any]) -> Settings:
+    """The settings, with the fields that are among the options, which are taken away from there."""
+    if settings is not None:
+        expect("settings", settings, Settings, "a Settings", "Pass `rkllm_rs.server.Settings(...)`.")
+    fields = {field.name for field in dataclasses.fields(Settings)}
+    chosen = dataclasses.replace(settings or Settings(), **{k: options.pop(k) for k in fields & set(options)})
+    if isinstance(chosen.library, (bytes, os.PathLike)):
+        chosen = dataclasses.replace(chosen, library=os.fsdecode(chosen.library))
+    check_given(chosen)
+    for name in ("isolate", "restart"):
+        if name in options:
+            message = f"{name} must be left out: the server decides it"
+            raise InvalidArgumentError(
+                message, hint="Each model has a worker, which the server starts again."
+            )
+    return chosen
 
 
 def _thinks(llm: RKLLM) -> bool:

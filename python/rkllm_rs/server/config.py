@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import sys
 from importlib import import_module
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
 
+from .checks import check, check_types, check_values
 from .guard import is_loopback
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ VARIABLES: Final = {
     "library": "RKLLM_RS_LIB",
     "backend": "RKLLM_RS_BACKEND",
 }
-_BACKENDS: Final = ("auto", "npu", "cpu")
 _PORTS: Final = 65535
 
 
@@ -86,46 +85,14 @@ class Config:
             InvalidArgumentError: A setting is out of range, there is no model, or other machines could use
                 the server without a key.
         """
-        _check(self.models, "models must not be empty", "Name a model, such as `rkllm-rs serve model.rkllm`.")
-        _check(self.host, "host must not be empty", "Pass an address, such as 127.0.0.1.")
+        check(self.models, "models must not be empty", "Name a model, such as `rkllm-rs serve model.rkllm`.")
+        check(self.host, "host must not be empty", "Pass an address, such as 127.0.0.1.")
         for name in ("port", "ollama_port"):
             port = getattr(self, name)
             if port is not None:
-                _check(0 <= port <= _PORTS, f"{name} must be 0 to {_PORTS}, got {port}", "Pass another port.")
-        _check(
-            self.backend in _BACKENDS,
-            f'backend must be "auto", "npu" or "cpu", got {self.backend!r}',
-            "Pass one of them.",
-        )
-        _check(
-            self.metrics_compat in (None, "vllm"),
-            f'metrics_compat must be "vllm", got {self.metrics_compat!r}',
-            "Leave it out for our own names alone.",
-        )
-        for name, least in (
-            ("queue", 0),
-            ("queue_timeout", 0),
-            ("load_wait", 0),
-            ("drain_timeout", 0),
-            ("max_context_len", 1),
-        ):
-            value = getattr(self, name)
-            if value is not None:
-                _check(math.isfinite(value), f"{name} must be a finite number, got {value}", "Pass a number.")
-                _check(value >= least, f"{name} must be at least {least}, got {value}", "Pass a larger one.")
-        whole = self.request_timeout
-        _check(
-            whole is None or (math.isfinite(whole) and whole > 0),
-            f"request_timeout must be a number above 0, got {whole}",
-            "Leave it out for no limit.",
-        )
-        kept = self.keep_alive
-        _check(
-            kept is None or math.isfinite(kept),
-            f"keep_alive must be a finite number, got {kept}",
-            "Pass a negative number to keep models for ever.",
-        )
-        _check(
+                check(0 <= port <= _PORTS, f"{name} must be 0 to {_PORTS}, got {port}", "Pass another port.")
+        check_values(vars(self))
+        check(
             self.loopback or self.api_key or self.insecure,
             f"host {self.host} can be reached by other machines, and there is no API key",
             "Pass `--api-key KEY`, or `--insecure` if everyone in the network may use the models.",
@@ -171,7 +138,7 @@ def load(
     for name in _LISTS:
         if name in settings:
             settings[name] = _list(name, settings[name])
-    _check_types(settings)
+    check_types(settings)
     config = Config(**settings, file=file)
     config.check()
     return config
@@ -196,7 +163,7 @@ def _read(file: str) -> dict[str, Any]:
         raise InvalidArgumentError(message, hint="Check the path of --config and its rights.") from error
     settings = {name.replace("-", "_"): value for name, value in data.items()}
     for name in settings:
-        _check(
+        check(
             name in NAMES,
             f"{file} has the setting {name!r}, which there is not",
             f"Use these: {', '.join(NAMES)}.",
@@ -214,7 +181,7 @@ def _read(file: str) -> dict[str, Any]:
 def _table(file: str, models: object) -> dict[str, str]:
     """The table of models in a file."""
     table = cast("dict[str, object]", models) if isinstance(models, dict) else {}
-    _check(
+    check(
         table and all(isinstance(path, str) and path for path in table.values()),
         f"models in {file} must be a table of names and paths",
         'Write `[models]`, and below it lines such as `qwen3 = "qwen3.rkllm"`.',
@@ -237,8 +204,8 @@ def _named(models: Sequence[str]) -> dict[str, str]:
         name, equals, path = word.partition("=")
         if not equals or "/" in name or os.path.exists(word):
             name, path = _name_of(word), word
-        _check(name and path, f"{word!r} must be MODEL or NAME=MODEL", "Write it as `qwen3=qwen3.rkllm`.")
-        _check(name not in found, f"there are two models named {name!r}", "Name them with NAME=MODEL.")
+        check(name and path, f"{word!r} must be MODEL or NAME=MODEL", "Write it as `qwen3=qwen3.rkllm`.")
+        check(name not in found, f"there are two models named {name!r}", "Name them with NAME=MODEL.")
         found[name] = path
     return found
 
@@ -267,27 +234,3 @@ def _list(name: str, value: object) -> tuple[str, ...]:
         raise InvalidTypeError(message, hint="Write each in quotes.")
     texts = cast("list[str]", values)
     return tuple(texts) if name == "api_key" else tuple(part for text in texts for part in _list(name, text))
-
-
-def _check_types(settings: Mapping[str, object]) -> None:
-    """Refuses values of a file that have another type than the flag would have."""
-    kinds: dict[str, tuple[type, ...]] = {
-        **dict.fromkeys(("host", "backend", "library", "metrics_compat"), (str,)),
-        **dict.fromkeys(("port", "ollama_port", "queue", "max_context_len"), (int,)),
-        **dict.fromkeys(
-            ("queue_timeout", "request_timeout", "load_wait", "drain_timeout", "keep_alive"), (int, float)
-        ),
-        **dict.fromkeys(("allow_manage", "insecure"), (bool,)),
-    }
-    for name, kind in kinds.items():
-        value = settings.get(name)
-        if value is not None and (
-            not isinstance(value, kind) or (bool not in kind and isinstance(value, bool))
-        ):
-            message = f"{name} must be of type {kind[-1].__name__}, got {value!r}"
-            raise InvalidTypeError(message, hint="Write texts in quotes, and numbers without.")
-
-
-def _check(holds: object, message: str, hint: str) -> None:
-    if not holds:
-        raise InvalidArgumentError(message, hint=hint)

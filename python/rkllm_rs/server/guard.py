@@ -79,7 +79,7 @@ class Guard:
             cors_origins: Origins of web pages that may use the server, such as ``https://chat.example``.
 
         Raises:
-            InvalidArgumentError: A key is empty, or an origin is not one.
+            InvalidArgumentError: A key is empty, or a host or an origin is not one.
         """
         self.update(keys=keys, loopback=loopback, allowed_hosts=allowed_hosts, cors_origins=cors_origins)
 
@@ -104,8 +104,9 @@ class Guard:
                     message,
                     hint="Name each origin with its scheme, without a path and without `*`.",
                 )
+        allowed = {_host_name(host) for host in allowed_hosts}
         self._origins = frozenset(origin.lower() for origin in cors_origins)
-        self._allowed = frozenset(host.strip().lower().rstrip(".") for host in allowed_hosts)
+        self._allowed = frozenset(allowed)
         self._machine = socket.gethostname().lower()
         self._loopback = loopback
         self._digests = tuple(_digest(key.encode()) for key in keys)
@@ -220,6 +221,16 @@ class Guard:
             return False
         name = host_of(authority)
         return name is not None and (self.has_keys or self._knows(name) or _is_address(name))
+
+
+def _host_name(host: str) -> str:
+    """The name that an allowed host has in addresses; a port is taken away."""
+    text = host.strip().lower()
+    name = text if _is_address(text) else host_of(text)
+    if name is None or "/" in name or "*" in name:
+        message = f"allowed_hosts must be names of hosts such as chat.example, got {host!r}"
+        raise InvalidArgumentError(message, hint="Name each host without a scheme, a path and `*`.")
+    return name
 
 
 def _is_address(name: str) -> bool:
