@@ -8,6 +8,7 @@ mod follower;
 mod marks;
 mod refusal;
 mod schema;
+mod together;
 mod tokenizer_json;
 mod vocabulary;
 mod words;

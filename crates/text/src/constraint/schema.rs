@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Refusal;
+use super::{Refusal, together};
 
 /// White space between the parts of a value: enough for an indented answer, too little to lose oneself in.
 const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,16}";
@@ -24,6 +24,12 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     let mut counted = Counted::default();
     counted.add(&schema, "")?;
     counted.check_multiples()?;
+    if together::too_many(&schema) {
+        return Err(Refusal::too_large(format!(
+            "is too complex: a text must fit more than {} patterns and formats at once",
+            together::PATTERNS
+        )));
+    }
     Ok(schema)
 }
 

@@ -187,6 +187,44 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
 }
 
 #[test]
+fn many_patterns_are_not_met_at_once() {
+    let pattern = |at: usize| format!(r#"{{"type": "string", "pattern": "{at}.*a.{{8}}b"}}"#);
+    let all = |part: &dyn Fn(usize) -> String| (0..20).map(part).collect::<Vec<_>>().join(",");
+    let property = |name: usize, at: usize| {
+        let schema = pattern(at);
+        format!(r#"{{"type": "object", "properties": {{"p{name}": {schema}}}}}"#)
+    };
+    let chain = |at: usize| {
+        let next = pattern(at).replacen('{', &format!(r##"{{"$ref": "#/$defs/d{}", "##, at + 1), 1);
+        format!(r#""d{at}": {next}"#)
+    };
+    for refused in [
+        format!(r#"{{"allOf": [{}]}}"#, all(&pattern)),
+        format!(r#"{{"allOf": [{}]}}"#, all(&|at| property(0, at))),
+        format!(r#"{{"anyOf": [{{"allOf": [{}]}}, true]}}"#, all(&pattern)),
+        format!(
+            r##"{{"$ref": "#/$defs/d0", "$defs": {{{}, "d20": {{}}}}}}"##,
+            all(&chain)
+        ),
+    ] {
+        let refusal = Grammar::JsonSchema(refused.clone()).check().unwrap_err();
+        assert!(refusal.reason.contains("at once"), "{refused}: {refusal}");
+    }
+    let each = |at: usize| format!(r#""p{at}": {}"#, pattern(at));
+    for served in [
+        format!(r#"{{"anyOf": [{}]}}"#, all(&pattern)),
+        format!(r#"{{"type": "object", "properties": {{{}}}}}"#, all(&each)),
+        format!(r#"{{"type": "array", "prefixItems": [{}]}}"#, all(&pattern)),
+    ] {
+        assert_eq!(
+            Grammar::JsonSchema(served.clone()).check(),
+            Ok(()),
+            "{served}"
+        );
+    }
+}
+
+#[test]
 fn what_explodes_is_served_or_refused_within_its_bound() {
     let properties = |count: usize, value: &str| {
         let all: Vec<String> = (0..count).map(|at| format!(r#""p{at}":{value}"#)).collect();
