@@ -132,11 +132,11 @@ interleavings: export RKLLM_RS_SCHEDULES ?= 20000
 interleavings: ## Places where threads meet, under many schedules (shuttle)
 	$(CARGO) test --locked -p rkllm_rs --lib --features interleavings interleavings:: -- --test-threads=1
 
-soak: build ## 10,000,000 tokens, 10,000 opens, 1,000 workers killed, 100,000 requests to a server; what has grown (SOAK="--shorter 100")
+soak: $(STAMP)/dev build ## 10,000,000 tokens, 10,000 opens, 1,000 workers killed, 100,000 requests to a server; what has grown (SOAK="--shorter 100")
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python scripts/soak.py $(SOAK)
 
-soak-text: build ## Twenty random conversations, and answers in 200 schemas, of a real small model
+soak-text: $(STAMP)/dev build ## Twenty random conversations, and answers in 200 schemas, of a real small model
 	$(BIN)/python scripts/soak_chats.py "$$($(BIN)/python scripts/fetch_model.py)"
 	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)"
 
@@ -156,7 +156,7 @@ valgrind: $(STAMP)/dev ## The C ABI of the CPU runtime under valgrind, with tiny
 test-free-threaded: $(STAMP)/tools ## The Python tests on a CPython 3.14 without a GIL (FREE_THREADED=path/to/python3.14t)
 	scripts/free_threaded.sh $(FREE_THREADED)
 
-bench: build ## Our figures beside a floor measured in the same run
+bench: $(STAMP)/dev build ## Our figures beside a floor measured in the same run
 	$(CARGO) build --locked --release $(FAKES)
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(BIN)/python benches/run.py
 

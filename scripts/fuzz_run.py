@@ -23,6 +23,10 @@ ROOT = Path(__file__).resolve().parents[1]
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
 #: A target ends before its time when it has run so often; -1 is no limit.
 RUNS = int(os.environ.get("FUZZ_RUNS", "-1"))
+ENVIRONMENT = os.environ | {
+    "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
+    "LSAN_OPTIONS": f"suppressions={ROOT / 'scripts/leaks.txt'}:print_suppressions=0",
+}
 #: No input may take longer, in seconds, or more memory, in MB.
 SLOWEST, LARGEST = 10, 2048
 
@@ -114,11 +118,7 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
     ]  # fmt: skip
     if kept.is_dir():
         command.append(str(kept))
-    environment = os.environ | {
-        "ASAN_OPTIONS": "detect_leaks=1:allocator_may_return_null=1",
-        "LSAN_OPTIONS": f"suppressions={ROOT / 'scripts/leaks.txt'}:print_suppressions=0",
-    }
-    done = subprocess.run(command, capture_output=True, check=False, env=environment)  # noqa: S603 - built here
+    done = subprocess.run(command, capture_output=True, check=False, env=ENVIRONMENT)  # noqa: S603 - built here
     said = done.stderr.decode(errors="replace")
     executions = _last(r"stat::number_of_executed_units: +(\d+)", said)
     covered = _last(r" cov: (\d+)", said)
@@ -136,12 +136,13 @@ def _last(pattern: str, text: str) -> int:
 
 
 def merge(folder: Path, target: str) -> None:
-    """Keeps the fewest inputs that reach what all of them reach."""
+    """Keeps the fewest inputs of at most 2 KB that reach what all of those reach."""
     kept, smaller = ROOT / "fuzz/corpus" / target, ROOT / "target/fuzz/merged" / target
     shutil.rmtree(smaller, ignore_errors=True)
     smaller.mkdir(parents=True)
     corpora = [str(path) for path in (ROOT / "target/fuzz/corpus" / target, kept) if path.is_dir()]
-    subprocess.run([str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora], check=True)  # noqa: S603
+    command = [str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora]
+    subprocess.run(command, check=True, env=ENVIRONMENT)  # noqa: S603
     shutil.rmtree(kept, ignore_errors=True)
     shutil.copytree(smaller, kept)
 

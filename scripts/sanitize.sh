@@ -86,6 +86,7 @@ thread)
     exit $status
     ;;
 valgrind)
+    command -v valgrind >/dev/null || { echo "sanitize.sh: valgrind is not there: apt install valgrind" >&2; exit 1; }
     # A build for this machine may have instructions that valgrind does not know, such as AVX-512.
     export RKLLM_RS_CPU_MARCH=haswell CARGO_TARGET_DIR=$root/target/valgrind
     eval "$(cpu-runtime/build_env.sh .venv)"

@@ -174,7 +174,8 @@ pub(super) fn check_chat(
         }
     }
     let call = options::call(py, called, Kind::Generate, &run)?;
-    call.options.check().map_err(|error| raise(py, &error))
+    // A grammar may take a while.
+    super::detach(py, || call.options.check()).map_err(|error| raise(py, &error))
 }
 
 fn listed(object: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {

@@ -139,7 +139,8 @@ pub(super) fn check_call(
         needed(called, input)?;
         Model::single(&call, py)?;
     }
-    call.options.check().map_err(|error| raise(py, &error))
+    // A grammar may take a while.
+    super::detach(py, || call.options.check()).map_err(|error| raise(py, &error))
 }
 
 /// The object for a stream, which the running task reads, if there is one.

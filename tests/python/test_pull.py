@@ -425,6 +425,8 @@ def test_branches_are_kept_apart(site: HubSite, cache: Path) -> None:
 
 def test_paths_of_a_repository_do_not_lead_out_of_the_cache(site: HubSite, tmp_path: Path) -> None:
     site.files["o/r"] = {"../../../../evil.gguf": BYTES, "/evil.gguf": BYTES, "a/../evil.gguf": BYTES}
+    more = ("..\\..\\evil.gguf", "a\0/../evil.gguf", "C:\\evil.gguf")
+    site.files["o/r"] |= dict.fromkeys(more, BYTES)
     with pytest.raises(ModelNotFoundError):
         pull("hub:o/r")
     assert not list(tmp_path.rglob("evil*"))

@@ -124,6 +124,7 @@ def response_format(value: Any) -> Any:
 def _text(name: str, schema: Mapping[Any, Any]) -> str:
     try:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
+        text.encode()  # fails for half a surrogate pair
     except RecursionError:
         message = f"{name} is too complex: it is nested too deep to be written as JSON"
         raise SchemaError(message, hint="Nest it less, or refer to its parts with $ref.") from None

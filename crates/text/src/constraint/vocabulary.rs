@@ -24,8 +24,10 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// Adds the token of the next id.
+    /// Adds the token of the next id. One with a NUL is none for answers: libraries hand text over as C strings, which
+    /// it would end.
     pub fn push(&mut self, kind: Kind, bytes: &[u8]) {
+        let bytes = if bytes.contains(&0) { &[] } else { bytes };
         self.tokens.push((kind, bytes.to_vec()));
     }
 

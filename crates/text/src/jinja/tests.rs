@@ -141,6 +141,26 @@ fn hostile_programs_end_with_an_error() {
     }
 }
 
+#[test]
+fn values_lead_to_nothing_behind_them() {
+    let names = "__class__ __globals__ __init__ __mro__ __subclasses__".split(' ');
+    let values = "'' 1 [] {} messages range namespace() ''.upper".split(' ');
+    for (name, value) in names.flat_map(|name| values.clone().map(move |value| (name, value))) {
+        for way in [
+            format!(".{name}"),
+            format!("['{name}']"),
+            format!("|attr('{name}')"),
+        ] {
+            let template = format!("{{% if ({value}){way} is defined %}}found{{% endif %}}");
+            assert_ne!(
+                rendered(&template).unwrap_or_default(),
+                "found",
+                "{value}{way}"
+            );
+        }
+    }
+}
+
 /// Each is done again and again until the fuel is spent, with texts, lists and dicts of different lengths.
 const EXPENSIVE: &[&str] = &[
     "s[0]",
