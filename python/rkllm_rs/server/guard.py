@@ -107,7 +107,9 @@ class Guard:
         allowed = {_host_name(host) for host in allowed_hosts}
         self._origins = frozenset(origin.lower() for origin in cors_origins)
         self._allowed = frozenset(allowed)
-        self._machine = socket.gethostname().lower()
+        machine = socket.gethostname().lower()
+        #: Its own name, and that which it tells the network by mDNS.
+        self._machine = (machine, f"{machine.partition('.')[0]}.local")
         self._loopback = loopback
         self._digests = tuple(_digest(key.encode()) for key in keys)
 
@@ -199,7 +201,7 @@ class Guard:
             )
 
     def _knows(self, name: str) -> bool:
-        return name in self._allowed or name == self._machine or is_loopback(name)
+        return name in self._allowed or name in self._machine or is_loopback(name)
 
     def _check_origin(self, request: Request) -> None:
         values = request.headers.all("origin")
@@ -208,19 +210,28 @@ class Guard:
         origin = values[0].decode("latin-1").strip().lower()
         if len(values) == 1 and (origin in self._origins or self._is_own(origin, request)):
             return
-        raise ApiError(
-            403,
-            "web pages of this origin must not use the server; its option --cors-origin adds origins",
-            code="origin_not_allowed",
-        )
+        if len(values) == 1 and _is_same(origin, request):
+            # Whoever visits a page of evil.example, whose name then points here, sends the same headers.
+            message = "the page's name is not known to be the server's; its option --allowed-hosts adds names"
+        else:
+            message = "pages of this origin must not use the server; its option --cors-origin adds origins"
+        raise ApiError(403, message, code="origin_not_allowed")
 
     def _is_own(self, origin: str, request: Request) -> bool:
         """Tells whether a page is of this server, under a name that no attacker could have given it."""
-        scheme, sign, authority = origin.partition("://")
-        if scheme not in ("http", "https") or not sign or authority != request.headers.get("host").lower():
-            return False
-        name = host_of(authority)
-        return name is not None and (self.has_keys or self._knows(name) or _is_address(name))
+        name = host_of(request.headers.get("host"))
+        is_safe = name is not None and (self.has_keys or self._knows(name) or _is_address(name))
+        return is_safe and _is_same(origin, request)
+
+
+def _is_same(origin: str, request: Request) -> bool:
+    """Whether an origin has the name and the port that the request was sent to."""
+    scheme, sign, authority = origin.partition("://")
+    return (
+        scheme in ("http", "https")
+        and bool(sign)
+        and authority == request.headers.get("host").strip().lower()
+    )
 
 
 def _host_name(host: str) -> str:

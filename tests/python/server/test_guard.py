@@ -47,6 +47,8 @@ def server() -> Iterator[Server]:
         ("[::1]:8080", 200),
         ("board.lan", 200),
         (socket.gethostname(), 200),
+        (socket.gethostname().partition(".")[0] + ".local:8080", 200),
+        ("another-board.local", 403),
     ],
 )
 def test_f1_host(server: Server, host: str, status: int) -> None:

@@ -219,6 +219,21 @@ def test_f12_with_a_key_or_without_care(serve: Callable[..., Server]) -> None:
     assert open_.ask("GET", "/v1/models", Host="evil.example").status == 403
 
 
+def test_f2_the_page_under_a_name_of_its_own(serve: Callable[..., Server]) -> None:
+    """A page under an unknown name could be anyone's: the answer names the option that makes it known."""
+    unnamed = serve("one", "--host", "0.0.0.0", "--insecure")  # noqa: S104 - a test of it
+    name = f"chat.example:{unnamed.port}"
+    assert unnamed.ask("GET", "/", Host=name, Accept="text/html").status == 200
+    refused = unnamed.ask("POST", "/v1/chat/completions", CHAT, Host=name, Origin=f"http://{name}")
+    assert (refused.status, refused.json["error"]["code"]) == (403, "origin_not_allowed")
+    assert "--allowed-hosts" in refused.json["error"]["message"]
+    foreign = unnamed.ask("POST", "/v1/chat/completions", CHAT, Host=name, Origin="http://evil.example")
+    assert "--cors-origin" in foreign.json["error"]["message"]
+    named = serve("one", "--host", "0.0.0.0", "--insecure", "--allowed-hosts", "chat.example")  # noqa: S104
+    name = f"chat.example:{named.port}"
+    assert named.ask("POST", "/v1/chat/completions", CHAT, Host=name, Origin=f"http://{name}").status == 200
+
+
 def test_sighup_takes_the_file_and_loses_no_request(serve: Callable[..., Server], folder: Path) -> None:
     fake_model(folder / "long", runs=[{"steps": [" word"] * 60, "delay_ms": 20}] * 9)
     file = folder / "server.toml"
