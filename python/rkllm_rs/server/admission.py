@@ -21,7 +21,7 @@ _LONGEST_RETRY: Final = 30
 class Ticket:
     """A place in the queue; given back with ``leave()``, whatever has happened."""
 
-    __slots__ = ("_line", "_turn", "client", "entered", "is_over", "streams")
+    __slots__ = ("_line", "_turn", "_waited", "client", "entered", "is_over", "streams")
 
     def __init__(self, line: _Line, client: str, streams: bool) -> None:  # noqa: FBT001 - ours
         self._line = line
@@ -29,6 +29,7 @@ class Ticket:
         self._turn: asyncio.Event = asyncio.Event()
         self.client = client
         self.entered = time.monotonic()
+        self._waited: float | None = None
         self.is_over = False
 
     @property
@@ -38,7 +39,13 @@ class Ticket:
 
     def begin(self) -> None:
         """Tells that it is this one's turn."""
+        self._waited = self.waited
         self._turn.set()
+
+    @property
+    def waited(self) -> float:
+        """Seconds until its turn, or until it left; those until now if it still waits."""
+        return time.monotonic() - self.entered if self._waited is None else self._waited
 
     async def turn(self, timeout: float | None) -> float:
         """Waits for the turn.
@@ -58,12 +65,13 @@ class Ticket:
             except asyncio.TimeoutError:
                 message = f"the request waited {timeout:g} s in the queue, and its turn did not come"
                 raise ApiError(504, message, code="queue_timeout") from None
-        return time.monotonic() - self.entered
+        return self.waited
 
     def leave(self) -> None:
         """Gives the place back; the next one has its turn. Calling it again does nothing."""
         if not self.is_over:
             self.is_over = True
+            self._waited = self.waited
             self._line.leave(self)
 
 

@@ -154,7 +154,6 @@ class Floor:
             self._done(exchange)
 
     async def _answer(self, exchange: Exchange, send: Send) -> None:
-        request = exchange.request
         try:
             try:
                 answer = await self._handle(exchange)
@@ -164,14 +163,14 @@ class Floor:
             except asyncio.CancelledError:
                 if exchange.aborted is None:
                     raise
-                answer = self._refusal(request, self._told(request, exchange.aborted))
+                answer = self._refusal(exchange, exchange.aborted)
             except ClientGone:
                 exchange.reason = "client_gone"
                 return
             except Exception as error:
                 if exchange.status:  # an answer has begun: the server cuts it off
                     raise
-                answer = self._refusal(request, self._told(request, error))
+                answer = self._refusal(exchange, error)
             await self._whole(exchange, answer, send)
         except Stalled:
             exchange.reason = "client_stalled"
@@ -250,7 +249,11 @@ class Floor:
             headers.append(("request-id", request.id))
         return {"type": "http.response.start", "status": status, "headers": raw_headers(headers)}
 
-    def _refusal(self, request: Request, error: ApiError) -> Response:
+    def _refusal(self, exchange: Exchange, cause: BaseException) -> Response:
+        request = exchange.request
+        error = self._told(request, cause)
+        if request.notes.get("work") and (error.is_ours or error.status == HTTPStatus.TOO_MANY_REQUESTS):
+            exchange.reason = exchange.reason or error.code or "error"
         body = error.body(request.family, request.id)
         return Response(body, status=error.status, headers=error.all_headers())
 

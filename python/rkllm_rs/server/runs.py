@@ -67,7 +67,7 @@ class Run:
         self._something = asyncio.Event()
         self._over = False
         self._is_closed = False
-        self._told = 0
+        self._told = self._prompt_tokens = 0
         #: It has the model; its model has given something; the answers that have begun.
         self._runs = self._heard = False
         self._started: set[int] = set()
@@ -126,7 +126,9 @@ class Run:
             if self._told:
                 # An answer that was left: about a token to each part of it.
                 tokens = self.usage.completion_tokens + self._told
-                self.usage = dataclasses.replace(self.usage, completion_tokens=tokens)
+                prompt = self.usage.prompt_tokens or self._prompt_tokens
+                self.usage = dataclasses.replace(self.usage, completion_tokens=tokens, prompt_tokens=prompt)
+            self.usage = dataclasses.replace(self.usage, queued_s=self._ticket.waited)
             self._server.over(self)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
@@ -188,6 +190,7 @@ class Run:
         with contextlib.suppress(*_COUNTLESS, ClosedError, WorkerCrashed):
             if self.job.messages is not None:
                 longest = await count(llm, await self._server.fitted(self.job, self.entry, llm))
+                self._prompt_tokens = longest
             else:
                 longest = max([await count_prompt(llm, prompt) for prompt in self.job.prompts])
             if longest >= llm.max_context_len:
@@ -208,7 +211,7 @@ class Run:
         prompt_tokens = 0
         if job.counted:
             with contextlib.suppress(*_COUNTLESS):
-                prompt_tokens = await count(llm, job)
+                prompt_tokens = self._prompt_tokens = await count(llm, job)
         number = 0
         for prompt in [None] if job.messages is not None else job.prompts:
             for _ in range(job.n):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import select
 import signal
 import subprocess
@@ -108,6 +109,8 @@ def test_e1_a_client_that_hangs_up_leaves_the_queue(start: Callable[..., Serving
     waiting = serving.connect(CHAT, body(stream=True))
     read_until(waiting, b"role")
     assert serving.post(CHAT, body()).status_code == 429
+    refused = 'rkllm_aborted_total{reason="queue_full"} 1\n'
+    serving.wait_for(lambda: refused in serving.http.get("/metrics").text, "its figure")
     waiting.close()
     there: list[Any] = []
 
@@ -360,6 +363,12 @@ def test_a_request_that_waits_too_long_is_told_so(start: Callable[..., Serving])
     read_until(first, b'"content":"x"')
     answer = serving.post(CHAT, body())
     assert (answer.status_code, answer.json()["error"]["code"]) == (504, "queue_timeout")
+    serving.wait_for(lambda: "reason=queue_timeout" in serving.told(), "its line")
+    line = next(one for one in serving.told().splitlines() if "reason=queue_timeout" in one)
+    assert "queue_ms=0" not in line
+    text = serving.http.get("/metrics").text
+    assert float(re.findall(r"^rkllm_queue_seconds_sum{.*} (.+)$", text, re.MULTILINE)[0]) > 0
+    assert 'rkllm_aborted_total{reason="queue_timeout"} 1\n' in text
     first.close()
 
 
