@@ -206,3 +206,22 @@ def test_a20_what_was_given_is_told_with_its_probabilities(lenient: openai.OpenA
     )
     plain = lenient.completions.create(model="small", prompt=prompt, echo=True, max_tokens=1)
     assert plain.choices[0].text.startswith(prompt)
+
+
+def test_a_stream_that_is_left_has_its_prompt_in_the_figures(server: Serving) -> None:
+    """Anthropic's streams count their prompt beforehand, so that it is known although the run is cut off."""
+    asked = {"model": "small", "max_tokens": 400, "stream": True, "messages": ASK}
+    sock = server.connect("/v1/messages", asked)
+    had = b""
+    while b"text_delta" not in had:
+        more = sock.recv(65536)
+        assert more, had
+        had += more
+    sock.close()
+
+    def line() -> str:
+        return next((one for one in server.told().splitlines() if "reason=client_gone" in one), "")
+
+    server.wait_for(line, "its line")
+    tokens = int(line().partition(" prompt_tokens=")[2].split()[0])
+    assert tokens > 0
