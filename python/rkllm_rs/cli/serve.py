@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import signal
 from typing import TYPE_CHECKING
 
 from .output import plain_warnings
@@ -9,6 +11,7 @@ from .parsing import count
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Generator
 
 HELP = "Serve models over HTTP, for clients of OpenAI, Ollama and Anthropic."
 EXAMPLES = """\
@@ -102,6 +105,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
+    with _hangups_kept():
+        return _run(arguments)
+
+
+@contextlib.contextmanager
+def _hangups_kept() -> Generator[None, None, None]:
+    """Lets SIGHUP wait until the server can act on it; a server that starts would end."""
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    try:
+        yield
+    finally:
+        # One that came too late: the command's own end and its status are told.
+        signal.sigtimedwait({signal.SIGHUP}, 0)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from rkllm_rs.server import run as server
 
     plain_warnings()

@@ -19,6 +19,7 @@ from .checks import check_given, check_limits, check_texts
 from .errors import ApiError
 from .guard import Guard
 from .http import Limits
+from .names import check_names
 from .registry import Models
 from .routes import Routes
 from .runs import Run
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 #: The dialects: each adds its routes.
 _DIALECTS: Final = (health, page, figures, openai, ollama, anthropic, responses, rerank, tokenizing)
-_LONGEST_NAME: Final = 200
 
 
 class Server:
@@ -64,6 +64,12 @@ class Server:
         self._running: set[Run] = set()
         self._presence: Presence | None = None
 
+    def take(self, settings: Settings) -> None:
+        """Takes other settings; requests that have begun to wait keep theirs."""
+        self.settings = self.models.settings = settings
+        self.queue.limit = settings.queue
+        self.app.work_seconds = settings.request_timeout
+
     def run(self, job: Job, request: Request) -> Run:
         """Admits a request. Use it in a ``with`` block: leaving it ends the run, in whatever state it is.
 
@@ -81,6 +87,7 @@ class Server:
         ticket = self.queue.enter(entry.name, request.caller, streams=job.stream)
         run = Run(self, job, request, entry, ticket)
         self._running.add(run)
+        self.models.expect(entry)
         return run
 
     async def encoded(
@@ -131,6 +138,7 @@ class Server:
         """
         entry = self.models.find(name)
         ticket = self.queue.enter(entry.name, request.caller)
+        self.models.expect(entry)
         try:
             await ticket.turn(self.settings.queue_timeout)
             patience = self.settings.load_wait
@@ -138,11 +146,13 @@ class Server:
                 yield AsyncRKLLM._of(llm)  # noqa: SLF001 - the same model, for the loop
         finally:
             ticket.leave()
+            self.models.expect_no_more(entry)
 
     def over(self, run: Run) -> None:
         """Notes that a run has been left."""
         if run in self._running:
             self._running.discard(run)
+            self.models.expect_no_more(run.entry)
             for hook in self.on_run:
                 hook(run)
 
@@ -285,9 +295,7 @@ def _paths(models: Mapping[str, Path]) -> dict[str, str]:
     for name, path in models.items():
         expect("models' names", name, str, "texts", 'Pass {"name": "model.rkllm"}.')
         expect("models' paths", path, (str, bytes, os.PathLike), "paths", 'Pass {"name": "model.rkllm"}.')
-        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
-            message = f"models must have names of 1 to 200 printable characters, got {name!r}"
-            raise InvalidArgumentError(message, hint="Choose another name: clients send it as `model`.")
+    check_names(models)
     return {name: os.fsdecode(path) for name, path in models.items()}
 
 

@@ -12,6 +12,7 @@ from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeE
 
 from .checks import check, check_types, check_values
 from .guard import is_loopback
+from .names import check_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -78,25 +79,30 @@ class Config:
         """Whether only this machine can reach the server."""
         return is_loopback(self.host)
 
-    def check(self) -> None:
+    def check(self, *, bound: str | None = None) -> None:
         """Refuses what could not be served, or would be served to strangers.
+
+        Args:
+            bound: The host that a running server listens on, whatever these settings say.
 
         Raises:
             InvalidArgumentError: A setting is out of range, there is no model, or other machines could use
                 the server without a key.
         """
         check(self.models, "models must not be empty", "Name a model, such as `rkllm-rs serve model.rkllm`.")
+        check_names(self.models)
         check(self.host, "host must not be empty", "Pass an address, such as 127.0.0.1.")
         for name in ("port", "ollama_port"):
             port = getattr(self, name)
             if port is not None:
                 check(0 <= port <= _PORTS, f"{name} must be 0 to {_PORTS}, got {port}", "Pass another port.")
         check_values(vars(self))
-        check(
-            self.loopback or self.api_key or self.insecure,
-            f"host {self.host} can be reached by other machines, and there is no API key",
-            "Pass `--api-key KEY`, or `--insecure` if everyone in the network may use the models.",
-        )
+        for host in (bound or self.host, self.host):
+            check(
+                is_loopback(host) or self.api_key or self.insecure,
+                f"host {host} can be reached by other machines, and there is no API key",
+                "Pass `--api-key KEY`, or `--insecure` if everyone in the network may use the models.",
+            )
 
 
 #: Settings that have a list, as ``A,B`` in a flag.
@@ -111,6 +117,7 @@ def load(
     *,
     file: str | None = None,
     environment: Mapping[str, str] | None = None,
+    bound: str | None = None,
 ) -> Config:
     """Puts the settings together.
 
@@ -119,6 +126,7 @@ def load(
         models: Models of the command line, as ``MODEL`` or ``NAME=MODEL``. They replace those of the file.
         file: A TOML file.
         environment: Environment variables. Default: those of the process.
+        bound: The host that a running server listens on, whatever these settings say.
 
     Returns:
         The settings, checked.
@@ -140,7 +148,7 @@ def load(
             settings[name] = _list(name, settings[name])
     check_types(settings)
     config = Config(**settings, file=file)
-    config.check()
+    config.check(bound=bound)
     return config
 
 

@@ -32,6 +32,8 @@ class Entry:
         path: Its file, or what ``RKLLM()`` takes for one.
         created: When the file was written, in seconds since 1970; 0 if that is not known.
         users: Requests that have it now.
+        expected: Requests that have it, or wait for their turn to have it.
+        is_removed: The server has it no more, but for requests that came before.
         keep_alive: Seconds that it stays loaded without any; ``None`` for ever.
         expires: When it will be unloaded, in seconds since 1970; ``None`` if that is not settled.
         restarts: How often its worker has died.
@@ -47,7 +49,8 @@ class Entry:
         self._state: State = "unloaded"
         #: Called when the state has changed.
         self.on_change: Callable[[], object] | None = None
-        self.users = 0
+        self.users = self.expected = 0
+        self.is_removed = False
         #: Set when the last request has left it.
         self.left = asyncio.Event()
         self.keep_alive = keep_alive

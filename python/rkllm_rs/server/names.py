@@ -17,11 +17,12 @@ from .errors import ApiError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import Final, TypeVar
 
     _Model = TypeVar("_Model")
 
+_LONGEST_NAME: Final = 200
 _LASTING: Final = (
     InvalidArgumentError,
     LibraryNotFoundError,
@@ -32,6 +33,18 @@ _LASTING: Final = (
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
 )
+
+
+def check_names(names: Iterable[str]) -> None:
+    """Refuses names of models that clients could not send.
+
+    Raises:
+        InvalidArgumentError: One is empty, too long, or has what cannot be printed.
+    """
+    for name in names:
+        if not name.strip() or len(name) > _LONGEST_NAME or not name.isprintable():
+            message = f"models must have names of 1 to {_LONGEST_NAME} printable characters, got {name!r}"
+            raise InvalidArgumentError(message, hint="Choose another name: clients send it as `model`.")
 
 
 def is_lasting(error: BaseException) -> bool:

@@ -1,6 +1,8 @@
 """The models of a server: loaded when asked for, unloaded when idle, started again when they die.
 
 Each runs in a worker process of its own: a library that crashes takes no other model with it.
+
+Long because loading, unloading, dying and leaving change the same few fields of an entry.
 """
 
 from __future__ import annotations
@@ -54,7 +56,7 @@ class Models:
             settings: What the server was started with.
             options: Further arguments of ``RKLLM()``, for all models.
         """
-        self._settings = settings
+        self.settings = settings
         self.keep_alive = _kept(settings.keep_alive, len(paths))
         #: Called soon after states of models have changed, once for all that have.
         self.on_change: Callable[[], object] | None = None
@@ -62,6 +64,8 @@ class Models:
         self.entries: dict[str, Entry] = {
             name: self._entry(name, path, self.keep_alive) for name, path in paths.items()
         }
+        #: Models that the server has no more, as long as requests that came before keep them loaded.
+        self._leaving: set[Entry] = set()
         self.options = options
         #: Templates, tokenizers and schemas are worked at here, and never in the event loop.
         self.threads = ThreadPoolExecutor(4, thread_name_prefix="rkllm_rs.server")
@@ -81,7 +85,7 @@ class Models:
             keep_alive: As in ``Settings``.
         """
         kept = _kept(keep_alive, len(paths))
-        old = self.entries
+        old = {**{one.name: one for one in self._leaving}, **self.entries}
         self.entries = {}
         self.keep_alive = kept
         for name, path in paths.items():
@@ -90,11 +94,38 @@ class Models:
                 entry = self._entry(name, path, kept)
             else:
                 del old[name]
+                entry.is_removed = False
+                self._leaving.discard(entry)
                 self.set_keep_alive(entry, -1 if kept is None else kept)
             self.entries[name] = entry
         for entry in old.values():
-            self.set_keep_alive(entry, 0)
+            self._remove(entry)
         self._changed()
+
+    def _remove(self, entry: Entry) -> None:
+        """Has a model unloaded after the last request for it."""
+        entry.is_removed, entry.keep_alive = True, 0.0
+        self._leaving.add(entry)
+        self._set_timer(entry)
+        self._let_go(entry)
+
+    def _let_go(self, entry: Entry) -> None:
+        if entry.llm is None and entry.loading is None:
+            self._leaving.discard(entry)
+
+    def expect(self, entry: Entry) -> None:
+        """Notes a request that will have a model when its turn has come."""
+        entry.expected += 1
+
+    def expect_no_more(self, entry: Entry) -> None:
+        """Notes that such a request is over."""
+        entry.expected -= 1
+        if entry.is_removed:
+            self._set_timer(entry)
+
+    @property
+    def _all(self) -> list[Entry]:
+        return [*self.entries.values(), *self._leaving]
 
     def _entry(self, name: str, path: str, keep_alive: float | None) -> Entry:
         entry = Entry(name, path, keep_alive)
@@ -174,6 +205,8 @@ class Models:
         """Begins to load a model, unless that is under way; many can wait for the task."""
         if self._is_closed:
             raise ApiError(503, "the server is shutting down", code="draining", retry_after=5)
+        if entry.is_removed:
+            self._leaving.add(entry)
         if entry.loading is None:
             if entry.state == "ready" and entry.llm is not None and not entry.is_alive:
                 self._died(entry, entry.llm)
@@ -207,9 +240,10 @@ class Models:
             raise
         finally:
             entry.loading = None
+            self._let_go(entry)
 
     async def _open(self, entry: Entry) -> RKLLM:
-        settings = self._settings
+        settings = self.settings
         # A run waits for an NPU in use as for its turn; a model that was closed needs its time.
         wait = settings.queue_timeout
         options: dict[str, Any] = {
@@ -238,7 +272,7 @@ class Models:
         """Unloads idle models, the one that was used longest ago first, until this one fits."""
         try:
             while not await self._fits(entry):
-                others = [one for one in self.entries.values() if one is not entry and one.state == "ready"]
+                others = [one for one in self._all if one is not entry and one.state == "ready"]
                 idle = [one for one in others if one.users == 0]
                 if idle:
                     await self.unload(min(idle, key=lambda one: one.used))
@@ -255,8 +289,8 @@ class Models:
             self._settled.set()
 
     async def _fits(self, entry: Entry) -> bool:
-        loaded = sum(one.llm is not None for one in self.entries.values())
-        most = self._settings.max_loaded
+        loaded = sum(one.llm is not None for one in self._all)
+        most = self.settings.max_loaded
         if most is not None and loaded >= most:
             return False
         return loaded == 0 or await self.offload(has_memory, entry.path, self.options.get("max_context_len"))
@@ -267,7 +301,9 @@ class Models:
         if llm is None or entry.users or entry.state != "ready":
             return
         entry.state, entry.llm, entry.expires = "unloading", None, None
-        entry.keep_alive = self.keep_alive  # how long it was to be kept was said of this time
+        if not entry.is_removed:
+            entry.keep_alive = self.keep_alive  # how long it was to be kept was said of this time
+        self._let_go(entry)
         self._stop_watching(entry)
         entry.closing = self._task(self._close(entry, llm))
         await asyncio.wait([entry.closing])
@@ -282,14 +318,17 @@ class Models:
 
     def set_keep_alive(self, entry: Entry, seconds: float) -> None:
         """Keeps a model loaded for so long without requests; negative for ever."""
-        entry.keep_alive = None if seconds < 0 else seconds
+        if not entry.is_removed:
+            entry.keep_alive = None if seconds < 0 else seconds
         if entry.users == 0:
             self._set_timer(entry)
 
     def _set_timer(self, entry: Entry) -> None:
         self._forget_timer(entry)
-        if entry.state != "ready" or entry.keep_alive is None:
+        if entry.state != "ready" or entry.keep_alive is None or entry.users:
             return
+        if entry.is_removed and entry.expected:
+            return  # else it would be loaded again for those that wait
         loop = asyncio.get_running_loop()
         entry.expires = time.time() + entry.keep_alive
         entry.timer = loop.call_later(entry.keep_alive, self._expired, entry)
@@ -333,7 +372,11 @@ class Models:
         if self.on_restart is not None:
             self.on_restart(entry.name)
         self._task(self._bury(entry, llm))
-        self.keep_trying(entry)
+        if entry.is_removed:
+            entry.state = "unloaded"  # a request that waits for it loads it
+            self._let_go(entry)
+        else:
+            self.keep_trying(entry)
 
     async def _bury(self, entry: Entry, llm: RKLLM) -> None:
         """Closes a model whose worker has died, once its request has seen that."""
@@ -349,7 +392,7 @@ class Models:
         while True:
             with contextlib.suppress(ApiError):
                 return await self._load(entry, pause)
-            if entry.is_broken and entry.error is not None:
+            if (entry.is_broken or entry.is_removed) and entry.error is not None:
                 raise entry.error
             # One that cannot be opened now may be later: another program may have what it needs.
             pause = min(_LONGEST_PAUSE, max(1.0, 2 * pause))
@@ -369,12 +412,13 @@ class Models:
     async def close(self) -> None:
         """Closes all models."""
         self._is_closed = True
-        for entry in self.entries.values():
+        every = self._all
+        for entry in every:
             self._forget_timer(entry)
             self._stop_watching(entry)
             if entry.loading is not None:
                 entry.loading.cancel()
-        open_ = [entry for entry in self.entries.values() if entry.llm is not None]
+        open_ = [entry for entry in every if entry.llm is not None]
         for entry in open_:
             llm, entry.llm, entry.state = entry.llm, None, "unloaded"
             assert llm is not None  # noqa: S101 - chosen so

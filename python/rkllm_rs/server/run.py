@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,7 +21,17 @@ SETTINGS: Final = settings_of.NAMES
 
 
 #: Those that need a new process, whatever the file says.
-_FIXED: Final = ("host", "port", "ollama_port", "backend", "library", "max_context_len")
+_FIXED: Final = ("host", "port", "ollama_port", "backend", "library", "max_context_len", "drain_timeout")
+#: Those that are fields of ``Settings``, and that a running server takes.
+_TAKEN: Final = (
+    "queue",
+    "queue_timeout",
+    "request_timeout",
+    "load_wait",
+    "keep_alive",
+    "allow_manage",
+    "metrics_compat",
+)
 
 
 def run(flags: Mapping[str, Any], models: Sequence[str] = (), *, file: str | None = None) -> int:
@@ -47,14 +58,10 @@ def _run(config: Config, flags: Mapping[str, Any], models: Sequence[str], file: 
     app = _app(config)
     ports = [config.port] if config.ollama_port is None else [config.port, config.ollama_port]
     sockets = running.listen(config.host, ports)
-    if config.insecure and not config.loopback and not config.api_key:
-        _LOG.warning("everyone in the network can use the models: there is no API key")
-    current = [config]
+    _warn(config, loopback=config.loopback)
 
     def reload() -> None:
-        new = settings_of.load(flags, models, file=file)
-        _apply(app, current[0], new)
-        current[0] = new
+        _apply(app, config, settings_of.load(flags, models, file=file, bound=config.host))
 
     return running.serve(app, sockets, drain_timeout=config.drain_timeout, on_reload=reload)
 
@@ -73,15 +80,18 @@ def _app(config: Config) -> App:
         cors_origins=config.cors_origin,
         backend=config.backend,
         library=config.library,
-        queue=config.queue,
-        queue_timeout=config.queue_timeout,
-        request_timeout=config.request_timeout,
-        load_wait=config.load_wait,
-        keep_alive=config.keep_alive,
-        allow_manage=config.allow_manage,
-        metrics_compat=config.metrics_compat,
+        **_taken(config),
         **options,
     )
+
+
+def _taken(config: Config) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in _TAKEN}
+
+
+def _warn(config: Config, *, loopback: bool) -> None:
+    if config.insecure and not loopback and not config.api_key:
+        _LOG.warning("everyone in the network can use the models: there is no API key")
 
 
 def _paths(config: Config) -> dict[str, str]:
@@ -91,17 +101,19 @@ def _paths(config: Config) -> dict[str, str]:
     return {name: str(models.find(path)) for name, path in config.models.items()}
 
 
-def _apply(app: App, old: Config, new: Config) -> None:
+def _apply(app: App, started: Config, new: Config) -> None:
     """Gives a running server the settings that it can take; requests under way are not touched."""
     paths = _paths(new)
     app.guard.update(
         keys=new.api_key,
-        loopback=old.loopback,
+        loopback=started.loopback,
         allowed_hosts=new.allowed_hosts,
         cors_origins=new.cors_origin,
     )
+    app.server.take(dataclasses.replace(app.server.settings, **_taken(new)))
     app.server.models.replace(paths, keep_alive=new.keep_alive)
     for name in _FIXED:
-        if getattr(old, name) != getattr(new, name):
+        if getattr(started, name) != getattr(new, name):
             _LOG.warning("the setting %s is taken when the server is started again", name)
+    _warn(new, loopback=started.loopback)
     _LOG.info("the settings were read again; there are %d models", len(paths))

@@ -157,11 +157,14 @@ class _Running:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
+        # One that came during the start has waited.
+        mask = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})
         try:
             await self.server.serve(sockets=self.sockets)
         except SystemExit:  # uvicorn's way to say that the app could not start; the log has the reason
             return 1
         finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 loop.remove_signal_handler(number)
         return self.status

@@ -78,6 +78,20 @@ def test_the_model_that_was_used_longest_ago_goes(
     asyncio.run(main())
 
 
+@pytest.mark.only_here("the models are in workers anyway")
+@pytest.mark.filterwarnings("ignore::UserWarning")
+def test_the_end_ends_a_removed_model_that_is_in_use(models: Callable[[], Models]) -> None:
+    async def main() -> None:
+        several = models()
+        removed = several.entries["a"]
+        async with several.hold(removed, since=time.monotonic(), patience=PATIENCE):
+            several.replace({"b": several.entries["b"].path}, keep_alive=None)
+            await several.close()
+            assert removed.llm is None
+
+    asyncio.run(main())
+
+
 def test_room_is_what_the_plan_says(make_model: Callable[..., Path], monkeypatch: pytest.MonkeyPatch) -> None:
     path = str(make_model({"runs": []}))
     assert room.has_memory(path)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import configparser
+import contextlib
 import html.parser
 import json
+import logging
 import os
 import re
 import shlex
@@ -21,14 +24,16 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from wire import Client, Server
 
-from fakes import fake_library, fake_model
+from fakes import calls, fake_library, fake_model
 from rkllm_rs.cli import parser_of
 from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
-from rkllm_rs.server import config
+from rkllm_rs.server import config, run, running
 from support import PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+
+    from rkllm_rs.server import App
 
 ROOT = Path(__file__).parents[3]
 SERVE = ["-m", "rkllm_rs", "serve"]
@@ -269,6 +274,198 @@ def test_sighup_takes_the_file_and_loses_no_request(serve: Callable[..., Server]
             assert b"[DONE]" in text
     assert server.ask("GET", "/v1/models", x_api_key="new").status == 200
     assert "is not TOML" in server.stop()
+
+
+def told(server: Server, text: str) -> None:
+    """Waits until the log has it."""
+    end = time.monotonic() + PATIENCE
+    while text not in server.log():
+        assert time.monotonic() < end, server.log()
+        time.sleep(0.02)
+
+
+def test_sighup_asks_for_a_key_where_the_server_is_bound(serve: Callable[..., Server], folder: Path) -> None:
+    file = folder / "bound.toml"
+    models = '[models]\none = "one"\n'
+    file.write_text(f'host = "0.0.0.0"\napi-key = ["k1"]\n{models}')
+    server = serve("--config", file)
+    until_ready(server)
+    file.write_text(f'host = "127.0.0.1"\nallow-manage = true\n{models}')
+    server.signal(signal.SIGHUP)
+    told(server, "there is no API key")
+    assert server.ask("GET", "/v1/models").status == 401
+    assert server.ask("DELETE", "/api/delete", {"model": "one"}, x_api_key="k1").status == 403
+    # With a key it is taken, and again: who is bound to all addresses stays so.
+    file.write_text(f'host = "127.0.0.1"\napi-key = ["k2"]\n{models}')
+    for _ in range(2):
+        server.signal(signal.SIGHUP)
+        end = time.monotonic() + PATIENCE
+        while server.ask("GET", "/v1/models", x_api_key="k2", Host="board.example").status != 200:
+            assert time.monotonic() < end
+    file.write_text(models)
+    server.signal(signal.SIGHUP)
+    while server.log().count("there is no API key") < 2:
+        assert time.monotonic() < end, server.log()
+        time.sleep(0.02)
+    assert server.ask("GET", "/v1/models").status == 401
+
+
+@pytest.fixture
+def reloads(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs something with the app of a server, and what writes its file and reads it again."""
+    file = tmp_path / "server.toml"
+
+    def start(check: Callable[[App, Callable[..., None]], None]) -> None:
+        def write(**changed: object) -> None:
+            models = changed.pop("models", {"one": str(folder / "one")})
+            settings = {
+                "host": "127.0.0.1",
+                "port": 0,
+                "library": str(folder / "lib/librkllmrt.so"),
+                **changed,
+            }
+            lines = [f"{name} = {json.dumps(value)}" for name, value in settings.items()]
+            assert isinstance(models, dict)
+            table = [f"{json.dumps(name)} = {json.dumps(path)}" for name, path in models.items()]
+            file.write_text("\n".join([*lines, "[models]", *table]))
+
+        def serving(app: App, sockets: list[socket.socket], **given: Any) -> int:
+            for one in sockets:
+                one.close()
+
+            def reload(**changed: object) -> None:
+                write(**changed)
+                given["on_reload"]()
+
+            async def main() -> None:
+                check(app, reload)
+
+            asyncio.run(main())
+            return 0
+
+        write()
+        monkeypatch.setattr(running, "serve", serving)
+        assert run.run({}, file=str(file)) == 0
+
+    return start
+
+
+def test_sighup_takes_each_setting_or_tells_that_it_does_not(
+    reloads: Callable[..., Any], folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    others: dict[str, object] = {
+        "models": {"two": str(folder / "two")},
+        "host": "127.0.0.2",
+        "port": 1,
+        "ollama_port": 2,
+        "api_key": ["k"],
+        "backend": "cpu",
+        "library": "other.so",
+        "max_context_len": 99,
+        "queue": 1,
+        "queue_timeout": 2.5,
+        "request_timeout": 3.5,
+        "load_wait": 4.5,
+        "drain_timeout": 5.5,
+        "keep_alive": 6.5,
+        "allowed_hosts": ["board.lan"],
+        "cors_origin": ["https://chat.example"],
+        "allow_manage": True,
+        "insecure": True,
+        "metrics_compat": "vllm",
+    }
+    assert set(others) == set(run.SETTINGS)
+    #: What only a whole server shows; the tests of `Guard` and of a reload on the wire have them.
+    elsewhere = {"allowed_hosts", "cors_origin", "insecure"}
+
+    def check(app: App, reload: Callable[..., None]) -> None:
+        for name, value in others.items():
+            caplog.clear()
+            reload(**{name: value})
+            warnings = [one.getMessage() for one in caplog.records if one.levelname == "WARNING"]
+            warned = any(name in one.split() for one in warnings)
+            taken = {
+                "models": list(app.server.models.entries) == ["two"],
+                "api_key": app.guard.has_keys,
+            }.get(name, getattr(app.server.settings, name, None) == value)
+            assert warned != (taken or name in elsewhere), name
+            if name == "request_timeout":
+                assert app.work_seconds == value
+            if name == "queue":
+                assert app.server.queue.limit == value
+
+    # The server's log goes no further than to its own handlers.
+    log = logging.getLogger("rkllm_rs.server")
+    log.addHandler(caplog.handler)
+    try:
+        reloads(check)
+    finally:
+        log.removeHandler(caplog.handler)
+
+
+@pytest.mark.parametrize("name", ["bad\nname", "", "x" * 201])
+def test_sighup_refuses_names_that_a_start_refuses(
+    reloads: Callable[..., Any], folder: Path, name: str
+) -> None:
+    def check(app: App, reload: Callable[..., None]) -> None:
+        with pytest.raises(InvalidArgumentError):
+            reload(models={name: str(folder / "two")}, api_key=["k"])
+        assert list(app.server.models.entries) == ["one"]
+        assert not app.guard.has_keys
+
+    reloads(check)
+
+
+def test_a_removed_model_is_unloaded_once_after_its_last_request(
+    serve: Callable[..., Server], tmp_path: Path
+) -> None:
+    record = tmp_path / "record.jsonl"
+    library = fake_library(tmp_path / "lib", "v1_3_1", record=record, quiet=True)
+    fake_model(tmp_path / "old", runs=[{"steps": [" word"] * 10, "delay_ms": 10}] * 9)
+    fake_model(tmp_path / "new", runs=[])
+    file = tmp_path / "server.toml"
+    file.write_text('[models]\nold = "old"\n')
+    server = serve("--config", file, RKLLM_RS_LIB=str(library))
+    until_ready(server)
+    chat = {**CHAT, "model": "old", "stream": True}
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(server.connect()) for _ in range(3)]
+        for client in clients:
+            client.ask("POST", "/v1/chat/completions", chat)
+        clients[0].head()
+        clients[0].chunk()
+        file.write_text('[models]\nnew = "new"\n')
+        server.signal(signal.SIGHUP)
+        for client in clients:
+            if client is not clients[0]:
+                client.head()
+            assert b"[DONE]" in b"".join(iter(client.chunk, b""))
+    end = time.monotonic() + PATIENCE
+    while not calls(record, "rkllm_destroy"):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    server.stop()
+    assert len(calls(record, "rkllm_destroy")) == len(calls(record, "rkllm_init")) == 1
+
+
+def test_sighup_during_the_start_waits_for_the_server(serve: Callable[..., Server]) -> None:
+    program = """if True:
+        import os, signal, sys
+        from rkllm_rs.cli import main
+        from rkllm_rs.server import running
+
+        listen = running.listen
+
+        def late(*given):
+            os.kill(os.getpid(), signal.SIGHUP)
+            return listen(*given)
+
+        running.listen = late
+        sys.exit(main(["serve", *sys.argv[1:]]))
+    """
+    server = serve("one", program=["-c", program])
+    assert server.ask("GET", "/v1/models").status == 200
+    told(server, "read again")
 
 
 def test_flags_before_variables_before_the_file(tmp_path: Path) -> None:

@@ -169,6 +169,11 @@ class Server:
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
 
+    def log(self) -> str:
+        """What it has logged until now; where it writes next stays as it is."""
+        file = self._log.fileno()
+        return os.pread(file, os.fstat(file).st_size, 0).decode()
+
     def end(self) -> tuple[int, str]:
         """Waits for its end; gives the exit status and the log."""
         status = self.process.wait(PATIENCE)
