@@ -1,18 +1,21 @@
 #!/usr/bin/env python3
 """Runs fuzz targets that ``scripts/fuzz.sh`` has built, and prints what each has done.
 
-What a target learns is kept under ``target/fuzz/corpus``; ``fuzz/corpus`` begins it, beside the examples of
-the tests. An input that crashes, hangs or eats memory is left under ``fuzz/artifacts`` and fails the run.
+What a target learns is kept under ``target/fuzz/corpus``; ``fuzz/corpus/TARGET.tar.xz`` begins it, beside the
+examples of the tests. An input that crashes, hangs or eats memory is left under ``fuzz/artifacts`` and fails
+the run.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,10 +108,10 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
         A row of the table, and whether nothing was found.
     """
     corpus = ROOT / "target/fuzz/corpus" / target
-    kept = ROOT / "fuzz/corpus" / target
     artifacts = ROOT / "fuzz/artifacts" / target
     for path in (corpus, artifacts):
         path.mkdir(parents=True, exist_ok=True)
+    unpack(kept_of(target), corpus)
     for number, example in enumerate(EXAMPLES.get(target, list)()):
         (corpus / f"example-{number}").write_text(example, encoding="utf-8")
     command = [
@@ -116,8 +119,6 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
         f"-rss_limit_mb={LARGEST}", f"-artifact_prefix={artifacts}/", "-print_final_stats=1",
         "-max_len=16384", str(corpus),
     ]  # fmt: skip
-    if kept.is_dir():
-        command.append(str(kept))
     done = subprocess.run(command, capture_output=True, check=False, env=ENVIRONMENT)  # noqa: S603 - built here
     said = done.stderr.decode(errors="replace")
     executions = _last(r"stat::number_of_executed_units: +(\d+)", said)
@@ -135,16 +136,38 @@ def _last(pattern: str, text: str) -> int:
     return int(found[-1]) if found else 0
 
 
+def kept_of(target: str) -> Path:
+    """The archive of what is kept for a target."""
+    return ROOT / "fuzz/corpus" / f"{target}.tar.xz"
+
+
+def unpack(archive: Path, folder: Path) -> None:
+    """Adds what is kept to what a target begins with."""
+    if archive.is_file():
+        with tarfile.open(archive) as packed:
+            for member in packed:
+                opened = packed.extractfile(member)
+                if opened is not None:
+                    (folder / Path(member.name).name).write_bytes(opened.read())
+
+
 def merge(folder: Path, target: str) -> None:
     """Keeps the fewest inputs of at most 2 KB that reach what all of those reach."""
-    kept, smaller = ROOT / "fuzz/corpus" / target, ROOT / "target/fuzz/merged" / target
+    corpus, smaller = (ROOT / "target/fuzz" / part / target for part in ("corpus", "merged"))
     shutil.rmtree(smaller, ignore_errors=True)
-    smaller.mkdir(parents=True)
-    corpora = [str(path) for path in (ROOT / "target/fuzz/corpus" / target, kept) if path.is_dir()]
-    command = [str(folder / target), "-merge=1", "-max_len=2048", str(smaller), *corpora]
+    for path in (corpus, smaller):
+        path.mkdir(parents=True, exist_ok=True)
+    unpack(kept_of(target), corpus)
+    command = [str(folder / target), "-merge=1", "-max_len=2048", str(smaller), str(corpus)]
     subprocess.run(command, check=True, env=ENVIRONMENT)  # noqa: S603
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(smaller, kept)
+    kept_of(target).parent.mkdir(exist_ok=True)
+    with tarfile.open(kept_of(target), "w:xz") as packed:
+        for path in sorted(smaller.iterdir()):
+            data = path.read_bytes()
+            # Alike on every machine.
+            member = tarfile.TarInfo(path.name)
+            member.size = len(data)
+            packed.addfile(member, io.BytesIO(data))
 
 
 def main() -> None:
