@@ -144,6 +144,7 @@ fuzz: $(STAMP)/tools ## Every reader of strangers' bytes and texts, under libFuz
 	scripts/fuzz.sh $(FUZZ)
 
 asan: $(STAMP)/dev build ## The Rust tests, and the Python tests on the fake, under AddressSanitizer
+	$(CARGO) build --locked --release $(FAKES)
 	scripts/sanitize.sh address
 	scripts/sanitize.sh python $(PYTEST) -q tests/python
 
@@ -154,6 +155,7 @@ valgrind: $(STAMP)/dev ## The C ABI of the CPU runtime under valgrind, with tiny
 	scripts/sanitize.sh valgrind
 
 test-free-threaded: $(STAMP)/tools ## The Python tests on a CPython 3.14 without a GIL (FREE_THREADED=path/to/python3.14t)
+	$(CARGO) build --locked --release $(FAKES)
 	scripts/free_threaded.sh $(FREE_THREADED)
 
 bench: $(STAMP)/dev build ## Our figures beside a floor measured in the same run

@@ -24,11 +24,9 @@ unset CARGO_TARGET_DIR
 "$environment/bin/python" -W error -c 'import sys, rkllm_rs; rkllm_rs.backends(); sys.exit(sys._is_gil_enabled())'
 
 export RKLLM_RS_FAKES=${RKLLM_RS_FAKES:-$root/target/release}
-ls "$RKLLM_RS_FAKES"/libfake_rkllm_v*.so >/dev/null 2>&1 ||
-    cargo build --locked --release -p fake-rkllm-v1_0_1 -p fake-rkllm-v1_1_0 -p fake-rkllm-v1_2_0 -p fake-rkllm-v1_2_1 -p fake-rkllm-v1_3_0 -p fake-rkllm-v1_3_1
-test() { "$environment/bin/python" -m pytest -m "not model" -q -p no:cacheprovider "$@"; }
-test -k "not test_typing" -n 3 --dist worksteal tests/python
+check() { "$environment/bin/python" -m pytest -m "not model" -q -p no:cacheprovider "$@"; }
+check -k "not test_typing" -n 3 --dist worksteal tests/python
 # Each test four times at once, but for those that read what the library was called with, which all four write to.
 # Releases before 1.2.1 have one model at a time.
-test --parallel-threads 4 -o thread_unsafe_fixtures=record -k "not v1_1_0 and not v1_2_0" \
+check --parallel-threads 4 -o thread_unsafe_fixtures=record -k "not v1_1_0 and not v1_2_0" \
     tests/python/test_{generate,stream,batch,async,async_tasks,steps,rows,tokenize,stop,lifecycle}.py

@@ -13,7 +13,6 @@ root=$PWD
 kind=${1:?usage: sanitize.sh address|thread|python|valgrind}
 shift
 host=$(rustc -vV | sed -n 's/^host: //p')
-fakes=(-p fake-rkllm-v1_0_1 -p fake-rkllm-v1_1_0 -p fake-rkllm-v1_2_0 -p fake-rkllm-v1_2_1 -p fake-rkllm-v1_3_0 -p fake-rkllm-v1_3_1)
 packages=(-p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm)
 # What is not stable yet is asked of a released compiler.
 export RUSTC_BOOTSTRAP=1
@@ -21,12 +20,10 @@ export RUSTC_BOOTSTRAP=1
 # other one compiles a program, with other flags than its libraries.
 skipped=(--skip what_explodes_is_served_or_refused_within_its_bound --skip the_example_streams)
 
-# The fakes are built as ever: a program of Rust keeps the sanitizer's names from libraries that it opens, and some
-# tests take functions out of a fake, which a sanitizer's list of them would not bear.
-plain_fakes() {
-    export RKLLM_RS_FAKES=${RKLLM_RS_FAKES:-$root/target/release}
-    ls "$RKLLM_RS_FAKES"/libfake_rkllm_v*.so >/dev/null 2>&1 || cargo build --locked --release "${fakes[@]}"
-}
+# `address` and `python` take the fakes as ever, from RKLLM_RS_FAKES, which the Makefile builds: a program of Rust keeps
+# the sanitizer's names from libraries that it opens, and some tests take functions out of a fake, which a sanitizer's
+# list of them would not bear.
+export RKLLM_RS_FAKES=${RKLLM_RS_FAKES:-$root/target/release}
 
 # What was found is in files of its own: a library's output is caught while it runs.
 show() {
@@ -39,7 +36,6 @@ show() {
 status=0
 case $kind in
 address)
-    plain_fakes
     export RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$root/target/asan
     export LSAN_OPTIONS="suppressions=$root/scripts/leaks.txt:print_suppressions=0"
     export ASAN_OPTIONS=log_path=$CARGO_TARGET_DIR/found
@@ -49,7 +45,6 @@ address)
     exit $status
     ;;
 python)
-    plain_fakes
     export RUSTFLAGS=-Zsanitizer=address CARGO_TARGET_DIR=$root/target/asan
     runtime=$(gcc -print-file-name=libasan.so)
     case $runtime in /*) ;; *) echo "sanitize.sh: GCC's libasan.so is not there" >&2; exit 1 ;; esac
@@ -79,7 +74,7 @@ thread)
     export TSAN_OPTIONS="suppressions=$root/scripts/races.txt:log_path=$CARGO_TARGET_DIR/found"
     rm -f "$CARGO_TARGET_DIR"/found.*
     skipped+=(--skip deep_values_and_deep_templates_do_no_harm)
-    cargo build --locked --target "$host" "${fakes[@]}"
+    cargo build --locked --target "$host" -p 'fake-rkllm-v*'
     export RKLLM_RS_FAKES=$CARGO_TARGET_DIR/$host/debug
     cargo test --locked --target "$host" --lib --tests --no-fail-fast "${packages[@]}" -- "${skipped[@]}" "$@" || status=$?
     show

@@ -19,7 +19,7 @@ import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import httpx
 
@@ -322,40 +322,33 @@ def g04_conversations_stay(boards: Boards) -> str:
     return f"{steady} of 10 conversations on one node each, {len(used)} nodes in use"
 
 
+_HANG_UPS: Final = (g06_a_hang_up_is_passed_on, g06_a_long_prefill)
+_ENDS: Final = (g02_a_node_dies_and_comes_back, g02_a_node_drains, g03_killed_in_the_middle)
 #: The checks of each router; those of vllm-router that need another policy come with servers of their own.
 CHECKS: dict[str, tuple[Callable[[Boards], str], ...]] = {
     "vllm-router": (
         g01_round_robin,
         g02_a_node_is_full,
         g02_all_nodes_are_full,
-        g06_a_hang_up_is_passed_on,
-        g06_a_long_prefill,
+        *_HANG_UPS,
         g02_a_node_loads,
-        g02_a_node_dies_and_comes_back,
-        g02_a_node_drains,
-        g03_killed_in_the_middle,
+        *_ENDS,
     ),
     "haproxy": (
         g01_round_robin,
         g07_other_dialects,
         g04_conversations_stay,
         g02_a_router_keeps_what_no_node_takes,
-        g06_a_hang_up_is_passed_on,
-        g06_a_long_prefill,
+        *_HANG_UPS,
         g02_a_node_loads,
-        g02_a_node_dies_and_comes_back,
-        g02_a_node_drains,
-        g03_killed_in_the_middle,
+        *_ENDS,
     ),
     "nginx": (
         g07_other_dialects,
         g04_conversations_stay,
         g02_a_node_is_full,
-        g06_a_hang_up_is_passed_on,
-        g06_a_long_prefill,
-        g02_a_node_dies_and_comes_back,
-        g02_a_node_drains,
-        g03_killed_in_the_middle,
+        *_HANG_UPS,
+        *_ENDS,
     ),
 }
 

@@ -185,6 +185,29 @@ pub(crate) struct RunSpec {
     pub(crate) turn: bool,
 }
 
+#[cfg(test)]
+impl RunSpec {
+    /// A plain run of one prompt.
+    pub(crate) fn of_tokens(ids: &[i32]) -> Self {
+        Self {
+            lanes: vec![LaneSpec {
+                input: Input::Tokens(ids.to_vec()),
+                role: c"user".to_owned(),
+                thinking: false,
+            }],
+            wants: None,
+            lora: None,
+            save_prompt_cache: None,
+            keep_history: false,
+            sampling: None,
+            max_new_tokens: 0,
+            seed: None,
+            reuse: Reuse::Auto,
+            turn: false,
+        }
+    }
+}
+
 /// The input of one lane: a prompt of the batch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct LaneSpec {

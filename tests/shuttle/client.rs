@@ -115,6 +115,17 @@ fn model() -> (Arc<Client>, thread::JoinHandle<Vec<u64>>) {
     (client, server.expect("started"))
 }
 
+/// The same with a run that has begun, and its inbox.
+fn running() -> (Arc<Client>, thread::JoinHandle<Vec<u64>>, Arc<Inbox>) {
+    let (client, server) = model();
+    let inbox = client.inboxes_for(1, false, None).remove(0);
+    let (spec, terms) = spec();
+    client
+        .begin(spec, terms, std::slice::from_ref(&inbox))
+        .unwrap();
+    (client, server, inbox)
+}
+
 /// Waits for something to come: as a loop does that has this descriptor, or asleep.
 fn sleep(inbox: &Inbox, wake: Option<WakePair>, others: &AtomicUsize) {
     match wake {
@@ -223,12 +234,7 @@ fn closing_the_model_leaves_no_reader_waiting() {
 #[test]
 fn a_reader_that_is_dropped_ends_its_run_and_its_descriptor_is_signalled_no_more() {
     explore(|| {
-        let (client, server) = model();
-        let inbox = client.inboxes_for(1, false, None).remove(0);
-        let (spec, terms) = spec();
-        client
-            .begin(spec, terms, std::slice::from_ref(&inbox))
-            .unwrap();
+        let (client, server, inbox) = running();
         let handle = Handle::new(Arc::clone(&inbox), fork::depth(), client.desk());
         let armed = handle.arm().unwrap();
         handle.drop_reader();
@@ -245,12 +251,7 @@ fn a_reader_that_is_dropped_ends_its_run_and_its_descriptor_is_signalled_no_more
 #[test]
 fn the_end_of_its_last_run_closes_a_model_that_nobody_needs() {
     explore(|| {
-        let (client, server) = model();
-        let inbox = client.inboxes_for(1, false, None).remove(0);
-        let (spec, terms) = spec();
-        client
-            .begin(spec, terms, std::slice::from_ref(&inbox))
-            .unwrap();
+        let (client, server, inbox) = running();
         inbox.keep(Arc::new(Keeper::new(&client)));
         assert!(client.wait_until_gone(LONG));
         assert_eq!(server.join().unwrap(), [1]);

@@ -11,8 +11,7 @@ use super::serve::retire;
 use super::*;
 use crate::host::FloatBlock;
 use crate::native::{Lane as _, LastCall};
-use crate::protocol::Reuse;
-use crate::protocol::message::{Event, LaneSpec, Limit, Reply, StopReason};
+use crate::protocol::message::{Event, Limit, Reply, StopReason};
 use crate::sync::checked::{explore, perhaps};
 
 /// How many tokens a run of these models has.
@@ -36,22 +35,6 @@ pub(crate) fn engine(out: &Arc<dyn Outbox>) -> Arc<Engine> {
 
 /// A plain run of one prompt.
 pub(crate) fn spec() -> (RunSpec, Terms) {
-    let spec = RunSpec {
-        lanes: vec![LaneSpec {
-            input: Input::Tokens(vec![1]),
-            role: c"user".to_owned(),
-            thinking: false,
-        }],
-        wants: None,
-        lora: None,
-        save_prompt_cache: None,
-        keep_history: false,
-        sampling: None,
-        max_new_tokens: 0,
-        seed: None,
-        reuse: Reuse::Auto,
-        turn: false,
-    };
     let terms = Terms {
         limit: Limit {
             tokens: 100,
@@ -63,7 +46,7 @@ pub(crate) fn spec() -> (RunSpec, Terms) {
         stepping: false,
         by_token: false,
     };
-    (spec, terms)
+    (RunSpec::of_tokens(&[1]), terms)
 }
 
 /// What the engine's thread does, with a library that gives [`TOKENS`] tokens. Returns the runs that it served.

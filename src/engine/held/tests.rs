@@ -1,22 +1,9 @@
 use super::*;
-use crate::protocol::message::LaneSpec;
 
 fn turn(ids: &[i32]) -> RunSpec {
     RunSpec {
-        lanes: vec![LaneSpec {
-            input: Input::Tokens(ids.to_vec()),
-            role: c"user".to_owned(),
-            thinking: false,
-        }],
-        wants: None,
-        lora: None,
-        save_prompt_cache: None,
-        keep_history: false,
-        sampling: None,
-        max_new_tokens: 0,
-        seed: None,
-        reuse: Reuse::Auto,
         turn: true,
+        ..RunSpec::of_tokens(ids)
     }
 }
 
