@@ -307,9 +307,8 @@ async def _read(
     stream = await offload(functools.partial(begin, *arguments, **call))
     try:
         async for items in batches(stream):
-            events = events_of(items)
-            if events:
-                yield events
+            # Empty where nothing can be shown yet: tokens have come all the same.
+            yield events_of(items)
             if reader.stops.found is not None:
                 break
         if reader.stops.found is not None:
@@ -339,8 +338,7 @@ async def _call_or_else(llm: RKLLM, offload: Offload, job: Job, index: int) -> A
                 break
             else:
                 thoughts: list[Event] = [event for event in events if isinstance(event, Reasoning)]
-                if thoughts:
-                    yield thoughts
+                yield thoughts
                 spent = next((event.usage for event in events if isinstance(event, Done)), spent)
     finally:
         await attempt.aclose()
@@ -385,9 +383,8 @@ async def _constrained_call(
     text = ""
     async for events in chat(llm, offload, kept, index):
         text += "".join(event.text for event in events if isinstance(event, Text))
-        for event in events:
-            if isinstance(event, Done):
-                yield _call_of(text, event, spent)
+        done = next((event for event in events if isinstance(event, Done)), None)
+        yield [] if done is None else _call_of(text, done, spent)
 
 
 def _call_of(text: str, done: Done, spent: Usage) -> list[Event]:

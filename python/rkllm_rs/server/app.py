@@ -144,6 +144,9 @@ class Server:
             patience = self.settings.load_wait
             async with self.models.hold(entry, since=ticket.entered, patience=patience) as llm:
                 yield AsyncRKLLM._of(llm)  # noqa: SLF001 - the same model, for the loop
+        except BaseException:
+            entry.was_left = True
+            raise
         finally:
             ticket.leave()
             self.models.expect_no_more(entry)
@@ -176,13 +179,11 @@ class Server:
         return dataclasses.replace(job, thinking=None, template_kwargs=kwargs)
 
     def state(self) -> Literal["ready", "loading", "degraded", "draining"]:
-        """What the server is doing. Asks each worker that should run whether it does."""
+        """What the server is doing, as far as is known; ``Models.ask_workers`` asks."""
         if self.app.draining:
             return "draining"
         entries = self.models.entries.values()
-        dead = any(
-            one.state == "restarting" or (one.state == "ready" and not one.is_alive) for one in entries
-        )
+        dead = any(one.state == "restarting" or (one.state == "ready" and not one.is_well) for one in entries)
         if dead or all(one.state == "failed" for one in entries):
             return "degraded"
         if any(one.state == "loading" for one in entries):

@@ -18,7 +18,16 @@ _KINDS: Final[dict[str, tuple[type, ...]]] = {
     **dict.fromkeys(("host", "backend", "library", "metrics_compat"), _TEXT),
     **dict.fromkeys(("port", "ollama_port", "queue", "max_context_len", "max_loaded"), _WHOLE),
     **dict.fromkeys(
-        ("queue_timeout", "request_timeout", "load_wait", "drain_timeout", "keep_alive", "kill_after"),
+        (
+            "queue_timeout",
+            "request_timeout",
+            "load_wait",
+            "drain_timeout",
+            "keep_alive",
+            "kill_after",
+            "health_timeout",
+            "silence_timeout",
+        ),
         _NUMBER,
     ),
     **dict.fromkeys(("allow_manage", "insecure"), (bool,)),
@@ -29,6 +38,8 @@ _LEAST: Final = {
     "load_wait": 0,
     "drain_timeout": 0,
     "kill_after": 0,
+    "health_timeout": 0,
+    "silence_timeout": 0,
     "max_context_len": 1,
     "max_loaded": 1,
 }

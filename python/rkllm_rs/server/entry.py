@@ -7,6 +7,8 @@ import contextlib
 import os
 import time
 
+from .pulse import Pulse
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -65,6 +67,7 @@ class Entry:
         self.timer: asyncio.TimerHandle | None = None
         self.stop_watching: Callable[[], object] | None = None
         self.deaths = 0
+        self.pulse = Pulse(name)
         #: Its last run was left, and the library may go on with it.
         self.was_left = False
         #: What is in ``error`` does not go away by itself.
@@ -98,6 +101,11 @@ class Entry:
         """Whether its worker runs, as far as the kernel tells without asking the library."""
         pid = self.worker_pid
         return pid is not None and runs(pid)
+
+    @property
+    def is_well(self) -> bool:
+        """Whether its worker runs, and has answered as far as it was asked."""
+        return self.is_alive and not self.pulse.is_late(was_left=self.was_left)
 
 
 def runs(pid: int) -> bool:

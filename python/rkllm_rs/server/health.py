@@ -14,12 +14,13 @@ if TYPE_CHECKING:
 
 _TOLD = {
     "loading": ("Loading model", "unavailable_error"),
-    "degraded": ("A model's worker has died, or cannot be started", "unavailable_error"),
+    "degraded": ("A model's worker has died, does not answer, or cannot be started", "unavailable_error"),
     "draining": ("The server is stopping", "unavailable_error"),
 }
 
 
 async def _health(server: Server, request: Request) -> Response:
+    await server.models.ask_workers()
     state = server.state()
     busy = request.query.get("fail_on_busy") == "1" and server.queue.running > 0
     if state == "ready" and not busy:

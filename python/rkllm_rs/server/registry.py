@@ -261,6 +261,7 @@ class Models:
             await model.close()
             raise
         entry.llm, entry.state, entry.error, entry.sampling = llm, "ready", None, llm.sampling
+        entry.pulse.begin(llm, settings)
         self._watch(entry, llm)
         if entry.users == 0:
             self._set_timer(entry)
@@ -342,7 +343,16 @@ class Models:
             entry.timer.cancel()
             entry.timer = None
 
-    # Workers that die.
+    # Workers that hang, or die.
+
+    async def ask_workers(self) -> None:
+        """Asks the workers of idle models whether they are there, and waits a bounded time for answers."""
+        idle = [one for one in self._all if one.state == "ready" and one.users == 0 and one.is_alive]
+        # Of one that is late already, the answer is not waited for.
+        asked = [(one.is_well, one.pulse.ask()) for one in idle]
+        waits = [task for was_well, task in asked if was_well and task is not None]
+        if waits:
+            await asyncio.wait(waits, timeout=self.settings.health_timeout)
 
     def _watch(self, entry: Entry, llm: RKLLM) -> None:
         """Has ``_died`` called when the worker ends."""

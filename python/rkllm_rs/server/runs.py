@@ -136,7 +136,7 @@ class Run:
         self._task = None
 
     def _put(self, events: Sequence[Event]) -> None:
-        if self._over:
+        if self._over or not events:
             return
         self._events += events
         last = events[-1]
@@ -205,6 +205,7 @@ class Run:
                 await self._answer(llm)
             finally:
                 self._runs = False
+                self.entry.pulse.rests()
 
     async def _answer(self, llm: RKLLM) -> None:
         job = await self._server.fitted(self.job, self.entry, llm)
@@ -212,9 +213,10 @@ class Run:
         if job.counted:
             with contextlib.suppress(*_COUNTLESS):
                 prompt_tokens = self._prompt_tokens = await count(llm, job)
-        number = 0
+        number, pulse = 0, self.entry.pulse
         for prompt in [None] if job.messages is not None else job.prompts:
             for _ in range(job.n):
+                pulse.prefills()
                 if number not in self._started:
                     self._started.add(number)
                     self._put([Started(number, prompt_tokens)])
@@ -224,6 +226,7 @@ class Run:
                     events = answers.continuation(llm, self._server.models.offload, job, prompt, number)
                 try:
                     async for batch in events:
+                        pulse.beats()
                         self._look(batch)
                         self._put(batch)
                         # A library that is faster than the loop leaves it time for others.
@@ -235,6 +238,8 @@ class Run:
 
     def _look(self, events: list[Event]) -> None:
         """Notes times, and adds them to the counts of an answer that has ended."""
+        if not events:
+            return
         self._heard = True
         self.entry.was_left = False
         if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):

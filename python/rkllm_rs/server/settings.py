@@ -26,6 +26,9 @@ class Settings:
         allow_manage: Clients may pull and delete models.
         metrics_compat: ``"vllm"`` adds the names that vLLM gives its figures.
         kill_after: Seconds after which a library that ignores its abort is killed.
+        health_timeout: Seconds that the worker of an idle model has to answer when ``/health`` asks it.
+        silence_timeout: Seconds without a token, after which ``/health`` takes a run that had begun to answer
+            for stuck. A prompt may be computed for as long as it takes.
     """
 
     backend: str = "auto"
@@ -39,3 +42,5 @@ class Settings:
     allow_manage: bool = False
     metrics_compat: str | None = None
     kill_after: float = 10.0
+    health_timeout: float = 2.0
+    silence_timeout: float = 360.0

@@ -27,6 +27,8 @@ OUT_OF_RANGE: dict[str, list[Any]] = {
     "max_loaded": [0],
     "metrics_compat": ["zzz"],
     "kill_after": [-1, math.nan],
+    "health_timeout": [-1, math.inf],
+    "silence_timeout": [-1, math.nan],
     "max_context_len": [0],
     "isolate": [False],
     "restart": [True],
@@ -50,6 +52,8 @@ OF_ANOTHER_TYPE: dict[str, list[Any]] = {
     "allow_manage": [None, 1, "yes"],
     "metrics_compat": [3],
     "kill_after": [None, "x"],
+    "health_timeout": [None, "x"],
+    "silence_timeout": [None, "x"],
     "max_context_len": ["x"],
     "no_such_option": [1],
 }

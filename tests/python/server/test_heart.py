@@ -21,7 +21,7 @@ import pytest
 from serving import on_fake, run
 
 from fakes import calls, fake_model
-from support import PATIENCE
+from support import HELD, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,12 +73,15 @@ def status(serving: Serving, name: str) -> str:
 
 def kill(serving: Serving) -> None:
     """Kills the worker of the only model."""
+    os.kill(worker_of(serving), signal.SIGKILL)
+
+
+def worker_of(serving: Serving) -> int:
+    """The process that has opened the only model last."""
     for line in reversed(calls(serving.record, "rkllm_init")):
-        # A thread of the worker: its process is the one to kill.
         for entry in os.listdir("/proc"):
             if entry.isdecimal() and os.path.exists(f"/proc/{entry}/task/{line['thread']}"):
-                os.kill(int(entry), signal.SIGKILL)
-                return
+                return int(entry)
     message = "there is no worker"
     raise AssertionError(message)
 
@@ -499,3 +502,62 @@ def test_a_server_with_one_model_tries_again_by_itself(start: Callable[..., Serv
     # Without a request: a balancer sends none to a server that is not well.
     serving.ready()
     assert serving.post(CHAT, body()).json()["choices"][0]["message"]["content"] == "there"
+
+
+def test_e7_a_worker_that_hangs_between_runs(start: Callable[..., Serving], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    script = {"runs": [run("a")], "gate": str(gate), "get_kv_cache_size": {"delay_ms": HELD}}
+    serving = start(scripts={"one": script}, health_timeout=0.2)
+    question = "rkllm_get_kv_cache_size"
+    serving.wait_for(lambda: serving.health() == 503 and calls(serving.record, question), "the question")
+    for _ in range(20):
+        assert serving.health() == 503
+    assert serving.http.get("/livez").status_code == 200
+    # All of them have asked the same.
+    assert len(calls(serving.record, question)) == 1
+    gate.touch()
+    serving.ready()
+    # A process that was stopped says nothing, and is left alone.
+    worker = worker_of(serving)
+    os.kill(worker, signal.SIGSTOP)
+    serving.wait_for(lambda: serving.health() == 503, "a worker that was stopped")
+    os.kill(worker, signal.SIGCONT)
+    serving.ready()
+    assert len(calls(serving.record, "rkllm_init")) == 1
+
+
+def test_e7_a_library_that_hangs_between_runs_is_replaced(
+    start: Callable[..., Serving], tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    script = {"runs": [run("a")], "gate": str(gate), "get_kv_cache_size": {"delay_ms": HELD}}
+    serving = start(scripts={"one": script}, health_timeout=0.1, kill_after=0.1)
+
+    def again() -> bool:
+        serving.health()
+        return len(calls(serving.record, "rkllm_init")) > 1
+
+    serving.wait_for(again, "another worker")
+    gate.touch()
+    serving.ready()
+
+
+def test_e7_a_run_that_hangs_is_known_by_its_tokens(start: Callable[..., Serving], tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+    runs = [run("x", prefill_ms=HELD), run("x", {"text": "y", "delay_ms": HELD})]
+    serving = start(scripts={"one": {"runs": runs, "gate": str(gate)}}, silence_timeout=0.2).ready()
+    sock = serving.connect(CHAT, body(stream=True))
+    serving.wait_for(serving.runs, "the run")
+    until = time.monotonic() + 0.6
+    while time.monotonic() < until:
+        # A long prompt is no reason to worry.
+        assert serving.health() == 200
+    gate.touch()
+    read_until(sock, b"[DONE]")
+    gate.unlink()
+    sock = serving.connect(CHAT, body(stream=True))
+    read_until(sock, b'"content":"x"')
+    serving.wait_for(lambda: serving.health() == 503, "a run that has come to a halt")
+    gate.touch()
+    read_until(sock, b"[DONE]")
+    assert serving.health() == 200

@@ -81,7 +81,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
         run('{"name": "get_weather", ', '"arguments": {"city": "Rome"}}'),
     ]
     scripts = {
-        "both": {"runs": [run(call("get_weather", city="Paris") + call("get_time"))]},
+        "both": {"runs": [run(call("get_weather", city="Paris") + call("get_time"), " Done.")]},
         "says": {"runs": [run("Hello")]},
         "forced": {"runs": forced * 3},
         "either": {"runs": [run(call("get_time")), run("Well, "), run('{"ok": true}')]},
