@@ -203,12 +203,12 @@ def _usage(perf: Any, reasoning_tokens: int) -> Usage:
     cached = perf.cached_tokens or 0
     prompt = perf.prompt_tokens
     if prompt is None:
-        # The vendor's library tells what it computed.
-        prompt = (perf.prefill_tokens or 0) + cached
+        # The vendor's library tells what it computed, unless it was stopped before its end.
+        prompt = perf.prefill_tokens + cached if perf.prefill_tokens else 0
     first = perf.time_to_first_token_ms or 0.0
     return Usage(
         prompt_tokens=prompt,
-        cached_tokens=min(cached, prompt),
+        cached_tokens=min(cached, prompt) if prompt else cached,
         completion_tokens=perf.generate_tokens,
         reasoning_tokens=min(reasoning_tokens, perf.generate_tokens),
         prefill_s=first / 1000,

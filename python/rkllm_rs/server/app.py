@@ -71,7 +71,7 @@ class Server:
         self.app.work_seconds = settings.request_timeout
 
     def run(self, job: Job, request: Request) -> Run:
-        """Admits a request. Use it in a ``with`` block: leaving it ends the run, in whatever state it is.
+        """Admits a request. Use it in an ``async with`` block: leaving it ends the run, however far it is.
 
         Args:
             job: What is asked for.
@@ -108,7 +108,7 @@ class Server:
         Raises:
             ApiError: As ``run``, and what the run fails with.
         """
-        with self.run(job, request) as run:
+        async with self.run(job, request) as run:
             async for events in run:
                 data = b"".join([of(event) for event in events])
                 if data:

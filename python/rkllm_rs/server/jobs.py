@@ -107,7 +107,7 @@ class Usage:
     """Counts and times of one answer.
 
     Attributes:
-        prompt_tokens: Tokens of the prompt, those included that were not computed again.
+        prompt_tokens: Tokens of the prompt, those included that were not computed again; 0 if not known.
         cached_tokens: Those of them that were taken from the KV cache.
         completion_tokens: Generated tokens, with those of reasoning.
         reasoning_tokens: Those of them that are reasoning.

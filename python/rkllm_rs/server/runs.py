@@ -8,16 +8,18 @@ import dataclasses
 import logging
 import time
 
-from rkllm_rs.errors import ClosedError, TemplateError, UnsupportedFeatureError, WorkerCrashed
+from rkllm_rs.errors import ClosedError, RkllmError, TemplateError, UnsupportedFeatureError, WorkerCrashed
 
 from . import answers
 from .errors import ApiError, as_api_error, too_long
 from .jobs import Done, Failed, Reasoning, Started, Text, ToolCallDelta, Usage
 from .tokens import count, count_prompt
+from .waiting import within
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Sequence
+    from typing import Final
 
     from typing_extensions import Self
 
@@ -29,10 +31,14 @@ if TYPE_CHECKING:
     from .http import Request
     from .jobs import Event, Finish, Job
 
+    Prompt = str | Sequence[int]
+
 _log = logging.getLogger("rkllm_rs.server")
 
 #: Why a prompt cannot be counted beforehand: the library has the only tokenizer, or the only chat template.
 _COUNTLESS = (UnsupportedFeatureError, TemplateError)
+#: Seconds that the prompt of an answer that was left may take to be counted.
+_LAST_COUNT: Final = 2.0
 
 
 class Run:
@@ -66,8 +72,10 @@ class Run:
         self._events: list[Event] = []
         self._something = asyncio.Event()
         self._over = False
-        self._is_closed = False
-        self._told = self._prompt_tokens = 0
+        #: Parts of the answer under way; its number; the tokens of its prompt, 0 if they are not known.
+        self._told = self._number = self._prompt_tokens = 0
+        #: What can count them: the model, the job as it can do it, and the prompt, if it is no chat.
+        self._asked: tuple[RKLLM, Job, Prompt | None] | None = None
         #: It has the model; its model has given something; the answers that have begun.
         self._runs = self._heard = False
         self._started: set[int] = set()
@@ -75,11 +83,18 @@ class Run:
         self._task: asyncio.Task[None] | None = asyncio.get_running_loop().create_task(self._work())
         self._task.add_done_callback(self._ended)
 
-    def __enter__(self) -> Self:
+    async def __aenter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: object, error: object, traceback: object) -> None:
-        self.close()
+    async def __aexit__(self, kind: object, error: object, traceback: object) -> None:
+        self._leave()
+        try:
+            if self._told:
+                # Its tokens are told by nobody else, and others have the model meanwhile.
+                with contextlib.suppress(asyncio.TimeoutError):
+                    await within(_LAST_COUNT, self._count())
+        finally:
+            self._settle()
 
     def __aiter__(self) -> AsyncIterator[list[Event]]:
         return self
@@ -113,23 +128,22 @@ class Run:
         """Ends it with an error, whatever it is doing."""
         if not self._over:
             self._put([Failed(error)])
-            self.close()
+            self._leave()
 
-    def close(self) -> None:
+    def _leave(self) -> None:
         """Ends it: its generation within a token, its place in the queue at once. Can be called again."""
         self._ticket.leave()
         if self._task is not None:
             self.entry.was_left = self.entry.was_left or self._runs
             self._task.cancel()
-        if not self._is_closed:
-            self._is_closed = True
-            if self._told:
-                # An answer that was left: about a token to each part of it.
-                tokens = self.usage.completion_tokens + self._told
-                prompt = self.usage.prompt_tokens or self._prompt_tokens
-                self.usage = dataclasses.replace(self.usage, completion_tokens=tokens, prompt_tokens=prompt)
-            self.usage = dataclasses.replace(self.usage, queued_s=self._ticket.waited)
-            self._server.over(self)
+
+    def _settle(self) -> None:
+        """Tells its figures, once they are complete."""
+        if self._told:
+            # An answer that was left: about a token to each part of it.
+            self._add(Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._told))
+        self.usage = dataclasses.replace(self.usage, queued_s=self._ticket.waited)
+        self._server.over(self)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
         # A cancelled task keeps what its functions had, the stream and its descriptors among that.
@@ -209,37 +223,50 @@ class Run:
 
     async def _answer(self, llm: RKLLM) -> None:
         job = await self._server.fitted(self.job, self.entry, llm)
-        prompt_tokens = 0
-        if job.counted:
-            with contextlib.suppress(*_COUNTLESS):
-                prompt_tokens = self._prompt_tokens = await count(llm, job)
-        number, pulse = 0, self.entry.pulse
-        for prompt in [None] if job.messages is not None else job.prompts:
-            for _ in range(job.n):
-                pulse.prefills()
-                if number not in self._started:
-                    self._started.add(number)
-                    self._put([Started(number, prompt_tokens)])
-                if prompt is None:
-                    events = answers.chat(llm, self._server.models.offload, job, number)
-                else:
-                    events = answers.continuation(llm, self._server.models.offload, job, prompt, number)
-                try:
-                    async for batch in events:
-                        pulse.beats()
-                        self._look(batch)
-                        self._put(batch)
-                        # A library that is faster than the loop leaves it time for others.
-                        await asyncio.sleep(0)
-                finally:
-                    await events.aclose()
-                number += 1
+        prompts: Sequence[Prompt | None] = [None] if job.messages is not None else job.prompts
+        for self._number in range(job.n * len(prompts)):
+            prompt = prompts[self._number // job.n]
+            self._asked = llm, job, prompt
+            if job.messages is None:
+                self._prompt_tokens = 0
+            await self._one(llm, job, prompt)
         self.entry.deaths = 0
 
-    def _look(self, events: list[Event]) -> None:
-        """Notes times, and adds them to the counts of an answer that has ended."""
-        if not events:
-            return
+    async def _one(self, llm: RKLLM, job: Job, prompt: Prompt | None) -> None:
+        """Gives one of its answers."""
+        number, pulse = self._number, self.entry.pulse
+        counted = await self._count() if job.counted else 0
+        pulse.prefills()
+        if number not in self._started:
+            self._started.add(number)
+            self._put([Started(number, counted)])
+        if prompt is None:
+            events = answers.chat(llm, self._server.models.offload, job, number)
+        else:
+            events = answers.continuation(llm, self._server.models.offload, job, prompt, number)
+        try:
+            async for batch in events:
+                pulse.beats()
+                if batch:
+                    await self._look(batch)
+                    self._put(batch)
+                # A library that is faster than the loop leaves it time for others.
+                await asyncio.sleep(0)
+        finally:
+            await events.aclose()
+
+    async def _count(self) -> int:
+        """The tokens of the prompt that is being answered, where they can be counted; else 0."""
+        if not self._prompt_tokens and self._asked is not None:
+            llm, job, prompt = self._asked
+            # Whatever is wrong with the prompt or the model is told by the run.
+            with contextlib.suppress(RkllmError):
+                tokens = await (count(llm, job) if prompt is None else count_prompt(llm, prompt))
+                self._prompt_tokens = tokens
+        return self._prompt_tokens
+
+    async def _look(self, events: list[Event]) -> None:
+        """Notes times, and adds the counts of an answer that has ended."""
         self._heard = True
         self.entry.was_left = False
         if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):
@@ -247,25 +274,36 @@ class Run:
         last = events[-1]
         self._told += sum(isinstance(event, (Text, Reasoning, ToolCallDelta)) for event in events)
         if isinstance(last, Done):
-            self._told = 0
+            usage = last.usage
+            # It is not known of a run that a stop string has ended.
+            prompt = usage.prompt_tokens or await self._count() or usage.cached_tokens
             usage = dataclasses.replace(
-                last.usage,
+                usage,
+                prompt_tokens=prompt,
+                cached_tokens=min(usage.cached_tokens, prompt),
                 load_s=self._load,
                 queued_s=self._queued,
                 total_s=time.monotonic() - self._began,
             )
+            self._told = 0
             events[-1] = dataclasses.replace(last, usage=usage)
             self.reasons.append(last.reason)
-            self.usage = dataclasses.replace(
-                usage,
-                completion_tokens=self.usage.completion_tokens + usage.completion_tokens,
-                reasoning_tokens=self.usage.reasoning_tokens + usage.reasoning_tokens,
-                generate_s=self.usage.generate_s + usage.generate_s,
-            )
+            self._add(usage)
+
+    def _add(self, usage: Usage) -> None:
+        """Adds an answer to the counts of all. A prompt counts once, however many answers it has."""
+        so_far = self.usage
+        is_first = self._number % self.job.n == 0
+        self.usage = dataclasses.replace(
+            usage,
+            prompt_tokens=so_far.prompt_tokens + (usage.prompt_tokens if is_first else 0),
+            cached_tokens=so_far.cached_tokens + (usage.cached_tokens if is_first else 0),
+            completion_tokens=so_far.completion_tokens + usage.completion_tokens,
+            reasoning_tokens=so_far.reasoning_tokens + usage.reasoning_tokens,
+            generate_s=so_far.generate_s + usage.generate_s,
+        )
 
 
 def _unknown(error: BaseException) -> bool:
     """Whether an error is one that nobody foresaw, whose place in the code matters."""
-    from rkllm_rs.errors import RkllmError
-
     return not isinstance(error, (RkllmError, ApiError))

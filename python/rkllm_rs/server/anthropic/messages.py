@@ -26,7 +26,7 @@ async def _create(server: Server, request: Request) -> Response | Stream:
     job = await server.models.offload(job_of, fields)
     number, name = new_id("msg_"), server.named(job.model)
     if not job.stream:
-        with server.run(job, request) as run:
+        async with server.run(job, request) as run:
             answers = await collected(run)
         return json_response(whole(number, name, answers[0]))
     blocks = Blocks(number, name)

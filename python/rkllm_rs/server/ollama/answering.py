@@ -45,7 +45,7 @@ async def _answer(
     job = await server.models.offload(job_of, fields)
     lines = Lines(server.named(job.model), job, is_chat=is_chat)
     if not job.stream:
-        with server.run(job, request) as run:
+        async with server.run(job, request) as run:
             answers = await collected(run)
         return json_response(lines.whole(answers[0]))
     return ndjson(

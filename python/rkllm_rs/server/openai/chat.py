@@ -32,7 +32,7 @@ async def _chat(server: Server, request: Request) -> Response | Stream:
     number, created = new_id("chatcmpl-"), int(time.time())
     name = server.named(job.model)
     if not job.stream:
-        with server.run(job, request) as run:
+        async with server.run(job, request) as run:
             answers = await collected(run)
         return json_response(
             {

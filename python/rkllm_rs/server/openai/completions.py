@@ -86,7 +86,7 @@ async def _complete(server: Server, request: Request) -> Response | Stream:
     number, created = new_id("cmpl-"), int(time.time())
     name = server.named(job.model)
     if not job.stream:
-        with server.run(job, request) as run:
+        async with server.run(job, request) as run:
             answers = await collected(run)
         choices = [
             {

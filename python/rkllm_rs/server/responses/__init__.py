@@ -32,7 +32,7 @@ async def _respond(server: Server, request: Request) -> Response | Stream:
     if job.stream:
         stream = server.encoded(job, request, events.of)
         return sse(stream, failed=events.failed, beat=events.beat, headers=headers)
-    with server.run(job, request) as run:
+    async with server.run(job, request) as run:
         async for some in run:
             for one in some:
                 events.add(one)
