@@ -10,7 +10,7 @@
 //!
 //! The thread that parted from the process's table, `rkllm-vendor`, starts the others and makes
 //! descriptors, and that is all it does: it never calls a library, so that nobody waits for one that
-//! takes long to load, or never comes back.
+//! takes long to load, or never comes back. Signals are left to the program's threads.
 
 #![allow(unsafe_code, reason = "system calls on descriptors and signals")]
 
@@ -26,6 +26,7 @@ pub(crate) mod mode;
 mod print;
 pub(crate) mod process;
 pub(crate) mod shared;
+mod signals;
 pub(crate) mod socket;
 mod stdio;
 pub mod vendor_log;
@@ -80,6 +81,7 @@ fn start() -> std::io::Result<Host> {
     Builder::new()
         .name("rkllm-vendor".to_owned())
         .spawn(move || {
+            signals::leave_to_the_program();
             let done = private.is_some_and(fds::PrivateSide::enter);
             let _ = ready.send(done);
             for job in inbox {
@@ -110,9 +112,10 @@ fn start_log() -> std::io::Result<&'static forward::Log> {
         return Ok(log);
     }
     let log: &'static forward::Log = Box::leak(Box::new(forward::Log::new(print::Printer::new())));
-    Builder::new()
-        .name("rkllm-print".to_owned())
-        .spawn(|| log.printer.print())?;
+    Builder::new().name("rkllm-print".to_owned()).spawn(|| {
+        signals::leave_to_the_program();
+        log.printer.print();
+    })?;
     Ok(LOG.get_or_init(|| log))
 }
 

@@ -10,7 +10,7 @@ use std::thread::Builder;
 use rustix::process::{Pid, Signal};
 
 use super::socket::Socket;
-use super::{Host, Job, LogLine, fds, worker_log};
+use super::{Host, Job, LogLine, fds, signals, worker_log};
 
 /// The library's lines, which the parent reads: what is written is in its pipes at once, and not lost with
 /// this process.
@@ -73,6 +73,7 @@ pub(crate) fn become_one(parent: i32) -> io::Result<Socket> {
     rustix::stdio::dup2_stdin(null)?;
     // Whatever a program left open for its children is none of a library's business.
     fds::close_others(&[socket.as_raw_fd()]);
+    signals::take();
     // Ctrl-C is the parent's.
     // SAFETY: sets a disposition, and nothing else.
     unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };

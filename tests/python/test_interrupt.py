@@ -199,3 +199,26 @@ def test_uncaught(child, library, make_model, record):
     status, _, err = running.end(timeout=60)
     assert status == -signal.SIGINT
     assert err.rstrip().endswith("KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("isolate", [False, True])
+def test_signals_are_left_to_the_programs_own_threads(child, library, make_model, isolate):
+    code = """
+    import os, socket
+    llm = RKLLM(model, library=library, isolate=ISOLATE)
+    llm.generate("1")
+    # As an event loop does: the handler of the interpreter writes to a descriptor.
+    near, far = socket.socketpair()
+    far.setblocking(False)
+    near.settimeout(30)
+    signal.signal(signal.SIGUSR1, lambda *_: None)
+    signal.set_wakeup_fd(far.fileno())
+    # The thread that the kernel would choose does not take it now.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGUSR1})
+    os.kill(os.getpid(), signal.SIGUSR1)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGUSR1})
+    say("woken", near.recv(1)[0])
+    """.replace("ISOLATE", str(isolate))
+    running = child(code, library, make_model({"runs": [{"steps": ["fine"]}] * 2}))
+    assert running.expect("woken")[1] == str(int(signal.SIGUSR1))
+    assert running.end()[0] == 0

@@ -193,6 +193,16 @@ def test_killed_in_each_state(open_model: Opener, record: Path) -> None:
     wait_until(lambda: model.worker_pid is None)
 
 
+def test_a_worker_takes_signals(open_model: Opener) -> None:
+    model = open_model({"runs": [ENDLESS]}, isolate=True)
+    stream = model.stream("x")
+    assert next(stream).text == "x"
+    kill(model, signal.SIGTERM)
+    with pytest.raises(WorkerCrashed) as caught:
+        stream.result()
+    assert caught.value.signal == signal.SIGTERM
+
+
 def test_killed_between_two_tokens_and_in_a_pause(open_model: Opener) -> None:
     model = open_model({"runs": [ENDLESS]}, isolate=True)
     stream = model.stream("x")
