@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import os
+import re
 import resource
 import signal
 import socket
@@ -31,6 +32,9 @@ _HEADER_BYTES: Final = 32 << 10
 _BACKLOG: Final = 2048
 #: Open files that a server with many connections has.
 _FILES: Final = 16384
+#: The packages that it needs, with the first versions that do: before, uvicorn takes the signals for itself,
+#: and h11 lets requests be smuggled (CVE-2025-43859).
+LEAST: Final = {"uvicorn": "0.29", "h11": "0.16"}
 #: Seconds for the last events of streams that were ended.
 _LAST_WORDS: Final = 5.0
 
@@ -89,13 +93,22 @@ def check_installed() -> None:
     """Refuses to go on without what the server needs.
 
     Raises:
-        UnsupportedFeatureError: uvicorn is not installed.
+        UnsupportedFeatureError: uvicorn or h11 is not installed, or too old.
     """
-    try:
-        import_module("uvicorn")
-    except ImportError as error:
-        message = "the server needs the package uvicorn"
-        raise UnsupportedFeatureError(message, hint="Run `pip install 'rkllm_rs[server]'`.") from error
+    for name, least in LEAST.items():
+        try:
+            version: str = import_module(name).__version__
+        except ImportError as error:
+            message = f"the server needs the package {name}"
+            raise UnsupportedFeatureError(message, hint="Run `pip install 'rkllm_rs[server]'`.") from error
+        if _numbers(version) < _numbers(least):
+            message = f"the server needs {name} {least} or later, got {version}"
+            raise UnsupportedFeatureError(message, hint=f"Run `pip install '{name}>={least}'`.")
+
+
+def _numbers(version: str) -> list[int]:
+    """The first numbers of a version, which decide."""
+    return [int(number) for number in re.findall(r"\d+", version)[:2]]
 
 
 def serve(
@@ -123,7 +136,7 @@ def serve(
         server could not be started.
 
     Raises:
-        UnsupportedFeatureError: uvicorn is not installed.
+        UnsupportedFeatureError: uvicorn or h11 is not installed, or too old.
     """
     check_installed()
     _allow_files()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from wire import HERE, Server, subject
 
+from rkllm_rs.errors import UnsupportedFeatureError
 from rkllm_rs.server import running
 from support import PATIENCE
 
@@ -224,3 +226,31 @@ def test_a_kept_connection_does_not_wait_for_acknowledgements() -> None:
         return answer
 
     assert asyncio.run(accepted())
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "works"),
+    [
+        ("uvicorn", "0.23.2", False),
+        ("uvicorn", "0.29.0rc1", True),
+        ("uvicorn", "1.0", True),
+        ("h11", "0.14.0", False),
+        ("h11", "0.16.0+debian", True),
+    ],
+)
+def test_packages_that_are_too_old(
+    monkeypatch: pytest.MonkeyPatch, name: str, version: str, *, works: bool
+) -> None:
+    monkeypatch.setattr(f"{name}.__version__", version)
+    if works:
+        running.check_installed()
+    else:
+        with pytest.raises(UnsupportedFeatureError) as raised:
+            running.serve(None, [])  # type: ignore[arg-type] - refused before
+        assert f"'{name}>={running.LEAST[name]}'" in (raised.value.hint or "")
+
+
+def test_the_extra_asks_for_what_the_server_needs() -> None:
+    text = (HERE.parents[2] / "pyproject.toml").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^server = (.*)$", text, re.MULTILINE)
+    assert all(f'"{name}>={least},' in line for name, least in running.LEAST.items())
