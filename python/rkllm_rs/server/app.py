@@ -242,6 +242,8 @@ def create_app(
         models: Paths of the models, by the names that clients use.
         api_key: The API key, or several. Without one, none is asked for.
         loopback: The app is served to this machine only, so the ``Host`` header must name this machine.
+            Without a key, requests that come to another address than its loopback are refused. ``False``
+            lets everyone in, unless there is a key.
         allowed_hosts: Further names for the ``Host`` header.
         cors_origins: Origins of web pages that may use the server.
         limits: Bounds of bodies, and of the time that they and answers take.

@@ -35,9 +35,12 @@ _EXPOSED: Final = "x-request-id, request-id, retry-after, x-should-retry"
 def is_loopback(host: str) -> bool:
     """Tells whether an address to listen on is for this machine only."""
     try:
-        return ipaddress.ip_address(host.strip("[]").split("%")[0]).is_loopback
+        address = ipaddress.ip_address(host.strip("[]").split("%")[0])
     except ValueError:
         return host == "localhost" or host.endswith(".localhost")
+    # A client of IPv4 on a socket of IPv6, which Python before 3.13 does not look into.
+    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (mapped or address).is_loopback
 
 
 def host_of(authority: str) -> str | None:
@@ -126,8 +129,10 @@ class Guard:
             public: Its route needs no key.
 
         Raises:
-            ApiError: 403 for a Host or an Origin that is not allowed, 401 for a key.
+            ApiError: 403 for a Host or an Origin that is not allowed, or for other machines where no key is
+                asked for; 401 for a key.
         """
+        self._check_address(request)
         self._check_host(request)
         self._check_origin(request)
         if not self._digests:
@@ -185,6 +190,21 @@ class Guard:
                 if hmac.compare_digest(digest, right):
                     found = number
         return found
+
+    def _check_address(self, request: Request) -> None:
+        """Refuses what the command does not start with: no key, where other machines can come.
+
+        Another ASGI server than ours may listen anywhere, and the address is known with the request.
+        """
+        if self._digests or not self._loopback:
+            return
+        host: object = (request.scope.get("server") or (None,))[0]
+        if isinstance(host, str) and _is_address(host) and not is_loopback(host):
+            raise ApiError(
+                403,
+                "other machines can use this server only with an API key; create_app takes one as api_key",
+                code="api_key_needed",
+            )
 
     def _check_host(self, request: Request) -> None:
         values = request.headers.all("host")

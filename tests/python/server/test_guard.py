@@ -254,3 +254,33 @@ def test_request_ids(server: Server) -> None:
         made = server.ask("GET", "/", x_request_id=bad).headers["x-request-id"]
         assert made not in ("", bad)
     assert server.ask("GET", "/").headers["x-request-id"] != server.ask("GET", "/").headers["x-request-id"]
+
+
+@pytest.mark.parametrize(
+    ("server", "works"),
+    [
+        (("127.0.0.1", 8080), True),  # as behind a proxy of this machine
+        (("::ffff:127.0.0.1", 8080), True),
+        (("::1", 8080), True),
+        (("/run/server.sock", None), True),
+        (("testserver", 80), True),
+        (None, True),
+        (("192.168.1.7", 8080), False),
+        (("0.0.0.0", 8080), False),  # noqa: S104 - what is refused
+        (("::ffff:192.168.1.7", 8080), False),
+        (("fe80::1%eth0", 8080), False),
+    ],
+)
+def test_f12_an_app_that_another_program_serves_to_others(server: Any, *, works: bool) -> None:
+    """It does not know where it listens before somebody asks."""
+    scope = {"method": "GET", "path": "/", "headers": [(b"host", b"localhost")], "http_version": "1.1"}
+    asked = Request({**scope, "server": server}, None, Limits())  # type: ignore[arg-type]
+    for guard in (Guard(keys=["k"]), Guard(loopback=False)):
+        guard.check(asked, public=True)
+    for public in (False, True):
+        if works:
+            Guard().check(asked, public=public)
+        else:
+            with pytest.raises(ApiError) as raised:
+                Guard(allowed_hosts=["localhost"]).check(asked, public=public)
+            assert (raised.value.status, raised.value.code) == (403, "api_key_needed")
