@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, cast, get_args, get_type_hints
 
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
 
@@ -116,11 +116,11 @@ def check_given(settings: object) -> None:
         InvalidTypeError: A field has another type.
         InvalidArgumentError: A field is out of range.
     """
-    fields = dataclasses.fields(cast("type", settings))
-    values: dict[str, object] = {field.name: getattr(settings, field.name) for field in fields}
-    for field in fields:
-        if values[field.name] is None and "None" not in str(field.type):
-            _check_type(field.name, None, _KINDS[field.name])
+    declared = get_type_hints(type(settings))
+    values: dict[str, object] = {name: getattr(settings, name) for name in declared}
+    for name, kind in declared.items():
+        if values[name] is None and type(None) not in get_args(kind):
+            _check_type(name, None, _KINDS[name])
     check_types(values)
     check_values(values)
 

@@ -47,7 +47,7 @@ class Figures:
             prompt_tokens=usage.prompt_tokens,
             cached_tokens=usage.cached_tokens,
             generated_tokens=usage.completion_tokens,
-            queue_ms=round(usage.queued_s * 1000),
+            queue_ms=round(run.queued * 1000),
             ttft_ms="-" if run.first is None else round(run.first * 1000),
             finish=",".join(run.reasons) or "-",
         )
@@ -58,7 +58,7 @@ class Figures:
         metrics.prompt_tokens.add(usage.prompt_tokens, model_name=name)
         metrics.generated_tokens.add(usage.completion_tokens, model_name=name)
         metrics.cached_tokens.add(usage.cached_tokens, model_name=name)
-        metrics.queue_seconds.observe(usage.queued_s, model_name=name)
+        metrics.queue_seconds.observe(run.queued, model_name=name)
         metrics.run_seconds.observe(run.seconds, model_name=name)
         if run.first is not None:
             metrics.time_to_first_token.observe(run.first, model_name=name)

@@ -112,7 +112,6 @@ class Usage:
         completion_tokens: Generated tokens, with those of reasoning.
         reasoning_tokens: Those of them that are reasoning.
         load_s: Seconds until the model was loaded.
-        queued_s: Seconds in the queue.
         prefill_s: Seconds until the first token.
         generate_s: Seconds after it.
         total_s: Seconds from the request to the end of this answer.
@@ -123,7 +122,6 @@ class Usage:
     completion_tokens: int = 0
     reasoning_tokens: int = 0
     load_s: float = 0.0
-    queued_s: float = 0.0
     prefill_s: float = 0.0
     generate_s: float = 0.0
     total_s: float = 0.0

@@ -65,7 +65,6 @@ class Run:
         self._server = server
         self._ticket = ticket
         self._began = time.monotonic()
-        self._queued = 0.0
         self._load = 0.0
         self.first: float | None = None
         self.reasons: list[Finish] = []
@@ -124,6 +123,11 @@ class Run:
         """Seconds since the request came."""
         return time.monotonic() - self._began
 
+    @property
+    def queued(self) -> float:
+        """Seconds in the queue, so far or until it left."""
+        return self._ticket.waited
+
     def fail(self, error: ApiError) -> None:
         """Ends it with an error, whatever it is doing."""
         if not self._over:
@@ -142,7 +146,6 @@ class Run:
         if self._told:
             # An answer that was left: about a token to each part of it.
             self._add(Usage(prompt_tokens=self._prompt_tokens, completion_tokens=self._told))
-        self.usage = dataclasses.replace(self.usage, queued_s=self._ticket.waited)
         self._server.over(self)
 
     def _ended(self, _task: asyncio.Task[None]) -> None:
@@ -165,7 +168,7 @@ class Run:
             try:
                 if not self._ticket.has_turn:
                     await self._refuse_what_never_fits()
-                self._queued = await self._ticket.turn(settings.queue_timeout)
+                await self._ticket.turn(settings.queue_timeout)
                 asked = time.monotonic()
                 patience = None if self.job.stream else settings.load_wait
                 if self.job.keep_alive is not None:
@@ -282,7 +285,6 @@ class Run:
                 prompt_tokens=prompt,
                 cached_tokens=min(usage.cached_tokens, prompt),
                 load_s=self._load,
-                queued_s=self._queued,
                 total_s=time.monotonic() - self._began,
             )
             self._told = 0
