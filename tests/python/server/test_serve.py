@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -28,7 +29,7 @@ from fakes import calls, fake_library, fake_model
 from rkllm_rs.cli import parser_of
 from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
 from rkllm_rs.server import config, run, running
-from support import PATIENCE
+from support import HELD, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -622,6 +623,9 @@ def test_the_unit_and_the_container_start_this_command() -> None:
     # Its file for `rkllm-rs ps` is where root looks for it.
     assert service["Environment"] == f"XDG_RUNTIME_DIR=%t/{service['RuntimeDirectory']}"
     assert service["RuntimeDirectory"] == "rkllm-rs"
+    # They take turns with other programs of the board, and find its NPU.
+    assert "/run/lock" in service["ReadWritePaths"].split()
+    assert "PrivateDevices" not in service
     compose = (ROOT / "docker/compose.server.yaml").read_text()
     command = re.findall(r"^      - (--\S+)$", compose, re.MULTILINE)
     drain = parser_of("serve").read(["model", *command]).drain_timeout
@@ -631,6 +635,46 @@ def test_the_unit_and_the_container_start_this_command() -> None:
     assert "RKLLM_RS_API_KEY" in compose
     assert "privileged" not in compose
     assert "rkllm_rs[server]==" in (ROOT / "docker/Dockerfile").read_text()
+
+
+def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        pytest.skip("there is no systemd-analyze")
+    unit = tmp_path / "rkllm-rs.service"
+    text = (ROOT / "docker/rkllm-rs.service").read_text()
+    # It looks for the program, too.
+    unit.write_text(text.replace("/opt/rkllm/venv/bin/rkllm-rs", sys.executable))
+    done = subprocess.run([program, "verify", unit], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_container_s_health_check(
+    serve: Callable[..., Server], environment: dict[str, str], tmp_path: Path
+) -> None:
+    """It takes what the image has, which is Python, and asks the server itself, whatever proxy there is."""
+    yaml = pytest.importorskip("yaml")
+    service = yaml.safe_load((ROOT / "docker/compose.server.yaml").read_text())["services"]["rkllm"]
+    kind, program, *words = service["healthcheck"]["test"]
+    assert (kind, program) == ("CMD", "python")
+    assert "FROM python:" in (ROOT / "docker/Dockerfile").read_text()
+    (port,) = (one.partition(":")[2] for one in service["ports"])
+    gate = tmp_path / "gate"
+    fake_model(tmp_path / "models", "slow", init={"delay_ms": HELD}, gate=str(gate))
+    server = serve(tmp_path / "models/slow")
+    words = [word.replace(port, str(server.port)) for word in words]
+    assert str(server.port) in " ".join(words)
+
+    def status() -> int:
+        proxy = {"http_proxy": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9"}
+        return subprocess.run(
+            [sys.executable, *words], env={**environment, **proxy}, stderr=subprocess.DEVNULL, check=False
+        ).returncode
+
+    assert status() == 1
+    gate.touch()
+    until_ready(server)
+    assert status() == 0
 
 
 def test_a_log_that_nobody_reads_holds_up_nothing(folder: Path, environment: dict[str, str]) -> None:
