@@ -202,16 +202,26 @@ impl Follower {
     /// it takes what closes: a text, then an object or a list, then what is short.
     #[must_use]
     pub fn ending(&self, most: usize) -> Option<Vec<u8>> {
+        let (text, ends) = self.toward_end(most);
+        ends.then_some(text)
+    }
+
+    /// The [`ending`](Self::ending) and true, or so many bytes of the way there at most.
+    #[must_use]
+    pub fn toward_end(&self, most: usize) -> (Vec<u8>, bool) {
         let mut ahead = self.clone();
         let mut text = Vec::new();
         while !ahead.may_end() {
-            let next = ahead.nearer(&text)?;
-            if text.len() + next.len() > most || ahead.take(&next).ok()? < next.len() {
-                return None;
-            }
+            let next = ahead.nearer(&text).filter(|next| {
+                text.len() + next.len() <= most
+                    && ahead.take(next).is_ok_and(|taken| taken == next.len())
+            });
+            let Some(next) = next else {
+                return (text, false);
+            };
             text.extend(next);
         }
-        Some(text)
+        (text, true)
     }
 }
 

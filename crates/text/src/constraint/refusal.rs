@@ -66,6 +66,9 @@ impl Refusal {
         if beyond.iter().any(|word| lower.contains(word)) {
             return Self::too_large(format!("is too complex: {said}"));
         }
+        if said.starts_with("Failed to generate regex for") {
+            return Self::too_large("is too complex: its minimum or maximum has too many digits");
+        }
         let unsupported = [
             "not supported",
             "only supported",

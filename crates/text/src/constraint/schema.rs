@@ -16,8 +16,12 @@ const MULTIPLE: u64 = 10_000;
 const SEARCHED: usize = 400;
 
 pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
-    let schema: Value = serde_json::from_str(text)
-        .map_err(|error| Refusal::invalid(format!("must be JSON: {error}")))?;
+    let schema: Value = serde_json::from_str(text).map_err(|error| {
+        if error.to_string().contains("recursion limit") {
+            return Refusal::too_large("is nested too deep");
+        }
+        Refusal::invalid(format!("must be JSON: {error}"))
+    })?;
     if !schema.is_object() && !schema.is_boolean() {
         return Err(Refusal::invalid("must be a JSON object"));
     }
@@ -76,13 +80,15 @@ impl Counted {
         let mut together = Some(Multiple::ONE);
         for (value, place) in &self.multiples {
             let refused = |why| {
-                let at = if place.is_empty() {
-                    String::new()
-                } else {
-                    format!(" (at {place})")
-                };
+                let at = at(place);
                 Refusal::too_large(format!("is too complex: multipleOf {value} has {why}{at}"))
             };
+            if *value <= 0.0 {
+                let at = at(place);
+                return Err(Refusal::invalid(format!(
+                    "is invalid: multipleOf must be greater than 0, got {value}{at}"
+                )));
+            }
             let own = Multiple::of(*value).ok_or_else(|| refused("too many digits"))?;
             together = together.and_then(|all| all.and(&own));
             if own.remainders() > MULTIPLE || (self.joins && together.is_none()) {
@@ -184,13 +190,21 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
         }
         break;
     }
-    if place.is_empty() {
-        return refusal;
-    }
-    let place = place.trim_start_matches('.');
+    // The one fault whose keyword llguidance does not name.
+    let named = refusal
+        .reason
+        .replacen(": regex parse error", ": pattern: regex parse error", 1);
     Refusal {
-        reason: format!("{} (at {place})", refusal.reason),
+        reason: named + &at(place.trim_start_matches('.')),
         ..refusal
+    }
+}
+
+fn at(place: &str) -> String {
+    if place.is_empty() {
+        String::new()
+    } else {
+        format!(" (at {place})")
     }
 }
 

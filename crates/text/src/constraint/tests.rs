@@ -95,6 +95,10 @@ fn what_is_wrong_is_said_with_its_place() {
         (Grammar::JsonSchema("{".into()), "JSON"),
         (Grammar::JsonSchema("3".into()), "object"),
         (Grammar::JsonSchema("false".into()), ""),
+        (
+            Grammar::JsonSchema(r#"{"items":"#.repeat(200) + "{" + &"}".repeat(201)),
+            "deep",
+        ),
         (Grammar::JsonSchema(place.into()), "properties.a.items"),
         (Grammar::JsonSchema(r#"{"type": "text"}"#.into()), "text"),
         (
@@ -163,6 +167,14 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
             r#"{"type": "number", "multipleOf": 0.07}"#,
             "multipleOf 0.07",
         ),
+        (r#"{"type": "integer", "multipleOf": 0}"#, "multipleOf"),
+        (r#"{"type": "number", "multipleOf": -2.5}"#, "multipleOf"),
+        (r#"{"type": "number", "minimum": -1e300}"#, "minimum"),
+        (
+            r#"{"type": "number", "exclusiveMaximum": 1e300, "minimum": 0}"#,
+            "maximum",
+        ),
+        (r#"{"type": "string", "pattern": "(?=a)b"}"#, "pattern"),
     ] {
         let refusal = Grammar::JsonSchema(nested(part)).check().unwrap_err();
         for wanted in [keyword, "properties.o.properties.n"] {

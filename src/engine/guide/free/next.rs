@@ -123,17 +123,19 @@ impl Free {
         let is_stuck = self.replaced > REPLACED;
         if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
             let is_looked_for = is_stuck || !self.is_far;
-            let ending = is_looked_for
-                .then(|| self.follower.ending(ENDING))
-                .flatten();
-            self.is_far = ending.is_none();
-            let mut step = match ending {
-                Some(ending) => ending,
-                None if is_stuck => Vec::new(),
-                // Too far from its end to see it, it comes nearer.
-                None => self.follower.step(),
+            let (mut step, ends) = if is_looked_for {
+                self.follower.toward_end(ENDING)
+            } else {
+                (Vec::new(), false)
             };
-            if !is_stuck {
+            self.is_far = !ends;
+            if is_stuck {
+                step.truncate(whole_characters(&step));
+            } else {
+                // Too far from its end to see it, it comes nearer.
+                if !ends {
+                    step = self.follower.step();
+                }
                 step.truncate(first_character(&step));
             }
             self.follower.take(&step).map_err(refused)?;
@@ -142,7 +144,7 @@ impl Free {
         }
         text.extend_from_slice(&meant);
         if text.is_empty() && close.is_none() {
-            // Without an end that is short enough to be found, it is not taken for a whole one.
+            // Nothing leads to an end.
             return Ok(if self.is_whole() {
                 Next::Ends
             } else {

@@ -167,6 +167,19 @@ fn what_is_replaced_too_often_is_brought_to_its_end() {
 }
 
 #[test]
+fn what_is_replaced_too_often_far_from_its_end_is_brought_there_too() {
+    let mut free = regex("(a|b){9000}", Way::Guided);
+    let (mut text, mut calls) = (String::new(), 0);
+    while !free.is_over() {
+        assert_eq!(look(&mut free, "zzz"), Seen::Refused);
+        text += &text_of(&free.next(false, false, None).unwrap());
+        calls += 1;
+    }
+    assert_eq!(text.len(), 9000);
+    assert!(calls < 100, "{calls}");
+}
+
+#[test]
 fn an_answer_whose_end_is_far_goes_on() {
     let mut free = regex("(a|b){9000}", Way::Guided);
     assert_eq!(look(&mut free, "a"), Seen::Fits);
