@@ -100,6 +100,8 @@ def keywords(llm: RKLLM, job: Job, index: int) -> dict[str, Any]:
 def chat_keywords(llm: RKLLM, job: Job, index: int) -> dict[str, Any]:
     """As ``keywords``, for a chat."""
     call = keywords(llm, job, index)
+    if job.verbatim:
+        call["chat_template"] = _AS_IT_IS
     if "json_schema" in job.constraint and not job.schema_in_prompt:
         call["schema_in_prompt"] = False
     if job.thinking is not None:
@@ -122,6 +124,8 @@ class _Reader:
         self.index = index
         self.stops = Stops(job.stop)
         self.reasoning_tokens = 0
+        #: The tokens of the answer are wanted, too.
+        self._is_asked = job.context is not None
         self._tokens: list[TokenLogprob] = []
         #: A character of which more may come.
         self._half = ""
@@ -163,16 +167,19 @@ class _Reader:
         if text:
             events.append(Text(text, self.index, _tokens_of(text, self._tokens)))
 
-    def end(self, reason: str, perf: Any) -> list[Event]:
+    def end(self, answer: Any) -> list[Event]:
         """The last events."""
         events: list[Event] = []
+        reason: str = answer.finish_reason
         self._text(self.stops.rest(), events)
         if self._half and reason != "length":
             # The model wrote it; an answer that was cut has none of the character.
             events.append(Text(self._half, self.index, self._tokens))
         ends: dict[str, Finish] = {"length": "length", "tool_calls": "tool_calls"}
         finish = "stop" if self.stops.found is not None else ends.get(reason, "stop")
-        events.append(Done(finish, _usage(perf, self.reasoning_tokens), self.stops.found, self.index))
+        usage = _usage(answer.perf, self.reasoning_tokens)
+        made = answer.token_ids if self._is_asked else ()
+        events.append(Done(finish, usage, self.stops.found, self.index, made))
         return events
 
 
@@ -316,7 +323,7 @@ async def _read(
         answer = stream.result()
     finally:
         stream.cancel()
-    yield reader.end(answer.finish_reason, answer.perf)
+    yield reader.end(answer)
 
 
 async def _call_or_else(llm: RKLLM, offload: Offload, job: Job, index: int) -> AsyncGenerator[list[Event]]:

@@ -24,6 +24,7 @@ from .registry import Models
 from .routes import Routes
 from .runs import Run
 from .settings import Settings
+from .tokens import continued
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -169,14 +170,17 @@ class Server:
         """The job as this model can do it.
 
         Raises:
-            ApiError: 400, it asks for thinking that the model does not have, and cannot do without.
+            ApiError: 400, it asks for thinking that the model does not have and cannot do without, or goes on
+                after tokens that the model does not have.
         """
-        if not job.thinking or await self.thinks(entry, llm):
-            return job
-        if job.must_think:
-            raise ApiError(400, f"{job.model or entry.name!r} does not support thinking", param="think")
-        kwargs = {name: value for name, value in job.template_kwargs.items() if name != "reasoning_effort"}
-        return dataclasses.replace(job, thinking=None, template_kwargs=kwargs)
+        if job.thinking and not await self.thinks(entry, llm):
+            if job.must_think:
+                raise ApiError(400, f"{job.model or entry.name!r} does not support thinking", param="think")
+            kwargs = {
+                name: value for name, value in job.template_kwargs.items() if name != "reasoning_effort"
+            }
+            job = dataclasses.replace(job, thinking=None, template_kwargs=kwargs)
+        return await self.models.offload(continued, llm, job) if job.context else job
 
     def state(self) -> Literal["ready", "loading", "degraded", "draining"]:
         """What the server is doing, as far as is known; ``Models.ask_workers`` asks."""

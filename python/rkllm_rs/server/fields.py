@@ -229,6 +229,11 @@ async def fields_of(request: Request) -> Fields:
     return fields
 
 
+def is_id(value: object) -> bool:
+    """Whether a value can be a token id."""
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+
+
 def as_list(value: Any) -> list[Any] | None:
     """The value if it is a list."""
     return cast("Any", value) if isinstance(value, list) else None

@@ -43,6 +43,9 @@ class Job:
         model: The name of the model, as the client wrote it; empty for the only one.
         messages: The conversation, in the OpenAI format that ``RKLLM.chat`` takes.
         prompts: Texts or token ids. Each gives ``n`` answers.
+        context: Tokens of what was said before the chat. With it, also if it is empty, the end of an answer
+            has those of all that was said; ``None`` leaves that out.
+        verbatim: The text of the only message is the whole prompt, rendered already.
         n: Answers to each prompt, one after the other.
         stream: The answer is streamed, so that its client can wait for a model that is being loaded.
         counted: ``Started`` tells how many tokens the prompt has.
@@ -72,6 +75,8 @@ class Job:
     model: str = ""
     messages: Sequence[Mapping[str, Any]] | None = None
     prompts: Sequence[str | Sequence[int]] = ()
+    context: Sequence[int] | None = None
+    verbatim: bool = False
     n: int = 1
     stream: bool = False
     counted: bool = False
@@ -182,12 +187,14 @@ class Done:
         usage: What it took.
         stop: The stop string that ended it, if one did.
         index: The number of the answer.
+        context: As in ``Job``, where the job asks for it and tokens can be counted.
     """
 
     reason: Finish
     usage: Usage
     stop: str | None = None
     index: int = 0
+    context: Sequence[int] = ()
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -241,6 +248,7 @@ class Answer:
         reason: Why it ended.
         stop: The stop string that ended it, if one did.
         usage: What it took.
+        context: As in ``Done``.
     """
 
     text: str = ""
@@ -250,6 +258,7 @@ class Answer:
     reason: Finish = "stop"
     stop: str | None = None
     usage: Usage = dataclasses.field(default_factory=Usage)
+    context: Sequence[int] = ()
 
 
 async def collected(run: AsyncIterator[Sequence[Event]]) -> list[Answer]:
@@ -284,5 +293,6 @@ async def collected(run: AsyncIterator[Sequence[Event]]) -> list[Answer]:
             elif isinstance(event, Done):
                 answer = answers[event.index]
                 answer.reason, answer.stop, answer.usage = event.reason, event.stop, event.usage
+                answer.context = event.context
                 answer.text = "".join(parts[event.index])
     return answers

@@ -13,7 +13,7 @@ from rkllm_rs.errors import ClosedError, RkllmError, TemplateError, UnsupportedF
 from . import answers
 from .errors import ApiError, as_api_error, too_long
 from .jobs import Done, Failed, Reasoning, Started, Text, ToolCallDelta, Usage
-from .tokens import count, count_prompt
+from .tokens import count, count_prompt, prompt_ids
 from .waiting import within
 
 TYPE_CHECKING = False
@@ -268,6 +268,14 @@ class Run:
                 self._prompt_tokens = tokens
         return self._prompt_tokens
 
+    async def _context(self, made: Sequence[int]) -> Sequence[int]:
+        """The tokens of the prompt and of the answer, where they are asked for and can be told."""
+        if self._asked is not None and self.job.context is not None:
+            llm, job, _prompt = self._asked
+            with contextlib.suppress(RkllmError):
+                return [*await prompt_ids(llm, job), *made]
+        return ()
+
     async def _look(self, events: list[Event]) -> None:
         """Notes times, and adds the counts of an answer that has ended."""
         self._heard = True
@@ -288,7 +296,7 @@ class Run:
                 total_s=time.monotonic() - self._began,
             )
             self._told = 0
-            events[-1] = dataclasses.replace(last, usage=usage)
+            events[-1] = dataclasses.replace(last, usage=usage, context=await self._context(last.context))
             self.reasons.append(last.reason)
             self._add(usage)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import time
 
 from rkllm_rs._waiting import elsewhere
 from rkllm_rs.aio import AsyncRKLLM
+from rkllm_rs.errors import InvalidArgumentError, UnsupportedFeatureError
 
 from . import answers
 from .errors import ApiError
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from .entry import Entry
     from .jobs import Job
 
-__all__ = ["count", "count_asked", "count_prompt", "held", "prompt_ids", "prompt_of"]
+__all__ = ["continued", "count", "count_asked", "count_prompt", "held", "prompt_ids", "prompt_of"]
 
 #: What ``RKLLM.chat`` adds to the system message of an answer that is kept to a schema.
 _SCHEMA: Final = "Answer with JSON, and nothing else, that fits this JSON schema:\n<schema>\n{}\n</schema>"
@@ -66,6 +68,9 @@ def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> st
     Returns:
         The text, with special tokens written out.
     """
+    if job.verbatim and job.messages:
+        text: str = job.messages[0]["content"]
+        return text
     tools = None
     if job.tools and job.tool_choice != "none":
         tools = [one for one in job.tools if job.tool in (None, one["function"]["name"])]
@@ -79,6 +84,31 @@ def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> st
         return llm._prompt(messages, tools, thinking, kwargs)  # noqa: SLF001 - as chat() has it
     return llm.render_chat(
         messages, tools=tools, thinking=thinking, template_kwargs=kwargs, add_generation_prompt=False
+    )
+
+
+def continued(llm: RKLLM, job: Job) -> Job:
+    """The job of a chat that goes on after other tokens, with all of its prompt as one text. Takes long.
+
+    Raises:
+        ApiError: 400, there is no tokenizer, or the tokens are not those of this model.
+    """
+    try:
+        before = llm.detokenize(job.context or ())
+    except UnsupportedFeatureError:
+        reason = "is not supported: this model has no tokenizer; send the conversation to /api/chat"
+        raise ApiError(400, f"context {reason}", param="context", code="unsupported_parameter") from None
+    except InvalidArgumentError:
+        reason = "must be what an earlier answer of this model had"
+        raise ApiError(400, f"context {reason}", param="context") from None
+    message = {"role": "user", "content": before + prompt_of(llm, job)}
+    return dataclasses.replace(
+        job,
+        messages=[message],
+        verbatim=True,
+        schema_in_prompt=False,
+        thinking=None,
+        template_kwargs={},
     )
 
 

@@ -9,6 +9,7 @@ from serving import on_fake, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from serving import Serving
 
@@ -81,3 +82,16 @@ def test_b15_a_stream_that_is_left(serving: Serving, path: str) -> None:
 
 def left(serving: Serving) -> list[str]:
     return [line for line in serving.told().splitlines() if "reason=client_gone" in line]
+
+
+def test_c01_a_model_without_a_tokenizer_tells_no_context(tmp_path: Path) -> None:
+    serving = on_fake(tmp_path, {"one": {"runs": [run("Hello")]}}).ready()
+    try:
+        body = {"model": "one", "prompt": "Hi", "stream": False}
+        told = serving.post("/api/generate", body).json()
+        assert (told["response"], "context" in told) == ("Hello", False)
+        refused = serving.post("/api/generate", {**body, "context": [1, 2]})
+        assert refused.status_code == 400
+        assert "/api/chat" in refused.json()["error"]
+    finally:
+        serving.stop()

@@ -225,3 +225,37 @@ def test_a_stream_that_is_left_has_its_prompt_in_the_figures(server: Serving) ->
     server.wait_for(line, "its line")
     tokens = int(line().partition(" prompt_tokens=")[2].split()[0])
     assert tokens > 0
+
+
+def test_c01_generate_goes_on_where_its_context_ends(server: Serving) -> None:
+    """As Ollama's older clients keep a conversation: by the tokens that the last answer told."""
+
+    def ask(prompt: str, *, stream: bool = False, **more: Any) -> dict[str, Any]:
+        body = {"model": "small", "prompt": prompt, "stream": stream, "options": {"num_predict": 8}, **more}
+        answer = server.post("/api/generate", body)
+        assert answer.status_code == 200, answer.text
+        lines = [json.loads(line) for line in answer.text.splitlines()]
+        text = "".join(line["response"] for line in lines)
+        return {**lines[-1], "response": text}
+
+    def text_of(tokens: list[int]) -> str:
+        told: str = server.post("/detokenize", {"model": "small", "tokens": tokens}).json()["content"]
+        return told
+
+    first = ask("My name is Ann.")
+    said = text_of(first["context"])
+    assert "My name is Ann." in said
+    assert said.endswith(first["response"])
+    assert len(first["context"]) == first["prompt_eval_count"] + first["eval_count"]
+    second = ask("What is my name?", stream=True, context=first["context"])
+    more = text_of(second["context"])
+    assert more.startswith(said)
+    assert "What is my name?" in more[len(said) :]
+    assert more.endswith(second["response"])
+    assert second["prompt_eval_count"] > len(first["context"])
+    # Without a chat template there is none.
+    assert "context" not in ask("as it is", raw=True)
+    for wrong in ([10**6], ["x"], "x", [-1], [True]):
+        refused = server.post("/api/generate", {"model": "small", "prompt": "x", "context": wrong})
+        assert refused.status_code == 400
+        assert "context" in refused.json()["error"]

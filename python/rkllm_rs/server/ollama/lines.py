@@ -111,7 +111,7 @@ class Lines:
         said = self._said(answer.text, thinking=answer.reasoning)
         if answer.tool_calls:
             said["message"].update(self._calls_of(answer.tool_calls))
-        end = self._end(Done(answer.reason, answer.usage, answer.stop))
+        end = self._end(Done(answer.reason, answer.usage, answer.stop, context=answer.context))
         if self._job.logprobs is not None:
             end["logprobs"] = _logprobs(answer.logprobs)
         return {**end, **said}
@@ -147,4 +147,5 @@ class Lines:
             "done": True,
             "done_reason": "length" if done.reason == "length" else "stop",
             **counts(done.usage),
+            **({"context": list(done.context)} if done.context else {}),
         }

@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs.server.errors import ApiError
-from rkllm_rs.server.fields import Fields
+from rkllm_rs.server.fields import Fields, as_list, is_id
 from rkllm_rs.server.jobs import Job
 from rkllm_rs.server.messages import (
     MAX_MESSAGES,
@@ -175,16 +175,19 @@ def text_job(fields: Fields) -> Job:
     _refuse_images(fields)
     if fields.raw("suffix"):
         raise ApiError(400, f"{model_of(fields)!r} does not support insert", param="suffix")
-    if fields.raw("context"):
-        fields.refuse("context", "is not supported; send the conversation to /api/chat")
     if fields.text("template"):
         fields.refuse("template", "is not supported: the model's own chat template is used")
     prompt = fields.text("prompt") or ""
     common = _common(fields)
     common["blame"] = {"invalid_schema": "format", "context_length_exceeded": "prompt"}
+    context = as_list(fields.raw("context") or [])
+    if context is None or not all(map(is_id, context)):
+        fields.refuse("context", "must be what an earlier answer had: a list of token ids")
     if fields.boolean("raw"):
+        if context:
+            fields.refuse("context", "must be empty with raw")
         common.update(thinking=None, must_think=False)
         return Job(**common, prompts=[prompt])
     system = fields.text("system")
     messages = [{"role": "system", "content": system}] if system else []
-    return Job(**common, messages=[*messages, {"role": "user", "content": prompt}])
+    return Job(**common, messages=[*messages, {"role": "user", "content": prompt}], context=context)

@@ -6,7 +6,7 @@ import functools
 import math
 import time
 
-from rkllm_rs.server.fields import Fields, as_list, fields_of
+from rkllm_rs.server.fields import Fields, as_list, fields_of, is_id
 from rkllm_rs.server.http import dumps, json_response
 from rkllm_rs.server.jobs import Done, Job, Text, collected, new_id
 from rkllm_rs.server.stream import failed_event, sse
@@ -40,7 +40,7 @@ def _prompts(fields: Fields) -> list[str | list[int]]:
     listed = as_list(given)
     if not listed:
         fields.refuse("prompt", "must be a string, a list of strings, or token ids")
-    if all(_is_id(one) for one in listed):
+    if all(is_id(one) for one in listed):
         return [listed]
     if len(listed) > MAX_PROMPTS:
         fields.refuse("prompt", f"must have at most {MAX_PROMPTS} prompts, got {len(listed)}")
@@ -52,11 +52,7 @@ def _prompts(fields: Fields) -> list[str | list[int]]:
 
 def _are_ids(value: Any) -> bool:
     listed = as_list(value)
-    return bool(listed) and all(map(_is_id, listed or ()))
-
-
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31
+    return bool(listed) and all(map(is_id, listed or ()))
 
 
 def _job(fields: Fields) -> Job:
