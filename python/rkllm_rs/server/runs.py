@@ -251,7 +251,9 @@ class Run:
             async for batch in events:
                 pulse.beats()
                 if batch:
-                    await self._look(batch)
+                    self._look(batch)
+                    if isinstance(batch[-1], Done):
+                        batch[-1] = await self._ending(batch[-1])
                     self._put(batch)
                 # A library that is faster than the loop leaves it time for others.
                 await asyncio.sleep(0)
@@ -276,29 +278,31 @@ class Run:
                 return [*await prompt_ids(llm, job), *made]
         return ()
 
-    async def _look(self, events: list[Event]) -> None:
-        """Notes times, and adds the counts of an answer that has ended."""
+    def _look(self, events: Sequence[Event]) -> None:
+        """Notes what has come, and when."""
         self._heard = True
         self.entry.was_left = False
         if self.first is None and any(isinstance(event, (Text, ToolCallDelta)) for event in events):
             self.first = time.monotonic() - self._began
-        last = events[-1]
         self._told += sum(isinstance(event, (Text, Reasoning, ToolCallDelta)) for event in events)
-        if isinstance(last, Done):
-            usage = last.usage
-            # It is not known of a run that a stop string has ended.
-            prompt = usage.prompt_tokens or await self._count() or usage.cached_tokens
-            usage = dataclasses.replace(
-                usage,
-                prompt_tokens=prompt,
-                cached_tokens=min(usage.cached_tokens, prompt),
-                load_s=self._load,
-                total_s=time.monotonic() - self._began,
-            )
-            self._told = 0
-            events[-1] = dataclasses.replace(last, usage=usage, context=await self._context(last.context))
-            self.reasons.append(last.reason)
-            self._add(usage)
+
+    async def _ending(self, done: Done) -> Done:
+        """Completes the end of an answer, and adds its counts."""
+        usage = done.usage
+        # It is not known of a run that a stop string has ended.
+        prompt = usage.prompt_tokens or await self._count() or usage.cached_tokens
+        context = await self._context(done.context)
+        usage = dataclasses.replace(
+            usage,
+            prompt_tokens=prompt,
+            cached_tokens=min(usage.cached_tokens, prompt),
+            load_s=self._load,
+            total_s=time.monotonic() - self._began,
+        )
+        self._told = 0
+        self.reasons.append(done.reason)
+        self._add(usage)
+        return dataclasses.replace(done, usage=usage, context=context)
 
     def _add(self, usage: Usage) -> None:
         """Adds an answer to the counts of all. A prompt counts once, however many answers it has."""
