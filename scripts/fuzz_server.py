@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
 """Sends mutated requests to a server on the scripted fake; nothing may be answered with 5xx.
 
-    RKLLM_RS_FAKES=target/release python scripts/fuzz_server.py [--bodies 100000] [--seed 0]
+    RKLLM_RS_FAKES=target/release python scripts/fuzz_server.py [--bodies 100000] [--seconds 3600] [--seed 0]
 
-The requests are those of real clients, for every route and dialect, with bytes or values changed. The worker
-must never die, and the server's memory must not have grown by more than 32 MB. Ends with
+The requests are those of real clients, for every route and dialect, with bytes or values changed. With
+--seconds, or FUZZ_SECONDS, they go on for so long instead, and each tenth of it tells how they were answered.
+The worker must never die, and the server's memory must not have grown by more than 32 MB. Ends with
 1 at the first answer that breaks this, and prints the request, so that it can be sent again.
 """
 
@@ -49,10 +50,15 @@ def _restarts(server: Any) -> Any:
     return server.ask("GET", "/status").json["models"][0]["restarts"]
 
 
+def _told(statuses: dict[int, int]) -> str:
+    return ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
+
+
 def main() -> int:
     """Sends them, and prints how they were answered."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--bodies", type=int, default=100_000)
+    parser.add_argument("--seconds", type=int, default=int(os.environ.get("FUZZ_SECONDS", "0")))
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     dice = random.Random(arguments.seed)  # noqa: S311 - no secret
@@ -61,10 +67,17 @@ def main() -> int:
         server = _start(Path(folder))
         try:
             began = time.monotonic()
+
+            def share(number: int) -> float:
+                """How much of the work is done."""
+                if arguments.seconds:
+                    return (time.monotonic() - began) / arguments.seconds
+                return number / arguments.bodies
+
             server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]})
-            before = 0
+            before, tenths, number = 0, 0, 0
             client = server.connect()
-            for number in range(arguments.bodies):
+            while (done := share(number)) < 1:
                 path, body = mutated(dice)
                 client.ask("POST", path, body)
                 answer = client.answer()
@@ -75,12 +88,15 @@ def main() -> int:
                 if answer.headers.get("connection") == "close":
                     client.close()
                     client = server.connect()
-                if number == arguments.bodies // 10:
-                    before = _resident(server.process.pid)
+                number += 1
+                if done * 10 >= tenths + 1:
+                    tenths += 1
+                    before = before or _resident(server.process.pid)
+                    if arguments.seconds:
+                        print(f"{number} bodies: {_told(statuses)}", flush=True)
             growth = _resident(server.process.pid) - before
             seconds = time.monotonic() - began
-            told = ", ".join(f"{count} times {status}" for status, count in sorted(statuses.items()))
-            print(f"{arguments.bodies} bodies in {seconds:.0f} s: {told}; memory {growth:+} kB")
+            print(f"{number} bodies in {seconds:.0f} s: {_told(statuses)}; memory {growth:+} kB")
             if _restarts(server):
                 print("the worker has died")
                 return 1
