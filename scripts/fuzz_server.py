@@ -71,8 +71,8 @@ def main() -> int:
             def share(number: int) -> float:
                 """How much of the work is done."""
                 if arguments.seconds:
-                    return (time.monotonic() - began) / arguments.seconds
-                return number / arguments.bodies
+                    return float((time.monotonic() - began) / arguments.seconds)
+                return float(number / arguments.bodies)
 
             server.ask("POST", "/v1/chat/completions", {"messages": [{"role": "user", "content": "Hi"}]})
             before, tenths, number = 0, 0, 0

@@ -251,7 +251,7 @@ class Soak:
         client = Client(self.server.port)
         while self.number < until:
             self.number += 1
-            number = self.number
+            number = self.part.done = self.number
             if number % self.arguments.kill_every == 0 and (self._killing is None or self._killing.done()):
                 self._killing = asyncio.ensure_future(self._kill())
             if number % max(1, self.arguments.requests // 10) == 0:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import json
 import os
+import signal
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 #: More memory than this, in MB, is growth.
 GROWTH_MB = 20.0
@@ -60,19 +61,29 @@ class State(NamedTuple):
 class Part:
     """One part of the soak: its count, the growth over it, and what it says of itself.
 
+    SIGTERM ends it, and it says what was done until then.
+
     Attributes:
         pid: The process that is looked at; this one if it is None.
         kept_kb: So much memory is kept for each one of the count, on purpose.
+        done: The count.
     """
 
     def __init__(self, name: str, goal: int, *, pid: int | None = None, kept_kb: float = 0) -> None:
         self.name, self.goal, self._pid, self._kept_kb = name, goal, pid, kept_kb
         self._began = time.monotonic()
         self._before: State | None = None
-        self._told = 0
+        self._told = self.done = 0
+        signal.signal(signal.SIGTERM, self._out_of_time)
+
+    def _out_of_time(self, _number: int, _frame: object) -> NoReturn:
+        # Workers that end by it are no news.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise SystemExit(self.ended(self.done, "out of time"))
 
     def at(self, done: int) -> None:
         """Remembers what there is after the first tenth, and prints it at each further one."""
+        self.done = done
         if self._before is None and done * 10 >= self.goal:
             self._before = State.of(self._pid)
         if done * 10 >= self.goal * (self._told + 1):
