@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
 SECONDS = int(os.environ.get("FUZZ_SECONDS", "60"))
@@ -82,10 +82,21 @@ def _response_templates() -> list[str]:
     return [json.dumps(row["response_template"]) + "\0<think>a</think>b" for row in rows]
 
 
+_TOKENIZER = json.dumps(
+    {
+        "model": {"type": "BPE", "vocab": {"a": 0, "\u0120b": 1, "<0x0A>": 2}, "merges": []},
+        "added_tokens": [{"id": 3, "content": "</s>", "special": True}],
+    }
+)
+
 #: What the tests have for a target.
 EXAMPLES: dict[str, Callable[[], list[str]]] = {
     "answer": _answers,
     "calls": lambda: [chr(at) + "\1" + _TOOLS + "\0xxxx" for at in range(40)],
+    "digest": lambda: ["\3some bytes", "\77short"],
+    "inspect": lambda: [
+        chr(at) + head for at in range(4) for head in ("GGUF\3", "RKNN", "<!DOCTYPE html>", "")
+    ],
     "json_schema": lambda: [json.dumps(one["schema"]) for one in _rows("tests/schemas.json")],
     "lark": lambda: ['start: "a" x+\nx: /[0-9]+/ | "b"', 'start: %json {"type": "integer"}'],
     "messages": lambda: [chr(at) + "\3" + _MESSAGES + "\0" + _TOOLS for at in range(40)],
@@ -94,6 +105,7 @@ EXAMPLES: dict[str, Callable[[], list[str]]] = {
     "response_template": _response_templates,
     "stop": lambda: ["STOP\0</s>\0\0some ST\0OP text", "ab\0b\0\0xa\0b"],
     "template": _templates,
+    "tokenizer_json": lambda: [_TOKENIZER],
     "tools": lambda: [_TOOLS + '\0{"a": "x"}'],
     "vendor_lines": lambda: [
         "E rkllm: " + line for row in _rows("data/vendor-lines.json") for line in row["lines"]
@@ -111,7 +123,7 @@ def run(folder: Path, target: str) -> tuple[str, bool]:
     artifacts = ROOT / "fuzz/artifacts" / target
     for path in (corpus, artifacts):
         path.mkdir(parents=True, exist_ok=True)
-    unpack(kept_of(target), corpus)
+    begin(target, corpus)
     for number, example in enumerate(EXAMPLES.get(target, list)()):
         (corpus / f"example-{number}").write_text(example, encoding="utf-8")
     command = [
@@ -141,14 +153,27 @@ def kept_of(target: str) -> Path:
     return ROOT / "fuzz/corpus" / f"{target}.tar.xz"
 
 
-def unpack(archive: Path, folder: Path) -> None:
-    """Adds what is kept to what a target begins with."""
-    if archive.is_file():
-        with tarfile.open(archive) as packed:
+def kept(target: str) -> Iterator[tuple[str, bytes]]:
+    """What is kept for a target: names and inputs."""
+    if kept_of(target).is_file():
+        with tarfile.open(kept_of(target)) as packed:
             for member in packed:
                 opened = packed.extractfile(member)
                 if opened is not None:
-                    (folder / Path(member.name).name).write_bytes(opened.read())
+                    yield Path(member.name).name, opened.read()
+
+
+def begin(target: str, folder: Path) -> None:
+    """Adds what is kept to what a target begins with."""
+    for name, data in kept(target):
+        (folder / name).write_bytes(data)
+
+
+def tell(target: str) -> None:
+    """Writes what is kept for a target, and the examples, each behind its length."""
+    examples = [example.encode() for example in EXAMPLES.get(target, list)()]
+    for data in [*(data for _, data in kept(target)), *examples]:
+        sys.stdout.buffer.write(len(data).to_bytes(8, "little") + data)
 
 
 def merge(folder: Path, target: str) -> None:
@@ -157,8 +182,8 @@ def merge(folder: Path, target: str) -> None:
     shutil.rmtree(smaller, ignore_errors=True)
     for path in (corpus, smaller):
         path.mkdir(parents=True, exist_ok=True)
-    unpack(kept_of(target), corpus)
-    command = [str(folder / target), "-merge=1", "-max_len=2048", str(smaller), str(corpus)]
+    begin(target, corpus)
+    command = [str(folder / target), "-set_cover_merge=1", "-max_len=2048", str(smaller), str(corpus)]
     subprocess.run(command, check=True, env=ENVIRONMENT)  # noqa: S603
     kept_of(target).parent.mkdir(exist_ok=True)
     with tarfile.open(kept_of(target), "w:xz") as packed:
@@ -172,6 +197,9 @@ def merge(folder: Path, target: str) -> None:
 
 def main() -> None:
     """Runs the targets that are named, or all; with ``--merge`` keeps what they have learned."""
+    if sys.argv[1] == "--kept":
+        tell(sys.argv[2])
+        return
     folder, *names = Path(sys.argv[1]), *sys.argv[2:]
     keeps = "--merge" in names
     names = [one for one in names if one != "--merge"]

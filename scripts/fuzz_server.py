@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "python" / "server"
 from mutations import mutated
 from wire import Server
 
+from conversations import TEMPLATE
 from fakes import fake_library, fake_model
 
 _OURS = 500
@@ -41,6 +42,7 @@ def _resident(pid: int) -> int:
 def _start(folder: Path) -> Any:
     library = fake_library(folder / "lib", "v1_3_1", quiet=True)
     fake_model(folder / "one", runs=[{"steps": ["a", "b", "c"]}])
+    (folder / "one" / "chat_template.jinja").write_text(TEMPLATE)
     words = ["-m", "rkllm_rs", "serve", "one", "--port", "0", "--library", str(library)]
     return Server(words, cwd=folder, env={**os.environ, "RKLLM_RS_NPU_LOCK": str(folder / "npu.lock")})
 

@@ -16,7 +16,7 @@ mod client;
 mod engine;
 pub mod error;
 pub mod files;
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod host;

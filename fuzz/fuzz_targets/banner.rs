@@ -2,8 +2,4 @@
 
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    if let Some((chunk, bytes)) = bytes.split_first() {
-        rkllm_rs::fuzzing::banner(bytes, usize::from(*chunk));
-    }
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rkllm_rs::fuzzing::banner(bytes));

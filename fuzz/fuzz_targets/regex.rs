@@ -2,9 +2,4 @@
 
 #![no_main]
 
-use rkllm_rs_fuzz::follow;
-use rkllm_text::constraint::Grammar;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    follow(&Grammar::Regex(String::from_utf8_lossy(bytes).into_owned()));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rkllm_text::fuzzing::regex(bytes));

@@ -2,10 +2,4 @@
 
 #![no_main]
 
-use rkllm_text::constraint::Vocabulary;
-
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    drop(Vocabulary::from_tokenizer_json(&String::from_utf8_lossy(
-        bytes,
-    )));
-});
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| rkllm_text::fuzzing::tokenizer_json(bytes));

@@ -19,7 +19,7 @@ mod vendor_lines;
 use std::fmt;
 use std::path::Path;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {
     //! What reads a stranger's bytes and lines here, for `fuzz/`.
 
@@ -36,7 +36,8 @@ pub mod fuzzing {
     }
 
     /// What a library printed.
-    pub fn vendor_lines(text: &str) {
+    pub fn vendor_lines(bytes: &[u8]) {
+        let text = String::from_utf8_lossy(bytes);
         let line = |(number, text): (usize, &str)| LogLine {
             number: number as u64,
             level: LogLevel::of(text),

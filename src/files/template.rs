@@ -200,7 +200,7 @@ impl Templates {
             if chat.unusable {
                 return Err(problem(
                     model,
-                    "the chat template is longer than 1 MiB, or not UTF-8",
+                    "the chat template is longer than 1 MiB, or not UTF-8, or one of more than 16",
                 ));
             }
             let default = chat.template.map(|text| (DEFAULT.to_owned(), text));

@@ -102,7 +102,7 @@ pub(super) fn read(file: &File, id: FileId) -> io::Result<FileEvidence> {
 }
 
 /// What [`read`] finds in a file of these chunks.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn scanned<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> (Vec<Version>, bool) {
     let id = FileId {
         dev: 0,

@@ -11,7 +11,7 @@ mod search;
 mod symbols;
 mod trust;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {
     //! What reads a stranger's bytes here, for `fuzz/`.
 
@@ -28,9 +28,15 @@ pub mod fuzzing {
         drop(ldcache::lookup(bytes, "librkllmrt.so"));
     }
 
-    /// The texts of a library that tell its release, whole and in chunks.
-    pub fn banner(bytes: &[u8], chunk: usize) {
-        assert_eq!(scanned([bytes]), scanned(bytes.chunks(chunk.max(1))));
+    /// The texts of a library that tell its release, whole and in chunks as long as the first byte says.
+    ///
+    /// # Panics
+    /// They are not the same.
+    pub fn banner(bytes: &[u8]) {
+        if let Some((chunk, bytes)) = bytes.split_first() {
+            let chunks = bytes.chunks(usize::from(*chunk).max(1));
+            assert_eq!(scanned([bytes]), scanned(chunks));
+        }
     }
 }
 

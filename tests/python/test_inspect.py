@@ -15,6 +15,7 @@ from fakes import calls
 from rkllm_rs import RKLLM, InvalidTypeError, ModelFormatError, RkllmWarning
 from rkllm_rs.cli import main
 from rkllm_rs.models import inspect
+from support import succeed
 from tiny_lora import write_gguf
 
 if TYPE_CHECKING:
@@ -239,3 +240,61 @@ def test_a_large_directory_is_read_once(tmp_path: Path) -> None:
         assert inspect(path).loadable
     # With its head, and what a buffer reads beyond it.
     assert read() - before < 5 * (begins[-2] + 200_000)
+
+
+HUGE = (1 << 28, 1 << 40, (1 << 64) - 1)
+
+
+def claims() -> dict[str, bytes]:
+    """Heads of models that claim much more than there is, each at another place."""
+    files: dict[str, bytes] = {}
+    for mask, suffix in ((0, "gguf"), (0x5A, "rkllm")):
+        magic = bytes(byte ^ mask for byte in b"GGUF") + struct.pack("<I", 3)
+        name = text("general.architecture", mask)
+        key = name + struct.pack("<I", 8) + text("llama", mask)
+        one = struct.pack("<QQ", 1, 1)
+        for huge in HUGE:
+            number = struct.pack("<Q", huge)
+            heads = {
+                "tensors": number + struct.pack("<Q", 1) + key,
+                "keys": struct.pack("<Q", 1) + number + key,
+                "name": one + number,
+                "text": one + name + struct.pack("<I", 8) + number,
+                "numbers": one + name + struct.pack("<II", 9, 6) + number,
+                "texts": one + name + struct.pack("<II", 9, 8) + number,
+                "lists": one + name + struct.pack("<II", 9, 9) + number,
+                "tensor": one + key + number,
+                "shape": one + key + text("t", mask) + struct.pack("<I", 1) + number,
+            }
+            files |= {f"{place}-{huge}.{suffix}": magic + head for place, head in heads.items()}
+    return files
+
+
+def test_what_a_file_claims_takes_no_memory(tmp_path: Path, library: Path) -> None:
+    """With 32 MB to spare; the files seem to be of a TB, so that nothing is found to be cut before."""
+    folder = tmp_path / "claims"
+    folder.mkdir()
+    for name, head in claims().items():
+        with (folder / name).open("wb") as file:
+            file.write(head)
+            file.truncate(1 << 40)
+    code = """
+import os, resource
+from rkllm_rs.models import inspect
+def look(path):
+    assert inspect(path).kind in ("gguf", "rkllm", "unknown")
+    print(os.path.basename(path))
+    if path.endswith(".gguf"):  # its template, too
+        try:
+            RKLLM(path, library=library, backend="cpu")
+        except RkllmError as error:
+            assert error.hint
+look(sys.argv[3])
+now = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+resource.setrlimit(resource.RLIMIT_AS, (now + (32 << 20), hard))
+for name in os.listdir(os.fsdecode(model)):
+    look(os.path.join(os.fsdecode(model), name))
+"""
+    lines = succeed(code, library, folder, folder / "name-268435456.gguf")
+    assert set(lines) == set(claims())

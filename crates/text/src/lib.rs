@@ -11,6 +11,9 @@ pub mod answer;
 #[cfg(feature = "constraint")]
 pub mod constraint;
 pub mod families;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod jinja;
 pub mod sampler;
 pub mod schema;

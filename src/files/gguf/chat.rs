@@ -7,6 +7,8 @@ use super::{LIST, MOST_KEYS, Reader, TEXT, damaged};
 
 /// Longer than any real template by far.
 const LONGEST_TEMPLATE: u64 = 1 << 20;
+/// More than any model has: each takes memory.
+const MOST_TEMPLATES: usize = 16;
 /// Tokens that stand for something are short.
 const LONGEST_TOKEN: u64 = 1 << 10;
 const TEMPLATE: &str = "tokenizer.chat_template";
@@ -28,7 +30,7 @@ const TOKENS: [(&str, &str); 8] = [
 pub(in crate::files) struct Chat {
     /// `tokenizer.chat_template`.
     pub(in crate::files) template: Option<String>,
-    /// Whether there is a template that is longer than any real one, or no UTF-8.
+    /// Whether there is a template that is longer than any real one, or no UTF-8, or there are too many.
     pub(in crate::files) unusable: bool,
     /// `tokenizer.chat_template.NAME`, by name.
     pub(in crate::files) named: BTreeMap<String, String>,
@@ -67,8 +69,14 @@ impl<R: Read + Seek> Reader<R> {
                         (Some(name), Some(text)) => _ = chat.named.insert(name.to_owned(), text),
                         (None, Some(_)) => {}
                     }
+                    if chat.named.len() > MOST_TEMPLATES {
+                        chat.unusable = true;
+                        chat.named.clear();
+                    }
                 }
                 (_, Some((_, name)), kind) => {
+                    // Each is looked for in all of the vocabulary: once, however often it is given.
+                    ids.retain(|(known, _)| known != name);
                     ids.extend(self.number(kind)?.map(|id| (*name, id)));
                 }
                 (.., 7) if name == "tokenizer.ggml.add_bos_token" => {
@@ -170,6 +178,23 @@ mod tests {
             ..Chat::default()
         };
         assert_eq!(found, Some(expected));
+    }
+
+    #[test]
+    fn what_is_said_again_and_again_takes_no_more() {
+        let names: Vec<String> = (0..=MOST_TEMPLATES)
+            .map(|at| format!("tokenizer.chat_template.{at}"))
+            .collect();
+        let texts: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), "{{ x }}"))
+            .collect();
+        let (some, all) = (read(&made(&texts[1..], &[])), read(&made(&texts, &[])));
+        assert_eq!(some.unwrap().named.len(), MOST_TEMPLATES);
+        let all = all.unwrap();
+        assert!(all.unusable && all.named.is_empty());
+        let found = read(&made(&[], &vec![("tokenizer.ggml.eos_token_id", 1); 1000]));
+        assert_eq!(found.unwrap().tokens, [("eos_token", 1, "a".to_owned())]);
     }
 
     proptest! {

@@ -16,7 +16,7 @@ mod run;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {
     //! What reads the lock's file here, for `fuzz/`.
 

@@ -70,7 +70,7 @@ impl Record {
 }
 
 /// Reads each ticket's record of a file of these bytes.
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub(super) fn read_all(bytes: &[u8]) {
     for (ticket, bytes) in bytes.chunks(SIZE).enumerate() {
         if let Some(record) = Record::told(bytes, ticket as u64) {

@@ -18,7 +18,7 @@ mod rows;
 mod serve;
 mod state;
 
-#[cfg(feature = "fuzzing")]
+#[cfg(any(test, feature = "fuzzing"))]
 pub mod fuzzing {
     //! What reads the other process's bytes here, for `fuzz/`.
 
@@ -26,8 +26,14 @@ pub mod fuzzing {
 
     use super::frame::{Down, Frames, Problem, Up, write};
 
+    /// What a program and its worker send each other.
+    pub fn frames(bytes: &[u8]) {
+        frames_from_program(bytes);
+        frames_from_worker(bytes);
+    }
+
     /// What a worker reads.
-    pub fn frames_from_program(bytes: &[u8]) {
+    fn frames_from_program(bytes: &[u8]) {
         let mut frames = came(bytes);
         while let Ok(Some(message)) = frames.next::<Down>() {
             again(&message, |frames| write_next::<Down>(frames));
@@ -35,7 +41,7 @@ pub mod fuzzing {
     }
 
     /// What a program reads.
-    pub fn frames_from_worker(bytes: &[u8]) {
+    fn frames_from_worker(bytes: &[u8]) {
         let mut frames = came(bytes);
         while let Ok(Some(message)) = frames.next::<Up<'_>>() {
             again(&message, |frames| write_next::<Up<'_>>(frames));

@@ -192,13 +192,6 @@ def test_d05_what_is_asked_wrongly(server: Serving) -> None:
     for path, fields, param in wrong:
         answer = server.post(path, fields)
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, param), (path, fields)
-    # Names that would take the place of what the server passes are not passed on.
-    kwargs = {"messages": [], "tokenize": True, "__class__": "x", "add_generation_prompt": False}
-    plain = server.post("/apply-template", {"messages": ASK})
-    assert (
-        server.post("/apply-template", {"messages": ASK, "chat_template_kwargs": kwargs}).json()
-        == plain.json()
-    )
     for path in ("/tokenize", "/detokenize", "/apply-template", "/v1/rerank", "/v1/embeddings"):
         fields = {
             "content": "a",
@@ -209,6 +202,26 @@ def test_d05_what_is_asked_wrongly(server: Serving) -> None:
             "input": "a",
         }
         assert server.post(path, {**fields, "model": "nobody"}).status_code == 404, path
+
+
+def test_f8_variables_of_the_template_change_no_token(server: Serving) -> None:
+    """Names that would take the place of what the server passes are not passed on, on any route."""
+    for path in ("/tokenize", "/apply-template", "/v1/chat/completions"):
+
+        def told(path: str = path, **more: Any) -> Any:
+            got = server.post(path, {"messages": ASK, "max_tokens": 1, **more})
+            assert got.status_code == 200, (path, more, got.text)
+            return got.json().get("usage", got.json()).get("prompt_tokens", got.json())
+
+        plain = told()
+        for kwargs in (
+            {"messages": []},
+            {"tools": [TOOL], "documents": ["x"], "chat_template": "{{ 1 }}"},
+            {"add_generation_prompt": False, "continue_final_message": True},
+            {"tokenize": True, "add_special_tokens": False, "return_token_strs": True},
+            {"__class__": "x", "self": 1, "conversation": 2, "model": "nobody"},
+        ):
+            assert told(chat_template_kwargs=kwargs) == plain, (path, kwargs)
 
 
 def test_b10_input_tokens_are_those_of_the_usage(client: openai.OpenAI) -> None:

@@ -316,6 +316,39 @@ def test_e8_health_keeps_no_model_loaded(start: Callable[..., Serving]) -> None:
     assert serving.post(CHAT, body(model="one")).json()["choices"][0]["message"]["content"] == "a"
 
 
+def test_e8_a_model_in_use_is_not_unloaded(start: Callable[..., Serving], tmp_path: Path) -> None:
+    """Its time has run out, and clients ask for its end: both wait for the last request."""
+    gate = tmp_path / "gate"
+    held = run("a", {"text": "b", "delay_ms": HELD}, "c")
+    serving = start(scripts={"one": {"gate": str(gate), "runs": [held]}}, keep_alive=0).ready()
+    sock = serving.connect(CHAT, body(stream=True))
+    had = read_until(sock, b'"content":"a"')
+    ended = len(calls(serving.record, "rkllm_destroy"))
+    for _ in range(5):
+        # Each has the model for a moment, and leaves.
+        serving.post("/tokenize", {"content": "x"})
+        serving.post("/api/generate", {"keep_alive": 0})
+        serving.post("/api/chat", {"messages": [], "keep_alive": 0})
+    assert status(serving, "one") == "ready"
+    assert len(calls(serving.record, "rkllm_destroy")) == ended
+    gate.touch()
+    had += read_until(sock, b"[DONE]")
+    assert [text in had for text in (b'"content":"b"', b'"content":"c"')] == [True, True]
+    serving.wait_for(lambda: status(serving, "one") == "unloaded", "the end of the model")
+
+    def ask(_number: int) -> list[Any]:
+        answers = [serving.post(CHAT, body()) for _ in range(2)]
+        return [(one.status_code, one.text.count('"content":"abc"')) for one in answers]
+
+    # Whoever comes while it goes waits until it is back.
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(ask, range(2))) == [[(200, 1)] * 2] * 2
+    last = ""
+    for line in calls(serving.record):
+        assert (last, line["fn"]) != ("rkllm_run", "rkllm_destroy")
+        last = line["fn"] if line["fn"] in ("rkllm_run", "run_end", "rkllm_init") else last
+
+
 def test_e10_models_are_switched_under_load(start: Callable[..., Serving]) -> None:
     names = ("one", "two", "three")
     scripts = {name: {"runs": [run(name, delay_ms=2)]} for name in names}

@@ -12,6 +12,7 @@ import pytest
 from mutations import VALUES, mutated
 from wire import Server
 
+from conversations import TEMPLATE
 from fakes import fake_library, fake_model
 
 if TYPE_CHECKING:
@@ -28,6 +29,8 @@ from rkllm_rs.cli import main
 sys.exit(main())
 """
 MESSAGES = [{"role": "user", "content": "Hi"}]
+CHAT = "/v1/chat/completions"
+TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("hostile")
     library = fake_library(folder / "lib", "v1_3_1", quiet=True)
     fake_model(folder / "one", runs=[{"steps": ["a", "b", "c"]}], hidden={"width": 3})
+    (folder / "one" / "chat_template.jinja").write_text(TEMPLATE)
     (folder / "canary-is-here.rkllm").touch()
     variables = {name: value for name, value in os.environ.items() if not name.startswith("RKLLM_")}
     variables["RKLLM_RS_NPU_LOCK"] = str(folder / "npu.lock")
@@ -98,6 +102,88 @@ def test_f4_nothing_tells_which_files_there_are(server: Server) -> None:
 
     assert told("canary-is-here.rkllm") == told("canary-not-here.rkllm")
     assert told("canary-is-here.rkllm")[0] == 404
+
+
+def test_f4_what_is_told_of_a_model_names_no_path(server: Server) -> None:
+    folder = os.readlink(f"/proc/{server.process.pid}/cwd")
+    assert "hostile" in folder
+    answers = [server.ask("GET", path) for path in ("/v1/models", "/api/tags", "/api/ps", "/api/version")]
+    answers.append(server.ask("POST", "/api/show", {"model": "one", "verbose": True}))
+    for answer in answers:
+        assert answer.status == 200
+        assert folder not in answer.body.decode(), answer
+
+
+#: Of each count, on each route that has it, one more than the most, and far more.
+TOO_MANY: dict[str, dict[str, list[object]]] = {
+    CHAT: {
+        "n": [9, 10**6, 10**30],
+        "top_logprobs": [21, 10**6, 10**30],
+        "max_tokens": [2**53 + 1, 10**30],
+        "max_completion_tokens": [2**53 + 1, 10**30],
+        "top_k": [2**31, 10**30],
+        "messages": [MESSAGES * 2001],
+        "tools": [[TOOL] * 129],
+        "stop": [["x"] * 17, ["x" * 257]],
+    },
+    "/v1/completions": {
+        "n": [9, 10**6, 10**30],
+        "best_of": [2, 9, 10**6, 10**30],
+        "logprobs": [6, 10**6, 10**30],
+        "max_tokens": [2**53 + 1, 10**30],
+        "prompt": [["x"] * 129],
+        "stop": [["x"] * 17],
+    },
+    "/v1/responses": {
+        "max_output_tokens": [2**53 + 1, 10**30],
+        "top_logprobs": [21, 10**6, 10**30],
+        "tools": [[{"type": "function", "name": "f"}] * 129],
+        "input": [[{"role": "user", "content": "x"}] * 2001],
+    },
+    "/v1/messages": {
+        "max_tokens": [2**53 + 1, 10**30],
+        "top_k": [2**31, 10**30],
+        "thinking": [{"type": "enabled", "budget_tokens": 10**30}],
+        "messages": [MESSAGES * 2001],
+        "tools": [[{"name": "f", "input_schema": {}}] * 129],
+        "stop_sequences": [["x"] * 17],
+    },
+    "/api/chat": {
+        "options": [{"num_predict": 2**53 + 1}, {"num_ctx": 10**30}, {"top_k": 2**31}],
+        "top_logprobs": [21, 10**6, 10**30],
+        "messages": [MESSAGES * 2001],
+        "tools": [[TOOL] * 129],
+    },
+    "/api/generate": {
+        "options": [{"num_predict": 2**53 + 1}, {"num_ctx": 10**30}, {"stop": ["x"] * 17}],
+        "top_logprobs": [21, 10**6, 10**30],
+    },
+    "/v1/embeddings": {"input": [["x"] * 2049], "dimensions": [10**30]},
+    "/api/embed": {"input": [["x"] * 2049], "dimensions": [10**30]},
+    "/v1/rerank": {"documents": [["x"] * 2049]},
+}
+#: What each route needs besides.
+NEEDED: dict[str, dict[str, object]] = {
+    "/v1/completions": {"prompt": "Hi"},
+    "/v1/responses": {"input": "Hi"},
+    "/api/generate": {"prompt": "Hi", "stream": False},
+    "/v1/embeddings": {"input": "Hi"},
+    "/api/embed": {"input": "Hi"},
+    "/v1/rerank": {"query": "Hi", "documents": ["x"]},
+}
+
+
+@pytest.mark.parametrize(
+    ("path", "field"), [(path, field) for path, fields in TOO_MANY.items() for field in fields]
+)
+def test_f6_every_count_has_a_bound(server: Server, path: str, field: str) -> None:
+    """Refused with its name, before any of it is done."""
+    needed = NEEDED.get(path, {"messages": MESSAGES, "max_tokens": 2, "stream": False})
+    more = {"logprobs": True} if field == "top_logprobs" else {}
+    for value in TOO_MANY[path][field]:
+        answer = server.ask("POST", path, {"model": "one", **needed, **more, field: value})
+        assert answer.status == 400, (field, str(value)[:80], answer)
+        assert field in answer.body.decode(), answer
 
 
 @pytest.mark.parametrize(
@@ -179,22 +265,36 @@ def test_f6_other_dialects(server: Server, path: str, field: str) -> None:
         assert answer.status < 500, (path, field, value, answer)
 
 
-def test_f8_variables_of_the_template(server: Server) -> None:
-    plain = server.ask("POST", "/v1/chat/completions", {"model": "one", "messages": MESSAGES}).json["usage"]
-    for given in (
+@pytest.mark.parametrize("path", [CHAT, "/apply-template"])
+def test_f8_variables_of_the_template(server: Server, path: str) -> None:
+    """They change no argument: neither what is counted nor the text."""
+
+    def told(**more: object) -> Any:
+        answer = server.ask("POST", path, {"model": "one", "messages": MESSAGES, "max_tokens": 2, **more})
+        assert answer.status in (200, 400), answer
+        if answer.status != 200:
+            return None
+        usage = answer.json.get("usage")
+        return answer.json if usage is None else usage["prompt_tokens"]
+
+    plain = told()
+    assert plain is not None
+    given: list[dict[str, object]] = [
         {"tokenize": False},
         {"messages": [{"role": "user", "content": "other " * 50}]},
         {"tools": [{}]},
+        {"documents": ["x"], "chat_template": "{{ 1 }}"},
         {"add_generation_prompt": False},
+        {"continue_final_message": True},
+        {"add_special_tokens": False, "return_token_strs": True},
         {"__class__": 1, "__init__": {}},
         {"a": "x" * (1 << 20)},
-        {"self": 1, "conversation": 2, "chat_template": "{{ 1 }}"},
-    ):
-        body = {"model": "one", "messages": MESSAGES, "chat_template_kwargs": given}
-        answer = server.ask("POST", "/v1/chat/completions", body)
-        assert answer.status in (200, 400), answer
-        if answer.status == 200:
-            assert answer.json["usage"]["prompt_tokens"] == plain["prompt_tokens"]
+        {"self": 1, "conversation": 2},
+    ]
+    answers = [told(chat_template_kwargs=one) for one in given]
+    assert all(answer in (None, plain) for answer in answers), answers
+    # Some are served: else nothing was shown.
+    assert plain in answers
 
 
 def test_f9_images_are_refused_and_fetched_from_nowhere(server: Server) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -123,3 +124,28 @@ def test_a_download_ends_when_its_client_leaves(serving: Serving, site: HubSite)
     site.held.set()
     until_success(again)
     deleted(serving)
+
+
+def test_a_pull_asks_the_hub_and_no_address_of_its_client(serving: Serving) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        other.setblocking(False)  # noqa: FBT003
+        place = f"127.0.0.1:{other.getsockname()[1]}"
+        for name in (
+            f"{place}/o/r",
+            f"http://{place}/o/r",
+            f"hub:{place}/o/r",
+            f"hub:http://{place}/o/r",
+            f"//{place}/o",
+            f"o@{place}/r",
+            f"hub:o/r@http://{place}",
+            "file:///etc/passwd",
+        ):
+            for path in ("/api/pull", "/api/push", "/api/create"):
+                got = serving.post(path, {"model": name, "from": name, "insecure": True, "stream": False})
+                assert got.status_code in (400, 404, 501), (path, name, got.text)
+                assert got.json()["error"]
+        with pytest.raises(BlockingIOError):
+            other.accept()
+    assert names(serving) == ["quick", "held"]

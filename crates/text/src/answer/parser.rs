@@ -338,7 +338,7 @@ impl Parser {
     }
 
     /// What became of each piece of the text, in its order.
-    #[cfg(feature = "fuzzing")]
+    #[cfg(any(test, feature = "fuzzing"))]
     #[doc(hidden)]
     #[must_use]
     pub fn log(&self) -> &[(char, String)] {
