@@ -82,7 +82,8 @@ def environment(name: str) -> Path:
         install = [uv, "pip", "install", "--python", str(python)]
     else:
         install = [str(python), "-m", "pip", "--disable-pip-version-check", "install"]
-    command = [*install, "--quiet", "--require-hashes", "-r", str(lock)]
+    # The list is complete. Older releases of pip look for others where one asks for another's extra.
+    command = [*install, "--quiet", "--require-hashes", "--no-deps", "-r", str(lock)]
     subprocess.run(command, check=True)  # noqa: S603 - a list of ours
     made.write_bytes(lock.read_bytes())
     return python

@@ -23,3 +23,18 @@ def test_the_tests_that_hold_advisories_exist() -> None:
     for path, name in named:
         text = (ROOT / path).read_text(encoding="utf-8")
         assert re.search(rf"^ *(?:def|fn) {name}\(", text, re.MULTILINE), (path, name)
+
+
+def test_the_clients_of_rust_are_locked() -> None:
+    """Cargo is asked to change nothing, and would not start with a list of another name."""
+    folder = ROOT / "tests/clients/rust"
+    manifest = (folder / "Cargo.toml").read_text(encoding="utf-8")
+    (name,) = re.findall(r'^name = "(.+)"$', manifest, re.MULTILINE)
+    (own,) = re.findall(rf'^name = "{name}"\n.*?\n\n', _lock(folder), re.MULTILINE | re.DOTALL)
+    needed = re.findall(r"^([\w-]+) = .*\d", manifest.partition("[dependencies]")[2], re.MULTILINE)
+    assert len(needed) > 3
+    assert all(f'"{one}"' in own for one in needed)
+
+
+def _lock(folder: Path) -> str:
+    return (folder / "Cargo.lock").read_text(encoding="utf-8")
