@@ -61,7 +61,8 @@ impl Calls {
     /// Calls of these tools: of `only` one, or of any; and a single one, or `many`.
     ///
     /// # Errors
-    /// A tool's arguments cannot be kept to its schema in the way in which this family calls tools.
+    /// There is no tool, or none of that name; or a tool's arguments cannot be kept to its schema in the way in
+    /// which this family calls tools.
     pub fn new(
         format: &Format,
         tools: &Tools,
@@ -73,6 +74,12 @@ impl Calls {
             .filter(|(name, _)| only.is_none_or(|only| only == *name))
             .map(|(name, parameters)| Tool::new(name, parameters))
             .collect::<Result<_, _>>()?;
+        if all.is_empty() {
+            return Err(CallsProblem {
+                tool: only.unwrap_or_default().to_owned(),
+                refusal: Refusal::invalid("cannot be asked for: there is no such tool"),
+            });
+        }
         let known: Vec<&str> = format.markers();
         let own = format.calls.iter().filter(|form| form.is_own);
         let others = format.calls.iter().filter(|form| !form.is_own);
@@ -85,9 +92,7 @@ impl Calls {
             }
         }
         Err(problem.unwrap_or_else(|| CallsProblem {
-            tool: all
-                .first()
-                .map_or_else(String::new, |tool| tool.name.clone()),
+            tool: all[0].name.clone(),
             refusal: values::inexpressible(
                 "cannot be asked for: this model's family has no way to call tools",
             ),

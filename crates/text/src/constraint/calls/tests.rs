@@ -261,6 +261,17 @@ fn text_between_tags_is_not_a_tag() {
     }
 }
 
+#[test]
+fn no_tool_cannot_be_asked_for() {
+    let none = Tools::new(&json!([])).unwrap();
+    for family in families::all() {
+        for many in [false, true] {
+            assert!(Calls::new(&family.format, &none, None, many).is_err());
+            assert!(Calls::new(&family.format, &tools(), Some("no such"), many).is_err());
+        }
+    }
+}
+
 fn problem(family: &str, name: &str, parameters: &Value) -> CallsProblem {
     let tools = Tools::new(&json!([{"name": name, "parameters": parameters}])).unwrap();
     let family = families::named(family).unwrap();
