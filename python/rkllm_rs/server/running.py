@@ -221,6 +221,7 @@ class _Running:
         """Says that the server answers."""
         self.say(f"rkllm-rs: ready on {' and '.join(url_of(sock) for sock in self.sockets)}")
         _notify("READY=1")
+        _keep_awake(asyncio.get_running_loop())
 
     def _stop(self, number: int) -> None:
         if self.draining is None:
@@ -260,14 +261,28 @@ def _say(line: str) -> None:
         sys.stdout.flush()
 
 
-def _notify(state: str) -> None:
-    """Tells systemd, for units of ``Type=notify``."""
+def _notify(state: str, patience: float = 1.0) -> None:
+    """Tells systemd, for units of ``Type=notify``; waits so many seconds if it reads nothing."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path:
         return
     address = "\0" + path[1:] if path.startswith("@") else path
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(patience)
         sock.sendto(state.encode(), address)
+
+
+def _keep_awake(loop: asyncio.AbstractEventLoop) -> None:
+    """Tells systemd again and again that the event loop goes on, for units with ``WatchdogSec``."""
+    microseconds = os.environ.get("WATCHDOG_USEC", "")
+    if not microseconds.isdecimal() or os.environ.get("WATCHDOG_PID", str(os.getpid())) != str(os.getpid()):
+        return
+
+    def tell() -> None:
+        _notify("WATCHDOG=1", 0.0)
+        loop.call_later(int(microseconds) / 2_000_000, tell)
+
+    tell()
 
 
 def _allow_files() -> None:

@@ -181,16 +181,24 @@ def test_e17_the_ready_line_and_systemd(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(PATIENCE)
-        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}
+        environment = {
+            **os.environ,
+            "NOTIFY_SOCKET": str(tmp_path / "notify"),
+            "WATCHDOG_USEC": "20000",
+        }
         server = Server([str(HERE / "floor_subject.py"), json.dumps({"ports": 2})], env=environment)
         try:
             assert systemd.recv(100) == b"READY=1"
+            # Again and again, as long as its event loop goes on.
+            assert [systemd.recv(100) for _ in range(3)] == [b"WATCHDOG=1"] * 3
             assert len(server.ports) == 2
             for port in server.ports:
                 server.port = port
                 assert server.ask("GET", "/health").status == 200
             server.signal(signal.SIGTERM)
-            assert systemd.recv(100) == b"STOPPING=1"
+            while (told := systemd.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert told == b"STOPPING=1"
             assert server.end()[0] == 0
         finally:
             server.close()
