@@ -50,7 +50,9 @@ SCRIPTS: dict[str, Any] = {
     "thinks": {"runs": [run("<think>", "\nHm", "m", "\n</think>\n\n", "So", ".")]},
     "slow": {"runs": [{"prefill_ms": 5000, "steps": ["At ", "last."]}]},
     # Each token has a character of two bytes, which a client must not find cut.
-    "long": {"runs": [run(*["wörd "] * 500)]},
+    # No faster than any NPU: ollama-rs takes whatever one read gives for whole lines, and more than it can
+    # read at once is cut anywhere.
+    "long": {"runs": [run(*["wörd "] * 500, delay_ms=4)]},
     "embeds": {"hidden": {"rows": 1, "width": 4, "start": 1}},
     # What aider reads as a change of a file.
     "edits": {
