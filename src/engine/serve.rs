@@ -85,8 +85,7 @@ fn open_and_serve(
         return Ok(());
     }
     waited?;
-    // Leaked: the library may ask late.
-    let asker: &'static Asker = Box::leak(Box::new(Asker(Box::new(Arc::clone(&engine.desk)))));
+    let asker = Asker::new(Box::new(Arc::clone(&engine.desk)));
     let aborter = Arc::clone(&engine.aborter);
     let model = NativeModel::open(runtime, path, config, aborter, asker)?;
     registry::guard_exit();

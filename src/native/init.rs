@@ -5,7 +5,7 @@ use std::ptr::{self, NonNull};
 
 use super::cpus::cpus;
 use super::lane::Asker;
-use super::{questions, trampoline};
+use super::{kept, questions, trampoline};
 use crate::abi::AbiVersion;
 use crate::library::Symbols;
 use crate::protocol::config::{Effective, ModelConfig};
@@ -256,7 +256,7 @@ pub(super) unsafe fn init(
     asker: &'static Asker,
 ) -> Initialised {
     let userdata = ptr::from_ref(asker).cast_mut().cast::<c_void>();
-    let storage = NonNull::from(Box::leak(Box::new(InitStorage {
+    let storage = NonNull::from(kept::for_ever(InitStorage {
         model_path,
         markers: [
             config.img_start.clone(),
@@ -273,7 +273,7 @@ pub(super) unsafe fn init(
             embed_callback: config.embedder.then_some(questions::embedder),
             embed_userdata: userdata,
         },
-    })));
+    }));
     // SAFETY: the caller's promise, passed on.
     unsafe {
         match abi {
@@ -355,7 +355,7 @@ mod tests {
         let defaults = ParamBuffer::zeroed();
         // SAFETY: the function has the shape of 1.3.x; zeroes are valid defaults.
         let opened = unsafe {
-            let asker = Box::leak(Box::new(Asker(Box::new(Silent))));
+            let asker = Asker::new(Box::new(Silent));
             init(
                 AbiVersion::V1_3_1,
                 &symbols,

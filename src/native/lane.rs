@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::kept;
 use crate::host::FloatBlock;
 use crate::protocol::output::{LibraryPerf, RowsKind};
 use crate::protocol::question::{Question, Response};
@@ -83,4 +84,11 @@ pub(crate) trait Asks: Send + Sync {
 }
 
 /// [`Asks`] as `userdata` of C callbacks: never freed, since a library may ask late.
-pub(crate) struct Asker(pub(crate) Box<dyn Asks>);
+pub(crate) struct Asker(pub(super) Box<dyn Asks>);
+
+impl Asker {
+    /// One for the library.
+    pub(crate) fn new(asks: Box<dyn Asks>) -> &'static Self {
+        kept::for_ever(Self(asks))
+    }
+}

@@ -9,6 +9,7 @@ mod calls;
 mod cpus;
 mod handle;
 mod init;
+mod kept;
 mod lane;
 mod questions;
 mod rendered;

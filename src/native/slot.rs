@@ -7,6 +7,7 @@ use rkllm_ffi::cpu_table::GetPromptFigures;
 use rkllm_ffi::shared::LLMHandle;
 
 use super::calls::filled;
+use super::kept;
 use super::lane::{Lane, Lanes, PromptTokens};
 
 /// Asks the CPU runtime how many tokens the prompts of the present run took.
@@ -46,6 +47,12 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    const fn new() -> Self {
+        Self {
+            bound: Mutex::new(None),
+        }
+    }
+
     /// What `f` makes of the run's lanes; `None` when the run is over.
     pub(super) fn with<T>(&self, f: impl FnOnce(&[Arc<dyn Lane>]) -> T) -> Option<T> {
         let mut bound = self.bound.lock();
@@ -77,17 +84,9 @@ impl Slots {
     const COUNT: usize = 16;
 
     pub(super) fn new() -> Self {
-        let all: Vec<Slot> = (0..Self::COUNT)
-            .map(|_| Slot {
-                bound: Mutex::new(None),
-            })
-            .collect();
-        // Leaked on purpose, a few hundred bytes a model: a callback after destroy finds memory
-        // that is still its own.
-        Self {
-            all: Box::leak(all.into_boxed_slice()),
-            next: 0,
-        }
+        // A few hundred bytes a model: a callback after destroy finds memory that is still its own.
+        let all = kept::for_ever([const { Slot::new() }; Self::COUNT]);
+        Self { all, next: 0 }
     }
 
     /// The slot for the next run, filled with its lanes, and with whom to ask how much its prompts took.
