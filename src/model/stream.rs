@@ -79,16 +79,23 @@ impl TokenStream {
         self.likely.wanted.then_some(&self.likely.all)
     }
 
-    /// The next piece, where it was taken from the inbox already: text and token.
+    /// Hands out the next piece, text and token, where it was taken from the inbox already; it stays where
+    /// `hand_out` gives `None`. Does not panic unless that does.
     #[cfg(feature = "python")]
     #[inline]
-    pub(crate) fn at_hand(&mut self) -> Option<(&str, i32)> {
+    pub(crate) fn at_hand<R>(
+        &mut self,
+        hand_out: impl FnOnce(&str, i32) -> Option<R>,
+    ) -> Option<R> {
         let piece = *self.batch.pieces.get(self.next)?;
-        if piece.length() == 0 || self.handle.is_forked() {
+        let end = self.begin.wrapping_add(piece.length());
+        if end == self.begin || self.handle.is_forked() {
             return None;
         }
+        let handed_out = hand_out(self.batch.text.get(self.begin..end)?, piece.id)?;
         self.next += 1;
-        Some(self.hand_out(piece))
+        self.begin = end;
+        Some(handed_out)
     }
 
     /// The next piece that has come, as text and token, without waiting.

@@ -60,12 +60,64 @@ pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<B
         take,
     };
     // SAFETY: the class is ready, and its instances have the size of `AtHand`. Nobody has the object before its
-    // state is written: the collector runs on attached threads only, between their calls into Python.
+    // state is written: the collector runs on attached threads only, between their calls into Python, and does not
+    // know a spare one before.
     unsafe {
-        let object = ffi::PyType_GenericAlloc(class.as_type_ptr(), 0);
+        let spare = spare::take();
+        let object = if spare.is_null() {
+            ffi::PyType_GenericAlloc(class.as_type_ptr(), 0)
+        } else {
+            ffi::PyObject_Init(spare, class.as_type_ptr())
+        };
         let made = Bound::from_owned_ptr_or_err(py, object)?;
         ptr::addr_of_mut!((*object.cast::<AtHand>()).state).write(UnsafeCell::new(state));
+        if !spare.is_null() {
+            ffi::PyObject_GC_Track(object.cast());
+        }
         Ok(made)
+    }
+}
+
+/// The memory of one that was let go of, for the next: a loop has one at a time. The interpreter's lock, which the
+/// caller holds, keeps other threads away.
+#[cfg(feature = "abi3")]
+mod spare {
+    use std::ptr;
+    use std::sync::atomic::{AtomicPtr, Ordering};
+
+    use pyo3::ffi::PyObject;
+
+    static SPARE: AtomicPtr<PyObject> = AtomicPtr::new(ptr::null_mut());
+
+    pub(super) fn take() -> *mut PyObject {
+        let spare = SPARE.load(Ordering::Relaxed);
+        SPARE.store(ptr::null_mut(), Ordering::Relaxed);
+        spare
+    }
+
+    /// Whether it is kept, and not to be freed.
+    pub(super) fn keep(object: *mut PyObject) -> bool {
+        let keeps = SPARE.load(Ordering::Relaxed).is_null();
+        if keeps {
+            SPARE.store(object, Ordering::Relaxed);
+        }
+        keeps
+    }
+}
+
+/// Without that lock nothing is kept.
+#[cfg(not(feature = "abi3"))]
+mod spare {
+    use std::ptr;
+
+    use pyo3::ffi::PyObject;
+
+    pub(super) fn take() -> *mut PyObject {
+        ptr::null_mut()
+    }
+
+    pub(super) fn keep(_: *mut PyObject) -> bool {
+        false
     }
 }
 
@@ -249,13 +301,18 @@ unsafe extern "C" fn dealloc(this: *mut PyObject) {
         let state = (*this.cast::<AtHand>()).state.get().read();
         state.release(Python::assume_attached());
         let class = ffi::Py_TYPE(this);
-        ffi::PyObject_GC_Del(this.cast());
+        if !spare::keep(this) {
+            ffi::PyObject_GC_Del(this.cast());
+        }
         ffi::Py_DECREF(class.cast());
     }
 }
 
 fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    if let Some(class) = CLASS.get(py) {
+        return Ok(class.bind(py));
+    }
     let class = CLASS.get_or_try_init(py, || {
         // Kept as long as the class, which is for ever.
         let methods = Box::leak(methods().into_boxed_slice());

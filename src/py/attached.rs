@@ -46,4 +46,18 @@ impl<T> Attached<T> {
         let mut value = self.value.lock();
         look(&mut value)
     }
+
+    /// [`Self::with`], which does not panic but gives `None` where the value is borrowed.
+    #[inline]
+    pub(super) fn try_with<R>(
+        &self,
+        _attached: Python<'_>,
+        look: impl FnOnce(&mut T) -> R,
+    ) -> Option<R> {
+        #[cfg(feature = "abi3")]
+        let mut value = self.value.try_borrow_mut().ok()?;
+        #[cfg(not(feature = "abi3"))]
+        let mut value = self.value.lock();
+        Some(look(&mut value))
+    }
 }

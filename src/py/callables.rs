@@ -6,15 +6,14 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use pyo3::exceptions::PyBaseException;
 use pyo3::gc::{PyTraverseError, PyVisit};
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyWeakrefReference};
+use pyo3::types::PyWeakrefReference;
 
+use super::attached::Attached;
 use super::buffer::floats;
 use super::convert;
 use super::logits_processor::{self, Processors, Registered};
-use super::modules::Optional;
+use super::tasks::{running_task, this_thread};
 use crate::client::Desk;
 use crate::model::Handle;
 use crate::protocol::question::{Asked, Question, Response};
@@ -191,52 +190,6 @@ impl Slot {
     }
 }
 
-/// A number that no other thread has meanwhile. Asking the system takes longer.
-fn this_thread() -> usize {
-    thread_local!(static HERE: u8 = const { 0 });
-    HERE.with(|here| std::ptr::from_ref(here).addr())
-}
-
-/// The only task that runs in any thread, else what asyncio says of this thread, if there is one.
-///
-/// Asyncio is asked last: up to Python 3.11 it makes two system calls for the answer, which take longer
-/// than all the rest of an item that is at hand.
-pub(super) fn running_task(py: Python<'_>) -> PyResult<Option<Bound<'_, PyAny>>> {
-    static ASYNCIO: Optional = Optional::new();
-    static TASKS: PyOnceLock<Option<Py<PyDict>>> = PyOnceLock::new();
-    static LOOP: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    static CURRENT: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    if !ASYNCIO.is_imported(py, intern!(py, "asyncio.tasks"))? {
-        return Ok(None);
-    }
-    let tasks = TASKS.get_or_try_init(py, || {
-        if py.version_info() >= (3, 14) {
-            // The dictionary is there, and stays empty.
-            return Ok(None);
-        }
-        let tasks = py
-            .import("asyncio.tasks")?
-            .getattr_opt("_current_tasks")?
-            .and_then(|tasks| tasks.cast_into::<PyDict>().ok());
-        PyResult::Ok(tasks.map(Bound::unbind))
-    })?;
-    if let Some(tasks) = tasks.as_ref().map(|tasks| tasks.bind(py)) {
-        match tasks.len() {
-            0 => return Ok(None),
-            1 => return Ok(tasks.iter().next().map(|(_, task)| task)),
-            _ => {}
-        }
-    }
-    let running = LOOP.import(py, "asyncio", "_get_running_loop")?.call0()?;
-    if running.is_none() {
-        return Ok(None);
-    }
-    let task = CURRENT
-        .import(py, "asyncio", "current_task")?
-        .call1((running,))?;
-    Ok(Some(task).filter(|task| !task.is_none()))
-}
-
 /// One who waits for a model, and answers its library's questions meanwhile.
 pub(super) struct Answerer {
     pub(super) callables: Py<Callables>,
@@ -246,7 +199,7 @@ pub(super) struct Answerer {
     /// Of this call, registered until nobody reads it.
     processor: Option<Registered>,
     /// The task that reads, as a weak reference, and its thread; kept for `rkllm_rs._waiting`.
-    reader: Mutex<Option<(Py<PyAny>, usize)>>,
+    reader: Attached<Option<(Py<PyAny>, usize)>>,
 }
 
 impl Answerer {
@@ -257,20 +210,34 @@ impl Answerer {
             desk,
             any,
             processor,
-            reader: Mutex::new(None),
+            reader: Attached::new(None),
         }
     }
 
     pub(super) fn reader(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        let reader = self.reader.lock();
-        reader.as_ref().map(|(reader, _)| reader.clone_ref(py))
+        self.reader.with(py, |reader| {
+            reader.as_ref().map(|(reader, _)| reader.clone_ref(py))
+        })
     }
 
     /// Notes the task that reads, which is one of this thread.
-    pub(super) fn set_reader(&self, reader: Py<PyAny>) {
-        // The one before is dropped when the lock is free.
-        let before = self.reader.lock().replace((reader, this_thread()));
+    pub(super) fn set_reader(&self, py: Python<'_>, reader: Py<PyAny>) {
+        // The one before is dropped when nobody looks any more.
+        let before = self
+            .reader
+            .with(py, |noted| noted.replace((reader, this_thread())));
         drop(before);
+    }
+
+    /// Whether a reader is noted that is a task of this thread, and `is` is true of its weak reference. Does not panic.
+    #[inline]
+    pub(super) fn is_reader(&self, py: Python<'_>, is: impl FnOnce(&Py<PyAny>) -> bool) -> bool {
+        let found = self.reader.try_with(py, |reader| {
+            reader
+                .as_ref()
+                .is_some_and(|(reader, thread)| is(reader) && *thread == this_thread())
+        });
+        found == Some(true)
     }
 
     /// Whether the task that is noted as the reader is the one that runs in this thread.
@@ -280,10 +247,7 @@ impl Answerer {
         };
         // A task has one weak reference, made once.
         let task = PyWeakrefReference::new(&task)?;
-        let reader = self.reader.lock();
-        Ok(reader
-            .as_ref()
-            .is_some_and(|(reader, thread)| reader.is(&task) && *thread == this_thread()))
+        Ok(self.is_reader(py, |reader| reader.is(&task)))
     }
 
     pub(super) fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {

@@ -43,7 +43,6 @@ const LOGPROBS: &CStr =
     c"How likely the tokens were that came since the last chunk; `None` without `logprobs`.";
 
 /// A chunk.
-#[inline]
 pub(super) fn chunk(
     text: Bound<'_, PyString>,
     token_id: i32,
@@ -56,26 +55,44 @@ pub(super) fn chunk(
     of_text(text, token_id, logprobs)
 }
 
+/// A chunk of a token alone; `None` if there is no memory for one. Does not panic.
 #[inline]
+pub(super) fn plain(text: Bound<'_, PyString>, token_id: i32) -> Option<Bound<'_, PyAny>> {
+    let class = CLASS.get(text.py())?.bind(text.py());
+    filled(class, text, token_id, None)
+}
+
 fn of_text(
     text: Bound<'_, PyString>,
     token_id: i32,
     logprobs: Option<Py<PyList>>,
 ) -> PyResult<Py<PyAny>> {
-    let py = text.py();
-    let class = class(py)?;
+    let chunk = filled(class(text.py())?, text, token_id, logprobs);
+    chunk
+        .map(Bound::unbind)
+        .ok_or_else(|| PyMemoryError::new_err(()))
+}
+
+#[inline]
+fn filled<'py>(
+    class: &Bound<'py, PyType>,
+    text: Bound<'py, PyString>,
+    token_id: i32,
+    logprobs: Option<Py<PyList>>,
+) -> Option<Bound<'py, PyAny>> {
+    let py = class.py();
     // SAFETY: the class is ready, its instances have the size of `Chunk`, and the collector does not know them.
     // All of the object is written before anybody else has it.
     unsafe {
         let chunk = ffi::PyObject_Malloc(size_of::<Chunk>()).cast::<Chunk>();
         if chunk.is_null() {
-            return Err(PyMemoryError::new_err(()));
+            return None;
         }
         (*chunk).text = text.into_ptr();
         (*chunk).token_id = token_id;
         (*chunk).logprobs = logprobs.map_or_else(|| py.None(), Py::into_any).into_ptr();
         let made = ffi::PyObject_Init(chunk.cast(), class.as_type_ptr());
-        Ok(Bound::from_owned_ptr(py, made).unbind())
+        Some(Bound::from_owned_ptr(py, made))
     }
 }
 
@@ -161,16 +178,16 @@ unsafe extern "C" fn reduce(this: *mut PyObject, _: *mut PyObject) -> *mut PyObj
     }
 }
 
+/// The class, as soon as it was asked for, which the module does.
+static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+
 /// The class.
-#[inline]
 pub(super) fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
-    static CLASS: PyOnceLock<Py<PyType>> = PyOnceLock::new();
     CLASS
         .get_or_try_init(py, || made(py))
         .map(|class| class.bind(py))
 }
 
-#[cold]
 fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
     let member = |name: &'static CStr, type_code, offset, doc: &'static CStr| ffi::PyMemberDef {
         name: name.as_ptr(),

@@ -33,6 +33,7 @@ mod options;
 mod outputs;
 mod params;
 mod pending;
+mod quick;
 mod rows;
 mod runtime;
 mod score;
@@ -40,6 +41,7 @@ mod source;
 mod steps;
 mod stream;
 mod structured;
+mod tasks;
 mod template;
 mod tool_choice;
 mod values;
@@ -147,7 +149,11 @@ mod native {
         if module.py().import("sys")?.getattr("__stderr__")?.is_none() {
             crate::host::vendor_log::set_no_stderr();
         }
-        module.add("Chunk", super::chunk::class(module.py())?)?;
+        let py = module.py();
+        module.add("Chunk", super::chunk::class(py)?)?;
+        // In the place of PyO3's.
+        module.add("TokenStream", super::quick::class::<TokenStream>(py)?)?;
+        module.add("TextStream", super::quick::class::<TextStream>(py)?)?;
         super::outputs::add_rebuilders(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -20,6 +20,7 @@ use super::opening::Opening;
 use super::options::{Call, Kind, call, config, missing};
 use super::params::SamplingParams;
 use super::pending::Pending;
+use super::quick::Quick as _;
 use super::rows::ArrayStream;
 use super::runtime::Runtime;
 use super::source::note_reader;
@@ -148,7 +149,11 @@ pub(super) fn noted<T>(py: Python<'_>, stream: T) -> PyResult<Bound<'_, T>>
 where
     T: PyClass + Into<PyClassInitializer<T>>,
 {
-    let stream = Bound::new(py, stream)?;
+    read_here(Bound::new(py, stream)?)
+}
+
+/// Notes that the running task, if there is one, reads the stream.
+fn read_here<T>(stream: Bound<'_, T>) -> PyResult<Bound<'_, T>> {
     note_reader(stream.as_any())?;
     Ok(stream)
 }
@@ -265,10 +270,7 @@ impl Model {
             .stream(input, &call.options)
             .map_err(|error| raise(py, &error))?;
         let answerer = self.answerer_of(py, processor);
-        noted(
-            py,
-            TokenStream::new(stream, answerer, call.on_token, call.parse),
-        )
+        read_here(TokenStream::new(stream, answerer, call.on_token, call.parse).object(py)?)
     }
 
     /// Starts a run of several inputs and returns a stream for each.
@@ -291,7 +293,7 @@ impl Model {
         let stream = |stream| {
             let processor = processor.as_ref().and_then(|one| one.again(py));
             let answerer = self.answerer_of(py, processor);
-            noted(py, TokenStream::new(stream, answerer, on_token(), parse()))
+            read_here(TokenStream::new(stream, answerer, on_token(), parse()).object(py)?)
         };
         streams.into_iter().map(stream).collect()
     }

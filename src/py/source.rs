@@ -5,15 +5,18 @@
 
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use pyo3::exceptions::PyOSError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::at_hand::{self, Take};
-use super::callables::{Answerer, Slot, running_task};
+use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
+use super::tasks::running_task;
 use crate::model::Handle;
 use crate::protocol::error::Failure;
 
@@ -57,7 +60,7 @@ pub(super) trait Stream {
     }
 
     /// What takes the next item if it has come.
-    fn at_hand(&self) -> Option<Take> {
+    fn taker(&self) -> Option<Take> {
         None
     }
 
@@ -129,8 +132,46 @@ fn coroutine<'py>(
     function.call1((stream,))
 }
 
-/// After so many items others have their turn, also where all were at hand.
-const TURN: usize = 256;
+/// After so many items it is looked whether others are to have their turn, also where all were at hand.
+const LOOK: usize = 64;
+
+/// So many looks go by at most: letting others in takes as long as fifty items.
+const LOOKS: usize = 12;
+
+/// How long others wait where a loop takes its time for each item.
+const TURN: Duration = Duration::from_micros(500);
+
+/// Items since the last look; one count for all streams is enough.
+static ITEMS: AtomicUsize = AtomicUsize::new(0);
+
+/// When others were let in, and how many looks ago.
+static LET_IN: Mutex<(Option<Instant>, usize)> = Mutex::new((None, 0));
+
+/// Counts an item that is asked for, and tells whether others are to have their turn before it; until [`let_in`].
+#[inline]
+pub(super) fn is_turn() -> bool {
+    // Nothing depends on its being exact, and this takes less than adding in one step.
+    let items = ITEMS.load(Ordering::Relaxed).wrapping_add(1);
+    ITEMS.store(items, Ordering::Relaxed);
+    items >= LOOK && look()
+}
+
+#[cold]
+fn look() -> bool {
+    let mut let_in = LET_IN.lock();
+    let_in.1 = let_in.1.saturating_add(1);
+    let is_turn = let_in.1 >= LOOKS || let_in.0.is_none_or(|at| at.elapsed() >= TURN);
+    if !is_turn {
+        ITEMS.store(0, Ordering::Relaxed);
+    }
+    is_turn
+}
+
+#[cold]
+fn let_in() {
+    ITEMS.store(0, Ordering::Relaxed);
+    *LET_IN.lock() = (Some(Instant::now()), 0);
+}
 
 /// Notes that the running task, if there is one, reads `stream`.
 pub(super) fn note_reader(stream: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -149,23 +190,18 @@ pub(super) fn next_item<'py>(
     at_hand: Option<Take>,
 ) -> PyResult<Bound<'py, PyAny>> {
     static NEXT_IN_TURN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
-    // One count for all streams is enough.
-    static ITEMS: AtomicUsize = AtomicUsize::new(0);
     // Here and not in the coroutine, which may be run by a task of its own, as by asyncio.wait_for().
     if !answerer.is_read_here(stream.py())? {
         note_reader(stream)?;
     }
-    // Nothing depends on its being exact, and this takes less than adding in one step.
-    let items = ITEMS.load(Ordering::Relaxed).wrapping_add(1);
-    ITEMS.store(items, Ordering::Relaxed);
-    if items.is_multiple_of(TURN) {
-        coroutine(stream, &NEXT_IN_TURN, "next_in_turn")
-    } else {
-        at_hand.map_or_else(
-            || wait_for_item(stream),
-            |take| at_hand::at_hand(stream, take),
-        )
+    if is_turn() {
+        let_in();
+        return coroutine(stream, &NEXT_IN_TURN, "next_in_turn");
     }
+    at_hand.map_or_else(
+        || wait_for_item(stream),
+        |take| at_hand::at_hand(stream, take),
+    )
 }
 
 /// The coroutine that waits for the next item of `stream`, whose reader is noted.
@@ -225,7 +261,7 @@ macro_rules! source_class {
                 fn __anext__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
                     slf.get().note_caller(slf.py())?;
                     let this = slf.get();
-                    $crate::py::source::next_item(slf.as_any(), this.answerer(), this.at_hand())
+                    $crate::py::source::next_item(slf.as_any(), this.answerer(), this.taker())
                 }
 
                 /// The task that reads, as a weak reference; for the event loop.
@@ -234,8 +270,8 @@ macro_rules! source_class {
                     self.answerer().reader(py)
                 }
 
-                fn _set_reader(&self, reader: Py<PyAny>) {
-                    self.answerer().set_reader(reader);
+                fn _set_reader(&self, py: Python<'_>, reader: Py<PyAny>) {
+                    self.answerer().set_reader(py, reader);
                 }
 
                 /// Cancels the run (`rkllm_abort`), from any thread. Does nothing after the end.

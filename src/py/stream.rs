@@ -9,11 +9,13 @@ use pyo3::types::PyString;
 
 use super::at_hand::Take;
 use super::attached::Attached;
+use super::by_hand;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::generation::Generation;
 use super::logprobs::{self, Likely};
 use super::options;
+use super::quick::Quick;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
@@ -25,7 +27,7 @@ use crate::protocol::error::Failure;
 /// the end of a `with` block, or if nothing refers to it any more.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
-#[pyclass(module = "rkllm_rs", frozen, weakref)]
+#[pyclass(module = "rkllm_rs", frozen, weakref, subclass)]
 pub(super) struct TokenStream {
     stream: Attached<stream::TokenStream>,
     handle: Handle,
@@ -124,16 +126,22 @@ impl TokenStream {
         })
     }
 
-    /// The next text and its token, where nothing else is to be done for them.
+    /// What `hand_out` makes of the next text and its token, where nothing else is to be done for them. Does not
+    /// panic; if there is no memory, the piece is not lost.
     #[inline]
-    fn ready<'py>(&self, py: Python<'py>) -> Option<(Bound<'py, PyString>, i32)> {
+    pub(super) fn ready<'py>(
+        &self,
+        py: Python<'py>,
+        hand_out: impl FnOnce(Bound<'py, PyString>, i32) -> Option<Bound<'py, PyAny>>,
+    ) -> Option<Bound<'py, PyAny>> {
         if !self.plain {
             return None;
         }
-        self.stream.with(py, |stream| {
-            let (text, id) = stream.at_hand()?;
-            Some((PyString::new(py, text), id))
-        })
+        // Making a string or a chunk runs none of the program's code.
+        let made = self.stream.try_with(py, |stream| {
+            stream.at_hand(|text, id| hand_out(by_hand::string(py, text)?, id))
+        });
+        made.flatten()
     }
 
     /// Waits for the next piece; `None` at the end of the run.
@@ -211,12 +219,12 @@ impl Stream for TokenStream {
     fn parse(&self) -> Option<&Slot> {
         Some(&self.parse)
     }
-    fn at_hand(&self) -> Option<Take> {
+    fn taker(&self) -> Option<Take> {
         let take: Take = |stream| {
             let py = stream.py();
             let this = stream.cast::<Self>()?.get();
-            match this.ready(py) {
-                Some((text, id)) => chunk(text, id, None).map(Some),
+            match this.at_hand(py) {
+                Some(chunk) => Ok(Some(chunk.unbind())),
                 None => this.poll_async(py)?.map(made).transpose(),
             }
         };
@@ -233,10 +241,7 @@ impl Drop for TokenStream {
 source_class! {
     stream TokenStream {
         fn __next__(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-            match self.ready(py) {
-                Some((text, id)) => chunk(text, id, None).map(Some),
-                None => self.next(py)?.map(made).transpose(),
-            }
+            self.next(py)?.map(made).transpose()
         }
 
         /// The next chunk, `None` if it has to be waited for; for the event loop.
@@ -246,14 +251,14 @@ source_class! {
 
         /// Returns the same stream, yielding plain `str`.
         #[pyo3(signature = (*surplus, **unknown), text_signature = "($self, /)")]
-        fn texts(
+        fn texts<'py>(
             slf: Py<Self>,
-            py: Python<'_>,
+            py: Python<'py>,
             surplus: &Bound<'_, pyo3::types::PyTuple>,
             unknown: Option<&Bound<'_, pyo3::types::PyDict>>,
-        ) -> PyResult<TextStream> {
+        ) -> PyResult<Bound<'py, TextStream>> {
             options::refuse(py, "TokenStream.texts", &[], surplus, unknown)?;
-            Ok(TextStream { stream: slf })
+            TextStream { stream: slf }.object(py)
         }
 
         /// Waits for the end of the run and returns the whole answer, including chunks already read.
@@ -314,9 +319,9 @@ source_class! {
 /// Both share one run: a chunk read from one is not yielded by the other.
 ///
 /// Read it from one thread or task at a time. `cancel()` and `close()` may be called from any thread.
-#[pyclass(module = "rkllm_rs", frozen, weakref)]
+#[pyclass(module = "rkllm_rs", frozen, weakref, subclass)]
 pub(super) struct TextStream {
-    stream: Py<TokenStream>,
+    pub(super) stream: Py<TokenStream>,
 }
 
 impl Stream for TextStream {
@@ -326,15 +331,19 @@ impl Stream for TextStream {
     fn answerer(&self) -> &Answerer {
         &self.stream.get().answerer
     }
-    fn at_hand(&self) -> Option<Take> {
+    fn taker(&self) -> Option<Take> {
         let take: Take = |stream| {
             let py = stream.py();
-            let this = stream.cast::<Self>()?.get().stream.get();
-            let text = match this.ready(py) {
-                Some((text, _)) => Some(text),
-                None => this.poll_async(py)?.map(|(text, _, _)| text),
+            let this = stream.cast::<Self>()?.get();
+            let text = match this.at_hand(py) {
+                Some(text) => Some(text),
+                None => this
+                    .stream
+                    .get()
+                    .poll_async(py)?
+                    .map(|(text, _, _)| text.into_any()),
             };
-            Ok(text.map(|text| text.into_any().unbind()))
+            Ok(text.map(Bound::unbind))
         };
         Some(take)
     }
@@ -346,11 +355,7 @@ impl Stream for TextStream {
 source_class! {
     stream TextStream {
         fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyString>>> {
-            let stream = self.stream.get();
-            match stream.ready(py) {
-                Some((text, _)) => Ok(Some(text)),
-                None => Ok(stream.next(py)?.map(|(text, _, _)| text)),
-            }
+            Ok(self.stream.get().next(py)?.map(|(text, _, _)| text))
         }
 
         /// The next text, `None` if it has to be waited for; for the event loop.

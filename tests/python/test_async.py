@@ -57,6 +57,31 @@ def test_many_tokens(open_model):
     assert asyncio.run(joined(model.stream("x"))) == "ab" * count
 
 
+def test_others_have_their_turn_while_all_is_at_hand(open_model):
+    count = 50_000
+    model = open_model(
+        {"runs": [{"steps": ["ab"], "repeat": count}, {"steps": ["c"]}]}, max_new_tokens=2 * count
+    )
+    stream = model.stream("x")
+    # Runs of one model come one after the other: this one has ended then.
+    model.generate("y", max_new_tokens=1)
+    turns = []
+
+    async def other():
+        while True:
+            turns.append(len(turns))
+            await asyncio.sleep(0)
+
+    async def main():
+        task = asyncio.ensure_future(other())
+        text = await joined(stream)
+        task.cancel()
+        return text
+
+    assert asyncio.run(main()) == "ab" * count
+    assert turns
+
+
 def test_cancel(open_model):
     model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]})
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import gc
 import itertools
+import pickle
 import threading
 import weakref
 
 import pytest
 
 from fakes import calls
-from rkllm_rs import Chunk, GenerationError, Tokens, _native
+from rkllm_rs import Chunk, GenerationError, InvalidTypeError, TextStream, Tokens, TokenStream, _native
 from support import HELD, PATIENCE, began, in_thread, wait_until
 
 #: Enough tokens that no test comes to their end.
@@ -71,6 +72,26 @@ def test_a_stream_is_its_own_iterator(open_model):
     assert next(stream).text == "a"
     assert next(stream.texts()) == "b"
     assert [chunk.text for chunk in stream] == ["c"]
+
+
+def test_streams_are_of_the_classes_that_the_package_names(open_model):
+    stream = open_model(["a", "b"]).stream("x")
+    assert type(stream) is TokenStream
+    assert type(stream.texts()) is TextStream
+    for one in (stream, stream.texts()):
+        assert weakref.ref(one)() is one
+        assert gc.is_tracked(one)
+        assert one.__class__.__doc__.startswith("A ")
+        with pytest.raises(TypeError):
+            pickle.dumps(one)
+        with pytest.raises(TypeError):
+            type("Mine", (type(one),), {})
+        with pytest.raises(InvalidTypeError):
+            type(one)()
+    assert type(stream).__next__(stream).text == "a"
+    assert type(stream.texts()).__next__(stream.texts()) == "b"
+    with pytest.raises(TypeError):
+        TextStream.__next__(stream)
 
 
 def test_after_the_end(open_model):
