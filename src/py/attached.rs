@@ -49,6 +49,10 @@ impl<T> Attached<T> {
 
     /// [`Self::with`], which does not panic but gives `None` where the value is borrowed.
     #[inline]
+    #[cfg_attr(
+        not(feature = "abi3"),
+        expect(clippy::unnecessary_wraps, reason = "a lock is waited for")
+    )]
     pub(super) fn try_with<R>(
         &self,
         _attached: Python<'_>,
