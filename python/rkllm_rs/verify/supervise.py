@@ -100,7 +100,8 @@ class Child:
             self._process.poll()
             time.sleep(0.02)
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(0.1)
+            # Its first thread may be gone before the others.
+            self._process.wait(max(0.1, until - time.monotonic()))
         for stream in (self._process.stdin, self._process.stdout):
             with suppress(OSError):
                 assert stream is not None  # noqa: S101 - as asked for
