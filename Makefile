@@ -94,6 +94,7 @@ lint-types: $(STAMP)/dev $(STAMP)/package
 
 test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
 	$(CARGO) build --locked --release $(FAKES)
+	PATH="$(CURDIR)/$(BIN):$$PATH" \
 	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm
 	$(CPU_ENV) && $(CARGO) test --locked --release -p rkllm-cpu-runtime
 
@@ -145,11 +146,11 @@ fuzz: $(STAMP)/tools ## Every reader of strangers' bytes and texts, under libFuz
 
 asan: $(STAMP)/dev build ## The Rust tests, and the Python tests on the fake, under AddressSanitizer
 	$(CARGO) build --locked --release $(FAKES)
-	scripts/sanitize.sh address
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/sanitize.sh address
 	scripts/sanitize.sh python $(PYTEST) -q tests/python
 
 tsan: $(STAMP)/tools ## The Rust tests under ThreadSanitizer, with a standard library of its own
-	scripts/sanitize.sh thread
+	PATH="$(CURDIR)/$(BIN):$$PATH" scripts/sanitize.sh thread
 
 valgrind: $(STAMP)/dev ## The C ABI of the CPU runtime under valgrind, with tiny models
 	scripts/sanitize.sh valgrind

@@ -120,10 +120,7 @@ fn of_format<'a>(format: &Arc<Format>, pieces: impl Iterator<Item = &'a str>) ->
 pub fn tools(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
     let (tools, arguments) = text.split_once('\0').unwrap_or((&text, "{}"));
-    let Ok(value) = serde_json::from_str(tools) else {
-        return;
-    };
-    let Ok(tools) = Tools::new(&value) else {
+    let Some(tools) = tools_of(tools) else {
         return;
     };
     let names: Vec<String> = tools.names().map(str::to_owned).collect();
@@ -132,6 +129,10 @@ pub fn tools(bytes: &[u8]) {
         drop(tools.types(&name, "a"));
         drop(tools.spell(&name, "a", arguments));
     }
+}
+
+fn tools_of(text: &str) -> Option<Tools> {
+    Tools::new(&serde_json::from_str(text).ok()?).ok()
 }
 
 /// A template of a stranger, with messages of another: an error or a text, in bounded time and memory.

@@ -187,3 +187,13 @@ def on_model(folder: Path, context: int, **options: Any) -> Serving:
 def run(*texts: str, **more: Any) -> dict[str, Any]:
     """A run of a script: its tokens."""
     return {"steps": list(texts), **more}
+
+
+def read_until(sock: socket.socket, text: bytes) -> bytes:
+    """Reads from a connection until something has come."""
+    had = b""
+    while text not in had:
+        more = sock.recv(65536)
+        assert more, had
+        had += more
+    return had

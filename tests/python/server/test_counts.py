@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from serving import on_fake, run
+from serving import on_fake, read_until, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -68,11 +68,7 @@ def test_b15_a_stream_that_is_left(serving: Serving, path: str) -> None:
     body = DIALECTS[path][0] if path in DIALECTS else {"input": ASK}
     before = len(left(serving))
     sock = serving.connect(path, {"model": "goes on", "stream": True, **body})
-    had = b""
-    while b'"x"' not in had:
-        more = sock.recv(65536)
-        assert more, had
-        had += more
+    read_until(sock, b'"x"')
     sock.close()
     serving.wait_for(lambda: len(left(serving)) > before, "its line")
     line = left(serving)[-1]

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import openai
 import pytest
-from serving import on_fake, run
+from serving import on_fake, read_until, run
 
 from fakes import calls, fake_model
 from support import HELD, PATIENCE
@@ -54,16 +54,6 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Se
 
 def body(**more: Any) -> dict[str, Any]:
     return {"messages": ASK, "max_tokens": 100_000, **more}
-
-
-def read_until(sock: Any, text: bytes) -> bytes:
-    """Reads from a connection until something has come."""
-    had = b""
-    while text not in had:
-        more = sock.recv(65536)
-        assert more, had
-        had += more
-    return had
 
 
 def status(serving: Serving, name: str) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Optional
 import openai
 import pydantic
 import pytest
-from serving import on_model
+from serving import on_model, read_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -212,11 +212,7 @@ def test_a_stream_that_is_left_has_its_prompt_in_the_figures(server: Serving) ->
     """Anthropic's streams count their prompt beforehand, so that it is known although the run is cut off."""
     asked = {"model": "small", "max_tokens": 400, "stream": True, "messages": ASK}
     sock = server.connect("/v1/messages", asked)
-    had = b""
-    while b"text_delta" not in had:
-        more = sock.recv(65536)
-        assert more, had
-        had += more
+    read_until(sock, b"text_delta")
     sock.close()
 
     def line() -> str:

@@ -4,10 +4,10 @@ use std::sync::{Arc, LazyLock};
 
 use serde::de::IgnoredAny;
 
+use super::tools_of;
 use crate::answer::{Options, Parser};
 use crate::constraint::{Calls, Constraints, Follower, Grammar, Kind, Matcher, Vocabulary};
 use crate::families;
-use crate::schema::Tools;
 
 /// The token that ends an answer; those before it are the bytes.
 const END: usize = 256;
@@ -159,10 +159,7 @@ pub fn calls(bytes: &[u8]) {
     let format = &all[usize::from(*family) % all.len()].format;
     let text = String::from_utf8_lossy(bytes);
     let (tools, walk) = text.split_once('\0').unwrap_or((&text, ""));
-    let Ok(value) = serde_json::from_str(tools) else {
-        return;
-    };
-    let Ok(tools) = Tools::new(&value) else {
+    let Some(tools) = tools_of(tools) else {
         return;
     };
     let Ok(calls) = Calls::new(format, &tools, None, many % 2 == 1) else {
