@@ -40,7 +40,8 @@ address)
     export LSAN_OPTIONS="suppressions=$root/scripts/leaks.txt:print_suppressions=0"
     export ASAN_OPTIONS=log_path=$CARGO_TARGET_DIR/found
     rm -f "$CARGO_TARGET_DIR"/found.*
-    cargo test --locked --target "$host" --lib --tests --no-fail-fast "${packages[@]}" -- "${skipped[@]}" "$@" || status=$?
+    cargo test --locked --target "$host" --lib --tests --no-fail-fast "${packages[@]}" \
+        --features rkllm-text/sanitizer -- "${skipped[@]}" "$@" || status=$?
     show
     exit $status
     ;;
@@ -49,7 +50,8 @@ python)
     runtime=$(gcc -print-file-name=libasan.so)
     case $runtime in /*) ;; *) echo "sanitize.sh: GCC's libasan.so is not there" >&2; exit 1 ;; esac
     export PYO3_PYTHON=$root/.venv/bin/python
-    cargo rustc --locked --lib --target "$host" -p rkllm_rs --features python,abi3 --crate-type cdylib
+    cargo rustc --locked --lib --target "$host" -p rkllm_rs --features python,abi3,rkllm-text/sanitizer \
+        --crate-type cdylib
     package=$CARGO_TARGET_DIR/python
     rm -rf "$package"
     mkdir -p "$package"

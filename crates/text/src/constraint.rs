@@ -21,7 +21,7 @@ use llguidance::toktrie::{ApproximateTokEnv, InferenceCapabilities, SimpleVob, T
 use llguidance::{Matcher as Engine, ParserFactory, TokenParser};
 use serde::{Deserialize, Serialize};
 
-use crate::stack::{self, Problem};
+use crate::stack::{Problem, with_stack};
 use calls::Spelling;
 pub use calls::{Calls, CallsProblem};
 pub use follower::Follower;
@@ -140,11 +140,11 @@ impl Grammar {
             let made = factory.create_parser(self.compiled(spelling)?);
             made.map_err(|error| self.refused(&error))
         };
-        stack::with_stack("rkllm-grammar", COMPILING, work).unwrap_or_else(|problem| {
+        with_stack(COMPILING, work).unwrap_or_else(|problem| {
             Err(match problem {
                 Problem::Panicked => Refusal::invalid("has met an error inside the engine"),
-                Problem::NoThread(error) => Refusal::too_large(format!(
-                    "cannot be compiled: no thread to do it on: {error}"
+                Problem::NoRoom(error) => Refusal::too_large(format!(
+                    "cannot be compiled: no memory for its stack: {error}"
                 )),
             })
         })

@@ -11,7 +11,6 @@ mod json;
 mod methods;
 mod operators;
 mod python;
-mod threads;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -25,20 +24,21 @@ use minijinja::{AutoEscape, Environment, machinery};
 pub use trouble::Trouble;
 use trouble::trouble;
 
-use crate::stack::{self, Problem};
+use crate::stack::{Problem, Stacks, with_stack};
 
 /// Steps of a rendering. One pays for 64 bytes as well, and takes no longer than some 0.3 µs whatever it is spent
 /// on, so that a template that never ends is told of within 100 ms, on a busy machine as well.
 const FUEL: u64 = 100_000;
 /// The longest text that a template may write.
 const LONGEST: usize = 16 << 20;
-/// For compiling, which follows the nesting of a text without limit. Only what is used of this is ever
-/// taken from the system.
+/// For compiling, which follows the nesting of a text without limit.
 const COMPILING: usize = if cfg!(target_pointer_width = "64") {
     256 << 20
 } else {
     96 << 20
 };
+/// For rendering: macros may call each other [`DEEPEST_CALL`] times deep, and what they hand on may be nested.
+static RENDERING: Stacks = Stacks::new(32 << 20, 2);
 /// Frames of macros and loops within each other; a call takes some.
 const DEEPEST_CALL: usize = 200;
 /// Longer than any real template by far.
@@ -73,7 +73,9 @@ impl Jinja {
                 reason: "it is larger than 1 MiB".to_owned(),
             });
         }
-        let program = apart(|| Program::new(source).map_err(|error| trouble(&error)))?;
+        let program = outcome(with_stack(COMPILING, || {
+            Program::new(source).map_err(|error| trouble(&error))
+        }))?;
         Ok(Self {
             environment: Arc::new(environment(FUEL)),
             program: Arc::new(program),
@@ -100,10 +102,9 @@ impl Jinja {
     /// # Errors
     /// [`Trouble`].
     pub fn render_at(&self, now: Option<SystemTime>, context: Value) -> Result<String, Trouble> {
-        let own = self.clone();
-        threads::with_room(move || {
+        outcome(RENDERING.with(|| {
             clock::set(now)?;
-            let ended = own.run(&own.environment, context.clone());
+            let ended = self.run(&self.environment, context.clone());
             if !matches!(ended, Err(Trouble::Endless)) {
                 return ended;
             }
@@ -112,8 +113,8 @@ impl Jinja {
             if fuel < 2 * FUEL {
                 return ended;
             }
-            own.run(&environment(fuel), context)
-        })
+            self.run(&environment(fuel), context)
+        }))
     }
 
     fn run(&self, environment: &Environment<'_>, context: Value) -> Result<String, Trouble> {
@@ -146,12 +147,12 @@ fn environment(fuel: u64) -> Environment<'static> {
     environment
 }
 
-/// Runs `work` on a thread with room for the recursion of compiling.
-fn apart<T: Send>(work: impl FnOnce() -> Result<T, Trouble> + Send) -> Result<T, Trouble> {
-    stack::with_stack("rkllm-template", COMPILING, work).unwrap_or_else(|problem| {
+/// What came of work on a stack of its own.
+fn outcome<T>(of: Result<Result<T, Trouble>, Problem>) -> Result<T, Trouble> {
+    of.unwrap_or_else(|problem| {
         let reason = match problem {
             Problem::Panicked => "an error inside the engine".to_owned(),
-            Problem::NoThread(error) => format!("no thread to run it on: {error}"),
+            Problem::NoRoom(error) => format!("no memory for its stack: {error}"),
         };
         Err(Trouble::Failed { line: None, reason })
     })
