@@ -63,13 +63,13 @@ CORE_FILES = (
 )
 PROMISES = {
     ("rkllm_rs", "cp310-abi3"): Promise(
-        limit=3_200_000,
+        limit=3_300_000,
         files=("rkllm_rs/_native.abi3.so", *CORE_FILES),
         glibc=(2, 17),
     ),
     # Without the GIL.
     ("rkllm_rs", "cp314-cp314t"): Promise(
-        limit=3_200_000,
+        limit=3_300_000,
         files=("rkllm_rs/_native.cpython-314t-{platform}.so", *CORE_FILES),
         glibc=(2, 17),
     ),
