@@ -62,7 +62,12 @@ pub(super) fn raised(fd: OwnedFd) -> io::Result<OwnedFd> {
     if fd.as_raw_fd() >= FLOOR {
         return Ok(fd);
     }
-    Ok(fcntl_dupfd_cloexec(&fd, FLOOR)?)
+    // So the kernel says that the limit of open files is below that number.
+    let refused = |error| match error {
+        rustix::io::Errno::INVAL => rustix::io::Errno::MFILE,
+        other => other,
+    };
+    Ok(fcntl_dupfd_cloexec(&fd, FLOOR).map_err(refused)?)
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {

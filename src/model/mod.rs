@@ -257,14 +257,14 @@ impl Model {
             config.n_batch = Some(1);
         }
         let template = Template::of(config.template.as_ref(), runtime.capabilities());
-        let path = path.to_owned();
-        let place = domains::place(runtime, &path, &mut config, &mut chosen);
-        let (client, opened) =
-            Client::over(|out| link(Arc::clone(runtime), path.clone(), config, out))?;
+        // The same file, wherever the program goes meanwhile.
+        let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let place = domains::place(runtime, &file, &mut config, &mut chosen);
+        let (client, opened) = Client::over(|out| link(Arc::clone(runtime), file, config, out))?;
         place.take(&client);
         Ok(Opening {
             runtime: Arc::clone(runtime),
-            path,
+            path: path.to_owned(),
             template,
             client: Mutex::new(Some(client)),
             opened,
@@ -281,7 +281,7 @@ impl Model {
         &self.runtime
     }
 
-    /// The model's file.
+    /// The model's file, as it was named.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -201,7 +201,7 @@ impl Model {
     fn runtime(&self, py: Python<'_>) -> Py<Runtime> {
         self.runtime.clone_ref(py)
     }
-    /// The model's file.
+    /// The model's file, as it was named.
     #[getter]
     fn path(&self) -> OsString {
         self.model.path().as_os_str().to_owned()

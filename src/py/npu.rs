@@ -71,7 +71,7 @@ impl NpuLock {
     /// Waits for the lock.
     ///
     /// Raises:
-    ///     BusyError: `timeout` has passed, or another task of this event loop holds the lock.
+    ///     BusyError: `timeout` has passed, or another task of this event loop holds the lock or waits for it.
     ///     UnsupportedFeatureError: No file can be used for the lock.
     fn __enter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<Self>> {
         let lock = slf.get();

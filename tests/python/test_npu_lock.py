@@ -265,10 +265,12 @@ def test_a_loop_goes_on_while_a_task_waits(child: Callable[..., Child], library:
         with pytest.raises(asyncio.CancelledError):
             await given_up
         assert not task.done()
+        # This call would block the loop in which the task runs whose turn is before, or that holds the lock.
+        with pytest.raises(BusyError):
+            await blocks()
         go_on(holder)
         assert await task == "had"
         async with npu_lock():
-            # This call would block the loop in which the holder's task runs.
             with pytest.raises(BusyError):
                 await asyncio.create_task(blocks())
         with npu_lock(timeout=0):
@@ -278,7 +280,7 @@ def test_a_loop_goes_on_while_a_task_waits(child: Callable[..., Child], library:
         with npu_lock():
             pass
 
-    asyncio.run(main())
+    in_thread(lambda: asyncio.run(main()))()
 
 
 def test_a_callback_that_a_run_waits_for_has_it_at_once(open_model: Opener) -> None:

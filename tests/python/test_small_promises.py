@@ -67,6 +67,28 @@ def test_adapters_and_caches_below_the_home_folder(open_model: Opener, record: P
     assert len(calls(record, "rkllm_load_prompt_cache")) == 1
 
 
+@newest
+@pytest.mark.both_modes
+def test_a_relative_model_stays_the_same_file(
+    make_model: Callable[..., Path], library: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, elsewhere = make_model(["a"]), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (path.parent / "chat_template.jinja").write_text("{{ messages[0].content }}!")
+    monkeypatch.chdir(path.parent)
+    with warnings.catch_warnings():
+        # No machine that runs these tests has the NPU.
+        warnings.simplefilter("ignore", RkllmWarning)
+        model = RKLLM(path.name, library=library)
+    with model:
+        monkeypatch.chdir(elsewhere)
+        assert model.render_chat([{"role": "user", "content": "x"}]) == "x!"
+        model.generate("x", save_prompt_cache="said")
+        load_prompt_cache(model, "said")
+        assert sorted(at.name for at in elsewhere.iterdir()) == ["said", "said.json"]
+        assert model.model_path == path.name
+
+
 def test_runtimes_below_the_home_folder(home: Path) -> None:
     (home / "librkllmrt.so").write_bytes(b"x")
     assert runtimes.verify("~/librkllmrt.so").path == str(home / "librkllmrt.so")

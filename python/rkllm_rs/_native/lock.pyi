@@ -17,7 +17,8 @@ class NpuLock:
         """Waits for the lock.
 
         Raises:
-            BusyError: ``timeout`` has passed, or another task of this event loop holds the lock.
+            BusyError: ``timeout`` has passed, or another task of this event loop holds the lock or waits for
+                it.
             UnsupportedFeatureError: No file can be used for the lock.
         """
     def __exit__(

@@ -127,7 +127,7 @@ class Model:
         """The library that runs it."""
     @property
     def path(self) -> str:
-        """The model's file."""
+        """The model's file, as it was named."""
     @property
     def worker_pid(self) -> int | None:
         """The process that runs it, if that is a worker."""

@@ -63,7 +63,7 @@ enum Stage {
     Over,
 }
 
-struct Shared {
+pub(super) struct Shared {
     stage: Mutex<(Stage, Option<WakePair>)>,
     arrived: Condvar,
 }
@@ -128,13 +128,17 @@ impl Block {
             shared.go_on(Stage::Free);
             return Ok(block);
         }
-        if Held::join(owner, blocks)? {
+        if PARTY.lock().join(owner, blocks)? {
             shared.go_on(Stage::Held);
             return Ok(block);
         }
         if ANSWERING.get() && PARTY.lock().runs > 0 {
             shared.go_on(Stage::Free);
             return Ok(block);
+        }
+        if !blocks {
+            let task = (owner.thread, Arc::clone(&shared));
+            PARTY.lock().tasks.push(task);
         }
         let line = Line::new(place, Use::NpuLock, false);
         host::spawn("rkllm-npu", move || {
@@ -234,6 +238,38 @@ impl Party {
     fn is_left(&self) -> bool {
         self.block.as_ref().is_some_and(|held| held.depth == 0) && !self.guest
     }
+
+    /// Enters a block that its owner is in already; false if the line must be stood in.
+    fn join(&mut self, owner: Owner, blocks: bool) -> Result<bool, Failure> {
+        self.tasks.retain(|(_, task)| task.is_waiting());
+        let mut does = self
+            .tasks
+            .iter()
+            .any(|(thread, _)| *thread == owner.thread)
+            .then_some("waits for");
+        if let Some(held) = self.block.as_mut().filter(|held| held.depth > 0) {
+            // A task of a thread that is in the block itself is in it, too: the thread cannot leave before.
+            if held.owner == owner
+                || (held.owner.task.is_none() && held.owner.thread == owner.thread)
+            {
+                held.depth += 1;
+                return Ok(true);
+            }
+            if held.owner.thread == owner.thread {
+                does = Some("holds");
+            }
+        }
+        match does {
+            Some(does) if blocks => {
+                let text = format!(
+                    "another task of this event loop {does} the NPU lock, and this call would block it"
+                );
+                Err(Failure::new(ErrorKind::Busy, text)
+                    .with_hint("Use `async with rkllm_rs.npu_lock():` in an event loop."))
+            }
+            _ => Ok(false),
+        }
+    }
 }
 
 impl Owner {
@@ -248,27 +284,6 @@ impl Owner {
             thread: thread.into(),
             task: None,
         }
-    }
-}
-
-impl Held {
-    /// Enters a block that its owner is in already; false if the line must be stood in.
-    fn join(owner: Owner, blocks: bool) -> Result<bool, Failure> {
-        let mut party = PARTY.lock();
-        let Some(held) = party.block.as_mut().filter(|held| held.depth > 0) else {
-            return Ok(false);
-        };
-        // A task of a thread that is in the block itself is in it, too: the thread cannot leave before.
-        let inside =
-            held.owner == owner || (held.owner.task.is_none() && held.owner.thread == owner.thread);
-        if inside {
-            held.depth += 1;
-        } else if blocks && held.owner.thread == owner.thread {
-            let text = "the NPU lock is held by another task of this event loop, which this call would block";
-            return Err(Failure::new(ErrorKind::Busy, text)
-                .with_hint("Use `async with rkllm_rs.npu_lock():` in an event loop."));
-        }
-        Ok(inside)
     }
 }
 

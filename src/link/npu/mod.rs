@@ -29,6 +29,7 @@ pub mod fuzzing {
     }
 }
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::sync::{Condvar, Mutex, statics};
@@ -51,6 +52,8 @@ struct Party {
     runs: usize,
     /// How many questions of runs are being answered.
     answers: usize,
+    /// The threads of tasks that have begun to wait for a block.
+    tasks: Vec<(u64, Arc<block::Shared>)>,
     /// Counts changes, here and of the lines that this process stands in: who has looked at both, and found
     /// nothing for himself, sees whether he must look again.
     changes: u64,
@@ -68,6 +71,7 @@ static PARTY: Mutex<Party> = Mutex::new(Party {
     guest: false,
     runs: 0,
     answers: 0,
+    tasks: Vec::new(),
     changes: 0,
 });
 /// Told when [`Party::changes`] has grown.

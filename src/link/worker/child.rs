@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::crash;
 use super::frame::{Down, Frames, HELLO, Problem, Up};
 use super::gate::Keeper;
 use super::queue::Queue;
@@ -71,10 +72,7 @@ impl From<Problem> for Stop {
 pub(super) fn live(shared: &Arc<Shared>, life: u64) {
     let death = match start(shared) {
         Ok(started) => serve(shared, life, started),
-        Err(error) => {
-            let failure = Failure::system("cannot start the worker process", error);
-            Death::of_nothing(failure)
-        }
+        Err(error) => Death::of_nothing(crash::not_started(&shared.program, &error)),
     };
     shared.died(life, &death);
 }

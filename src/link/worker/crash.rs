@@ -1,6 +1,9 @@
 //! How the death of a worker is told.
 
+use std::io;
 use std::path::Path;
+
+use rustix::io::Errno;
 
 use crate::host::process::{Program, Status};
 use crate::protocol::error::{ErrorKind, Failure};
@@ -87,11 +90,7 @@ impl Death {
         }
         let mut hints = Vec::new();
         if !self.greeted {
-            hints.push(format!(
-                "The worker is started with {}; set RKLLM_RS_WORKER_PYTHON to the path of a Python that can \
-                 import rkllm_rs, or pass isolate=False.",
-                Path::new(&program.file).display(),
-            ));
+            hints.push(other_python(program));
         } else if self.status.signal == Some(libc_sigkill()) && self.problem.is_none() {
             hints.push(
                 "Check `dmesg`: unless the process was killed on purpose, the system probably ran out of memory.".to_owned(),
@@ -108,6 +107,27 @@ impl Death {
         failure.fields.exit_code = self.status.exit_code;
         failure
     }
+}
+
+/// There is no process: the system has no room for one, or the file cannot be started.
+pub(super) fn not_started(program: &Program, error: &io::Error) -> Failure {
+    let what = "cannot start the worker process";
+    let of_file = [Errno::NOENT, Errno::NOTDIR, Errno::ACCESS, Errno::NOEXEC];
+    if Errno::from_io_error(error).is_some_and(|errno| of_file.contains(&errno)) {
+        let file = Path::new(&program.file).display();
+        return Failure::system(&format!("{what} with {file}"), error)
+            .with_hint(other_python(program));
+    }
+    Failure::system(what, error)
+}
+
+/// What to do about a program that is not a Python.
+fn other_python(program: &Program) -> String {
+    format!(
+        "The worker is started with {}; set RKLLM_RS_WORKER_PYTHON to the path of a Python that can import \
+         rkllm_rs, or pass isolate=False.",
+        Path::new(&program.file).display(),
+    )
 }
 
 fn libc_sigkill() -> i32 {
