@@ -124,6 +124,29 @@ fn tools_are_run_until_the_model_asks_for_none() {
 }
 
 #[test]
+fn no_tools_are_run_for_an_answer_that_is_cut() {
+    let _alone = alone();
+    let call = "<tool_call>{\"name\": \"f\", \"arguments\": {}}</tool_call>";
+    let run =
+        json!({"steps": [call, "<tool_call>{\"name\": \"f", "\"}"], "obey_max_new_tokens": true});
+    let model = Arc::new(open(
+        "v1_3_1",
+        "cut",
+        &json!({"quiet": true, "runs": [run]}),
+    ));
+    let tools = json!([{"type": "function", "function": {"name": "f"}}]);
+    let mut options = ChatOptions {
+        tools: Some(Value::from(Serde(tools))),
+        ..ChatOptions::default()
+    };
+    options.generate.max_new_tokens = Some(2);
+    let mut talk = Conversation::new(chat(), None, options);
+    let answer = talk.run_tools(&model, "Go", 8, |_| Err("was run".to_owned()));
+    assert_eq!(answer.unwrap().finish_reason, FinishReason::Length);
+    assert!(talk.messages().iter().all(|one| one["role"] != "tool"));
+}
+
+#[test]
 fn a_tokenizer_of_the_programs_counts() {
     let _alone = alone();
     let model = model("counted", &["Hello"]);

@@ -898,7 +898,8 @@ class AsyncRKLLM(metaclass=Answering):
             messages: The conversation, oldest message first: dicts in the OpenAI format, with ``role``
                 (``"system"``, ``"developer"``, ``"user"``, ``"assistant"`` or ``"tool"``) and ``content``
                 (text, or a list of text parts). The list is not changed.
-            tools: The tools: Python functions with type hints, and pydantic models.
+            tools: The tools: Python functions with type hints, and pydantic models. A schema alone cannot
+                be called.
             max_rounds: Maximum number of answers. The last one is returned even if it calls tools.
             tool_choice: ``"auto"`` lets the model decide. ``"none"`` hides the tools from it. ``"required"``
                 keeps the answer to calls whose arguments fit the tools' schemas, and
@@ -985,11 +986,10 @@ class AsyncRKLLM(metaclass=Answering):
             ...     return f"It is sunny in {city}."
             >>> answer = await llm.run_tools(messages, tools=[get_weather])  # doctest: +SKIP
         """
-        from .chat.rounds import Rounds
-        from .chat.tools import Tools
+        from .chat.rounds import Rounds, runnable
 
         self._check_turn("AsyncRKLLM.run_tools", options)
-        rounds = Rounds(messages, Tools(tools), max_rounds, options.get("timeout"))
+        rounds = Rounds(messages, runnable(tools), max_rounds, options.get("timeout"))
         while True:
             answer = await self.chat(rounds.messages, tools=rounds.tools, **rounds.options(options))
             if rounds.is_over(answer):

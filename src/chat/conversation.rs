@@ -15,6 +15,7 @@ use super::{Chat, ChatAnswer, ChatOptions, ChatStream, ToolCall};
 use crate::client::Source as _;
 use crate::model::Model;
 use crate::protocol::error::Failure;
+use crate::protocol::output::FinishReason;
 
 /// What a file says that it is.
 const FORMAT: &str = "rkllm_rs conversation";
@@ -111,7 +112,11 @@ impl Conversation {
         let mut new = vec![user(text)];
         for round in 1.. {
             let answer = turn.stream(model, &new)?.into_answer()?;
-            if answer.tool_calls.is_empty() || round >= most {
+            let was_cut = matches!(
+                answer.finish_reason,
+                FinishReason::Length | FinishReason::Cancelled
+            );
+            if answer.tool_calls.is_empty() || was_cut || round >= most {
                 self.messages = turn.messages;
                 return Ok(answer);
             }
@@ -227,7 +232,7 @@ impl TurnStream<'_> {
             drop(delta);
         }
         let answer = self.stream.into_answer()?;
-        if answer.finish_reason != crate::protocol::output::FinishReason::Cancelled {
+        if answer.finish_reason != FinishReason::Cancelled {
             self.messages.push(answer.message());
             *self.kept = self.messages;
         }

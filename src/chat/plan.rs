@@ -120,11 +120,16 @@ impl Plan {
     pub(super) fn notes(&self, dropped: usize, cut: Option<usize>) -> Vec<String> {
         let mut notes = self.prepared.notes.clone();
         if dropped > 0 {
-            notes.push(format!(
-                "the oldest {dropped} messages were left out to fit the context window"
-            ));
+            notes.push(if dropped == 1 {
+                "the oldest message was left out to fit the context window".to_owned()
+            } else {
+                format!("the oldest {dropped} messages were left out to fit the context window")
+            });
         }
-        notes.extend(cut.map(|tokens| format!("the thinking was ended after {tokens} tokens")));
+        notes.extend(cut.map(|tokens| {
+            let unit = if tokens == 1 { "token" } else { "tokens" };
+            format!("the thinking was ended after {tokens} {unit}")
+        }));
         notes
     }
 

@@ -12,6 +12,7 @@ use super::structured::{self, Constraint};
 use super::values;
 use crate::chat;
 use crate::protocol::output::{FinishReason, TokenLogprob};
+use crate::text::answer::CallProblem;
 
 /// A new part of a tool call, as a stream yields it.
 ///
@@ -177,6 +178,12 @@ impl ToolCall {
     #[getter]
     fn error(&self) -> Option<&str> {
         self.call().error.as_deref()
+    }
+
+    /// Whether the call is written as it should be, and only values do not fit, which may be converted.
+    #[getter]
+    fn _is_misfit(&self) -> bool {
+        self.call().problem == Some(CallProblem::DoesNotFit)
     }
 
     /// Tells what to use for a name of another package.

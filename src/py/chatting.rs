@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use rkllm_text::jinja::Value;
 
 use super::chat::ChatStream;
@@ -179,12 +179,15 @@ pub(super) fn check_chat(
 }
 
 fn listed(object: &Bound<'_, PyAny>) -> PyResult<Vec<Value>> {
-    let all = values::value("messages", object)?;
     let wrong = || convert::wrong_type("messages", "a list of dicts", object);
-    if object.is_none() || object.is_instance_of::<PyString>() || object.is_instance_of::<PyDict>()
+    if object.is_none()
+        || object.is_instance_of::<PyString>()
+        || object.is_instance_of::<PyBytes>()
+        || object.is_instance_of::<PyDict>()
     {
         return Err(wrong());
     }
+    let all = values::value("messages", object)?;
     Ok(all.try_iter().map_err(|_| wrong())?.collect())
 }
 

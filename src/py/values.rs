@@ -4,6 +4,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
 use rkllm_text::jinja::{Tuple, Value};
 
+use super::answers::ChatAnswer;
 use super::convert;
 use super::errors::raise;
 use crate::chat;
@@ -110,6 +111,10 @@ impl<'py> Misfit<'py> {
                     if content == "content" && rest.is_empty() {
                         return convert::wrong_type(&place, "a str or a list of parts", &found);
                     }
+                }
+                if found.is_instance_of::<ChatAnswer>() {
+                    let hint = "Append the answer's message: messages.append(answer.message).";
+                    return convert::hinted_type(&place, "a dict", &found, hint.to_owned());
                 }
                 convert::hinted_type(
                     &place,

@@ -210,6 +210,9 @@ class ToolCall:
     @property
     def error(self) -> str | None:
         """Why the call must not be made, in words for the model; ``None`` if it can be made."""
+    @property
+    def _is_misfit(self) -> bool:
+        """Whether the call is written as it should be, and only values do not fit, which may be converted."""
 
 @final
 class ChatAnswer:

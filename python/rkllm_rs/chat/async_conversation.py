@@ -153,6 +153,7 @@ class AsyncConversation:
 
         Raises:
             FileMissingError: The folder does not exist.
+            InvalidArgumentError: The file cannot be written.
             InvalidTypeError: A message has something that JSON cannot represent.
         """
         await asyncio.to_thread(saved.write, self._history.forked(), path)

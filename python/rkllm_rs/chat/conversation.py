@@ -167,6 +167,7 @@ class Conversation:
 
         Raises:
             FileMissingError: The folder does not exist.
+            InvalidArgumentError: The file cannot be written.
             InvalidTypeError: A message has something that JSON cannot represent.
         """
         saved.write(self._history, path)

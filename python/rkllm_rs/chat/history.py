@@ -7,16 +7,17 @@ import functools
 import math
 import threading
 import time
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rkllm_rs.errors import BusyError, InvalidArgumentError, InvalidTypeError
 
-from .rounds import Rounds
-from .tools import Tool, Tools
+from .rounds import Rounds, can_run
+from .tools import Tools
 from .values import is_dict, is_list
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable
 
     from rkllm_rs._native import ChatAnswer, ChatStream
 
@@ -166,7 +167,7 @@ class Turn:
         self.tools = history.tools or Tools()
         self.now = history.now
         self.rounds = Rounds(messages, self.tools, max_rounds, options.get("timeout"))
-        self._runs = bool(self.tools) and all(map(_runs, self.tools))
+        self._runs = bool(self.tools) and all(map(can_run, self.tools))
         self.cancelled = False
 
     @property
@@ -212,23 +213,24 @@ def begun(system: str | None) -> list[dict[str, Any]]:
     return [{"role": "system", "content": given}]
 
 
-def _runs(tool: Tool) -> bool:
-    """Whether there is something to call."""
-    return tool.function is not None or tool._model is not None
-
-
 def _new_messages(text: str | Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What is sent, as messages."""
     if isinstance(text, str):
         return [{"role": "user", "content": text}]
-    given: Any = list(text) if isinstance(text, tuple) else text
-    if not is_list(given) or not all(map(is_dict, given)):
+    hint = "Pass what the user says, or messages such as results of tools."
+    given: Any = text
+    if isinstance(given, (bytes, bytearray)) or not isinstance(given, Sequence):
         message = f"text must be a str or a list of messages, got {type(given).__name__}"
-        raise InvalidTypeError(message, hint="Pass what the user says, or messages such as results of tools.")
-    if not given:
+        raise InvalidTypeError(message, hint=hint)
+    messages: list[Any] = list(given)  # pyright: ignore[reportUnknownArgumentType]
+    for at, one in enumerate(messages):
+        if not isinstance(one, Mapping):
+            message = f"text[{at}] must be a dict, got {type(one).__name__}"
+            raise InvalidTypeError(message, hint=hint)
+    if not messages:
         message = "text must have at least one message"
         raise InvalidArgumentError(message, hint="Pass what the user says, or messages.")
-    return copy.deepcopy(given)
+    return [copy.deepcopy(dict(one)) for one in messages]
 
 
 def _text(content: Any) -> str:

@@ -4,20 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError
+from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, ToolError
 
-from .tools import Call
+from .tools import Call, Tools
 from .values import is_dict
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterable, Mapping
+    from collections.abc import Coroutine
 
     from rkllm_rs._native import ChatAnswer, ToolCall
 
     from .loops import ToolLoop
-    from .tools import Tools
+    from .tool import Tool
+
+
+def can_run(tool: Tool) -> bool:
+    """Whether there is something to call."""
+    return tool.function is not None or tool._model is not None  # noqa: SLF001 - of this package
+
+
+def runnable(tools: Iterable[Any]) -> Tools:
+    """Tools that can all be called.
+
+    Raises:
+        ToolError: One of them is a schema alone, or cannot be a tool.
+    """
+    every = tools if isinstance(tools, Tools) else Tools(tools)
+    for tool in every:
+        if not can_run(tool):
+            message = f"{tool.name} has no function to call"
+            hint = "Pass a function as the tool, or use chat() and run the calls yourself."
+            raise ToolError(message, hint=hint)
+    return every
 
 
 class Rounds:
@@ -36,7 +57,7 @@ class Rounds:
 
         Raises:
             InvalidArgumentError: There may be no answer at all.
-            InvalidTypeError: The number of answers is not one.
+            InvalidTypeError: The messages are no list, or the number of answers is no number.
         """
         if isinstance(most, bool) or not isinstance(most, int):
             message = f"max_rounds must be an int, got {type(most).__name__}"
@@ -44,6 +65,11 @@ class Rounds:
         if most < 1:
             message = f"max_rounds must be at least 1, got {most}"
             raise InvalidArgumentError(message, hint="Pass the maximum number of answers.")
+        given: Any = messages
+        if isinstance(given, (str, bytes, Mapping)) or not isinstance(given, Iterable):
+            kind = type(given).__name__  # pyright: ignore[reportUnknownArgumentType]
+            message = f"messages must be a list of dicts, got {kind}"
+            raise InvalidTypeError(message, hint='Pass dicts such as {"role": "user", "content": "Hello"}.')
         self.messages: list[Any] = list(messages)
         self.tools = tools
         self._left = most
@@ -117,7 +143,9 @@ class Rounds:
             if not isinstance(call, Call):
                 self.messages.append(call)
             elif call.result is not None:
-                self.messages.append(call.result.message)
+                result = call.result
+                was_not_made = result.error is not None and result.exception is None
+                self.messages.append(_told(result.message) if was_not_made else result.message)
 
 
 def _without_demand(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +173,16 @@ async def _together(coroutines: Iterable[Coroutine[Any, Any, Any]]) -> None:
 
 
 def _refused(call: ToolCall) -> dict[str, Any] | None:
-    """The result of a call that must not be made: why, for the model."""
-    if call.error is None:
+    """The result of a call that must not be made: why, for the model.
+
+    Whether values that do not fit can be converted is for the tool to say, and so is all that is wrong with
+    them.
+    """
+    if call.error is None or call._is_misfit:  # noqa: SLF001 - of this package
         return None
-    return {"role": "tool", "tool_call_id": call.id, "name": call.name, "content": f"Error: {call.error}"}
+    return _told({"role": "tool", "tool_call_id": call.id, "name": call.name, "content": call.error})
+
+
+def _told(message: dict[str, Any]) -> dict[str, Any]:
+    """A message that the model cannot take for a tool's result."""
+    return {**message, "content": f"Error: {message['content']}"}

@@ -10,7 +10,7 @@ import tempfile
 from typing import TYPE_CHECKING, Any
 
 from rkllm_rs._types import TURN_KEYWORDS
-from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError
+from rkllm_rs.errors import FileMissingError, InvalidArgumentError, InvalidTypeError, RkllmError
 
 from .history import History
 from .values import is_dict, is_list
@@ -37,6 +37,7 @@ def write(history: History, path: Path) -> None:
 
     Raises:
         FileMissingError: The folder does not exist.
+        InvalidArgumentError: The file cannot be written.
         InvalidTypeError: A message has something that JSON cannot represent.
     """
     content = {
@@ -54,7 +55,15 @@ def write(history: History, path: Path) -> None:
     except (TypeError, ValueError, RecursionError) as error:
         message = f"messages must contain only what JSON can represent: {error}"
         raise InvalidTypeError(message, hint="Send text, lists and dicts.") from error
-    replace(_place(path), text + "\n")
+    place = _place(path)
+    try:
+        replace(place, text + "\n")
+    except RkllmError:
+        raise
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        message = f"path must be a file that can be written, got {place}: {why}"
+        raise InvalidArgumentError(message, hint="Check the path, and who may write there.") from error
 
 
 def replace(path: str, text: str) -> None:
@@ -115,6 +124,8 @@ def read(path: Path, tools: Iterable[Any] | None, options: Mapping[str, Any]) ->
             content: Any = json.loads(file.read())
     except FileNotFoundError:
         raise _missing(place, "the file") from None
+    except OSError as error:
+        raise _unfit(place, f"it cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise _unfit(place, f"it is not JSON ({error})") from error
     if not is_dict(content) or content.get("format") != _FORMAT:

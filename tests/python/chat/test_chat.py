@@ -240,6 +240,22 @@ def test_the_model_is_told_what_went_wrong_with_a_call(open_model: Opener, recor
     assert "rror" in result
 
 
+def test_an_answer_in_place_of_its_message(open_model: Opener) -> None:
+    llm = open_model(runs("a"), chat_template=TEMPLATE)
+    with pytest.raises(InvalidTypeError, match="ChatAnswer") as caught:
+        llm.chat([*ASK, llm.chat(ASK)])
+    assert "answer.message" in str(caught.value.hint)
+
+
+def test_a_tool_without_a_function_is_refused(open_model: Opener, record: Path) -> None:
+    llm = open_model(runs("Done."), chat_template=TEMPLATE)
+    for run in (llm.run_tools, lambda *given, **more: asyncio.run(aio(llm).run_tools(*given, **more))):
+        with pytest.raises(ToolError, match="get_rain") as caught:
+            run(ASK, tools=[get_weather, {"name": "get_rain", "parameters": {}}])
+        assert caught.value.hint
+    assert not prompts(record)
+
+
 def test_the_last_round_is_returned_with_its_calls(open_model: Opener, record: Path) -> None:
     llm = open_model(runs(*[call("get_weather", '{"city": "Paris"}')] * 3), chat_template=TEMPLATE)
     answer = llm.run_tools(ASK, tools=[get_weather], max_rounds=2)
@@ -363,6 +379,7 @@ def test_a_deadline_has_the_partial_answer(open_model: Opener) -> None:
         ("Hi", "messages"),
         ({"role": "user", "content": "Hi"}, "messages"),
         (5, "messages"),
+        (b"Hi", "messages must be a list of dicts"),
         ([5], "messages[0]"),
         ([*ASK, {"role": "boss", "content": "Hi"}], "messages[1]"),
         ([*ASK, {"content": "Hi"}], "messages[1]"),
@@ -379,6 +396,9 @@ def test_messages_that_are_none(open_model: Opener, messages: Any, place: str) -
         llm.chat(messages)
     assert str(caught.value).startswith(place)
     assert caught.value.hint
+    with pytest.raises(type(caught.value)) as again:
+        llm.run_tools(messages, tools=[get_weather])
+    assert str(again.value).splitlines()[0] == str(caught.value).splitlines()[0]
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import functools
 import inspect
 import json
 import threading
+import types
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -304,14 +307,27 @@ def test_files_that_are_none(
 
 
 def test_a_folder_that_is_missing_and_what_is_no_json(model: Callable[..., Any], tmp_path: Path) -> None:
-    both = Both(model(runs("a")))
+    llm = model(runs("a"))
+    both = Both(llm)
     with pytest.raises(FileMissingError) as caught:
         now(both.talk.save, tmp_path / "no" / "talk.json")
     assert caught.value.filename == str(tmp_path / "no")
+    for wrong in (tmp_path, tmp_path / "talk\0.json"):
+        for work in (both.talk.save, functools.partial(loads(both.talk), llm)):
+            with pytest.raises(InvalidArgumentError, match="path") as unfit:
+                now(work, wrong)
+            assert unfit.value.hint
     both.send([{**user("Hi"), "extra": float("nan")}])
     with pytest.raises(InvalidTypeError):
         now(both.talk.save, tmp_path / "talk.json")
     assert not [entry for entry in tmp_path.iterdir() if "talk" in entry.name]
+
+
+def test_messages_of_any_mapping_are_sent(model: Callable[..., Any]) -> None:
+    both = Both(model(runs("a")))
+    both.send((types.MappingProxyType(user("Hi")), collections.UserDict(user("there"))))
+    assert both.talk.messages[:2] == [user("Hi"), user("there")]
+    assert all(type(message) is dict for message in both.talk.messages)
 
 
 def test_a_failure_leaves_it_as_it_was(model: Callable[..., Any]) -> None:
@@ -329,7 +345,7 @@ def test_a_failure_leaves_it_as_it_was(model: Callable[..., Any]) -> None:
     for wrong in ({"thinking": "yes"}, {"max_tokens": 5}, {"max_rounds": 0}):
         with pytest.raises((InvalidTypeError, InvalidArgumentError)):
             both.send("Hi", **wrong)
-    for text in (5, [], ["Hi"], None):
+    for text in (5, [], ["Hi"], None, b"Hi", user("Hi")):
         with pytest.raises((InvalidTypeError, InvalidArgumentError), match="text"):
             both.send(text)
     assert both.talk.messages == before

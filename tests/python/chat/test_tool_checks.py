@@ -1,7 +1,8 @@
 """Calls are checked twice: by the parser for ``ToolCall.error``, and by ``Tools`` with what it converts.
 
 The first is for every program, also those that run no tools, and converts nothing. The two must not
-contradict each other: what ``Tools`` takes as it is has no error, and what has none is taken.
+contradict each other: what ``Tools`` takes as it is has no error, and what has none is taken. Where a program
+has its tools run, what ``Tools`` can convert is called.
 """
 
 from __future__ import annotations
@@ -11,10 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fakes import calls
 from rkllm_rs import ToolError
 from rkllm_rs.chat.tools import Tools
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from conftest import Opener
 
 TEMPLATE = "{% if tools %}{{ tools }}{% endif %}{{ messages[-1].content }}<|im_start|><tool_call>[assistant]"
@@ -89,3 +93,39 @@ def test_what_fits_has_no_error_and_what_has_none_fits(
             converted = None
         assert call.error is not None or converted is not None, given
         assert call.error is None or converted != [], (given, call.error)
+
+
+@pytest.mark.parametrize(
+    ("written", "called", "told"),
+    [
+        ('{"name": "f", "arguments": {"n": "3", "words": "a"}}', (3, ["a"]), "done"),
+        ('{"name": "f", "arguments": {"n": 3.0, "words": "[\\"a\\"]"}}', (3, ["a"]), "done"),
+        # All that is wrong, for one more try.
+        ('{"name": "f", "arguments": {"n": "x", "word": 1}}', None, ("n ", "words", "word ")),
+        # What is not JSON, or is called by no name of a tool, is not made to fit.
+        ('{"name": "f", "arguments": {"n": "3", "words": "a",}}', None, "Error"),
+        ('{"name": "f", "arguments": {"n": "3", "words": "a"}', None, "Error"),
+        ('{"name": "g", "arguments": {"n": "3", "words": "a"}}', None, "Error"),
+    ],
+)
+def test_values_are_converted_where_tools_are_run(
+    open_model: Opener, record: Path, written: str, called: Any, told: str | tuple[str, ...]
+) -> None:
+    made: list[Any] = []
+
+    def f(n: int, words: list[str]) -> str:
+        """Takes both."""
+        made.append((n, words))
+        return "done"
+
+    llm = open_model(
+        {"runs": [{"steps": [f"<tool_call>{written}</tool_call>"]}, {"steps": ["ok"]}] * 2},
+        chat_template="{{ messages[-1].content }}[assistant]",
+        family="qwen3",
+    )
+    assert llm.run_tools(ASK, tools=[f]).content == "ok"
+    assert llm.conversation(tools=[f]).send("Hi").content == "ok"
+    assert made == [called] * 2 * (called is not None)
+    for second in [run["input"]["prompt_input"] for run in calls(record, "rkllm_run")][1::2]:
+        for part in (told,) if isinstance(told, str) else told:
+            assert part in second

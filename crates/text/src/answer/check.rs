@@ -98,7 +98,7 @@ pub(super) fn finished(record: Record, id: String, tools: &Tools) -> ToolCall {
     if record.is_incomplete {
         let text = "the call is not complete".to_owned();
         found = Some((CallProblem::Incomplete, text));
-    } else if let (Some(odd), None | Some((CallProblem::BadJson, _))) =
+    } else if let (Some(odd), None | Some((CallProblem::BadJson | CallProblem::DoesNotFit, _))) =
         (record.odd.or(stray), &found)
     {
         let text = format!("the call is not written as it should be: {odd}");
