@@ -6,6 +6,8 @@
 The schemas are in tests/schemas.json, each with the features that it has. An answer must fit its schema, or
 have ended with "length"; anything else fails, and is printed. FIRST of the schemas are enough for a trial.
 With --constraint guided or retry, the CPU runtime stands in for the vendor's library: it chooses by itself.
+An answer also fails if the library was called more than once, and once more for each token that was replaced,
+each forced stretch and each retry.
 """
 
 from __future__ import annotations
@@ -21,6 +23,8 @@ from rkllm_rs import RKLLM, GenerationError
 from rkllm_rs.chat.fit import Misfit, fit
 
 SCHEMAS = Path(__file__).parents[1] / "tests" / "schemas.json"
+#: What is counted of how answers were kept to their schemas.
+COUNTS = ("calls", "replaced", "forced", "retries")
 
 
 def unfit(text: str, schema: dict[str, object]) -> str | None:
@@ -41,7 +45,8 @@ def main() -> int:
     arguments = parser.parse_args()
     wanted = json.loads(SCHEMAS.read_text())[: arguments.first]
     counts: collections.Counter[str] = collections.Counter()
-    tokens, replaced, retries, began = 0, 0, 0, time.monotonic()
+    tokens, began = 0, time.monotonic()
+    kept: collections.Counter[str] = collections.Counter()
     with RKLLM(arguments.model, backend="cpu", max_context_len=1024, max_new_tokens=200) as llm:
         for seed, one in enumerate(wanted):
             ask = [{"role": "user", "content": f"Give an example of: {one['name']}."}]
@@ -60,10 +65,12 @@ def main() -> int:
                 counts["never fitted" if arguments.constraint == "retry" else "wrong"] += 1
                 continue
             tokens += len(answer.token_ids)
-            kept = answer.constraint
-            if kept is not None:
-                replaced += kept.replaced
-                retries += kept.retries
+            of_one = {name: getattr(answer.constraint, name) for name in COUNTS}
+            kept.update(of_one)
+            # Each call but the first has its reason.
+            if of_one["calls"] > 1 + of_one["replaced"] + of_one["forced"] + of_one["retries"]:
+                counts["too many calls"] += 1
+                print(f"{one['name']}: too many calls: {of_one}")
             reason = None if answer.finish_reason == "length" else unfit(answer.content, one["schema"])
             counts["wrong" if reason else answer.finish_reason] += 1
             if reason:
@@ -71,8 +78,8 @@ def main() -> int:
     seconds = time.monotonic() - began
     print(f"{len(wanted)} schemas, {dict(counts)}, {tokens} tokens in {seconds:.0f} s")
     if arguments.constraint != "mask":
-        print(f"{replaced} tokens replaced, chosen or asked again {retries} times")
-    return 1 if counts["wrong"] else 0
+        print(", ".join(f"{name}: {kept[name]}" for name in COUNTS))
+    return 1 if counts["wrong"] or counts["too many calls"] else 0
 
 
 if __name__ == "__main__":

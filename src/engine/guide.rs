@@ -103,6 +103,14 @@ impl Guide {
         }
     }
 
+    /// The library is called for the answer.
+    pub(super) fn called(&mut self) {
+        match self {
+            Self::Mask(mask) => mask.calls += 1,
+            Self::Free(free) => free.called(),
+        }
+    }
+
     /// How the answer was kept to its grammar, if it ends here.
     pub(super) fn kept(&mut self) -> Kept {
         match self {
@@ -135,6 +143,8 @@ pub(super) struct Mask {
     close_id: Option<i32>,
     breaks: Vec<i32>,
     ends: Vec<i32>,
+    /// How often the library was called for it.
+    calls: usize,
 }
 
 impl Mask {
@@ -158,6 +168,7 @@ impl Mask {
                 .filter_map(|text| vocabulary.find(text))
                 .collect(),
             ends: vocabulary.ends().collect(),
+            calls: 0,
         }
     }
 
@@ -232,7 +243,7 @@ impl Mask {
     }
 
     /// Whether nothing more may come.
-    fn is_over(&self) -> bool {
+    pub(super) fn is_over(&self) -> bool {
         matches!(self.phase, Phase::Answer) && self.matcher.is_over()
     }
 
@@ -241,7 +252,9 @@ impl Mask {
         Kept {
             way: Way::Mask,
             replaced: 0,
+            forced: 0,
             retries: 0,
+            calls: self.calls,
             complete: matches!(self.phase, Phase::Answer) && self.matcher.may_end(),
         }
     }

@@ -257,6 +257,7 @@ impl Lane for RunLane {
     fn start(&self) {
         let mut inner = self.inner.lock();
         inner.started.get_or_insert_with(Instant::now);
+        inner.guide.iter_mut().for_each(Guide::called);
         inner.pausing = false;
         inner.last_call = None;
     }
@@ -306,9 +307,11 @@ impl Lane for RunLane {
             return self.stop_at(inner, FinishReason::Stop);
         }
         if inner.tokens >= self.plan.limit.tokens {
-            inner.limit_reached = true;
-            if !self.plan.limit.by_library {
-                return self.stop_at(inner, FinishReason::Length);
+            let whole = matches!(&inner.guide, Some(Guide::Mask(mask)) if mask.is_over());
+            inner.limit_reached = !whole;
+            if whole || !self.plan.limit.by_library {
+                let reason = inner.reason();
+                return self.stop_at(inner, reason);
             }
         }
         self.verdict(&mut inner)

@@ -80,8 +80,12 @@ pub struct Kept {
     pub way: Way,
     /// Tokens of the model's that were replaced by legal ones.
     pub replaced: usize,
+    /// Stretches that had to come, for which the library was paused.
+    pub forced: usize,
     /// How often the model was asked again.
     pub retries: usize,
+    /// How often the library was called.
+    pub calls: usize,
     /// Whether the answer is one as a whole: false if it was cut.
     pub complete: bool,
 }

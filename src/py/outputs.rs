@@ -57,8 +57,7 @@ impl PerfStats {
                 kept.map(|kept| {
                     (
                         kept.way.as_str().to_owned(),
-                        kept.replaced,
-                        kept.retries,
+                        (kept.replaced, kept.forced, kept.retries, kept.calls),
                         kept.complete,
                     )
                 }),
@@ -203,7 +202,7 @@ type PerfParts = (
     usize,
     RestParts,
 );
-type KeptParts = (String, usize, usize, bool);
+type KeptParts = (String, (usize, usize, usize, usize), bool);
 type RestParts = (Option<usize>, Option<usize>, Option<KeptParts>);
 
 /// The function of this module that makes an object again from its parts; pickles name it.
@@ -256,10 +255,12 @@ fn _perf_stats(
         tokens,
         prompt_tokens,
         cached_tokens,
-        constraint: kept.map(|(way, replaced, retries, complete)| Kept {
+        constraint: kept.map(|(way, (replaced, forced, retries, calls), complete)| Kept {
             way: Way::named(&way).unwrap_or(Way::Mask),
             replaced,
+            forced,
             retries,
+            calls,
             complete,
         }),
     })

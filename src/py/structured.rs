@@ -100,6 +100,18 @@ impl Constraint {
     fn replaced(&self) -> usize {
         self.0.replaced
     }
+    /// Number of texts that had to come next, for which the library was paused.
+    #[getter]
+    fn forced(&self) -> usize {
+        self.0.forced
+    }
+    /// Number of calls of the library.
+    ///
+    /// At most one more than `replaced`, `forced` and `retries` together.
+    #[getter]
+    fn calls(&self) -> usize {
+        self.0.calls
+    }
     /// Number of times that the model was asked again.
     #[getter]
     fn retries(&self) -> usize {

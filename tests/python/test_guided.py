@@ -95,6 +95,17 @@ def test_a_forced_stretch_is_sent_as_a_whole(open_model, record, tokenizer):
 
 
 @since_1_2_1
+def test_each_call_is_counted_and_has_its_reason(open_model, record, tokenizer):
+    model = open_model({"runs": [said("{", '"'), said("x")]}, top_k=40, temperature=1.0)
+    schema = {"type": "object", "properties": {"long": {"type": "integer"}}, "required": ["long"]}
+    answer = model.generate("Go", json_schema={**schema, "additionalProperties": False})
+    kept = answer.constraint
+    assert answer.parsed == {"long": 0}
+    assert kept.calls == len(runs(record)) <= 1 + kept.replaced + kept.forced + kept.retries
+    assert (kept.forced, kept.replaced > 0, kept.retries > 0) == (1, True, True)
+
+
+@since_1_2_1
 def test_what_is_forced_first_follows_a_prompt_of_tokens(open_model, record, tokenizer, generation):
     model = open_model({"runs": [said("7")]}, top_k=1, max_new_tokens=10)
     answer = model.generate(Tokens([5, 6]), regex="abc[0-9]")
@@ -293,7 +304,17 @@ def test_an_answer_that_does_not_fit_is_asked_for_again(open_model, record, gene
     kept = answer.constraint
     assert (kept.way, kept.replaced, kept.retries, kept.complete) == ("retry", 0, 2, True)
     assert given(record) == ["Go"] * 3
+    assert kept.calls == 3
     assert answer.perf.generate_tokens == len(answer.token_ids)
+
+
+def test_greedy_decoding_is_asked_again_until_the_answer_is_the_same(open_model, record, generation):
+    fails, fits = [said("Well"), said("ye", "t"), said("ye", "t")], [said("Well"), said("yes")]
+    model = open_model({"runs": fails + fits}, top_k=1)
+    with pytest.raises(GenerationError):
+        model.generate("Go", choices=["yes", "no"], constraint="retry")
+    assert len(runs(record)) == 3
+    assert model.generate("Go", choices=["yes", "no"], constraint="retry").constraint.retries == 1
 
 
 def test_an_answer_that_never_fits_is_an_error_with_the_last_one(open_model, record, generation):

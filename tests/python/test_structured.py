@@ -16,6 +16,7 @@ import pytest
 from rkllm_rs import (
     RKLLM,
     AsyncRKLLM,
+    GenerationError,
     InvalidArgumentError,
     InvalidTypeError,
     SchemaError,
@@ -119,6 +120,24 @@ def test_a_pydantic_model_gives_its_instance(llm: RKLLM) -> None:
     assert llm.chat(ASK, response_format=model, top_k=1).parsed == answer.parsed
 
 
+def test_a_value_that_its_type_refuses_is_an_error_with_the_cause(llm: RKLLM) -> None:
+    refuses = ValueError("never")
+
+    @dataclasses.dataclass
+    class Refusing:
+        a: Literal[1]
+
+        def __post_init__(self) -> None:
+            raise refuses
+
+    answer = llm.generate("?", json_schema=Refusing)
+    with pytest.raises(GenerationError) as caught:
+        _ = answer.parsed
+    assert caught.value.hint is not None
+    assert caught.value.__cause__ is refuses
+    assert json.loads(answer.text) == {"a": 1}
+
+
 def test_response_formats_are_those_of_openai(llm: RKLLM) -> None:
     schema = {"type": "object", "properties": {"a": {"type": "boolean"}}, "required": ["a"]}
     schema["additionalProperties"] = False
@@ -146,6 +165,15 @@ def test_an_answer_that_was_cut_has_no_value(llm: RKLLM) -> None:
     assert not answer.constraint.complete
     stopped = llm.generate("A list.", json_schema=LISTED, top_k=1, stop=[",", "]"])
     assert stopped.parsed is None
+
+
+def test_an_answer_that_is_whole_with_the_last_token_allowed_is_not_cut(llm: RKLLM) -> None:
+    ask: dict[str, Any] = {"json_schema": {"const": [1]}, "top_k": 1}
+    needed = len(llm.generate("?", **ask).token_ids)
+    for way in ("mask", "guided"):
+        answer = llm.generate("?", max_new_tokens=needed, constraint=way, **ask)
+        assert (answer.finish_reason, answer.parsed) == ("stop", [1])
+        assert len(answer.token_ids) <= needed
 
 
 def test_streams_and_batches_are_kept_to_it_too(llm: RKLLM) -> None:
@@ -238,6 +266,8 @@ def lists_of_lists(depth: int, **innermost: Any) -> dict[str, Any]:
             SchemaError,
             "patterns",
         ),
+        ({"json_schema": {"items": {"enum": []}}}, SchemaError, "enum must not be empty (at items)"),
+        ({"json_schema": {"$ref": "#"}}, SchemaError, "$ref #"),
         ({"json_schema": "{"}, SchemaError, "json_schema"),
         ({"json_schema": {"const": "\ud800"}}, SchemaError, "json_schema"),
         ({"json_schema": {"a": {1, 2}}}, SchemaError, "json_schema"),

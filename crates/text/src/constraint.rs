@@ -4,6 +4,7 @@
 //! lose itself in, and errors that name the place in the schema.
 
 mod calls;
+mod ends;
 mod follower;
 mod marks;
 mod refusal;

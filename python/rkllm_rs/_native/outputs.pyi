@@ -145,6 +145,15 @@ class Constraint:
     def replaced(self) -> int:
         """Number of the model's tokens that were replaced."""
     @property
+    def forced(self) -> int:
+        """Number of texts that had to come next, for which the library was paused."""
+    @property
+    def calls(self) -> int:
+        """Number of calls of the library.
+
+        At most one more than ``replaced``, ``forced`` and ``retries`` together.
+        """
+    @property
     def retries(self) -> int:
         """Number of times that the model was asked again."""
     @property

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
-from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
+from rkllm_rs.errors import GenerationError, InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
 
 from . import bounds
+from .fit import Misfit
 from .values import is_dict, is_list
 
 if TYPE_CHECKING:
@@ -54,13 +55,22 @@ class Parse:
         return schema
 
     def __call__(self, text: str) -> Any:
-        """Returns the value of an answer with this text."""
+        """Returns the value of an answer with this text.
+
+        Raises:
+            GenerationError: The type refuses a value that fits its schema.
+        """
         value = json.loads(text)
         if self.kind is None:
             return value
         if self._shape is None:
             self.schema()
-        return cast("Shape", self._shape).value(value, "parsed")
+        try:
+            return cast("Shape", self._shape).value(value, "parsed")
+        except Misfit as misfit:
+            message = f"the answer fits json_schema, but not its type: {misfit}"
+            hint = "Read what the model wrote from the answer's text or content, or ask it again."
+            raise GenerationError(message, hint=hint) from misfit.__cause__ or misfit
 
 
 def wanted(value: Any) -> tuple[str, Parse]:

@@ -113,6 +113,9 @@ pub(in crate::engine) struct Free {
     /// The library ends a run where the thinking ends, and another goes on from there.
     ends_with_thinking: bool,
     replaced: usize,
+    /// Forced stretches that it was paused for, and its calls.
+    forced: usize,
+    calls: usize,
     /// The answer's end is too far to be seen.
     is_far: bool,
     /// How often the library has chosen again in this place.
@@ -154,6 +157,8 @@ impl Free {
             partial: Vec::new(),
             ends_with_thinking,
             replaced: 0,
+            forced: 0,
+            calls: 0,
             is_far: false,
             again: 0,
             retries: 0,
@@ -346,7 +351,9 @@ impl Free {
         Kept {
             way: self.way,
             replaced: self.replaced,
+            forced: self.forced,
             retries: self.retries,
+            calls: self.calls,
             complete: self.is_whole(),
         }
     }

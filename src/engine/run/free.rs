@@ -30,7 +30,7 @@ pub(in crate::engine) enum Onward {
 pub(in crate::engine) struct Standing {
     /// It has ended the run.
     pub(in crate::engine) ended: bool,
-    /// It can choose again, and would not choose the same.
+    /// It can choose again, and may choose otherwise.
     pub(in crate::engine) may_choose: bool,
     /// The prompt's last token, if it is known.
     pub(in crate::engine) behind: Option<i32>,

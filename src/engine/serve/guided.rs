@@ -48,7 +48,7 @@ impl Server<'_> {
         let able = self.runtime.capabilities();
         let clears = able.has("kv_cache_range") && able.has("kv_cache_size");
         let sampling = spec.sampling.unwrap_or(self.model.effective().sampling);
-        let is_random = !sampling.is_greedy() && !spec.keep_history;
+        let is_random = !sampling.is_greedy();
         let mut outcome = first;
         for call in 1.. {
             if lane.has_ended() {
@@ -63,7 +63,8 @@ impl Server<'_> {
             };
             let onward = lane.onward(Standing {
                 ended,
-                may_choose: is_random && (ended || clears),
+                // That an answer is the same again is seen when it has come.
+                may_choose: !spec.keep_history && (ended || (is_random && clears)),
                 behind: match &spec.lanes[0].input {
                     Input::Tokens(ids) => ids.last().copied(),
                     _ => None,

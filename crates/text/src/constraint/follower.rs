@@ -209,7 +209,11 @@ impl Follower {
     /// The [`ending`](Self::ending) and true, or so many bytes of the way there at most.
     #[must_use]
     pub fn toward_end(&self, most: usize) -> (Vec<u8>, bool) {
-        let mut ahead = self.clone();
+        // Other clones share what the engine has worked out, and its bounds, which it can meet on the way.
+        let mut ahead = Self {
+            parser: self.parser.deep_clone(),
+            ..self.clone()
+        };
         let mut text = Vec::new();
         while !ahead.may_end() {
             let next = ahead.nearer(&text).filter(|next| {

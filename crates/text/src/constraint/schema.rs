@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Refusal, together};
+use super::{Refusal, ends, together};
 
 /// White space between the parts of a value: enough for an indented answer, too little to lose oneself in.
 const WHITE_SPACE: &str = r"[\x20\x0A\x0D\x09]{1,16}";
@@ -14,9 +14,38 @@ const SCHEMAS: usize = 5000;
 const MULTIPLE: u64 = 10_000;
 /// Schemas with more parts are not searched for the place of a fault.
 const SEARCHED: usize = 400;
+/// What restricts nothing, though the engine refuses it.
+const IDLE: [(&str, bool); 4] = [
+    ("uniqueItems", false),
+    ("unevaluatedItems", true),
+    ("unevaluatedProperties", true),
+    ("propertyNames", true),
+];
+/// Words of the engine's for a fault, and the keywords that can be to blame for it.
+const BLAMED: [(&str, &[&str]); 6] = [
+    (
+        "incompatible types",
+        &["type", "enum", "const", "allOf", "anyOf", "oneOf", "$ref"],
+    ),
+    ("integer interval", BOUNDS),
+    ("does not contain a multiple", BOUNDS),
+    (
+        "item is unsatisfiable",
+        &["minItems", "prefixItems", "items"],
+    ),
+    ("in regex", &["pattern", "patternProperties"]),
+    ("Reference segment", &["$ref"]),
+];
+const BOUNDS: &[&str] = &[
+    "minimum",
+    "maximum",
+    "exclusiveMinimum",
+    "exclusiveMaximum",
+    "multipleOf",
+];
 
 pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
-    let schema: Value = serde_json::from_str(text).map_err(|error| {
+    let mut schema: Value = serde_json::from_str(text).map_err(|error| {
         if error.to_string().contains("recursion limit") {
             return Refusal::too_large("is nested too deep");
         }
@@ -28,13 +57,34 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     let mut counted = Counted::default();
     counted.add(&schema, "")?;
     counted.check_multiples()?;
+    if let Some((to, place)) = ends::endless(&schema) {
+        let at = at(place.trim_start_matches('.'));
+        return Err(Refusal::invalid(format!(
+            "is invalid: a value of $ref {to} would contain itself without end{at}"
+        )));
+    }
     if together::too_many(&schema) {
         return Err(Refusal::too_large(format!(
             "is too complex: a text must fit more than {} patterns and formats at once",
             together::PATTERNS
         )));
     }
+    without_idle(&mut schema);
     Ok(schema)
+}
+
+/// Takes out what restricts nothing.
+fn without_idle(schema: &mut Value) {
+    if let Value::Object(schema) = schema {
+        schema.retain(|name, value| {
+            !IDLE
+                .iter()
+                .any(|(idle, at)| name == idle && *value == Value::Bool(*at))
+        });
+    }
+    for part in parts_mut(schema) {
+        without_idle(part);
+    }
 }
 
 /// What is in a schema.
@@ -64,6 +114,14 @@ impl Counted {
                 )));
             }
         }
+        for name in ["enum", "type", "anyOf", "oneOf"] {
+            if schema.get(name).is_some_and(|value| *value == json!([])) {
+                let at = at(place.trim_start_matches('.'));
+                return Err(Refusal::invalid(format!(
+                    "is invalid: {name} must not be empty{at}"
+                )));
+            }
+        }
         self.joins |= schema.get("allOf").is_some() || schema.get("$ref").is_some();
         if let Some(value) = schema.get("multipleOf").and_then(Value::as_f64) {
             let place = place.trim_start_matches('.').to_owned();
@@ -71,7 +129,7 @@ impl Counted {
         }
         parts(schema)
             .iter()
-            .try_for_each(|(name, part)| self.add(part, &format!("{place}{name}")))
+            .try_for_each(|(name, part)| self.add(part, &format!("{place}{}", named(name))))
     }
 
     /// Refuses divisions that the engine cannot take, or that would take too much memory: each by itself, and those
@@ -181,23 +239,42 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
                 return refusal;
             }
             left -= 1;
-            if let Some(inner) = refused_alike(&root, &part, &refusal) {
+            if let Some(inner) = refused_alike(&root, part, &refusal) {
                 refusal = inner;
-                place.push_str(&name);
-                here = part;
+                place.push_str(&named(&name));
+                here = part.clone();
                 continue 'deeper;
             }
         }
         break;
     }
-    // The one fault whose keyword llguidance does not name.
+    let blamed = blamed(&here, &refusal.reason);
+    // Here the engine names the pattern, but not its keyword.
     let named = refusal
         .reason
         .replacen(": regex parse error", ": pattern: regex parse error", 1);
     Refusal {
-        reason: named + &at(place.trim_start_matches('.')),
+        reason: named + &blamed + &at(place.trim_start_matches('.')),
         ..refusal
     }
+}
+
+/// The keywords of a part that can be to blame for a fault, if its words name none.
+fn blamed(part: &Value, reason: &str) -> String {
+    let known = BLAMED.iter().find(|(words, _)| reason.contains(words));
+    let all = known.map_or(&[][..], |(_, keywords)| keywords).iter();
+    let blamed: Vec<&str> = all
+        .copied()
+        .filter(|name| part.get(name).is_some())
+        .collect();
+    if blamed.is_empty()
+        || blamed
+            .iter()
+            .any(|name| reason.contains(&format!("{name} ")))
+    {
+        return String::new();
+    }
+    format!("; see {}", blamed.join(", "))
 }
 
 fn at(place: &str) -> String {
@@ -208,27 +285,71 @@ fn at(place: &str) -> String {
     }
 }
 
+/// Where a part of a schema is: under a keyword, by name or by number.
+type Step<'a> = (&'a str, Option<&'a str>, Option<usize>);
+
+/// A step as the end of a place.
+pub(super) fn named((keyword, key, at): &Step<'_>) -> String {
+    match (key, at) {
+        (Some(key), _) => format!(".{keyword}.{key}"),
+        (_, Some(at)) => format!(".{keyword}[{at}]"),
+        _ => format!(".{keyword}"),
+    }
+}
+
+/// How the schemas stand in the value of a keyword.
+enum Holds {
+    Named,
+    Listed,
+    One,
+}
+
+fn holds(keyword: &str, value: &Value) -> Option<Holds> {
+    match (keyword, value) {
+        ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(_)) => {
+            Some(Holds::Named)
+        }
+        ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "items", Value::Array(_)) => {
+            Some(Holds::Listed)
+        }
+        ("items" | "additionalItems" | "additionalProperties", Value::Object(_)) => {
+            Some(Holds::One)
+        }
+        _ => None,
+    }
+}
+
 /// The schemas within a schema, with what leads to them.
-fn parts(schema: &Value) -> Vec<(String, Value)> {
-    let Some(schema) = schema.as_object() else {
-        return Vec::new();
-    };
+pub(super) fn parts(schema: &Value) -> Vec<(Step<'_>, &Value)> {
     let mut parts = Vec::new();
-    for (name, value) in schema {
-        match (name.as_str(), value) {
-            ("properties" | "patternProperties" | "$defs" | "definitions", Value::Object(all)) => {
-                let named =
-                    |(key, part): (&String, &Value)| (format!(".{name}.{key}"), part.clone());
-                parts.extend(all.iter().map(named));
+    for (name, value) in schema.as_object().into_iter().flatten() {
+        let name = name.as_str();
+        match (holds(name, value), value) {
+            (Some(Holds::Named), Value::Object(all)) => {
+                parts.extend(
+                    all.iter()
+                        .map(|(key, part)| ((name, Some(key.as_str()), None), part)),
+                );
             }
-            ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "items", Value::Array(all)) => {
-                let placed = |(at, part): (usize, &Value)| (format!(".{name}[{at}]"), part.clone());
-                parts.extend(all.iter().enumerate().map(placed));
+            (Some(Holds::Listed), Value::Array(all)) => {
+                let all = all.iter().enumerate();
+                parts.extend(all.map(|(at, part)| ((name, None, Some(at)), part)));
             }
-            ("items" | "additionalItems" | "additionalProperties", Value::Object(_)) => {
-                parts.push((format!(".{name}"), value.clone()));
-            }
-            _ => {}
+            (Some(_), part) => parts.push(((name, None, None), part)),
+            (None, _) => {}
+        }
+    }
+    parts
+}
+
+fn parts_mut(schema: &mut Value) -> Vec<&mut Value> {
+    let mut parts = Vec::new();
+    for (name, value) in schema.as_object_mut().into_iter().flatten() {
+        match (holds(name, value), value) {
+            (Some(Holds::Named), Value::Object(all)) => parts.extend(all.values_mut()),
+            (Some(Holds::Listed), Value::Array(all)) => parts.extend(all),
+            (Some(_), part) => parts.push(part),
+            (None, _) => {}
         }
     }
     parts

@@ -175,6 +175,23 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
             "maximum",
         ),
         (r#"{"type": "string", "pattern": "(?=a)b"}"#, "pattern"),
+        (r#"{"type": "string", "pattern": "a^b"}"#, "pattern"),
+        (r#"{"enum": []}"#, "enum must not be empty"),
+        (r#"{"type": []}"#, "type must not be empty"),
+        (r#"{"type": "integer", "enum": ["a"]}"#, "type, enum"),
+        (
+            r#"{"type": "integer", "exclusiveMinimum": 3, "exclusiveMaximum": 4}"#,
+            "exclusiveMinimum, exclusiveMaximum",
+        ),
+        (
+            r#"{"type": "integer", "multipleOf": 7, "minimum": 1, "maximum": 6}"#,
+            "minimum, maximum, multipleOf",
+        ),
+        (
+            r#"{"type": "array", "prefixItems": [true], "items": false, "minItems": 2}"#,
+            "minItems",
+        ),
+        (r##"{"$ref": "#/$defs/missing"}"##, "$ref"),
     ] {
         let refusal = Grammar::JsonSchema(nested(part)).check().unwrap_err();
         for wanted in [keyword, "properties.o.properties.n"] {
@@ -196,6 +213,54 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
         let schema = format!(r#"{{"type": "number", "multipleOf": {served}}}"#);
         assert_eq!(Grammar::JsonSchema(schema).check(), Ok(()), "{served}");
     }
+}
+
+#[test]
+fn a_value_that_must_contain_itself_is_refused_with_its_reference() {
+    let object = |required: &str| {
+        format!(
+            r##"{{"type": "object", "required": [{required}], "properties":
+                {{"next": {{"$ref": "#/$defs/a"}}, "some": {{}}}}}}"##
+        )
+    };
+    let of =
+        |definition: &str| format!(r##"{{"$ref": "#/$defs/a", "$defs": {{"a": {definition}}}}}"##);
+    let list = |least: u32| {
+        format!(r##"{{"type": "array", "items": {{"$ref": "#/$defs/a"}}, "minItems": {least}}}"##)
+    };
+    for endless in [
+        r##"{"$ref": "#"}"##.to_owned(),
+        of(r##"{"$ref": "#/$defs/a"}"##),
+        of(r##"{"anyOf": [{"$ref": "#/$defs/a"}, {"allOf": [{"$ref": "#"}]}]}"##),
+        of(&object(r#""some", "next""#)),
+        of(&list(1)),
+    ] {
+        let refusal = Grammar::JsonSchema(endless.clone()).check().unwrap_err();
+        assert!(refusal.reason.contains("$ref #"), "{endless}: {refusal}");
+    }
+    for served in [
+        of(&object(r#""some""#)),
+        of(&list(0)),
+        of(&format!(
+            r#"{{"anyOf": [{}, {{"type": "null"}}]}}"#,
+            object(r#""next""#)
+        )),
+    ] {
+        assert_eq!(
+            Grammar::JsonSchema(served.clone()).check(),
+            Ok(()),
+            "{served}"
+        );
+    }
+}
+
+#[test]
+fn what_restricts_nothing_is_served() {
+    let schema = r#"{"type": "object", "propertyNames": true, "properties": {"uniqueItems": false,
+        "a": {"type": "array", "items": {"type": "array", "uniqueItems": false}, "uniqueItems": false}}}"#;
+    assert_eq!(Grammar::JsonSchema(schema.into()).check(), Ok(()));
+    let unique = Grammar::JsonSchema(r#"{"type": "array", "uniqueItems": true}"#.into());
+    assert!(unique.check().unwrap_err().reason.contains("uniqueItems"));
 }
 
 #[test]

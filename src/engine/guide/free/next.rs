@@ -17,6 +17,11 @@ const ENDING: usize = 4096;
 const TRIES: usize = 4;
 
 impl Free {
+    /// The library is called for it.
+    pub(in crate::engine) fn called(&mut self) {
+        self.calls += 1;
+    }
+
     /// The text that is forced here, in whole characters.
     fn forced(&mut self) -> Vec<u8> {
         let forced = self.follower.forced();
@@ -51,7 +56,7 @@ impl Free {
     }
 
     /// How the answer goes on where the library has paused, or where it has ended the run (`ended`).
-    /// `may_choose`: it would not choose the same again. `behind` is the prompt's last token, if it is known.
+    /// `may_choose`: it may choose otherwise. `behind` is the prompt's last token, if it is known.
     pub(in crate::engine) fn next(
         &mut self,
         ended: bool,
@@ -74,7 +79,10 @@ impl Free {
         // The tag that ends the thinking, where the library has left it out.
         let mut close = None;
         match self.pause.take() {
-            Some(Pause::Forced) => before = last,
+            Some(Pause::Forced) => {
+                self.forced += 1;
+                before = last;
+            }
             Some(Pause::Tag(rest)) => {
                 self.phase = Phase::Thinking(String::new());
                 self.replaced += 1;
