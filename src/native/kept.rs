@@ -10,6 +10,10 @@ pub(super) fn for_ever<T>(value: T) -> &'static mut T {
 
 /// A frame of its own: a sanitizer can miss the caller of the allocator, whose code has no frame pointers.
 #[inline(never)]
+#[allow(
+    clippy::unnecessary_box_returns,
+    reason = "it is the allocation that this is for"
+)]
 fn allocated<T>(value: T) -> Box<T> {
     Box::new(value)
 }
