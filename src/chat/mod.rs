@@ -221,13 +221,18 @@ impl Chat {
             .into_iter()
             .map(str::to_owned)
             .collect();
+        let mut prompt_tokens = None;
         let settled = match &options.tokenizer {
             _ if by_library => Some(Settled::default()),
-            Some(tokenizer) if is_npu => Some(Settled {
-                rendering: tokenizer.settle(&prepared.texts, room, window)?,
-                markers: tokenizer.single(&markers, &model.state.markers)?,
-                notes: Vec::new(),
-            }),
+            Some(tokenizer) if is_npu => {
+                let (rendering, tokens) = tokenizer.settle(&prepared.texts, room, window)?;
+                prompt_tokens = Some(tokens);
+                Some(Settled {
+                    rendering,
+                    markers: tokenizer.single(&markers, &model.state.markers)?,
+                    notes: Vec::new(),
+                })
+            }
             _ => None,
         };
         // A token has at least one byte: what has no more of them fits for certain.
@@ -258,6 +263,7 @@ impl Chat {
             parser,
             markers,
             settled,
+            prompt_tokens,
             by_library,
             ends: if is_npu {
                 self.ends.clone()

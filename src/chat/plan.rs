@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub(super) store: Option<PromptStore>,
     /// What was found out before the run; else the library finds it out.
     pub(super) settled: Option<Settled>,
+    /// How many tokens the prompt has, where a tokenizer has counted them.
+    pub(super) prompt_tokens: Option<usize>,
     /// The library puts its own template around the text.
     pub(super) by_library: bool,
     /// What ends the thinking, written after it.

@@ -223,10 +223,11 @@ impl ChatStream {
         let answer = self.parser.finish(&mut self.events);
         let text = format!("{}{}", self.before.text, generation.text);
         let ids = [&self.before.token_ids[..], &generation.token_ids].concat();
-        let perf = match self.before.perf {
+        let mut perf = match self.before.perf {
             Some(before) => before.then(&generation.perf),
             None => generation.perf,
         };
+        perf.prompt_tokens = perf.prompt_tokens.or(self.plan.prompt_tokens);
         let stopped = self.plan.one_call && answer.tool_calls.len() > 1;
         let reason = match generation.finish_reason {
             FinishReason::Cancelled if stopped && !self.runs.is_cancelled() => FinishReason::Stop,

@@ -39,20 +39,20 @@ impl Tokenizer {
         (self.0)(text)
     }
 
-    /// The first of `texts` that leaves `room` tokens of the context for an answer.
+    /// The first of `texts` that leaves `room` tokens of the context for an answer, and its own tokens.
     pub(super) fn settle(
         &self,
         texts: &[String],
         room: usize,
         limit: usize,
-    ) -> Result<usize, Failure> {
+    ) -> Result<(usize, usize), Failure> {
         let last = texts.len() - 1;
         let mut needed = 0;
         for (rendering, text) in texts.iter().enumerate() {
             needed = self.encode(text)?.len();
             // The last may leave room for a single token, rather than be refused.
             if needed + if rendering == last { 1 } else { room } <= limit {
-                return Ok(rendering);
+                return Ok((rendering, needed));
             }
         }
         Err(Failure::context_length(needed, limit))

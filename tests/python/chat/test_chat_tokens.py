@@ -80,6 +80,15 @@ def test_what_does_not_fit_is_refused_before_it_runs(
     assert not calls(record, "rkllm_run")
 
 
+def test_the_prompt_of_an_answer_has_as_many_tokens_as_were_counted(
+    beside: Callable[..., Path], open_model: Opener, generation: str
+) -> None:
+    script = {"runs": [{"steps": ["<think>", "so", "</think>"]}, {"steps": ["a"]}]}
+    llm = open_model(beside(script), chat_template=TEMPLATE, family="qwen3", max_context_len=128)
+    for messages in (ASK, [*ASK, *ASK]):
+        assert llm.chat(messages).perf.prompt_tokens == llm.count_tokens(messages)
+
+
 def test_the_oldest_messages_are_left_out(
     beside: Callable[..., Path], open_model: Opener, record: Path
 ) -> None:
