@@ -140,6 +140,7 @@ soak: $(STAMP)/dev build ## 10,000,000 tokens, 10,000 opens, 1,000 workers kille
 soak-text: $(STAMP)/dev build ## Twenty random conversations, and answers in 200 schemas, of a real small model
 	$(BIN)/python scripts/soak_chats.py "$$($(BIN)/python scripts/fetch_model.py)"
 	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)"
+	$(BIN)/python scripts/soak_schemas.py "$$($(BIN)/python scripts/fetch_model.py)" 40 --constraint guided
 
 fuzz: $(STAMP)/tools ## Every reader of strangers' bytes and texts, under libFuzzer and AddressSanitizer (FUZZ_SECONDS=60 each, FUZZ="elf stop")
 	scripts/fuzz.sh $(FUZZ)

@@ -41,6 +41,7 @@ impl Refusal {
     pub(super) fn of(said: &str) -> Self {
         // Its own state follows in some errors.
         let said = said.split("\n<state>").next().unwrap_or(said).trim();
+        let said = said.trim_end_matches('.');
         let keywords = said.strip_prefix("Unimplemented keys: ");
         if let Some(keywords) = keywords {
             let keywords = keywords.trim_matches(['[', ']']).replace('"', "");

@@ -191,7 +191,7 @@ fn what_contradicts_itself_and_what_divides_too_finely_is_said_with_its_place() 
             r#"{"type": "array", "prefixItems": [true], "items": false, "minItems": 2}"#,
             "minItems",
         ),
-        (r##"{"$ref": "#/$defs/missing"}"##, "$ref"),
+        (r##"{"$ref": "#/$defs/missing"}"##, "missing'; see $ref"),
     ] {
         let refusal = Grammar::JsonSchema(nested(part)).check().unwrap_err();
         for wanted in [keyword, "properties.o.properties.n"] {
