@@ -215,25 +215,19 @@ impl Chat {
             .max_new_tokens
             .unwrap_or(model.effective().max_new_tokens);
         let room = usize::try_from(answer.min(limit / 4)).unwrap_or(1).max(1);
-        let markers: Vec<String> = self
-            .format
-            .markers()
-            .into_iter()
-            .map(str::to_owned)
-            .collect();
-        let mut prompt_tokens = None;
-        let settled = match &options.tokenizer {
-            _ if by_library => Some(Settled::default()),
+        let markers = self.markers();
+        let (settled, prompt_tokens) = match &options.tokenizer {
+            _ if by_library => (Some(Settled::default()), None),
             Some(tokenizer) if is_npu => {
                 let (rendering, tokens) = tokenizer.settle(&prepared.texts, room, window)?;
-                prompt_tokens = Some(tokens);
-                Some(Settled {
+                let settled = Settled {
                     rendering,
                     markers: tokenizer.single(&markers, &model.state.markers)?,
                     notes: Vec::new(),
-                })
+                };
+                (Some(settled), Some(tokens))
             }
-            _ => None,
+            _ => (None, None),
         };
         // A token has at least one byte: what has no more of them fits for certain.
         let may_overflow = prepared.texts[0].len() + room > window;
@@ -278,6 +272,12 @@ impl Chat {
             room,
         };
         ChatStream::begin(model, plan)
+    }
+
+    /// What is looked for in answers.
+    fn markers(&self) -> Vec<String> {
+        let markers = self.format.markers().into_iter();
+        markers.map(str::to_owned).collect()
     }
 
     /// After this, the library's own template is off: other calls get theirs from this one.
