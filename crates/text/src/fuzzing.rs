@@ -8,7 +8,7 @@
 
 #[cfg(feature = "constraint")]
 mod grammars;
-#[cfg(test)]
+#[cfg(all(test, feature = "constraint"))]
 mod tests;
 
 use std::sync::{Arc, LazyLock};
