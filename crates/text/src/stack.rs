@@ -1,10 +1,8 @@
 //! Room for deep recursion, on stacks beside the thread's own.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 
-use corosensei::on_stack;
-use corosensei::stack::DefaultStack;
+use own::Stack;
 
 /// Why work has no outcome.
 pub(crate) enum Problem {
@@ -12,21 +10,63 @@ pub(crate) enum Problem {
     NoRoom(std::io::Error),
 }
 
-/// Runs `work` in this thread, on a new stack of so many bytes. Only what is used of them is ever taken from the
-/// system. A thread has a stack as well, but to wake one takes longer than to render most templates.
+/// Runs `work` on a new stack of so many bytes. Only what is used of them is ever taken from the system.
 ///
 /// Whoever calls this drops what `work` could leave in pieces when it panics.
-pub(crate) fn with_stack<T>(bytes: usize, work: impl FnOnce() -> T) -> Result<T, Problem> {
-    on(&mut new(bytes)?, work)
+pub(crate) fn with_stack<T: Send>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send,
+) -> Result<T, Problem> {
+    own::on(&mut own::new(bytes)?, work)
 }
 
-fn new(bytes: usize) -> Result<DefaultStack, Problem> {
-    DefaultStack::new(bytes).map_err(Problem::NoRoom)
+/// In this thread: to wake one that has a large stack takes longer than to render most templates.
+#[cfg(not(target_arch = "arm"))]
+mod own {
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    use corosensei::on_stack;
+    pub(super) use corosensei::stack::DefaultStack as Stack;
+
+    use super::Problem;
+
+    pub(super) fn new(bytes: usize) -> Result<Stack, Problem> {
+        Stack::new(bytes).map_err(Problem::NoRoom)
+    }
+
+    pub(super) fn on<T>(stack: &mut Stack, work: impl FnOnce() -> T) -> Result<T, Problem> {
+        let work = AssertUnwindSafe(|| on_stack(stack, work));
+        catch_unwind(work).map_err(|_| Problem::Panicked)
+    }
 }
 
-fn on<T>(stack: &mut DefaultStack, work: impl FnOnce() -> T) -> Result<T, Problem> {
-    let work = AssertUnwindSafe(|| on_stack(stack, work));
-    catch_unwind(work).map_err(|_| Problem::Panicked)
+/// A thread for each: corosensei asks the compiler about 32-bit ARM with a standard library that must be installed,
+/// while ours is built along with the package (`scripts/rust.sh`).
+#[cfg(target_arch = "arm")]
+mod own {
+    use std::thread::{Builder, scope};
+
+    use super::Problem;
+
+    /// Its bytes.
+    pub(super) struct Stack(usize);
+
+    #[allow(clippy::unnecessary_wraps, reason = "as for other processors")]
+    pub(super) fn new(bytes: usize) -> Result<Stack, Problem> {
+        Ok(Stack(bytes))
+    }
+
+    pub(super) fn on<T: Send>(
+        stack: &mut Stack,
+        work: impl FnOnce() -> T + Send,
+    ) -> Result<T, Problem> {
+        scope(|scope| {
+            let thread = Builder::new().name("rkllm-stack".to_owned());
+            let running = thread.stack_size(stack.0).spawn_scoped(scope, work);
+            let running = running.map_err(Problem::NoRoom)?;
+            running.join().map_err(|_| Problem::Panicked)
+        })
+    }
 }
 
 /// Stacks of one size that are used again: to make one, and to touch it for the first time, takes 15 µs.
@@ -34,7 +74,7 @@ pub(crate) struct Stacks {
     bytes: usize,
     most: usize,
     /// Never waited for: whoever held it when the process forked is gone.
-    kept: Mutex<Vec<DefaultStack>>,
+    kept: Mutex<Vec<Stack>>,
 }
 
 impl Stacks {
@@ -45,10 +85,10 @@ impl Stacks {
     }
 
     /// As [`with_stack`].
-    pub(crate) fn with<T>(&self, work: impl FnOnce() -> T) -> Result<T, Problem> {
+    pub(crate) fn with<T: Send>(&self, work: impl FnOnce() -> T + Send) -> Result<T, Problem> {
         let kept = self.kept.try_lock().ok().and_then(|mut kept| kept.pop());
-        let mut stack = kept.map_or_else(|| new(self.bytes), Ok)?;
-        let outcome = on(&mut stack, work);
+        let mut stack = kept.map_or_else(|| own::new(self.bytes), Ok)?;
+        let outcome = own::on(&mut stack, work);
         if let Ok(mut kept) = self.kept.try_lock() {
             if kept.len() < self.most {
                 kept.push(stack);
