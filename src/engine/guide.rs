@@ -103,15 +103,7 @@ impl Guide {
         }
     }
 
-    /// The library is called for the answer.
-    pub(super) fn called(&mut self) {
-        match self {
-            Self::Mask(mask) => mask.calls += 1,
-            Self::Free(free) => free.called(),
-        }
-    }
-
-    /// How the answer was kept to its grammar, if it ends here.
+    /// How the answer was kept to its grammar, if it ends here. The run counts the calls of the library.
     pub(super) fn kept(&mut self) -> Kept {
         match self {
             Self::Mask(mask) => mask.kept(),
@@ -143,8 +135,6 @@ pub(super) struct Mask {
     close_id: Option<i32>,
     breaks: Vec<i32>,
     ends: Vec<i32>,
-    /// How often the library was called for it.
-    calls: usize,
 }
 
 impl Mask {
@@ -168,7 +158,6 @@ impl Mask {
                 .filter_map(|text| vocabulary.find(text))
                 .collect(),
             ends: vocabulary.ends().collect(),
-            calls: 0,
         }
     }
 
@@ -254,7 +243,7 @@ impl Mask {
             replaced: 0,
             forced: 0,
             retries: 0,
-            calls: self.calls,
+            calls: 0,
             complete: matches!(self.phase, Phase::Answer) && self.matcher.may_end(),
         }
     }

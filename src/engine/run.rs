@@ -1,5 +1,4 @@
-//! One lane of a run, beside the library: where text becomes whole, where it ends, and what the library is
-//! told when its callback returns.
+//! One lane of a run, beside the library: where text becomes whole and ends, and what callbacks return.
 //!
 //! Its lock is held while an event is put, so that events keep their order. Nothing of the program runs under
 //! it, and whoever takes an event holds no lock while it asks for this one.
@@ -75,7 +74,8 @@ struct Inner {
     held_tokens: VecDeque<(usize, i32)>,
     last_token: i32,
     last_call: Option<LastCall>,
-    /// Counts calls, so that the engine can see whether any still come.
+    /// Counts calls of the library, and those back, so that the engine can see whether any still come.
+    starts: usize,
     calls: u64,
     tokens: usize,
     /// Keeps the answer to its grammar.
@@ -257,7 +257,7 @@ impl Lane for RunLane {
     fn start(&self) {
         let mut inner = self.inner.lock();
         inner.started.get_or_insert_with(Instant::now);
-        inner.guide.iter_mut().for_each(Guide::called);
+        inner.starts += 1;
         inner.pausing = false;
         inner.last_call = None;
     }

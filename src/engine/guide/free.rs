@@ -113,9 +113,8 @@ pub(in crate::engine) struct Free {
     /// The library ends a run where the thinking ends, and another goes on from there.
     ends_with_thinking: bool,
     replaced: usize,
-    /// Forced stretches that it was paused for, and its calls.
+    /// Stretches that were forced, for which the library was paused.
     forced: usize,
-    calls: usize,
     /// The answer's end is too far to be seen.
     is_far: bool,
     /// How often the library has chosen again in this place.
@@ -158,7 +157,6 @@ impl Free {
             ends_with_thinking,
             replaced: 0,
             forced: 0,
-            calls: 0,
             is_far: false,
             again: 0,
             retries: 0,
@@ -353,7 +351,7 @@ impl Free {
             replaced: self.replaced,
             forced: self.forced,
             retries: self.retries,
-            calls: self.calls,
+            calls: 0,
             complete: self.is_whole(),
         }
     }

@@ -2,9 +2,9 @@
 
 use std::time::Instant;
 
-use super::super::guide::Guide;
 use super::{Inner, Made, Plan, RunLane};
 use crate::native::{Lane as _, LastCall, PromptTokens};
+use crate::protocol::constraint::Kept;
 use crate::protocol::output::{FinishReason, PerfStats};
 
 impl RunLane {
@@ -86,7 +86,10 @@ impl Inner {
             tokens: self.tokens,
             prompt_tokens: all,
             cached_tokens: cached,
-            constraint: self.guide.as_mut().map(Guide::kept),
+            constraint: self.guide.as_mut().map(|guide| Kept {
+                calls: self.starts,
+                ..guide.kept()
+            }),
         }
     }
 }

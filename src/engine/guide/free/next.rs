@@ -17,11 +17,6 @@ const ENDING: usize = 4096;
 const TRIES: usize = 4;
 
 impl Free {
-    /// The library is called for it.
-    pub(in crate::engine) fn called(&mut self) {
-        self.calls += 1;
-    }
-
     /// The text that is forced here, in whole characters.
     fn forced(&mut self) -> Vec<u8> {
         let forced = self.follower.forced();
