@@ -68,7 +68,6 @@ from .llm import (
     closed_error,
     groups,
     lacking,
-    lasting,
     listed,
     resolve,
     shown,
@@ -114,7 +113,7 @@ class AsyncRKLLM(metaclass=Answering):
         ...             print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = ("__weakref__", "_chat", "_closed", "_file", "_given", "_llm", "_opening", "_strict", "_talk")
+    __slots__ = ("__weakref__", "_chat", "_closed", "_given", "_llm", "_opening", "_strict", "_talk")
 
     _llm: RKLLM | None
 
@@ -267,7 +266,6 @@ class AsyncRKLLM(metaclass=Answering):
         self._strict = strict
         self._talk = talk(chat_template, family)
         self._chat: _native.Chat | None = None
-        self._file = ""
         self._given: tuple[_Anything, ...] = (models, where, settings)
         self._llm = None
         self._opening: Opening | None = None
@@ -281,7 +279,6 @@ class AsyncRKLLM(metaclass=Answering):
         wrapped._strict = llm._strict
         wrapped._talk = llm._talk
         wrapped._chat = llm._chat
-        wrapped._file = llm._file
         wrapped._llm = llm
         wrapped._opening = None
         wrapped._closed = False
@@ -344,7 +341,6 @@ class AsyncRKLLM(metaclass=Answering):
                 path, runtime, notes, fallback = resolve(model, where, still, strict=strict)
                 if strict and fallback:
                     raise lacking([fallback])
-                self._file = lasting(path)
                 if talk:
                     # What is wrong with a template is told before the model is loaded.
                     self._chat = _native.Chat(path, **talk)
@@ -379,7 +375,7 @@ class AsyncRKLLM(metaclass=Answering):
 
     def _of_model(self, model: _native.Model) -> RKLLM:
         """Wraps a model that has been opened for this one."""
-        return RKLLM._of(model, self._file, strict=self._strict, talk=self._talk, chat=self._chat)
+        return RKLLM._of(model, strict=self._strict, talk=self._talk, chat=self._chat)
 
     def _ready(self) -> RKLLM:
         """The open model, for what cannot wait for it."""

@@ -87,21 +87,9 @@ class RKLLM(metaclass=Answering):
         ...         print(chunk.text, end="", flush=True)
     """
 
-    __slots__ = (
-        "__weakref__",
-        "_chat",
-        "_countless",
-        "_file",
-        "_model",
-        "_strict",
-        "_talk",
-        "_tokenizer",
-        "_warned",
-    )
+    __slots__ = ("__weakref__", "_chat", "_countless", "_model", "_strict", "_talk", "_tokenizer", "_warned")
 
     _chat: _native.Chat | None
-    # The model's file, wherever the program goes meanwhile.
-    _file: str
     _model: _native.Model
     _talk: dict[str, _Anything]
     _strict: bool
@@ -262,7 +250,6 @@ class RKLLM(metaclass=Answering):
             raise lacking([fallback])
         if notes or fallback:
             warn(notes, fallback)
-        self._file = lasting(path)
         self._talk = talk(chat_template, family)
         # What is wrong with a template is told before the model is loaded.
         self._chat = _native.Chat(path, **self._talk) if self._talk else None
@@ -278,7 +265,6 @@ class RKLLM(metaclass=Answering):
     def _of(
         cls,
         model: _native.Model,
-        file: str,
         *,
         strict: bool = False,
         talk: dict[str, _Anything] | None = None,
@@ -287,7 +273,6 @@ class RKLLM(metaclass=Answering):
         """Wraps a model that is open."""
         llm = cls.__new__(cls)
         llm._chat = chat
-        llm._file = file
         llm._model = model
         llm._talk = talk or {}
         llm._strict = strict
@@ -333,10 +318,11 @@ class RKLLM(metaclass=Answering):
 
     def _template(self, chat_template: Path | None = None) -> _native.Chat:
         """How the model is talked to: by its own chat template, or by the one of a call."""
+        file = self._model.file
         if chat_template is not None:
-            return _native.Chat(self._file, chat_template=chat_template, family=self._talk.get("family"))
+            return _native.Chat(file, chat_template=chat_template, family=self._talk.get("family"))
         if self._chat is None:
-            self._chat = _native.Chat(self._file, **self._talk)
+            self._chat = _native.Chat(file, **self._talk)
         return self._chat
 
     def _chat_stream(self, called: str, call: dict[str, _Anything]) -> ChatStream:
@@ -376,7 +362,7 @@ class RKLLM(metaclass=Answering):
         if self._tokenizer is None:
             from ._tokenizer import FileTokenizer
 
-            self._tokenizer = FileTokenizer(self._file, called)
+            self._tokenizer = FileTokenizer(self._model.file, called)
         return self._tokenizer
 
     def _reads_tokenizer(self) -> bool:
@@ -387,7 +373,7 @@ class RKLLM(metaclass=Answering):
             return False
         from ._tokenizer import usable
 
-        self._countless = not usable(self._file)
+        self._countless = not usable(self._model.file)
         return not self._countless
 
     def _counter(self) -> Callable[[str], list[int]] | None:
@@ -1898,19 +1884,6 @@ def resolve(
         still=still,
         strict=strict,
     )
-
-
-def lasting(path: str) -> str:
-    """A path that stays right when the program changes its working folder.
-
-    Args:
-        path: What ``resolve`` gave.
-    """
-    try:
-        return os.path.join(os.getcwd(), path)
-    except FileNotFoundError:
-        # The folder is gone, and nothing relative can be found in it.
-        return path
 
 
 def talk(chat_template: Path | None, family: str | None) -> dict[str, _Anything]:

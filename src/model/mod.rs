@@ -82,6 +82,7 @@ const LOOK: Duration = Duration::from_millis(20);
 pub struct Model {
     pub(crate) runtime: Arc<Runtime>,
     path: PathBuf,
+    file: PathBuf,
     pub(crate) client: Arc<Client>,
     pub(crate) state: Arc<State>,
     pub(crate) effective: Effective,
@@ -98,6 +99,7 @@ pub struct Model {
 pub struct Opening {
     runtime: Arc<Runtime>,
     path: PathBuf,
+    file: PathBuf,
     template: Template,
     client: Mutex<Option<Arc<Client>>>,
     opened: Receiver<Opened>,
@@ -121,6 +123,7 @@ impl Opening {
         Some(Ok(Model {
             runtime: Arc::clone(&self.runtime),
             path: self.path.clone(),
+            file: self.file.clone(),
             keeper: Arc::new(Keeper::new(&client)),
             client,
             state: Arc::new(State::new(self.template.clone())),
@@ -260,11 +263,13 @@ impl Model {
         // The same file, wherever the program goes meanwhile.
         let file = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         let place = domains::place(runtime, &file, &mut config, &mut chosen);
-        let (client, opened) = Client::over(|out| link(Arc::clone(runtime), file, config, out))?;
+        let (client, opened) =
+            Client::over(|out| link(Arc::clone(runtime), file.clone(), config, out))?;
         place.take(&client);
         Ok(Opening {
             runtime: Arc::clone(runtime),
             path: path.to_owned(),
+            file,
             template,
             client: Mutex::new(Some(client)),
             opened,
@@ -285,6 +290,12 @@ impl Model {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The same file, wherever the program goes meanwhile.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
     }
 
     /// The settings it was really opened with.

@@ -206,6 +206,11 @@ impl Model {
     fn path(&self) -> OsString {
         self.model.path().as_os_str().to_owned()
     }
+    /// The same file, wherever the program goes meanwhile.
+    #[getter]
+    fn file(&self) -> OsString {
+        self.model.file().as_os_str().to_owned()
+    }
     /// The process that runs it, if that is a worker.
     #[getter]
     fn worker_pid(&self) -> Option<u32> {

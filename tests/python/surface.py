@@ -75,8 +75,7 @@ def aio(model: RKLLM) -> Any:
 async def aopen(model: str | os.PathLike[str], **keywords: Any) -> Opened:
     """Opens a model in an event loop."""
     opened = await AsyncRKLLM(model, **keywords).open()
-    ready = opened._ready()
-    return Opened._of(ready._model, ready._file)
+    return Opened._of(opened._ready()._model)
 
 
 def aopen_signature() -> inspect.Signature:

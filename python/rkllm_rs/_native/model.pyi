@@ -129,6 +129,9 @@ class Model:
     def path(self) -> str:
         """The model's file, as it was named."""
     @property
+    def file(self) -> str:
+        """The same file, wherever the program goes meanwhile."""
+    @property
     def worker_pid(self) -> int | None:
         """The process that runs it, if that is a worker."""
     @property
