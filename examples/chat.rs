@@ -5,7 +5,8 @@
     reason = "a program tells its user what went wrong"
 )]
 
-use std::io::Write as _;
+mod program;
+
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -16,14 +17,14 @@ use serde_json::json;
 
 const QUESTION: &str = "What is the weather in Paris?";
 
-fn run(library: &str, path: &str, question: &str, mut say: impl FnMut(&str)) -> Result<(), Error> {
+fn run(library: &str, path: &str, question: &str, say: &mut dyn FnMut(&str)) -> Result<(), Error> {
     let options = LoadOptions {
         library: Some(library.into()),
         ..LoadOptions::default()
     };
     let runtime = Runtime::load(&options)?;
     let model = Arc::new(Model::open(&runtime, path, ModelConfig::default())?);
-    let (chat, _) = Chat::of_model(model.path(), None, None)?;
+    let (chat, _) = Chat::of_model(model.file(), None, None)?;
 
     let tools = json!([{"type": "function", "function": {
         "name": "get_weather",
@@ -61,29 +62,5 @@ fn run(library: &str, path: &str, question: &str, mut say: impl FnMut(&str)) -> 
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [library, model, rest @ ..] = arguments.as_slice() else {
-        eprintln!("usage: chat LIBRARY MODEL [QUESTION]");
-        return ExitCode::from(2);
-    };
-    let question = if rest.is_empty() {
-        QUESTION.to_owned()
-    } else {
-        rest.join(" ")
-    };
-    let say = |text: &str| {
-        let mut out = std::io::stdout().lock();
-        // A reader that has gone away is no reason to stop the model in the middle.
-        let _ = write!(out, "{text}").and_then(|()| out.flush());
-    };
-    match run(library, model, &question, say) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{error}");
-            if let Some(hint) = error.hint() {
-                eprintln!("hint: {hint}");
-            }
-            ExitCode::FAILURE
-        }
-    }
+    program::main("chat", QUESTION, run)
 }

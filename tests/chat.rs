@@ -6,7 +6,7 @@ mod common;
 
 use std::sync::Arc;
 
-use common::{alone, open, script};
+use common::{alone, example, open, script};
 use rkllm_rs::chat::{Chat, ChatOptions, Conversation, Serde, Tokenizer, Value};
 use rkllm_rs::text::template::ChatTemplate;
 use rkllm_rs::{ErrorKind, FinishReason, Model};
@@ -179,4 +179,20 @@ fn a_tokenizer_of_the_programs_counts() {
         error.fields.tokens.unwrap().0,
         chat.count_tokens(&model, &long, &options).unwrap()
     );
+}
+
+#[test]
+fn the_example_chats() {
+    let folder = tempfile::tempdir().unwrap();
+    let template = include_str!("templates/json-tools.jinja");
+    std::fs::write(folder.path().join("chat_template.jinja"), template).unwrap();
+    let model = folder.path().join("model.rkllm");
+    let call =
+        "<tool_call>{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Paris\"}}</tool_call>";
+    let runs = [call, "It is sunny.", "Rain."].map(|text| json!({"steps": [text]}));
+    let script = json!({"quiet": true, "runs": runs});
+    std::fs::write(&model, script.to_string()).unwrap();
+    let said = example("chat", &model);
+    assert!(said.contains("What is the weather in Paris?"), "{said}");
+    assert!(said.ends_with("It is sunny.\nRain.\n"), "{said}");
 }

@@ -5,10 +5,9 @@
 
 mod common;
 
-use std::process::Command;
 use std::time::Duration;
 
-use common::{GENERATIONS, alone, fake, hello, open, runtime, script};
+use common::{GENERATIONS, alone, example, hello, open, runtime, script};
 use rkllm_rs::model::{Poll, Source as _};
 use rkllm_rs::protocol::question::{Question, Response};
 use rkllm_rs::{ErrorKind, FinishReason, GenerateOptions, Input, Model, ModelConfig, RowsKind};
@@ -230,14 +229,5 @@ fn the_example_streams() {
         "example",
         &json!({"quiet": true, "runs": [{"steps": ["It ", "works."]}]}),
     );
-    let output = Command::new(env!("CARGO"))
-        .args(["run", "--quiet", "--example", "stream", "--"])
-        .args([&fake("v1_3_1"), &model])
-        .output()
-        .unwrap();
-    assert_eq!(
-        String::from_utf8_lossy(&output.stdout),
-        "It works.\n",
-        "{output:?}"
-    );
+    assert_eq!(example("stream", &model), "It works.\n");
 }

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses a part")]
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rkllm_rs::{Input, LoadOptions, Model, ModelConfig, Runtime};
@@ -55,4 +56,15 @@ pub(crate) fn alone() -> MutexGuard<'static, ()> {
 
 pub(crate) fn hello() -> Input {
     Input::prompt("hello").unwrap()
+}
+
+/// What an example says of a scripted model.
+pub(crate) fn example(name: &str, model: &Path) -> String {
+    let output = Command::new(env!("CARGO"))
+        .args(["run", "--quiet", "--example", name, "--"])
+        .args([&fake("v1_3_1"), model])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
 }
