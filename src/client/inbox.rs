@@ -38,8 +38,7 @@ pub(super) struct Inner {
     /// Rows that have come and not been read.
     pub(super) blocks: VecDeque<FloatBlock>,
     /// Rows that were lent, and whose event has not come yet.
-    lent: Option<(u64, FloatBlock)>,
-    lendings: u64,
+    pub(super) lent: Option<(u64, FloatBlock)>,
     /// The engine knows of the run; until then it is ended here.
     begun: bool,
     pub(super) ending: Option<Ending>,
@@ -288,7 +287,7 @@ impl Outbox for Inbox {
             }
             Event::Likely(likely) => self.inner.lock().pending.likely.push(*likely),
             Event::Settled(settled) => self.inner.lock().settled = Some(settled),
-            Event::RowsCome => {
+            Event::RowsCome(_) => {
                 let inner = self.inner.lock();
                 self.arriving.store(true, Ordering::Release);
                 self.wake(inner, side);
@@ -296,6 +295,7 @@ impl Outbox for Inbox {
             Event::Rows { block, .. } => {
                 let mut inner = self.inner.lock();
                 self.arriving.store(false, Ordering::Release);
+                // A reader that was awake may have taken them.
                 if let Some((_, rows)) = inner.lent.take_if(|(number, _)| *number == block) {
                     inner.blocks.push_back(rows);
                 }
@@ -311,12 +311,8 @@ impl Outbox for Inbox {
         }
     }
 
-    fn lend(&self, block: FloatBlock) -> u64 {
-        let mut inner = self.inner.lock();
-        inner.lendings += 1;
-        let number = inner.lendings;
-        inner.lent = Some((number, block));
-        number
+    fn lend(&self, number: u64, block: FloatBlock) {
+        self.inner.lock().lent = Some((number, block));
     }
 }
 

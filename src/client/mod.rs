@@ -284,9 +284,8 @@ impl Outbox for Client {
         }
     }
 
-    fn lend(&self, block: FloatBlock) -> u64 {
+    fn lend(&self, _: u64, block: FloatBlock) {
         debug_assert!(false, "{block:?} belongs to a run");
-        0
     }
 }
 

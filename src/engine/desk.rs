@@ -144,7 +144,7 @@ mod tests {
                 self.0.lock().send(asked).unwrap();
             }
         }
-        fn lend(&self, _block: FloatBlock) -> u64 {
+        fn lend(&self, _number: u64, _block: FloatBlock) {
             unreachable!("nobody lends rows here")
         }
     }

@@ -9,6 +9,7 @@ pub(crate) trait Outbox: Send + Sync {
     /// Takes one event, on a thread of that side.
     fn put(&self, event: Event<'_>, side: Side);
 
-    /// Puts rows where the reader finds them, and returns their number for [`Event::Rows`].
-    fn lend(&self, block: FloatBlock) -> u64;
+    /// Puts rows where the reader finds them, under the number that [`Event::Rows`] will tell. In shared memory
+    /// they may come only after this.
+    fn lend(&self, number: u64, block: FloatBlock);
 }

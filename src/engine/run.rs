@@ -8,6 +8,7 @@ mod figures;
 mod free;
 mod kept;
 mod made;
+mod rows;
 mod text;
 
 use std::collections::VecDeque;
@@ -21,6 +22,7 @@ use rkllm_text::utf8::Utf8Joiner;
 
 pub(super) use self::free::{Onward, Standing};
 pub(super) use self::made::{Follows, Made};
+use self::rows::Rows;
 use super::choose::Chooser;
 use super::desk::Desk;
 use super::guide::Guide;
@@ -90,8 +92,7 @@ struct Inner {
     started: Option<Instant>,
     first_token: Option<Instant>,
     ended: bool,
-    /// Width of the rows that came.
-    width: Option<usize>,
+    rows: Rows,
     /// The library was told to pause in this run.
     pausing: bool,
 }
@@ -128,10 +129,6 @@ impl RunLane {
 
     pub(super) fn number(&self) -> usize {
         self.number
-    }
-
-    pub(super) fn width(&self) -> Option<usize> {
-        self.inner.lock().width
     }
 
     /// Ends the lane for its reader at once and asks the library to stop.
@@ -329,24 +326,12 @@ impl Lane for RunLane {
         self.inner.lock().calls += 1;
     }
 
-    fn rows_come(&self) {
-        let inner = self.inner.lock();
-        if !inner.ended {
-            self.out.put(Event::RowsCome, Side::Vendor);
-        }
+    fn rows_come(&self, shared: Option<&FloatBlock>) {
+        self.tell_of_rows(shared);
     }
 
     fn rows(&self, block: FloatBlock) {
-        let mut inner = self.inner.lock();
-        inner.calls += 1;
-        if inner.ended {
-            return;
-        }
-        inner.first_token.get_or_insert_with(Instant::now);
-        let width = block.width();
-        inner.width = Some(width);
-        let block = self.out.lend(block);
-        self.out.put(Event::Rows { block, width }, Side::Vendor);
+        self.hand_on_rows(block);
     }
 
     #[cold]
@@ -374,7 +359,7 @@ impl Lane for RunLane {
         let mut inner = self.inner.lock();
         loop {
             // After rows a library need not say that it has finished.
-            let rows = inner.width.map(|_| LastCall::Finish(None));
+            let rows = inner.rows.width.map(|_| LastCall::Finish(None));
             if let Some(call) = inner.last_call.or(rows) {
                 return Some(call);
             }

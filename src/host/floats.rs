@@ -1,6 +1,7 @@
 //! Copies of the rows that the library shows: logits and hidden states.
 
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, OnceLock};
 
 use super::shared::Segment;
@@ -38,6 +39,8 @@ enum Owner {
 pub(crate) struct Lease {
     pub(crate) segment: Arc<Segment>,
     pub(crate) number: u32,
+    /// What [`Segment::written`] is when the rows are there.
+    pub(crate) serial: u32,
     pub(crate) back: Arc<dyn Lender>,
 }
 
@@ -46,6 +49,9 @@ pub(crate) trait Lender: Send + Sync {
     /// The memory of that number is not used any more.
     fn back(&self, number: u32, segment: &Arc<Segment>);
 }
+
+/// As many floats take longer to copy than it takes to tell of them: 64 KiB.
+const LONG: usize = 16 * 1024;
 
 impl Drop for Lease {
     fn drop(&mut self) {
@@ -106,7 +112,8 @@ impl FloatBlock {
         }
     }
 
-    /// Copies what the library shows.
+    /// Copies what the library shows. Into shared memory as much may be copied that a reader can wake
+    /// meanwhile: then `coming` gets the block before its rows are there.
     ///
     /// # Safety
     /// `values` points to `rows` × `width` floats that stay as they are during the call.
@@ -115,6 +122,7 @@ impl FloatBlock {
         values: *const f32,
         rows: i32,
         width: i32,
+        coming: impl FnOnce(Option<&Self>),
     ) -> Result<Self, CopyProblem> {
         let rows = usize::try_from(rows).map_err(|_| CopyProblem::Counts)?;
         let width = usize::try_from(width).map_err(|_| CopyProblem::Counts)?;
@@ -125,6 +133,7 @@ impl FloatBlock {
         if let Some(source) = SOURCE.get() {
             let lease = source(length * size_of::<f32>()).map_err(|_| CopyProblem::Memory)?;
             let block = Self::shared(kind, lease, rows, width).ok_or(CopyProblem::Memory)?;
+            coming((length >= LONG).then_some(&block));
             // SAFETY: the caller's promise, and room for as many, which nobody else uses.
             unsafe {
                 std::ptr::copy_nonoverlapping(
@@ -133,8 +142,15 @@ impl FloatBlock {
                     length * size_of::<f32>(),
                 );
             }
+            if let Some(Lease {
+                segment, serial, ..
+            }) = block.lease()
+            {
+                segment.written().store(*serial, Ordering::Release);
+            }
             return Ok(block);
         }
+        coming(None);
         let mut copy = Vec::new();
         copy.try_reserve_exact(length)
             .map_err(|_| CopyProblem::Memory)?;
@@ -155,7 +171,7 @@ impl FloatBlock {
     /// Rows in shared memory; `None` if it has no room for as many.
     pub(crate) fn shared(kind: RowsKind, lease: Lease, rows: usize, width: usize) -> Option<Self> {
         let length = rows.checked_mul(width)?;
-        if length.checked_mul(size_of::<f32>())? > lease.segment.size() {
+        if length.checked_mul(size_of::<f32>())? > lease.segment.room() {
             return None;
         }
         Some(Self {
@@ -176,6 +192,12 @@ impl FloatBlock {
             Owner::Heap(_) => None,
             Owner::Shared(lease) => Some(lease),
         }
+    }
+
+    /// Whether the rows are there: shared memory may be lent before.
+    pub(crate) fn is_written(&self) -> bool {
+        self.lease()
+            .is_none_or(|lease| lease.segment.written().load(Ordering::Acquire) == lease.serial)
     }
 
     /// Joins blocks of one width, in their order; `None` if there are none or they do not fit.
@@ -224,8 +246,8 @@ impl FloatBlock {
     /// Looks at the floats. Whoever writes through a view at the same time gets what he asked for.
     pub fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
         // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. Shared
-        // memory is another process's to write only until it is lent. A
-        // program that writes through a view of its own while another thread of its own reads here has
+        // memory is another process's to write only until `is_written`, and a block is given to no reader before
+        // that or the event that follows it (`client::inbox`). A program that writes through a view of its own while another thread of its own reads here has
         // a race of its own making, as with any array library; nobody else writes.
         look(unsafe { std::slice::from_raw_parts(self.memory.at.as_ptr(), self.memory.length) })
     }
@@ -247,7 +269,7 @@ mod tests {
 
     fn copy(values: &[f32], rows: i32, width: i32) -> Result<FloatBlock, CopyProblem> {
         // SAFETY: the tests give no more than there is, or counts that are refused unread.
-        unsafe { FloatBlock::copy(RowsKind::Logits, values.as_ptr(), rows, width) }
+        unsafe { FloatBlock::copy(RowsKind::Logits, values.as_ptr(), rows, width, |_| {}) }
     }
 
     #[test]

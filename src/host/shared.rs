@@ -6,12 +6,15 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
 
 use rustix::fs::{MemfdFlags, Mode, OFlags, SealFlags};
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};
 
 /// Sizes are multiples of this, which is one of any page size in use.
 const GRAIN: usize = 64 * 1024;
+/// What is kept at the end for [`Segment::written`].
+const TAIL: usize = 64;
 
 /// A mapping, as long as it lives.
 pub(crate) struct Segment {
@@ -36,15 +39,29 @@ impl Segment {
         self.at.cast()
     }
 
+    /// The size of the file.
     pub(crate) fn size(&self) -> usize {
         self.size
     }
 
-    /// Makes memory of at least that size, and the file that another process maps.
-    pub(crate) fn create(size: usize) -> io::Result<(Arc<Self>, OwnedFd)> {
-        let size = size
-            .max(1)
-            .checked_next_multiple_of(GRAIN)
+    /// How many bytes of it are for the user.
+    pub(crate) fn room(&self) -> usize {
+        self.size - TAIL
+    }
+
+    /// The number of what was written last; both processes see it.
+    pub(crate) fn written(&self) -> &AtomicU32 {
+        // SAFETY: the last bytes of a mapping that lives as long as `self`, at an address that is a multiple of
+        // 64 since a mapping begins at a page and `GRAIN` divides its size. Nobody takes them for anything
+        // else: `room` ends before.
+        unsafe { AtomicU32::from_ptr(self.at.byte_add(self.size - TAIL).cast().as_ptr()) }
+    }
+
+    /// Makes memory with at least that much room, and the file that another process maps.
+    pub(crate) fn create(room: usize) -> io::Result<(Arc<Self>, OwnedFd)> {
+        let size = room
+            .checked_add(TAIL)
+            .and_then(|size| size.checked_next_multiple_of(GRAIN))
             .ok_or(io::ErrorKind::OutOfMemory)?;
         let (fd, sealable) = anonymous_file()?;
         // What is not there must fail here, and not when it is written to.
@@ -65,10 +82,10 @@ impl Segment {
     ///
     /// # Errors
     /// For a file that is smaller than `size`, or that could still become smaller: who reads beyond the
-    /// end of a file is killed.
+    /// end of a file is killed. For a size that [`Self::create`] does not give.
     pub(crate) fn map(fd: &OwnedFd, size: usize) -> io::Result<Arc<Self>> {
         let there = u64::try_from(rustix::fs::fstat(fd)?.st_size).unwrap_or(0);
-        if size == 0 || there < size as u64 {
+        if size == 0 || !size.is_multiple_of(GRAIN) || there < size as u64 {
             return Err(io::Error::other("the shared file is too small"));
         }
         // A file that cannot be sealed is trusted, as there is nothing else to ask.
@@ -132,4 +149,23 @@ fn nameless(folder: &Path) -> io::Result<OwnedFd> {
     let flags = OFlags::TMPFILE | OFlags::RDWR | OFlags::CLOEXEC;
     let fd = rustix::fs::open(folder, flags, Mode::RUSR | Mode::WUSR)?;
     super::fds::raised(fd)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+
+    #[test]
+    fn both_mappings_see_what_was_written() {
+        let (here, fd) = Segment::create(GRAIN).unwrap();
+        assert!(here.room() >= GRAIN);
+        let there = Segment::map(&fd, here.size()).unwrap();
+        here.written().store(7, Ordering::Release);
+        assert_eq!(there.written().load(Ordering::Acquire), 7);
+        for size in [0, 1, GRAIN + 1, here.size() + GRAIN] {
+            assert!(Segment::map(&fd, size).is_err(), "{size}");
+        }
+    }
 }

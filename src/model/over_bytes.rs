@@ -70,8 +70,8 @@ impl Outbox for RecodedOutbox {
         self.0.put(read, side);
     }
 
-    fn lend(&self, block: FloatBlock) -> u64 {
-        self.0.lend(block)
+    fn lend(&self, number: u64, block: FloatBlock) {
+        self.0.lend(number, block);
     }
 }
 

@@ -51,8 +51,8 @@ pub(crate) trait Lane: Send + Sync {
     fn choose(&self, logits: &mut [f32]);
     /// A call that brought nothing.
     fn called(&self);
-    /// Rows are about to be copied.
-    fn rows_come(&self);
+    /// Rows are about to be copied; the block, if it can be lent before they are there.
+    fn rows_come(&self, shared: Option<&FloatBlock>);
     /// Rows that were copied.
     fn rows(&self, block: FloatBlock);
     /// The library called with something that cannot be used.

@@ -97,10 +97,10 @@ fn hand_on<R: ResultStruct>(lane: &dyn Lane, result: &R) -> Verdict {
         if lane.has_ended() {
             return Verdict::Release;
         }
-        lane.rows_come();
+        let coming = |block: Option<&FloatBlock>| lane.rows_come(block);
         // SAFETY: the library shows `rows` × `width` floats that live for this call (rkllm.h:
         // RKLLMResultLogits, RKLLMResultLastHiddenLayer).
-        match unsafe { FloatBlock::copy(kind, values, rows, width) } {
+        match unsafe { FloatBlock::copy(kind, values, rows, width, coming) } {
             Ok(block) => lane.rows(block),
             Err(problem) => lane.unusable(match problem {
                 CopyProblem::Counts => {

@@ -85,9 +85,9 @@ pub(crate) enum Event<'a> {
     },
     /// How likely the next token is that comes.
     Likely(Box<TokenLogprob>),
-    /// Rows are being copied, and come in a moment.
-    RowsCome,
-    /// Rows that were copied: `block` is their number in the memory that both sides share.
+    /// Rows are being copied, and come in a moment; the number under which they have been lent already.
+    RowsCome(Option<u64>),
+    /// Rows that were copied: `block` is the number under which they were lent.
     Rows { block: u64, width: usize },
     /// The library has paused after a token, and waits for [`Command::Resume`].
     Paused,

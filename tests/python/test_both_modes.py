@@ -96,6 +96,21 @@ def test_rows(open_model: Opener) -> None:
     assert view.tolist() == [[5.0, 2.0, 3.0], [4.0, 5.0, 6.0]]
 
 
+def test_rows_that_take_long_to_copy(open_model: Opener) -> None:
+    width, starts = 151_936, [1.0, 2.0, 3.0]
+    model = open_model({"logits": [{"rows": 1, "width": width, "start": start} for start in starts]})
+    for number in range(25):
+        with stream_logits(model, "x") as stream:
+            if number % 5 == 4:
+                continue  # left while they are copied
+            views = [np.asarray(part)[0] for part in stream]
+        # Each has memory of its own, and all of its values.
+        assert [view[0] for view in views] == starts
+        assert [view[-1] for view in views] == [start + width - 1 for start in starts]
+    with open("/proc/self/maps") as maps:
+        assert maps.read().count("rkllm-rows") <= 20  # used again
+
+
 def test_embeddings_and_scores(open_model: Opener) -> None:
     model = open_model({"hidden": ROWS, "logits": {"rows": 3, "width": 5}})
     assert np.asarray(model.embed("x")).shape[-1] == 3

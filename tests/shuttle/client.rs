@@ -269,11 +269,18 @@ fn rows_come_once_and_in_order_however_the_reader_waits() {
         let (read, is_read) = channel();
         let waits = perhaps();
         thread::spawn(move || {
-            for number in 0..BLOCKS {
-                giving.put(Event::RowsCome, Side::Vendor);
+            for (block, number) in (0..).zip(0..BLOCKS) {
+                let values = FloatBlock::new(RowsKind::Logits, vec![number as f32], 1);
+                // Its reader may find that they are there before that is said.
+                let early = perhaps();
+                if early {
+                    giving.lend(block, values.clone());
+                }
+                giving.put(Event::RowsCome(early.then_some(block)), Side::Vendor);
                 thread::yield_now();
-                let values = vec![number as f32];
-                let block = giving.lend(FloatBlock::new(RowsKind::Logits, values, 1));
+                if !early {
+                    giving.lend(block, values);
+                }
                 giving.put(Event::Rows { block, width: 1 }, Side::Vendor);
                 // Nothing else may have to come before these are read.
                 if waits {

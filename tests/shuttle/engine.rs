@@ -104,7 +104,7 @@ impl Outbox for Told {
             _ => {}
         }
     }
-    fn lend(&self, _block: FloatBlock) -> u64 {
+    fn lend(&self, _number: u64, _block: FloatBlock) {
         unreachable!("nobody lends rows here")
     }
 }

@@ -62,7 +62,7 @@ impl Lane for Step {
         self.lane.called();
     }
 
-    fn rows_come(&self) {}
+    fn rows_come(&self, _: Option<&FloatBlock>) {}
 
     fn rows(&self, block: FloatBlock) {
         let width = block.width();

@@ -43,9 +43,7 @@ struct Nobody;
 impl Outbox for Nobody {
     fn put(&self, _: Event<'_>, _: Side) {}
 
-    fn lend(&self, _: FloatBlock) -> u64 {
-        0
-    }
+    fn lend(&self, _: u64, _: FloatBlock) {}
 }
 
 impl Server<'_> {

@@ -16,7 +16,6 @@ use super::state::{Death, Shared};
 use crate::files::BackendKind;
 use crate::host::process::{self, Process, Started};
 use crate::host::socket::Socket;
-use crate::host::wake::Side;
 use crate::host::{self, LogOfWorker, LogStream};
 use crate::protocol::error::Failure;
 use crate::protocol::message::{Command, Ended, Event, StopReason};
@@ -268,15 +267,21 @@ impl Reader<'_> {
                 self.queue.say(&Down::Lines(lines));
             }
             Up::Forget(number) => self.memory.forget(number),
-            Up::Rows {
+            Up::Lend {
                 run,
                 lane,
                 number,
+                block,
+                serial,
                 kind,
                 rows,
                 width,
-            } => match self.memory.borrow(number, kind, rows, width) {
-                Ok(block) => self.shared.rows(run, lane, block),
+            } => match self.memory.borrow((number, serial), kind, rows, width) {
+                Ok(rows) => {
+                    if let Some(out) = self.shared.lane(run, lane) {
+                        out.lend(block, rows);
+                    }
+                }
                 Err(Refused::Lie) => return lie("rows that are not where it says"),
                 Err(Refused::NoMemory) => {
                     let text = format!("out of memory while mapping {rows} x {width} floats");
@@ -336,13 +341,5 @@ impl Shared {
         self.lane_event(run, lane, Event::Ended(Box::new(ended)));
         let reason = StopReason::Cancelled;
         self.say(&Down::Tell(Command::Stop { run, lane, reason }));
-    }
-
-    fn rows(&self, run: u64, lane: usize, block: host::FloatBlock) {
-        if let Some(out) = self.lane(run, lane) {
-            let width = block.width();
-            let block = out.lend(block);
-            out.put(Event::Rows { block, width }, Side::Vendor);
-        }
     }
 }

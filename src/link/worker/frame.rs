@@ -72,11 +72,14 @@ pub(super) enum Up<'a> {
     Lines(u64),
     /// Shared memory that will not be used any more.
     Forget(u32),
-    /// Rows that lie in shared memory, lent until [`Down::Back`].
-    Rows {
+    /// Shared memory for rows of a lane, under that number there, lent until [`Down::Back`]. They are in it when
+    /// it says that it has been written for the `serial`th time, and at the latest when their event comes.
+    Lend {
         run: u64,
         lane: usize,
         number: u32,
+        block: u64,
+        serial: u32,
         kind: RowsKind,
         rows: usize,
         width: usize,

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
@@ -202,8 +203,6 @@ pub(super) struct Post {
     pool: Arc<Pool>,
     /// The lane; none for events of the model.
     place: Option<(u64, usize)>,
-    /// Rows that were lent, and whose event has not come yet.
-    lent: Mutex<HashMap<u64, FloatBlock>>,
 }
 
 impl Post {
@@ -212,7 +211,6 @@ impl Post {
             line: Arc::clone(line),
             pool: Arc::clone(pool),
             place,
-            lent: Mutex::default(),
         }
     }
 }
@@ -226,43 +224,36 @@ impl Outbox for Post {
                 _ => self.line.say(&Up::Event(event)),
             };
         };
-        let block = match event {
-            Event::Rows { block, .. } => block,
-            // To wake the program's reading thread for that takes longer than the copy.
-            Event::RowsCome => return,
-            Event::Piece { .. } => {
-                return self.line.say_with_others(&Up::Lane { run, lane, event });
-            }
-            _ => return self.line.say(&Up::Lane { run, lane, event }),
-        };
-        let Some(block) = self.lent.lock().remove(&block) else {
-            return;
-        };
-        let Some(lease) = block.lease() else {
-            debug_assert!(false, "{block:?} is not in shared memory");
-            return;
-        };
-        let number = lease.number;
-        let rows = Up::Rows {
-            run,
-            lane,
-            number,
-            kind: block.kind,
-            rows: block.rows(),
-            width: block.width(),
-        };
-        // From here on it is the program's; let go of here first, since it may come back at once.
-        self.pool.lend(number, &lease.segment);
-        drop(block);
-        self.line.say(&rows);
-        // The kernel keeps the one who is woken for this core, as if this thread were to wait now.
-        std::thread::yield_now();
+        let rows = matches!(event, Event::RowsCome(_) | Event::Rows { .. });
+        match event {
+            // So few are there sooner than that is said.
+            Event::RowsCome(None) => return,
+            Event::Piece { .. } => self.line.say_with_others(&Up::Lane { run, lane, event }),
+            _ => self.line.say(&Up::Lane { run, lane, event }),
+        }
+        if rows {
+            // The kernel keeps the one who is woken for this core, as if this thread were to wait now.
+            std::thread::yield_now();
+        }
     }
 
-    fn lend(&self, block: FloatBlock) -> u64 {
-        let number = block.lease().map_or(0, |lease| lease.number.into());
-        self.lent.lock().insert(number, block);
-        number
+    fn lend(&self, block: u64, rows: FloatBlock) {
+        let (Some((run, lane)), Some(lease)) = (self.place, rows.lease()) else {
+            debug_assert!(false, "{rows:?} are of no run, or not in shared memory");
+            return;
+        };
+        self.pool.lend(lease.number, &lease.segment);
+        // Sent together with the event that follows.
+        drop(self.line.put(&Up::Lend {
+            run,
+            lane,
+            number: lease.number,
+            block,
+            serial: lease.serial,
+            kind: rows.kind,
+            rows: rows.rows(),
+            width: rows.width(),
+        }));
     }
 }
 
@@ -270,7 +261,14 @@ impl Outbox for Post {
 struct Segments {
     last: u32,
     free: Vec<(u32, Arc<Segment>)>,
-    lent: HashMap<u32, Arc<Segment>>,
+    /// What the program may look at, and whether this process and the program have it.
+    lent: HashMap<u32, Lent>,
+}
+
+struct Lent {
+    segment: Arc<Segment>,
+    here: bool,
+    there: bool,
 }
 
 /// Shared memory for rows.
@@ -294,39 +292,55 @@ impl Pool {
         let back = self.this.upgrade().ok_or(std::io::ErrorKind::OutOfMemory)?;
         let mut segments = self.segments.lock();
         let fits = |(_, segment): &(u32, Arc<Segment>)| {
-            segment.size() >= size && segment.size() / 2 <= size.max(64 * 1024)
+            segment.room() >= size && segment.room() / 2 <= size.max(64 * 1024)
         };
-        if let Some(at) = segments.free.iter().position(fits) {
-            let (number, segment) = segments.free.swap_remove(at);
-            return Ok(Lease {
-                segment,
-                number,
-                back,
-            });
-        }
-        segments.last += 1;
-        let number = segments.last;
-        drop(segments);
-        let (segment, fd) = Segment::create(size)?;
-        self.line.give_memory(number, segment.size(), &fd);
+        let at = segments.free.iter().position(fits);
+        let (number, segment) = if let Some(at) = at {
+            segments.free.swap_remove(at)
+        } else {
+            segments.last += 1;
+            let number = segments.last;
+            drop(segments);
+            let (segment, fd) = Segment::create(size)?;
+            self.line.give_memory(number, segment.size(), &fd);
+            (number, segment)
+        };
+        // Nobody writes to it meanwhile.
+        let serial = segment.written().load(Ordering::Relaxed).wrapping_add(1);
         Ok(Lease {
             segment,
             number,
+            serial,
             back,
         })
     }
 
-    /// The program has it now, until [`Self::returned`].
+    /// The program has it as well from now on, until [`Self::returned`].
     fn lend(&self, number: u32, segment: &Arc<Segment>) {
-        let mut segments = self.segments.lock();
-        segments.lent.insert(number, Arc::clone(segment));
+        let lent = Lent {
+            segment: Arc::clone(segment),
+            here: true,
+            there: true,
+        };
+        self.segments.lock().lent.insert(number, lent);
     }
 
-    /// The program has read it.
+    /// The program does not look at it any more, which may be before all of it is written.
     pub(super) fn returned(&self, number: u32) {
         let mut segments = self.segments.lock();
-        if let Some(segment) = segments.lent.remove(&number) {
-            self.keep(&mut segments, number, segment);
+        self.let_go(&mut segments, number, |lent| lent.there = false);
+    }
+
+    /// It is free when neither process has it.
+    fn let_go(&self, segments: &mut Segments, number: u32, whose: impl FnOnce(&mut Lent)) {
+        let Some(lent) = segments.lent.get_mut(&number) else {
+            return;
+        };
+        whose(lent);
+        if !lent.here && !lent.there {
+            let segment = Arc::clone(&lent.segment);
+            segments.lent.remove(&number);
+            self.keep(segments, number, segment);
         }
     }
 
@@ -343,8 +357,9 @@ impl Pool {
 impl Lender for Pool {
     fn back(&self, number: u32, segment: &Arc<Segment>) {
         let mut segments = self.segments.lock();
-        // What was lent comes back from the program.
-        if !segments.lent.contains_key(&number) {
+        if segments.lent.contains_key(&number) {
+            self.let_go(&mut segments, number, |lent| lent.here = false);
+        } else {
             self.keep(&mut segments, number, Arc::clone(segment));
         }
     }

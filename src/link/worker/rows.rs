@@ -63,10 +63,10 @@ impl Memory {
         self.mapped.lock().remove(&number);
     }
 
-    /// Rows that lie in it.
+    /// Memory of that number, in which rows are when it has been written for the `serial`th time.
     pub(super) fn borrow(
         &self,
-        number: u32,
+        (number, serial): (u32, u32),
         kind: RowsKind,
         rows: usize,
         width: usize,
@@ -83,6 +83,7 @@ impl Memory {
         let lease = Lease {
             segment,
             number,
+            serial,
             back,
         };
         FloatBlock::shared(kind, lease, rows, width).ok_or(Refused::Lie)

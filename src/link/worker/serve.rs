@@ -111,8 +111,8 @@ impl Outbox for General {
         }
     }
 
-    fn lend(&self, block: FloatBlock) -> u64 {
-        self.post.lend(block)
+    fn lend(&self, number: u64, block: FloatBlock) {
+        self.post.lend(number, block);
     }
 }
 
