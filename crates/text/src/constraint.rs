@@ -7,6 +7,7 @@ mod calls;
 mod ends;
 mod follower;
 mod marks;
+mod references;
 mod refusal;
 mod schema;
 mod together;

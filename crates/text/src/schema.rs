@@ -6,6 +6,7 @@
 
 mod fit;
 mod json;
+pub(crate) mod reference;
 #[cfg(test)]
 mod tests;
 

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use super::schema::{named, parts};
+use crate::schema::reference::target;
 
 /// A reference of a schema to a part that no value of finite length fits, with its place, if all values are of it.
 pub(super) fn endless(root: &Value) -> Option<(String, String)> {
@@ -34,17 +35,13 @@ pub(super) fn endless(root: &Value) -> Option<(String, String)> {
 }
 
 /// All references in a schema, each with its place.
-fn gather(schema: &Value, place: &str, references: &mut Vec<(String, String)>) {
+pub(super) fn gather(schema: &Value, place: &str, references: &mut Vec<(String, String)>) {
     if let Some(to) = schema.get("$ref").and_then(Value::as_str) {
         references.push((to.to_owned(), place.to_owned()));
     }
     for (name, part) in parts(schema) {
         gather(part, &format!("{place}{}", named(&name)), references);
     }
-}
-
-fn target<'a>(root: &'a Value, to: &str) -> Option<&'a Value> {
-    root.pointer(to.strip_prefix('#')?)
 }
 
 /// Whether a value can be whole, where those of these references can; in doubt it can.

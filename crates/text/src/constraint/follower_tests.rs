@@ -40,6 +40,27 @@ fn what_fits_is_taken_and_nothing_else_changes_anything() {
 }
 
 #[test]
+fn a_reference_may_escape_the_name_that_it_means() {
+    for (name, reference) in [
+        ("a/b", "a~1b"),
+        ("a~b", "a~0b"),
+        ("a b", "a%20b"),
+        ("ä", "%C3%A4"),
+    ] {
+        for keyword in ["$defs", "definitions"] {
+            let text = json!({
+                keyword: {name: {"type": "integer"}},
+                "type": "array",
+                "items": {"$ref": format!("#/{keyword}/{reference}")},
+            });
+            let mut list = schema(&text.to_string());
+            assert_eq!(list.take(b"[\"").unwrap(), 1, "{reference}");
+            assert_eq!(list.take(b"[1]").unwrap(), 3, "{reference}");
+        }
+    }
+}
+
+#[test]
 fn a_character_may_come_in_parts() {
     let mut text = follower(&Grammar::Choices(vec!["né".into(), "nè".into()]));
     assert_eq!(text.forced(), b"n\xC3");

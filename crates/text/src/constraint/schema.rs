@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::references::with_escaped_names;
 use super::{Refusal, ends, together};
 
 /// White space between the parts of a value: enough for an indented answer, too little to lose oneself in.
@@ -214,7 +215,8 @@ impl Multiple {
     }
 }
 /// The schema with white space that ends.
-pub(super) fn bounded(schema: Value) -> Value {
+pub(super) fn bounded(mut schema: Value) -> Value {
+    with_escaped_names(&mut schema);
     let mut schema = match schema {
         Value::Object(schema) => schema,
         Value::Bool(true) => Map::new(),

@@ -5,6 +5,8 @@ use std::collections::{BTreeSet, HashSet};
 
 use serde_json::{Map, Value};
 
+use crate::schema::reference::target;
+
 /// The most patterns and formats that one text must fit: with 14 the engine takes a second.
 pub(super) const PATTERNS: usize = 10;
 /// The most schemas that are looked at, again at each place where they hold; how many at one place, and how deep. What
@@ -77,7 +79,7 @@ impl<'a> Search<'a> {
             self.gather(part, all, choices);
         }
         let reference = schema.get("$ref").and_then(Value::as_str);
-        let referred = reference.and_then(|to| self.root.pointer(to.strip_prefix('#')?));
+        let referred = reference.and_then(|to| target(self.root, to));
         if let Some(referred) = referred {
             self.gather(referred, all, choices);
         }

@@ -5,6 +5,7 @@ use std::fmt;
 use serde_json::{Map, Value};
 
 use super::json::{Json, Object};
+use super::reference;
 
 /// How deep schema and value may be nested together.
 const DEEPEST: usize = 64;
@@ -79,8 +80,7 @@ fn add_types<'a>(schema: &'a Value, root: &'a Value, depth: usize, all: &mut Vec
 
 /// What a `$ref` within the schema points to.
 fn target<'a>(schema: &Value, root: &'a Value) -> Option<&'a Value> {
-    let reference = schema.get("$ref")?.as_str()?;
-    root.pointer(reference.strip_prefix('#')?)
+    reference::target(root, schema.get("$ref")?.as_str()?)
 }
 
 struct Fit<'a> {

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value};
 
 use super::super::Refusal;
-use super::schema::target;
+use super::super::references::referred;
 use super::values::inexpressible;
 use super::writer::{quoted_json, regex};
 
@@ -75,7 +75,7 @@ pub(super) fn flatten(schema: &Value, root: &Value, depth: usize, parts: &mut Ve
     }
     match (one, all.get("type")) {
         _ if depth > DEEPEST => parts.push(Part::Other(schema.clone())),
-        ("$ref", _) => match root.as_object().and_then(|root| target(all, root)) {
+        ("$ref", _) => match root.as_object().and_then(|root| referred(all, root)) {
             Some(found) => flatten(&Value::Object(found.clone()), root, depth + 1, parts),
             None => parts.push(Part::Other(schema.clone())),
         },
@@ -140,7 +140,7 @@ pub(super) fn may_be_text(schema: &Value, root: &Value) -> bool {
     match all.get("type") {
         Some(Value::String(kind)) => kind == "string",
         Some(Value::Array(kinds)) => kinds.iter().any(|kind| kind == "string"),
-        _ => match root.as_object().and_then(|root| target(all, root)) {
+        _ => match root.as_object().and_then(|root| referred(all, root)) {
             Some(found) => found
                 .get("type")
                 .is_none_or(|kind| kind != "object" && kind != "array"),

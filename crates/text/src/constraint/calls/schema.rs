@@ -1,6 +1,8 @@
 //! The schema of a tool's arguments, with all that is checked when a call of it is read.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
+
+use super::super::references::referred;
 
 /// References that lead to references end after so many.
 const DEEPEST: usize = 8;
@@ -14,7 +16,7 @@ pub(super) fn of_arguments(parameters: &Value) -> Value {
         return json!({"type": "object", "properties": {}, "additionalProperties": false});
     };
     for _ in 0..DEEPEST {
-        let Some(target) = target(&root, &root) else {
+        let Some(target) = referred(&root, &root) else {
             break;
         };
         let mut target = target.clone();
@@ -38,22 +40,6 @@ pub(super) fn of_arguments(parameters: &Value) -> Value {
         root.insert("additionalProperties".to_owned(), Value::Bool(false));
     }
     Value::Object(root)
-}
-
-/// What the reference of a schema points to.
-pub(super) fn target<'a>(
-    schema: &Map<String, Value>,
-    root: &'a Map<String, Value>,
-) -> Option<&'a Map<String, Value>> {
-    let place = schema.get("$ref")?.as_str()?.strip_prefix("#/")?;
-    let mut parts = place
-        .split('/')
-        .map(|part| part.replace("~1", "/").replace("~0", "~"));
-    let mut here = root.get(&parts.next()?)?;
-    for part in parts {
-        here = here.get(&part)?;
-    }
-    here.as_object()
 }
 
 /// A tuple has all its items, and no more.
