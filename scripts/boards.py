@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,15 +54,22 @@ class Boards:
         self.key = key
         self.name = router
         self.asked_again = 0
-        self.nodes: list[Any] = [self.node(at, routers.free_port()) for at in range(3)]
+        self.nodes: list[Any] = []
         more: dict[str, tuple[str, ...]] = {
             # The last one of two is the one that counts.
             "vllm-router": ("--policy", policy, *QUICK),
             "haproxy": ("inter 2s", f"inter {int(INTERVAL)}s"),
             "nginx": ("fail_timeout=5s", "fail_timeout=1s"),
         }
-        self.http, self.router = self.behind(more[router])
-        self.until(self.well, "the router")
+        with ExitStack() as ends:
+            ends.callback(self._stop_nodes)
+            for at in range(3):
+                self.nodes.append(self.node(at, routers.free_port()))
+            self.http, self.router = self.behind(more[router])
+            ends.callback(self.router.stop)
+            ends.callback(self.http.close)
+            self.until(self.well, "the router")
+            self._ends = ends.pop_all()
 
     def behind(self, more: Sequence[str]) -> tuple[httpx.Client, routers.Started]:
         """Starts a router; gives a client that asks it."""
@@ -179,8 +187,9 @@ class Boards:
 
     def close(self) -> None:
         """Ends all."""
-        self.http.close()
-        self.router.stop()
+        self._ends.close()
+
+    def _stop_nodes(self) -> None:
         self.open_gates()
         for node in self.nodes:
             node.stop()
