@@ -184,7 +184,10 @@ def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFi
         ([], "COMMAND"),
         (["bakends"], "backends"),
         (["model.rkllm"], "run model.rkllm"),
-        (["abi", "--jso"], "--jso"),
+        (["abi", "--jso"], "Did you mean --json?"),
+        (["run", "m", "hi", "--max-tokens", "5"], "--max-new-tokens"),
+        (["run", "m", "hi", "--temp=1"], "--temperature"),
+        (["run", "m", "hi", "--max-new-tokens", "0"], "--max-new-tokens must be"),
         (["identify", "--backend", "gpu"], "npu"),
         (["runtime"], "COMMAND"),
     ],
@@ -197,6 +200,7 @@ def test_words_that_are_not_understood(
     assert out == ""
     assert err.startswith("usage: rkllm-rs")
     assert named in err
+    assert not words or "\nhint: " in err
     assert "Traceback" not in err
 
 

@@ -48,6 +48,13 @@ def test_list_prints_what_programs_read(home: Path, own: Path, capsys: pytest.Ca
     assert (name, printed) == ("qwen", str(path))
 
 
+def test_files_are_named_as_models_are(home: Path, own: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = gguf(own / "qwen/model.gguf")
+    assert output(capsys, "inspect", "qwen")["path"] == str(path)
+    assert output(capsys, "plan", "qwen")["models"][0]["path"] == str(path)
+    assert output(capsys, "inspect", "qwem", status=1)["path"] == "qwem"
+
+
 @pytest.mark.model
 def test_show_tells_what_is_known_and_from_where(own: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (own / "smol.gguf").symlink_to(GGUF)

@@ -108,6 +108,7 @@ def test_paths_and_folders_are_taken_as_they_are(
 ) -> None:
     here = rkllm(tmp_path / "work/here.rkllm")
     assert find("here.rkllm") == find("./here.rkllm") == find(str(here)) == str(here)
+    assert find("here") == find("./here") == str(here)  # as RKLLM() takes it
     inside = gguf(tmp_path / "work/folder/sub/weights.gguf")
     assert find("folder") == find("./folder") == find(f"{inside.parents[1]}/") == str(inside)
     other = tmp_path / "work/other.bin"

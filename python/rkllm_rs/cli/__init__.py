@@ -51,8 +51,8 @@ GROUPS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("show", "show what is known of a model, and from where"),
         "pull": ("pull", "download a model from the Hugging Face hub"),
         "rm": ("rm", "remove a model"),
-        "inspect": ("inspect", "tell what a model's file is, without loading it"),
-        "plan": ("plan", "tell whether models fit into memory together"),
+        "inspect": ("inspect", "say what a model's file is, without loading it"),
+        "plan": ("plan", "say whether models fit into memory together"),
     },
     "this machine": {
         "bench": ("bench", "measure how fast models are, beside the vendor's figures"),

@@ -181,8 +181,8 @@ def _value(word: str) -> Any:
 
 
 # What argparse says that a word is not.
-_counts.__name__ = "count, or several such as 32,128"
-_whole.__name__ = "count"
+_counts.__name__ = "a whole number of at least 1, or several such as 32,128"
+_whole.__name__ = "a whole number of 0 or more"
 _setting.__name__ = "NAME=VALUE"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .opening import file_path
 from .output import add_json, problems, report, say
 
 TYPE_CHECKING = False
@@ -10,7 +11,7 @@ if TYPE_CHECKING:
 
     from rkllm_rs.models import Inspection
 
-HELP = "Tell what a model's file is, without loading it."
+HELP = "Say what a model's file is, without loading it."
 EXAMPLES = """\
 examples:
   rkllm-rs inspect Qwen3-0.6B_W8A8_RK3588.rkllm
@@ -22,7 +23,7 @@ The exit status is 1 if a file is not one that RKLLM() takes.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="paths or names of models")
     add_json(parser)
 
 
@@ -56,7 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from rkllm_rs.models import inspect
 
-    found = [inspect(path) for path in arguments.files]
+    found = [inspect(file_path(name)) for name in arguments.files]
     if arguments.json and len(found) > 1:
         for one in found:
             say(json.dumps(one.to_dict()))

@@ -5,7 +5,13 @@ from __future__ import annotations
 import argparse
 import os
 
-from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, LibraryNotFoundError, ModelFormatError
+from rkllm_rs.errors import (
+    InvalidArgumentError,
+    InvalidTypeError,
+    LibraryNotFoundError,
+    ModelFormatError,
+    ModelNotFoundError,
+)
 
 from .output import plain_warnings
 from .parsing import UsageError, count
@@ -164,6 +170,18 @@ def model_path(name: str) -> str:
     from rkllm_rs import models
 
     return models.find(name)
+
+
+def file_path(name: str) -> str:
+    """The file that FILE means: a path, or a model's name; what is neither is returned as it is."""
+    from rkllm_rs import models
+
+    if os.path.lexists(name):
+        return name
+    try:
+        return models.find(name)
+    except (ModelNotFoundError, InvalidArgumentError):
+        return name
 
 
 def open_model(arguments: argparse.Namespace, **more: Any) -> RKLLM:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 
 from rkllm_rs.errors import RkllmError
@@ -11,7 +12,7 @@ from rkllm_rs.errors import RkllmError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 
 def _formatter(prog: str) -> argparse.HelpFormatter:
@@ -72,6 +73,25 @@ class Parser(argparse.ArgumentParser):
                 words[at] = name.replace("_", "-") + equals + value
         return self.parse_intermixed_args(words) if self.intermixed else self.parse_args(words)
 
+    def error(self, message: str) -> NoReturn:
+        """As of ``ArgumentParser``, in the words of our own errors, and with a hint."""
+        self.print_usage(sys.stderr)
+        hint = f"Run `{self.prog} --help` for all arguments."
+        if near := self._meant(message):
+            hint = f"Did you mean {near}? {hint}"
+        self.exit(2, f"{self.prog}: error: {_reworded(message)}\nhint: {hint}\n")
+
+    def _meant(self, message: str) -> str | None:
+        """The option that was misspelled, if one was."""
+        import difflib
+
+        wrong = re.match(r"unrecognized arguments:.*?\s(--[^\s=]+)", message)
+        known = [one for action in self._actions for one in action.option_strings]
+        if wrong is None:
+            return None
+        near = [one for one in known if one.startswith(wrong[1])]  # cut short
+        return next(iter(near or difflib.get_close_matches(wrong[1], known, 1)), None)
+
     def print_help(self, file: Any = None) -> None:
         """As of ``ArgumentParser``, which says nothing if the text cannot be written."""
         (file or sys.stdout).write(self.format_help())
@@ -100,4 +120,14 @@ def count(text: str) -> int:
 
 
 # What argparse says that a word is not.
-count.__name__ = "count"
+count.__name__ = "a whole number of at least 1"
+
+
+def _reworded(message: str) -> str:
+    """What argparse says of a value, as other errors say it."""
+    if bad := re.fullmatch(r"argument (\S+): invalid (.+?) value: (.*)", message, re.DOTALL):
+        kind = {"int": "a whole number", "float": "a number"}.get(bad[2], bad[2])
+        return f"{bad[1]} must be {kind}, got {bad[3]}"
+    if bad := re.fullmatch(r"argument (\S+): invalid choice: (.*) \(choose from (.*)\)", message, re.DOTALL):
+        return f"{bad[1]} must be one of {bad[3]}, got {bad[2]}"
+    return message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .opening import file_path
 from .output import add_json, problems, report
 from .parsing import count
 
@@ -9,7 +10,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Tell whether models fit into memory together, and in which domains of the NPU."
+HELP = "Say whether models fit into memory together, and in which domains of the NPU."
 EXAMPLES = """\
 examples:
   rkllm-rs plan Qwen3-0.6B_W8A8_RK3588.rkllm
@@ -21,7 +22,7 @@ The exit status is 1 if they do not fit.
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
-    parser.add_argument("files", nargs="+", metavar="FILE")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="paths or names of models")
     add_json(parser)
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="read the files of another machine from this folder"
@@ -40,7 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     from rkllm_rs.models import plan
 
     found = plan(
-        arguments.files,
+        [file_path(name) for name in arguments.files],
         root=arguments.root,
         release=arguments.release,
         max_context_len=arguments.max_context_len,

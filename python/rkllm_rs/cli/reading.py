@@ -14,7 +14,7 @@ def read_text(file: str) -> str:
 
     Raises:
         FileMissingError: There is no such file.
-        InvalidArgumentError: It is not UTF-8.
+        InvalidArgumentError: It is a folder, or not UTF-8.
         OSError: It cannot be read.
     """
     if file == "-":
@@ -28,6 +28,9 @@ def read_text(file: str) -> str:
         try:
             with open(name, "rb") as opened:
                 data = opened.read()
+        except IsADirectoryError as error:
+            message = f"{file} is a folder"
+            raise InvalidArgumentError(message, hint="Pass the path of a file.") from error
         except FileNotFoundError as error:
             message = f"{file} does not exist"
             missing = FileMissingError(message, hint="Check the path.")

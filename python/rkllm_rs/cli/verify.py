@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 
+from .opening import file_path
 from .output import add_json, say
 
 TYPE_CHECKING = False
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         sys.stdout.flush()
 
     report = verify.run(
-        arguments.model,
+        file_path(arguments.model),
         backend=arguments.backend,
         library=arguments.library,
         lora=arguments.lora,
@@ -70,7 +71,9 @@ def run(arguments: argparse.Namespace) -> int:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the arguments."""
     parser.add_argument(
-        "model", help="the model: a .rkllm file for the NPU, a .gguf file for the CPU runtime"
+        "model",
+        metavar="MODEL",
+        help="the model: a .rkllm file (NPU), a .gguf file (CPU runtime), or a model's name",
     )
     add_json(parser)
     parser.add_argument(

@@ -40,8 +40,9 @@ def find(name: str) -> str:
 
             - a name that ``rkllm-rs list`` prints, or the name of a model's folder or file, with or without
               its suffix; upper and lower case make no difference;
-            - the path of a file, or of a folder with one model in it. A text without ``/`` that does not end
-              in ``.rkllm`` or ``.gguf`` is a path only if no model has that name;
+            - the path of a file, with or without its suffix, or of a folder with one model in it. A text
+              without ``/`` that does not end in ``.rkllm`` or ``.gguf`` is a path only if no model has that
+              name;
             - ``hub:OWNER/NAME``, ``hub:OWNER/NAME/FILE`` or ``hub:OWNER/NAME@REVISION`` for a model that was
               downloaded from the hub.
 
@@ -81,16 +82,18 @@ def resolved(name: str) -> Found:
     only_path = name.startswith(("/", "./", "../", "~")) or name in (".", "..")
     like_path = only_path or "/" in name or scan.is_model_name(name)
     path = os.path.abspath(os.path.expanduser(name))
-    if like_path and os.path.lexists(path):
-        return _at(path)
+    # As RKLLM() takes it: with a suffix added, too.
+    there = next((one for one in (path, path + ".rkllm", path + ".gguf") if os.path.lexists(one)), None)
+    if like_path and there:
+        return _at(there)
     if only_path:
         raise _missing(name, _beside(path), path)
     models = scan.everywhere()
     found = named(name, models)
     if not found:
-        if os.path.lexists(path):
-            return _at(path)
-        others = [*(one.names[0] for one in models), *(_beside(path) if like_path else ())]
+        if there:
+            return _at(there)
+        others = [*(one.names[0] for one in models), *_beside(path)]
         raise _missing(name, others)
     return _single(name, found)
 
@@ -202,7 +205,7 @@ def _missing(name: str, others: Iterable[str], path: str | None = None) -> Model
     near = [*difflib.get_close_matches(wanted, known, n=_MOST), *(one for one in known if wanted in one)]
     near += difflib.get_close_matches(os.path.basename(wanted), known, n=_MOST)
     similar = list(dict.fromkeys(known[one] for one in near))[:_MOST]
-    message = f"no model is called {name!r}" if path is None else f"{path} does not exist"
+    message = f"no model and no file is called {name!r}" if path is None else f"{path} does not exist"
     if similar:
         message += "; similar: " + ", ".join(similar)
     if path is not None:
