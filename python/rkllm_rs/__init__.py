@@ -213,7 +213,7 @@ def __getattr__(name: str) -> object:
     if _missing is not None and name != "doctor" and not name.startswith("_"):
         raise ImportError(_missing.msg) from _missing
     place = _LATER.get(name)
-    if name in ("doctor", "models", "runtimes", "verify"):
+    if name in ("bench", "doctor", "models", "runtimes", "verify"):
         place = f".{name}"
     elif place is None and (name == "errors" or name in __all__):
         place = ".errors"
@@ -222,7 +222,7 @@ def __getattr__(name: str) -> object:
 
         module = __name__ + place
         __import__(module)
-        if name in ("errors", "doctor", "models", "runtimes", "verify"):
+        if name in ("errors", "bench", "doctor", "models", "runtimes", "verify"):
             return sys.modules[module]
         found: object = getattr(sys.modules[module], name)
         globals()[name] = found

@@ -117,6 +117,12 @@ def test_import_is_light():
     assert (done.returncode, done.stdout) == (0, "\n"), done.stdout + done.stderr
 
 
+def test_modules_are_there_without_an_import_of_their_own():
+    code = "import rkllm_rs as r; r.bench.run, r.doctor.examine, r.models.find, r.runtimes.use, r.verify.run"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_import_starts_nothing():
     code = (
         "import os\nbefore = os.listdir('/proc/self/task'), len(os.listdir('/proc/self/fd'))\n"

@@ -14,6 +14,7 @@ import pytest
 
 from fakes import fake_library
 from rkllm_rs import InvalidArgumentError, InvalidTypeError, verify
+from rkllm_rs.cli import main
 from support import PATIENCE, SLOW, began, wait_until
 from tiny_lora import make_lora
 from workers import ENDLESS, HANGS, processes
@@ -400,6 +401,14 @@ def test_killed_it_leaves_nothing_behind(
         return found
 
     wait_until(lambda: not users(), "the end of all processes that have the library")
+
+
+def test_a_report_that_cannot_be_written_is_told_before_the_model_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["verify", "model.rkllm", "--report", "/no/such/folder/report.md"]) == 1
+    out, err = capsys.readouterr()
+    assert (out, "\nhint: " in err) == ("", True)
 
 
 def test_the_command_writes_a_report_for_an_issue(

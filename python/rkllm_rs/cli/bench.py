@@ -204,7 +204,11 @@ def _picture(path: str | None) -> Generator[Callable[[str], object]]:
         message = f"--plot must name an .svg file, got {path!r}"
         raise UsageError(message, hint="The picture is SVG, which every browser shows.")
     new = not os.path.lexists(path)
-    open(path, "ab").close()
+    try:
+        open(path, "ab").close()
+    except OSError as error:
+        message = f"--plot {path} cannot be written: {error.strerror}"
+        raise InvalidArgumentError(message, hint="Name a file in a folder that you can write to.") from error
     written = False
 
     def write(text: str) -> None:

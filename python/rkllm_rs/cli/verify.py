@@ -30,8 +30,11 @@ _STOPPED = 130
 def run(arguments: argparse.Namespace) -> int:
     """Runs the command."""
     from rkllm_rs import verify
-    from rkllm_rs.doctor.publish import write
+    from rkllm_rs.doctor.publish import writable, write
     from rkllm_rs.verify.publish import markdown
+
+    if arguments.report is not None and not writable(arguments.report):
+        return 1
 
     told: list[str] = []
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import TYPE_CHECKING
@@ -60,10 +61,23 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#~@])", r"\\\1", text.replace("\n", " "))
 
 
+def writable(file: str) -> bool:
+    """Whether a report can be written to a file, which stays as it is; if not, prints why."""
+    new = not os.path.lexists(file)
+    written = _written(file, "a", "")
+    if written and new:
+        os.unlink(file)
+    return written
+
+
 def write(text: str, file: str) -> bool:
     """Writes a report to a file for the commands; where that fails, prints why."""
+    return _written(file, "w", text)
+
+
+def _written(file: str, mode: str, text: str) -> bool:
     try:
-        with open(file, "w", encoding="utf-8") as opened:
+        with open(file, mode, encoding="utf-8") as opened:
             opened.write(text)
     except OSError as error:
         sys.stderr.write(f"rkllm-rs: {file} cannot be written: {error.strerror or error}\n")
