@@ -125,6 +125,18 @@ def test_a_terminal_is_not_waited_for(make_model: Make) -> None:
 # What the model is given.
 
 
+def test_what_helps_is_named_as_an_option(make_model: Make, tmp_path: Path) -> None:
+    """Texts name arguments of Python; the command has another spelling, and must have the option."""
+    library = fake_library(tmp_path / "new", "v1_3_1", quiet=True)
+    words = ["run", make_model(["a"]), "hi", "--library", library, "--no-isolate"]
+    seeded = cli(*words, "--seed", "5")
+    assert (seeded.returncode, "--strict makes" in seeded.stderr) == (0, True), seeded.stderr
+    lacking = cli(*words, "--min-p", "0.1")
+    assert (lacking.returncode, 'Pass --sampler "own"' in lacking.stderr) == (1, True), lacking.stderr
+    own = cli(*words, "--min-p", "0.1", "--sampler", "own")
+    assert (own.returncode, "tokenizer.json" in own.stderr) == (1, True), own.stderr
+
+
 def test_sampling_and_limits_reach_the_library(make_model: Make, record: Path) -> None:
     model = make_model(["One ", "two ", "three"])
     settings = {"top_k": 7, "temperature": 0.5, "repeat_penalty": 1.25, "max_context_len": 512}

@@ -54,17 +54,17 @@ def _message(error: BaseException) -> str:
 
 
 def with_options(text: str) -> str:
-    """A text with the options of this command in place of arguments of ``RKLLM()``, such as ``family=``."""
+    """A text with the options of this command in place of Python's arguments, such as ``family=``."""
     import re
 
-    from .opening import OPENING
+    from .opening import OPTIONS
 
-    name = "|".join(OPENING)
-    return re.sub(rf"\b({name})=(?=(\w|\")?)", lambda found: _flag(found[1], found[2]), text)
+    name = "|".join(OPTIONS)
+    return re.sub(rf"\b({name})=(True\b|False\b|(?=(\w|\")?))", lambda found: _flag(*found.groups()), text)
 
 
-def _flag(name: str, value: str | None) -> str:
-    return "--" + name.replace("_", "-") + (" " if value else "")
+def _flag(name: str, switch: str, value: str | None) -> str:
+    return ("--no-" if switch == "False" else "--") + name.replace("_", "-") + (" " if value else "")
 
 
 def _unwritten(error: OSError) -> int:

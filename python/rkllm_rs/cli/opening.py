@@ -34,8 +34,8 @@ _SAMPLING: dict[str, tuple[Callable[[str], Any], str]] = {
     "mirostat": (int, "0 (off), 1 (Mirostat) or 2 (Mirostat 2.0)"),
     "mirostat_tau": (float, "Mirostat's target entropy in bits per token, 0 or more"),
     "mirostat_eta": (float, "Mirostat's learning rate, 0 or more"),
-    "min_p": (float, "least share of the most likely token's probability, 0 to 1; CPU runtime only"),
-    "typical_p": (float, "sample from the most typical tokens up to this probability; CPU runtime only"),
+    "min_p": (float, "least share of the most likely token's probability, 0 to 1; see --sampler"),
+    "typical_p": (float, "sample from the most typical tokens up to this probability; see --sampler"),
 }
 _ENDINGS = (".rkllm", ".gguf")
 #: Further arguments of ``RKLLM()`` that commands have.
@@ -53,6 +53,10 @@ OPENING = (
     "embed_flash",
     "enabled_cpus_num",
 )
+#: Arguments of calls that commands have, besides those of sampling.
+_CALL = ("max_new_tokens", "stop", "seed", "timeout", "thinking", "sampler")
+#: Arguments that texts name as those of Python, and that are options here.
+OPTIONS = (*OPENING, *_SAMPLING, *_CALL, "logit_bias", "json_schema", "overflow")
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
@@ -109,7 +113,7 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how the answer is generated")
     group.add_argument("--max-new-tokens", type=count, metavar="N", help="limit of the answer in tokens")
     group.add_argument("--stop", action="append", metavar="TEXT", help="end the answer there; repeatable")
-    group.add_argument("--seed", type=int, metavar="N", help="seed for sampling (CPU runtime)")
+    group.add_argument("--seed", type=int, metavar="N", help="seed for sampling; see --sampler")
     group.add_argument(
         "--timeout", type=float, metavar="SECONDS", help="limit for the whole answer (default: none)"
     )
@@ -125,11 +129,17 @@ def add_sampling_arguments(parser: argparse.ArgumentParser) -> None:
         flag = "--" + name.replace("_", "-")
         group.add_argument(flag, type=kind, metavar="N" if kind is int else "X", help=text)
     group.add_argument(
+        "--sampler",
+        choices=("library", "own"),
+        help="own: --min-p, --typical-p, --logit-bias and --seed work on the NPU too (RKLLM 1.3.0 or later), "
+        "at a call of the library for each token (default: library)",
+    )
+    group.add_argument(
         "--logit-bias",
         type=_bias,
         action="append",
         metavar="ID=X",
-        help="add X to the logit of a token id, -inf bans it; repeatable; CPU runtime only",
+        help="add X to the logit of a token id, -inf bans it; repeatable; see --sampler",
     )
 
 
@@ -232,7 +242,7 @@ def generation_keywords(arguments: argparse.Namespace) -> dict[str, Any]:
     """
     from rkllm_rs import _native
 
-    keywords = _given(arguments, ("max_new_tokens", "stop", "seed", "timeout", "thinking"))
+    keywords = _given(arguments, _CALL)
     if arguments.json_schema is not None:
         keywords["json_schema"] = read_schema(arguments.json_schema)
     try:

@@ -75,7 +75,9 @@ def plain_warnings() -> None:
     import warnings
 
     def show(message: Warning | str, *_others: Any, **_named: Any) -> None:
-        note(f"warning: {message}")
+        from .failing import with_options
+
+        note(f"warning: {with_options(str(message))}")
 
     warnings.showwarning = show
 
