@@ -160,7 +160,8 @@ def check_texts(name: str, values: object) -> None:
 
 def _check_type(name: str, value: object, kinds: tuple[type, ...]) -> None:
     if not isinstance(value, kinds) or (bool not in kinds and isinstance(value, bool)):
-        message = f"{name} must be of type {kinds[-1].__name__}, got {value!r}"
+        kind = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}.get(kinds[-1])
+        message = f"{name} must be {kind or f'of type {kinds[-1].__name__}'}, got {value!r}"
         raise InvalidTypeError(message, hint="Write texts in quotes, and numbers without.")
 
 

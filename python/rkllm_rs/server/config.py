@@ -173,8 +173,8 @@ def _read(file: str) -> dict[str, Any]:
     for name in settings:
         check(
             name in NAMES,
-            f"{file} has the setting {name!r}, which there is not",
-            f"Use these: {', '.join(NAMES)}.",
+            f"{file} has an unknown setting, {name.replace('_', '-')!r}",
+            f"Use these: {', '.join(NAMES).replace('_', '-')}.",
         )
     folder = os.path.dirname(os.path.abspath(file))
     if "models" in settings:

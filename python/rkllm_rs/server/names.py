@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     _Model = TypeVar("_Model")
 
 _LONGEST_NAME: Final = 200
+#: Names that an error lists.
+_MOST: Final = 20
 _LASTING: Final = (
     InvalidArgumentError,
     LibraryNotFoundError,
@@ -67,9 +69,10 @@ def lookup(entries: Mapping[str, _Model], name: str) -> _Model:
         found = next((entry for key, entry in entries.items() if key.lower() == lower), None)
     if found is None:
         shown = name if len(name) <= 100 else name[:100] + "..."  # noqa: PLR2004 - what a log line bears
+        there = ", ".join(list(entries)[:_MOST]) + (", ..." if len(entries) > _MOST else "")
         raise ApiError(
             404,
-            f"model {shown!r} not found",
+            f"model {shown!r} not found; the server has {there or 'no models'}",
             type="not_found_error",
             param="model",
             code="model_not_found",

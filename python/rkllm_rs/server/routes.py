@@ -105,7 +105,7 @@ class Routes:
         """
         methods, params = self._at(request.path)
         if not methods:
-            raise ApiError(404, "there is no such route", code="not_found")
+            raise ApiError(404, f"there is no such route{self._meant(request.path)}", code="not_found")
         route = methods.get(request.method)
         request.route = next(iter(methods.values())).pattern
         if route is None:
@@ -118,6 +118,12 @@ class Routes:
             )
         request.params = params
         return route
+
+    def _meant(self, path: str) -> str:
+        """The route of a client whose base URL lacks ``/v1``, or has it once too often."""
+        other = path.removeprefix("/v1") if path.startswith("/v1/") else f"/v1{path}"
+        methods = self.methods(other)
+        return f"; {next(iter(methods.values())).pattern} is one: check the base URL" if methods else ""
 
     def _at(self, path: str) -> tuple[dict[str, Route], dict[str, str]]:
         path = plain(path)

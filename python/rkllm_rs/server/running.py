@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -77,9 +78,12 @@ def _bound(host: str, port: int) -> socket.socket:
     except OSError as error:
         sock.close()
         message = f"port {port} of {host} cannot be used: {error.strerror}"
-        raise InvalidArgumentError(
-            message, hint="Stop the program that uses it, or pass another --port."
-        ) from error
+        hint = "Stop the program that uses it, or pass another --port."
+        if error.errno == errno.EADDRNOTAVAIL:
+            hint = "Pass an address of this machine with --host, or 0.0.0.0 for all of them."
+        elif error.errno in (errno.EACCES, errno.EPERM):
+            hint = "Pass a --port of 1024 or more: the others are for root."
+        raise InvalidArgumentError(message, hint=hint) from error
     return sock
 
 

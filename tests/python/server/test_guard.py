@@ -227,6 +227,13 @@ def test_errors_have_the_form_of_their_family(server: Server, path: str, status:
             assert isinstance(data["error"]["code"], str)
 
 
+def test_a_base_url_without_v1_or_with_one_too_many_is_told(server: Server) -> None:
+    for path, there in (("/messages", "/v1/messages"), ("/v1/api/echo", "/api/echo"), ("/v1/nothing", None)):
+        answer = server.ask("POST", path, x_api_key="right")
+        assert answer.status == 404
+        assert (f"; {there} is" in answer.body.decode()) == (there is not None), answer
+
+
 def test_405_names_the_methods_and_head_is_get(server: Server) -> None:
     assert server.ask("GET", "/v1/echo", x_api_key="right").headers["allow"] == "OPTIONS, POST"
     head = server.ask("HEAD", "/")

@@ -112,6 +112,7 @@ def test_a01_models_have_names(client: openai.OpenAI) -> None:
             ask()
         assert raised.value.code == "model_not_found"
         assert "not found" in raised.value.message
+        assert "org/echo:1b" in raised.value.message  # what there is
 
 
 def test_a02_a_stream_says_what_the_answer_says(client: openai.OpenAI) -> None:
