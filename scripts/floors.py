@@ -37,8 +37,11 @@ BEGIN, END = "<!-- made by scripts/floors.py --draw -->\n", "<!-- end of what is
 NO_CODE = re.compile(
     r'//[^\n]*|/\*.*?\*/|\bb?c?r(#*)".*?"\1|"(?:\\.|[^"\\])*"|\'(?:\\[^\n]+?|[^\\\'\n])\'', re.DOTALL
 )
-#: Where a path begins that can lead to another room: `crate::`, `super::super::`, `rkllm_ffi::`.
-PATH = re.compile(rf"(?<![\w:])(?:(?:(crate)|((?:super\s*::\s*)*super))\s*::\s*|\b({'|'.join(CRATES)})\b)")
+#: Where a path begins that can lead to another room: `crate::`, `super::super::`, `rkllm_ffi::`, `crate as`.
+PATH = re.compile(
+    r"(?<![\w:])(?:self\s*::\s*)?(?:(crate)|((?:super\s*::\s*)*super))\s*(?:::\s*|(?=as\b))"
+    rf"|(?<![\w:])({'|'.join(CRATES)})\b|\b(extern\s+crate\s+self)\s*"
+)
 OTHER_FILE = re.compile(r'#\[path = "(\w+\.rs)"\]\s*(?:pub(?:\([^)]*\))?\s+)?mod\s+(\w+)\s*;')
 INNER_MODULE = re.compile(r"\bmod\s+(\w+)\s*\{")
 
@@ -97,11 +100,11 @@ def closing(text: str, at: int) -> int:
 def heads(text: str, at: int) -> Iterator[tuple[str, int]]:
     """The first names that a path goes on with: one, or those of a group in braces."""
     if not text.startswith("{", at):
-        if found := re.compile(r"\w+").match(text, at):
+        if found := re.compile(r"\w+|\*").match(text, at):
             yield found[0], at
         return
     depth, fresh = 0, True
-    for found in re.compile(r"[{},]|\w+").finditer(text, at, closing(text, at)):
+    for found in re.compile(r"[{},*]|\w+").finditer(text, at, closing(text, at)):
         if found[0] == "{":
             depth, fresh = depth + 1, depth == 0
         elif found[0] == "}":
@@ -138,7 +141,11 @@ def rust_edges(base: Path, floors: Floors) -> Iterator[Edge]:
             if text[: found.start()].endswith("(in "):  # pub(in crate::room)
                 continue
             place = found.start()
-            at = [] if found[1] else names + [name for name, start, end in inner if start < place < end]
+            at = (
+                []
+                if found[1] or found[4]
+                else names + [name for name, start, end in inner if start < place < end]
+            )
             if found[2]:
                 at = at[: len(at) - found[2].count("super")]
             for name, start in [(found[3], place)] if found[3] else heads(text, found.end()):
@@ -175,6 +182,13 @@ def python_edges(base: Path, floors: Floors) -> Iterator[Edge]:
                 start = parts[: -node.level] if node.level else []
                 start += node.module.split(".") if node.module else []
                 names = [[*start, alias.name] for alias in node.names]
+            elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith(
+                ("import_module", "__import__")
+            ):
+                said = node.args[0].value if node.args and isinstance(node.args[0], ast.Constant) else ""
+                bare = str(said).lstrip(".")
+                start = parts[: len(bare) - len(str(said))] if bare != said else []
+                names = [[*start, *bare.split(".")]]
             else:
                 continue
             for target in (room(name) for name in names if name[0] == package):
@@ -192,10 +206,13 @@ def crate_edges(base: Path) -> Iterator[Edge]:
     for file, data in packages.items():
         tables = [data, *data.get("target", {}).values()]
         kinds = ("dependencies", "dev-dependencies", "build-dependencies")
-        for target in sorted({name for table in tables for kind in kinds for name in table.get(kind, {})}):
+        used = [item for table in tables for kind in kinds for item in table.get(kind, {}).items()]
+        for target in sorted(
+            {to.get("package", name) if isinstance(to, dict) else name for name, to in used}
+        ):
             if target in ours:
                 text = file.read_text(encoding="utf-8")
-                at = re.search(rf"^.*\b{target}\b.*=", text, re.MULTILINE)
+                at = re.search(rf"^.*\b{target}\b.*=|\bpackage\b.*\b{target}\b", text, re.MULTILINE)
                 number, line = line_of(text, at.start() if at else 0)
                 yield Edge(f"{file.relative_to(base)}:{number}", data["package"]["name"], target, line)
 

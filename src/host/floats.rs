@@ -247,8 +247,9 @@ impl FloatBlock {
     pub fn with<T>(&self, look: impl FnOnce(&[f32]) -> T) -> T {
         // SAFETY: the memory holds so many floats as long as `self` lives, and any bytes are floats. Shared
         // memory is another process's to write only until `is_written`, and a block is given to no reader before
-        // that or the event that follows it (`client::inbox`). A program that writes through a view of its own while another thread of its own reads here has
-        // a race of its own making, as with any array library; nobody else writes.
+        // that or the event that follows it (`client::inbox`). A program that writes through a view of its own
+        // while another thread, or a forked child, of its own reads has a race of its own making, as with any
+        // array library; nobody else writes.
         look(unsafe { std::slice::from_raw_parts(self.memory.at.as_ptr(), self.memory.length) })
     }
 }

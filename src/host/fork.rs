@@ -1,10 +1,15 @@
-//! Knows whether this process is a forked child of the one that opened something.
+//! Knows whether this process is a forked child of the one that opened something, and whether it has children.
 
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 static GENERATION: AtomicU64 = AtomicU64::new(0);
+static FORKS: AtomicU64 = AtomicU64::new(0);
 static WATCH: Once = Once::new();
+
+extern "C" fn before() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
@@ -12,10 +17,10 @@ extern "C" fn in_child() {
 
 /// From here on forks are counted.
 pub(crate) fn watch() {
-    // SAFETY: the handler only touches an atomic, which is allowed between fork and exec; it is a
-    // function of a module that is never unloaded.
+    // SAFETY: the handlers only touch an atomic, which is allowed between fork and exec; they are
+    // functions of a module that is never unloaded.
     WATCH.call_once(|| unsafe {
-        libc::pthread_atfork(None, None, Some(in_child));
+        libc::pthread_atfork(Some(before), None, Some(in_child));
     });
 }
 
@@ -25,4 +30,9 @@ pub(crate) fn watch() {
 /// and its library's state were left behind in the parent.
 pub(crate) fn depth() -> u64 {
     GENERATION.load(Ordering::Relaxed)
+}
+
+/// How often this process has been forked: what it had before, a child may have as well.
+pub(crate) fn count() -> u64 {
+    FORKS.load(Ordering::Relaxed)
 }

@@ -270,6 +270,26 @@ def test_a_fork(open_model: Opener) -> None:
     assert model.generate("x").text == "a"
 
 
+def test_rows_that_a_forked_child_looks_at(open_model: Opener) -> None:
+    starts = [1.0, 2.0]
+    model = open_model({"runs": [{"logits": [{"rows": 1, "width": 8, "start": start}]} for start in starts]})
+    view = np.asarray(model.logits("x"))
+    theirs, ours = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.close(ours)
+        os.read(theirs, 1)  # its end, whatever becomes of the parent
+        os._exit(int(view[0][0]))
+    try:
+        # What is gone here is still there.
+        del view
+        assert np.asarray(model.logits("x"))[0][0] == 2
+    finally:
+        os.close(theirs)
+        os.close(ours)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+
+
 def test_ctrl_c(open_model: Opener, record: Path, gate: Path) -> None:
     import threading
 

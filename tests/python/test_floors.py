@@ -76,6 +76,26 @@ PLANTED = {
         "type One = crate::Engine;",
         "src/engine/turn.rs:3: engine -> lib: type One = crate::Engine;",
     ),
+    "by all of lib.rs": (
+        "src/engine/turn.rs",
+        "use crate::*;",
+        "src/engine/turn.rs:3: engine -> lib: use crate::*;",
+    ),
+    "by another name": (
+        "src/engine/turn.rs",
+        "use self::super::super as top;",
+        "src/engine/turn.rs:3: engine -> lib: use self::super::super as top;",
+    ),
+    "by a name of this crate": (
+        "src/engine/turn.rs",
+        "extern crate self as top;",
+        "src/engine/turn.rs:3: engine -> lib: extern crate self as top;",
+    ),
+    "crates by another name": (
+        "crates/ffi/Cargo.toml",
+        '[dependencies.top]\npackage = "rkllm_rs"\npath = "../.."',
+        'crates/ffi/Cargo.toml:4: rkllm-ffi -> rkllm_rs: package = "rkllm_rs"',
+    ),
     "crates": (
         "crates/ffi/Cargo.toml",
         '[dev-dependencies]\nrkllm_rs = { path = "../.." }',
@@ -110,6 +130,11 @@ PLANTED = {
         "python/rkllm_rs/llm.py",
         "from . import RKLLM",
         "python/rkllm_rs/llm.py:4: llm -> __init__: from . import RKLLM",
+    ),
+    "python by its name": (
+        "python/rkllm_rs/errors.py",
+        "def f():\n    return importlib.import_module('.llm', __package__)",
+        "python/rkllm_rs/errors.py:4: errors -> llm: return importlib.import_module('.llm', __package__)",
     ),
     "a room without a floor": (
         "src/attic/mod.rs",

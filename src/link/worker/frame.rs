@@ -37,6 +37,8 @@ pub(super) enum Down {
     Entered(super::gate::Entered),
     /// The answer to [`Up::Lines`].
     Lines(Vec<LogLine>),
+    /// As [`Self::Back`], of memory that must not be used again.
+    Drop(u32),
 }
 
 /// The models to choose from, and with what.

@@ -269,6 +269,8 @@ struct Lent {
     segment: Arc<Segment>,
     here: bool,
     there: bool,
+    /// It may be used for other rows then.
+    again: bool,
 }
 
 /// Shared memory for rows.
@@ -321,14 +323,19 @@ impl Pool {
             segment: Arc::clone(segment),
             here: true,
             there: true,
+            again: true,
         };
         self.segments.lock().lent.insert(number, lent);
     }
 
-    /// The program does not look at it any more, which may be before all of it is written.
-    pub(super) fn returned(&self, number: u32) {
+    /// The program does not look at it any more, which may be before all of it is written. If it is not to be
+    /// used `again`, the program has forgotten it.
+    pub(super) fn returned(&self, number: u32, again: bool) {
         let mut segments = self.segments.lock();
-        self.let_go(&mut segments, number, |lent| lent.there = false);
+        self.let_go(&mut segments, number, |lent| {
+            lent.there = false;
+            lent.again = again;
+        });
     }
 
     /// It is free when neither process has it.
@@ -338,9 +345,9 @@ impl Pool {
         };
         whose(lent);
         if !lent.here && !lent.there {
-            let segment = Arc::clone(&lent.segment);
-            segments.lent.remove(&number);
-            self.keep(segments, number, segment);
+            if let Some(lent) = segments.lent.remove(&number).filter(|lent| lent.again) {
+                self.keep(segments, number, lent.segment);
+            }
         }
     }
 

@@ -15,7 +15,8 @@ use crate::protocol::output::RowsKind;
 struct Mapped {
     /// None where this process has no room for it.
     segment: Option<Arc<Segment>>,
-    lent: bool,
+    /// How many forks there had been when it was lent; none while it is not.
+    lent: Option<u64>,
 }
 
 /// The shared memory of one child.
@@ -52,7 +53,7 @@ impl Memory {
         };
         let mapped = Mapped {
             segment,
-            lent: false,
+            lent: None,
         };
         self.mapped.lock().insert(number, mapped).is_none()
     }
@@ -74,11 +75,17 @@ impl Memory {
         let back = self.this.upgrade().ok_or(Refused::Lie)?;
         let segment = {
             let mut mapped = self.mapped.lock();
-            let mapped = mapped.get_mut(&number).ok_or(Refused::Lie)?;
-            if std::mem::replace(&mut mapped.lent, true) {
+            let one = mapped.get_mut(&number).ok_or(Refused::Lie)?;
+            if one.lent.replace(fork::count()).is_some() {
                 return Err(Refused::Lie);
             }
-            mapped.segment.clone().ok_or(Refused::NoMemory)?
+            let Some(segment) = one.segment.clone() else {
+                // There may be room for other memory later.
+                mapped.remove(&number);
+                self.queue.say(&Down::Drop(number));
+                return Err(Refused::NoMemory);
+            };
+            segment
         };
         let lease = Lease {
             segment,
@@ -96,9 +103,14 @@ impl Lender for Memory {
         if fork::depth() != 0 {
             return;
         }
-        if let Some(mapped) = self.mapped.lock().get_mut(&number) {
-            mapped.lent = false;
-        }
-        self.queue.say(&Down::Back(number));
+        let mut mapped = self.mapped.lock();
+        let lent = mapped.get_mut(&number).and_then(|one| one.lent.take());
+        self.queue.say(&if lent == Some(fork::count()) {
+            Down::Back(number)
+        } else {
+            // A child that was forked meanwhile may still look at the rows.
+            mapped.remove(&number);
+            Down::Drop(number)
+        });
     }
 }

@@ -143,7 +143,8 @@ impl Worker {
                 }
             }
             Down::Tell(command) => self.tell(command),
-            Down::Back(number) => self.pool.returned(number),
+            Down::Back(number) => self.pool.returned(number, true),
+            Down::Drop(number) => self.pool.returned(number, false),
             Down::Entered(entered) => drop(self.entered.send(entered)),
             Down::Lines(lines) => drop(self.answer.send(lines)),
         }
