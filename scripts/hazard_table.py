@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Prints which tests inject which hazard of docs/developing/hazards.md.
+"""Writes which tests inject which hazard of docs/developing/hazards.md into docs/developing/verification.md.
 
 Tests say it themselves: ``@pytest.mark.hazard("A2")`` in Python, ``// hazard: A2`` above a Rust test.
 """
@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+PAGE = ROOT / "docs" / "developing" / "verification.md"
+BEGIN, END = "<!-- made by scripts/hazard_table.py -->\n", "<!-- end of what is made -->\n"
 RUST = re.compile(r"// hazard: ([A-Z0-9, ]+)\n(?:\s*#\[[^\n]*\n)*\s*fn (\w+)")
 
 
@@ -40,7 +42,14 @@ def table() -> dict[str, list[str]]:
     return found
 
 
-if __name__ == "__main__":
+def page() -> str:
+    """The page with its table made anew."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     order = "VNAMGL"
-    for name, tests in sorted(table().items(), key=lambda row: (order.find(row[0][0]), int(row[0][1:]))):
-        print(f"| {name} | {', '.join(tests)} |")
+    found = sorted(table().items(), key=lambda row: (order.find(row[0][0]), int(row[0][1:])))
+    rows = "".join(f"| {name} | {', '.join(tests)} |\n" for name, tests in found)
+    return before + BEGIN + "\n| hazard | tests |\n|---|---|\n" + rows + "\n" + END + rest.split(END)[1]
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -49,6 +49,7 @@ def test_every_hazard_has_a_row_and_a_test() -> None:
     rows = re.findall(r"^\| ([A-Z]\d+) \|", PAGE.read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) == len(set(rows)), "an id has two rows"
     assert set(rows) == set(hazard_table.table()) | DEFENCELESS
+    assert hazard_table.page() == hazard_table.PAGE.read_text(encoding="utf-8")
 
 
 # ---- V: versions
