@@ -69,7 +69,8 @@ pub(crate) fn copy_into(source: Box<Source>) {
     let _ = SOURCE.set(source);
 }
 
-// SAFETY: plain floats of our own; who writes through a view is the owner of the view.
+// SAFETY: floats that stay where they are, of a vector or of a mapping that the lease holds; who writes through a
+// view is the owner of the view.
 unsafe impl Send for Memory {}
 // SAFETY: as above.
 unsafe impl Sync for Memory {}
@@ -134,7 +135,8 @@ impl FloatBlock {
             let lease = source(length * size_of::<f32>()).map_err(|_| CopyProblem::Memory)?;
             let block = Self::shared(kind, lease, rows, width).ok_or(CopyProblem::Memory)?;
             coming((length >= LONG).then_some(&block));
-            // SAFETY: the caller's promise, and room for as many, which nobody else uses.
+            // SAFETY: the caller's promise, and room for as many, as `shared` has checked. Nobody else uses it: its
+            // lender lends it once, and a reader that has it already looks at no float before `is_written`.
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     values.cast::<u8>(),

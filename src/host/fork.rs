@@ -3,7 +3,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+static DEPTH: AtomicU64 = AtomicU64::new(0);
 static FORKS: AtomicU64 = AtomicU64::new(0);
 static WATCH: Once = Once::new();
 
@@ -12,7 +12,7 @@ extern "C" fn before() {
 }
 
 extern "C" fn in_child() {
-    GENERATION.fetch_add(1, Ordering::Relaxed);
+    DEPTH.fetch_add(1, Ordering::Relaxed);
 }
 
 /// From here on forks are counted.
@@ -29,7 +29,7 @@ pub(crate) fn watch() {
 /// An object remembers this number when it is made; a different one later means that its threads
 /// and its library's state were left behind in the parent.
 pub(crate) fn depth() -> u64 {
-    GENERATION.load(Ordering::Relaxed)
+    DEPTH.load(Ordering::Relaxed)
 }
 
 /// How often this process has been forked: what it had before, a child may have as well.
