@@ -175,7 +175,14 @@ def gate(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def library(tmp_path: Path, generation: str, record: Path) -> Path:
-    """A library of the generation."""
+    """A library of the generation, whose runs end where their scripts say, however long a test may take."""
+    far = {"max_new_tokens": 1_000_000}
+    return fake_library(tmp_path / "lib", generation, defaults=far, record=record, quiet=True)
+
+
+@pytest.fixture
+def vendor_library(tmp_path: Path, generation: str, record: Path) -> Path:
+    """A library of the generation, with the defaults that the vendor's manuals name."""
     return fake_library(tmp_path / "lib", generation, record=record, quiet=True)
 
 

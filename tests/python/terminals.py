@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,10 @@ class Terminal:
         return self
 
     def __exit__(self, *_error: object) -> None:
-        self._child.close(force=True)
+        # Of its own, pexpect waits a tenth of a second for the end, which a busy machine may take.
+        self._child.kill(signal.SIGKILL)
+        self._child.wait()
+        self._child.close()
 
     def _read(self, timeout: float) -> bool:
         """Takes what the program has written; whether it may write more."""

@@ -28,8 +28,8 @@ SINCE_1_2_1 = GENERATIONS[2:]
 since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
 newest = pytest.mark.parametrize("generation", SINCE_1_2_1[-1:])
 
-#: Goes on until it is aborted; not so long that a test which finds none would hang.
-ENDLESS = {"text": "x", "repeat": 3000, "delay_ms": 2}
+#: Goes on until it is aborted.
+ENDLESS = {"text": "x", "repeat": 100_000, "delay_ms": 2}
 FINE = {"rows": [["fine"], ["good"], ["well"]]}
 INPUTS = ["one", "two", "three"]
 

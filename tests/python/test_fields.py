@@ -207,6 +207,12 @@ def test_opening_with_everything_set(open_model, make_model, record, generation)
         assert shown[marker] == SETTINGS[marker][1]
 
 
+@pytest.fixture
+def library(vendor_library: Path) -> Path:
+    """What is not set is the vendor's default."""
+    return vendor_library
+
+
 #: Defaults that no library has, so that each that arrives is the library's own.
 STRANGE = {
     "max_context_len": 1000,

@@ -62,7 +62,7 @@ def streams_batches(model: RKLLM, **keywords: Any) -> object:
 
 
 def steps(model: RKLLM, **keywords: Any) -> object:
-    return list(stepwise(model, "x", **keywords))
+    return list(stepwise(model, "x", max_new_tokens=2, **keywords))
 
 
 def awaits(model: RKLLM, **keywords: Any) -> object:

@@ -177,7 +177,8 @@ def test_e2_a_thousand_hang_ups_leave_nothing(server: Server) -> None:
         assert time.monotonic() < end, f"{before} became {after}"
         time.sleep(0.02)
     assert after["threads"] <= before["threads"] + 1
-    assert after["rss_kb"] - before["rss_kb"] < 5 * 1024
+    # What each could leave is 25 KB.
+    assert after["rss_kb"] - before["rss_kb"] < 12 * 1024
     assert b"[DONE]" in b"".join(chunks(server, "/v1/stream"))
 
 
