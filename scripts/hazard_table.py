@@ -21,7 +21,7 @@ def marked(path: Path) -> list[tuple[str, str]]:
     return [
         (str(word.value), node.name)
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
         for mark in node.decorator_list
         if isinstance(mark, ast.Call) and ast.unparse(mark.func) == "pytest.mark.hazard"
         for word in mark.args
@@ -32,7 +32,7 @@ def marked(path: Path) -> list[tuple[str, str]]:
 def table() -> dict[str, list[str]]:
     """Every hazard that a test names, with those tests."""
     found: dict[str, list[str]] = {}
-    for path in sorted((ROOT / "tests" / "python").glob("test_*.py")):
+    for path in sorted((ROOT / "tests" / "python").rglob("test_*.py")):
         for name, test in marked(path):
             found.setdefault(name, []).append(f"`{path.relative_to(ROOT)}::{test}`")
     for path in sorted((ROOT / "src").rglob("*.rs")):

@@ -186,6 +186,7 @@ def opened(record: Path) -> list[int]:
     return [param["extend_param"]["base_domain_id"] for param in params]
 
 
+@pytest.mark.hazard("M3", "M4")
 def test_models_of_a_program_lie_apart(open_model: Opener, record: Path) -> None:
     first, second = open_model(["a"]), open_model(["b"])
     assert opened(record) == [0, 1]

@@ -82,6 +82,7 @@ def two(llm: Any, **keywords: Any) -> tuple[Any, Any]:
     return first, llm.chat([user("Hi"), first.message, user("How?")], **keywords)
 
 
+@pytest.mark.hazard("M1")
 @pytest.mark.parametrize("generation", LAYOUTS)
 def test_what_each_release_gets_of_a_second_turn(
     model: Callable[..., Any], record: Path, generation: str
