@@ -243,14 +243,17 @@ assert llm.generate("x").text == "a"
 now = int(open("/proc/self/statm").read().split()[0]) * 4096
 hard = resource.getrlimit(resource.RLIMIT_AS)[1]
 resource.setrlimit(resource.RLIMIT_AS, (now + (16 << 20), hard))
-try:
-    llm.logits("x")
-except GenerationError as error:
-    print("memory" in str(error))
+for _ in range(3):
+    try:
+        llm.logits("x")
+    except GenerationError as error:
+        print("memory" in str(error))
 resource.setrlimit(resource.RLIMIT_AS, (hard, hard))
 print(llm.generate("x").text, llm.logits("x").shape)
+# The worker has given back what could not be looked at here.
+print(open(f"/proc/{llm.worker_pid}/maps").read().count("rkllm-rows") <= 1)
 """
-    assert succeed(code, library, path) == ["True", "a (64, 262144)"]
+    assert succeed(code, library, path) == ["True"] * 3 + ["a (64, 262144)", "True"]
 
 
 def test_shared_memory_is_used_again(open_model: Opener) -> None:
