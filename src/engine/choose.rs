@@ -118,7 +118,11 @@ impl Chooser {
                 };
             }
         } else if !top.is_finite() {
-            return Err(Failure::of_run("no token is left to choose from"));
+            return Err(
+                Failure::of_run("no token is left to choose from").with_hint(
+                    "Leave at least one token a logit that is a number above -inf: see logits_processor and logit_bias.",
+                ),
+            );
         }
         let token = self.sampler.sample(logits);
         if let Some(row) = self.row.take() {

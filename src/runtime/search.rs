@@ -38,6 +38,12 @@ pub(super) fn named_kind(path: &Path) -> Result<BackendKind> {
     match found.and_then(|located| library::examine(&located, Rule::Obeyed)) {
         Ok(file) => Ok(kind_of(file.cpu_marker)),
         Err(problem) => {
+            let problem = match problem {
+                LoadProblem::Directory(_) => {
+                    LoadProblem::Directory("librkllmrt.so or librkllmrt_cpu.so")
+                }
+                other => other,
+            };
             let tried = Tried {
                 path: candidate.path,
                 origin: candidate.origin,

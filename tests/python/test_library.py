@@ -269,6 +269,12 @@ def test_a_missing_function_takes_its_feature(tmp_path, open_model):
     assert model.generate("x").text == "a"
 
 
+def test_a_folder_without_a_library_names_both(tmp_path, make_model):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LibraryNotFoundError, match=r"librkllmrt\.so or librkllmrt_cpu\.so"):
+        RKLLM(make_model(["a"]), library=tmp_path / "empty")
+
+
 @newest
 def test_without_a_banner_no_function_may_miss(tmp_path, record, generation):
     options = {"banner": None, "drop_symbols": ["rkllm_load_lora"], "record": record}

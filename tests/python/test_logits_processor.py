@@ -18,6 +18,7 @@ from rkllm_rs import (
     RKLLM,
     AsyncRKLLM,
     BusyError,
+    GenerationError,
     GenerationTimeout,
     InvalidArgumentError,
     InvalidTypeError,
@@ -128,6 +129,14 @@ def test_what_is_no_row_is_refused(llm: RKLLM, result: object, error: Any) -> No
 def test_a_row_of_another_length_is_refused(llm: RKLLM) -> None:
     with pytest.raises(InvalidArgumentError, match=str(llm.info.vocab_size)):
         llm.generate(ASK, **GREEDY, logits_processor=lambda _ids, row: row[:8])
+
+
+@pytest.mark.parametrize("value", [math.nan, -math.inf])
+def test_a_row_without_a_token_is_an_error_with_a_hint(llm: RKLLM, value: float) -> None:
+    with pytest.raises(GenerationError) as caught:
+        llm.generate(ASK, **GREEDY, logits_processor=lambda _ids, row: row * 0 + value)
+    assert "logits_processor" in (caught.value.hint or "")
+    assert llm.generate(ASK, **GREEDY).finish_reason == "length"
 
 
 def test_it_cannot_call_the_model(llm: RKLLM) -> None:

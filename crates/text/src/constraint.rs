@@ -163,7 +163,10 @@ impl Grammar {
 
 fn choices(all: &[String]) -> Result<TopLevelGrammar, Refusal> {
     if all.is_empty() {
-        return Err(Refusal::invalid("must not be empty"));
+        return Err(Refusal {
+            hint: r#"Pass a list of texts, such as ["yes", "no"]."#,
+            ..Refusal::invalid("must not be empty")
+        });
     }
     if let Some(at) = all.iter().position(String::is_empty) {
         return Err(Refusal::invalid(format!(
