@@ -27,7 +27,7 @@ ROWS = {
 TURNS = {"run_tools", "conversation", "send", "send_stream", "load"}
 
 #: Where programs find functions and classes that are not in the package itself.
-PLACES = ("runtimes", "chat.tools")
+PLACES = ("bench", "models", "runtimes", "chat.tools")
 
 #: The calls whose keywords are those of ``prompted``.
 PROMPTED = {f"{kind}.{name}" for kind in ("RKLLM", "AsyncRKLLM") for name in ("generate", "stream")}
@@ -280,8 +280,9 @@ def misfit(
 
 def _place(module: str) -> str:
     """What stands before the names that programs import from a module of this package."""
-    if module.startswith("rkllm_rs.runtimes"):
-        return "runtimes."
+    room = module.split(".")[1]
+    if room in PLACES:
+        return f"{room}."
     conversations = module.endswith("conversation")
     return "chat.tools." if module.startswith("rkllm_rs.chat") and not conversations else ""
 

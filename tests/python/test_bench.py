@@ -322,6 +322,13 @@ def test_names_of_the_field_are_those_of_the_table(name: str, model: str | None)
     assert model_of(name) == model
 
 
+def test_a_misspelled_argument_names_the_call_of_this_module() -> None:
+    with pytest.raises(InvalidTypeError) as caught:
+        bench.run("model.gguf", setting=1)  # type: ignore[call-arg] # pyright: ignore[reportCallIssue]
+    assert "settings" in str(caught.value.hint)
+    assert "help(rkllm_rs.bench.run)" in str(caught.value.hint)
+
+
 @pytest.mark.parametrize(
     ("keywords", "error"),
     [

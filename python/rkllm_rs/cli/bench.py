@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rkllm_rs.errors import InvalidArgumentError, InvalidTypeError, ModelNotFoundError
 
+from .failing import with_options
 from .output import note, say
 from .parsing import UsageError, count
 
@@ -116,9 +117,9 @@ def _tell(report: Report, arguments: argparse.Namespace) -> None:
         note(f"warning: {text}")
     for failure in report.failures:
         settings = "".join(f" {name}={value}" for name, value in failure.settings.items())
-        note(f"{os.path.basename(failure.model)}{settings}: {failure.error}")
+        note(f"{os.path.basename(failure.model)}{settings}: {with_options(failure.error)}")
         if failure.hint:
-            sys.stderr.write(f"hint: {failure.hint}\n")
+            sys.stderr.write(f"hint: {with_options(failure.hint)}\n")
     if report.interrupted:
         note("stopped; this is what was found so far")
     if arguments.json:
