@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from rkllm_rs import _native
+from rkllm_rs._typed import typed
 
 if TYPE_CHECKING:
     from rkllm_rs._library import Path
@@ -80,6 +81,7 @@ class Inspection:
         return {**asdict(self), "problems": [asdict(problem) for problem in self.problems]}
 
 
+@typed
 def inspect(path: Path) -> Inspection:
     """Looks at a model's file. It reads the directory at the file's beginning, and nothing else.
 

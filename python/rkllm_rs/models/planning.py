@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from rkllm_rs import _native
+from rkllm_rs._typed import typed
 from rkllm_rs.doctor.facts import Facts
 from rkllm_rs.doctor.memory import meminfo, uses_iommu
 from rkllm_rs.doctor.root import Root
@@ -213,6 +214,7 @@ class _Planner:
             )
 
 
+@typed
 def plan(
     files: Path | Iterable[Path],
     *,
