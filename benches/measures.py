@@ -1,4 +1,7 @@
-"""What is measured; each function gives rows, ours and the floor taken in turns."""
+"""What is measured; each function gives rows, ours and the floor taken in turns.
+
+Long because each figure of the performance page is a function here, beside its floor.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@
     scripts/reference.py --check  only names the pages that would change, with exit status 1
 
 It reads the sources and needs nothing that is built. The stubs must be current (scripts/stub_docs.py).
+
+Long because one pass reads the stubs and writes each kind of entry.
 """
 
 from __future__ import annotations

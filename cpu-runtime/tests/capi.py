@@ -1,4 +1,7 @@
-"""The C ABI of the CPU runtime as seen from ctypes: what a test needs of it, without the package above."""
+"""The C ABI of the CPU runtime as seen from ctypes: what a test needs of it, without the package above.
+
+Long because it declares each struct and function that the tests call.
+"""
 
 from __future__ import annotations
 

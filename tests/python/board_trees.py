@@ -3,6 +3,8 @@
 Nobody of this project has a board. `source` says where a tree's facts were published; a number is that of a
 public text. What no source tells was filled in as other boards of the kind have it: speeds, memory, groups.
 A file that is not in a tree is not on that board. To look at one: `python tests/python/board_trees.py NAME FOLDER`.
+
+Long because it is a table: the files of each board.
 """
 
 from __future__ import annotations

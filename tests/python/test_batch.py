@@ -1,4 +1,7 @@
-"""Batches: several inputs in one run, each with a stream of its own."""
+"""Batches: several inputs in one run, each with a stream of its own.
+
+Long because what one input promises is shown for several once more.
+"""
 
 from __future__ import annotations
 

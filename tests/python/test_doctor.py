@@ -1,4 +1,7 @@
-"""`rkllm-rs doctor`: its command, and roots that are not as they should be."""
+"""`rkllm-rs doctor`: its command, and roots that are not as they should be.
+
+Long because each check is shown on a root of its own.
+"""
 
 from __future__ import annotations
 

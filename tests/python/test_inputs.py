@@ -1,4 +1,7 @@
-"""What inputs are made of, and what is refused before the library sees it."""
+"""What inputs are made of, and what is refused before the library sees it.
+
+Long because each kind of input has cases of its own.
+"""
 
 from __future__ import annotations
 

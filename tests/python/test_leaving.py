@@ -1,4 +1,7 @@
-"""Readers that leave in the middle: their run ends, and the next one need not wait for it."""
+"""Readers that leave in the middle: their run ends, and the next one need not wait for it.
+
+Long because each way to leave, and to come back, is a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
 """One NPU for all programs: who holds it, who waits, in which order, and what ends a wait.
 
 Programs tell what they do through lines of their output and through the calls that a fake records.
+
+Long because each way to hold the lock and to lose it is a test of its own.
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Prompt caches: saved in a run, with a side file that says what they are of."""
+"""Prompt caches: saved in a run, with a side file that says what they are of.
+
+Long because each thing that may be wrong with a file is a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""``rkllm-rs pull`` and ``rkllm_rs.models.pull``, with a server that speaks as the hub does."""
+"""``rkllm-rs pull`` and ``rkllm_rs.models.pull``, with a server that speaks as the hub does.
+
+Long because each answer of the hub is a test of its own.
+"""
 
 from __future__ import annotations
 

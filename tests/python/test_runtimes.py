@@ -1,4 +1,7 @@
-"""The user's folder of runtimes: what comes in from this machine, what is chosen, and what is loaded."""
+"""The user's folder of runtimes: what comes in from this machine, what is chosen, and what is loaded.
+
+Long because each thing that may be wrong with a library's file is a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The host program's streams stay its own; what the library prints comes at once and is not lost."""
+"""The host program's streams stay its own; what the library prints comes at once and is not lost.
+
+Long because each thing that a host does with its streams is a test of its own.
+"""
 
 from __future__ import annotations
 

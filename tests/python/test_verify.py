@@ -1,4 +1,7 @@
-"""The acceptance suite for boards, on libraries that are wrong in one thing each."""
+"""The acceptance suite for boards, on libraries that are wrong in one thing each.
+
+Long because each item has a library that fails it.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,7 @@
 //! Models of the program's side: the answer to one request, the inbox of a run, and all of a run from its
 //! request to its last token.
+//!
+//! Long because each place where threads meet is a model of its own.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

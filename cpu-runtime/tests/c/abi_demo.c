@@ -1,5 +1,7 @@
 /* A program as others write it against RKLLM 1.3.0, with checks: opens the library, runs a model in
- * every way the ABI offers. Usage: abi_demo <library> <model.gguf>. */
+ * every way the ABI offers. Usage: abi_demo <library> <model.gguf>.
+ *
+ * Long because it is one program in one file, as they are. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <math.h>

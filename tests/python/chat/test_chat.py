@@ -1,4 +1,7 @@
-"""Conversations on the fake: what reaches the library, and what is made of its answer."""
+"""Conversations on the fake: what reaches the library, and what is made of its answer.
+
+Long because each promise of a chat has a case of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Conversations that keep their messages, on the fake."""
+"""Conversations that keep their messages, on the fake.
+
+Long because each promise of a conversation has a case of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The arguments of a call: checked, converted where that is safe, and made values of the function's types."""
+"""The arguments of a call: checked, converted where that is safe, and made values of the function's types.
+
+Long because it is tables: each type that an argument may have.
+"""
 
 # ruff: noqa: UP007, UP045
 

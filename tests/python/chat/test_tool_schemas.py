@@ -1,4 +1,7 @@
-"""What a model is told of a function, a pydantic model or a JSON schema."""
+"""What a model is told of a function, a pydantic model or a JSON schema.
+
+Long because it is tables: each hint that a function may have, with its schema.
+"""
 
 # Hints as people write them.
 # ruff: noqa: UP007, UP045

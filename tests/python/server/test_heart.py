@@ -1,4 +1,7 @@
-"""Queue, models and workers of a server: hang-ups, turns, crashes, loading and unloading."""
+"""Queue, models and workers of a server: hang-ups, turns, crashes, loading and unloading.
+
+Long because each check of group E needs a server in a state of its own.
+"""
 
 from __future__ import annotations
 

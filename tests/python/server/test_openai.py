@@ -1,4 +1,7 @@
-"""OpenAI's own client against a server on a scripted library: the checks that need exact texts."""
+"""OpenAI's own client against a server on a scripted library: the checks that need exact texts.
+
+Long because each check of group A is a test of its own.
+"""
 
 from __future__ import annotations
 

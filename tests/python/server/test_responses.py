@@ -1,4 +1,7 @@
-"""``/v1/responses`` with OpenAI's own client, against a server on a scripted library."""
+"""``/v1/responses`` with OpenAI's own client, against a server on a scripted library.
+
+Long because each check of this route is a test of its own.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The command ``rkllm-rs serve``: checks E13, E17 and F12 of the reference, its settings and its page."""
+"""The command ``rkllm-rs serve``: checks E13, E17 and F12 of the reference, its settings and its page.
+
+Long because a whole server is started for each thing that the command is to do.
+"""
 
 from __future__ import annotations
 
