@@ -336,6 +336,7 @@ def test_a_misspelled_argument_names_the_call_of_this_module() -> None:
         ({"generate_tokens": []}, InvalidArgumentError),
         ({"repeats": 0}, InvalidArgumentError),
         ({"repeats": [1, 2]}, InvalidTypeError),
+        ({"chip": "rk9999"}, InvalidArgumentError),
         ({"concurrency": 1.5}, InvalidTypeError),
         ({"backends": "gpu"}, InvalidArgumentError),
         ({"settings": {"colour": 1}}, InvalidArgumentError),

@@ -89,7 +89,7 @@ def run(
 
     Raises:
         InvalidTypeError: An argument has the wrong type.
-        InvalidArgumentError: An argument is out of range, or a backend or a setting is unknown.
+        InvalidArgumentError: An argument is out of range, or a backend, a setting or a chip is unknown.
         ModelNotFoundError: There is no such model.
     """
     shapes = [
@@ -197,7 +197,13 @@ def _chip(chip: Any, facts: Facts) -> str | None:
     if chip is not None and not isinstance(chip, str):
         message = f"chip must be a str, got {type(chip).__name__}"
         raise InvalidTypeError(message, hint='Pass a name such as "rk3588".')
-    return facts.chip_name if chip is None else chips.named(chip.lower())
+    if chip is None:
+        return facts.chip_name
+    name = chips.named(chip.lower())
+    if name not in chips.CHIPS:
+        message = f"chip must be one of {chips.SUPPORTED}, got {chip!r}"
+        raise InvalidArgumentError(message, hint="Pass the chip of the board, or omit it for this machine's.")
+    return name
 
 
 def _seconds(timeout: Any) -> float | None:
