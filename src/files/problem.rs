@@ -12,6 +12,9 @@ pub enum ModelProblem {
     /// Nothing there, nor with a suffix added.
     #[error("no such file")]
     Missing,
+    /// Nothing there, nor at the other paths that would do.
+    #[error("no such file; also missing: {}", .0.join(", "))]
+    AllMissing(Vec<String>),
     /// A symbolic link that leads nowhere.
     #[error("it is a symbolic link to {}, which does not exist", .0.display())]
     DanglingLink(PathBuf),
@@ -97,6 +100,7 @@ impl ModelProblem {
         match self {
             _ if self.is_missing() => ErrorKind::ModelNotFound,
             Self::Missing
+            | Self::AllMissing(_)
             | Self::DanglingLink(_)
             | Self::Unreadable(_)
             | Self::NoModelInside
@@ -109,7 +113,7 @@ impl ModelProblem {
     #[must_use]
     pub fn hint(&self) -> Option<String> {
         let text = match self {
-            Self::Missing | Self::DanglingLink(_) => {
+            Self::Missing | Self::AllMissing(_) | Self::DanglingLink(_) => {
                 "Check the path; relative paths start at the current working folder."
             }
             Self::Directory | Self::NotRegular | Self::Several(..) => {
@@ -172,6 +176,9 @@ impl ModelProblem {
     /// Whether the file does not exist.
     #[must_use]
     pub fn is_missing(&self) -> bool {
-        matches!(self, Self::Missing | Self::DanglingLink(_))
+        matches!(
+            self,
+            Self::Missing | Self::AllMissing(_) | Self::DanglingLink(_)
+        )
     }
 }

@@ -12,6 +12,7 @@ from fakes import LAYOUTS, calls, fake_library
 from rkllm_rs import (
     RKLLM,
     LibraryNotFoundError,
+    ModelNotFoundError,
     Runtime,
     UnsupportedFeatureError,
     UnsupportedRuntimeError,
@@ -267,6 +268,12 @@ def test_a_missing_function_takes_its_feature(tmp_path, open_model):
     with pytest.raises(UnsupportedFeatureError, match="a library that exports rkllm_get_kv_cache_size"):
         model.kv_cache_size()
     assert model.generate("x").text == "a"
+
+
+def test_all_models_that_are_missing_are_named():
+    with pytest.raises(ModelNotFoundError, match=r"a\.rkllm.*b\.gguf") as caught:
+        RKLLM(["/no/such/a.rkllm", "/no/such/b.gguf"])
+    assert caught.value.filename == "/no/such/a.rkllm"
 
 
 def test_a_folder_without_a_library_names_both(tmp_path, make_model):

@@ -125,6 +125,10 @@ pub fn resolve_in(spec: &[PathBuf], options: &LoadOptions, env: &Environment) ->
             Err(Refused::Passed(reason, error)) => passed.add(&path, &reason, error),
         }
     }
+    if spec.len() > 1 && passed.all_missing(spec.len()) {
+        let others = spec[1..].iter().map(|path| path.display().to_string());
+        return Err(problem(first, ModelProblem::AllMissing(others.collect())));
+    }
     Err(passed
         .error()
         .unwrap_or_else(|| problem(first, ModelProblem::Missing)))
@@ -333,6 +337,12 @@ impl Passed {
 
     fn reason(&self) -> Option<String> {
         (!self.reasons.is_empty()).then(|| self.reasons.join("; "))
+    }
+
+    /// Whether none of so many files exists.
+    fn all_missing(&self, count: usize) -> bool {
+        let missing = |one: &Error| one.kind() == ErrorKind::ModelNotFound;
+        self.mismatch.is_none() && self.errors.len() == count && self.errors.iter().all(missing)
     }
 
     /// The error when nothing is left: a missing file tells less than the others.
