@@ -30,8 +30,8 @@ impl Model {
     /// tokens than the window holds; what goes wrong later comes from the stream.
     #[doc(alias = "rkllm_run")]
     pub fn stream(&self, input: Input, options: &GenerateOptions) -> Result<TokenStream, Failure> {
-        let rows = self.begin(Batch::single(input), options, None)?;
-        Ok(self.token_stream(&rows[0], options))
+        let lanes = self.begin(Batch::single(input), options, None)?;
+        Ok(self.token_stream(&lanes[0], options))
     }
 
     /// Runs to the end and returns the whole answer.
@@ -58,10 +58,10 @@ impl Model {
         batch: Batch,
         options: &GenerateOptions,
     ) -> Result<Vec<TokenStream>, Failure> {
-        let rows = self.begin(batch, options, None)?;
-        Ok(rows
+        let lanes = self.begin(batch, options, None)?;
+        Ok(lanes
             .iter()
-            .map(|row| self.token_stream(row, options))
+            .map(|lane| self.token_stream(lane, options))
             .collect())
     }
 
@@ -95,9 +95,9 @@ impl Model {
         } else {
             batch
         };
-        let rows = self.begin(batch, options, Some(kind))?;
-        let stream = |row| RowStream::new(self.token_stream(row, options), kind);
-        Ok(rows.iter().map(stream).collect())
+        let lanes = self.begin(batch, options, Some(kind))?;
+        let stream = |lane| RowStream::new(self.token_stream(lane, options), kind);
+        Ok(lanes.iter().map(stream).collect())
     }
 
     /// The rows of one input, all together.

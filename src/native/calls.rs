@@ -45,7 +45,7 @@ impl NativeModel {
         Ok(())
     }
 
-    /// `rkllm_clear_kv_cache` of one range of each row, while a run is paused.
+    /// `rkllm_clear_kv_cache` of one range of each lane, while a run is paused.
     pub(crate) fn clear_kv_range(&mut self, ranges: &[(i32, i32)]) -> Result<(), Failure> {
         let clear = function!(self, "kv_cache_range", clear_kv_cache);
         if !self.paused {
@@ -80,7 +80,7 @@ impl NativeModel {
         }
         let (mut starts, mut ends): (Vec<c_int>, Vec<c_int>) = ranges.iter().copied().unzip();
         let mark = host::log_mark();
-        // SAFETY: live handle, exclusively borrowed; one number for each row, as the check above has
+        // SAFETY: live handle, exclusively borrowed; one number for each lane, as the check above has
         // made sure.
         let code = unsafe { clear(self.handle, 0, starts.as_mut_ptr(), ends.as_mut_ptr()) };
         check("rkllm_clear_kv_cache", code, mark)
@@ -113,7 +113,7 @@ impl NativeModel {
         table.is_some_and(|table| table.prompt_figures.is_some())
     }
 
-    /// `rkllm_get_kv_cache_size`: tokens in the cache, for each row.
+    /// `rkllm_get_kv_cache_size`: tokens in the cache, for each lane.
     pub(crate) fn kv_cache_size(&mut self) -> Result<Vec<i32>, Failure> {
         let get = function!(self, "kv_cache_size", get_kv_cache_size);
         let mark = host::log_mark();

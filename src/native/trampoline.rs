@@ -184,11 +184,11 @@ unsafe fn receive<R: ResultStruct>(
 /// `LogitsProcessor` of the CPU runtime.
 pub(super) unsafe extern "C" fn process_logits(
     userdata: *mut c_void,
-    row: c_int,
+    lane: c_int,
     logits: *mut f32,
     count: c_int,
 ) {
-    let (Ok(row), Ok(count)) = (usize::try_from(row), usize::try_from(count)) else {
+    let (Ok(lane), Ok(count)) = (usize::try_from(lane), usize::try_from(count)) else {
         return;
     };
     if userdata.is_null() || logits.is_null() {
@@ -197,7 +197,7 @@ pub(super) unsafe extern "C" fn process_logits(
     // SAFETY: what `Slots::bind` gave, handed back by the runtime; slots live for ever.
     let slot = unsafe { &*userdata.cast::<Slot>() };
     slot.before_callback(|lanes| {
-        let Some(lane) = lanes.get(row) else { return };
+        let Some(lane) = lanes.get(lane) else { return };
         // SAFETY: the runtime lets us change `count` floats for this call, and does not look meanwhile.
         let logits = unsafe { std::slice::from_raw_parts_mut(logits, count) };
         let choosing = AssertUnwindSafe(|| lane.choose(logits));

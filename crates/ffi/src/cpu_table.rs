@@ -63,7 +63,7 @@ pub struct CpuTable {
     /// What the runs that follow may take from the KV cache: one of [`reuse`]. None in a library that came
     /// before this member.
     pub set_reuse: Option<SetReuse>,
-    /// Figures of the last run's prompts, one for each row, from the moment when they are computed, so that
+    /// Figures of the last run's prompts, one for each lane, from the moment when they are computed, so that
     /// the callback may ask; none before, and for a run that ended before. Returns the count, and writes
     /// the figures only if `capacity` is enough; negative on error. `out` may be NULL when `capacity` is 0.
     /// None in a library that came before this member.
@@ -88,10 +88,10 @@ pub mod token_kind {
     pub const END: u8 = 2;
 }
 
-/// Called with the userdata of `rkllm_run` and the logits of the next token of a row, which it may change. It is
-/// called after the callback has had the row's last token, on the same thread.
+/// Called with the userdata of `rkllm_run` and the logits of the next token of a lane, which it may change. It is
+/// called after the callback has had the lane's last token, on the same thread.
 pub type LogitsProcessor =
-    unsafe extern "C" fn(userdata: *mut c_void, row: c_int, logits: *mut f32, count: c_int);
+    unsafe extern "C" fn(userdata: *mut c_void, lane: c_int, logits: *mut f32, count: c_int);
 
 /// [`CpuTable::set_logits_processor`].
 pub type SetLogitsProcessor =
@@ -115,7 +115,7 @@ pub mod reuse {
     pub const NONE: c_int = 2;
 }
 
-/// Figures of a row's prompt.
+/// Figures of a lane's prompt.
 #[repr(C)]
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PromptFigures {
