@@ -120,7 +120,7 @@ unsafe fn enter(
     let running = instance.enter()?;
     let width = instance.model.embedding_width();
     // SAFETY: by this function's contract.
-    let request = unsafe { request::read(inputs, infer, instance.rows, width)? };
+    let request = unsafe { request::read(inputs, infer, instance.lanes, width)? };
     Ok((running, instance, request))
 }
 
@@ -256,7 +256,7 @@ pub extern "C" fn rkllm_release_prompt_cache(handle: LLMHandle) -> c_int {
     })
 }
 
-/// Empties the KV cache, or removes a range of each row from a paused run.
+/// Empties the KV cache, or removes a range of each lane from a paused run.
 ///
 /// # Safety
 ///
@@ -283,12 +283,12 @@ pub unsafe extern "C" fn rkllm_clear_kv_cache(
             session.clear(&spared);
             return Ok(());
         }
-        let rows = instance.rows;
+        let lanes = instance.lanes;
         // SAFETY: by this function's contract.
         let (start, end) = unsafe {
             (
-                std::slice::from_raw_parts(start, rows),
-                std::slice::from_raw_parts(end, rows),
+                std::slice::from_raw_parts(start, lanes),
+                std::slice::from_raw_parts(end, lanes),
             )
         };
         let ranges: Result<Vec<_>, _> = start
@@ -302,7 +302,7 @@ pub unsafe extern "C" fn rkllm_clear_kv_cache(
     })
 }
 
-/// Writes the number of cached tokens of each row.
+/// Writes the number of cached tokens of each lane.
 ///
 /// # Safety
 ///
@@ -316,7 +316,7 @@ pub unsafe extern "C" fn rkllm_get_kv_cache_size(handle: LLMHandle, sizes: *mut 
         }
         let session = instance.session()?;
         // SAFETY: by this function's contract.
-        let sizes = unsafe { std::slice::from_raw_parts_mut(sizes, instance.rows) };
+        let sizes = unsafe { std::slice::from_raw_parts_mut(sizes, instance.lanes) };
         for (to, from) in sizes.iter_mut().zip(session.cache_sizes()) {
             *to = from as c_int;
         }

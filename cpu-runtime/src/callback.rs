@@ -33,18 +33,18 @@ pub(crate) struct Userdata(pub(crate) *mut c_void);
 // SAFETY: never dereferenced here; the caller of `rkllm_run_async` asks for the other thread.
 unsafe impl Send for Userdata {}
 
-/// What one row has to say in a call.
+/// What one lane has to say in a call.
 #[derive(Debug, Default)]
-pub(crate) struct Row {
+pub(crate) struct Lane {
     /// NUL-terminated when delivered; None = NULL.
     pub(crate) text: Option<Vec<u8>>,
-    /// −1 for a row that has ended.
+    /// −1 for a lane that has ended.
     pub(crate) token: i32,
     /// Hidden states or logits, several positions one after another.
     pub(crate) values: Vec<f32>,
 }
 
-/// Which values [`Row::values`] holds.
+/// Which values [`Lane::values`] holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Values {
     None,
@@ -76,7 +76,7 @@ pub(crate) enum Answer {
 pub(crate) struct Sink<'a> {
     callback: Callback,
     userdata: *mut c_void,
-    rows: usize,
+    lanes: usize,
     flag: &'a RunFlag,
     called: Cell<bool>,
     processor: Option<LogitsProcessor>,
@@ -86,7 +86,7 @@ impl<'a> Sink<'a> {
     pub(crate) fn new(
         callback: Callback,
         userdata: Userdata,
-        rows: usize,
+        lanes: usize,
         flag: &'a RunFlag,
         processor: Option<LogitsProcessor>,
     ) -> Self {
@@ -98,22 +98,22 @@ impl<'a> Sink<'a> {
         Self {
             callback,
             userdata,
-            rows,
+            lanes,
             flag,
             called: Cell::new(false),
             processor,
         }
     }
 
-    /// Lets the caller change the logits of a row's next token.
-    pub(crate) fn process(&self, row: usize, logits: &mut [f32]) {
+    /// Lets the caller change the logits of a lane's next token.
+    pub(crate) fn process(&self, lane: usize, logits: &mut [f32]) {
         let Some(processor) = self.processor.filter(|_| !self.is_mute()) else {
             return;
         };
         let count = logits.len() as c_int;
         // SAFETY: the logits may be changed for the call; function and userdata are the caller's, who keeps
         // them valid for the run.
-        unsafe { processor(self.userdata, row as c_int, logits.as_mut_ptr(), count) };
+        unsafe { processor(self.userdata, lane as c_int, logits.as_mut_ptr(), count) };
     }
 
     /// Whether the run was made to end by `rkllm_destroy` before its first call: then it makes none.
@@ -138,14 +138,14 @@ impl<'a> Sink<'a> {
         }
     }
 
-    /// Tokens, or the values of a mode, of each row.
-    pub(crate) fn rows(&self, rows: &mut [Row], values: Values, waiting: bool) -> Answer {
-        let mut results: Vec<RKLLMResult> = rows
+    /// Tokens, or the values of a mode, of each lane.
+    pub(crate) fn lanes(&self, lanes: &mut [Lane], values: Values, waiting: bool) -> Answer {
+        let mut results: Vec<RKLLMResult> = lanes
             .iter_mut()
-            .map(|row| {
+            .map(|lane| {
                 let mut result = empty();
-                result.token_id = row.token;
-                if let Some(text) = &mut row.text {
+                result.token_id = lane.token;
+                if let Some(text) = &mut lane.text {
                     text.push(0);
                     result.text = text.as_ptr().cast::<c_char>();
                 }
@@ -153,16 +153,16 @@ impl<'a> Sink<'a> {
                     Values::None => {}
                     Values::HiddenStates(width) => {
                         result.last_hidden_layer = RKLLMResultLastHiddenLayer {
-                            hidden_states: row.values.as_ptr(),
+                            hidden_states: lane.values.as_ptr(),
                             embd_size: width as c_int,
-                            num_tokens: (row.values.len() / width) as c_int,
+                            num_tokens: (lane.values.len() / width) as c_int,
                         };
                     }
                     Values::Logits(width) => {
                         result.logits = RKLLMResultLogits {
-                            logits: row.values.as_ptr(),
+                            logits: lane.values.as_ptr(),
                             vocab_size: width as c_int,
-                            num_tokens: (row.values.len() / width) as c_int,
+                            num_tokens: (lane.values.len() / width) as c_int,
                         };
                     }
                 }
@@ -189,12 +189,12 @@ impl<'a> Sink<'a> {
             generate_tokens: perf.generate_tokens as c_int,
             memory_usage_mb: peak_memory_mb(),
         };
-        self.call(call_state::FINISH, &mut vec![result; self.rows]);
+        self.call(call_state::FINISH, &mut vec![result; self.lanes]);
     }
 
     /// The last call of a run that failed.
     pub(crate) fn error(&self) {
-        self.call(call_state::ERROR, &mut vec![empty(); self.rows]);
+        self.call(call_state::ERROR, &mut vec![empty(); self.lanes]);
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{cpus, log};
 pub(crate) struct Instance {
     pub(crate) model: Arc<Model>,
     pub(crate) flag: Arc<RunFlag>,
-    pub(crate) rows: usize,
+    pub(crate) lanes: usize,
     /// Why the model's own chat template is not used, where it has one.
     pub(crate) template_problem: Option<String>,
     callback: Callback,
@@ -40,7 +40,7 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// A session whose run has panicked: its rows and llama.cpp's cache may disagree.
+/// A session whose run has panicked: its lanes and llama.cpp's cache may disagree.
 const BROKEN: &str = "this model was broken by an internal error; destroy it and open it again";
 
 /// Locks what is of no use any more once a panic has interrupted a change of it.
@@ -114,13 +114,13 @@ impl Instance {
         let (template, template_problem) = template_of(&model);
         let model = Arc::new(model);
         let flag = Arc::new(RunFlag::default());
-        let rows = options.rows;
+        let lanes = options.lanes;
         let session = Session::new(&model, options, threads, &flag)
             .ok_or_else(|| format!("failed to create a context for the model {shown}"))?;
         Ok(Self {
             model,
             flag,
-            rows,
+            lanes,
             template_problem,
             callback,
             template: Mutex::new(Arc::new(template)),
@@ -152,7 +152,7 @@ impl Instance {
         let sink = Sink::new(
             self.callback,
             userdata,
-            self.rows,
+            self.lanes,
             &self.flag,
             following.processor,
         );

@@ -52,7 +52,7 @@ pub(crate) struct Options {
     pub(crate) ignore_eos_token: bool,
     pub(crate) cpus: usize,
     pub(crate) cpu_mask: u32,
-    pub(crate) rows: usize,
+    pub(crate) lanes: usize,
 }
 
 /// A positive limit; zero and below mean none.
@@ -106,7 +106,7 @@ pub(crate) fn check(param: &RKLLMParam) -> Result<Options, String> {
         ignore_eos_token: param.ignore_eos_token != 0,
         cpus: extend.enabled_cpus_num.unsigned_abs().into(),
         cpu_mask: extend.enabled_cpus_mask,
-        rows: extend.n_batch.into(),
+        lanes: extend.n_batch.into(),
     })
 }
 
@@ -189,7 +189,7 @@ mod tests {
         assert_eq!(options.max_context_len, 512);
         assert_eq!(options.max_new_tokens, None);
         assert_eq!(options.n_keep, None);
-        assert_eq!((options.cpus, options.rows), (4, 1));
+        assert_eq!((options.cpus, options.lanes), (4, 1));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use rkllm_ffi::v1_3_0::{RKLLMInferParam, RKLLMInput};
 use crate::params;
 use rkllm_text::sampler::Sampling;
 
-/// The input of one row.
+/// The input of one lane.
 #[derive(Debug, Clone)]
 pub(crate) enum Content {
     Text(Vec<u8>),
@@ -25,7 +25,7 @@ pub(crate) enum Role {
     Tool,
 }
 
-/// One row of a run.
+/// One lane of a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Input {
     pub(crate) role: Role,
@@ -112,7 +112,7 @@ unsafe fn input(input: &RKLLMInput, width: usize) -> Result<Input, String> {
             // SAFETY: the type selects this member.
             let tokens = unsafe { input.input.token_input };
             Content::Tokens(if tokens.n_tokens == 0 {
-                // For the session to judge: a row of a paused batch may rest.
+                // For the session to judge: a lane of a paused batch may rest.
                 Vec::new()
             } else {
                 // SAFETY: the caller gives `n_tokens` ids.
@@ -143,12 +143,12 @@ unsafe fn input(input: &RKLLMInput, width: usize) -> Result<Input, String> {
 ///
 /// # Safety
 ///
-/// `inputs` is NULL or points to `rows` structs, `infer` is NULL or points to one, each filled as
+/// `inputs` is NULL or points to `lanes` structs, `infer` is NULL or points to one, each filled as
 /// `rkllm.h` says and valid while this function runs.
 pub(crate) unsafe fn read(
     inputs: *const RKLLMInput,
     infer: *const RKLLMInferParam,
-    rows: usize,
+    lanes: usize,
     width: usize,
 ) -> Result<Request, String> {
     if inputs.is_null() {
@@ -158,7 +158,7 @@ pub(crate) unsafe fn read(
         return Err("rkllm_infer_params is NULL".into());
     }
     // SAFETY: both are valid by this function's contract.
-    let (inputs, infer) = unsafe { (std::slice::from_raw_parts(inputs, rows), &*infer) };
+    let (inputs, infer) = unsafe { (std::slice::from_raw_parts(inputs, lanes), &*infer) };
     let mode = match infer.mode {
         infer_mode::GENERATE => Mode::Generate,
         infer_mode::LAST_HIDDEN_LAYER => Mode::HiddenStates,
@@ -186,7 +186,7 @@ pub(crate) unsafe fn read(
         });
     // SAFETY: NULL or a struct of the caller's, valid for the call.
     let sampling = unsafe { infer.sampling_params.as_ref() };
-    let mut owned = Vec::with_capacity(rows);
+    let mut owned = Vec::with_capacity(lanes);
     for one in inputs {
         // SAFETY: by this function's contract.
         owned.push(unsafe { input(one, width)? });

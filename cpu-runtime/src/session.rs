@@ -24,7 +24,7 @@ use crate::flag::RunFlag;
 use crate::llama::{Adapter, Context, ContextOptions, Model};
 use crate::params::Options;
 
-/// Stands in [`Row::cache`] for a position that came from an embedding.
+/// Stands in [`Lane::cache`] for a position that came from an embedding.
 const EMBEDDING: i32 = -1;
 
 /// A token that was chosen but not computed: the last one of a run that was not paused.
@@ -35,9 +35,9 @@ struct Pending {
     ends: bool,
 }
 
-/// One row of the KV cache.
+/// One lane of the KV cache.
 #[derive(Debug, Default)]
-struct Row {
+struct Lane {
     /// The token at each position.
     cache: Vec<i32>,
     pending: Option<Pending>,
@@ -51,7 +51,7 @@ struct Row {
     blocks: Vec<usize>,
 }
 
-impl Row {
+impl Lane {
     fn truncate(&mut self, length: usize) {
         self.cache.truncate(length);
         self.sound_up_to(length);
@@ -151,7 +151,7 @@ pub(crate) struct Session {
     options: Options,
     flag: Arc<RunFlag>,
     model: Arc<Model>,
-    rows: Vec<Row>,
+    lanes: Vec<Lane>,
     sequel: Sequel,
     adapters: HashMap<Vec<u8>, Loaded>,
     /// The adapter that the cache was computed with.
@@ -174,14 +174,14 @@ impl Session {
             model,
             ContextOptions {
                 length: u32::try_from(options.max_context_len).ok()?,
-                batch: BLOCK.max(options.rows) as u32,
+                batch: BLOCK.max(options.lanes) as u32,
                 threads: threads as i32,
-                rows: options.rows as u32,
+                lanes: options.lanes as u32,
             },
             flag,
         )?;
         Some(Self {
-            rows: (0..options.rows).map(|_| Row::default()).collect(),
+            lanes: (0..options.lanes).map(|_| Lane::default()).collect(),
             options,
             flag: Arc::clone(flag),
             model: Arc::clone(model),
@@ -194,17 +194,17 @@ impl Session {
         })
     }
 
-    /// Positions in the cache of each row.
+    /// Positions in the cache of each lane.
     pub(crate) fn cache_sizes(&self) -> Vec<usize> {
-        self.rows.iter().map(|row| row.cache.len()).collect()
+        self.lanes.iter().map(|lane| lane.cache.len()).collect()
     }
 
     /// Empties the cache, but for a common start with `spared`.
     pub(crate) fn clear(&mut self, spared: &[i32]) {
-        for at in 0..self.rows.len() {
-            let keep = common(&self.rows[at].cache[..self.rows[at].sound], spared);
+        for at in 0..self.lanes.len() {
+            let keep = common(&self.lanes[at].cache[..self.lanes[at].sound], spared);
             self.cut_back(at, keep);
-            self.rows[at].forget();
+            self.lanes[at].forget();
         }
         self.sequel = Sequel::None;
         self.cache_loaded &= !spared.is_empty();
@@ -213,21 +213,21 @@ impl Session {
     /// Ends a pause and keeps the cache: the next run stands alone, and takes from it what any run may.
     pub(crate) fn end_pause(&mut self) {
         if self.sequel == Sequel::Paused {
-            self.rows.iter_mut().for_each(Row::forget);
+            self.lanes.iter_mut().for_each(Lane::forget);
             self.sequel = Sequel::None;
         }
     }
 
-    /// Removes the positions `start..end` of each row from a paused run.
+    /// Removes the positions `start..end` of each lane from a paused run.
     pub(crate) fn remove(&mut self, ranges: &[(usize, usize)]) -> Result<(), String> {
         if self.sequel != Sequel::Paused {
             return Err("ranges of the KV cache can be cleared only while a run is paused".into());
         }
-        for (row, &(start, end)) in self.rows.iter().zip(ranges) {
-            if start > end || end > row.cache.len() {
+        for (lane, &(start, end)) in self.lanes.iter().zip(ranges) {
+            if start > end || end > lane.cache.len() {
                 return Err(format!(
                     "the range {start}..{end} is not within the KV cache of {}",
-                    row.cache.len()
+                    lane.cache.len()
                 ));
             }
         }
@@ -235,30 +235,30 @@ impl Session {
             if start == end {
                 continue;
             }
-            if end == self.rows[at].cache.len() {
+            if end == self.lanes[at].cache.len() {
                 if !self.context.truncate(at as i32, start) {
                     return Err("ranges cannot be removed from this model's memory".into());
                 }
             } else if !self.context.can_shift() || !self.context.cut(at as i32, start, end) {
                 return Err("ranges cannot be removed from this model's memory".into());
             }
-            let row = &mut self.rows[at];
-            row.cache.drain(start..end);
-            row.sound_up_to(start);
+            let lane = &mut self.lanes[at];
+            lane.cache.drain(start..end);
+            lane.sound_up_to(start);
         }
         Ok(())
     }
 
-    /// Shortens a row's cache to `length`, or to nothing where the model cannot do that.
+    /// Shortens a lane's cache to `length`, or to nothing where the model cannot do that.
     fn cut_back(&mut self, at: usize, length: usize) {
-        if length >= self.rows[at].cache.len() {
+        if length >= self.lanes[at].cache.len() {
             return;
         }
         if length > 0 && self.context.truncate(at as i32, length) {
-            self.rows[at].truncate(length);
+            self.lanes[at].truncate(length);
         } else {
             self.context.clear(at as i32);
-            self.rows[at].truncate(0);
+            self.lanes[at].truncate(0);
         }
     }
 
@@ -312,10 +312,10 @@ impl Session {
             return Err("the LoRA adapter does not fit the model".into());
         }
         self.active = name.cloned();
-        for at in 0..self.rows.len() {
+        for at in 0..self.lanes.len() {
             if continues {
                 // Of two adapters: no other prompt may take it for its own.
-                self.rows[at].sound_up_to(0);
+                self.lanes[at].sound_up_to(0);
             } else {
                 self.cut_back(at, 0);
             }
@@ -338,25 +338,25 @@ mod tests {
 
     #[test]
     fn only_whole_blocks_behind_whole_blocks_are_exact() {
-        let state = |row: &Row| (row.sound, row.exact(row.cache.len()));
-        let mut row = Row::default();
-        row.push(&[1; BLOCK], true);
-        row.push(&[2; 30], true);
-        row.push(&[3; 10], false);
-        assert_eq!(state(&row), (BLOCK + 40, BLOCK + 30));
+        let state = |lane: &Lane| (lane.sound, lane.exact(lane.cache.len()));
+        let mut lane = Lane::default();
+        lane.push(&[1; BLOCK], true);
+        lane.push(&[2; 30], true);
+        lane.push(&[3; 10], false);
+        assert_eq!(state(&lane), (BLOCK + 40, BLOCK + 30));
         // Of a run that goes on from there.
-        row.push(&[4; BLOCK], true);
-        assert_eq!(state(&row), (2 * BLOCK + 40, BLOCK + 30));
-        assert_eq!((row.exact(BLOCK + 29), row.exact(BLOCK - 1)), (BLOCK, 0));
-        row.truncate(BLOCK + 29);
-        assert_eq!(state(&row), (BLOCK + 29, BLOCK));
-        row.push(&[5; 1], false);
-        assert_eq!(state(&row), (BLOCK + 30, BLOCK));
-        row.truncate(BLOCK);
-        row.push(&[6; BLOCK], true);
-        assert_eq!(state(&row), (2 * BLOCK, 2 * BLOCK));
-        row.sound_up_to(0);
-        row.push(&[7; BLOCK], true);
-        assert_eq!(state(&row), (0, 0));
+        lane.push(&[4; BLOCK], true);
+        assert_eq!(state(&lane), (2 * BLOCK + 40, BLOCK + 30));
+        assert_eq!((lane.exact(BLOCK + 29), lane.exact(BLOCK - 1)), (BLOCK, 0));
+        lane.truncate(BLOCK + 29);
+        assert_eq!(state(&lane), (BLOCK + 29, BLOCK));
+        lane.push(&[5; 1], false);
+        assert_eq!(state(&lane), (BLOCK + 30, BLOCK));
+        lane.truncate(BLOCK);
+        lane.push(&[6; BLOCK], true);
+        assert_eq!(state(&lane), (2 * BLOCK, 2 * BLOCK));
+        lane.sound_up_to(0);
+        lane.push(&[7; BLOCK], true);
+        assert_eq!(state(&lane), (0, 0));
     }
 }

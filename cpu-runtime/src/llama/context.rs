@@ -13,13 +13,13 @@ use crate::flag::RunFlag;
 /// How a context is made.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ContextOptions {
-    /// Positions in each row.
+    /// Positions in each lane.
     pub(crate) length: u32,
     /// The most tokens that one decode takes.
     pub(crate) batch: u32,
     pub(crate) threads: i32,
     /// Independent sequences.
-    pub(crate) rows: u32,
+    pub(crate) lanes: u32,
 }
 
 /// Which positions of a batch give logits and hidden states.
@@ -83,10 +83,10 @@ impl Context {
     ) -> Option<Self> {
         // SAFETY: takes no arguments, returns a plain struct.
         let mut params = unsafe { sys::llama_context_default_params() };
-        params.n_ctx = options.length.checked_mul(options.rows)?;
+        params.n_ctx = options.length.checked_mul(options.lanes)?;
         params.n_batch = options.batch;
         params.n_ubatch = options.batch;
-        params.n_seq_max = options.rows;
+        params.n_seq_max = options.lanes;
         params.n_threads = options.threads;
         params.n_threads_batch = options.threads;
         params.pooling_type = sys::LLAMA_POOLING_TYPE_NONE;
@@ -112,12 +112,12 @@ impl Context {
         unsafe { sys::llama_get_memory(self.raw.as_ptr()) }
     }
 
-    fn lay_out(&mut self, row: i32, start: usize, count: usize, outputs: Outputs) {
+    fn lay_out(&mut self, lane: i32, start: usize, count: usize, outputs: Outputs) {
         self.positions.clear();
         self.positions
             .extend((start..start + count).map(|position| position as i32));
         self.sequences.clear();
-        self.sequences.resize(count, row);
+        self.sequences.resize(count, lane);
         self.outputs.clear();
         self.outputs
             .resize(count, i8::from(outputs == Outputs::All));
@@ -133,14 +133,14 @@ impl Context {
         debug_assert!(count <= self.batch);
         self.sequence_counts.clear();
         self.sequence_counts.resize(count, 1);
-        let mut rows: Vec<*mut i32> = self.sequences.iter_mut().map(std::ptr::from_mut).collect();
+        let mut lanes: Vec<*mut i32> = self.sequences.iter_mut().map(std::ptr::from_mut).collect();
         let batch = sys::llama_batch {
             n_tokens: count as i32,
             token: token.cast_mut(),
             embd: embd.cast_mut(),
             pos: self.positions.as_mut_ptr(),
             n_seq_id: self.sequence_counts.as_mut_ptr(),
-            seq_id: rows.as_mut_ptr(),
+            seq_id: lanes.as_mut_ptr(),
             logits: self.outputs.as_mut_ptr(),
         };
         // SAFETY: every array has `count` entries and outlives the call; llama.cpp only reads them.
@@ -148,19 +148,19 @@ impl Context {
         Decoded::from_code(unsafe { sys::llama_decode(self.raw.as_ptr(), batch) })
     }
 
-    /// Computes tokens of one row, at most as many as the context was made for.
+    /// Computes tokens of one lane, at most as many as the context was made for.
     pub(crate) fn decode(
         &mut self,
-        row: i32,
+        lane: i32,
         start: usize,
         tokens: &[i32],
         outputs: Outputs,
     ) -> Decoded {
-        self.lay_out(row, start, tokens.len(), outputs);
+        self.lay_out(lane, start, tokens.len(), outputs);
         self.submit(tokens.as_ptr(), std::ptr::null())
     }
 
-    /// Computes one token in each of several rows, all with logits: `(row, position, token)`.
+    /// Computes one token in each of several lanes, all with logits: `(lane, position, token)`.
     pub(crate) fn decode_rows(&mut self, steps: &[(i32, usize, i32)]) -> Decoded {
         self.positions.clear();
         self.positions
@@ -176,14 +176,14 @@ impl Context {
     /// Computes embeddings in place of tokens; `values` holds whole rows of the model's width.
     pub(crate) fn decode_embeddings(
         &mut self,
-        row: i32,
+        lane: i32,
         start: usize,
         values: &[f32],
         outputs: Outputs,
     ) -> Decoded {
         let width = self.model.embedding_width();
         debug_assert_eq!(values.len() % width, 0);
-        self.lay_out(row, start, values.len() / width, outputs);
+        self.lay_out(lane, start, values.len() / width, outputs);
         self.submit(std::ptr::null(), values.as_ptr())
     }
 
@@ -212,26 +212,26 @@ impl Context {
         unsafe { sys::llama_set_embeddings(self.raw.as_ptr(), wanted) };
     }
 
-    /// Positions in the cache of a row.
-    pub(crate) fn used(&self, row: i32) -> usize {
+    /// Positions in the cache of a lane.
+    pub(crate) fn used(&self, lane: i32) -> usize {
         // SAFETY: the memory belongs to the living context; −1 means empty.
-        (unsafe { sys::llama_memory_seq_pos_max(self.memory(), row) } + 1).max(0) as usize
+        (unsafe { sys::llama_memory_seq_pos_max(self.memory(), lane) } + 1).max(0) as usize
     }
 
     /// Drops positions from `from` on; false if this kind of model can only drop all.
-    pub(crate) fn truncate(&mut self, row: i32, from: usize) -> bool {
+    pub(crate) fn truncate(&mut self, lane: i32, from: usize) -> bool {
         // Models with a state, or with a window that has left the start behind, have not kept all that is
         // to stay.
         // SAFETY: the memory belongs to the living context, here and below.
-        let whole = unsafe { sys::llama_memory_seq_pos_min(self.memory(), row) } <= 0;
+        let whole = unsafe { sys::llama_memory_seq_pos_min(self.memory(), lane) } <= 0;
         // SAFETY: as above.
-        whole && unsafe { sys::llama_memory_seq_rm(self.memory(), row, from as i32, -1) }
+        whole && unsafe { sys::llama_memory_seq_rm(self.memory(), lane, from as i32, -1) }
     }
 
-    /// Drops all positions of a row.
-    pub(crate) fn clear(&mut self, row: i32) {
-        // SAFETY: the memory belongs to the living context; dropping a whole row never fails.
-        unsafe { sys::llama_memory_seq_rm(self.memory(), row, -1, -1) };
+    /// Drops all positions of a lane.
+    pub(crate) fn clear(&mut self, lane: i32) {
+        // SAFETY: the memory belongs to the living context; dropping a whole lane never fails.
+        unsafe { sys::llama_memory_seq_rm(self.memory(), lane, -1, -1) };
     }
 
     /// Whether positions can be moved to close a gap.
@@ -240,15 +240,15 @@ impl Context {
         unsafe { sys::llama_memory_can_shift(self.memory()) }
     }
 
-    /// Drops the positions `start..end` of a row and moves what follows down.
-    pub(crate) fn cut(&mut self, row: i32, start: usize, end: usize) -> bool {
+    /// Drops the positions `start..end` of a lane and moves what follows down.
+    pub(crate) fn cut(&mut self, lane: i32, start: usize, end: usize) -> bool {
         let (start, end) = (start as i32, end as i32);
         // SAFETY: the memory belongs to the living context.
         unsafe {
-            if !sys::llama_memory_seq_rm(self.memory(), row, start, end) {
+            if !sys::llama_memory_seq_rm(self.memory(), lane, start, end) {
                 return false;
             }
-            sys::llama_memory_seq_add(self.memory(), row, end, -1, start - end);
+            sys::llama_memory_seq_add(self.memory(), lane, end, -1, start - end);
         }
         true
     }
@@ -270,24 +270,24 @@ impl Context {
         code == 0
     }
 
-    /// The cache of a row as bytes.
-    pub(crate) fn state(&mut self, row: i32) -> Option<Vec<u8>> {
+    /// The cache of a lane as bytes.
+    pub(crate) fn state(&mut self, lane: i32) -> Option<Vec<u8>> {
         // SAFETY: the context is alive.
-        let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), row) };
+        let size = unsafe { sys::llama_state_seq_get_size(self.raw.as_ptr(), lane) };
         let mut bytes = vec![0_u8; size];
         // SAFETY: the buffer is writable for the size given.
         let written = unsafe {
-            sys::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), size, row)
+            sys::llama_state_seq_get_data(self.raw.as_ptr(), bytes.as_mut_ptr(), size, lane)
         };
         bytes.truncate(written);
         (written > 0).then_some(bytes)
     }
 
-    /// Replaces the cache of a row by what [`Self::state`] gave; false if it does not fit.
-    pub(crate) fn restore(&mut self, row: i32, bytes: &[u8]) -> bool {
+    /// Replaces the cache of a lane by what [`Self::state`] gave; false if it does not fit.
+    pub(crate) fn restore(&mut self, lane: i32, bytes: &[u8]) -> bool {
         // SAFETY: the buffer is readable for the size given; llama.cpp reads no further.
         let read = unsafe {
-            sys::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), row)
+            sys::llama_state_seq_set_data(self.raw.as_ptr(), bytes.as_ptr(), bytes.len(), lane)
         };
         read > 0
     }

@@ -20,9 +20,9 @@ const NO_ADAPTER: u64 = 0;
 struct Cache {
     model: u64,
     adapter: u64,
-    /// Rows of the context: llama.cpp lays out the cache by them.
-    rows: u32,
-    /// How many of the tokens a prompt may take over; see [`super::Row`].
+    /// Lanes of the context: llama.cpp lays out the cache by them.
+    lanes: u32,
+    /// How many of the tokens a prompt may take over; see [`super::Lane`].
     exact: u32,
     tokens: Vec<i32>,
     state: Vec<u8>,
@@ -33,7 +33,7 @@ impl Cache {
         let mut body = Vec::with_capacity(36 + 4 * self.tokens.len() + self.state.len());
         body.extend_from_slice(&self.model.to_le_bytes());
         body.extend_from_slice(&self.adapter.to_le_bytes());
-        body.extend_from_slice(&self.rows.to_le_bytes());
+        body.extend_from_slice(&self.lanes.to_le_bytes());
         body.extend_from_slice(&self.exact.to_le_bytes());
         body.extend_from_slice(&(self.tokens.len() as u32).to_le_bytes());
         for token in &self.tokens {
@@ -58,7 +58,7 @@ impl Cache {
         }
         let (model, rest) = body.split_first_chunk().ok_or(damaged)?;
         let (adapter, rest) = rest.split_first_chunk().ok_or(damaged)?;
-        let (rows, rest) = rest.split_first_chunk().ok_or(damaged)?;
+        let (lanes, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let (exact, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let (count, rest) = rest.split_first_chunk().ok_or(damaged)?;
         let count = u32::from_le_bytes(*count) as usize;
@@ -66,7 +66,7 @@ impl Cache {
         Ok(Self {
             model: u64::from_le_bytes(*model),
             adapter: u64::from_le_bytes(*adapter),
-            rows: u32::from_le_bytes(*rows),
+            lanes: u32::from_le_bytes(*lanes),
             exact: u32::from_le_bytes(*exact),
             tokens: tokens
                 .chunks_exact(4)
@@ -87,22 +87,22 @@ impl Session {
             .map_or(NO_ADAPTER, |loaded| loaded.digest)
     }
 
-    /// Writes the first row's cache to a file.
+    /// Writes the first lane's cache to a file.
     pub(super) fn save_cache(&mut self, path: &CStr) -> Result<(), String> {
-        let row = &self.rows[0];
-        if row.cache.contains(&EMBEDDING) {
+        let lane = &self.lanes[0];
+        if lane.cache.contains(&EMBEDDING) {
             return Err("a prompt cache with embeddings cannot be saved".into());
         }
-        if row.sound < row.cache.len() {
+        if lane.sound < lane.cache.len() {
             return Err("a KV cache with removed ranges, or computed with several adapters, cannot be saved".into());
         }
         let shown = path.to_string_lossy();
         let cache = Cache {
             model: self.model.digest(),
             adapter: self.adapter_digest(self.active.as_ref()),
-            rows: self.rows.len() as u32,
-            exact: row.exact(row.cache.len()) as u32,
-            tokens: row.cache.clone(),
+            lanes: self.lanes.len() as u32,
+            exact: lane.exact(lane.cache.len()) as u32,
+            tokens: lane.cache.clone(),
             state: self
                 .context
                 .state(0)
@@ -126,11 +126,11 @@ impl Session {
         if cache.model != self.model.digest() {
             return Err(failed(&"it was made with another model"));
         }
-        if cache.rows as usize != self.rows.len() {
+        if cache.lanes as usize != self.lanes.len() {
             return Err(failed(&format_args!(
                 "it was made with n_batch={}, but the model was opened with n_batch={}",
-                cache.rows,
-                self.rows.len()
+                cache.lanes,
+                self.lanes.len()
             )));
         }
         if cache.tokens.len() > self.options.max_context_len {
@@ -160,9 +160,9 @@ impl Session {
         }
         let exact = &cache.tokens[..cache.tokens.len().min(cache.exact as usize)];
         let blocks = blocks::ends(exact, |token| self.model.marks(token));
-        let row = &mut self.rows[0];
-        row.push(&cache.tokens, false);
-        row.blocks = blocks;
+        let lane = &mut self.lanes[0];
+        lane.push(&cache.tokens, false);
+        lane.blocks = blocks;
         self.cache_loaded = true;
         Ok(cache.tokens.len())
     }
@@ -181,7 +181,7 @@ mod tests {
         Cache {
             model: 1,
             adapter: 2,
-            rows: 3,
+            lanes: 3,
             exact: 5,
             tokens: vec![4, -1, 6],
             state: vec![7; 33],

@@ -5,8 +5,8 @@ use std::time::Instant;
 use super::input::{Prompt, system_tokens};
 use super::live::Live;
 use super::prefill::Prefilled;
-use super::{Following, Pending, Row, Sequel, Session};
-use crate::callback::{Answer, Row as Event, Sink, Values};
+use super::{Following, Lane, Pending, Sequel, Session};
+use crate::callback::{Answer, Lane as Event, Sink, Values};
 use crate::llama::Decoded;
 use crate::log;
 use crate::perf::Perf;
@@ -71,9 +71,9 @@ impl Session {
         }
         let mut perf = Perf::default();
         let before: Vec<_> = self
-            .rows
+            .lanes
             .iter()
-            .map(|row| (row.cache.len(), row.pending))
+            .map(|lane| (lane.cache.len(), lane.pending))
             .collect();
         let mut ready = Vec::with_capacity(prompts.len());
         for (at, prompt) in prompts.iter().enumerate() {
@@ -117,7 +117,7 @@ impl Session {
                 return Err(begun(reason));
             }
         }
-        self.rows.iter_mut().for_each(Row::forget);
+        self.lanes.iter_mut().for_each(Lane::forget);
         let sizes = self.cache_sizes();
         let figures = sizes.into_iter().zip(held);
         let figures = figures.map(|(prompt, cached)| PromptFigures {
@@ -164,17 +164,17 @@ impl Session {
         // A shift has made the cache shorter than it was: then there is no way back.
         let whole = before
             .iter()
-            .zip(&self.rows)
-            .all(|(&(length, _), row)| length <= row.cache.len());
+            .zip(&self.lanes)
+            .all(|(&(length, _), lane)| length <= lane.cache.len());
         let back = continued.filter(|_| whole);
         for (at, &(length, pending)) in before.iter().enumerate() {
             if back.is_some() {
                 self.cut_back(at, length);
             }
             if back.is_some() {
-                self.rows[at].pending = pending;
+                self.lanes[at].pending = pending;
             } else {
-                self.rows[at].forget();
+                self.lanes[at].forget();
             }
         }
         self.sequel = back.unwrap_or(Sequel::None);
@@ -189,10 +189,10 @@ impl Session {
         sink: &Sink,
     ) -> Result<Live, Failure> {
         let settings = request.sampling.unwrap_or(self.options.sampling);
-        // A copy, since a failure in a later row leaves the pause as it was.
-        let mut row = match self.rows[at].held.clone() {
+        // A copy, since a failure in a later lane leaves the pause as it was.
+        let mut lane = match self.lanes[at].held.clone() {
             Some(held) => held.resume(settings, &prompt.tokens),
-            // Rows of equal prompts must not all say the same.
+            // Lanes of equal prompts must not all say the same.
             None => Live::new(Sampler::new(
                 settings,
                 seed.map(|seed| seed.wrapping_add(at as u64)),
@@ -204,9 +204,9 @@ impl Session {
                 .logits(-1)
                 .ok_or_else(|| begun("no logits".into()))?;
             sink.process(at, logits);
-            row.token = Some(row.sampler.sample(logits));
+            lane.token = Some(lane.sampler.sample(logits));
         }
-        Ok(row)
+        Ok(lane)
     }
 
     fn generate(
@@ -245,18 +245,18 @@ impl Session {
         }
         if end == End::Paused {
             // Bytes of an unfinished character wait for the run that may finish it.
-            for (row, live) in self.rows.iter_mut().zip(live) {
-                row.pending = None;
-                row.held = Some(live);
+            for (lane, live) in self.lanes.iter_mut().zip(live) {
+                lane.pending = None;
+                lane.held = Some(live);
             }
             return Ok(end);
         }
-        if live.iter().any(|row| row.joiner.is_inside_character()) {
+        if live.iter().any(|lane| lane.joiner.is_inside_character()) {
             let mut events: Vec<_> = live
                 .iter_mut()
-                .map(|row| {
+                .map(|lane| {
                     let mut tail = String::new();
-                    row.joiner.finish(&mut tail);
+                    lane.joiner.finish(&mut tail);
                     Event {
                         text: (!tail.is_empty()).then(|| tail.into_bytes()),
                         token: -1,
@@ -264,12 +264,12 @@ impl Session {
                     }
                 })
                 .collect();
-            sink.rows(&mut events, Values::None, false);
+            sink.lanes(&mut events, Values::None, false);
         }
         Ok(end)
     }
 
-    /// Hands over the tokens chosen last; None if no row goes on: an end mark cannot be paused at.
+    /// Hands over the tokens chosen last; None if no lane goes on: an end mark cannot be paused at.
     fn deliver(
         &mut self,
         live: &mut [Live],
@@ -281,28 +281,28 @@ impl Session {
         let mut waiting = false;
         let mut spoken = 0;
         let mut events = Vec::with_capacity(live.len());
-        for (row, kept) in live.iter_mut().zip(&mut self.rows) {
+        for (lane, kept) in live.iter_mut().zip(&mut self.lanes) {
             let mut event = Event {
                 text: None,
                 token: -1,
                 values: Vec::new(),
             };
-            if let Some(token) = row.token {
+            if let Some(token) = lane.token {
                 let ends = self.model.ends(token) && !self.options.ignore_eos_token;
                 if ends {
                     kept.pending = Some(Pending { token, ends });
-                    row.token = None;
+                    lane.token = None;
                 }
                 if !ends || !self.options.skip_special_token {
                     spoken += 1;
                     event.token = token;
                     let piece = self.model.piece(token, !self.options.skip_special_token);
                     let mut text = String::new();
-                    row.joiner.push(&piece, &mut text);
+                    lane.joiner.push(&piece, &mut text);
                     if last || ends {
                         // Nothing follows that could complete the character.
-                        row.joiner.finish(&mut text);
-                    } else if text.is_empty() && row.joiner.is_inside_character() {
+                        lane.joiner.finish(&mut text);
+                    } else if text.is_empty() && lane.joiner.is_inside_character() {
                         waiting = single;
                     }
                     event.text = Some(text.into_bytes());
@@ -313,15 +313,17 @@ impl Session {
         let mut answer = Answer::Continue;
         if spoken > 0 {
             perf.generate_tokens += spoken;
-            answer = sink.rows(&mut events, Values::None, waiting);
+            answer = sink.lanes(&mut events, Values::None, waiting);
         }
-        live.iter().any(|row| row.token.is_some()).then_some(answer)
+        live.iter()
+            .any(|lane| lane.token.is_some())
+            .then_some(answer)
     }
 
     /// Notes the tokens that were handed over but not computed, for a run that continues.
     fn leave_pending(&mut self, live: &mut [Live]) {
-        for (row, kept) in live.iter_mut().zip(&mut self.rows) {
-            if let Some(token) = row.token.take() {
+        for (lane, kept) in live.iter_mut().zip(&mut self.lanes) {
+            if let Some(token) = lane.token.take() {
                 kept.pending = Some(Pending {
                     token,
                     ends: self.model.ends(token),
@@ -333,7 +335,7 @@ impl Session {
     /// Computes the chosen tokens and chooses the next ones; false if the run is over.
     fn step(&mut self, live: &mut [Live], spared: usize, sink: &Sink) -> Result<bool, String> {
         for at in 0..live.len() {
-            let full = self.rows[at].cache.len() >= self.options.max_context_len;
+            let full = self.lanes[at].cache.len() >= self.options.max_context_len;
             if live[at].token.is_some() && full && !self.shift(at, 1, spared) {
                 log::warning!(
                     "the context of {} tokens is full",
@@ -346,7 +348,7 @@ impl Session {
         let steps: Vec<_> = live
             .iter()
             .enumerate()
-            .filter_map(|(at, row)| Some((at as i32, self.rows[at].cache.len(), row.token?)))
+            .filter_map(|(at, lane)| Some((at as i32, self.lanes[at].cache.len(), lane.token?)))
             .collect();
         match self.context.decode_rows(&steps) {
             Decoded::Done => {}
@@ -358,12 +360,12 @@ impl Session {
             Decoded::Failed(code) => return Err(format!("computing a token failed ({code})")),
         }
         for (i, &(at, _, token)) in steps.iter().enumerate() {
-            let row = &mut live[at as usize];
-            self.rows[at as usize].push(&[token], false);
-            row.sampler.accept(token);
+            let lane = &mut live[at as usize];
+            self.lanes[at as usize].push(&[token], false);
+            lane.sampler.accept(token);
             let logits = self.context.logits(i as i32).ok_or("no logits")?;
             sink.process(at as usize, logits);
-            row.token = Some(row.sampler.sample(logits));
+            lane.token = Some(lane.sampler.sample(logits));
         }
         Ok(true)
     }
@@ -385,7 +387,7 @@ impl Session {
                 values,
             })
             .collect();
-        match sink.rows(&mut events, self.values_of(mode), false) {
+        match sink.lanes(&mut events, self.values_of(mode), false) {
             Answer::Pause => End::Paused,
             Answer::Continue => End::Complete,
         }

@@ -5,7 +5,7 @@ use crate::llama::Model;
 use crate::request::{Content, Input, Request, Role};
 use crate::template::{Place, Template, Turn};
 
-/// What one row has to compute before its first token.
+/// What one lane has to compute before its first token.
 #[derive(Debug, Default)]
 pub(super) struct Prompt {
     pub(super) tokens: Vec<i32>,
@@ -44,14 +44,14 @@ impl Session {
         }
     }
 
-    /// What each row computes before its first token.
+    /// What each lane computes before its first token.
     pub(super) fn prompts(
         &self,
         request: &Request,
         template: &Template,
         continues: bool,
     ) -> Result<Vec<Prompt>, String> {
-        (0..self.rows.len())
+        (0..self.lanes.len())
             .map(|at| {
                 let input = &request.inputs[at];
                 let prompt = if continues {
@@ -59,8 +59,8 @@ impl Session {
                 } else {
                     self.opening(input, template)?
                 };
-                // Rows of a paused batch that are to rest, for example since they have ended.
-                let may_rest = self.sequel == Sequel::Paused && self.rows.len() > 1;
+                // Lanes of a paused batch that are to rest, for example since they have ended.
+                let may_rest = self.sequel == Sequel::Paused && self.lanes.len() > 1;
                 let rests = matches!(&input.content, Content::Tokens(given) if given.is_empty());
                 if (prompt.is_empty() || rests) && !may_rest {
                     return Err("the input is empty".into());
@@ -103,7 +103,7 @@ impl Session {
     fn follow_up(&self, at: usize, input: &Input, template: &Template) -> Result<Prompt, String> {
         let paused = self.sequel == Sequel::Paused;
         let mut tokens = Vec::new();
-        if let Some(pending) = self.rows[at].pending {
+        if let Some(pending) = self.lanes[at].pending {
             let text = matches!(input.content, Content::Text(_));
             if !pending.ends || (text && template.keeps_end_mark()) {
                 tokens.push(pending.token);
@@ -162,7 +162,7 @@ impl Prompt {
         self.tokens.len() + self.embeddings.len() / width
     }
 
-    /// What [`super::Row::cache`] holds for the embeddings.
+    /// What [`super::Lane::cache`] holds for the embeddings.
     pub(super) fn placeholders(count: usize) -> Vec<i32> {
         vec![EMBEDDING; count]
     }

@@ -1,14 +1,14 @@
-//! A row while tokens are made, and while a pause holds it.
+//! A lane while tokens are made, and while a pause holds it.
 
 use rkllm_text::sampler::{Sampler, Sampling};
 use rkllm_text::utf8::Utf8Joiner;
 
-/// What a row has beyond its cache.
+/// What a lane has beyond its cache.
 #[derive(Debug, Clone)]
 pub(super) struct Live {
     pub(super) sampler: Sampler,
     pub(super) joiner: Utf8Joiner,
-    /// The token chosen last, not computed yet; None once the row has ended.
+    /// The token chosen last, not computed yet; None once the lane has ended.
     pub(super) token: Option<i32>,
 }
 

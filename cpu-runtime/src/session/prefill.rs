@@ -23,7 +23,7 @@ pub(super) enum Prefilled {
 }
 
 impl Session {
-    /// Refuses prompts that can never fit, before any row is touched.
+    /// Refuses prompts that can never fit, before any lane is touched.
     pub(super) fn check_lengths(&self, prompts: &[Prompt]) -> Result<(), String> {
         let lengths = prompts
             .iter()
@@ -66,34 +66,34 @@ impl Session {
         let length = prompt.length(self.model.embedding_width());
         if continues {
             let room = self.options.max_context_len;
-            let over = (self.rows[at].cache.len() + length).saturating_sub(room);
+            let over = (self.lanes[at].cache.len() + length).saturating_sub(room);
             if over > 0 && !self.shift(at, over, spared) {
                 return Err(self.too_long(length));
             }
             return Ok(0);
         }
         // The last token must be computed, since the cache holds no logits.
-        let row = &self.rows[at];
+        let lane = &self.lanes[at];
         let most = prompt
             .tokens
             .len()
             .saturating_sub(usize::from(prompt.embeddings.is_empty()));
-        let same = common(&row.cache[..row.sound], &prompt.tokens).min(most);
+        let same = common(&lane.cache[..lane.sound], &prompt.tokens).min(most);
         let reused = match takes {
             Takes::Nothing => 0,
-            Takes::Blocks => row.exact(same),
+            Takes::Blocks => lane.exact(same),
             Takes::Held => same,
         };
         self.cut_back(at, reused);
-        self.rows[at].forget();
+        self.lanes[at].forget();
         // Some models cannot keep a part, and have dropped all.
-        Ok(self.rows[at].cache.len())
+        Ok(self.lanes[at].cache.len())
     }
 
     /// Drops at least `need` positions after the first `spared` ones; false if there are not as many
     /// or this kind of model cannot do that.
     pub(super) fn shift(&mut self, at: usize, need: usize, spared: usize) -> bool {
-        let used = self.rows[at].cache.len();
+        let used = self.lanes[at].cache.len();
         let spared = self.options.n_keep.unwrap_or(spared).min(used);
         if used - spared < need || !self.context.can_shift() {
             return false;
@@ -103,9 +103,9 @@ impl Session {
         if !self.context.cut(at as i32, spared, spared + dropped) {
             return false;
         }
-        let row = &mut self.rows[at];
-        row.cache.drain(spared..spared + dropped);
-        row.sound_up_to(spared);
+        let lane = &mut self.lanes[at];
+        lane.cache.drain(spared..spared + dropped);
+        lane.sound_up_to(spared);
         true
     }
 
@@ -139,7 +139,7 @@ impl Session {
                 Mode::Generate => Outputs::None,
                 Mode::HiddenStates | Mode::Logits => Outputs::All,
             };
-            let start = self.rows[at].cache.len();
+            let start = self.lanes[at].cache.len();
             let (decoded, computed, whole) = match piece {
                 Piece::Tokens(tokens, whole) => (
                     self.context.decode(at as i32, start, tokens, outputs),
@@ -154,7 +154,7 @@ impl Session {
                 ),
             };
             match decoded {
-                Decoded::Done => self.rows[at].push(&computed, whole),
+                Decoded::Done => self.lanes[at].push(&computed, whole),
                 Decoded::Aborted => {
                     // What was finished before the abort stays in llama.cpp's cache.
                     let kept = self
@@ -162,7 +162,7 @@ impl Session {
                         .used(at as i32)
                         .saturating_sub(start)
                         .min(computed.len());
-                    self.rows[at].push(&computed[..kept], false);
+                    self.lanes[at].push(&computed[..kept], false);
                     return Ok(Prefilled::Aborted);
                 }
                 Decoded::Full => return Err("the KV cache has no room".into()),
@@ -177,12 +177,12 @@ impl Session {
 
     fn collect(&mut self, mode: Mode, count: usize, values: &mut Vec<f32>) -> Result<(), String> {
         for i in 0..count as i32 {
-            let row: &[f32] = match mode {
+            let lane: &[f32] = match mode {
                 Mode::Generate => return Ok(()),
                 Mode::HiddenStates => self.context.hidden_state(i).ok_or("no hidden states")?,
                 Mode::Logits => self.context.logits(i).ok_or("no logits")?,
             };
-            values.extend_from_slice(row);
+            values.extend_from_slice(lane);
         }
         Ok(())
     }
