@@ -176,7 +176,7 @@ def gate(tmp_path: Path) -> Path:
 @pytest.fixture
 def library(tmp_path: Path, generation: str, record: Path) -> Path:
     """A library of the generation, whose runs end where their scripts say, however long a test may take."""
-    far = {"max_new_tokens": 1_000_000}
+    far = {"max_new_tokens": 20_000}
     return fake_library(tmp_path / "lib", generation, defaults=far, record=record, quiet=True)
 
 

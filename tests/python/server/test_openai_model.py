@@ -70,7 +70,7 @@ def test_a06_formats_of_answers(client: openai.OpenAI) -> None:
     schema: Any = {"type": "object", "properties": {"ok": {"type": "boolean"}}, "required": ["ok"]}
     schema["additionalProperties"] = False
     kept: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
-    answer = ask(model="small", messages=ASK, response_format=kept, max_tokens=60)
+    answer = ask(model="small", messages=ASK, response_format=kept, max_tokens=60, temperature=0)
     assert isinstance(json.loads(answer.choices[0].message.content or "")["ok"], bool)
     # One that ends before it is complete is an answer, too.
     cut = ask(model="small", messages=ASK, response_format={"type": "json_object"}, max_tokens=2)
@@ -87,7 +87,7 @@ def test_a07_a_call_can_be_forced(client: openai.OpenAI) -> None:
     parameters = {"type": "object", "properties": {"city": {"enum": ["Paris", "Rome"]}}, "required": ["city"]}
     tool: Any = {"type": "function", "function": {"name": "get_weather", "parameters": parameters}}
     answer = client.chat.completions.create(
-        model="small", messages=ASK, tools=[tool], tool_choice="required", max_tokens=60
+        model="small", messages=ASK, tools=[tool], tool_choice="required", max_tokens=200, temperature=0
     )
     calls = answer.choices[0].message.tool_calls
     assert calls is not None
