@@ -280,7 +280,7 @@ def misfit(
 
 def _place(module: str) -> str:
     """What stands before the names that programs import from a module of this package."""
-    room = module.split(".")[1]
+    room = module.partition(".")[2].partition(".")[0]
     if room in PLACES:
         return f"{room}."
     conversations = module.endswith("conversation")
