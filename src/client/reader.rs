@@ -68,17 +68,16 @@ impl Inbox {
         while self.arriving.load(Ordering::Acquire) && Instant::now() < until {
             // Memory that is shared with the library's process tells sooner than that process.
             if lent.as_ref().is_some_and(|(_, block)| block.is_written()) {
-                return self.take_lent(lent.map(|(number, _)| number));
+                return self.take_written();
             }
             yield_now();
         }
     }
 
-    /// Takes the block of that number as one whose rows have come.
-    fn take_lent(&self, block: Option<u64>) {
+    /// Takes the lent block as one whose rows have come, unless their event has done so.
+    fn take_written(&self) {
         let mut inner = self.inner.lock();
-        let is_it = |lent: &mut (u64, FloatBlock)| Some(lent.0) == block;
-        if let Some((_, rows)) = inner.lent.take_if(is_it) {
+        if let Some((_, rows)) = inner.lent.take_if(|(_, block)| block.is_written()) {
             self.arriving.store(false, Ordering::Release);
             inner.blocks.push_back(rows);
         }

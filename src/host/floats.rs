@@ -8,6 +8,9 @@ use super::shared::Segment;
 
 use crate::protocol::output::RowsKind;
 
+/// As many floats take longer to copy than it takes to tell of them: 64 KiB.
+const LONG: usize = 16 * 1024;
+
 /// Rows of floats, copied out of the library's memory once; clones share them.
 ///
 /// What looks into the memory from outside (a NumPy view) may also write into it. So it is kept as an
@@ -49,9 +52,6 @@ pub(crate) trait Lender: Send + Sync {
     /// The memory of that number is not used any more.
     fn back(&self, number: u32, segment: &Arc<Segment>);
 }
-
-/// As many floats take longer to copy than it takes to tell of them: 64 KiB.
-const LONG: usize = 16 * 1024;
 
 impl Drop for Lease {
     fn drop(&mut self) {
