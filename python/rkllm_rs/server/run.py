@@ -46,7 +46,7 @@ def run(flags: Mapping[str, Any], models: Sequence[str] = (), *, file: str | Non
         The exit status.
 
     Raises:
-        RkllmError: A setting cannot be used, a model is not there, or uvicorn is not installed.
+        RkllmError: A setting cannot be used, a model is not there or is none, or uvicorn is not installed.
     """
     config = settings_of.load(flags, models, file=file)
     running.check_installed()
@@ -95,10 +95,18 @@ def _warn(config: Config, *, loopback: bool) -> None:
 
 
 def _paths(config: Config) -> dict[str, str]:
-    """The files of the models, which must be there."""
+    """The files of the models, which must be there, and be models where the files choose the library."""
     from rkllm_rs import models
+    from rkllm_rs.errors import ModelFormatError
 
-    return {name: str(models.find(path)) for name, path in config.models.items()}
+    paths = {name: str(models.find(path)) for name, path in config.models.items()}
+    for path in paths.values() if config.library is None and config.backend == "auto" else ():
+        found = models.inspect(path)
+        if not found.loadable:
+            problem = found.problems[0]
+            message = f"cannot serve the model {path}: {problem.summary}"
+            raise ModelFormatError(message, hint=problem.fix)
+    return paths
 
 
 def _apply(app: App, started: Config, new: Config) -> None:

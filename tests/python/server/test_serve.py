@@ -566,6 +566,11 @@ def test_what_cannot_be_started(folder: Path, environment: dict[str, str]) -> No
     _fails([*SERVE, "one", "--host", "no.such.host.example."], environment, folder)
     without = "import sys; sys.modules['uvicorn'] = None; from rkllm_rs.cli import main; sys.exit(main())"
     assert "pip install 'rkllm_rs[server]'" in _fails(["-c", without, "serve", "one"], environment, folder)
+    # Where the file chooses the library.
+    del environment["RKLLM_RS_LIB"]
+    for name in ("notes.txt", "page.gguf"):
+        (folder / name).write_text("<!doctype html>")
+        assert name in _fails([*SERVE, name], environment, folder)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
