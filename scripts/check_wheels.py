@@ -157,8 +157,9 @@ def library(name: str, data: bytes, machine: str, report: Report) -> None:
             dynamic(section, name, report)
         if isinstance(section, SymbolTableSection) and section.name == ".dynsym":
             undefined(section, name, report)
-    if elf.get_section_by_name(".debug_info"):
-        report.wrong.append(f"{name} has debug information")
+    for section in (".debug_info", ".symtab"):
+        if elf.get_section_by_name(section):
+            report.wrong.append(f"{name} is not stripped: it has {section}")
 
 
 def proven(wheel: Path) -> str:
