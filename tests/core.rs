@@ -7,7 +7,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{GENERATIONS, alone, example, hello, open, runtime, script};
+use common::{ABI_VERSIONS, alone, example, hello, open, runtime, script};
 use rkllm_rs::model::{Poll, Source as _};
 use rkllm_rs::protocol::question::{Question, Response};
 use rkllm_rs::{ErrorKind, FinishReason, GenerateOptions, Input, Model, ModelConfig, RowsKind};
@@ -20,30 +20,30 @@ fn tokens(ids: &[i32]) -> Input {
 #[test]
 fn text_comes_joined_on_every_generation() {
     let _alone = alone();
-    for generation in GENERATIONS {
+    for abi_version in ABI_VERSIONS {
         let steps =
             json!(["a", {"bytes": [0xE2], "state": 1}, {"bytes": [0x82, 0xAC]}, {"bytes": [0xF0]}]);
         let model = open(
-            generation,
+            abi_version,
             "joined",
             &json!({"quiet": true, "runs": [{"steps": steps}]}),
         );
         let answer = model
             .generate(hello(), &GenerateOptions::default())
             .unwrap();
-        assert_eq!(answer.text, "a€\u{FFFD}", "{generation}");
+        assert_eq!(answer.text, "a€\u{FFFD}", "{abi_version}");
         assert_eq!(answer.token_ids, [1, 2, 3, 4]);
         assert_eq!(answer.finish_reason, FinishReason::Stop);
-        assert_eq!(answer.perf.library.is_some(), generation >= "v1_2_1");
+        assert_eq!(answer.perf.library.is_some(), abi_version >= "v1_2_1");
     }
 }
 
 #[test]
 fn a_dropped_stream_leaves_nothing_for_the_next_answer() {
     let _alone = alone();
-    for generation in ["v1_1_0", "v1_3_1"] {
+    for abi_version in ["v1_1_0", "v1_3_1"] {
         let model = open(
-            generation,
+            abi_version,
             "dropped",
             &json!({"quiet": true, "runs": [
                 {"steps": ["old"], "repeat": 100_000, "delay_ms": 1, "late": ["late"]},
@@ -56,16 +56,16 @@ fn a_dropped_stream_leaves_nothing_for_the_next_answer() {
         let answer = model
             .generate(hello(), &GenerateOptions::default())
             .unwrap();
-        assert_eq!(answer.text, "new", "{generation}");
+        assert_eq!(answer.text, "new", "{abi_version}");
     }
 }
 
 #[test]
 fn a_limit_and_a_deadline_end_a_run_everywhere() {
     let _alone = alone();
-    for generation in ["v1_1_0", "v1_3_1"] {
+    for abi_version in ["v1_1_0", "v1_3_1"] {
         let model = open(
-            generation,
+            abi_version,
             "limits",
             &json!({"quiet": true, "runs": [{"steps": ["x"], "repeat": 100_000, "delay_ms": 1}]}),
         );
@@ -83,20 +83,20 @@ fn a_limit_and_a_deadline_end_a_run_everywhere() {
             ..Default::default()
         };
         let error = model.generate(hello(), &options).unwrap_err();
-        assert!(error.kind == ErrorKind::Timeout, "{generation}: {error}");
+        assert!(error.kind == ErrorKind::Timeout, "{abi_version}: {error}");
     }
 }
 
 #[test]
 fn errors_carry_the_library_s_words() {
     let _alone = alone();
-    let generation = "v1_3_1";
+    let abi_version = "v1_3_1";
     let words = json!([
         ["stderr", "E rkllm: it broke"],
         ["stdout", "I rkllm: the prompt"]
     ]);
     let model = open(
-        generation,
+        abi_version,
         "words",
         &json!({"quiet": true, "runs": [{"return": -1, "log": words}]}),
     );
@@ -104,17 +104,17 @@ fn errors_carry_the_library_s_words() {
         .generate(hello(), &GenerateOptions::default())
         .unwrap_err();
     assert_eq!(error.kind, ErrorKind::Generation, "{error}");
-    assert_eq!(error.fields.log, ["E rkllm: it broke"], "{generation}");
+    assert_eq!(error.fields.log, ["E rkllm: it broke"], "{abi_version}");
 }
 
 #[test]
 fn rows_come_whole_on_every_generation() {
     let _alone = alone();
-    for generation in GENERATIONS {
+    for abi_version in ABI_VERSIONS {
         let states =
             json!([{"rows": 2, "width": 3, "start": 1.0}, {"rows": 1, "width": 3, "start": 7.0}]);
         let model = open(
-            generation,
+            abi_version,
             "rows",
             &json!({"quiet": true, "hidden": states, "logits": {"width": 4, "start": 0.5}, "runs": [{}]}),
         );
@@ -128,7 +128,7 @@ fn rows_come_whole_on_every_generation() {
             [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0]
         );
         let logits = model.rows(RowsKind::Logits, tokens(&[1, 2]), &options);
-        if generation == "v1_1_0" {
+        if abi_version == "v1_1_0" {
             let error = logits.unwrap_err();
             assert!(error.kind == ErrorKind::UnsupportedFeature, "{error}");
             continue;
@@ -143,9 +143,9 @@ fn rows_come_whole_on_every_generation() {
 #[test]
 fn steps_pause_and_take_what_is_sent() {
     let _alone = alone();
-    for generation in ["v1_2_1", "v1_3_1"] {
+    for abi_version in ["v1_2_1", "v1_3_1"] {
         let model = open(
-            generation,
+            abi_version,
             "steps",
             &json!({"quiet": true, "kv_cache_size": [5], "runs": [
                 {"steps": ["a"]}, {"steps": ["b"]}, {"steps": [{"echo": true}]}, {"steps": []}, {"steps": ["free"]},

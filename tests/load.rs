@@ -56,10 +56,10 @@ impl Machine {
     }
 
     /// A copy of a fake, with `config` in its blob and some symbols renamed away.
-    fn library(&self, name: &str, generation: &str, config: &str, dropped: &[&str]) -> PathBuf {
+    fn library(&self, name: &str, abi_version: &str, config: &str, dropped: &[&str]) -> PathBuf {
         const MARK: &[u8] = b"FAKE_RKLLM_CONFIG:";
         let path = self.path(name);
-        let mut bytes = fs::read(fakes().join(format!("libfake_rkllm_{generation}.so"))).unwrap();
+        let mut bytes = fs::read(fakes().join(format!("libfake_rkllm_{abi_version}.so"))).unwrap();
         let at = memchr::memmem::find(&bytes, MARK).unwrap();
         let blob = &mut bytes[at + MARK.len()..at + 4096];
         blob.fill(0);

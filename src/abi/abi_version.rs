@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn releases_name_their_generation() {
+    fn releases_name_their_layout() {
         for (text, expected) in [
             ("1.3.1", AbiVersion::V1_3_1),
             ("1.3.0", AbiVersion::V1_3_0),

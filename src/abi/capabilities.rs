@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn each_generation_has_its_features() {
+    fn each_layout_has_its_features() {
         for (abi, level, last, first_absent) in [
             (AbiVersion::V1_1_0, 2, "is_running", "logits"),
             (AbiVersion::V1_2_0, 3, "embed_flash", "role"),
@@ -311,7 +311,7 @@ mod tests {
     }
 
     #[test]
-    fn inside_a_generation_the_release_decides() {
+    fn inside_a_layout_the_release_decides() {
         assert!(!capabilities(AbiVersion::V1_2_0, None, 3, false).has("multi_image"));
         assert!(!capabilities(AbiVersion::V1_2_0, Some("1.2.0"), 3, false).has("multi_image"));
         assert!(capabilities(AbiVersion::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
@@ -324,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn an_admitted_newer_release_is_bound_by_its_generation() {
+    fn an_admitted_newer_release_is_bound_by_its_layout() {
         let all = capabilities(AbiVersion::V1_2_1, Some("1.4.0"), 4, false);
         assert!(!all.has("per_run_sampling"));
         assert!(all.has("role"));

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn every_release_has_its_generation() {
+    fn every_release_has_its_layout() {
         let known = |abi| Release::Known(Layouts::of(abi));
         for (text, expected) in [
             ("1.0.0", Release::Known(Layouts::V1_0_0)),

@@ -438,7 +438,7 @@ pub(super) fn known_libraries(py: Python<'_>) -> PyResult<Vec<Bound<'_, PyDict>>
     let one = |known: &KnownLibrary| {
         let entry = PyDict::new(py);
         entry.set_item("release", &known.release)?;
-        entry.set_item("generation", known.abi())?;
+        entry.set_item("abi", known.abi())?;
         entry.set_item("os", &known.os)?;
         entry.set_item("arch", &known.arch)?;
         entry.set_item("git_blob_sha1", &known.git_blob_sha1)?;

@@ -9,14 +9,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use rkllm_rs::{Input, LoadOptions, Model, ModelConfig, Runtime};
 use serde_json::Value;
 
-pub(crate) const GENERATIONS: [&str; 5] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"];
+pub(crate) const ABI_VERSIONS: [&str; 5] = ["v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"];
 
-pub(crate) fn fake(generation: &str) -> PathBuf {
+pub(crate) fn fake(abi_version: &str) -> PathBuf {
     let folder = std::env::var_os("RKLLM_RS_FAKES").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/release"),
         PathBuf::from,
     );
-    let path = folder.join(format!("libfake_rkllm_{generation}.so"));
+    let path = folder.join(format!("libfake_rkllm_{abi_version}.so"));
     assert!(
         path.exists(),
         "{} is missing: build it as tests/fake_rkllm/README.md says",
@@ -25,9 +25,9 @@ pub(crate) fn fake(generation: &str) -> PathBuf {
     path
 }
 
-pub(crate) fn runtime(generation: &str) -> Arc<Runtime> {
+pub(crate) fn runtime(abi_version: &str) -> Arc<Runtime> {
     let options = LoadOptions {
-        library: Some(fake(generation)),
+        library: Some(fake(abi_version)),
         ..LoadOptions::default()
     };
     Runtime::load(&options).unwrap()
@@ -42,9 +42,9 @@ pub(crate) fn script(name: &str, script: &Value) -> PathBuf {
     path
 }
 
-pub(crate) fn open(generation: &str, name: &str, model: &Value) -> Model {
-    let path = script(&format!("{name}-{generation}"), model);
-    Model::open(&runtime(generation), path, ModelConfig::default()).unwrap()
+pub(crate) fn open(abi_version: &str, name: &str, model: &Value) -> Model {
+    let path = script(&format!("{name}-{abi_version}"), model);
+    Model::open(&runtime(abi_version), path, ModelConfig::default()).unwrap()
 }
 
 /// Releases before 1.2.2 run one model in a process, and an error has all lines of its time.

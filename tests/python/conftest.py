@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import pytest
 
-from fakes import BUILD_COMMAND, GENERATIONS, calls, fake_library, fake_model
+from fakes import ABI_VERSIONS, BUILD_COMMAND, calls, fake_library, fake_model
 from support import SLOW, Child, children
 from surface import all_closed
 
@@ -137,7 +137,7 @@ def private() -> Iterator[Path]:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """A test that names ``generation`` runs for each generation of the ABI, any other for the newest.
+    """A test that names ``abi_version`` runs for each version of the ABI, any other for the newest.
 
     Only what fills or reads a struct of the header differs between them: opening, running, the callbacks.
     """
@@ -150,14 +150,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         if isinstance(mark.args[0], str)
         for word in mark.args[0].split(",")
     }
-    if "generation" in metafunc.fixturenames and "generation" not in given:
-        names = "generation" in inspect.signature(metafunc.function).parameters
-        metafunc.parametrize("generation", GENERATIONS if names else GENERATIONS[-1:], indirect=True)
+    if "abi_version" in metafunc.fixturenames and "abi_version" not in given:
+        names = "abi_version" in inspect.signature(metafunc.function).parameters
+        metafunc.parametrize("abi_version", ABI_VERSIONS if names else ABI_VERSIONS[-1:], indirect=True)
 
 
 @pytest.fixture
-def generation(request: pytest.FixtureRequest) -> str:
-    """The generation of the ABI that the test is about."""
+def abi_version(request: pytest.FixtureRequest) -> str:
+    """The version of the ABI that the test is about."""
     return str(request.param)
 
 
@@ -174,16 +174,16 @@ def gate(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def library(tmp_path: Path, generation: str, record: Path) -> Path:
-    """A library of the generation, whose runs end where their scripts say, however long a test may take."""
+def library(tmp_path: Path, abi_version: str, record: Path) -> Path:
+    """A library of the layout, whose runs end where their scripts say, however long a test may take."""
     far = {"max_new_tokens": 20_000}
-    return fake_library(tmp_path / "lib", generation, defaults=far, record=record, quiet=True)
+    return fake_library(tmp_path / "lib", abi_version, defaults=far, record=record, quiet=True)
 
 
 @pytest.fixture
-def vendor_library(tmp_path: Path, generation: str, record: Path) -> Path:
-    """A library of the generation, with the defaults that the vendor's manuals name."""
-    return fake_library(tmp_path / "lib", generation, record=record, quiet=True)
+def vendor_library(tmp_path: Path, abi_version: str, record: Path) -> Path:
+    """A library of the layout, with the defaults that the vendor's manuals name."""
+    return fake_library(tmp_path / "lib", abi_version, record=record, quiet=True)
 
 
 @pytest.fixture

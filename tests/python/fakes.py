@@ -20,7 +20,7 @@ LAYOUTS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1")
 
 #: One for each way in which the library is called. 1.3.0 differs from 1.3.1 in the size of the input
 #: alone: tests of that, and of what tells the two apart, take ``LAYOUTS``.
-GENERATIONS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_1")
+ABI_VERSIONS: Final = ("v1_1_0", "v1_2_0", "v1_2_1", "v1_3_1")
 
 BANNERS: Final[Mapping[str, str | None]] = {
     "v1_0_1": None,
@@ -31,7 +31,7 @@ BANNERS: Final[Mapping[str, str | None]] = {
     "v1_3_1": "RKLLM SDK (version: 1.3.1 | target: Linux | build: fake)",
 }
 
-DEFAULT_BANNER: Final = "<the generation's own>"
+DEFAULT_BANNER: Final = "<the layout's own>"
 
 BUILD_COMMAND: Final = (
     "cargo build --release -p fake-rkllm-v1_0_1 -p fake-rkllm-v1_1_0 -p fake-rkllm-v1_2_0 "
@@ -42,25 +42,25 @@ _TAG: Final = b"FAKE_RKLLM_CONFIG:"
 _BLOB_LEN: Final = 4096
 
 
-def built_library(generation: str) -> Path:
-    """The prebuilt library of a generation.
+def built_library(abi_version: str) -> Path:
+    """The prebuilt library of a layout.
 
     Args:
-        generation: One of ``LAYOUTS``, or ``"v1_0_1"``.
+        abi_version: One of ``LAYOUTS``, or ``"v1_0_1"``.
 
     Raises:
-        ValueError: There is no such generation.
+        ValueError: There is no such ABI version.
         FileNotFoundError: ``RKLLM_RS_FAKES`` is not set, or has no such file.
     """
-    if generation not in BANNERS:
-        message = f"no fake of generation {generation!r}; there are {', '.join(BANNERS)}"
+    if abi_version not in BANNERS:
+        message = f"no fake of ABI version {abi_version!r}; there are {', '.join(BANNERS)}"
         raise ValueError(message)
     advice = f"build the fakes with `{BUILD_COMMAND}` and set RKLLM_RS_FAKES to target/release"
     folder = os.environ.get("RKLLM_RS_FAKES")
     if not folder:
         message = f"RKLLM_RS_FAKES is not set: {advice}"
         raise FileNotFoundError(message)
-    path = Path(folder) / f"libfake_rkllm_{generation}.so"
+    path = Path(folder) / f"libfake_rkllm_{abi_version}.so"
     if not path.is_file():
         message = f"{path} does not exist: {advice}"
         raise FileNotFoundError(message)
@@ -69,7 +69,7 @@ def built_library(generation: str) -> Path:
 
 def fake_library(
     tmp_path: Path,
-    generation: str,
+    abi_version: str,
     *,
     banner: str | None = DEFAULT_BANNER,
     defaults: str | Mapping[str, Any] = "normal",
@@ -87,10 +87,10 @@ def fake_library(
 
     Args:
         tmp_path: Folder for the copy; made if it is missing.
-        generation: One of ``LAYOUTS``, or ``"v1_0_1"``.
+        abi_version: One of ``LAYOUTS``, or ``"v1_0_1"``.
         banner: The whole banner, or None for a file without one.
         defaults: ``"normal"``, ``"garbage"``, or fields to override; the key ``"as"`` names a
-            generation whose layout is written.
+            ABI version whose layout is written.
         drop_symbols: Functions that the copy shall not export.
         name: File name of the copy.
         record: JSONL file to which every call is appended.
@@ -102,9 +102,9 @@ def fake_library(
     Returns:
         Path of the copy.
     """
-    image = bytearray(built_library(generation).read_bytes())
+    image = bytearray(built_library(abi_version).read_bytes())
     config = {
-        "banner": BANNERS[generation] if banner == DEFAULT_BANNER else banner,
+        "banner": BANNERS[abi_version] if banner == DEFAULT_BANNER else banner,
         "defaults": defaults if isinstance(defaults, str) else dict(defaults),
         "record": _text(record),
         "constructor_log": constructor_log,

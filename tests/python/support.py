@@ -19,10 +19,10 @@ from fakes import calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-#: For what has nothing to do with the generation.
-newest = pytest.mark.parametrize("generation", ["v1_3_1"])
+#: For what has nothing to do with the layout.
+newest = pytest.mark.parametrize("abi_version", ["v1_3_1"])
 #: For what takes long, and could differ between the oldest and the newest only.
-both_ends = pytest.mark.parametrize("generation", ["v1_1_0", "v1_3_1"])
+both_ends = pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_3_1"])
 
 #: How many times slower than a usual machine this one is: more than 1 under emulation.
 SLOW: Final = float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))

@@ -34,13 +34,13 @@ def compiled():
     return json.loads(done.stdout)
 
 
-def expected(generation):
+def expected(abi_version):
     machine = platform.machine()
     if machine not in ("x86_64", "aarch64", "armv7l", "armv8l"):
         pytest.skip(f"no layouts of {machine}")
     wide = "x86_64" if machine == "x86_64" else "aarch64"
     target = wide if struct.calcsize("P") == 8 else "armhf"
-    return json.loads((ABI / f"{generation}.{target}.json").read_text())
+    return json.loads((ABI / f"{abi_version}.{target}.json").read_text())
 
 
 def test_all_generations(compiled):
@@ -48,9 +48,9 @@ def test_all_generations(compiled):
 
 
 @pytest.mark.hazard("V2", "V4")
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"])
-def test_layouts(compiled, generation):
-    assert compiled[generation] == expected(generation)
+@pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_1", "v1_3_0", "v1_3_1"])
+def test_layouts(compiled, abi_version):
+    assert compiled[abi_version] == expected(abi_version)
 
 
 def test_1_2_0_has_the_larger_inputs_of_1_2_1b1(compiled):
@@ -104,14 +104,14 @@ def test_backends_with_a_library(tmp_path, monkeypatch):
     assert json.loads(run("backends", "--json").stdout)[0]["library"] == str(library)
 
 
-@pytest.mark.parametrize("generation", LAYOUTS)
-def test_identify(tmp_path, generation):
-    library = fake_library(tmp_path, generation)
+@pytest.mark.parametrize("abi_version", LAYOUTS)
+def test_identify(tmp_path, abi_version):
+    library = fake_library(tmp_path, abi_version)
     done = run("identify", library)
     assert done.returncode == 0, done.stderr
-    assert ["abi:", generation] in [line.split() for line in done.stdout.splitlines()]
+    assert ["abi:", abi_version] in [line.split() for line in done.stdout.splitlines()]
     report = json.loads(run("identify", "--json", library).stdout)
-    assert (report["abi"], report["path"], report["backend"]) == (generation, str(library), "npu")
+    assert (report["abi"], report["path"], report["backend"]) == (abi_version, str(library), "npu")
     assert [piece["kind"] for piece in report["evidence"]] == ["banner", "symbols", "defaults"]
 
 

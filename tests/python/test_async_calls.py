@@ -112,8 +112,8 @@ def test_opening_and_batches_on_the_cpu_runtime() -> None:
     run(main())
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_on_the_fake(open_model: Opener, record: Path, tmp_path: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_on_the_fake(open_model: Opener, record: Path, tmp_path: Path, abi_version: str) -> None:
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(b"\xe5" * 5000)
     four = memoryview(bytes(16)).cast("f", (1, 1, 2, 2))
@@ -152,7 +152,7 @@ def test_on_the_fake(open_model: Opener, record: Path, tmp_path: Path, generatio
     ]  # fmt: skip
 
 
-def test_what_a_release_lacks(open_model: Opener, generation: str) -> None:
+def test_what_a_release_lacks(open_model: Opener, abi_version: str) -> None:
     model = open_model(["a"], strict=True)
     lacking: dict[str, list[Coroutine[Any, Any, object]]] = {
         "v1_1_0": [aio(model).logits("x"), aio(model).kv_cache_size(), aio(model).clear_kv_cache()],
@@ -162,7 +162,7 @@ def test_what_a_release_lacks(open_model: Opener, generation: str) -> None:
     }
 
     async def main() -> None:
-        for one in lacking.pop(generation):
+        for one in lacking.pop(abi_version):
             with pytest.raises(UnsupportedFeatureError):
                 await one
         for others in lacking.values():

@@ -65,8 +65,8 @@ def test_cancelling_rows(open_model: Opener, record: Path, call: str) -> None:
     assert calls(record, "run_end")[0]["end"] == "aborted"
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_cancelling_a_batch(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_cancelling_a_batch(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model({"runs": [ENDLESS, {"steps": ["fine"]}]}, n_batch=2)
 
     async def main() -> list[str]:
@@ -179,8 +179,8 @@ def test_tasks_wait_in_order(open_model: Opener, record: Path) -> None:
 STEPS = {"runs": [{"steps": [{"text": "a", "id": 1}]}] * 3 + [{"steps": ["fine"]}]}
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_another_task_waits_for_steps_and_the_same_is_told(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_another_task_waits_for_steps_and_the_same_is_told(open_model: Opener, abi_version: str) -> None:
     model = open_model(STEPS)
     done: list[str] = []
 
@@ -216,8 +216,8 @@ def test_another_task_waits_for_steps_and_the_same_is_told(open_model: Opener, g
     assert len(done) == 2
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
-def test_steps_of_two_tasks_take_turns(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
+def test_steps_of_two_tasks_take_turns(open_model: Opener, abi_version: str) -> None:
     model = open_model({"runs": [{"steps": [{"text": "a", "id": 1}]}]})
     order: list[str] = []
 

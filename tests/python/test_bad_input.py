@@ -285,9 +285,9 @@ def test_settings_that_disagree(open_model, record):
     assert not calls(record, "rkllm_init")
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 @pytest.mark.parametrize("name", ["img_start", "img_end", "img_content"])
-def test_markers(open_model, record, generation, name):
+def test_markers(open_model, record, abi_version, name):
     refused(InvalidArgumentError, lambda: open_model(["a"], **{name: "a\0b"}), name)
     refused(InvalidTypeError, lambda: open_model(["a"], **{name: 5}), name)
     assert not calls(record, "rkllm_init")

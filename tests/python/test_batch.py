@@ -13,7 +13,7 @@ from functools import partial
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import (
     ClosedError,
     GenerationError,
@@ -26,10 +26,10 @@ from rkllm_rs import (
 from support import PATIENCE, began, in_thread, wait_until
 from surface import aio, generate_batch, hidden_states_batch, logits_batch, stream_batch
 
-SINCE_1_2_1 = GENERATIONS[2:]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
 
-since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
-newest = pytest.mark.parametrize("generation", SINCE_1_2_1[-1:])
+since_1_2_1 = pytest.mark.parametrize("abi_version", SINCE_1_2_1)
+newest = pytest.mark.parametrize("abi_version", SINCE_1_2_1[-1:])
 
 #: Goes on until it is aborted.
 ENDLESS = {"text": "x", "repeat": 100_000, "delay_ms": 2}
@@ -259,14 +259,14 @@ def test_one_wrong_input_among_right_ones(opened, record):
     assert texts(generate_batch(model, (text for text in INPUTS))) == ["a", "b", "c"]
 
 
-def test_a_batch_of_one(open_model, generation):
+def test_a_batch_of_one(open_model, abi_version):
     model = open_model(["a"])
     assert texts(generate_batch(model, ["x"])) == ["a"]
     assert [rows.shape for rows in hidden_states_batch(model, ["x"])] == [(1, 4)]
     with pytest.raises(InvalidArgumentError, match=r"n_batch=1.*got 2") as caught:
         generate_batch(model, ["x", "y"])
     assert "n_batch" in caught.value.hint
-    if generation not in SINCE_1_2_1:
+    if abi_version not in SINCE_1_2_1:
         model.close()
         with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later"):
             open_model(["a"], n_batch=2)
@@ -309,7 +309,7 @@ def test_role_and_thinking_for_another_number_of_rows(opened, record, keyword):
 @pytest.mark.parametrize(
     ("kind", "batch"), [("logits", logits_batch), ("hidden_states", hidden_states_batch)]
 )
-def test_rows_of_floats(open_model, record, generation, kind, batch):
+def test_rows_of_floats(open_model, record, abi_version, kind, batch):
     parts = [{"width": 2, "start": 1}, {"rows": 1, "width": 2, "start": 50}]
     script = {"runs": [{"logits": parts, "hidden": parts}, FINE]}
     model = open_model(script, n_batch=3)
@@ -319,7 +319,7 @@ def test_rows_of_floats(open_model, record, generation, kind, batch):
         [[1001, 1002], [1050, 1051]],
         [[2001, 2002], [2003, 2004], [2005, 2006], [2050, 2051]],
     ]
-    release = 2 if generation >= "v1_3_0" else 0
+    release = 2 if abi_version >= "v1_3_0" else 0
     assert [line["return"] for line in calls(record, "callback")] == [release] * 2
     assert texts(generate_batch(model, INPUTS)) == ["fine", "good", "well"]
     asked = getattr(aio(model), batch.__name__)

@@ -164,12 +164,12 @@ def test_of_several_backends_those_are_left_out_that_a_file_cannot_run_on(
     assert report.failures[0].hint
 
 
-def test_models_and_libraries_of_the_same_name_are_told_apart(tmp_path: Path, generation: str) -> None:
+def test_models_and_libraries_of_the_same_name_are_told_apart(tmp_path: Path, abi_version: str) -> None:
     models = [
         fake_model(tmp_path / name, file, quiet=True, runs=[RUN])
         for name, file in (("one", "qwen.rkllm"), ("two", "qwen.rkllm"), ("three", "model.rkllm"))
     ]
-    libraries = [fake_library(tmp_path / name, generation, quiet=True) for name in ("a", "b")]
+    libraries = [fake_library(tmp_path / name, abi_version, quiet=True) for name in ("a", "b")]
     report = bench.run(models, libraries=libraries, prompt_tokens=8, generate_tokens=2, repeats=1, warm_up=0)
     assert len(report.results) == 6
     picture = ET.fromstring(bench.plot(report))  # noqa: S314 - ours
@@ -232,7 +232,7 @@ def test_a_batch_is_a_run_of_several_prompts(measured: Callable[..., bench.Repor
 
 
 @pytest.mark.parametrize(
-    ("generation", "name", "board", "found"),
+    ("abi_version", "name", "board", "found"),
     [
         ("v1_3_0", NAME, "rk3588-vendor61-098", "RK3588"),
         # Another release, quantisation, model, chip; no chip at all.
@@ -244,7 +244,7 @@ def test_a_batch_is_a_run_of_several_prompts(measured: Callable[..., bench.Repor
     ],
 )
 def test_the_vendor_s_figure_is_for_exactly_this(
-    generation: str,
+    abi_version: str,
     name: str,
     board: str,
     found: str | None,
@@ -256,7 +256,7 @@ def test_the_vendor_s_figure_is_for_exactly_this(
     assert (result.vendor and result.vendor["chip"]) == found
     other = result.vendor_other_release
     assert (other and (other["release"], other["generate_tokens_per_second"])) == (
-        ("1.3.0", 32.91) if generation == "v1_3_1" else None
+        ("1.3.0", 32.91) if abi_version == "v1_3_1" else None
     )
     if found == "RK3588":
         assert result.vendor["generate_tokens_per_second"] == 32.91
@@ -269,7 +269,7 @@ def test_the_vendor_s_figure_is_for_exactly_this(
         assert report.machine["after"]["temperatures_c"]["npu-thermal"] == 41.0
 
 
-@pytest.mark.parametrize("generation", ["v1_3_0"], indirect=True)
+@pytest.mark.parametrize("abi_version", ["v1_3_0"], indirect=True)
 def test_a_chip_may_be_given_and_a_figure_of_the_same_shape_is_drawn(
     measured: Callable[..., bench.Report],
 ) -> None:

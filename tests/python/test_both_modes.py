@@ -312,11 +312,11 @@ def test_ctrl_c(open_model: Opener, record: Path, gate: Path) -> None:
     assert model.generate("y").text == "b"
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0", "v1_2_1"])
-def test_older_releases(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_0", "v1_2_1"])
+def test_older_releases(open_model: Opener, abi_version: str) -> None:
     model = open_model({"runs": [{"steps": ["a", "b"]}]}, template="raw")
     assert model.generate("x").text == "ab"
-    assert model.runtime.identity.abi == generation
+    assert model.runtime.identity.abi == abi_version
     with pytest.raises(RkllmError):
         model.generate("x", keep_history=1)  # type: ignore[arg-type]
 

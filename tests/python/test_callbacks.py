@@ -342,10 +342,10 @@ def test_several_readers_of_one_run_answer_once(open_model: Opener) -> None:
     assert served.told == [TEXT, [7, 8, 9]] * 10
 
 
-def test_only_1_3_0_asks(open_model: Opener, record: Path, generation: str) -> None:
+def test_only_1_3_0_asks(open_model: Opener, record: Path, abi_version: str) -> None:
     served = Served()
     for name, served_by in served.keywords().items():
-        if generation >= "v1_3_0":
+        if abi_version >= "v1_3_0":
             assert open_model(["a"], **{name: served_by}).generate("x").text == "a"
             continue
         with pytest.raises(UnsupportedFeatureError, match=r"1\.3\.0"):

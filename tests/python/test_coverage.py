@@ -17,8 +17,8 @@ from surface import BLOCKING, aio_signature, aopen_signature
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "developing" / "coverage.md"
 ABI = ROOT / "tests" / "abi"
-#: All generations that are spoken, oldest first; 1.2.1b1 is served together with 1.2.0.
-GENERATIONS = ("v1_1_0", "v1_2_0", "v1_2_1b1", "v1_2_1", "v1_3_0", "v1_3_1")
+#: All layouts that are spoken, oldest first; 1.2.1b1 is served together with 1.2.0.
+ABI_VERSIONS = ("v1_1_0", "v1_2_0", "v1_2_1b1", "v1_2_1", "v1_3_0", "v1_3_1")
 #: What the layouts do not have: macros, and what the callback's return values mean, with their beginning.
 FURTHER = {
     **{f"CPU{number}": "v1_2_0" for number in range(8)},
@@ -31,40 +31,40 @@ ROW = re.compile(r"^\| `([^`]+)` \| ([^|]+) \| (.+) \|$", re.MULTILINE)
 PLAIN = {"str", "with", '"user"'}
 
 
-def read(generation: str, part: str) -> Any:
-    return json.loads((ABI / f"{generation}.{part}.json").read_text())
+def read(abi_version: str, part: str) -> Any:
+    return json.loads((ABI / f"{abi_version}.{part}.json").read_text())
 
 
-def names_of(generation: str) -> set[str]:
-    """Every function, callback, enumeration value and struct field of a generation."""
-    api = read(generation, "api")
+def names_of(abi_version: str) -> set[str]:
+    """Every function, callback, enumeration value and struct field of a layout."""
+    api = read(abi_version, "api")
     names = {*api["functions"], *api["callbacks"]}
     for enumeration in api["enums"].values():
         names |= set(enumeration["values"])
-    for struct, layout in read(generation, "aarch64").items():
+    for struct, layout in read(abi_version, "aarch64").items():
         names |= {f"{struct}.{field}" for field in layout["fields"]}
-    begun = GENERATIONS.index(generation)
-    return names | {name for name, since in FURTHER.items() if GENERATIONS.index(since) <= begun}
+    begun = ABI_VERSIONS.index(abi_version)
+    return names | {name for name, since in FURTHER.items() if ABI_VERSIONS.index(since) <= begun}
 
 
-def releases(generations: list[str]) -> str:
+def releases(abi_versions: list[str]) -> str:
     """How the page writes in which releases a name is."""
-    if len(generations) == len(GENERATIONS):
+    if len(abi_versions) == len(ABI_VERSIONS):
         return "all"
-    first = read(generations[0], "api")["releases"][0]
-    if generations[-1] == GENERATIONS[-1]:
+    first = read(abi_versions[0], "api")["releases"][0]
+    if abi_versions[-1] == ABI_VERSIONS[-1]:
         return f"since {first}"
-    last = read(generations[-1], "api")["releases"][-1]
+    last = read(abi_versions[-1], "api")["releases"][-1]
     return first if first == last else f"{first} to {last}"
 
 
 def header() -> dict[str, str]:
     """Every name of the header, with its releases."""
     found: dict[str, list[str]] = {}
-    for generation in GENERATIONS:
-        for name in names_of(generation):
-            found.setdefault(name, []).append(generation)
-    return {name: releases(generations) for name, generations in found.items()}
+    for abi_version in ABI_VERSIONS:
+        for name in names_of(abi_version):
+            found.setdefault(name, []).append(abi_version)
+    return {name: releases(abi_versions) for name, abi_versions in found.items()}
 
 
 def rows() -> list[tuple[str, str, str]]:

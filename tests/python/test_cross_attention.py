@@ -32,7 +32,7 @@ COUNT = LAYERS * TOKENS * HEADS * WIDTH
 K_SHAPE = (LAYERS, TOKENS, HEADS, WIDTH)
 V_SHAPE = (LAYERS, HEADS, WIDTH, TOKENS)
 
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+since_1_2_1 = pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 
 
 def floats(values: Sequence[float], *shape: int, kind: str = "f") -> Any:
@@ -90,7 +90,7 @@ def test_numpy_arrays() -> None:
 
 
 @since_1_2_1
-def test_each_array_arrives(open_model: Opener, record: Path, generation: str) -> None:
+def test_each_array_arrives(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(script(), use_cross_attn=True)
     set_cross_attention(model, CrossAttention(**parts()))
     (call,) = calls(record, "rkllm_set_cross_attn_params")
@@ -111,7 +111,7 @@ def churn() -> None:
 
 
 @since_1_2_1
-def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, generation: str) -> None:
+def test_the_arrays_stay_until_the_run(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(script(), use_cross_attn=True)
     given = parts()
     encoder = CrossAttention(**given)
@@ -247,7 +247,7 @@ def test_what_is_no_encoder(open_model: Opener, record: Path) -> None:
 @since_1_2_1
 @pytest.mark.parametrize("keywords", [{}, {"use_cross_attn": False}])
 def test_a_model_that_was_opened_without_it(
-    open_model: Opener, record: Path, generation: str, keywords: dict[str, Any]
+    open_model: Opener, record: Path, abi_version: str, keywords: dict[str, Any]
 ) -> None:
     model = open_model(script(), **keywords)
     with pytest.raises(InvalidArgumentError, match="use_cross_attn") as caught:
@@ -256,8 +256,8 @@ def test_a_model_that_was_opened_without_it(
     assert not calls(record, "rkllm_set_cross_attn_params")
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
-def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_0"])
+def test_before_1_2_1(open_model: Opener, record: Path, abi_version: str) -> None:
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
         open_model(["a"], use_cross_attn=True)
     assert not calls(record, "rkllm_init")
@@ -266,9 +266,9 @@ def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None
 
 
 @newest
-def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: str) -> None:
+def test_a_library_without_it(open_model: Opener, tmp_path: Path, abi_version: str) -> None:
     bare = fake_library(
-        tmp_path / "bare", generation, drop_symbols=["rkllm_set_cross_attn_params"], quiet=True
+        tmp_path / "bare", abi_version, drop_symbols=["rkllm_set_cross_attn_params"], quiet=True
     )
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_cross_attn_params"):
         open_model(["a"], library=bare, use_cross_attn=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import GENERATIONS, calls, fake_library
+from fakes import ABI_VERSIONS, calls, fake_library
 from rkllm_rs import RKLLM, CrossAttention, SamplingParams
 from surface import aopen_signature, set_cross_attention
 
@@ -23,8 +23,8 @@ ABI = Path(__file__).parents[1] / "abi"
 WIDE = ctypes.sizeof(ctypes.c_void_p) == 8
 TARGET = "x86_64" if WIDE else "armhf"
 
-SINCE_1_2_0 = GENERATIONS[1:]
-SINCE_1_2_1 = GENERATIONS[2:]
+SINCE_1_2_0 = ABI_VERSIONS[1:]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
 
 #: A pointer that must not be NULL; what it points to is in the record.
 SET = object()
@@ -101,41 +101,41 @@ NO_FIELDS = {
 }
 
 
-def abi(generation: str, kind: str) -> Any:
+def abi(abi_version: str, kind: str) -> Any:
     """A table of the headers; the larger input structs of 1.2.1b1 serve both releases of v1_2_0."""
-    name = "v1_2_1b1" if generation == "v1_2_0" else generation
+    name = "v1_2_1b1" if abi_version == "v1_2_0" else abi_version
     return json.loads((ABI / f"{name}.{kind}.json").read_text())
 
 
-def fields_of(generation: str, name: str) -> dict[str, str]:
+def fields_of(abi_version: str, name: str) -> dict[str, str]:
     """Type of each field of a struct; those that are structs themselves show their own as ``a.b``."""
-    types = abi(generation, "api")["field_types"][name]
+    types = abi(abi_version, "api")["field_types"][name]
     return {field: one["type"] for field, one in types.items() if one["type"] != "struct"}
 
 
-def check(generation: str, name: str, raw_hex: str, values: Mapping[str, Any]) -> None:
+def check(abi_version: str, name: str, raw_hex: str, values: Mapping[str, Any]) -> None:
     """Compares a struct that was recorded with one made of ``values``, zero in all other fields.
 
     Args:
-        generation: Whose layout.
+        abi_version: Whose layout.
         name: The struct's.
         raw_hex: What the library was given.
         values: One for each field; of a union, for the member in use.
     """
     raw = bytes.fromhex(raw_hex)
-    expected = fill(generation, name, raw, values)
+    expected = fill(abi_version, name, raw, values)
     assert raw == bytes(expected), f"{name}\n{raw.hex()}\n{expected.hex()}"
 
 
-def fill(generation: str, name: str, raw: bytes, values: Mapping[str, Any]) -> bytearray:
+def fill(abi_version: str, name: str, raw: bytes, values: Mapping[str, Any]) -> bytearray:
     """The struct made of ``values``; addresses are taken from ``raw``, after a look at them."""
-    layout = abi(generation, TARGET)[name]
-    types = fields_of(generation, name)
+    layout = abi(abi_version, TARGET)[name]
+    types = fields_of(abi_version, name)
     assert len(raw) == layout["size"]
     assert set(values) <= set(types), f"{name} has no {set(values) - set(types)}"
     # Padding belongs to no field, nor to any member of a union: nobody reads it.
     expected = bytearray(raw)
-    for field, one in abi(generation, "api")["field_types"][name].items():
+    for field, one in abi(abi_version, "api")["field_types"][name].items():
         at, size = layout["fields"][field], one["size64" if WIDE else "size32"]
         expected[at : at + size] = bytes(size)
     for field, value in values.items():
@@ -146,9 +146,9 @@ def fill(generation: str, name: str, raw: bytes, values: Mapping[str, Any]) -> b
             assert any(raw[at : at + size]) == (value is SET), f"{name}.{field}"
             expected[at : at + size] = raw[at : at + size]
         elif isinstance(value, dict):
-            size = abi(generation, TARGET)[kind]["size"]
+            size = abi(abi_version, TARGET)[kind]["size"]
             expected[at : at + size] = fill(
-                generation, kind, raw[at : at + size], complete(value, kind, generation)
+                abi_version, kind, raw[at : at + size], complete(value, kind, abi_version)
             )
         elif not isinstance(value, bytes):
             packed = struct.pack(f"<{CODES[kind]}", value)
@@ -156,18 +156,18 @@ def fill(generation: str, name: str, raw: bytes, values: Mapping[str, Any]) -> b
     return expected
 
 
-def complete(values: dict[str, Any], name: str, generation: str) -> dict[str, Any]:
+def complete(values: dict[str, Any], name: str, abi_version: str) -> dict[str, Any]:
     """``values``, of which no field of the struct may be missing."""
-    missing = set(fields_of(generation, name)) - set(values)
+    missing = set(fields_of(abi_version, name)) - set(values)
     assert not missing, f"nobody sets {missing} of {name}"
     return values
 
 
-def param(generation: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def param(abi_version: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """Values of RKLLMParam with RKLLMExtendParam in it, out of one table for both."""
-    own = {field: values[field] for field in fields_of(generation, "RKLLMParam") if field != "extend_param"}
+    own = {field: values[field] for field in fields_of(abi_version, "RKLLMParam") if field != "extend_param"}
     return own | {
-        "extend_param": {field: values[field] for field in fields_of(generation, "RKLLMExtendParam")}
+        "extend_param": {field: values[field] for field in fields_of(abi_version, "RKLLMExtendParam")}
     }
 
 
@@ -193,15 +193,15 @@ def test_each_keyword_of_opening_is_checked_here():
     assert {name for name in dir(SamplingParams()) if not name.startswith("_")} >= set(SAMPLING)
 
 
-def test_opening_with_everything_set(open_model, make_model, record, generation):
-    there = set(fields_of(generation, "RKLLMParam")) | set(fields_of(generation, "RKLLMExtendParam"))
+def test_opening_with_everything_set(open_model, make_model, record, abi_version):
+    there = set(fields_of(abi_version, "RKLLMParam")) | set(fields_of(abi_version, "RKLLMExtendParam"))
     given = {keyword: value for field, (keyword, value, _) in SETTINGS.items() if field in there}
     model = make_model(["a"])
     open_model(model, sampling=SamplingParams(**SAMPLING), **given)
     (init,) = calls(record, "rkllm_init")
     shown = init["param"]
     values = {field: expected for field, (_, _, expected) in SETTINGS.items()} | SAMPLING | OURS
-    check(generation, "RKLLMParam", shown["raw_hex"], param(generation, values))
+    check(abi_version, "RKLLMParam", shown["raw_hex"], param(abi_version, values))
     assert shown["model_path"] == str(model)
     for marker in there & {"img_start", "img_end", "img_content"}:
         assert shown[marker] == SETTINGS[marker][1]
@@ -242,27 +242,27 @@ STRANGE = {
 }
 
 
-def test_opening_with_nothing_set_keeps_all_defaults(tmp_path, open_model, record, generation):
-    types = fields_of(generation, "RKLLMParam") | fields_of(generation, "RKLLMExtendParam")
+def test_opening_with_nothing_set_keeps_all_defaults(tmp_path, open_model, record, abi_version):
+    types = fields_of(abi_version, "RKLLMParam") | fields_of(abi_version, "RKLLMExtendParam")
     there = {field: value for field, value in STRANGE.items() if field in types}
-    library = fake_library(tmp_path / "own", generation, defaults=there, record=record, quiet=True)
-    open_model(["a"], library=library, abi=generation)
+    library = fake_library(tmp_path / "own", abi_version, defaults=there, record=record, quiet=True)
+    open_model(["a"], library=library, abi=abi_version)
     (init,) = calls(record, "rkllm_init")
     texts = dict.fromkeys(("img_start", "img_end", "img_content"), SET)
-    check(generation, "RKLLMParam", init["param"]["raw_hex"], param(generation, there | texts | OURS))
+    check(abi_version, "RKLLMParam", init["param"]["raw_hex"], param(abi_version, there | texts | OURS))
     assert [init["param"].get(name) for name in texts] == [there.get(name) for name in texts]
 
 
-@pytest.mark.parametrize("generation", SINCE_1_2_0)
+@pytest.mark.parametrize("abi_version", SINCE_1_2_0)
 @pytest.mark.parametrize("mask", [0b1010, {1, 3}, [3, 1], range(1, 4, 2)], ids=repr)
-def test_cpus_are_a_mask_or_numbers(open_model, record, generation, mask):
+def test_cpus_are_a_mask_or_numbers(open_model, record, abi_version, mask):
     open_model(["a"], enabled_cpus_mask=mask)
     extend = calls(record, "rkllm_init")[0]["param"]["extend_param"]
     assert (extend["enabled_cpus_num"], extend["enabled_cpus_mask"]) == (2, 0b1010)
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
-def test_callbacks(open_model, record, generation):
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
+def test_callbacks(open_model, record, abi_version):
     def asked(_question):
         raise AssertionError
 
@@ -270,7 +270,7 @@ def test_callbacks(open_model, record, generation):
     open_model(["a"], tokenizer=asked)
     open_model(["a"], embedder=asked)
     plain, tokens, embeddings = (init["callback"] for init in calls(record, "rkllm_init"))
-    assert set(plain) == set(fields_of(generation, "RKLLMCallback"))
+    assert set(plain) == set(fields_of(abi_version, "RKLLMCallback"))
     # The result's userdata comes with each run, where it is another one.
     expected = dict.fromkeys(plain, True) | {"result_userdata": False, "tokenizer_callback": False}
     expected["embed_callback"] = False
@@ -279,14 +279,14 @@ def test_callbacks(open_model, record, generation):
     assert embeddings == expected | {"embed_callback": True}
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[:3])
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[:3])
 def test_the_older_callback_is_a_function(open_model, record):
     open_model(["a"]).generate("x")
     assert calls(record, "rkllm_init")[0]["callback"] is True
     assert calls(record, "rkllm_run")[0]["userdata"] is True
 
 
-def infer(generation: str, **values: Any) -> dict[str, Any]:
+def infer(abi_version: str, **values: Any) -> dict[str, Any]:
     """Values of RKLLMInferParam for a run that sets nothing but these."""
     usual = {
         "mode": 0,
@@ -297,32 +297,32 @@ def infer(generation: str, **values: Any) -> dict[str, Any]:
         # The limit of opening, which is that of the context window here.
         "max_new_tokens": 512,
     } | values
-    return {field: usual[field] for field in fields_of(generation, "RKLLMInferParam")}
+    return {field: usual[field] for field in fields_of(abi_version, "RKLLMInferParam")}
 
 
-def test_a_run_with_nothing_set(open_model, record, generation):
+def test_a_run_with_nothing_set(open_model, record, abi_version):
     open_model(["a"]).generate("x")
     (run,) = calls(record, "rkllm_run")
-    check(generation, "RKLLMInferParam", run["infer"]["raw_hex"], infer(generation))
+    check(abi_version, "RKLLMInferParam", run["infer"]["raw_hex"], infer(abi_version))
 
 
-def test_a_run_with_everything_set(tmp_path, open_model, record, generation):
+def test_a_run_with_everything_set(tmp_path, open_model, record, abi_version):
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(bytes(range(256)))
     cache = tmp_path / "prompt.cache"
     model = open_model(["a"])
     model.load_lora(adapter, name="fein", scale=0.375)
     given: dict[str, Any] = {"lora": "fein", "save_prompt_cache": cache}
-    if generation in SINCE_1_2_0:
+    if abi_version in SINCE_1_2_0:
         given["keep_history"] = True
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         given |= {"sampling": SamplingParams(**SAMPLING), "max_new_tokens": 33}
     model.generate("x", **given)
     (run,) = calls(record, "rkllm_run")
     shown = run["infer"]
     pointers = dict.fromkeys(("lora_params", "prompt_cache_params", "sampling_params"), SET)
-    expected = infer(generation, keep_history=1, max_new_tokens=33, **pointers)
-    check(generation, "RKLLMInferParam", shown["raw_hex"], expected)
+    expected = infer(abi_version, keep_history=1, max_new_tokens=33, **pointers)
+    check(abi_version, "RKLLMInferParam", shown["raw_hex"], expected)
     # What they point to, each with all fields of its struct.
     inner = {
         "lora_params": ("RKLLMLoraParam", {"lora_adapter_name": "fein"}),
@@ -334,32 +334,34 @@ def test_a_run_with_everything_set(tmp_path, open_model, record, generation):
     }
     for field in set(expected) & set(inner):
         name, values = inner[field]
-        assert {key: shown[field][key] for key in fields_of(generation, name)} == values
+        assert {key: shown[field][key] for key in fields_of(abi_version, name)} == values
 
 
 @pytest.mark.parametrize("mode", [0, 1, 2])
-def test_the_mode(open_model, record, generation, mode):
-    if mode == 2 and generation == "v1_1_0":
+def test_the_mode(open_model, record, abi_version, mode):
+    if mode == 2 and abi_version == "v1_1_0":
         pytest.skip("1.1.x has no logits")
     model = open_model(["a"])
     call = (model.generate, model.hidden_states, model.logits)[mode]
     call("x")
     (run,) = calls(record, "rkllm_run")
-    check(generation, "RKLLMInferParam", run["infer"]["raw_hex"], infer(generation, mode=mode))
+    check(abi_version, "RKLLMInferParam", run["infer"]["raw_hex"], infer(abi_version, mode=mode))
 
 
-def test_an_adapter(tmp_path, open_model, record, generation):
+def test_an_adapter(tmp_path, open_model, record, abi_version):
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(bytes(range(256)))
     open_model(["a"]).load_lora(adapter, name="fein", scale=0.375)
     shown = calls(record, "rkllm_load_lora")[0]["adapter"]
     values = {"lora_adapter_path": SET, "lora_adapter_name": SET, "scale": 0.375}
-    check(generation, "RKLLMLoraAdapter", shown["raw_hex"], complete(values, "RKLLMLoraAdapter", generation))
+    check(
+        abi_version, "RKLLMLoraAdapter", shown["raw_hex"], complete(values, "RKLLMLoraAdapter", abi_version)
+    )
     assert (shown["lora_adapter_path"], shown["lora_adapter_name"]) == (str(adapter), "fein")
 
 
-@pytest.mark.parametrize("generation", SINCE_1_2_1)
-def test_cross_attention(open_model, record, generation):
+@pytest.mark.parametrize("abi_version", SINCE_1_2_1)
+def test_cross_attention(open_model, record, abi_version):
     layers, tokens, heads, width = 2, 3, 2, 4
     count = layers * tokens * heads * width
     script = {"cross": {"k": count, "v": count}, "runs": [{"steps": ["a"]}]}
@@ -372,7 +374,7 @@ def test_cross_attention(open_model, record, generation):
     pointers = ("encoder_k_cache", "encoder_v_cache", "encoder_mask", "encoder_pos")
     values = dict.fromkeys(pointers, SET) | {"num_tokens": tokens}
     name = "RKLLMCrossAttnParam"
-    check(generation, name, given["params"]["raw_hex"], complete(values, name, generation))
+    check(abi_version, name, given["params"]["raw_hex"], complete(values, name, abi_version))
     # Nobody says whether the library copies: the arrays are there at the run too.
     (again,) = calls(record, "cross_attention")
     for seen in (given, again):

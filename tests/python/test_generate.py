@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import rkllm_rs
-from fakes import GENERATIONS, calls, fake_library
+from fakes import ABI_VERSIONS, calls, fake_library
 from rkllm_rs import SamplingParams, Tokens, UnsupportedFeatureError
 
 SINCE_1_2_0 = ("v1_2_0", "v1_2_1", "v1_3_1")
@@ -111,7 +111,7 @@ def test_token_input(open_model, record):
     assert run["input"]["input_type"] == 1
 
 
-def test_figures_of_the_library(open_model, generation):
+def test_figures_of_the_library(open_model, abi_version):
     figures = {
         "prefill_time_ms": 40.0,
         "prefill_tokens": 20,
@@ -120,7 +120,7 @@ def test_figures_of_the_library(open_model, generation):
         "memory_usage_mb": 12.5,
     }
     perf = open_model({"runs": [{"steps": ["a", "b"], "finish": {"perf": figures}}]}).generate("x").perf
-    if generation in SINCE_1_2_1:
+    if abi_version in SINCE_1_2_1:
         assert perf.source == "library"
         assert {name: getattr(perf, name) for name in figures} == figures
         assert perf.generate_tokens_per_second == pytest.approx(100)
@@ -143,12 +143,12 @@ def test_measured_figures(open_model):
 
 
 @pytest.mark.hazard("G3")
-def test_length_by_us_and_by_the_library(open_model, record, generation):
+def test_length_by_us_and_by_the_library(open_model, record, abi_version):
     model = open_model({"runs": [{"steps": ["a"], "repeat": 50}]}, max_new_tokens=20)
     answer = model.generate("x", max_new_tokens=3)
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("aaa", [1, 2, 3], "length")
     (run,) = calls(record, "rkllm_run")
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         assert run["infer"]["max_new_tokens"] == 3
     else:
         assert "max_new_tokens" not in run["infer"]
@@ -168,9 +168,9 @@ def test_an_answer_below_the_limit_is_stop(open_model):
     assert answer.finish_reason == "stop"
 
 
-def test_more_tokens_than_at_init(open_model, generation):
+def test_more_tokens_than_at_init(open_model, abi_version):
     model = open_model({"runs": [{"steps": ["a"], "repeat": 8}]}, max_new_tokens=4)
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         assert len(model.generate("x", max_new_tokens=6).token_ids) == 6
         return
     with pytest.raises(rkllm_rs.InvalidArgumentError, match=r"\Amax_new_tokens .*4.*6") as caught:
@@ -194,20 +194,20 @@ def test_sampling_at_init(open_model, record):
     assert model.sampling == SamplingParams(**SAMPLING)
 
 
-def test_unset_sampling_keeps_the_librarys(tmp_path, open_model, record, generation):
+def test_unset_sampling_keeps_the_librarys(tmp_path, open_model, record, abi_version):
     defaults = {"temperature": 0.5, "top_k": 11}
-    library = fake_library(tmp_path / "other", generation, defaults=defaults, record=record)
+    library = fake_library(tmp_path / "other", abi_version, defaults=defaults, record=record)
     model = open_model(["a"], library=library, sampling=SamplingParams(top_k=3))
     param = calls(record, "rkllm_init")[0]["param"]
     assert (param["temperature"], param["top_k"]) == (0.5, 3)
     assert (model.sampling.temperature, model.sampling.top_k) == (0.5, 3)
 
 
-def test_sampling_of_a_call(open_model, record, generation):
+def test_sampling_of_a_call(open_model, record, abi_version):
     model = open_model(["a"], sampling=SamplingParams(top_k=5, temperature=0.5))
     model.generate("x")
     model.generate("x", sampling=SamplingParams(top_k=5))
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         model.generate("x", sampling=SamplingParams(**SAMPLING))
         model.generate("x", sampling=SamplingParams(top_k=9))
         model.generate("x")
@@ -222,9 +222,9 @@ def test_sampling_of_a_call(open_model, record, generation):
     assert len(calls(record, "rkllm_run")) == 2
 
 
-def test_history(open_model, record, generation):
+def test_history(open_model, record, abi_version):
     model = open_model(["a"])
-    if generation not in SINCE_1_2_0:
+    if abi_version not in SINCE_1_2_0:
         with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.0 or later"):
             model.generate("x", keep_history=True)
         assert not calls(record, "rkllm_run")
@@ -234,9 +234,9 @@ def test_history(open_model, record, generation):
     assert [run["infer"]["keep_history"] for run in calls(record, "rkllm_run")] == [1, 0]
 
 
-def test_role_and_thinking(open_model, record, generation):
+def test_role_and_thinking(open_model, record, abi_version):
     model = open_model(["a"])
-    if generation not in SINCE_1_2_1:
+    if abi_version not in SINCE_1_2_1:
         for keywords in ({"role": "tool"}, {"thinking": True}, {"thinking": False}):
             with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later"):
                 model.generate("x", **keywords)
@@ -251,11 +251,11 @@ def test_role_and_thinking(open_model, record, generation):
 
 
 SETTINGS = [
-    # keyword, value, struct, field, value there, generations
-    ("max_context_len", 2048, None, "max_context_len", 2048, GENERATIONS),
-    ("max_new_tokens", 77, None, "max_new_tokens", 77, GENERATIONS),
-    ("skip_special_token", False, None, "skip_special_token", False, GENERATIONS),
-    ("base_domain_id", 1, "extend_param", "base_domain_id", 1, GENERATIONS),
+    # keyword, value, struct, field, value there, layouts
+    ("max_context_len", 2048, None, "max_context_len", 2048, ABI_VERSIONS),
+    ("max_new_tokens", 77, None, "max_new_tokens", 77, ABI_VERSIONS),
+    ("skip_special_token", False, None, "skip_special_token", False, ABI_VERSIONS),
+    ("base_domain_id", 1, "extend_param", "base_domain_id", 1, ABI_VERSIONS),
     ("n_keep", 16, None, "n_keep", 16, SINCE_1_2_0),
     ("embed_flash", False, "extend_param", "embed_flash", 0, SINCE_1_2_0),
     ("enabled_cpus_num", 2, "extend_param", "enabled_cpus_num", 2, SINCE_1_2_0),
@@ -263,17 +263,17 @@ SETTINGS = [
     ("n_batch", 4, "extend_param", "n_batch", 4, SINCE_1_2_1),
     ("use_cross_attn", True, "extend_param", "use_cross_attn", 1, SINCE_1_2_1),
     ("ignore_eos_token", True, None, "ignore_eos_token", True, ("v1_3_1",)),
-    ("img_start", "<s>", None, "img_start", "<s>", GENERATIONS[:3]),
-    ("img_end", "<e>", None, "img_end", "<e>", GENERATIONS[:3]),
-    ("img_content", "<c>", None, "img_content", "<c>", GENERATIONS[:3]),
+    ("img_start", "<s>", None, "img_start", "<s>", ABI_VERSIONS[:3]),
+    ("img_end", "<e>", None, "img_end", "<e>", ABI_VERSIONS[:3]),
+    ("img_content", "<c>", None, "img_content", "<c>", ABI_VERSIONS[:3]),
 ]
 
 
 @pytest.mark.parametrize(
     ("keyword", "value", "struct", "field", "expected", "able"), SETTINGS, ids=[one[0] for one in SETTINGS]
 )
-def test_each_setting_arrives(open_model, record, generation, keyword, value, struct, field, expected, able):
-    if generation not in able:
+def test_each_setting_arrives(open_model, record, abi_version, keyword, value, struct, field, expected, able):
+    if abi_version not in able:
         with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.\d\.\d") as caught:
             open_model(["a"], **{keyword: value})
         assert caught.value.hint
@@ -285,29 +285,29 @@ def test_each_setting_arrives(open_model, record, generation, keyword, value, st
 
 
 @pytest.mark.hazard("V3")
-def test_what_is_not_set_keeps_the_librarys_defaults(open_model, record, generation):
+def test_what_is_not_set_keeps_the_librarys_defaults(open_model, record, abi_version):
     open_model(["a"])
     (init,) = calls(record, "rkllm_init")
     param = init["param"]
     assert param["is_async"] is False
     assert param["top_p"] == pytest.approx(0.9)
-    if generation < "v1_3_0":
+    if abi_version < "v1_3_0":
         assert [param[name] for name in ("img_start", "img_end", "img_content")] == ["", "", ""]
-    if generation in SINCE_1_2_0:
+    if abi_version in SINCE_1_2_0:
         extend = param["extend_param"]
         assert extend["enabled_cpus_mask"].bit_count() == extend["enabled_cpus_num"] > 0
-    if generation in SINCE_1_2_1:
+    if abi_version in SINCE_1_2_1:
         assert param["extend_param"]["n_batch"] == 1
 
 
 @pytest.mark.hazard("N1")
-@pytest.mark.parametrize("generation", GENERATIONS[:3])
-def test_null_markers_become_empty(tmp_path, open_model, record, generation):
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[:3])
+def test_null_markers_become_empty(tmp_path, open_model, record, abi_version):
     # A NULL marker takes the process with it (hazard N1).
     defaults = {"img_start": None, "img_end": None, "img_content": None}
-    library = fake_library(tmp_path / "other", generation, defaults=defaults, record=record)
+    library = fake_library(tmp_path / "other", abi_version, defaults=defaults, record=record)
     # Without the pointers the defaults tell too little where the functions do not separate.
-    open_model(["a"], library=library, abi=generation)
+    open_model(["a"], library=library, abi=abi_version)
     param = calls(record, "rkllm_init")[0]["param"]
     assert [param[name] for name in defaults] == ["", "", ""]
 
@@ -324,9 +324,9 @@ def test_callbacks_after_run_has_returned(open_model):
     assert (answer.text, answer.finish_reason) == ("ab", "stop")
 
 
-def test_cache_calls(open_model, record, generation):
+def test_cache_calls(open_model, record, abi_version):
     model = open_model({"kv_cache_size": [42]})
-    if generation == "v1_1_0":
+    if abi_version == "v1_1_0":
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.0"):
             model.clear_kv_cache()
     else:
@@ -334,7 +334,7 @@ def test_cache_calls(open_model, record, generation):
         model.clear_kv_cache(keep_system_prompt=True)
         kept = [call["keep_system_prompt"] for call in calls(record, "rkllm_clear_kv_cache")]
         assert kept == [0, 1]
-    if generation in SINCE_1_2_1:
+    if abi_version in SINCE_1_2_1:
         assert model.kv_cache_size() == 42
     else:
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import (
     GenerationError,
     GenerationTimeout,
@@ -17,12 +17,12 @@ from rkllm_rs import (
 )
 from support import began, in_thread
 
-SINCE_1_2_1 = GENERATIONS[2:]
-BEFORE_1_2_1 = GENERATIONS[:2]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
+BEFORE_1_2_1 = ABI_VERSIONS[:2]
 
-since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
-since_1_3_0 = pytest.mark.parametrize("generation", GENERATIONS[3:])
-before_1_2_1 = pytest.mark.parametrize("generation", BEFORE_1_2_1)
+since_1_2_1 = pytest.mark.parametrize("abi_version", SINCE_1_2_1)
+since_1_3_0 = pytest.mark.parametrize("abi_version", ABI_VERSIONS[3:])
+before_1_2_1 = pytest.mark.parametrize("abi_version", BEFORE_1_2_1)
 
 
 def said(*texts):
@@ -106,12 +106,12 @@ def test_each_call_is_counted_and_has_its_reason(open_model, record, tokenizer):
 
 
 @since_1_2_1
-def test_what_is_forced_first_follows_a_prompt_of_tokens(open_model, record, tokenizer, generation):
+def test_what_is_forced_first_follows_a_prompt_of_tokens(open_model, record, tokenizer, abi_version):
     model = open_model({"runs": [said("7")]}, top_k=1, max_new_tokens=10)
     answer = model.generate(Tokens([5, 6]), regex="abc[0-9]")
     assert answer.token_ids == codes("abc7")
     assert given(record) == [[5, 6, *codes("abc")]]
-    if generation == SINCE_1_2_1[-1]:
+    if abi_version == SINCE_1_2_1[-1]:
         assert runs(record)[0]["infer"]["max_new_tokens"] == 7
 
 
@@ -295,7 +295,7 @@ def test_no_release_can_mask(open_model, record):
 
 
 @pytest.mark.both_modes
-def test_an_answer_that_does_not_fit_is_asked_for_again(open_model, record, generation):
+def test_an_answer_that_does_not_fit_is_asked_for_again(open_model, record, abi_version):
     model = open_model(
         {"runs": [said("Well"), said("ye", "t"), said(" ", "ye", "s")]}, top_k=40, temperature=1.0
     )
@@ -308,7 +308,7 @@ def test_an_answer_that_does_not_fit_is_asked_for_again(open_model, record, gene
     assert answer.perf.generate_tokens == len(answer.token_ids)
 
 
-def test_greedy_decoding_is_asked_again_until_the_answer_is_the_same(open_model, record, generation):
+def test_greedy_decoding_is_asked_again_until_the_answer_is_the_same(open_model, record, abi_version):
     fails, fits = [said("Well"), said("ye", "t"), said("ye", "t")], [said("Well"), said("yes")]
     model = open_model({"runs": fails + fits}, top_k=1)
     with pytest.raises(GenerationError):
@@ -317,7 +317,7 @@ def test_greedy_decoding_is_asked_again_until_the_answer_is_the_same(open_model,
     assert model.generate("Go", choices=["yes", "no"], constraint="retry").constraint.retries == 1
 
 
-def test_an_answer_that_never_fits_is_an_error_with_the_last_one(open_model, record, generation):
+def test_an_answer_that_never_fits_is_an_error_with_the_last_one(open_model, record, abi_version):
     model = open_model({"runs": [said("ye", "t"), said("yo")]}, top_k=40, temperature=1.0)
     stream = model.stream("Go", choices=["yes"], constraint="retry")
     with pytest.raises(GenerationError, match="choices") as caught:
@@ -334,7 +334,7 @@ def test_an_answer_that_was_cut_is_not_asked_for_again(open_model, record):
     assert len(runs(record)) == 1
 
 
-def test_what_fits_at_once_is_asked_for_once(open_model, record, generation):
+def test_what_fits_at_once_is_asked_for_once(open_model, record, abi_version):
     answer = open_model({"runs": [said("{", "}", "\n")]}).generate("Go", json_schema={}, constraint="retry")
     assert (answer.text, answer.parsed) == ("{}", {})
     assert len(runs(record)) == 1

@@ -315,9 +315,9 @@ def test_a_template_of_too_few_texts_shows_how_many(open_model: Opener) -> None:
     assert "2" in str(caught.value)
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
-def test_settings_of_a_call_are_named_as_they_were_written(open_model: Opener, generation: str) -> None:
-    assert generation
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
+def test_settings_of_a_call_are_named_as_they_were_written(open_model: Opener, abi_version: str) -> None:
+    assert abi_version
     model = open_model(["a"])
     given: dict[str, Any] = {"temperature": 0.25, "min_p": 0.5, "logprobs": 1}
     for name, value in given.items():

@@ -56,19 +56,19 @@ def test_every_hazard_has_a_row_and_a_test() -> None:
 
 
 @pytest.mark.hazard("V3")
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 def test_v3_a_library_whose_defaults_have_no_rows(
-    tmp_path: Path, open_model: Opener, record: Path, generation: str
+    tmp_path: Path, open_model: Opener, record: Path, abi_version: str
 ) -> None:
     library = fake_library(
         tmp_path / "zero",
-        generation,
+        abi_version,
         defaults={"n_batch": 0, "max_new_tokens": -1},
         record=record,
         quiet=True,
     )
     # Such defaults fit no known release, so that 1.3.0 has to be vouched for.
-    assert open_model(["a"], library=library, abi=generation).generate("x").text == "a"
+    assert open_model(["a"], library=library, abi=abi_version).generate("x").text == "a"
     param = calls(record, "rkllm_init")[0]["param"]
     assert param["extend_param"]["n_batch"] == 1
     assert param["max_new_tokens"] == param["max_context_len"]
@@ -92,14 +92,14 @@ def strings(value: Any) -> list[str]:
 
 
 @pytest.mark.hazard("N1")
-def test_n1_no_string_is_null(tmp_path: Path, open_model: Opener, record: Path, generation: str) -> None:
+def test_n1_no_string_is_null(tmp_path: Path, open_model: Opener, record: Path, abi_version: str) -> None:
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(b"\xe5" * 5000)
     model = open_model(["a"])
     model.load_lora(adapter)
     model.generate("x", lora="style", save_prompt_cache=tmp_path / "c")
     load_prompt_cache(model, tmp_path / "c")
-    if generation > "v1_2_0":
+    if abi_version > "v1_2_0":
         set_function_tools(model, [{"name": "f"}])
     set_chat_template(model)
     assert [(call["fn"], strings(call)) for call in calls(record) if strings(call)] == []
@@ -147,9 +147,9 @@ def test_n7_sigill_is_left_alone(library: Path, make_model: Callable[..., Path])
 
 
 @pytest.mark.hazard("A1")
-def test_a1_never_asynchronous(tmp_path: Path, open_model: Opener, record: Path, generation: str) -> None:
+def test_a1_never_asynchronous(tmp_path: Path, open_model: Opener, record: Path, abi_version: str) -> None:
     library = fake_library(
-        tmp_path / "other", generation, defaults={"is_async": 1}, record=record, quiet=True
+        tmp_path / "other", abi_version, defaults={"is_async": 1}, record=record, quiet=True
     )
     assert open_model(["a"], library=library).generate("x").text == "a"
     assert calls(record, "rkllm_init")[0]["param"]["is_async"] in (0, False)
@@ -169,8 +169,8 @@ def test_a4_is_running_is_never_asked(open_model: Opener, record: Path) -> None:
 
 
 @pytest.mark.hazard("A5")
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_a5_callbacks_return_what_is_meant(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_a5_callbacks_return_what_is_meant(open_model: Opener, record: Path, abi_version: str) -> None:
     steps = [
         {"text": "a"},
         {"null_text": True},
@@ -191,18 +191,18 @@ def test_a5_callbacks_return_what_is_meant(open_model: Opener, record: Path, gen
 
 
 @pytest.mark.hazard("A5", "M2")
-def test_m2_rows_are_given_back(open_model: Opener, record: Path, generation: str) -> None:
+def test_m2_rows_are_given_back(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(
         {"runs": [{"hidden": [{"width": 4}] * 3, "logits": {"width": 4}, "normal_first": True}]}
     )
     model.hidden_states("x")
-    if generation != "v1_1_0":
+    if abi_version != "v1_1_0":
         model.logits("x")
     shown = [call for call in calls(record, "callback") if call["rows"]]
     assert len(shown) >= 3
     # Before 1.3.0 nobody knows what 2 would do.
-    wanted = 2 if generation >= "v1_3_0" else 0
-    assert {call["return"] for call in shown} <= ({wanted} if generation > "v1_2_0" else {0, None})
+    wanted = 2 if abi_version >= "v1_3_0" else 0
+    assert {call["return"] for call in shown} <= ({wanted} if abi_version > "v1_2_0" else {0, None})
 
 
 @pytest.mark.hazard("A8")
@@ -253,15 +253,15 @@ def test_a7_what_the_library_holds_outlives_its_owner(open_model: Opener, record
 
 @pytest.mark.only_here("each worker has one model, and what it was given goes with it")
 @pytest.mark.hazard("A7")
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_a7_what_init_was_given_is_never_freed(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_a7_what_init_was_given_is_never_freed(open_model: Opener, record: Path, abi_version: str) -> None:
     for _ in range(5):
         open_model(["a"]).close()
     wait_until(lambda: len(calls(record, "rkllm_destroy")) == 5, "destroy")
     open_model({"look_back": True})
     (seen,) = calls(record, "look_back")
     assert seen["param"] == [True] * 5
-    assert seen["callback"] == ([True] * 5 if generation >= "v1_3_0" else [])
+    assert seen["callback"] == ([True] * 5 if abi_version >= "v1_3_0" else [])
 
 
 # ---- M: memory and instances
@@ -283,9 +283,9 @@ def test_m3_domains_of_several_models(open_model: Opener, record: Path) -> None:
 
 
 @pytest.mark.hazard("M1")
-def test_m1_the_way_around_the_leak(open_model: Opener, record: Path, generation: str) -> None:
+def test_m1_the_way_around_the_leak(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"])
-    if generation == "v1_1_0":
+    if abi_version == "v1_1_0":
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.0"):
             model.clear_kv_cache()
         return
@@ -312,15 +312,15 @@ def test_g1_what_is_longer_than_the_context(open_model: Opener, record: Path) ->
 
 
 @pytest.mark.hazard("G5")
-def test_g5_logits_of_tokens_with_history(open_model: Opener, record: Path, generation: str) -> None:
+def test_g5_logits_of_tokens_with_history(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model({"runs": [{"logits": {"width": 4}, "hidden": {"width": 4}}]})
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         assert model.logits(Tokens([1, 2]), keep_history=True).shape == (2, 4)
         return
     with pytest.raises(UnsupportedFeatureError):
         model.logits(Tokens([1, 2]), keep_history=True)
     assert not calls(record, "rkllm_run")
-    if generation != "v1_1_0":
+    if abi_version != "v1_1_0":
         # Each of the three is fine without the others.
         assert model.logits(Tokens([1, 2])).shape == (2, 4)
         assert model.logits("x", keep_history=True).shape == (1, 4)

@@ -15,9 +15,9 @@ RELEASES = {
     "v1_3_0": "1.3.0",
     "v1_3_1": "1.3.1",
 }
-EVERY = pytest.mark.parametrize("generation", LAYOUTS)
-LATE = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_0", "v1_3_1"])
-EARLY = pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
+EVERY = pytest.mark.parametrize("abi_version", LAYOUTS)
+LATE = pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_0", "v1_3_1"])
+EARLY = pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_0"])
 
 
 def banner(release):
@@ -25,11 +25,11 @@ def banner(release):
 
 
 @pytest.fixture
-def make(tmp_path, generation, record):
-    """Makes libraries of the generation; none of them may be asked to open a model."""
+def make(tmp_path, abi_version, record):
+    """Makes libraries of the layout; none of them may be asked to open a model."""
 
     def make(of=None, **options):
-        return fake_library(tmp_path / "lib", of or generation, record=record, quiet=True, **options)
+        return fake_library(tmp_path / "lib", of or abi_version, record=record, quiet=True, **options)
 
     yield make
     assert not calls(record, "rkllm_init")
@@ -52,61 +52,61 @@ def refusal(library, model=None, **keywords):
 
 @pytest.mark.hazard("V2")
 @EVERY
-def test_with_banner(make, generation):
+def test_with_banner(make, abi_version):
     identity = Runtime.load(make()).identity
-    assert (identity.abi, identity.version) == (generation, RELEASES[generation])
+    assert (identity.abi, identity.version) == (abi_version, RELEASES[abi_version])
     found = kinds(identity)
-    assert RELEASES[generation] in found["banner"].finding
-    assert found["banner"].allows == generation
+    assert RELEASES[abi_version] in found["banner"].finding
+    assert found["banner"].allows == abi_version
     assert {"symbols", "defaults"} <= set(found)
-    assert generation in repr(identity)
+    assert abi_version in repr(identity)
     assert "banner" in repr(found["banner"])
 
 
-@pytest.mark.parametrize("generation", LAYOUTS[:3])
-def test_without_banner(make, generation):
+@pytest.mark.parametrize("abi_version", LAYOUTS[:3])
+def test_without_banner(make, abi_version):
     identity = Runtime.load(make(banner=None)).identity
-    assert (identity.abi, identity.version) == (generation, None)
+    assert (identity.abi, identity.version) == (abi_version, None)
     assert "banner" not in kinds(identity)
 
 
-@pytest.mark.parametrize("generation", LAYOUTS[3:])
-def test_functions_and_defaults_do_not_separate_1_3_0_from_1_3_1(make, make_model, generation):
+@pytest.mark.parametrize("abi_version", LAYOUTS[3:])
+def test_functions_and_defaults_do_not_separate_1_3_0_from_1_3_1(make, make_model, abi_version):
     library = make(banner=None)
     message = refusal(library, make_model(["a"]))
     assert "v1_3_0 or v1_3_1" in message
-    identity = Runtime.load(library, abi=generation).identity
-    assert (identity.abi, identity.version) == (generation, None)
+    identity = Runtime.load(library, abi=abi_version).identity
+    assert (identity.abi, identity.version) == (abi_version, None)
     assert "explicit" in kinds(identity)
 
 
 @EARLY
-def test_functions_are_enough_where_they_separate(make, generation):
-    assert Runtime.load(make(banner=None, defaults="garbage")).identity.abi == generation
+def test_functions_are_enough_where_they_separate(make, abi_version):
+    assert Runtime.load(make(banner=None, defaults="garbage")).identity.abi == abi_version
 
 
 @LATE
 @pytest.mark.parametrize("text", [None, "its own"])
-def test_unclear_defaults_are_too_little(make, make_model, generation, text):
+def test_unclear_defaults_are_too_little(make, make_model, abi_version, text):
     options = {} if text else {"banner": None}
     library = make(defaults="garbage", **options)
     message = refusal(library, make_model(["a"]))
     if text:
-        assert f'abi="{generation}"' in message
+        assert f'abi="{abi_version}"' in message
     else:
         assert "v1_2_1 or v1_3_0 or v1_3_1" in message
     # The caller may know better.
-    identity = Runtime.load(library, abi=generation).identity
-    assert identity.abi == generation
+    identity = Runtime.load(library, abi=abi_version).identity
+    assert identity.abi == abi_version
     assert "explicit" in kinds(identity)
 
 
 @pytest.mark.hazard("V1")
 @EVERY
-def test_a_banner_of_another_generation(make, generation, make_model):
+def test_a_banner_of_another_layout(make, abi_version, make_model):
     for other in LAYOUTS:
         # Nothing but the banner tells these two apart: `test_without_banner` and its neighbour.
-        if other != generation and {other, generation} != {"v1_3_0", "v1_3_1"}:
+        if other != abi_version and {other, abi_version} != {"v1_3_0", "v1_3_1"}:
             library = make(banner=BANNERS[other], name=f"{other}.so")
             message = refusal(library, make_model(["a"]))
             assert RELEASES[other] in message
@@ -115,19 +115,19 @@ def test_a_banner_of_another_generation(make, generation, make_model):
 
 @pytest.mark.hazard("V1")
 @LATE
-def test_defaults_of_another_generation(make, generation, make_model):
-    other = "v1_3_1" if generation == "v1_2_1" else "v1_2_1"
-    for text in (None, BANNERS[generation]):
+def test_defaults_of_another_layout(make, abi_version, make_model):
+    other = "v1_3_1" if abi_version == "v1_2_1" else "v1_2_1"
+    for text in (None, BANNERS[abi_version]):
         library = make(banner=text, defaults={"as": other}, name=f"{bool(text)}.so")
         if text is None:
             # Nothing contradicts them then, except who knows better.
-            message = refusal(library, abi=generation)
-            assert f'abi="{generation}"' in message
+            message = refusal(library, abi=abi_version)
+            assert f'abi="{abi_version}"' in message
         else:
             assert "abi=" not in refusal(library, make_model(["a"]))
 
 
-def test_a_newer_release(tmp_path, make, generation, record):
+def test_a_newer_release(tmp_path, make, abi_version, record):
     touched = tmp_path / "opened"
     library = make(banner=banner("1.4.0"), constructor_touch=touched)
     message = refusal(library)
@@ -136,29 +136,29 @@ def test_a_newer_release(tmp_path, make, generation, record):
     # Refused by what stands in the file: nothing of it was run.
     assert not touched.exists()
     assert not calls(record)
-    runtime = Runtime.load(library, abi=generation)
-    assert (runtime.identity.abi, runtime.identity.version) == (generation, "1.4.0")
+    runtime = Runtime.load(library, abi=abi_version)
+    assert (runtime.identity.abi, runtime.identity.version) == (abi_version, "1.4.0")
     assert touched.exists()
 
 
 @LATE
-def test_an_unknown_release_of_a_known_series(make, generation):
+def test_an_unknown_release_of_a_known_series(make, abi_version):
     releases = {"v1_2_1": "1.2.9", "v1_3_0": "1.3.0b2", "v1_3_1": "1.3.1b1"}
-    library = make(banner=banner(releases[generation]))
+    library = make(banner=banner(releases[abi_version]))
     assert "not known" in refusal(library)
-    assert Runtime.load(library, abi=generation).identity.abi == generation
+    assert Runtime.load(library, abi=abi_version).identity.abi == abi_version
 
 
 @pytest.mark.hazard("V1")
 @EVERY
-def test_abi_overrides_nothing(make, generation, make_model):
+def test_abi_overrides_nothing(make, abi_version, make_model):
     for other in LAYOUTS:
-        if other != generation:
+        if other != abi_version:
             library = make(name=f"{other}.so")
             message = refusal(library, make_model(["a"]), abi=other)
             assert f'abi="{other}"' in message
-            assert generation in message
-    assert Runtime.load(make(name="right.so"), abi=generation).identity.abi == generation
+            assert abi_version in message
+    assert Runtime.load(make(name="right.so"), abi=abi_version).identity.abi == abi_version
 
 
 @newest
@@ -174,14 +174,14 @@ def test_abi_of_a_library_that_is_loaded(make):
 
 @newest
 @pytest.mark.parametrize("abi", ["v9", "", "1.4.0", "latest"])
-def test_abi_must_name_a_generation(make, abi):
+def test_abi_must_name_a_layout(make, abi):
     with pytest.raises(InvalidArgumentError) as caught:
         Runtime.load(make(), abi=abi)
     assert "v1_3_0" in f"{caught.value} {caught.value.hint}"
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0"])
-def test_1_2_1b1_has_the_layouts_of_1_2_0(make, generation):
+@pytest.mark.parametrize("abi_version", ["v1_2_0"])
+def test_1_2_1b1_has_the_layouts_of_1_2_0(make, abi_version):
     runtime = Runtime.load(make(banner=banner("1.2.1b1")))
     assert (runtime.identity.abi, runtime.identity.version) == ("v1_2_0", "1.2.1b1")
     assert "multi_image" in runtime.capabilities
@@ -204,8 +204,8 @@ def test_a_banner_of_1_0_on_a_later_library(make, make_model):
     refusal(make(banner=banner("1.0.1")), make_model(["a"]))
 
 
-def test_the_process_lives_after_a_refusal(library, make_model, tmp_path, generation):
-    wrong = fake_library(tmp_path / "wrong", generation, banner=banner("1.4.0"))
+def test_the_process_lives_after_a_refusal(library, make_model, tmp_path, abi_version):
+    wrong = fake_library(tmp_path / "wrong", abi_version, banner=banner("1.4.0"))
     code = """
     try:
         RKLLM(model, library=sys.argv[3])

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from conftest import Opener
 
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+since_1_2_1 = pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 PAUSED = {"runs": [{"steps": ["a", "b", "c"]}]}
 
 

@@ -121,14 +121,14 @@ def test_lines_of_runs_tell_nothing(open_model: Opener) -> None:
     assert facts(model.info) == {}
 
 
-def test_what_it_prints_of_itself(open_model: Opener, tmp_path: Path, generation: str) -> None:
+def test_what_it_prints_of_itself(open_model: Opener, tmp_path: Path, abi_version: str) -> None:
     # The fake's version line is the library's own: the platform in it is the board's, not the model's.
-    library = fake_library(tmp_path / "talks", generation)
+    library = fake_library(tmp_path / "talks", abi_version)
     assert facts(open_model(["a"], library=library).info) == {"driver_version": "0.9.8"}
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_1"])
-def test_from_results(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_0", "v1_2_1", "v1_3_1"])
+def test_from_results(open_model: Opener, abi_version: str) -> None:
     model = open_model({"runs": [{"logits": {"width": 32}, "hidden": {"width": 6}, "steps": ["a"]}]})
     assert facts(model.info) == {}
     model.logits("x")

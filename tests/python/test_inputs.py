@@ -329,7 +329,7 @@ VIDEO = Multimodal("<video>", video_embed=VIDEOS[0])
 AUDIO = Multimodal("<audio>", audio_embed=IMAGES[0])
 
 
-@pytest.mark.parametrize("generation", LAYOUTS)
+@pytest.mark.parametrize("abi_version", LAYOUTS)
 @pytest.mark.parametrize(
     ("given", "release", "able"),
     [
@@ -341,9 +341,9 @@ AUDIO = Multimodal("<audio>", audio_embed=IMAGES[0])
     ],
     ids=["several", "sized", "marked", "video", "audio"],
 )
-def test_features_of_later_releases(open_model, record, generation, given, release, able):
+def test_features_of_later_releases(open_model, record, abi_version, given, release, able):
     model = open_model(["a"])
-    if generation in able:
+    if abi_version in able:
         assert model.generate(given).text == "a"
         return
     with pytest.raises(UnsupportedFeatureError, match=release) as caught:
@@ -352,17 +352,17 @@ def test_features_of_later_releases(open_model, record, generation, given, relea
     assert not calls(record, "rkllm_run")
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0"])
-def test_several_images_from_the_beta_on(tmp_path, open_model, record, generation):
+@pytest.mark.parametrize("abi_version", ["v1_2_0"])
+def test_several_images_from_the_beta_on(tmp_path, open_model, record, abi_version):
     banner = "RKLLM SDK (version: 1.2.1b1 | target: Linux | build: fake)"
-    library = fake_library(tmp_path / "b1", generation, banner=banner, record=record, quiet=True)
+    library = fake_library(tmp_path / "b1", abi_version, banner=banner, record=record, quiet=True)
     model = open_model(["a"], library=library)
     assert model.generate(SEVERAL).text == model.generate(SIZED).text == "a"
     with pytest.raises(UnsupportedFeatureError, match=r"1\.3\.0"):
         model.generate(MARKED)
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 def test_our_template_is_put_around_text_with_images_too(open_model, record):
     # Up to 1.1.x the caller writes prefix and postfix into each prompt.
     model = open_model(["a"], template=("S", "<", ">"))

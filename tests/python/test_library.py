@@ -41,13 +41,13 @@ def not_found(path=None, *, named="path", **keywords):
     return str(error)
 
 
-def test_an_argument_is_obeyed(tmp_path, library, generation, monkeypatch):
+def test_an_argument_is_obeyed(tmp_path, library, abi_version, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_LIB", str(tmp_path / "none.so"))
     runtime = Runtime.load(library)
     assert runtime.path == str(library)
-    assert runtime.identity.abi == generation
+    assert runtime.identity.abi == abi_version
     assert runtime.backend == "npu"
-    for word in (generation, str(library)):
+    for word in (abi_version, str(library)):
         assert word in repr(runtime)
 
 
@@ -251,8 +251,8 @@ def test_a_path_that_is_no_utf_8(tmp_path):
 
 
 @pytest.mark.parametrize("symbol", ["rkllm_createDefaultParam", "rkllm_init", "rkllm_run", "rkllm_destroy"])
-def test_functions_that_every_release_has(tmp_path, generation, record, symbol):
-    library = fake_library(tmp_path / "lib", generation, drop_symbols=[symbol], record=record)
+def test_functions_that_every_release_has(tmp_path, abi_version, record, symbol):
+    library = fake_library(tmp_path / "lib", abi_version, drop_symbols=[symbol], record=record)
     message = not_found(library)
     assert f"does not export {symbol}" in message
     assert not calls(record)
@@ -283,14 +283,14 @@ def test_a_folder_without_a_library_names_both(tmp_path, make_model):
 
 
 @newest
-def test_without_a_banner_no_function_may_miss(tmp_path, record, generation):
+def test_without_a_banner_no_function_may_miss(tmp_path, record, abi_version):
     options = {"banner": None, "drop_symbols": ["rkllm_load_lora"], "record": record}
-    library = fake_library(tmp_path / "lib", generation, **options)
+    library = fake_library(tmp_path / "lib", abi_version, **options)
     with pytest.raises(UnsupportedRuntimeError, match="rkllm_load_lora") as caught:
         Runtime.load(library)
     assert caught.value.hint
     assert not calls(record)
-    assert "lora" not in Runtime.load(library, abi=generation).capabilities
+    assert "lora" not in Runtime.load(library, abi=abi_version).capabilities
 
 
 CAPABILITIES = {
@@ -302,11 +302,11 @@ CAPABILITIES = {
 }
 
 
-@pytest.mark.parametrize("generation", LAYOUTS)
-def test_capabilities_grow(library, generation):
+@pytest.mark.parametrize("abi_version", LAYOUTS)
+def test_capabilities_grow(library, abi_version):
     able = Runtime.load(library).capabilities
     assert isinstance(able, frozenset)
-    age = LAYOUTS.index(generation)
+    age = LAYOUTS.index(abi_version)
     for number, (_, feature) in enumerate(CAPABILITIES.items()):
         assert (feature in able) == (number <= age)
 

@@ -53,9 +53,9 @@ def test_use_after_close(open_model, record):
     assert not calls(record, "rkllm_run")
 
 
-def test_repr(open_model, generation):
+def test_repr(open_model, abi_version):
     model = open_model(["a"])
-    for word in ("model1.rkllm", "npu", "512", generation):
+    for word in ("model1.rkllm", "npu", "512", abi_version):
         assert word in repr(model)
 
 
@@ -299,9 +299,9 @@ def test_the_library_may_print_at_its_end(library, make_model):
 
 @pytest.mark.only_here("each worker is a process with one model")
 @pytest.mark.hazard("M6")
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
-def test_one_model_at_a_time_below_1_2_2(tmp_path, open_model, generation, record):
-    library = fake_library(tmp_path / "one", generation, record=record)
+@pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_0"])
+def test_one_model_at_a_time_below_1_2_2(tmp_path, open_model, abi_version, record):
+    library = fake_library(tmp_path / "one", abi_version, record=record)
     open_model(["a"], library=library)
     with pytest.raises(BusyError):
         open_model(["b"], library=library)

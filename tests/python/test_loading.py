@@ -16,11 +16,11 @@ pytestmark = newest
 
 
 @pytest.fixture
-def loading(tmp_path, generation):
+def loading(tmp_path, abi_version):
     """A library whose constructor does not return before the fixture's function is called."""
     begun, go_on = tmp_path / "begun", tmp_path / "go on"
     slow = fake_library(
-        tmp_path / "slow", generation, constructor_touch=begun, constructor_wait=go_on, quiet=True
+        tmp_path / "slow", abi_version, constructor_touch=begun, constructor_wait=go_on, quiet=True
     )
 
     def start():

@@ -263,8 +263,8 @@ def test_bad_names_in_calls(open_model: Opener, record: Path, name: Any) -> None
     assert not calls(record, "rkllm_run")
 
 
-def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: str, adapter: Path) -> None:
-    bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_load_lora"], quiet=True)
+def test_a_library_without_it(open_model: Opener, tmp_path: Path, abi_version: str, adapter: Path) -> None:
+    bare = fake_library(tmp_path / "bare", abi_version, drop_symbols=["rkllm_load_lora"], quiet=True)
     model = open_model(["a"], library=bare)
     for use in (lambda: model.load_lora(adapter), lambda: model.generate("x", lora="style")):
         with pytest.raises(UnsupportedFeatureError, match="rkllm_load_lora"):

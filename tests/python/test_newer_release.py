@@ -25,16 +25,16 @@ BEHIND = 512
 
 
 @pytest.fixture
-def newer(tmp_path: Path, generation: str, record: Path) -> Path:
+def newer(tmp_path: Path, abi_version: str, record: Path) -> Path:
     """A library that calls itself 1.4.0."""
-    return fake_library(tmp_path / "newer", generation, banner=BANNER, record=record, quiet=True)
+    return fake_library(tmp_path / "newer", abi_version, banner=BANNER, record=record, quiet=True)
 
 
 @pytest.fixture
-def admitted(open_model: Opener, newer: Path, generation: str) -> RKLLM:
+def admitted(open_model: Opener, newer: Path, abi_version: str) -> RKLLM:
     """A model of such a library, which reads behind the structs that it is given."""
     script = {"read_behind": BEHIND, "runs": [{"steps": ["a"]}]}
-    return open_model(script, library=newer, abi=generation)
+    return open_model(script, library=newer, abi=abi_version)
 
 
 def test_it_is_refused_with_advice(newer: Path, record: Path) -> None:
@@ -85,21 +85,21 @@ def test_multimodal_input_is_refused(admitted: RKLLM, record: Path, kind: str) -
     assert admitted.generate("text").text == "a"
 
 
-def test_batches_are_refused(open_model: Opener, newer: Path, generation: str, record: Path) -> None:
+def test_batches_are_refused(open_model: Opener, newer: Path, abi_version: str, record: Path) -> None:
     with pytest.raises(UnsupportedFeatureError, match=r"1\.3\.1") as caught:
-        open_model(["a"], library=newer, abi=generation, n_batch=2)
+        open_model(["a"], library=newer, abi=abi_version, n_batch=2)
     assert caught.value.hint
     assert not calls(record, "rkllm_init")
-    assert not {"batch", "multimodal_input", "audio"} & Runtime.load(newer, abi=generation).capabilities
+    assert not {"batch", "multimodal_input", "audio"} & Runtime.load(newer, abi=abi_version).capabilities
 
 
 def test_a_batch_of_its_own_is_not_taken(
-    tmp_path: Path, open_model: Opener, generation: str, record: Path
+    tmp_path: Path, open_model: Opener, abi_version: str, record: Path
 ) -> None:
     library = fake_library(
-        tmp_path / "own", generation, banner=BANNER, defaults={"n_batch": 4}, record=record, quiet=True
+        tmp_path / "own", abi_version, banner=BANNER, defaults={"n_batch": 4}, record=record, quiet=True
     )
-    model = open_model(["a"], library=library, abi=generation)
+    model = open_model(["a"], library=library, abi=abi_version)
     assert model.n_batch == 1
     assert model.generate("text").text == "a"
     assert calls(record, "rkllm_init")[0]["param"]["extend_param"]["n_batch"] == 1

@@ -72,9 +72,9 @@ def go_on(holder: Child) -> None:
 
 
 @pytest.fixture(autouse=True)
-def release(generation: str) -> str:
+def release(abi_version: str) -> str:
     """All tests are of one release, also those that open no model."""
-    return generation
+    return abi_version
 
 
 @pytest.fixture

@@ -39,9 +39,9 @@ def behind(mounts: str, code: str, library: Path, model: Path, *arguments: objec
 
 
 @pytest.fixture
-def library(tmp_path: Path, generation: str) -> Path:
+def library(tmp_path: Path, abi_version: str) -> Path:
     """A library that records nothing, since it could not."""
-    return fake_library(tmp_path / "lib", generation, quiet=True)
+    return fake_library(tmp_path / "lib", abi_version, quiet=True)
 
 
 @pytest.mark.parametrize("there", ["missing", "there"])

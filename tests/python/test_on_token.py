@@ -162,8 +162,8 @@ def test_closing_from_inside(open_model: Opener, record: Path) -> None:
     began(record, "rkllm_destroy")
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_of_a_batch(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_of_a_batch(open_model: Opener, abi_version: str) -> None:
     told: list[str] = []
     rows = [["a", "b"], ["c"]]
     model = open_model({"runs": [{"rows": rows}]}, n_batch=2)
@@ -177,8 +177,8 @@ def test_of_a_batch(open_model: Opener, generation: str) -> None:
     assert asyncio.run(answering)[0].text == "ab"
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_an_exception_in_a_batch(open_model: Opener, abi_version: str) -> None:
     def on_token(chunk: Chunk) -> None:
         raise OwnError(chunk.text)
 
@@ -190,8 +190,8 @@ def test_an_exception_in_a_batch(open_model: Opener, generation: str) -> None:
     assert generate_batch(model, ["x", "y"])[1].text == "b" * 20
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_of_steps(open_model: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_of_steps(open_model: Opener, abi_version: str) -> None:
     told: list[int] = []
     model = open_model({"runs": [{"steps": [{"text": "", "id": 5}]}, {"steps": [{"text": "b", "id": 6}]}]})
     with stepwise(model, "x", on_token=lambda chunk: told.append(chunk.token_id)) as steps:

@@ -179,10 +179,10 @@ MASKS: list[tuple[Any, int]] = [
 ]
 
 
-@pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_0", "v1_2_1", "v1_3_1"])
 @pytest.mark.parametrize(("cpus", "mask"), MASKS, ids=str)
 def test_cpus(
-    open_model: Opener, record: Path, generation: str, cpus: Iterable[int] | int, mask: int
+    open_model: Opener, record: Path, abi_version: str, cpus: Iterable[int] | int, mask: int
 ) -> None:
     once = cpus if isinstance(cpus, int) else iter(cpus)
     open_model(["a"], enabled_cpus_mask=once)
@@ -226,18 +226,18 @@ def test_number_and_mask_must_agree(open_model: Opener, record: Path) -> None:
     open_model(["a"], enabled_cpus_mask={1, 2, 3}, enabled_cpus_num=3)
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
-def test_cpus_before_1_2_0(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
+def test_cpus_before_1_2_0(open_model: Opener, record: Path, abi_version: str) -> None:
     for keywords in ({"enabled_cpus_mask": {1}}, {"enabled_cpus_num": 1}):
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.0"):
             open_model(["a"], **keywords)
     assert not calls(record, "rkllm_init")
 
 
-def test_rows(open_model: Opener, record: Path, generation: str) -> None:
+def test_rows(open_model: Opener, record: Path, abi_version: str) -> None:
     # One row is what every release runs.
     assert open_model(["a"], n_batch=1).n_batch == 1
-    if generation in {"v1_1_0", "v1_2_0"}:
+    if abi_version in {"v1_1_0", "v1_2_0"}:
         with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
             open_model(["a"], n_batch=2)
         assert len(calls(record, "rkllm_init")) == 1

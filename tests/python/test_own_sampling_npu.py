@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import GenerationError, InvalidArgumentError, Tokens, UnsupportedFeatureError
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from conftest import Opener
 
-since_1_3_0 = pytest.mark.parametrize("generation", GENERATIONS[3:])
-before_1_3_0 = pytest.mark.parametrize("generation", GENERATIONS[:3])
+since_1_3_0 = pytest.mark.parametrize("abi_version", ABI_VERSIONS[3:])
+before_1_3_0 = pytest.mark.parametrize("abi_version", ABI_VERSIONS[:3])
 END = 200
 
 

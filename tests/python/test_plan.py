@@ -201,8 +201,8 @@ def test_models_of_a_program_lie_apart(open_model: Opener, record: Path) -> None
 
 
 @both_ends
-def test_the_oldest_release_has_one_domain(open_model: Opener, record: Path, generation: str) -> None:
+def test_the_oldest_release_has_one_domain(open_model: Opener, record: Path, abi_version: str) -> None:
     for _ in range(2):
         with open_model(["a"]) as model:
             assert "base_domain_id" not in model.info.chosen
-    assert opened(record) == [0, 0], generation
+    assert opened(record) == [0, 0], abi_version

@@ -118,8 +118,8 @@ def test_every_way_to_run_saves(open_model: Opener, folder: Path) -> None:
         load_prompt_cache(model, folder / name)
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
-def test_a_batch_saves(open_model: Opener, folder: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
+def test_a_batch_saves(open_model: Opener, folder: Path, abi_version: str) -> None:
     model = open_model(["a"], n_batch=2)
     generate_batch(model, [PROMPT, "x"], save_prompt_cache=folder / "c")
     load_prompt_cache(model, folder / "c")
@@ -184,9 +184,9 @@ def test_the_model_may_move(open_model: Opener, folder: Path, tmp_path: Path) ->
     load_prompt_cache(second, cache.rename(folder / "d"))
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_of_another_library_release(
-    open_model: Opener, tmp_path: Path, folder: Path, generation: str
+    open_model: Opener, tmp_path: Path, folder: Path, abi_version: str
 ) -> None:
     model = open_model(["a"])
     cache = saved(model, folder / "c")
@@ -195,7 +195,7 @@ def test_of_another_library_release(
     banner = "RKLLM SDK (version: 1.2.2 | target: Linux | build: fake)"
     for other in (
         fake_library(tmp_path / "release", "v1_2_1", banner=banner, quiet=True),
-        fake_library(tmp_path / "generation", "v1_3_1", quiet=True),
+        fake_library(tmp_path / "abi_version", "v1_3_1", quiet=True),
     ):
         with open_model(path, library=other) as second:
             refused(second, cache, "1.2.3", second.runtime.identity.version or "")
@@ -341,9 +341,9 @@ def test_a_run_that_ends_early_saves_too(open_model: Opener, folder: Path, keywo
     load_prompt_cache(model, folder / "c")
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 def test_a_run_of_fewer_tokens_than_at_init_saves_too(
-    open_model: Opener, folder: Path, generation: str
+    open_model: Opener, folder: Path, abi_version: str
 ) -> None:
     model = open_model({"runs": [{"steps": ["a"], "repeat": 50, "ignore_abort_ms": 150, "delay_ms": 1}]})
     assert model.generate(PROMPT, save_prompt_cache=folder / "c", max_new_tokens=2).text == "aa"
@@ -467,8 +467,8 @@ def test_a_library_that_refuses(open_model: Opener, folder: Path) -> None:
 
 
 @newest
-def test_a_library_without_it(open_model: Opener, tmp_path: Path, folder: Path, generation: str) -> None:
-    bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_load_prompt_cache"], quiet=True)
+def test_a_library_without_it(open_model: Opener, tmp_path: Path, folder: Path, abi_version: str) -> None:
+    bare = fake_library(tmp_path / "bare", abi_version, drop_symbols=["rkllm_load_prompt_cache"], quiet=True)
     model = open_model(["a"], library=bare)
     for use in (
         lambda: model.generate(PROMPT, save_prompt_cache=folder / "c"),

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 #: The first turn, its answer with the end token, and the second turn.
 FIRST, ANSWER, SECOND = [1, 2, 3], [4, 5], [1, 2, 3, 4, 5, 6, 7]
 
-parted = pytest.mark.parametrize("generation", ["v1_3_0", "v1_3_1"])
-matched = pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1"])
+parted = pytest.mark.parametrize("abi_version", ["v1_3_0", "v1_3_1"])
+matched = pytest.mark.parametrize("abi_version", ["v1_2_0", "v1_2_1"])
 
 
 def turn(made: list[int], size: int, **more: Any) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def between(llm: RKLLM, tmp_path: Path) -> dict[str, Callable[[], object]]:
     }
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
 @pytest.mark.parametrize(
     "what",
     [
@@ -149,7 +149,7 @@ def test_whatever_happens_between_makes_it_whole(
     assert last[1]["input"]["token_input"]["input_ids"] == SECOND
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
 def test_an_answer_that_was_cut_at_its_limit_is_not_gone_on_from(open_model: Opener, record: Path) -> None:
     """Whether the library computes its last token in the next run, nobody knows."""
     llm = open_model(script(turn([*ANSWER, 6], 5), turn([8], 8)))
@@ -200,29 +200,29 @@ def test_older_releases_find_it_themselves(open_model: Opener, record: Path) -> 
     assert sent(record) == [(0, FIRST), (0, SECOND)]
 
 
-@pytest.mark.parametrize("generation", LAYOUTS)
-def test_by_default_a_run_goes_as_it_is(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", LAYOUTS)
+def test_by_default_a_run_goes_as_it_is(open_model: Opener, record: Path, abi_version: str) -> None:
     llm = open_model(script())
     llm.generate(Tokens(FIRST))
     llm.generate(Tokens(SECOND), reuse="auto")
-    history = None if generation == "v1_1_0" else 0
+    history = None if abi_version == "v1_1_0" else 0
     assert sent(record) == [(history, FIRST), (history, SECOND)]
 
 
 def test_nothing_is_reused_when_the_cache_is_cleared(
-    open_model: Opener, record: Path, generation: str
+    open_model: Opener, record: Path, abi_version: str
 ) -> None:
     llm = open_model({**script(), "hidden": {"width": 4}})
     perf = ask(llm, FIRST, reuse=False).perf
     llm.stream(Tokens(FIRST), reuse=False).result()
-    clears = [] if generation == "v1_1_0" else ["clear"]
-    history = None if generation == "v1_1_0" else 0
+    clears = [] if abi_version == "v1_1_0" else ["clear"]
+    history = None if abi_version == "v1_1_0" else 0
     assert sent(record) == [*clears, (history, FIRST)] * 2
     # Before 1.2.0 nothing is reused, as far as is known.
-    assert perf.cached_tokens == (None if generation == "v1_1_0" else 0)
+    assert perf.cached_tokens == (None if abi_version == "v1_1_0" else 0)
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_every_call_that_generates_takes_it(open_model: Opener, record: Path) -> None:
     import asyncio
 
@@ -237,7 +237,7 @@ def test_every_call_that_generates_takes_it(open_model: Opener, record: Path) ->
     assert len(calls(record, "rkllm_clear_kv_cache")) == count + 2
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 def test_what_is_too_old_is_told(open_model: Opener) -> None:
     llm = open_model(script())
     with warnings.catch_warnings(record=True) as caught:
@@ -252,16 +252,16 @@ def test_what_is_too_old_is_told(open_model: Opener) -> None:
     assert ask(strict, FIRST, reuse=False).token_ids == ANSWER
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
-def test_a_library_that_cannot_clear_is_told(open_model: Opener, tmp_path: Path, generation: str) -> None:
-    library = fake_library(tmp_path, generation, drop_symbols=["rkllm_clear_kv_cache"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
+def test_a_library_that_cannot_clear_is_told(open_model: Opener, tmp_path: Path, abi_version: str) -> None:
+    library = fake_library(tmp_path, abi_version, drop_symbols=["rkllm_clear_kv_cache"])
     with pytest.warns(RkllmWarning, match="rkllm_clear_kv_cache"):
         assert ask(open_model(script(), library=library), FIRST, reuse=False).token_ids == ANSWER
     with pytest.raises(UnsupportedFeatureError, match="rkllm_clear_kv_cache"):
         ask(open_model(script(), library=library, strict=True), FIRST, reuse=False)
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
 @pytest.mark.parametrize(
     ("value", "error"),
     [
@@ -278,23 +278,23 @@ def test_what_it_cannot_be(open_model: Opener, record: Path, value: object, erro
     assert not sent(record)
 
 
-def test_the_prompt_is_counted(open_model: Opener, generation: str) -> None:
+def test_the_prompt_is_counted(open_model: Opener, abi_version: str) -> None:
     run = turn(ANSWER, 5, finish={"perf": {"prefill_tokens": 1, "generate_tokens": 2}})
     llm = open_model(script(run))
     perf = llm.generate(Tokens(FIRST)).perf
-    told = generation >= "v1_2_1"
+    told = abi_version >= "v1_2_1"
     assert perf.prompt_tokens == 3
     assert (perf.prefill_tokens, perf.cached_tokens) == ((1, 2) if told else (None, None))
     text = llm.generate("x").perf
     assert (text.prompt_tokens, text.cached_tokens) == (None, None)
-    if generation > "v1_1_0":
+    if abi_version > "v1_1_0":
         kept = llm.generate(Tokens(FIRST), keep_history=True).perf
         assert (kept.prompt_tokens, kept.cached_tokens) == (None, None)
     again = pickle.loads(pickle.dumps(perf))  # noqa: S301 - made here
     assert (again.prompt_tokens, again.cached_tokens) == (perf.prompt_tokens, perf.cached_tokens)
 
 
-@pytest.mark.parametrize("generation", ["v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_3_1"])
 def test_a_long_talk(open_model: Opener, record: Path) -> None:
     """Each turn is sent once, however long the talk."""
     runs, ids, sizes = [], [10], []

@@ -9,7 +9,7 @@ from functools import partial
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import (
     ClosedError,
     FloatArray,
@@ -22,11 +22,11 @@ from rkllm_rs import (
 from support import HELD, PATIENCE, began, in_thread, newest, wait_until
 from surface import aio, stream_hidden_states, stream_logits
 
-SINCE_1_2_0 = GENERATIONS[1:]
-SINCE_1_2_1 = GENERATIONS[2:]
+SINCE_1_2_0 = ABI_VERSIONS[1:]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
 
-#: Each kind with the generations that have it.
-KINDS = {"hidden_states": GENERATIONS, "logits": SINCE_1_2_0}
+#: Each kind with the layouts that have it.
+KINDS = {"hidden_states": ABI_VERSIONS, "logits": SINCE_1_2_0}
 SCRIPT_KEY = {"hidden_states": "hidden", "logits": "logits"}
 
 kinds = pytest.mark.parametrize("kind", KINDS)
@@ -36,10 +36,10 @@ WHOLE = [[0, 1, 2], [3, 4, 5], [6, 7, 8], [9, 10, 11]]
 
 
 @pytest.fixture
-def able(generation, kind):
-    """Leaves out what the generation does not have: that it is refused is shown below."""
-    if generation not in KINDS[kind]:
-        pytest.skip(f"{generation} has no {kind}")
+def able(abi_version, kind):
+    """Leaves out what the layout does not have: that it is refused is shown below."""
+    if abi_version not in KINDS[kind]:
+        pytest.skip(f"{abi_version} has no {kind}")
 
 
 def run_of(kind, rows=PARTS, **more):
@@ -73,12 +73,12 @@ def test_a_row_for_each_position(open_model, kind):
 @kinds
 @pytest.mark.usefixtures("able")
 @pytest.mark.parametrize("normal_first", [False, True])
-def test_rows_of_several_callbacks(open_model, record, generation, kind, normal_first):
+def test_rows_of_several_callbacks(open_model, record, abi_version, kind, normal_first):
     model = open_model(script(kind, normal_first=normal_first))
     assert whole(model, kind).tolist() == WHOLE
     assert model.generate("y").text == "fine"
     # What was copied may go, where the library asks (hazard M2); what brought nothing goes on.
-    release = 2 if generation >= "v1_3_0" else 0
+    release = 2 if abi_version >= "v1_3_0" else 0
     shown = [(line["rows"], line["return"]) for line in calls(record, "callback")]
     assert shown == [([], 0)] * normal_first + [([part["rows"]], release) for part in PARTS]
     returns = [line["callback_returns"] for line in calls(record, "run_end")]
@@ -131,9 +131,9 @@ def test_a_rest_of_nothing(open_model, kind):
 
 
 @kinds
-def test_releases_that_have_none(open_model, record, generation, kind):
+def test_releases_that_have_none(open_model, record, abi_version, kind):
     model = open_model(["a"])
-    if generation in KINDS[kind]:
+    if abi_version in KINDS[kind]:
         assert whole(model, kind).shape == (1, 4)
         return
     for call in (whole, stream):
@@ -143,15 +143,15 @@ def test_releases_that_have_none(open_model, record, generation, kind):
     assert not calls(record, "rkllm_run")
 
 
-@pytest.mark.parametrize("generation", SINCE_1_2_0)
-def test_tokens_with_history(open_model, record, generation):
+@pytest.mark.parametrize("abi_version", SINCE_1_2_0)
+def test_tokens_with_history(open_model, record, abi_version):
     # Before 1.3.0 this ends the process by an assertion of the library (hazard G5).
     model = open_model({"runs": [{"steps": ["a"]}]})
     assert model.hidden_states(Tokens([1, 2]), keep_history=True).shape == (2, 4)
     assert model.logits("text", keep_history=True).shape == (1, 4)
     assert model.logits(Tokens([1, 2])).shape == (2, 4)
     before = len(calls(record, "rkllm_run"))
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         assert model.logits(Tokens([1, 2]), keep_history=True).shape == (2, 4)
         assert calls(record, "rkllm_run")[-1]["infer"]["keep_history"] == 1
         return
@@ -316,7 +316,7 @@ def test_role_and_thinking_go_along(open_model, record):
     assert seen == [("tool", True), ("user", False)]
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[:2])
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[:2])
 def test_role_and_thinking_of_older_releases(open_model, record):
     model = open_model(["a"])
     for keywords in ({"role": "tool"}, {"thinking": True}):

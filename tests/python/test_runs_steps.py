@@ -9,15 +9,15 @@ import time
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import BusyError, GenerationTimeout, InvalidArgumentError, Tokens
 from support import HELD, PATIENCE, SOON, began, in_thread
 from surface import aio, stepwise, stream_logits
 
-SINCE_1_2_1 = GENERATIONS[2:]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
 
-since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
-newest = pytest.mark.parametrize("generation", SINCE_1_2_1[-1:])
+since_1_2_1 = pytest.mark.parametrize("abi_version", SINCE_1_2_1)
+newest = pytest.mark.parametrize("abi_version", SINCE_1_2_1[-1:])
 
 #: Goes on as long as it is asked to.
 ENDLESS = {"runs": [{"steps": ["x"]}], "kv_cache_size": [8]}
@@ -96,13 +96,13 @@ def test_steps_that_nobody_began(open_model, record):
 
 
 @since_1_2_1
-def test_ended_by_the_limit(open_model, record, generation):
+def test_ended_by_the_limit(open_model, record, abi_version):
     model = open_model(ENDLESS, max_new_tokens=50)
     with stepwise(model, "x", max_new_tokens=3) as steps:
         assert [step.token_id for step in steps] == [1, 1, 1]
         answer = steps.result()
     assert (answer.text, answer.token_ids, answer.finish_reason) == ("xxx", [1] * 3, "length")
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         # The library counts anew in each run: it is told how many are left, at least one.
         given = [run["infer"]["max_new_tokens"] for run in calls(record, "rkllm_run")]
         assert given[:3] == [3, 2, 1]

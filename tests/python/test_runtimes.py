@@ -403,8 +403,8 @@ def real(private, monkeypatch):
     monkeypatch.setenv("RKLLM_RS_HOME", str(private / "data"))
     (private / "work").mkdir()
     monkeypatch.chdir(private / "work")
-    for version, generation in (("1.1.4", "v1_1_0"), ("1.2.3", "v1_2_1"), ("1.3.0", "v1_3_0")):
-        source = fake_library(private / "from", generation, quiet=True)
+    for version, abi_version in (("1.1.4", "v1_1_0"), ("1.2.3", "v1_2_1"), ("1.3.0", "v1_3_0")):
+        source = fake_library(private / "from", abi_version, quiet=True)
         runtimes.install(version, source=source, allow_unknown=True)
     return private
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from conftest import Opener
 
 ENDLESS = {"text": "x", "repeat": 100_000, "delay_ms": 2}
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+since_1_2_1 = pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 
 
 @since_1_2_1

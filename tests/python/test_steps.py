@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import (
     BusyError,
     ClosedError,
@@ -24,10 +24,10 @@ from rkllm_rs import (
 from support import began, in_thread, wait_until
 from surface import stepwise, stream_hidden_states
 
-SINCE_1_2_1 = GENERATIONS[2:]
+SINCE_1_2_1 = ABI_VERSIONS[2:]
 
-since_1_2_1 = pytest.mark.parametrize("generation", SINCE_1_2_1)
-newest = pytest.mark.parametrize("generation", SINCE_1_2_1[-1:])
+since_1_2_1 = pytest.mark.parametrize("abi_version", SINCE_1_2_1)
+newest = pytest.mark.parametrize("abi_version", SINCE_1_2_1[-1:])
 
 
 def script(*tokens, **more):
@@ -77,8 +77,8 @@ def test_a_token_at_a_time(open_model, record):
     assert runs(record)[-1]["paused"] is False
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[:2])
-def test_releases_that_cannot_pause(open_model, record, generation):
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[:2])
+def test_releases_that_cannot_pause(open_model, record, abi_version):
     model = open_model(["a"])
     with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later") as caught:
         stepwise(model, "x")
@@ -133,7 +133,7 @@ def test_what_cannot_be_sent(open_model, record):
     assert len(runs(record)) == before + 2
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_what_cannot_be_sent_to_a_release(open_model, record):
     video = Multimodal(
         "<video>", video_embed=memoryview(array.array("f", [0] * 4)).cast("B").cast("f", (1, 2, 2))
@@ -224,7 +224,7 @@ def test_ranges_without_a_pause(open_model, record):
     assert not calls(record, "rkllm_clear_kv_cache")
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[:2])
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[:2])
 def test_ranges_of_older_releases(open_model, record):
     model = open_model(["a"])
     with pytest.raises(UnsupportedFeatureError, match=r"RKLLM 1\.2\.1 or later"):
@@ -308,7 +308,7 @@ def test_who_takes_the_tokens_is_who_must_not_wait(open_model):
 
 @since_1_2_1
 @pytest.mark.parametrize("word", ["role", "lora", "sampling", "cache"])
-def test_settings_go_along(tmp_path, open_model, record, generation, word):
+def test_settings_go_along(tmp_path, open_model, record, abi_version, word):
     adapter = tmp_path / "style.rkllm"
     adapter.write_bytes(bytes(range(256)))
     model = open_model(script("a", "b"))
@@ -316,7 +316,7 @@ def test_settings_go_along(tmp_path, open_model, record, generation, word):
     keywords = {
         "role": {"role": "tool", "thinking": True},
         "lora": {"lora": "fein"},
-        "sampling": {"sampling": SamplingParams(top_k=9) if generation >= "v1_3_0" else None},
+        "sampling": {"sampling": SamplingParams(top_k=9) if abi_version >= "v1_3_0" else None},
         "cache": {"save_prompt_cache": tmp_path / "cache"},
     }[word]
     assert [step.text for step in stepwise(model, "x", **keywords)] == ["a", "b"]

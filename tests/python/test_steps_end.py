@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import BusyError, InvalidArgumentError, Tokens
 from support import HELD, PATIENCE, let_through, newest
 from surface import aio, stepwise
@@ -25,7 +25,7 @@ def both(model):
     return (whole.text, whole.finish_reason), (stepped.text, stepped.finish_reason)
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[2:])
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[2:])
 @pytest.mark.parametrize(
     "says", [True, False], ids=["finish at the last pause", "finish in a run of its own"]
 )

@@ -42,7 +42,7 @@ def prompts(record: Path) -> list[str]:
     return [run["input"].get("prompt_input") for run in calls(record, "rkllm_run")]
 
 
-def test_set(open_model: Opener, record: Path, generation: str) -> None:
+def test_set(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"])
     model.generate("before")
     set_chat_template(model, *CHATML)
@@ -51,7 +51,7 @@ def test_set(open_model: Opener, record: Path, generation: str) -> None:
     model.generate("z")
     set_chat_template(model)
     model.generate("raw")
-    if generation == "v1_1_0":
+    if abi_version == "v1_1_0":
         system, prefix, postfix = CHATML
         assert prompts(record) == ["before", f"{system}{prefix}x\ny{postfix}", "P:z", "raw"]
         assert not templates(record)
@@ -63,11 +63,11 @@ def test_set(open_model: Opener, record: Path, generation: str) -> None:
 @pytest.mark.parametrize(
     "template", ["model", "raw", CHATML, ("", "", "")], ids=["model", "raw", "own", "empty"]
 )
-def test_at_opening(open_model: Opener, record: Path, generation: str, template: Any) -> None:
+def test_at_opening(open_model: Opener, record: Path, abi_version: str, template: Any) -> None:
     model = open_model(["a"], template=template)
     model.generate("x")
     strings = {"model": None, "raw": ("", "", "")}.get(template, template)
-    if generation == "v1_1_0":
+    if abi_version == "v1_1_0":
         assert not templates(record)
         system, prefix, postfix = strings or ("", "", "")
         assert prompts(record) == [f"{system}{prefix}x{postfix}"]
@@ -80,8 +80,8 @@ def test_at_opening(open_model: Opener, record: Path, generation: str, template:
         assert order[-1] == "rkllm_run"
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
-def test_only_text_gets_ours(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
+def test_only_text_gets_ours(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"], template=CHATML)
     model.generate(Tokens([1, 2]))
     model.generate(Embeddings(memoryview(bytes(32)).cast("f", (2, 4))))
@@ -90,8 +90,8 @@ def test_only_text_gets_ours(open_model: Opener, record: Path, generation: str) 
     assert "prompt_input" not in inputs[1]
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
-def test_ours_is_that_of_the_time_of_the_call(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
+def test_ours_is_that_of_the_time_of_the_call(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model({"runs": [{"prefill_ms": 100, "steps": ["a"]}]}, template=("", "1:", ""))
     first = model.stream("x")
     began(record)
@@ -148,9 +148,9 @@ def test_bad_templates(open_model: Opener, record: Path, template: Any, kind: ty
 TOOLS = [{"name": "f"}]
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 @pytest.mark.parametrize("how", ["raw", "tuple", "call"])
-def test_what_needs_the_models_own(open_model: Opener, record: Path, generation: str, how: str) -> None:
+def test_what_needs_the_models_own(open_model: Opener, record: Path, abi_version: str, how: str) -> None:
     template: Any = {"raw": "raw", "tuple": CHATML}.get(how, "model")
     model = open_model(["a"], template=template)
     if how == "call":
@@ -195,8 +195,8 @@ def test_a_library_that_refuses_at_opening(open_model: Opener, record: Path) -> 
 
 
 @newest
-def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: str) -> None:
-    bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_set_chat_template"], quiet=True)
+def test_a_library_without_it(open_model: Opener, tmp_path: Path, abi_version: str) -> None:
+    bare = fake_library(tmp_path / "bare", abi_version, drop_symbols=["rkllm_set_chat_template"], quiet=True)
     model = open_model(["a"], library=bare)
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_chat_template"):
         set_chat_template(model, *CHATML)

@@ -33,7 +33,7 @@ WEATHER = {
     },
 }
 
-since_1_2_1 = pytest.mark.parametrize("generation", ["v1_2_1", "v1_3_1"])
+since_1_2_1 = pytest.mark.parametrize("abi_version", ["v1_2_1", "v1_3_1"])
 
 
 def given(record: Path) -> list[dict[str, Any]]:
@@ -41,7 +41,7 @@ def given(record: Path) -> list[dict[str, Any]]:
 
 
 @since_1_2_1
-def test_a_list(open_model: Opener, record: Path, generation: str) -> None:
+def test_a_list(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"])
     set_function_tools(
         model, [WEATHER, {"name": "other"}], system_prompt="Sei nett.", tool_response_str="réponse"
@@ -56,7 +56,7 @@ def test_a_list(open_model: Opener, record: Path, generation: str) -> None:
 
 
 @since_1_2_1
-def test_text(open_model: Opener, record: Path, generation: str) -> None:
+def test_text(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"])
     text = ' [ {"name" :"f" } ]\n'
     set_function_tools(model, text)
@@ -129,8 +129,8 @@ def test_bad_strings(open_model: Opener, record: Path, name: str, bad: Any) -> N
     assert not given(record)
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0", "v1_2_0"])
-def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_2_0"])
+def test_before_1_2_1(open_model: Opener, record: Path, abi_version: str) -> None:
     model = open_model(["a"])
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.1"):
         set_function_tools(model, [WEATHER])
@@ -141,7 +141,7 @@ def test_before_1_2_1(open_model: Opener, record: Path, generation: str) -> None
 
 
 @since_1_2_1
-def test_a_model_without_a_template(open_model: Opener, record: Path, generation: str) -> None:
+def test_a_model_without_a_template(open_model: Opener, record: Path, abi_version: str) -> None:
     log = [["stderr", "E rkllm: the model has no chat template"]]
     model = open_model({"set_function_tools": {"return": -1, "log": log}, "runs": [{"steps": ["a"]}]})
     with pytest.raises(GenerationError, match="rkllm_set_function_tools") as caught:
@@ -151,8 +151,8 @@ def test_a_model_without_a_template(open_model: Opener, record: Path, generation
 
 
 @newest
-def test_a_library_without_it(open_model: Opener, tmp_path: Path, generation: str) -> None:
-    bare = fake_library(tmp_path / "bare", generation, drop_symbols=["rkllm_set_function_tools"], quiet=True)
+def test_a_library_without_it(open_model: Opener, tmp_path: Path, abi_version: str) -> None:
+    bare = fake_library(tmp_path / "bare", abi_version, drop_symbols=["rkllm_set_function_tools"], quiet=True)
     model = open_model(["a"], library=bare)
     with pytest.raises(UnsupportedFeatureError, match="rkllm_set_function_tools"):
         set_function_tools(model, [WEATHER])

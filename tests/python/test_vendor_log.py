@@ -125,10 +125,10 @@ def test_unknown_modes(library, make_model):
     assert done.stderr == "W rkllm: err 0\n"
 
 
-def test_a_protocol_on_stdout_is_left_alone(tmp_path, generation, make_model):
+def test_a_protocol_on_stdout_is_left_alone(tmp_path, abi_version, make_model):
     """With default settings, and a library that prints to stdout at every turn."""
     noisy = [["stdout", "E rkllm: at once"], ["stdio_stdout", "W rkllm: buffered"], ["stdout", "noise"]]
-    path = fake_library(tmp_path / "noisy", generation, constructor_log="I rkllm: loading")
+    path = fake_library(tmp_path / "noisy", abi_version, constructor_log="I rkllm: loading")
     run = {"steps": [{"text": "a", "log": noisy}], "log": noisy, "log_end": noisy}
     model = make_model({"init": {"log": noisy}, "destroy": {"log": noisy}, "runs": [run]})
     code = """

@@ -206,11 +206,11 @@ def test_an_abort_and_a_destroy_that_hang(open_model: Opener, record: Path) -> N
 
 @newest
 def test_a_library_that_hangs_while_it_is_loaded(
-    make_model: Callable[..., Path], generation: str, tmp_path: Path
+    make_model: Callable[..., Path], abi_version: str, tmp_path: Path
 ) -> None:
     begun, never = tmp_path / "begun", tmp_path / "never"
     library = fake_library(
-        tmp_path / "hangs", generation, quiet=True, constructor_touch=begun, constructor_wait=never
+        tmp_path / "hangs", abi_version, quiet=True, constructor_touch=begun, constructor_wait=never
     )
 
     async def main() -> None:
@@ -228,11 +228,11 @@ def test_a_library_that_hangs_while_it_is_loaded(
 
 @newest
 def test_killed_while_it_loads_the_library(
-    open_model: Opener, generation: str, tmp_path: Path, processes_before: set[str]
+    open_model: Opener, abi_version: str, tmp_path: Path, processes_before: set[str]
 ) -> None:
     begun, go_on = tmp_path / "begun", tmp_path / "go on"
     library = fake_library(
-        tmp_path / "slow", generation, quiet=True, constructor_touch=begun, constructor_wait=go_on
+        tmp_path / "slow", abi_version, quiet=True, constructor_touch=begun, constructor_wait=go_on
     )
     opening = in_thread(lambda: open_model(["a"], library=library, isolate=True))
     wait_until(begun.exists, "the library's constructor")

@@ -57,7 +57,7 @@ def test_no_worker_outlives_its_parent(
     library: Path,
     make_model: Callable[..., Path],
     tmp_path: Path,
-    generation: str,
+    abi_version: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     # Each of them is in its own run at the same time.
@@ -94,7 +94,7 @@ def test_no_worker_outlives_its_parent(
         waits = (
             {"constructor_touch": begun, "constructor_wait": folder / "never"} if state == "loading" else {}
         )
-        own = fake_library(folder, generation, record=record, quiet=True, **waits)
+        own = fake_library(folder, abi_version, record=record, quiet=True, **waits)
         function = CALLS.get(state, "")
         words = (record if function else "", begun if waits else "", todo, function)
         made[state] = child(code, own, make_model(script), *words)

@@ -39,7 +39,7 @@ def library_bytes(seed: str, size: int = 600_000) -> bytes:
 def known_by_blob_id(release: str, data: bytes, arch: str = ARCH) -> dict[str, Any]:
     return {
         "release": release,
-        "generation": "v1_3_0",
+        "abi": "v1_3_0",
         "os": "linux",
         "arch": arch,
         "git_blob_sha1": blob_id(data),

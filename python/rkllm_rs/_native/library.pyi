@@ -16,7 +16,7 @@ class _Layout(TypedDict):
 
 class _KnownLibrary(TypedDict):
     release: str
-    generation: str
+    abi: str
     os: str
     arch: str
     git_blob_sha1: str | None

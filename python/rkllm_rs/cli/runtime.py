@@ -57,7 +57,7 @@ def _list(arguments: argparse.Namespace) -> int:
     here = {one.version: one for one in runtimes.installed()}
     marks = {"current": runtimes.current(), "project": runtimes.chosen()}
     files = runtimes.official(os=None)
-    releases = {one.release: one.generation for one in files}
+    releases = {one.release: one.abi for one in files}
     data = {
         "folder": runtimes.folder(),
         **marks,
@@ -65,7 +65,7 @@ def _list(arguments: argparse.Namespace) -> int:
         "releases": [
             {
                 "release": release,
-                "generation": abi,  # the key that programs read
+                "abi": abi,
                 "installed": release in here,
                 "files": [{**asdict(one), "url": one.url} for one in files if one.release == release],
             }

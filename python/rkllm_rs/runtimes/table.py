@@ -26,7 +26,7 @@ class OfficialFile:
 
     Attributes:
         release: The release, such as ``"1.2.1b1"``.
-        generation: Its ABI version, such as ``"v1_2_1"``.
+        abi: Its ABI version, such as ``"v1_2_1"``.
         os: ``"linux"`` or ``"android"``.
         arch: The vendor's name of the architecture: ``"aarch64"``, ``"armhf"``, ``"arm64-v8a"`` or
             ``"armeabi-v7a"``.
@@ -38,7 +38,7 @@ class OfficialFile:
     """
 
     release: str
-    generation: str
+    abi: str
     os: str
     arch: str
     git_blob_sha1: str | None
@@ -55,7 +55,7 @@ class OfficialFile:
     @property
     def usable(self) -> bool:
         """Whether this package supports the release: all except 1.0.x."""
-        return not self.generation.startswith("v1_0_")
+        return not self.abi.startswith("v1_0_")
 
     @property
     def digest(self) -> str:

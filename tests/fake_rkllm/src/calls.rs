@@ -58,7 +58,7 @@ fn answer_or(
 /// `adapter` is NULL or a filled `RKLLMLoraAdapter`.
 pub unsafe fn load_lora(handle: LLMHandle, adapter: *const u8) -> c_int {
     // SAFETY: by the caller's promise.
-    let view = |generation| unsafe { View::new(generation, "RKLLMLoraAdapter", adapter) };
+    let view = |abi| unsafe { View::new(abi, "RKLLMLoraAdapter", adapter) };
     let returns = answer_or(
         handle,
         "rkllm_load_lora",
@@ -66,11 +66,11 @@ pub unsafe fn load_lora(handle: LLMHandle, adapter: *const u8) -> c_int {
         |instance, fields| {
             fields.insert(
                 "adapter".to_owned(),
-                view(instance.generation).map_or(Value::Null, |view| view.json(true)),
+                view(instance.abi).map_or(Value::Null, |view| view.json(true)),
             );
         },
         |instance, forced| {
-            let Some(view) = view(instance.generation) else {
+            let Some(view) = view(instance.abi) else {
                 return Ok(());
             };
             let mut state = lock(&instance.state);
@@ -122,7 +122,7 @@ pub fn release_prompt_cache(handle: LLMHandle) -> c_int {
 
 /// `rkllm_clear_kv_cache` of 1.2.0: two arguments.
 pub fn clear_kv_cache(handle: LLMHandle, keep_system_prompt: c_int) -> c_int {
-    // There is no pause to end in this generation.
+    // There is no pause to end in this layout.
     answer(
         handle,
         "rkllm_clear_kv_cache",
@@ -241,13 +241,13 @@ pub unsafe fn set_function_tools(handle: LLMHandle, texts: [*const c_char; 3]) -
 /// `params` is NULL or a filled `RKLLMCrossAttnParam`.
 pub unsafe fn set_cross_attn_params(handle: LLMHandle, params: *const u8) -> c_int {
     // SAFETY: by the caller's promise.
-    let view = |generation| unsafe { View::new(generation, "RKLLMCrossAttnParam", params) };
+    let view = |abi| unsafe { View::new(abi, "RKLLMCrossAttnParam", params) };
     answer_or(
         handle,
         "rkllm_set_cross_attn_params",
         |script| &script.set_cross_attn_params,
         |instance, fields| {
-            let view = view(instance.generation);
+            let view = view(instance.abi);
             fields.insert(
                 "params".to_owned(),
                 view.map_or(Value::Null, |view| view.json(true)),
@@ -258,7 +258,7 @@ pub unsafe fn set_cross_attn_params(handle: LLMHandle, params: *const u8) -> c_i
             }
         },
         |instance, _| {
-            lock(&instance.state).cross = view(instance.generation).map(CrossArrays::of);
+            lock(&instance.state).cross = view(instance.abi).map(CrossArrays::of);
             Ok(())
         },
     )

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::output::{self, Stream};
 use crate::record::Recorder;
-use crate::{Generation, ffi};
+use crate::{AbiVersion, ffi};
 
 /// Bytes of the blob, tag included.
 pub const BLOB_LEN: usize = 4096;
@@ -45,7 +45,7 @@ pub struct Config {
 pub enum Defaults {
     /// `"normal"` or `"garbage"`.
     Mode(Mode),
-    /// `{"as": generation, field: value, …}`.
+    /// `{"as": ABI version, field: value, …}`.
     Fields(Map<String, Value>),
 }
 
@@ -55,7 +55,7 @@ pub enum Defaults {
 pub enum Mode {
     /// The vendor's values.
     Normal,
-    /// Values that fit no generation.
+    /// Values that fit no layout.
     Garbage,
 }
 
@@ -132,26 +132,26 @@ pub(crate) fn recorder() -> Recorder {
 }
 
 /// The version that the log line of `rkllm_init` names.
-pub(crate) fn release(generation: &Generation) -> &str {
+pub(crate) fn release(abi: &AbiVersion) -> &str {
     config()
         .banner
         .as_deref()
         .and_then(|banner| banner.split_once("version: "))
         .and_then(|(_, rest)| rest.split([' ', ')']).next())
-        .unwrap_or(generation.release)
+        .unwrap_or(abi.release)
 }
 
 /// The layouts that `rkllm_createDefaultParam` writes in: its own, or those of `{"as": …}`.
-pub(crate) fn written_generation(own: &'static Generation) -> &'static Generation {
+pub(crate) fn written_abi(own: &'static AbiVersion) -> &'static AbiVersion {
     let Defaults::Fields(fields) = &config().defaults else {
         return own;
     };
     let name = fields.get("as").and_then(Value::as_str);
-    crate::GENERATIONS
+    crate::ABI_VERSIONS
         .into_iter()
-        .find(|generation| Some(generation.name) == name)
+        .find(|abi| Some(abi.name) == name)
         .unwrap_or(own)
 }
 
-/// The largest struct that any generation returns by value.
+/// The largest struct that any layout returns by value.
 pub const LARGEST_PARAM: usize = size_of::<ffi::v1_2_1::RKLLMParam>();

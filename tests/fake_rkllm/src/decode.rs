@@ -1,4 +1,4 @@
-//! Reads the caller's structs by field name, so that one reader serves every generation.
+//! Reads the caller's structs by field name, so that one reader serves every layout.
 //!
 //! Offsets come from `rkllm_ffi`, which asserts them against the vendor's headers. The types are
 //! listed here, by C name; no name has two types in any release.
@@ -8,7 +8,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value};
 
-use crate::Generation;
+use crate::AbiVersion;
 use crate::ffi::StructLayout;
 
 /// The C type of a field.
@@ -92,31 +92,23 @@ const SHOWN_FLOATS: usize = 64;
 pub(crate) struct View<'a> {
     base: *const u8,
     layout: &'a StructLayout,
-    generation: &'a Generation,
+    abi: &'a AbiVersion,
 }
 
 impl<'a> View<'a> {
-    /// Views `base` as the struct of that name; None for NULL or a name the generation lacks.
+    /// Views `base` as the struct of that name; None for NULL or a name the layout lacks.
     ///
     /// # Safety
     ///
     /// Unless NULL, `base` points to such a struct, filled as the vendor's header asks (strings are
     /// NUL-terminated, counts are true), and it stays so while the view is used.
-    pub(crate) unsafe fn new(
-        generation: &'a Generation,
-        name: &str,
-        base: *const u8,
-    ) -> Option<Self> {
-        let layout = generation.layout(name).or_else(|| {
+    pub(crate) unsafe fn new(abi: &'a AbiVersion, name: &str, base: *const u8) -> Option<Self> {
+        let layout = abi.layout(name).or_else(|| {
             // Spelled with an e up to 1.2.2.
             let older = (name == "RKLLMMultiModalInput").then_some("RKLLMMultiModelInput");
-            generation.layout(older?)
+            abi.layout(older?)
         })?;
-        (!base.is_null()).then_some(Self {
-            base,
-            layout,
-            generation,
-        })
+        (!base.is_null()).then_some(Self { base, layout, abi })
     }
 
     fn offset(&self, field: &str) -> Option<usize> {
@@ -131,12 +123,12 @@ impl<'a> View<'a> {
         Some(unsafe { self.base.add(offset).cast::<T>().read_unaligned() })
     }
 
-    /// A 32-bit field; None when the struct of this generation has none.
+    /// A 32-bit field; None when the struct of this layout has none.
     pub(crate) fn int(&self, field: &str) -> Option<i32> {
         self.read(field)
     }
 
-    /// A byte; None when the struct of this generation has none.
+    /// A byte; None when the struct of this layout has none.
     pub(crate) fn byte(&self, field: &str) -> Option<u8> {
         self.read(field)
     }
@@ -148,7 +140,7 @@ impl<'a> View<'a> {
         unsafe { bytes(text) }
     }
 
-    /// A pointer; None when the struct of this generation has none.
+    /// A pointer; None when the struct of this layout has none.
     pub(crate) fn pointer<T>(&self, field: &str) -> Option<*const T> {
         self.read(field)
     }
@@ -165,7 +157,7 @@ impl<'a> View<'a> {
             return None;
         };
         // SAFETY: the promise to `new` covers the structs that this one points to.
-        unsafe { View::new(self.generation, name, self.read(field)?) }
+        unsafe { View::new(self.abi, name, self.read(field)?) }
     }
 
     /// A struct inside this one.
@@ -175,7 +167,7 @@ impl<'a> View<'a> {
         };
         let offset = self.offset(field)?;
         // SAFETY: the inner struct lies inside the one that `new` was promised.
-        unsafe { View::new(self.generation, name, self.base.add(offset)) }
+        unsafe { View::new(self.abi, name, self.base.add(offset)) }
     }
 
     /// Ids that a field points to; None when absent or NULL.

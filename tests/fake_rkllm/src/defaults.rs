@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use crate::config::{self, Defaults, Mode};
 use crate::decode::{Kind, kind};
-use crate::{Generation, ffi};
+use crate::{AbiVersion, ffi};
 
 /// The values that the vendor's manuals name, by field.
 ///
@@ -43,10 +43,10 @@ const NORMAL: [(&str, f64); 24] = [
 ///
 /// # Safety
 ///
-/// `out` is writable for the size of the generation's own `RKLLMParam`.
-pub unsafe fn create(own: &'static Generation, out: *mut u8) {
+/// `out` is writable for the size of the layout's own `RKLLMParam`.
+pub unsafe fn create(own: &'static AbiVersion, out: *mut u8) {
     config::recorder().write("rkllm_createDefaultParam", |_| {});
-    let shape = config::written_generation(own);
+    let shape = config::written_abi(own);
     let empty = Map::new();
     let (mode, overrides) = match &config::config().defaults {
         Defaults::Mode(mode) => (*mode, &empty),
@@ -78,7 +78,7 @@ pub unsafe fn create(own: &'static Generation, out: *mut u8) {
 /// # Safety
 ///
 /// As for [`create`].
-pub unsafe fn create_guarded(own: &'static Generation, out: *mut u8) {
+pub unsafe fn create_guarded(own: &'static AbiVersion, out: *mut u8) {
     crate::guard("rkllm_createDefaultParam", || {
         // SAFETY: passed on to the caller.
         unsafe { create(own, out) };
@@ -86,7 +86,7 @@ pub unsafe fn create_guarded(own: &'static Generation, out: *mut u8) {
     });
 }
 
-fn extend_offset(shape: &Generation) -> usize {
+fn extend_offset(shape: &AbiVersion) -> usize {
     shape
         .layout("RKLLMParam")
         .and_then(|layout| {
@@ -100,7 +100,7 @@ fn extend_offset(shape: &Generation) -> usize {
 
 /// The bytes to write for a field; None leaves them unwritten.
 fn value_of(
-    shape: &Generation,
+    shape: &AbiVersion,
     field: &str,
     mode: Mode,
     overrides: &Map<String, Value>,

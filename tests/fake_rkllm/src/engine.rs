@@ -14,7 +14,7 @@ use crate::instance::{self, BEHIND_US, Given, Instance, lock};
 use crate::output::{self, Stream};
 use crate::record::Recorder;
 use crate::script::Script;
-use crate::{Generation, config, digest, state};
+use crate::{AbiVersion, config, digest, state};
 
 pub use crate::instance::Callback;
 pub use crate::run::{run, run_async};
@@ -66,15 +66,15 @@ impl Callbacks {
 /// # Safety
 ///
 /// The contract of the vendor's function: `out` is writable, `param` is NULL or a filled struct of
-/// this generation, the callback stays valid until destroy.
+/// this layout, the callback stays valid until destroy.
 pub unsafe fn init(
-    generation: &'static Generation,
+    abi: &'static AbiVersion,
     out: *mut LLMHandle,
     param: *const u8,
     callbacks: Callbacks,
 ) -> c_int {
     // SAFETY: by the caller's promise.
-    let view = unsafe { View::new(generation, "RKLLMParam", param) };
+    let view = unsafe { View::new(abi, "RKLLMParam", param) };
     let path = view.and_then(|view| view.text("model_path"));
     let script = path.as_deref().map(load);
     let record = match &script {
@@ -83,13 +83,13 @@ pub unsafe fn init(
     };
     let recorder = Recorder::new([config::config().record.clone(), record]);
     recorder.write("rkllm_init", |fields| {
-        fields.insert("generation".to_owned(), generation.name.into());
+        fields.insert("abi".to_owned(), abi.name.into());
         fields.insert(
             "param".to_owned(),
             view.map_or(Value::Null, |view| view.json(true)),
         );
-        // SAFETY: by the caller's promise; NULL where the generation has no such struct.
-        let shown = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
+        // SAFETY: by the caller's promise; NULL where the layout has no such struct.
+        let shown = unsafe { View::new(abi, "RKLLMCallback", callbacks.raw.cast()) };
         let bare = callbacks.result.is_some().into();
         fields.insert(
             "callback".to_owned(),
@@ -98,7 +98,7 @@ pub unsafe fn init(
     });
     let quiet = config::config().quiet || matches!(&script, Some(Ok(script)) if script.quiet);
     if !quiet {
-        let release = config::release(generation);
+        let release = config::release(abi);
         let text = format!(
             "I rkllm: rkllm-runtime version: {release}, rknpu driver version: 0.9.8, platform: FAKE"
         );
@@ -116,7 +116,7 @@ pub unsafe fn init(
         return refuse(&reason);
     }
     // SAFETY: as above.
-    let shown = unsafe { View::new(generation, "RKLLMCallback", callbacks.raw.cast()) };
+    let shown = unsafe { View::new(abi, "RKLLMCallback", callbacks.raw.cast()) };
     if let Some(count) = script.read_behind {
         let structs = [("param", Some(view)), ("callback", shown)];
         recorder.write("behind", |fields| {
@@ -137,7 +137,7 @@ pub unsafe fn init(
     if returns != 0 {
         return returns;
     }
-    let mut instance = Instance::new(generation, script, callback);
+    let mut instance = Instance::new(abi, script, callback);
     instance.model_path = path.unwrap_or_default();
     instance.asked = callbacks.asked;
     instance.fallback_user = callbacks.user.expose_provenance();
@@ -183,7 +183,7 @@ fn load(path: &[u8]) -> Result<Script, String> {
     serde_json::from_slice(&text).map_err(|error| format!("invalid rkllm model: {error}"))
 }
 
-/// `n_batch`, where the generation has it.
+/// `n_batch`, where the layout has it.
 fn batch(view: View<'_>) -> Option<usize> {
     view.inside("extend_param")?
         .byte("n_batch")
@@ -252,7 +252,7 @@ pub fn abort(handle: LLMHandle) -> c_int {
     }
 }
 
-/// `rkllm_is_running`: 1 while running, in all generations, whatever their headers say.
+/// `rkllm_is_running`: 1 while running, in all layouts, whatever their headers say.
 pub fn is_running(handle: LLMHandle) -> c_int {
     let Some(instance) = instance::find(handle, "rkllm_is_running") else {
         return -1;

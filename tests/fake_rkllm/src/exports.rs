@@ -1,4 +1,4 @@
-//! The exported functions, as macros: each library invokes the ones that its generation has.
+//! The exported functions, as macros: each library invokes the ones that its layout has.
 //!
 //! `no_mangle` functions are exported only from the crate that is the library, hence macros.
 
@@ -27,7 +27,7 @@ macro_rules! export_config {
 /// `rkllm_createDefaultParam`.
 #[macro_export]
 macro_rules! export_defaults {
-    ($generation:expr) => {
+    ($abi:expr) => {
         /// The hidden pointer to the returned struct is an ordinary first argument here, so that
         /// bytes which are not written stay as the caller had them.
         ///
@@ -38,7 +38,7 @@ macro_rules! export_defaults {
         #[unsafe(no_mangle)]
         pub unsafe extern "C" fn rkllm_createDefaultParam(out: *mut u8) -> *mut u8 {
             // SAFETY: by the caller's promise.
-            unsafe { $crate::defaults::create_guarded(&$generation, out) };
+            unsafe { $crate::defaults::create_guarded(&$abi, out) };
             out
         }
 
@@ -54,7 +54,7 @@ macro_rules! export_defaults {
             #[inline(never)]
             unsafe extern "C" fn create_at(out: *mut u8) {
                 // SAFETY: by the caller's promise.
-                unsafe { $crate::defaults::create_guarded(&$generation, out) };
+                unsafe { $crate::defaults::create_guarded(&$abi, out) };
             }
 
             let out: *mut u8;
@@ -71,12 +71,12 @@ macro_rules! export_defaults {
 /// The functions that 1.1.0 and all later releases have in one shape, and init with a bare callback.
 #[macro_export]
 macro_rules! export_common {
-    ($generation:expr, $module:ident) => {
+    ($abi:expr, $module:ident) => {
         use std::ffi::{c_char, c_int, c_void};
         use $crate::ffi::shared::{LLMHandle, RKLLMLoraAdapter};
         use $crate::ffi::$module::{RKLLMInferParam, RKLLMInput, RKLLMParam};
 
-        $crate::export_defaults!($generation);
+        $crate::export_defaults!($abi);
 
         /// # Safety
         ///
@@ -169,7 +169,7 @@ macro_rules! export_common {
 /// `rkllm_init` up to 1.2.3: the callback is a bare function.
 #[macro_export]
 macro_rules! export_init {
-    ($generation:expr, $module:ident, $variant:ident) => {
+    ($abi:expr, $module:ident, $variant:ident) => {
         /// # Safety
         ///
         /// The contract of the vendor's function.
@@ -182,7 +182,7 @@ macro_rules! export_init {
             $crate::guard("rkllm_init", || {
                 let callback = callback.map($crate::engine::Callback::$variant);
                 // SAFETY: by the caller's promise.
-                unsafe { $crate::engine::init(&$generation, handle, param.cast(), callback.into()) }
+                unsafe { $crate::engine::init(&$abi, handle, param.cast(), callback.into()) }
             })
         }
     };
@@ -191,7 +191,7 @@ macro_rules! export_init {
 /// `rkllm_init` from 1.3.0 on: the callbacks are a struct.
 #[macro_export]
 macro_rules! export_init_since_1_3_0 {
-    ($generation:expr, $module:ident) => {
+    ($abi:expr, $module:ident) => {
         /// # Safety
         ///
         /// The contract of the vendor's function.
@@ -205,7 +205,7 @@ macro_rules! export_init_since_1_3_0 {
                 // SAFETY: by the caller's promise.
                 unsafe {
                     let callbacks = $crate::engine::Callbacks::from_struct(callback);
-                    $crate::engine::init(&$generation, handle, param.cast(), callbacks)
+                    $crate::engine::init(&$abi, handle, param.cast(), callbacks)
                 }
             })
         }

@@ -13,9 +13,9 @@ use crate::ffi::{v1_1_0, v1_2_0, v1_2_1};
 use crate::record::Recorder;
 use crate::script::Script;
 use crate::state::State;
-use crate::{Generation, config, output};
+use crate::{AbiVersion, config, output};
 
-/// The result callback of a generation; 1.2.1 and 1.3.0 have the same.
+/// The result callback of a layout; 1.2.1 and 1.3.0 have the same.
 #[derive(Debug, Clone, Copy)]
 pub enum Callback {
     /// 1.1.x: no return value, no logits.
@@ -27,7 +27,7 @@ pub enum Callback {
 }
 
 impl Callback {
-    /// Calls back with the generation's own result struct; 0 where it returns nothing.
+    /// Calls back with the layout's own result struct; 0 where it returns nothing.
     ///
     /// # Safety
     ///
@@ -43,7 +43,7 @@ impl Callback {
             // SAFETY: by the caller's promise; NULL results are part of the contract.
             return unsafe { self.call_raw(std::ptr::null_mut(), user, state) };
         };
-        // SAFETY: by the caller's promise, and the result has the layout of its generation.
+        // SAFETY: by the caller's promise, and the result has the layout that this callback takes.
         unsafe {
             match self {
                 Self::V110(_) => {
@@ -70,7 +70,7 @@ impl Callback {
 
     /// # Safety
     ///
-    /// `result` is NULL or the struct of this callback's generation.
+    /// `result` is NULL or the struct of this callback's layout.
     unsafe fn call_raw(self, result: *mut c_void, user: *mut c_void, state: c_int) -> c_int {
         // SAFETY: passed on to the caller.
         unsafe {
@@ -87,7 +87,7 @@ impl Callback {
 /// A model between init and destroy.
 #[derive(Debug)]
 pub(crate) struct Instance {
-    pub(crate) generation: &'static Generation,
+    pub(crate) abi: &'static AbiVersion,
     pub(crate) script: Script,
     pub(crate) callback: Callback,
     pub(crate) model_path: Vec<u8>,
@@ -143,10 +143,10 @@ impl Drop for Entered<'_> {
 }
 
 impl Instance {
-    pub(crate) fn new(generation: &'static Generation, script: Script, callback: Callback) -> Self {
+    pub(crate) fn new(abi: &'static AbiVersion, script: Script, callback: Callback) -> Self {
         let recorder = Recorder::new([config::config().record.clone(), script.record.clone()]);
         Self {
-            generation,
+            abi,
             script,
             callback,
             model_path: Vec::new(),

@@ -1,7 +1,7 @@
 //! A scripted stand-in for librkllmrt.so.
 //!
-//! This crate is the engine; the folders beside it make one shared library of it for each layout
-//! generation. What a library does is told by a blob inside its file ([`config`]) and by the "model
+//! This crate is the engine; the folders beside it make one shared library of it for each ABI
+//! version. What a library does is told by a blob inside its file ([`config`]) and by the "model
 //! file" that `rkllm_init` is given ([`script`]). `README.md` describes both.
 
 #![allow(
@@ -36,9 +36,9 @@ pub use rkllm_ffi as ffi;
 
 use ffi::StructLayout;
 
-/// One layout generation, as the engine needs to know it.
+/// One ABI version, as the engine needs to know it.
 #[derive(Debug)]
-pub struct Generation {
+pub struct AbiVersion {
     /// Its name, as in `rkllm_ffi`.
     pub name: &'static str,
     /// The release it claims to be when no banner says otherwise.
@@ -49,7 +49,7 @@ pub struct Generation {
     cache: OnceLock<Vec<StructLayout>>,
 }
 
-impl Generation {
+impl AbiVersion {
     const fn new(
         name: &'static str,
         release: &'static str,
@@ -75,28 +75,28 @@ impl Generation {
         self.layouts().iter().find(|layout| layout.name == name)
     }
 
-    /// `sizeof` one struct, 0 when the generation has none of that name.
+    /// `sizeof` one struct, 0 when the layout has none of that name.
     pub(crate) fn size_of(&self, name: &str) -> usize {
         self.layout(name).map_or(0, |layout| layout.size)
     }
 }
 
 /// 1.0.1 and 1.0.2.
-pub static V1_0_1: Generation = Generation::new("v1_0_1", "1.0.1", 101, v1_0_1::layouts);
+pub static V1_0_1: AbiVersion = AbiVersion::new("v1_0_1", "1.0.1", 101, v1_0_1::layouts);
 /// 1.1.0 to 1.1.4.
-pub static V1_1_0: Generation = Generation::new("v1_1_0", "1.1.4", 110, ffi::v1_1_0::layouts);
+pub static V1_1_0: AbiVersion = AbiVersion::new("v1_1_0", "1.1.4", 110, ffi::v1_1_0::layouts);
 /// 1.2.0 and 1.2.1b1.
-pub static V1_2_0: Generation = Generation::new("v1_2_0", "1.2.0", 120, ffi::v1_2_0::layouts);
+pub static V1_2_0: AbiVersion = AbiVersion::new("v1_2_0", "1.2.0", 120, ffi::v1_2_0::layouts);
 /// 1.2.1 to 1.2.3.
-pub static V1_2_1: Generation = Generation::new("v1_2_1", "1.2.3", 121, ffi::v1_2_1::layouts);
+pub static V1_2_1: AbiVersion = AbiVersion::new("v1_2_1", "1.2.3", 121, ffi::v1_2_1::layouts);
 /// 1.3.0.
-pub static V1_3_0: Generation = Generation::new("v1_3_0", "1.3.0", 130, ffi::v1_3_0::layouts);
+pub static V1_3_0: AbiVersion = AbiVersion::new("v1_3_0", "1.3.0", 130, ffi::v1_3_0::layouts);
 
 /// 1.3.1.
-pub static V1_3_1: Generation = Generation::new("v1_3_1", "1.3.1", 131, ffi::v1_3_1::layouts);
+pub static V1_3_1: AbiVersion = AbiVersion::new("v1_3_1", "1.3.1", 131, ffi::v1_3_1::layouts);
 
-/// Every generation, oldest first.
-pub static GENERATIONS: [&Generation; 6] = [&V1_0_1, &V1_1_0, &V1_2_0, &V1_2_1, &V1_3_0, &V1_3_1];
+/// Every layout, oldest first.
+pub static ABI_VERSIONS: [&AbiVersion; 6] = [&V1_0_1, &V1_1_0, &V1_2_0, &V1_2_1, &V1_3_0, &V1_3_1];
 
 /// Runs the body of an exported function; a panic becomes an E line and −1 instead of crossing C.
 pub fn guard(function: &str, body: impl FnOnce() -> c_int) -> c_int {

@@ -79,7 +79,7 @@ impl Player<'_> {
             }
         }
         // 1.1.x has a state of its own for this.
-        let state = if self.session.instance.generation.rank < 120 {
+        let state = if self.session.instance.abi.rank < 120 {
             call_state::LAST_HIDDEN_LAYER
         } else {
             call_state::NORMAL
@@ -108,6 +108,6 @@ impl Player<'_> {
             fields.insert("return".to_owned(), returned.into());
             fields.insert("rows".to_owned(), counts.into());
         });
-        returned == callback_return::PAUSE && instance.generation.rank >= 121
+        returned == callback_return::PAUSE && instance.abi.rank >= 121
     }
 }

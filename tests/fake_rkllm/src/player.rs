@@ -143,7 +143,7 @@ impl<'a> Player<'a> {
     pub(crate) fn steps(&mut self) -> End {
         let run = self.run;
         let limit = self.limit();
-        let pausable = self.session.instance.generation.rank >= 121;
+        let pausable = self.session.instance.abi.rank >= 121;
         for _ in 0..run.repeat {
             for step in &run.steps {
                 let delay = step.delay_ms.unwrap_or(run.delay_ms);
@@ -170,7 +170,7 @@ impl<'a> Player<'a> {
     pub(crate) fn batch(&mut self) -> End {
         let run = self.run;
         let limit = self.limit();
-        let pausable = self.session.instance.generation.rank >= 121;
+        let pausable = self.session.instance.abi.rank >= 121;
         let mut lists: Vec<_> = (0..self.rows.len()).map(|row| run.row(row)).collect();
         loop {
             let steps: Vec<Option<&Step>> = lists.iter_mut().map(Iterator::next).collect();

@@ -40,7 +40,7 @@ pub(crate) struct Session {
 /// # Safety
 ///
 /// The contract of the vendor's function: `input` and `infer` are NULL or filled structs of the
-/// generation, and the callback given to init is still valid.
+/// layout, and the callback given to init is still valid.
 pub unsafe fn run(
     handle: LLMHandle,
     input: *const u8,
@@ -92,13 +92,13 @@ unsafe fn begin(
     user: *mut c_void,
 ) -> Result<Session, c_int> {
     let instance = find(handle, function).ok_or(-1)?;
-    let generation = instance.generation;
+    let abi = instance.abi;
     // SAFETY: by the caller's promise; with a batch there is one input for each row.
     let view = |row: usize| unsafe {
         View::new(
-            generation,
+            abi,
             "RKLLMInput",
-            input.wrapping_add(row * generation.size_of("RKLLMInput")),
+            input.wrapping_add(row * abi.size_of("RKLLMInput")),
         )
     };
     let views: Vec<View<'_>> = if input.is_null() {
@@ -107,7 +107,7 @@ unsafe fn begin(
         (0..instance.n_batch).filter_map(view).collect()
     };
     // SAFETY: by the caller's promise.
-    let infer = unsafe { View::new(generation, "RKLLMInferParam", infer) };
+    let infer = unsafe { View::new(abi, "RKLLMInferParam", infer) };
     instance.recorder.write(function, |fields| {
         note_handle(fields, handle);
         let json = |view: Option<View<'_>>| view.map_or(Value::Null, |view| view.json(true));
@@ -227,7 +227,7 @@ impl Session {
         let script = &self.instance.script;
         let matrices = match self.mode {
             infer_mode::LAST_HIDDEN_LAYER => run.hidden.as_ref().or(script.hidden.as_ref()),
-            infer_mode::LOGITS if self.instance.generation.rank >= 120 => {
+            infer_mode::LOGITS if self.instance.abi.rank >= 120 => {
                 run.logits.as_ref().or(script.logits.as_ref())
             }
             _ => return None,

@@ -72,7 +72,7 @@ pub fn layouts() -> Vec<StructLayout> {
     }]
 }
 
-/// Answers every call but `rkllm_createDefaultParam`: this generation is there to be refused.
+/// Answers every call but `rkllm_createDefaultParam`: this layout is there to be refused.
 pub fn refuse(function: &str, handle: LLMHandle) -> c_int {
     crate::config::recorder().write(function, |fields| {
         fields.insert("handle".to_owned(), handle.addr().into());

@@ -20,7 +20,7 @@ use fake_rkllm::ffi::shared::{LLMHandle, RKLLMResult, input_type};
 use fake_rkllm::ffi::v1_3_0::{RKLLMInferParam, RKLLMInput, RKLLMParam};
 use fake_rkllm::ffi::{v1_1_0, v1_2_0};
 use fake_rkllm::script::Script;
-use fake_rkllm::{GENERATIONS, V1_1_0, V1_2_0, V1_3_0, defaults, guard};
+use fake_rkllm::{ABI_VERSIONS, V1_1_0, V1_2_0, V1_3_0, defaults, guard};
 
 static COUNTED: AtomicU64 = AtomicU64::new(0);
 
@@ -32,7 +32,7 @@ unsafe extern "C" fn count(_: *mut RKLLMResult, user: *mut c_void, _: c_int) -> 
 }
 
 unsafe extern "C" fn read_1_1_0(result: *mut v1_1_0::RKLLMResult, user: *mut c_void, state: c_int) {
-    // SAFETY: the fake passes a result of this generation, and the test a list as userdata.
+    // SAFETY: the fake passes a result of this layout, and the test a list as userdata.
     let (result, seen) = unsafe { (result.as_ref(), user.cast::<Vec<(i32, c_int)>>().as_mut()) };
     if let (Some(result), Some(seen)) = (result, seen) {
         seen.push((result.token_id, state));
@@ -54,12 +54,12 @@ fn model(name: &str, script: &str) -> CString {
     CString::new(path.to_str().unwrap()).unwrap()
 }
 
-/// Room for the parameters of any generation, aligned as they are.
+/// Room for the parameters of any layout, aligned as they are.
 #[repr(C, align(16))]
 struct Room([u8; 1024]);
 
 fn open(
-    generation: &'static fake_rkllm::Generation,
+    abi: &'static fake_rkllm::AbiVersion,
     path: &CString,
     callbacks: Callbacks,
 ) -> (LLMHandle, c_int) {
@@ -67,11 +67,11 @@ fn open(
     let mut handle = null_mut();
     // SAFETY: the room is larger than any struct, and `model_path` comes first in all of them.
     let returned = unsafe {
-        defaults::create(generation, room.0.as_mut_ptr());
+        defaults::create(abi, room.0.as_mut_ptr());
         (&raw mut room)
             .cast::<*const std::ffi::c_char>()
             .write(path.as_ptr());
-        engine::init(generation, &raw mut handle, room.0.as_ptr(), callbacks)
+        engine::init(abi, &raw mut handle, room.0.as_ptr(), callbacks)
     };
     (handle, returned)
 }
@@ -104,19 +104,19 @@ fn run_1_3_0(handle: LLMHandle, user: *mut c_void) -> c_int {
 
 #[test]
 fn defaults_are_written_into_the_struct_and_nowhere_else() {
-    for generation in GENERATIONS {
-        let size = generation.layout("RKLLMParam").unwrap().size;
+    for abi in ABI_VERSIONS {
+        let size = abi.layout("RKLLMParam").unwrap().size;
         let mut room = Room([0xA5; 1024]);
         // SAFETY: the room is larger than any struct.
-        unsafe { defaults::create(generation, room.0.as_mut_ptr()) };
+        unsafe { defaults::create(abi, room.0.as_mut_ptr()) };
         assert!(
             room.0[size..].iter().all(|byte| *byte == 0xA5),
             "{}",
-            generation.name
+            abi.name
         );
     }
     let mut param = std::mem::MaybeUninit::<RKLLMParam>::zeroed();
-    // SAFETY: the struct is that of the generation, and zeros are valid where nothing is written.
+    // SAFETY: the struct is that of the layout, and zeros are valid where nothing is written.
     let param = unsafe {
         defaults::create(&V1_3_0, param.as_mut_ptr().cast());
         param.assume_init()
@@ -279,7 +279,7 @@ fn batch_rows_end_at_their_own_time() {
     let script = r#"{"quiet": true, "runs": [{"rows": [["a"]], "steps": ["b", {"id": 9}]}]}"#;
     let path = model("batch", script);
     let mut param = std::mem::MaybeUninit::<RKLLMParam>::zeroed();
-    // SAFETY: the struct is that of the generation, and zeros are valid where nothing is written.
+    // SAFETY: the struct is that of the layout, and zeros are valid where nothing is written.
     let mut param = unsafe {
         defaults::create(&V1_3_0, param.as_mut_ptr().cast());
         param.assume_init()

@@ -75,7 +75,7 @@ def prompts(record: Path) -> list[str]:
     return [one["input"]["prompt_input"] for one in calls(record, "rkllm_run")]
 
 
-def test_what_reaches_the_library(open_model: Opener, record: Path, generation: str) -> None:
+def test_what_reaches_the_library(open_model: Opener, record: Path, abi_version: str) -> None:
     llm = open_model(runs("Hello", "Fine"), chat_template=TEMPLATE)
     messages: list[dict[str, Any]] = [{"role": "system", "content": "Be kind."}, *ASK]
     answer = llm.chat(messages)
@@ -89,7 +89,7 @@ def test_what_reaches_the_library(open_model: Opener, record: Path, generation: 
     off = {"system_prompt": "", "prompt_prefix": "", "prompt_postfix": ""}
     switched = [{name: one[name] for name in off} for one in calls(record, "rkllm_set_chat_template")]
     # 1.1.x has no template of its own.
-    assert switched == ([] if generation == "v1_1_0" else [off])
+    assert switched == ([] if abi_version == "v1_1_0" else [off])
 
 
 def test_text_gets_the_strings_back_that_the_model_was_opened_with(open_model: Opener, record: Path) -> None:
@@ -103,16 +103,16 @@ def test_text_gets_the_strings_back_that_the_model_was_opened_with(open_model: O
     assert set_to == [strings, ("", "", ""), strings, ("", "", "")]
 
 
-def test_text_after_a_chat_is_rendered_as_well(open_model: Opener, record: Path, generation: str) -> None:
+def test_text_after_a_chat_is_rendered_as_well(open_model: Opener, record: Path, abi_version: str) -> None:
     llm = open_model(runs("a", "b", "c"), chat_template=TEMPLATE)
     llm.chat(ASK)
     llm.generate("Hi")
     # 1.1.x puts nothing around text, before a chat or after it.
-    assert prompts(record) == [PROMPT, "Hi" if generation == "v1_1_0" else PROMPT]
-    if generation >= "v1_2_1":
+    assert prompts(record) == [PROMPT, "Hi" if abi_version == "v1_1_0" else PROMPT]
+    if abi_version >= "v1_2_1":
         llm.generate("Hi", thinking=False)
         assert prompts(record)[2] == PROMPT + "<think>\n\n</think>\n\n"
-    if generation != "v1_1_0":
+    if abi_version != "v1_1_0":
         with pytest.raises(InvalidArgumentError, match="keep_history"):
             llm.generate("Hi", keep_history=True)
 
@@ -155,7 +155,7 @@ def test_a_stream_gives_what_the_answer_has(open_model: Opener) -> None:
     assert stream.result().content == whole.content
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_thinking_starts_from_how_the_prompt_ends(open_model: Opener, record: Path) -> None:
     opens = TEMPLATE.replace("{% if enable_thinking is", "<think>\n{% if false and enable_thinking is")
     llm = open_model(runs("Hm</think>\n\nHi", "Hi", "Hi"), chat_template=TEMPLATE)
@@ -169,7 +169,7 @@ def test_thinking_starts_from_how_the_prompt_ends(open_model: Opener, record: Pa
         llm.chat(ASK, thinking=True, template_kwargs={"enable_thinking": False})
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_thinking_that_takes_too_long_is_ended_and_answered(open_model: Opener, record: Path) -> None:
     script = {"runs": [run("<think>", "\na", " b", " c", " d", " e"), run("So.")]}
     llm = open_model(script, chat_template=TEMPLATE)
@@ -182,7 +182,7 @@ def test_thinking_that_takes_too_long_is_ended_and_answered(open_model: Opener, 
     assert second.endswith("\n</think>\n\n")
 
 
-@pytest.mark.parametrize("generation", ["v1_3_0", "v1_3_1"])
+@pytest.mark.parametrize("abi_version", ["v1_3_0", "v1_3_1"])
 def test_a_run_that_ends_with_the_thinking_goes_on(open_model: Opener, record: Path) -> None:
     llm = open_model(runs("<think>\nHm\n</think>\n\n", "Hi"), chat_template=TEMPLATE)
     stream = llm.chat_stream(ASK)
@@ -494,14 +494,14 @@ RESULTS = [
         ),
     ],
 )
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_a_lone_file_gets_the_roles_that_its_family_has(
     make_model: Callable[..., Path],
     open_model: Opener,
     record: Path,
     name: str,
     result: str,
-    generation: str,
+    abi_version: str,
 ) -> None:
     path = make_model(["Hello"])
     open_model(path.rename(path.with_name(name))).chat(RESULTS)
@@ -520,7 +520,7 @@ def test_a_lone_file_gets_the_roles_that_its_family_has(
         ("Qwen3.5-122B.rkllm", True),
     ],
 )
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_small_models_of_a_family_that_thinks_do_so_only_when_told(
     make_model: Callable[..., Path],
     open_model: Opener,
@@ -528,7 +528,7 @@ def test_small_models_of_a_family_that_thinks_do_so_only_when_told(
     name: str,
     *,
     thinks: bool,
-    generation: str,
+    abi_version: str,
 ) -> None:
     path = make_model({"runs": [{"steps": ["Hello"]}] * 4})
     llm = open_model(path.rename(path.with_name(name)))

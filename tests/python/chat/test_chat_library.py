@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import TemplateError
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ def prompts(record: Path) -> list[str]:
     return [one["input"]["prompt_input"] for one in calls(record, "rkllm_run")]
 
 
-@pytest.mark.parametrize("generation", GENERATIONS[1:])
+@pytest.mark.parametrize("abi_version", ABI_VERSIONS[1:])
 def test_one_message_gets_the_librarys_own_template(
-    open_model: Opener, record: Path, generation: str
+    open_model: Opener, record: Path, abi_version: str
 ) -> None:
     llm = open_model(runs("<think>\nHm\n</think>\n\nHello", "Kind", "c"))
     answer = llm.chat(ASK)
@@ -46,7 +46,7 @@ def test_one_message_gets_the_librarys_own_template(
         assert one["input"].get("role", "user") == "user"
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 def test_the_librarys_own_switch_of_thinking(open_model: Opener, record: Path) -> None:
     llm = open_model(runs("a", "b", "c"))
     for thinking in (None, True, False):
@@ -82,14 +82,14 @@ def test_there_is_nothing_to_render_without_a_template(open_model: Opener) -> No
             call(ASK)
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 def test_a_release_without_templates_has_none_of_its_own(open_model: Opener, record: Path) -> None:
     with pytest.raises(TemplateError):
         open_model(runs("a")).chat(ASK)
     assert not calls(record, "rkllm_run")
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
 def test_strings_that_were_given_are_a_template_there(open_model: Opener, record: Path) -> None:
     strings = ("S", "<u>", "<a>")
     assert open_model(runs("a"), template=strings).chat(ASK).content == "a"
@@ -100,7 +100,7 @@ GEMMA = "<|tool_call>call:f{}<tool_call|><turn|>"
 
 
 def test_special_tokens_are_shown_where_tools_are_called_with_them(
-    open_model: Opener, record: Path, generation: str
+    open_model: Opener, record: Path, abi_version: str
 ) -> None:
     script = {"runs": [{"steps": [GEMMA]}, {"steps": ["Hi", "<turn|>", "never"]}]}
     llm = open_model(script, chat_template=PLAIN, family="gemma4")
@@ -142,7 +142,7 @@ def test_whose_special_tokens_are_shown(
 TOOLED = "{% if tools %}{{ tools }}{% endif %}" + PLAIN
 
 
-@pytest.mark.parametrize("generation", ["v1_2_1"])
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
 @pytest.mark.parametrize(
     ("written", "reasoning", "content"),
     [

@@ -96,10 +96,10 @@ def check(open_model: Opener, case: dict[str, Any], plays: list[list[dict[str, A
             assert told(answer) == expected(case)
 
 
-@pytest.mark.parametrize(("generation", "row"), sorted(ROWS))
-def test_every_cut_gives_the_same(open_model: Opener, generation: str, row: int) -> None:
+@pytest.mark.parametrize(("abi_version", "row"), sorted(ROWS))
+def test_every_cut_gives_the_same(open_model: Opener, abi_version: str, row: int) -> None:
     draw = random.Random(row)  # noqa: S311 - no secret
-    for case in ROWS[generation, row]:
+    for case in ROWS[abi_version, row]:
         check(open_model, case, [played(case, draw) for _ in range(CUTS)])
 
 
@@ -138,10 +138,10 @@ def tokens(llm: RKLLM, text: str) -> list[dict[str, Any]]:
 
 @pytest.mark.model
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("generation", ["v1_2_1"])
-def test_every_token_alone_gives_the_same(real: RKLLM, open_beside: Opener, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_2_1"])
+def test_every_token_alone_gives_the_same(real: RKLLM, open_beside: Opener, abi_version: str) -> None:
     """As a real tokenizer cuts them."""
-    for case in (case for (own, _), cases in ROWS.items() if own == generation for case in cases):
+    for case in (case for (own, _), cases in ROWS.items() if own == abi_version for case in cases):
         check(open_beside, case, [[{"steps": tokens(real, case["output"])}]])
 
 

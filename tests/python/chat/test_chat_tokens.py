@@ -81,7 +81,7 @@ def test_what_does_not_fit_is_refused_before_it_runs(
 
 
 def test_the_prompt_of_an_answer_has_as_many_tokens_as_were_counted(
-    beside: Callable[..., Path], open_model: Opener, generation: str
+    beside: Callable[..., Path], open_model: Opener, abi_version: str
 ) -> None:
     script = {"runs": [{"steps": ["<think>", "so", "</think>"]}, {"steps": ["a"]}]}
     llm = open_model(beside(script), chat_template=TEMPLATE, family="qwen3", max_context_len=128)

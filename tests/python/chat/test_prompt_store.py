@@ -28,8 +28,8 @@ TEMPLATE = """\
 RULES = "Be brief. " * 40
 BEGINNING = f"<|im_start|>system\n{RULES}<|im_end|>\n<|im_start|>user\n"
 
-able = pytest.mark.parametrize("generation", ["v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"])
-newest = pytest.mark.parametrize("generation", ["v1_3_1"])
+able = pytest.mark.parametrize("abi_version", ["v1_2_0", "v1_2_1", "v1_3_0", "v1_3_1"])
+newest = pytest.mark.parametrize("abi_version", ["v1_3_1"])
 
 
 def asked(text: str, rules: str = RULES) -> list[dict[str, str]]:
@@ -220,8 +220,8 @@ def test_what_they_cannot_be(open_model: Opener, keywords: dict[str, Any], error
         llm.chat(asked("Hi"), **keywords)
 
 
-@pytest.mark.parametrize("generation", ["v1_1_0"])
-def test_releases_before_1_2_have_none(open_model: Opener, folder: Path, generation: str) -> None:
+@pytest.mark.parametrize("abi_version", ["v1_1_0"])
+def test_releases_before_1_2_have_none(open_model: Opener, folder: Path, abi_version: str) -> None:
     llm = open_model(["Hello"], chat_template=TEMPLATE)
     with pytest.raises(UnsupportedFeatureError, match=r"1\.2\.0"):
         llm.chat(asked("Hi"), prompt_cache_dir=folder)

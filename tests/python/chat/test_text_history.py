@@ -28,8 +28,8 @@ REST = "<|im_end|>\n<|im_start|>user\nHow?<|im_end|>\n<|im_start|>assistant\n"
 SECOND = f"{FIRST}Hello{REST}"
 END = 9
 
-parted = pytest.mark.parametrize("generation", ["v1_3_0", "v1_3_1"])
-newest = pytest.mark.parametrize("generation", ["v1_3_1"])
+parted = pytest.mark.parametrize("abi_version", ["v1_3_0", "v1_3_1"])
+newest = pytest.mark.parametrize("abi_version", ["v1_3_1"])
 
 
 def user(text: str) -> dict[str, str]:
@@ -83,14 +83,14 @@ def two(llm: Any, **keywords: Any) -> tuple[Any, Any]:
 
 
 @pytest.mark.hazard("M1")
-@pytest.mark.parametrize("generation", LAYOUTS)
+@pytest.mark.parametrize("abi_version", LAYOUTS)
 def test_what_each_release_gets_of_a_second_turn(
-    model: Callable[..., Any], record: Path, generation: str
+    model: Callable[..., Any], record: Path, abi_version: str
 ) -> None:
     first, second = two(model())
     assert (first.content, second.content) == ("Hello", "Fine")
-    if generation < "v1_3_0":
-        history = None if generation == "v1_1_0" else 0
+    if abi_version < "v1_3_0":
+        history = None if abi_version == "v1_1_0" else 0
         assert sent(record) == [(history, FIRST), (history, SECOND)]
         assert (second.perf.prompt_tokens, second.perf.cached_tokens) == (None, None)
     else:
@@ -99,7 +99,7 @@ def test_what_each_release_gets_of_a_second_turn(
         perf = second.perf
         assert (perf.prompt_tokens, perf.cached_tokens, perf.prefill_tokens) == (20, 12, 8)
     off = [call["prompt_prefix"] for call in calls(record, "rkllm_set_chat_template")]
-    assert off == ([] if generation == "v1_1_0" else [""])
+    assert off == ([] if abi_version == "v1_1_0" else [""])
 
 
 @parted
@@ -187,9 +187,9 @@ def test_a_library_that_keeps_another_history_is_not_trusted(model: Callable[...
     assert [one if one == "clear" else one[0] for one in sent(record)] == ["clear", 1, 1, 0]
 
 
-@pytest.mark.parametrize("generation", LAYOUTS)
+@pytest.mark.parametrize("abi_version", LAYOUTS)
 def test_edits_forks_and_other_runs_make_it_whole(
-    model: Callable[..., Any], record: Path, generation: str
+    model: Callable[..., Any], record: Path, abi_version: str
 ) -> None:
     again = {**HELLO, "kv_cache_size": [24]}
     llm = model(HELLO, HELLO, again, HELLO, HELLO)
@@ -201,17 +201,17 @@ def test_edits_forks_and_other_runs_make_it_whole(
     other = talk.fork()
     other.send("How?")
     talk.send("How?")
-    if generation > "v1_1_0":
+    if abi_version > "v1_1_0":
         llm.clear_kv_cache()
     other.send("When?")
     edited = FIRST.replace("Hi", "Ho")
     whole = f"{edited}Hello{REST}"
     last = f"{whole}Hello" + REST.replace("How", "When")
-    if generation >= "v1_3_0":
+    if abi_version >= "v1_3_0":
         first = ["clear", (1, FIRST), "clear", (1, edited), (1, REST), "clear", (1, whole)]
         assert sent(record) == [*first, "clear", "clear", (1, last)]
     else:
-        history = None if generation == "v1_1_0" else 0
+        history = None if abi_version == "v1_1_0" else 0
         texts = [one for one in sent(record) if one != "clear"]
         assert texts == [(history, text) for text in (FIRST, edited, whole, whole, last)]
 

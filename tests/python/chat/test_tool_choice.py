@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from fakes import GENERATIONS, calls
+from fakes import ABI_VERSIONS, calls
 from rkllm_rs import (
     AsyncRKLLM,
     GenerationError,
@@ -30,8 +30,8 @@ CALL = '<tool_call>\n{"name": "look", "arguments": {"city": "Oslo"}}\n</tool_cal
 NOW = {"type": "function", "function": {"name": "now"}}
 LOOK = {"type": "function", "function": {"name": "look"}}
 
-since_1_2_1 = pytest.mark.parametrize("generation", GENERATIONS[2:])
-before_1_2_1 = pytest.mark.parametrize("generation", GENERATIONS[:2])
+since_1_2_1 = pytest.mark.parametrize("abi_version", ABI_VERSIONS[2:])
+before_1_2_1 = pytest.mark.parametrize("abi_version", ABI_VERSIONS[:2])
 
 
 def tool(name: str, **properties: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ use fake_rkllm::v1_0_1::{RKLLMParam, ResultCallback, refuse};
 fake_rkllm::export_config!("{}");
 fake_rkllm::export_defaults!(fake_rkllm::V1_0_1);
 
-/// Fails; the struct comes by value in this generation.
+/// Fails; the struct comes by value in this layout.
 #[unsafe(no_mangle)]
 pub extern "C" fn rkllm_init(
     _handle: *mut LLMHandle,

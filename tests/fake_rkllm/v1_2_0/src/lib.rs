@@ -10,7 +10,7 @@ fake_rkllm::export_common!(fake_rkllm::V1_2_0, v1_2_0);
 fake_rkllm::export_init!(fake_rkllm::V1_2_0, v1_2_0, V120);
 fake_rkllm::export_three_texts!(rkllm_set_chat_template, set_chat_template);
 
-/// Two arguments in this generation; passing four does no harm.
+/// Two arguments in this layout; passing four does no harm.
 #[unsafe(no_mangle)]
 pub extern "C" fn rkllm_clear_kv_cache(handle: LLMHandle, keep_system_prompt: c_int) -> c_int {
     fake_rkllm::guard("rkllm_clear_kv_cache", || {
