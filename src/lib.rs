@@ -6,8 +6,8 @@
 //! which has the same C ABI.
 //!
 //! The floors, from top to bottom; each uses only those below it: [`chat`], [`model`], `client`, `link`, `engine`,
-//! `native`, `files`, [`runtime`], [`abi`], [`library`], [`host`], [`protocol`], and the crates `rkllm-text`
-//! and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host`, and in single files of the Python
+//! `native`, [`runtime`], [`files`], [`library`], [`abi`], [`host`], `sync`, [`protocol`], and the crates
+//! `rkllm-text`, `rkllm-digest` and `rkllm-ffi`. Unsafe code lives in `native`, `library` and `host`, and in single files of the Python
 //! module.
 
 pub mod abi;

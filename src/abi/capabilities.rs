@@ -7,14 +7,18 @@ use super::{AbiVersion, Exports, Identity, NEWEST, Version};
 use crate::protocol::error::Failure;
 
 /// A feature, the release that brings it and the functions it needs.
-struct Row {
+struct Feature {
     name: &'static str,
     since: &'static str,
     functions: &'static [&'static str],
 }
 
-const fn row(name: &'static str, since: &'static str, functions: &'static [&'static str]) -> Row {
-    Row {
+const fn feature(
+    name: &'static str,
+    since: &'static str,
+    functions: &'static [&'static str],
+) -> Feature {
+    Feature {
         name,
         since,
         functions,
@@ -22,54 +26,54 @@ const fn row(name: &'static str, since: &'static str, functions: &'static [&'sta
 }
 
 /// Ordered by release. `cpu` stands for what the CPU runtime alone can tell.
-const FEATURES: &[Row] = &[
-    row("abort", "1.0.1", &["rkllm_abort"]),
-    row("token_input", "1.1.0", &[]),
-    row("embedding_input", "1.1.0", &[]),
-    row("multimodal_input", "1.1.0", &[]),
-    row("hidden_states", "1.1.0", &[]),
-    row("lora", "1.1.0", &["rkllm_load_lora"]),
-    row(
+const FEATURES: &[Feature] = &[
+    feature("abort", "1.0.1", &["rkllm_abort"]),
+    feature("token_input", "1.1.0", &[]),
+    feature("embedding_input", "1.1.0", &[]),
+    feature("multimodal_input", "1.1.0", &[]),
+    feature("hidden_states", "1.1.0", &[]),
+    feature("lora", "1.1.0", &["rkllm_load_lora"]),
+    feature(
         "prompt_cache",
         "1.1.0",
         &["rkllm_load_prompt_cache", "rkllm_release_prompt_cache"],
     ),
-    row("is_running", "1.1.0", &["rkllm_is_running"]),
-    row("logits", "1.2.0", &[]),
-    row("keep_history", "1.2.0", &[]),
-    row("prefix_reuse", "1.2.0", &[]),
-    row("n_keep", "1.2.0", &[]),
-    row("chat_template", "1.2.0", &["rkllm_set_chat_template"]),
-    row("clear_kv_cache", "1.2.0", &["rkllm_clear_kv_cache"]),
-    row("cpu_mask", "1.2.0", &[]),
-    row("embed_flash", "1.2.0", &[]),
-    row("multi_image", "1.2.1b1", &[]),
-    row("role", "1.2.1", &[]),
-    row("thinking", "1.2.1", &[]),
-    row("function_tools", "1.2.1", &["rkllm_set_function_tools"]),
-    row("pause", "1.2.1", &[]),
-    row("perf", "1.2.1", &[]),
-    row("batch", "1.2.1", &[]),
-    row("cross_attention", "1.2.1", &["rkllm_set_cross_attn_params"]),
-    row("kv_cache_size", "1.2.1", &["rkllm_get_kv_cache_size"]),
-    row("kv_cache_range", "1.2.1", &["rkllm_clear_kv_cache"]),
-    row("multi_instance", "1.2.2", &[]),
-    row("embedding_prefix_reuse", "1.2.3", &[]),
-    row("per_run_sampling", "1.3.0", &[]),
-    row("per_run_max_new_tokens", "1.3.0", &[]),
-    row("ignore_eos", "1.3.0", &[]),
-    row("tokenizer_callback", "1.3.0", &[]),
-    row("embedding_callback", "1.3.0", &[]),
-    row("video", "1.3.0", &[]),
-    row("per_run_image_markers", "1.3.0", &[]),
-    row("release_output", "1.3.0", &[]),
-    row("audio", "1.3.1", &[]),
-    row("count_tokens", "cpu", &[]),
-    row("model_info", "cpu", &[]),
-    row("seed", "cpu", &[]),
-    row("tokenize", "cpu", &[]),
-    row("structured_output", "cpu", &[]),
-    row("own_sampling", "cpu", &[]),
+    feature("is_running", "1.1.0", &["rkllm_is_running"]),
+    feature("logits", "1.2.0", &[]),
+    feature("keep_history", "1.2.0", &[]),
+    feature("prefix_reuse", "1.2.0", &[]),
+    feature("n_keep", "1.2.0", &[]),
+    feature("chat_template", "1.2.0", &["rkllm_set_chat_template"]),
+    feature("clear_kv_cache", "1.2.0", &["rkllm_clear_kv_cache"]),
+    feature("cpu_mask", "1.2.0", &[]),
+    feature("embed_flash", "1.2.0", &[]),
+    feature("multi_image", "1.2.1b1", &[]),
+    feature("role", "1.2.1", &[]),
+    feature("thinking", "1.2.1", &[]),
+    feature("function_tools", "1.2.1", &["rkllm_set_function_tools"]),
+    feature("pause", "1.2.1", &[]),
+    feature("perf", "1.2.1", &[]),
+    feature("batch", "1.2.1", &[]),
+    feature("cross_attention", "1.2.1", &["rkllm_set_cross_attn_params"]),
+    feature("kv_cache_size", "1.2.1", &["rkllm_get_kv_cache_size"]),
+    feature("kv_cache_range", "1.2.1", &["rkllm_clear_kv_cache"]),
+    feature("multi_instance", "1.2.2", &[]),
+    feature("embedding_prefix_reuse", "1.2.3", &[]),
+    feature("per_run_sampling", "1.3.0", &[]),
+    feature("per_run_max_new_tokens", "1.3.0", &[]),
+    feature("ignore_eos", "1.3.0", &[]),
+    feature("tokenizer_callback", "1.3.0", &[]),
+    feature("embedding_callback", "1.3.0", &[]),
+    feature("video", "1.3.0", &[]),
+    feature("per_run_image_markers", "1.3.0", &[]),
+    feature("release_output", "1.3.0", &[]),
+    feature("audio", "1.3.1", &[]),
+    feature("count_tokens", "cpu", &[]),
+    feature("model_info", "cpu", &[]),
+    feature("seed", "cpu", &[]),
+    feature("tokenize", "cpu", &[]),
+    feature("structured_output", "cpu", &[]),
+    feature("own_sampling", "cpu", &[]),
 ];
 
 /// What depends on the size of the input struct, which a release newer than known may have changed.
@@ -96,7 +100,7 @@ impl Capabilities {
     #[must_use]
     pub fn new(identity: &Identity, exports: &Exports) -> Self {
         let release = identity.version.as_deref().and_then(Version::parse);
-        let able = |row: &&Row| {
+        let able = |row: &&Feature| {
             let there = if row.since == "cpu" {
                 identity.cpu_runtime
             } else {
@@ -113,7 +117,7 @@ impl Capabilities {
         Self::of(identity, |row| names.iter().any(|name| name == row.name))
     }
 
-    fn of(identity: &Identity, has: impl FnMut(&&Row) -> bool) -> Self {
+    fn of(identity: &Identity, has: impl FnMut(&&Feature) -> bool) -> Self {
         Self {
             abi: identity.abi,
             version: identity.version.clone(),
@@ -166,18 +170,21 @@ impl Capabilities {
     /// As [`Self::require`], whose text begins with `what`.
     pub(crate) fn require_for(&self, feature: &str, what: &str) -> Result<(), Failure> {
         if self.has(feature) {
-            return Ok(());
+            Ok(())
+        } else {
+            Err(self.lacks_feature(feature, what))
         }
-        let row = FEATURES
-            .iter()
-            .find(|row| row.name == feature)
-            .ok_or_else(|| {
-                Failure::invalid_with_hint(
-                    "feature",
-                    format!("must be the name of a feature, got {feature:?}"),
-                    "See the names in Runtime.capabilities.",
-                )
-            })?;
+    }
+
+    /// The error of `what` the caller wrote, which needs a feature that the loaded library lacks.
+    pub(crate) fn lacks_feature(&self, feature: &str, what: &str) -> Failure {
+        let Some(row) = FEATURES.iter().find(|row| row.name == feature) else {
+            return Failure::invalid_with_hint(
+                "feature",
+                format!("must be the name of a feature, got {feature:?}"),
+                "See the names in Runtime.capabilities.",
+            );
+        };
         let release = self.version.as_deref().and_then(Version::parse);
         let needs = match row.since {
             "cpu" => "the CPU runtime (backend=\"cpu\")".to_owned(),
@@ -189,7 +196,13 @@ impl Capabilities {
             }
             since => format!("RKLLM {since} or later"),
         };
-        Err(self.lacks(what, &needs))
+        self.lacks(what, &needs)
+    }
+
+    /// The release that brings a feature, for hints.
+    pub(crate) fn since(feature: &str) -> &'static str {
+        let mut all = Self::all().filter(|(name, _)| *name == feature);
+        all.next().map_or("", |(_, since)| since)
     }
 }
 
@@ -205,6 +218,9 @@ impl Capabilities {
         self.abi >= AbiVersion::V1_3_0
     }
 
+    /// Which libraries survive that.
+    pub(crate) const WITH_LOGITS_AFTER_HISTORY: &'static str = "RKLLM 1.3.0 or later";
+
     /// Whether a run can have a limit of its own: the feature `per_run_max_new_tokens`, which each run asks for.
     pub(crate) fn has_limits_of_runs(&self) -> bool {
         self.abi >= AbiVersion::V1_3_0
@@ -214,6 +230,9 @@ impl Capabilities {
     pub(crate) fn has_markers_at_init(&self) -> bool {
         self.abi < AbiVersion::V1_3_0
     }
+
+    /// Which libraries take them there.
+    pub(crate) const WITH_MARKERS_AT_INIT: &'static str = "RKLLM 1.2.3 or earlier";
 
     /// The error of a call that needs what the loaded library lacks.
     #[must_use]
@@ -263,122 +282,52 @@ fn reached(since: &str, abi: AbiVersion, release: Option<&Version>) -> bool {
     since <= bound && (order(oldest.0, oldest.1) >= since || by_release)
 }
 
+/// What a release can do with several models, where no library is loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Several {
+    /// Whether a model can begin in another IOMMU domain than 0.
+    pub has_domains: bool,
+    /// The release that is needed for several models in one process, if this one cannot.
+    pub needs: Option<&'static str>,
+}
+
+impl Several {
+    /// Reads a release such as `1.2.3`, also where it is written as `v1_2_3`, or without its last number.
+    ///
+    /// # Errors
+    ///
+    /// `ErrorKind::InvalidArgument` for what is no release.
+    pub fn of(release: &str) -> Result<Self, Failure> {
+        let text = release
+            .trim()
+            .trim_start_matches(['v', 'V'])
+            .replace('_', ".");
+        let found = Version::parse(&text).or_else(|| Version::parse(&format!("{text}.0")));
+        let have = found.ok_or_else(|| {
+            Failure::invalid_with_hint(
+                "release",
+                format!("must be a release of RKLLM, got {release:?}"),
+                "Pass a number such as \"1.2.3\".",
+            )
+        })?;
+        let reached = |text: &str| {
+            Version::parse(text).is_some_and(|since| {
+                order(have.numbers(), have.suffix()) >= order(since.numbers(), since.suffix())
+            })
+        };
+        let several = Capabilities::since("multi_instance");
+        Ok(Self {
+            has_domains: reached("1.2.0"),
+            needs: (!reached(several)).then_some(several),
+        })
+    }
+}
+
 /// A suffix marks a preview, which comes before the release of the same number.
 fn order(numbers: [u32; 3], suffix: &str) -> ([u32; 3], bool) {
     (numbers, suffix.is_empty())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::Release;
-    use super::super::symbols::tests::official;
-    use super::*;
-    use crate::protocol::error::ErrorKind;
-
-    fn capabilities(
-        abi: AbiVersion,
-        version: Option<&str>,
-        level: usize,
-        cpu: bool,
-    ) -> Capabilities {
-        let identity = Identity {
-            abi,
-            version: version.map(str::to_owned),
-            evidence: Vec::new(),
-            cpu_runtime: cpu,
-            newer: version.is_some_and(|text| {
-                Version::parse(text).is_some_and(|one| one.release() == Release::Newer)
-            }),
-        };
-        Capabilities::new(&identity, &official(level))
-    }
-
-    #[test]
-    fn each_layout_has_its_features() {
-        for (abi, level, last, first_absent) in [
-            (AbiVersion::V1_1_0, 2, "is_running", "logits"),
-            (AbiVersion::V1_2_0, 3, "embed_flash", "role"),
-            (AbiVersion::V1_2_1, 4, "kv_cache_range", "per_run_sampling"),
-            (AbiVersion::V1_3_0, 4, "release_output", "audio"),
-            (AbiVersion::V1_3_1, 4, "audio", "seed"),
-        ] {
-            let all = capabilities(abi, None, level, false);
-            assert_eq!(all.names().last(), Some(&last), "{abi}");
-            assert!(!all.has(first_absent), "{abi}");
-            let error = all.require(first_absent).unwrap_err();
-            assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
-        }
-    }
-
-    #[test]
-    fn inside_a_layout_the_release_decides() {
-        assert!(!capabilities(AbiVersion::V1_2_0, None, 3, false).has("multi_image"));
-        assert!(!capabilities(AbiVersion::V1_2_0, Some("1.2.0"), 3, false).has("multi_image"));
-        assert!(capabilities(AbiVersion::V1_2_0, Some("1.2.1b1"), 3, false).has("multi_image"));
-        assert!(!capabilities(AbiVersion::V1_2_1, Some("1.2.1"), 4, false).has("multi_instance"));
-        assert!(capabilities(AbiVersion::V1_2_1, Some("1.2.2"), 4, false).has("multi_instance"));
-        assert!(
-            capabilities(AbiVersion::V1_2_1, Some("1.2.3"), 4, false).has("embedding_prefix_reuse")
-        );
-        assert!(capabilities(AbiVersion::V1_3_0, None, 4, false).has("multi_instance"));
-    }
-
-    #[test]
-    fn an_admitted_newer_release_is_bound_by_its_layout() {
-        let all = capabilities(AbiVersion::V1_2_1, Some("1.4.0"), 4, false);
-        assert!(!all.has("per_run_sampling"));
-        assert!(all.has("role"));
-    }
-
-    #[test]
-    fn an_admitted_newer_release_does_nothing_that_depends_on_sizes() {
-        let known = capabilities(AbiVersion::V1_3_1, Some("1.3.1"), 4, false);
-        let newer = capabilities(AbiVersion::V1_3_1, Some("1.4.0"), 4, false);
-        let lost = known.names().iter().filter(|name| !newer.has(name));
-        let mut lost: Vec<_> = lost.copied().collect();
-        let mut sized = SIZED.to_vec();
-        lost.sort_unstable();
-        sized.sort_unstable();
-        assert_eq!(lost, sized);
-        let error = newer.require("batch").unwrap_err();
-        assert_eq!(error.kind, ErrorKind::UnsupportedFeature);
-        assert!(error.to_string().contains("up to RKLLM 1.3.1"), "{error}");
-    }
-
-    #[test]
-    fn the_message_names_the_release() {
-        let all = capabilities(AbiVersion::V1_1_0, Some("1.1.4"), 2, false);
-        let error = all.require("function_tools").unwrap_err();
-        for part in ["set_function_tools", "1.2.1", "1.1.4", "v1_1_0"] {
-            assert!(error.text.contains(part), "{error}");
-        }
-        assert!(error.hint.is_some());
-    }
-
-    #[test]
-    fn a_missing_function_takes_its_feature() {
-        let identity = Identity {
-            abi: AbiVersion::V1_3_0,
-            version: None,
-            evidence: Vec::new(),
-            cpu_runtime: true,
-            newer: false,
-        };
-        let exports = Exports::collect(|name| name != "rkllm_load_lora");
-        let all = Capabilities::new(&identity, &exports);
-        assert!(!all.has("lora"));
-        assert!(all.has("seed"));
-        let error = all.require("lora").unwrap_err().to_string();
-        assert!(
-            error.contains("a library that exports rkllm_load_lora"),
-            "{error}"
-        );
-        assert!(matches!(
-            all.require("flying"),
-            Err(Failure {
-                kind: ErrorKind::InvalidArgument,
-                ..
-            })
-        ));
-    }
-}
+#[path = "capabilities_tests.rs"]
+mod tests;

@@ -1,4 +1,6 @@
-//! Long because each kind of evidence is weighed against each other, case by case.
+//! What follows from each piece of evidence, and from those that contradict each other.
+//!
+//! Long because each kind is weighed against each other, case by case.
 
 use super::super::symbols::tests::official;
 use super::*;

@@ -16,7 +16,7 @@ mod version;
 mod wording;
 
 pub use abi_version::{AbiVersion, Layouts};
-pub use capabilities::Capabilities;
+pub use capabilities::{Capabilities, Several};
 pub use decide::{decide, precheck};
 pub use evidence::{Evidence, EvidenceKind, EvidenceLine, Identity, Probe};
 pub use known::{KnownLibrary, known_libraries, known_library, needs_sha256};

@@ -200,9 +200,9 @@ impl Chat {
             constraint.thinking = self.thinking_before(&prepared.texts[0]);
         }
         let able = model.runtime().capabilities();
-        if options.prompt_store.is_some() && !(able.has("prompt_cache") && able.has("prefix_reuse"))
-        {
-            return Err(able.lacks("prompt_cache_dir", "RKLLM 1.2.0 or later"));
+        if options.prompt_store.is_some() {
+            able.require_for("prompt_cache", "prompt_cache_dir")?;
+            able.require_for("prefix_reuse", "prompt_cache_dir")?;
         }
         let (is_npu, by_library) = (!able.has("tokenize"), self.template.is_none());
         if by_library {

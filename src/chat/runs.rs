@@ -10,9 +10,9 @@ const MOST_RUNS: usize = 3;
 
 /// The runs of one answer, for waiting and cancelling from any thread.
 #[derive(Clone)]
-pub struct Runs(Arc<Shared>);
+pub struct Runs(Arc<Started>);
 
-struct Shared {
+struct Started {
     handles: [OnceLock<Handle>; MOST_RUNS],
     now: AtomicUsize,
     cancelled: AtomicBool,
@@ -20,13 +20,13 @@ struct Shared {
 
 impl Runs {
     pub(super) fn new(first: Handle) -> Self {
-        let shared = Shared {
+        let started = Started {
             handles: [const { OnceLock::new() }; MOST_RUNS],
             now: AtomicUsize::new(0),
             cancelled: AtomicBool::new(false),
         };
-        shared.handles[0].get_or_init(|| first);
-        Self(Arc::new(shared))
+        started.handles[0].get_or_init(|| first);
+        Self(Arc::new(started))
     }
 
     /// The run that goes on.

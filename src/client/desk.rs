@@ -11,7 +11,7 @@ use crate::protocol::message::Command;
 use crate::protocol::question::{Asked, Response};
 
 #[derive(Default)]
-struct State {
+struct Unanswered {
     asked: Option<Asked>,
     taken: bool,
     /// Threads that are inside a callback of the program's.
@@ -20,7 +20,7 @@ struct State {
 
 /// What one model's library asks.
 #[derive(Default)]
-pub(super) struct Questions(Mutex<State>);
+pub(super) struct Questions(Mutex<Unanswered>);
 
 impl Questions {
     pub(super) fn put(&self, asked: Asked) {

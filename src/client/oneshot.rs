@@ -9,23 +9,23 @@ use crate::host::fork;
 use crate::host::wake::{Side, WakePair};
 use crate::protocol::error::Failure;
 
-struct State<T> {
+struct Content<T> {
     value: Option<Result<T, Failure>>,
     given: bool,
     wake: Option<WakePair>,
 }
 
-struct Shared<T> {
-    state: Mutex<State<T>>,
+struct Channel<T> {
+    state: Mutex<Content<T>>,
     arrived: Condvar,
 }
 
 /// Sends the answer, once; dropping it unused answers that the model is closed.
-pub(crate) struct Sender<T>(Option<Arc<Shared<T>>>);
+pub(crate) struct Sender<T>(Option<Arc<Channel<T>>>);
 
 /// Waits for the answer.
 pub(crate) struct Receiver<T> {
-    shared: Arc<Shared<T>>,
+    channel: Arc<Channel<T>>,
     wake: Mutex<Option<WakePair>>,
     /// In a forked child nobody is left who could answer.
     forks: u64,
@@ -33,8 +33,8 @@ pub(crate) struct Receiver<T> {
 
 /// Both ends.
 pub(crate) fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
-    let shared = Arc::new(Shared {
-        state: Mutex::new(State {
+    let channel = Arc::new(Channel {
+        state: Mutex::new(Content {
             value: None,
             given: false,
             wake: None,
@@ -42,11 +42,11 @@ pub(crate) fn oneshot<T>() -> (Sender<T>, Receiver<T>) {
         arrived: Condvar::new(),
     });
     let receiver = Receiver {
-        shared: Arc::clone(&shared),
+        channel: Arc::clone(&channel),
         wake: Mutex::new(None),
         forks: fork::depth(),
     };
-    (Sender(Some(shared)), receiver)
+    (Sender(Some(channel)), receiver)
 }
 
 impl<T> Sender<T> {
@@ -56,18 +56,18 @@ impl<T> Sender<T> {
     }
 
     fn put(&mut self, value: Result<T, Failure>, side: Side) -> bool {
-        let Some(shared) = self.0.take() else {
+        let Some(channel) = self.0.take() else {
             return false;
         };
-        let mut state = shared.state.lock();
+        let mut state = channel.state.lock();
         // Looked at before the answer can be taken: whoever has it may be gone at once.
-        let awaited = Arc::strong_count(&shared) > 1;
+        let awaited = Arc::strong_count(&channel) > 1;
         state.value = Some(value);
         state.given = true;
         if let Some(wake) = state.wake.take() {
             wake.signal(side);
         }
-        shared.arrived.notify_all();
+        channel.arrived.notify_all();
         awaited
     }
 }
@@ -86,10 +86,10 @@ impl<T> Receiver<T> {
             return Some(Err(Failure::forked()));
         }
         let until = Instant::now() + limit;
-        let mut state = self.shared.state.lock();
+        let mut state = self.channel.state.lock();
         while !state.given {
             if self
-                .shared
+                .channel
                 .arrived
                 .wait_until(&mut state, until)
                 .timed_out()
@@ -103,7 +103,7 @@ impl<T> Receiver<T> {
 
     /// Whether the answer has not come, and could.
     pub(crate) fn is_awaited(&self) -> bool {
-        self.forks == fork::depth() && !self.shared.state.lock().given
+        self.forks == fork::depth() && !self.channel.state.lock().given
     }
 
     /// A descriptor that becomes readable with the answer; `None` when it is there.
@@ -113,7 +113,7 @@ impl<T> Receiver<T> {
     pub(crate) fn arm(&self) -> std::io::Result<Option<std::os::fd::RawFd>> {
         let mut own = self.wake.lock();
         let wake = WakePair::kept_in(&mut own)?;
-        let mut state = self.shared.state.lock();
+        let mut state = self.channel.state.lock();
         if state.given {
             return Ok(None);
         }
@@ -130,7 +130,7 @@ impl<T> Drop for Receiver<T> {
         }
         if let Some(wake) = self.wake.get_mut().take() {
             // From here on nobody signals it.
-            self.shared.state.lock().wake = None;
+            self.channel.state.lock().wake = None;
             wake.release();
         }
     }

@@ -53,7 +53,7 @@ pub trait Source {
     }
 }
 
-struct Shared {
+struct Parts {
     inbox: Arc<Inbox>,
     forks: u64,
     desk: Desk,
@@ -63,11 +63,11 @@ struct Shared {
 
 /// A run, for waiting and cancelling from any thread.
 #[derive(Clone)]
-pub struct Handle(Arc<Shared>);
+pub struct Handle(Arc<Parts>);
 
 impl Handle {
     pub(crate) fn new(inbox: Arc<Inbox>, forks: u64, desk: Desk) -> Self {
-        Self(Arc::new(Shared {
+        Self(Arc::new(Parts {
             inbox,
             forks,
             desk,

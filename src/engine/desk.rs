@@ -18,7 +18,7 @@ use crate::protocol::question::{Asked, Question, Response};
 const LOOK: Duration = Duration::from_millis(20);
 
 #[derive(Default)]
-struct State {
+struct OnDesk {
     number: u64,
     question: Option<Question>,
     response: Option<Response>,
@@ -33,7 +33,7 @@ struct State {
 pub(super) struct Desk {
     /// Held by the one whose question lies here: a library may ask from several threads.
     asking: Mutex<()>,
-    state: Mutex<State>,
+    state: Mutex<OnDesk>,
     answered: Condvar,
 }
 
@@ -41,9 +41,9 @@ impl Desk {
     pub(super) fn new(out: Arc<dyn Outbox>) -> Self {
         Self {
             asking: Mutex::new(()),
-            state: Mutex::new(State {
+            state: Mutex::new(OnDesk {
                 out: Some(out),
-                ..State::default()
+                ..OnDesk::default()
             }),
             answered: Condvar::new(),
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::sync::plain::{Condvar, Mutex, MutexGuard};
 
-struct State<T> {
+struct Contents<T> {
     messages: VecDeque<T>,
     asleep: bool,
     closed: bool,
@@ -16,14 +16,14 @@ struct State<T> {
 pub(super) struct Mailbox<T> {
     /// The standard library's lock and not `parking_lot`'s, which wakes a thread through tables: what wakes a
     /// model has left the caches when it is needed.
-    state: Mutex<State<T>>,
+    state: Mutex<Contents<T>>,
     changed: Condvar,
 }
 
 impl<T> Mailbox<T> {
     pub(super) fn new() -> Self {
         Self {
-            state: Mutex::new(State {
+            state: Mutex::new(Contents {
                 messages: VecDeque::new(),
                 asleep: false,
                 closed: false,
@@ -32,7 +32,7 @@ impl<T> Mailbox<T> {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State<T>> {
+    fn lock(&self) -> MutexGuard<'_, Contents<T>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -54,7 +54,7 @@ impl<T> Mailbox<T> {
         std::mem::take(&mut state.messages)
     }
 
-    fn wake(&self, mut state: MutexGuard<'_, State<T>>) {
+    fn wake(&self, mut state: MutexGuard<'_, Contents<T>>) {
         let asleep = std::mem::take(&mut state.asleep);
         drop(state);
         if asleep {

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 
+use crate::abi::Capabilities;
 use crate::host;
 use crate::host::wake::Side;
 use crate::protocol::error::{BusyWith, ErrorKind, Failure};
@@ -59,8 +60,10 @@ pub(crate) fn add(new: &Arc<dyn Life>) -> Result<(), Failure> {
             );
             let text =
                 format!("{have} supports one open model per process, and one is already open");
-            let hint = "Close that model first, use RKLLM 1.2.2 or later, or open each model in its own \
-                        process.";
+            let hint = format!(
+                "Close that model first, use RKLLM {} or later, or open each model in its own process.",
+                Capabilities::since("multi_instance")
+            );
             return Err(Failure::new(ErrorKind::Busy, text).with_hint(hint));
         }
     }

@@ -15,7 +15,7 @@ use crate::native::{Aborter, Lane as _};
 const AGAIN: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(1));
 
 #[derive(Default)]
-struct State {
+struct Watched {
     current: Option<RunLanes>,
     quit: bool,
 }
@@ -23,7 +23,7 @@ struct State {
 /// Shared by the watching thread, the engine and the lanes.
 #[derive(Default)]
 pub(crate) struct Watch {
-    state: Mutex<State>,
+    state: Mutex<Watched>,
     changed: Condvar,
 }
 

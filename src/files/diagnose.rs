@@ -3,7 +3,7 @@
 //! The library returns −1 for everything and tells the reason in its log, so the words are all there
 //! is. They come from its text and from reports; what matches nothing keeps the general class.
 
-use super::vendor_lines::{Rank, Row, meaning};
+use super::vendor_lines::{KnownLine, Rank, meaning};
 use crate::abi::GET_CPU_RUNTIME;
 use crate::host::{LogLevel, LogLine};
 use crate::protocol::error::{ErrorKind, Failure};
@@ -35,7 +35,7 @@ impl Diagnosis {
 /// general words; else a warning that explains it, also one from `before`. Lines that tell nothing leave the class
 /// as `general`.
 pub(crate) fn diagnose(before: &[LogLine], lines: &[LogLine], general: ErrorKind) -> Diagnosis {
-    let told: Vec<(&LogLine, Option<Row>)> =
+    let told: Vec<(&LogLine, Option<KnownLine>)> =
         lines.iter().map(|line| (line, meaning(line))).collect();
     let mut log: Vec<String> = told
         .iter()
@@ -45,7 +45,7 @@ pub(crate) fn diagnose(before: &[LogLine], lines: &[LogLine], general: ErrorKind
         .map(|(line, _)| line.text.clone())
         .collect();
     let first = |rank: Rank| {
-        let of_rank = |(line, row): &(&LogLine, Option<Row>)| {
+        let of_rank = |(line, row): &(&LogLine, Option<KnownLine>)| {
             Some((line.text.clone(), row.filter(|row| row.rank() == rank)?))
         };
         told.iter().find_map(of_rank)

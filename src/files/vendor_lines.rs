@@ -28,9 +28,9 @@ pub(super) enum Rank {
 
 /// What one line means.
 #[derive(Clone, Copy)]
-pub(super) struct Row(&'static Value);
+pub(super) struct KnownLine(&'static Value);
 
-impl Row {
+impl KnownLine {
     fn text(self, key: &str) -> Option<&'static str> {
         self.0.get(key).and_then(Value::as_str)
     }
@@ -151,14 +151,14 @@ fn message(line: &str) -> &str {
 }
 
 /// What a line means, if it may be a cause.
-pub(super) fn meaning(line: &LogLine) -> Option<Row> {
+pub(super) fn meaning(line: &LogLine) -> Option<KnownLine> {
     if line.level == LogLevel::Info {
         return None;
     }
     let message = message(&line.text).to_lowercase();
     let row = TABLE
         .iter()
-        .map(Row)
+        .map(KnownLine)
         .find(|row| row.fits(line.level, &message))?;
     row.kind().map(|_| row)
 }
@@ -178,7 +178,7 @@ pub(super) mod tests {
     }
 
     fn kind(text: &str) -> Option<ErrorKind> {
-        meaning(&line(text)).and_then(Row::kind)
+        meaning(&line(text)).and_then(KnownLine::kind)
     }
 
     #[test]
@@ -188,7 +188,7 @@ pub(super) mod tests {
         for number in 1..=55 {
             assert!(numbers.contains(&number), "{number}");
         }
-        for row in TABLE.iter().map(Row) {
+        for row in TABLE.iter().map(KnownLine) {
             let none = row.0["error"].is_null() || row.0["error"] == "WorkerCrashed";
             assert_eq!(row.kind().is_none(), none, "{}", row.0);
             let general = row.rank() == Rank::General;

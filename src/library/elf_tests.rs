@@ -1,3 +1,5 @@
+//! Files that are no library for this machine, each with its own message, and damaged ones.
+
 use object::elf::{EM_386, EM_AARCH64, EM_ARM, EM_X86_64};
 use proptest::prelude::*;
 

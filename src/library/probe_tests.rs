@@ -1,3 +1,5 @@
+//! Default parameters of each release, told apart by their bytes.
+
 use super::*;
 
 /// Addresses inside the library of these tests.

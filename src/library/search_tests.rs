@@ -1,3 +1,5 @@
+//! Where a library may be, and in which order.
+
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::*;

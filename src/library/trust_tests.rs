@@ -1,3 +1,5 @@
+//! Who may have written a library that was found.
+
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;

@@ -1,6 +1,7 @@
 //! What of a run is chosen beside the library, and which backend can do that.
 
 use super::{GenerateOptions, Model};
+use crate::abi::Capabilities;
 use crate::protocol::error::Failure;
 use crate::protocol::input::Input;
 use crate::protocol::message::Terms;
@@ -45,9 +46,11 @@ impl Model {
         let able = self.runtime.capabilities();
         // Hazard G5: before, logits of tokens behind a history end the process.
         if !able.has("logits") || !able.has_logits_after_history() || able.has("tokenize") {
-            let needs =
-                "the CPU runtime (backend=\"cpu\"), or sampler=\"own\" with RKLLM 1.3.0 or later";
-            return Err(able.lacks(why, needs));
+            let needs = format!(
+                "the CPU runtime (backend=\"cpu\"), or sampler=\"own\" with {}",
+                Capabilities::WITH_LOGITS_AFTER_HISTORY
+            );
+            return Err(able.lacks(why, &needs));
         }
         if options.sampler != Sampler::Own {
             let needs = "the CPU runtime (backend=\"cpu\"), or sampler=\"own\"";

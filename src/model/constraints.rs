@@ -57,7 +57,7 @@ impl Model {
             }
             Way::Guided if !pauses => {
                 return Err(able
-                    .lacks("constraint=\"guided\"", "RKLLM 1.2.1 or later")
+                    .lacks_feature("pause", "constraint=\"guided\"")
                     .with_hint("Pass constraint=\"retry\", or leave constraint out."));
             }
             Way::Guided if options.keep_history => {

@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
-use self::state::{State, Template};
+use self::state::{ModelState, Template};
 use crate::client::oneshot::Receiver;
 use crate::client::{Client, Keeper};
 use crate::engine::Outbox;
@@ -84,7 +84,7 @@ pub struct Model {
     path: PathBuf,
     file: PathBuf,
     pub(crate) client: Arc<Client>,
-    pub(crate) state: Arc<State>,
+    pub(crate) state: Arc<ModelState>,
     pub(crate) effective: Effective,
     /// Of all runs that are given none.
     logit_bias: Option<Vec<(i32, f32)>>,
@@ -126,7 +126,7 @@ impl Opening {
             file: self.file.clone(),
             keeper: Arc::new(Keeper::new(&client)),
             client,
-            state: Arc::new(State::new(self.template.clone())),
+            state: Arc::new(ModelState::new(self.template.clone())),
             effective: opened.effective,
             logit_bias: self.logit_bias.clone(),
             chosen: self.chosen.clone(),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::choosing::check_own_inputs;
 use super::state::Template;
 use super::{Batch, GenerateOptions, Model, check_input};
+use crate::abi::Capabilities;
 use crate::client::{Inbox, Inboxes};
 use crate::host::FloatBlock;
 use crate::model::rows::RowStream;
@@ -87,7 +88,7 @@ impl Model {
             // Hazard G5: an assertion of the library, which ends the process.
             return Err(able.lacks(
                 "computing logits of Tokens with keep_history=True",
-                "RKLLM 1.3.0 or later",
+                Capabilities::WITH_LOGITS_AFTER_HISTORY,
             ));
         }
         let batch = if batch.inputs.len() == 1 {
@@ -360,7 +361,10 @@ impl Model {
                 format!(
                     "must be at most {at_init}, the value the model was opened with, got {wanted}"
                 ),
-                "Open the model with a larger max_new_tokens: before RKLLM 1.3.0 it cannot be raised per call.",
+                format!(
+                    "Open the model with a larger max_new_tokens: before RKLLM {} it cannot be raised per call.",
+                    Capabilities::since("per_run_max_new_tokens")
+                ),
             ));
         }
         let by_library = native || wanted == at_init;

@@ -111,7 +111,10 @@ impl ModelConfig {
             self.img_start.is_some() || self.img_end.is_some() || self.img_content.is_some();
         if markers && !able.has_markers_at_init() {
             return Err(able
-                .lacks("setting image markers in RKLLM()", "RKLLM 1.2.3 or earlier")
+                .lacks(
+                    "setting image markers in RKLLM()",
+                    Capabilities::WITH_MARKERS_AT_INIT,
+                )
                 .with_hint(
                     "Pass image_start, image_end and image_content to Multimodal instead.",
                 ));

@@ -77,7 +77,7 @@ impl std::fmt::Debug for Renderer {
 }
 
 /// What the calls on one model share.
-pub(crate) struct State {
+pub(crate) struct ModelState {
     pub(crate) template: Mutex<Template>,
     /// Loaded adapters, and those that are being loaded.
     loras: Mutex<Vec<(LoraAdapter, bool)>>,
@@ -103,7 +103,7 @@ impl Template {
     }
 }
 
-impl State {
+impl ModelState {
     /// A chat switches the library's template off, if it is the model's own; text is rendered from now on.
     pub(crate) fn renders(
         &self,

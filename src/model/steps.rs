@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::state::{Caller, State};
+use super::state::{Caller, ModelState};
 use crate::client::{Client, Inbox};
 use crate::client::{Handle, Poll, Source};
 use crate::model::stream::TokenStream;
@@ -21,7 +21,7 @@ use crate::runtime::Runtime;
 pub struct Steps {
     runtime: Arc<Runtime>,
     client: Arc<Client>,
-    state: Arc<State>,
+    state: Arc<ModelState>,
     effective: Effective,
     spec: (RunSpec, Terms),
     inbox: Arc<Inbox>,

@@ -25,13 +25,13 @@ use super::source::wait_for_item;
 pub(super) type Take = fn(&Bound<'_, PyAny>) -> PyResult<Option<Py<PyAny>>>;
 
 /// How far it is.
-enum State {
+enum Progress {
     New { stream: Py<PyAny>, take: Take },
     Waiting { coroutine: Py<PyAny> },
     Over,
 }
 
-impl State {
+impl Progress {
     fn release(self, py: Python<'_>) {
         match self {
             Self::New { stream: held, .. } | Self::Waiting { coroutine: held } => {
@@ -48,14 +48,14 @@ struct AtHand {
     base: PyObject,
     /// Seen by attached threads only, in a critical section, and for moments: not while Python objects are made
     /// or dropped.
-    state: UnsafeCell<State>,
+    state: UnsafeCell<Progress>,
 }
 
 /// An awaitable that gives the next item of `stream`: at once if it has come.
 pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<Bound<'py, PyAny>> {
     let py = stream.py();
     let class = class(py)?;
-    let state = State::New {
+    let state = Progress::New {
         stream: stream.clone().unbind(),
         take,
     };
@@ -134,7 +134,7 @@ impl<'py> This<'_, 'py> {
     }
 
     /// Puts a state in the place of the one before.
-    fn put(self, state: State) -> State {
+    fn put(self, state: Progress) -> Progress {
         with_critical_section(&self.0, || {
             let this = self.0.as_ptr().cast::<AtHand>();
             // SAFETY: it is an instance. No other thread is here now: none is attached, or none in a critical
@@ -144,34 +144,34 @@ impl<'py> This<'_, 'py> {
     }
 
     fn end(self) {
-        self.put(State::Over).release(self.0.py());
+        self.put(Progress::Over).release(self.0.py());
     }
 
     /// The coroutine that waits for the item, which is noted.
-    fn coroutine(self, state: State) -> PyResult<Bound<'py, PyAny>> {
+    fn coroutine(self, state: Progress) -> PyResult<Bound<'py, PyAny>> {
         let py = self.0.py();
         let coroutine = match state {
-            State::New { stream, .. } => wait_for_item(&stream.into_bound(py))?,
-            State::Waiting { coroutine } => coroutine.into_bound(py),
-            State::Over => {
+            Progress::New { stream, .. } => wait_for_item(&stream.into_bound(py))?,
+            Progress::Waiting { coroutine } => coroutine.into_bound(py),
+            Progress::Over => {
                 let message = "cannot reuse already awaited coroutine";
                 return Err(PyRuntimeError::new_err(message));
             }
         };
         let noted = coroutine.clone().unbind();
-        self.put(State::Waiting { coroutine: noted }).release(py);
+        self.put(Progress::Waiting { coroutine: noted }).release(py);
         Ok(coroutine)
     }
 
     fn send(self, value: *mut PyObject) -> PyResult<(PySendResult, Bound<'py, PyAny>)> {
         let py = self.0.py();
-        let state = match self.put(State::Over) {
-            State::New { stream, take } => {
+        let state = match self.put(Progress::Over) {
+            Progress::New { stream, take } => {
                 let stream = stream.into_bound(py);
                 if let Some(item) = take(&stream)? {
                     return Ok((PySendResult::PYGEN_RETURN, item.into_bound(py)));
                 }
-                State::New {
+                Progress::New {
                     stream: stream.unbind(),
                     take,
                 }
@@ -232,7 +232,7 @@ unsafe fn call(this: *mut PyObject, name: &CStr, args: *mut PyObject) -> *mut Py
         let args = Bound::from_borrowed_ptr(py, args).cast_into_unchecked::<PyTuple>();
         let this = This::new(this);
         let called = this
-            .coroutine(this.put(State::Over))
+            .coroutine(this.put(Progress::Over))
             .and_then(|coroutine| coroutine.call_method1(&*name.to_string_lossy(), args));
         match called {
             Ok(result) => result.into_ptr(),
@@ -279,10 +279,10 @@ unsafe extern "C" fn traverse(
             return class;
         }
         match &*(*this.cast::<AtHand>()).state.get() {
-            State::New { stream: held, .. } | State::Waiting { coroutine: held } => {
+            Progress::New { stream: held, .. } | Progress::Waiting { coroutine: held } => {
                 visit(held.as_ptr(), arg)
             }
-            State::Over => 0,
+            Progress::Over => 0,
         }
     }
 }

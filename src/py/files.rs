@@ -3,6 +3,8 @@
 use pyo3::prelude::*;
 
 use super::convert;
+use super::errors::raise;
+use crate::abi::Several;
 use crate::files::inspect;
 use crate::files::plan::{self, Range};
 
@@ -11,6 +13,18 @@ use crate::files::plan::{self, Range};
 pub(super) fn inspect_file(py: Python<'_>, path: &Bound<'_, PyAny>) -> PyResult<String> {
     let path = convert::path("path", path)?;
     Ok(super::detach(py, || inspect::inspect(&path).to_string()))
+}
+
+/// Tells whether models can begin in other domains than 0, and what release several in one process need.
+///
+/// No release is named where this one can.
+#[pyfunction]
+pub(super) fn several_models(
+    py: Python<'_>,
+    release: &str,
+) -> PyResult<(bool, Option<&'static str>)> {
+    let found = Several::of(release).map_err(|error| raise(py, &error))?;
+    Ok((found.has_domains, found.needs))
 }
 
 /// Where models of these sizes are best put, one after the other: the first domain and their number.

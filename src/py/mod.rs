@@ -99,7 +99,7 @@ mod native {
     #[pymodule_export]
     use super::chatting::{Chat, check_chat};
     #[pymodule_export]
-    use super::files::{inspect_file, plan_domains};
+    use super::files::{inspect_file, plan_domains, several_models};
     #[pymodule_export]
     use super::generation::Generation;
     #[pymodule_export]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from fakes import calls
+from rkllm_rs import InvalidArgumentError
 from rkllm_rs.cli import main
 from rkllm_rs.models import plan
 from support import both_ends
@@ -115,6 +116,20 @@ def test_a_release_with_one_domain(root: Path, small: Path, large: Path, encoder
         assert not found.fits
         assert {model.base_domain_id for model in found.models} == {0}
     assert bases(root, large, release="1.2.1") == [(1, 3)]
+
+
+@pytest.mark.parametrize(
+    ("release", "problems"), [("1.1.4", 1), ("1.2.0", 1), ("1.2.1", 1), ("1.2.2", 0), ("1.4.0", 0)]
+)
+def test_a_release_with_one_model_in_a_process(root: Path, small: Path, release: str, problems: int) -> None:
+    assert len(plan([small, small], root=root, release=release).problems) == problems
+    assert plan([small], root=root, release=release).fits
+
+
+def test_what_is_no_release(root: Path, small: Path) -> None:
+    with pytest.raises(InvalidArgumentError) as caught:
+        plan(small, root=root, release="newest")
+    assert caught.value.hint
 
 
 def test_what_does_not_fit(tmp_path: Path, root: Path, small: Path, large: Path) -> None:

@@ -1,3 +1,5 @@
+//! Teams and their barriers, with threads that come late or are many.
+
 use super::*;
 use std::sync::atomic::AtomicUsize;
 

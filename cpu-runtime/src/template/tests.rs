@@ -1,3 +1,5 @@
+//! What is put around a turn: by a template, or by three strings.
+
 use super::*;
 
 const CHATML: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}\

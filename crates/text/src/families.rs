@@ -19,7 +19,7 @@ pub use probe::{Abilities, ContentShape, Probe};
 
 /// The table, first match first.
 static TABLE: LazyLock<Vec<Arc<Family>>> = LazyLock::new(|| {
-    let rows: Vec<Row> = serde_json::from_str(include_str!("families/families.json"))
+    let rows: Vec<Entry> = serde_json::from_str(include_str!("families/families.json"))
         .expect("the table is part of the program");
     rows.into_iter().map(|row| Arc::new(row.family())).collect()
 });
@@ -141,7 +141,7 @@ pub struct Family {
 /// A row of the table as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Row {
+struct Entry {
     name: String,
     models: String,
     template: Option<String>,
@@ -164,7 +164,7 @@ struct Row {
     response_template: Value,
 }
 
-impl Row {
+impl Entry {
     fn family(self) -> Family {
         let format = Format::from_response_template(&self.response_template);
         let template = self.template.map(|name| {

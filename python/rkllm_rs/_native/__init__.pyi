@@ -34,6 +34,7 @@ from .library import (
     resolve_isolated,
     serve,
     set_vendor_log,
+    several_models,
 )
 from .lock import NpuLock, npu_line, npu_lock
 from .model import LoraAdapter, Model, ModelInfo, Opening, Pending, at_exit, check_call, shut_down
@@ -98,6 +99,7 @@ __all__ = [
     "resolve_isolated",
     "serve",
     "set_vendor_log",
+    "several_models",
     "shut_down",
 ]
 

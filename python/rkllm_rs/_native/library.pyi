@@ -203,6 +203,12 @@ def set_vendor_log(mode: str) -> None:
 def inspect_file(path: Path) -> str:
     """What can be told of a file, as JSON."""
 
+def several_models(release: str) -> tuple[bool, str | None]:
+    """Tells whether models can begin in other domains than 0, and what release several in one process need.
+
+    No release is named where this one can.
+    """
+
 def plan_domains(sizes: Sequence[int], encoders: bool, chip: str | None) -> list[tuple[int, int] | None]:
     """Where models of these sizes are best put, one after the other: the first domain and their number.
 

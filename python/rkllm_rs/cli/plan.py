@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root", default="/", metavar="DIR", help="read the files of another machine from this folder"
     )
-    parser.add_argument("--release", metavar="R", help="release of RKLLM (default: 1.2.0 or newer)")
+    parser.add_argument("--release", metavar="R", help="release of RKLLM (default: 1.2.2 or newer)")
     parser.add_argument(
         "--max-context-len",
         type=count,

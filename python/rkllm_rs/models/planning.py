@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -130,11 +129,17 @@ class _Planner:
         if models:
             self.assume(f"{_gib(_SAFE)} of each domain of 4 GiB can be used")
             if self.release is None:
-                self.assume("RKLLM 1.2.0 or newer; --release sets another")
+                self.assume("RKLLM 1.2.2 or newer; --release sets another")
             if chip is None:
                 self.assume("an RK3588 or RK3576, since the chip cannot be read")
-        if self.release is not None and re.match(r"v?1[._]1([._]|$)", self.release):
-            return self.old(files, models, encoders)
+        if self.release is not None:
+            has_domains, needed = _native.several_models(self.release)
+            if needed and len(models) > 1:
+                newest = _native.known_libraries()[-1]["release"]
+                fix = f"Install RKLLM {needed} or newer: `rkllm-rs runtime install {newest}`."
+                self.object(f"RKLLM {self.release} opens one model per process", fix)
+            if not has_domains:
+                return self.old(files, models, encoders)
         if encoders and models and chip in ("rk3562", "rv1126b"):
             self.assume(f"on {chip.upper()} model and encoder share domain 0, as in the vendor's programs")
             self.together([*encoders, models[0]])
@@ -158,10 +163,7 @@ class _Planner:
     ) -> list[tuple[int | None, int]]:
         """The domains with a release that knows domain 0 only."""
         self.assume(f"RKLLM {self.release} uses domain 0 only")
-        if len(models) > 1:
-            fix = "Install RKLLM 1.2.2 or newer: `rkllm-rs runtime install 1.3.1`."
-            self.object(f"RKLLM {self.release} opens one model per process", fix)
-        else:
+        if len(models) <= 1:
             self.together([*encoders, *models])
         return [(None, 0) if file.kind == "gguf" else (0, 1) for file in files]
 
@@ -230,7 +232,8 @@ def plan(
     Args:
         files: The models, and ``.rknn`` encoders that run beside them.
         root: The folder from which the board's files are read.
-        release: The release of RKLLM, such as ``"1.1.4"``; by default, 1.2.0 or newer is assumed.
+        release: The release of RKLLM, such as ``"1.1.4"``; by default, one that opens several models in one
+            process and uses all domains (1.2.2 or newer) is assumed.
         max_context_len: The context that each model is opened with.
 
     Returns:

@@ -1,3 +1,5 @@
+//! What is sent to a library that holds something, and when that is forgotten.
+
 use super::*;
 
 fn turn(ids: &[i32]) -> RunSpec {

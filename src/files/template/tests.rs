@@ -1,3 +1,5 @@
+//! Which of a model's templates wins, and what is wrong with those that cannot be used.
+
 use std::fs;
 
 use serde_json::json;

@@ -63,7 +63,7 @@ enum Stage {
     Over,
 }
 
-pub(super) struct Shared {
+pub(super) struct Wish {
     stage: Mutex<(Stage, Option<WakePair>)>,
     arrived: Condvar,
 }
@@ -73,12 +73,12 @@ pub(super) struct Shared {
 /// The lock is one for the whole machine, held for each run of a model on the NPU as well. A process that has
 /// it for a block runs its own models meanwhile without waiting.
 pub struct Block {
-    shared: Arc<Shared>,
+    wish: Arc<Wish>,
     wake: Mutex<Option<WakePair>>,
     forks: u64,
 }
 
-impl Shared {
+impl Wish {
     /// Goes on to `stage`, if it is still waited for.
     fn go_on(&self, stage: Stage) -> bool {
         let mut now = self.stage.lock();
@@ -115,34 +115,34 @@ impl Block {
             // The threads and descriptors for it are the parent's.
             return Err(forked());
         }
-        let shared = Arc::new(Shared {
+        let wish = Arc::new(Wish {
             stage: Mutex::new((Stage::Waiting, None)),
             arrived: Condvar::new(),
         });
         let block = Self {
-            shared: Arc::clone(&shared),
+            wish: Arc::clone(&wish),
             wake: Mutex::new(None),
             forks,
         };
         if place == Place::Off {
-            shared.go_on(Stage::Free);
+            wish.go_on(Stage::Free);
             return Ok(block);
         }
         if PARTY.lock().join(owner, blocks)? {
-            shared.go_on(Stage::Held);
+            wish.go_on(Stage::Held);
             return Ok(block);
         }
         if ANSWERING.get() && PARTY.lock().runs > 0 {
-            shared.go_on(Stage::Free);
+            wish.go_on(Stage::Free);
             return Ok(block);
         }
         if !blocks {
-            let task = (owner.thread, Arc::clone(&shared));
+            let task = (owner.thread, Arc::clone(&wish));
             PARTY.lock().tasks.push(task);
         }
         let line = Line::new(place, Use::NpuLock, false);
         host::spawn("rkllm-npu", move || {
-            stand_for(&shared, line, owner, timeout);
+            stand_for(&wish, line, owner, timeout);
         })
         .map_err(|error| Failure::system("cannot start a thread for the NPU lock", error))?;
         Ok(block)
@@ -157,7 +157,7 @@ impl Block {
             return Some(Err(forked()));
         }
         let until = Instant::now() + limit;
-        let mut state = self.shared.stage.lock();
+        let mut state = self.wish.stage.lock();
         loop {
             match std::mem::replace(&mut state.0, Stage::Over) {
                 Stage::Waiting => state.0 = Stage::Waiting,
@@ -168,11 +168,7 @@ impl Block {
                 Stage::Failed(failure) => return Some(Err(failure)),
                 Stage::Over => return Some(Err(given_up())),
             }
-            if self
-                .shared
-                .arrived
-                .wait_until(&mut state, until)
-                .timed_out()
+            if self.wish.arrived.wait_until(&mut state, until).timed_out()
                 && matches!(state.0, Stage::Waiting)
             {
                 return None;
@@ -187,7 +183,7 @@ impl Block {
     pub fn arm(&self) -> std::io::Result<Option<RawFd>> {
         let mut own = self.wake.lock();
         let wake = WakePair::kept_in(&mut own)?;
-        let mut state = self.shared.stage.lock();
+        let mut state = self.wish.stage.lock();
         if !matches!(state.0, Stage::Waiting) {
             return Ok(None);
         }
@@ -202,7 +198,7 @@ impl Block {
             return;
         }
         let stage = {
-            let mut state = self.shared.stage.lock();
+            let mut state = self.wish.stage.lock();
             state.1 = None;
             std::mem::replace(&mut state.0, Stage::Over)
         };
@@ -288,24 +284,24 @@ impl Owner {
 }
 
 /// Stands in the line, holds the lock until nobody is in the block any more, and steps out.
-fn stand_for(shared: &Shared, mut line: Line, owner: Owner, timeout: Option<Duration>) {
+fn stand_for(wish: &Wish, mut line: Line, owner: Owner, timeout: Option<Duration>) {
     let mut patience = Patience::new(timeout);
     loop {
         let changes = PARTY.lock().changes;
-        if !shared.is_waiting() {
+        if !wish.is_waiting() {
             return step_out(&mut line);
         }
         match line.stand() {
-            Ok(Stand::First) if begin_block(shared, owner) => break,
+            Ok(Stand::First) if begin_block(wish, owner) => break,
             Ok(stand) if patience.is_over(stand) => {
                 let busy = patience.busy(&line);
                 step_out(&mut line);
-                shared.go_on(Stage::Failed(busy));
+                wish.go_on(Stage::Failed(busy));
                 return;
             }
             Ok(stand) => patience.wait(stand, changes),
             Err(failure) => {
-                shared.go_on(Stage::Failed(failure));
+                wish.go_on(Stage::Failed(failure));
                 return step_out(&mut line);
             }
         }
@@ -321,9 +317,9 @@ fn stand_for(shared: &Shared, mut line: Line, owner: Owner, timeout: Option<Dura
 
 /// The block has the lock, unless another one of this process has that of another file, or it is not waited
 /// for any more.
-fn begin_block(shared: &Shared, owner: Owner) -> bool {
+fn begin_block(wish: &Wish, owner: Owner) -> bool {
     let mut party = PARTY.lock();
-    let begins = party.block.is_none() && shared.go_on(Stage::Held);
+    let begins = party.block.is_none() && wish.go_on(Stage::Held);
     if begins {
         party.block = Some(Held { owner, depth: 1 });
     }

@@ -53,7 +53,7 @@ struct Party {
     /// How many questions of runs are being answered.
     answers: usize,
     /// The threads of tasks that have begun to wait for a block.
-    tasks: Vec<(u64, Arc<block::Shared>)>,
+    tasks: Vec<(u64, Arc<block::Wish>)>,
     /// Counts changes, here and of the lines that this process stands in: who has looked at both, and found
     /// nothing for himself, sees whether he must look again.
     changes: u64,

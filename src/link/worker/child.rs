@@ -12,7 +12,7 @@ use super::frame::{Down, Frames, HELLO, Problem, Up};
 use super::gate::Keeper;
 use super::queue::Queue;
 use super::rows::{Memory, Refused};
-use super::state::{Death, Shared};
+use super::state::{Death, Supervisor};
 use crate::files::BackendKind;
 use crate::host::process::{self, Process, Started};
 use crate::host::socket::Socket;
@@ -27,7 +27,7 @@ const LEAVING: (Duration, Duration) = (Duration::from_millis(500), Duration::fro
 
 /// What is read from one child.
 struct Reader<'a> {
-    shared: &'a Arc<Shared>,
+    supervisor: &'a Arc<Supervisor>,
     life: u64,
     process: Arc<Process>,
     socket: Arc<Socket>,
@@ -68,18 +68,18 @@ impl From<Problem> for Stop {
 }
 
 /// Starts the child of that number and reads from it until it dies.
-pub(super) fn live(shared: &Arc<Shared>, life: u64) {
-    let death = match start(shared) {
-        Ok(started) => serve(shared, life, started),
-        Err(error) => Death::of_nothing(crash::not_started(&shared.program, &error)),
+pub(super) fn live(supervisor: &Arc<Supervisor>, life: u64) {
+    let death = match start(supervisor) {
+        Ok(started) => serve(supervisor, life, started),
+        Err(error) => Death::of_nothing(crash::not_started(&supervisor.program, &error)),
     };
-    shared.died(life, &death);
+    supervisor.died(life, &death);
 }
 
-fn start(shared: &Shared) -> std::io::Result<Started> {
+fn start(supervisor: &Supervisor) -> std::io::Result<Started> {
     let (reply, started) = channel();
     // Dropped there if nobody takes it, on the right side of the descriptor tables.
-    process::start(shared.program.clone(), move |started| {
+    process::start(supervisor.program.clone(), move |started| {
         let _ = reply.send(started);
     })?;
     started
@@ -87,7 +87,7 @@ fn start(shared: &Shared) -> std::io::Result<Started> {
         .map_err(|_| std::io::Error::other("the thread that starts processes has ended"))?
 }
 
-fn serve(shared: &Arc<Shared>, life: u64, started: Started) -> Death {
+fn serve(supervisor: &Arc<Supervisor>, life: u64, started: Started) -> Death {
     let Started {
         process,
         socket,
@@ -98,7 +98,7 @@ fn serve(shared: &Arc<Shared>, life: u64, started: Started) -> Death {
     let queue = Arc::new(Queue::default());
     let (sending, far) = (Arc::clone(&queue), Arc::clone(&socket));
     let mut reader = Reader {
-        shared,
+        supervisor,
         life,
         process: Arc::clone(&process),
         socket,
@@ -118,7 +118,7 @@ fn serve(shared: &Arc<Shared>, life: u64, started: Started) -> Death {
     let stop = if let Err(error) = told {
         Stop::Unfit(format!("no thread to talk to it: {error}"))
     } else {
-        shared.started(life, &process, &queue);
+        supervisor.started(life, &process, &queue);
         reader.read()
     };
     queue.end();
@@ -232,7 +232,7 @@ impl Reader<'_> {
                     // If there is none now, the first run asks again.
                     let _ = self.gate.start();
                 }
-                self.shared.loaded(self.life, loaded);
+                self.supervisor.loaded(self.life, loaded);
             }
             Up::Event(event) => {
                 if matches!(
@@ -241,13 +241,13 @@ impl Reader<'_> {
                 ) {
                     self.end_lines();
                 }
-                self.shared.event(self.life, event);
+                self.supervisor.event(self.life, event);
             }
             Up::Lane { run, lane, event } => {
                 if matches!(event, Event::Ended(_)) {
                     self.end_lines();
                 }
-                self.shared.lane_event(run, lane, event);
+                self.supervisor.lane_event(run, lane, event);
             }
             Up::Memory { number, size } => {
                 if self.files.is_empty() {
@@ -278,14 +278,15 @@ impl Reader<'_> {
                 width,
             } => match self.memory.borrow((number, serial), kind, rows, width) {
                 Ok(rows) => {
-                    if let Some(out) = self.shared.lane(run, lane) {
+                    if let Some(out) = self.supervisor.lane(run, lane) {
                         out.lend(block, rows);
                     }
                 }
                 Err(Refused::Lie) => return lie("rows that are not where it says"),
                 Err(Refused::NoMemory) => {
                     let text = format!("out of memory while mapping {rows} x {width} floats");
-                    self.shared.fail_lane(run, lane, &Failure::of_run(&text));
+                    self.supervisor
+                        .fail_lane(run, lane, &Failure::of_run(&text));
                 }
             },
         }
@@ -334,7 +335,7 @@ impl Reader<'_> {
     }
 }
 
-impl Shared {
+impl Supervisor {
     /// Ends a lane for its reader, and asks the worker to stop it.
     fn fail_lane(&self, run: u64, lane: usize, failure: &Failure) {
         let ended = Ended::at_once(Err(failure.clone()));

@@ -81,7 +81,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::frame::{Bytes, Load};
-use self::state::Shared;
+use self::state::Supervisor;
 use super::Link;
 use crate::engine::registry::{self, Life};
 use crate::engine::{Outbox, deadlines};
@@ -115,7 +115,7 @@ impl Default for Policy {
 
 /// A worker that has been started, and that loads the library for a model.
 pub struct Worker {
-    shared: Arc<Shared>,
+    supervisor: Arc<Supervisor>,
     /// The model is its link's from then on.
     opened: bool,
     forks: u64,
@@ -156,7 +156,7 @@ impl Worker {
         let models = models.into_iter().map(Bytes).collect();
         let load = Load { models, options };
         Ok(Self {
-            shared: Shared::start(program, load, policy),
+            supervisor: Supervisor::start(program, load, policy),
             opened: false,
             forks: fork::depth(),
         })
@@ -168,7 +168,7 @@ impl Worker {
     /// As `runtime::backend::resolve`; `ErrorKind::WorkerCrashed`.
     #[must_use]
     pub fn wait(&self, limit: Duration) -> Option<Result<Found, Failure>> {
-        let loaded = match self.shared.wait_until_loaded(limit)? {
+        let loaded = match self.supervisor.wait_until_loaded(limit)? {
             Err(failure) => return Some(Err(failure)),
             Ok(loaded) => *loaded,
         };
@@ -189,15 +189,15 @@ impl Worker {
         config: ModelConfig,
         out: Arc<dyn Outbox>,
     ) -> Result<Arc<dyn Link>, Failure> {
-        let shared = Arc::clone(&self.shared);
-        let life: Arc<dyn Life> = Arc::clone(&shared) as _;
+        let supervisor = Arc::clone(&self.supervisor);
+        let life: Arc<dyn Life> = Arc::clone(&supervisor) as _;
         registry::add(&life)?;
         let limit = config.open_timeout();
         // Models that were closed before are let go of first: there may be memory for one only.
         if registry::wait_for_closing(&life, Duration::ZERO).is_ok() {
-            shared.open(config, out)?;
+            supervisor.open(config, out)?;
         } else {
-            let waiting = Arc::clone(&shared);
+            let waiting = Arc::clone(&supervisor);
             host::spawn("rkllm-open", move || {
                 let opened = registry::wait_for_closing(&life, limit)
                     .and_then(|()| waiting.open(config, Arc::clone(&out)));
@@ -208,7 +208,7 @@ impl Worker {
             .map_err(|error| Failure::system("cannot start a thread for the worker", error))?;
         }
         self.opened = true;
-        Ok(shared)
+        Ok(supervisor)
     }
 }
 
@@ -216,31 +216,31 @@ impl Drop for Worker {
     fn drop(&mut self) {
         // In a forked child it is the parent's, and any lock may be held for ever.
         if !self.opened && self.forks == fork::depth() {
-            self.shared.close(Side::Host);
+            self.supervisor.close(Side::Host);
         }
     }
 }
 
-impl Link for Shared {
+impl Link for Supervisor {
     fn send(
         &self,
         command: Command,
         lanes: Vec<Arc<dyn Outbox>>,
         side: Side,
     ) -> Result<(), Failure> {
-        Shared::send(self, command, lanes, side)
+        Supervisor::send(self, command, lanes, side)
     }
 
     fn leave(&self, number: u64) {
-        Shared::leave(self, number);
+        Supervisor::leave(self, number);
     }
 
     fn is_closed(&self) -> bool {
-        Shared::is_closed(self)
+        Supervisor::is_closed(self)
     }
 
     fn wait_until_gone(&self, limit: Duration) -> bool {
-        Shared::wait_until_gone(self, limit)
+        Supervisor::wait_until_gone(self, limit)
     }
 
     fn closing_time(&self) -> Duration {
@@ -250,29 +250,29 @@ impl Link for Shared {
     }
 
     fn pid(&self) -> Option<u32> {
-        Shared::pid(self)
+        Supervisor::pid(self)
     }
 }
 
-impl Life for Shared {
+impl Life for Supervisor {
     fn only_one(&self) -> Option<&Arc<Runtime>> {
         None
     }
 
     fn is_closed(&self) -> bool {
-        Shared::is_closed(self)
+        Supervisor::is_closed(self)
     }
 
     fn wait_until_gone(&self, limit: Duration) -> bool {
-        Shared::wait_until_gone(self, limit)
+        Supervisor::wait_until_gone(self, limit)
     }
 
     fn close(&self, side: Side) {
-        Shared::close(self, side);
+        Supervisor::close(self, side);
     }
 
     fn kill(&self) -> bool {
-        Shared::kill(self);
+        Supervisor::kill(self);
         true
     }
 }

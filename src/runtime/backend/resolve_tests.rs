@@ -1,3 +1,5 @@
+//! Which file a name or a folder stands for.
+
 use std::fs;
 
 use std::os::unix::ffi::OsStrExt as _;

@@ -1,3 +1,5 @@
+//! Text that is followed and not led: what fits, what may go on, what is over.
+
 use serde_json::{Value, json};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Which tokens may come, for each kind of grammar, and what is wrong with one.
+
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -1,3 +1,5 @@
+//! A template or a file tells its family; the table is whole, and so is its page.
+
 use std::fmt::Write as _;
 
 use serde_json::{Value, json};

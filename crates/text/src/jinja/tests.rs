@@ -1,3 +1,5 @@
+//! Templates give what Python's Jinja gives, and hostile ones end.
+
 use jiff::civil::date;
 use minijinja::context;
 use proptest::prelude::*;

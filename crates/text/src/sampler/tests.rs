@@ -1,3 +1,5 @@
+//! How a token is drawn, and what penalties and limits do to that.
+
 use super::*;
 
 const PLAIN: Sampling = Sampling {

@@ -1,3 +1,5 @@
+//! Arguments against the schemas of tools, and text that becomes what a schema says.
+
 use serde_json::{Value, json};
 
 use super::{Json, Tools, ToolsProblem};

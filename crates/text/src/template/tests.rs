@@ -1,3 +1,5 @@
+//! What a template is given, as transformers gives it.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Answers that are kept to a grammar while the library chooses: what is let through, what is sent.
+
 #![allow(
     clippy::option_option,
     reason = "an answer without thinking, and thinking without a tag"

@@ -9,21 +9,21 @@ use super::super::frame::{Down, Loaded};
 use super::super::queue;
 use super::super::restore::Restore;
 use super::death::pause_before;
-use super::{Job, News, Phase, STOP, Shared, State, Timer};
+use super::{Job, News, Phase, STOP, Supervisor, Timer, WorkerState};
 use crate::engine::Outbox;
 use crate::host::wake::Side;
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::Failure;
 use crate::protocol::message::{Command, Ended, Event, StopReason, Work};
 
-impl Shared {
+impl Supervisor {
     /// Waits, `limit` at most, until the first child has loaded the library, or has failed to.
     pub(crate) fn wait_until_loaded(
         &self,
         limit: Duration,
     ) -> Option<Result<Box<Loaded>, Failure>> {
         let mut state = self.state.lock();
-        let waits = |state: &mut State| state.loaded.is_none();
+        let waits = |state: &mut WorkerState| state.loaded.is_none();
         self.changed.wait_while_for(&mut state, waits, limit);
         state.loaded.take()
     }
@@ -116,7 +116,7 @@ impl Shared {
     }
 
     /// Starts another child.
-    pub(super) fn start_next(&self, mut state: MutexGuard<'_, State>, pause: Duration) {
+    pub(super) fn start_next(&self, mut state: MutexGuard<'_, WorkerState>, pause: Duration) {
         state.life += 1;
         state.phase = Phase::Loading;
         let life = state.life;
@@ -172,9 +172,9 @@ impl Shared {
 
     /// Waits until a lane's reader has been told its end by the worker, which takes as long as a message
     /// there and back; false if that has not come in time.
-    fn wait_for_end(&self, state: &mut MutexGuard<'_, State>, lane: (u64, usize)) -> bool {
+    fn wait_for_end(&self, state: &mut MutexGuard<'_, WorkerState>, lane: (u64, usize)) -> bool {
         state.awaited.insert(lane, false);
-        let waits = |state: &mut State| state.awaited.get(&lane) == Some(&false);
+        let waits = |state: &mut WorkerState| state.awaited.get(&lane) == Some(&false);
         self.changed.wait_while_for(state, waits, STOP);
         state.awaited.remove(&lane).unwrap_or_default()
     }
@@ -241,7 +241,7 @@ impl Shared {
 
     pub(crate) fn wait_until_gone(&self, limit: Duration) -> bool {
         let mut state = self.state.lock();
-        let waits = |state: &mut State| state.phase != Phase::Gone;
+        let waits = |state: &mut WorkerState| state.phase != Phase::Gone;
         self.changed.wait_while_for(&mut state, waits, limit);
         state.phase == Phase::Gone
     }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use super::super::crash::{self, Death, Moment};
-use super::{LIMIT, News, PAUSE, Phase, Shared, State};
+use super::{LIMIT, News, PAUSE, Phase, Supervisor, WorkerState};
 use crate::host::wake::Side;
 use crate::protocol::error::Failure;
 use crate::protocol::message::{Event, Reply, Work};
 
-impl Shared {
+impl Supervisor {
     /// The child of that number is dead: sees to those who wait, and to the next one.
     pub(crate) fn died(&self, life: u64, death: &Death) {
         let mut state = self.state.lock();
@@ -87,7 +87,7 @@ impl Shared {
     }
 }
 
-impl State {
+impl WorkerState {
     /// Ends what the dead child had begun; with `all`, what waited, too. The rest is for the next child.
     fn take_failed(&mut self, failure: &Failure, all: bool, news: &mut News) {
         for mut job in std::mem::take(&mut self.jobs) {

@@ -6,7 +6,7 @@ use parking_lot::MutexGuard;
 
 use super::super::frame::{Bytes, Down, Load, Loaded};
 use super::super::queue::Queue;
-use super::{Child, OWN, Phase, Shared, State, Timer};
+use super::{Child, OWN, Phase, Supervisor, Timer, WorkerState};
 use crate::engine::Outbox;
 use crate::host::wake::Side;
 use crate::host::{self, process::Process};
@@ -14,7 +14,7 @@ use crate::protocol::error::Failure;
 use crate::protocol::message::{Event, Work};
 use crate::protocol::question::Asked;
 
-impl Shared {
+impl Supervisor {
     pub(crate) fn say(&self, message: &Down) {
         self.state.lock().say(message);
     }
@@ -116,7 +116,7 @@ impl Shared {
         }
     }
 
-    fn working(&self, mut state: MutexGuard<'_, State>, work: Option<Work>) {
+    fn working(&self, mut state: MutexGuard<'_, WorkerState>, work: Option<Work>) {
         state.current = work;
         if let Some(work) = work {
             let job = state.jobs.iter_mut().find(|job| job.work == work);
@@ -131,7 +131,7 @@ impl Shared {
     }
 
     /// Sees to it that a library comes back from what nobody wants any more.
-    pub(super) fn mind_library(&self, state: MutexGuard<'_, State>) {
+    pub(super) fn mind_library(&self, state: MutexGuard<'_, WorkerState>) {
         let Some(limit) = self.policy.kill_after else {
             return;
         };
@@ -190,7 +190,7 @@ impl Shared {
     }
 }
 
-fn pass(state: MutexGuard<'_, State>, event: Event<'static>) {
+fn pass(state: MutexGuard<'_, WorkerState>, event: Event<'static>) {
     let out = state.out.clone();
     drop(state);
     if let Some(out) = out {
@@ -199,7 +199,7 @@ fn pass(state: MutexGuard<'_, State>, event: Event<'static>) {
 }
 
 /// Takes note of an answer; false if nobody waits for it.
-fn replied(state: &mut State, number: u64, well: bool) -> bool {
+fn replied(state: &mut WorkerState, number: u64, well: bool) -> bool {
     let work = Work::Ask(number);
     let Some(at) = state.jobs.iter().position(|job| job.work == work) else {
         return false;

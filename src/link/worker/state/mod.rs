@@ -112,7 +112,7 @@ enum Timer {
     Closing(u64),
 }
 
-struct State {
+struct WorkerState {
     phase: Phase,
     closed: bool,
     opened: bool,
@@ -139,10 +139,10 @@ struct State {
 }
 
 /// One worker, as its children come and go.
-pub(super) struct Shared {
+pub(super) struct Supervisor {
     pub(super) program: Program,
     policy: Policy,
-    state: Mutex<State>,
+    state: Mutex<WorkerState>,
     changed: Condvar,
     this: Weak<Self>,
 }
@@ -173,12 +173,12 @@ impl News {
     }
 }
 
-impl Shared {
+impl Supervisor {
     pub(super) fn start(program: Program, load: Load, policy: Policy) -> Arc<Self> {
-        let shared = Arc::new_cyclic(|this| Self {
+        let supervisor = Arc::new_cyclic(|this| Self {
             program,
             policy,
-            state: Mutex::new(State {
+            state: Mutex::new(WorkerState {
                 phase: Phase::Loading,
                 closed: false,
                 opened: false,
@@ -202,8 +202,8 @@ impl Shared {
             changed: Condvar::new(),
             this: Weak::clone(this),
         });
-        shared.begin_life(1, Duration::ZERO);
-        shared
+        supervisor.begin_life(1, Duration::ZERO);
+        supervisor
     }
 
     /// Starts the child of that number, on a thread of its own.
@@ -223,7 +223,7 @@ impl Shared {
     /// Waits before another child is started; false if none is wanted any more.
     fn rest(&self, pause: Duration) -> bool {
         let mut state = self.state.lock();
-        let waits = |state: &mut State| !state.closed;
+        let waits = |state: &mut WorkerState| !state.closed;
         self.changed.wait_while_for(&mut state, waits, pause);
         if state.closed {
             let news = state.be_gone();
@@ -235,7 +235,7 @@ impl Shared {
         true
     }
 
-    fn later(&self, mut state: MutexGuard<'_, State>, limit: Duration, timer: Timer) {
+    fn later(&self, mut state: MutexGuard<'_, WorkerState>, limit: Duration, timer: Timer) {
         state.timer_count += 1;
         let number = state.timer_count;
         state.timers.insert(number, timer);
@@ -245,7 +245,7 @@ impl Shared {
     }
 }
 
-impl Due for Shared {
+impl Due for Supervisor {
     fn is_over(&self) -> bool {
         false
     }
@@ -277,7 +277,7 @@ impl Due for Shared {
     }
 }
 
-impl State {
+impl WorkerState {
     fn say(&self, message: &Down) {
         if let Some(child) = &self.child {
             child.queue.say(message);
