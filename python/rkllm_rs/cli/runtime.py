@@ -66,6 +66,7 @@ def _list(arguments: argparse.Namespace) -> int:
             {
                 "release": release,
                 "abi": abi,
+                "generation": abi,  # its former name, which programs read
                 "installed": release in here,
                 "files": [{**asdict(one), "url": one.url} for one in files if one.release == release],
             }

@@ -48,6 +48,11 @@ class OfficialFile:
     sha256: str | None = None
 
     @property
+    def generation(self) -> str:
+        """The former name of ``abi``."""
+        return self.abi
+
+    @property
     def url(self) -> str:
         """URL of the file in the vendor's repository."""
         return f"{_REPOSITORY}/{self.commit}/{self.path}"
