@@ -31,6 +31,7 @@ pub(crate) struct Ending {
     pub(crate) perf: PerfStats,
 }
 
+/// What an inbox's lock guards.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is set by another side")]
 pub(super) struct Inner {

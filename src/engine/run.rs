@@ -5,11 +5,11 @@
 
 mod chosen;
 mod figures;
-mod free;
-mod kept;
 mod made;
+mod masked;
 mod rows;
 mod text;
+mod unmasked;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -20,9 +20,9 @@ use crate::sync::{Condvar, Mutex, MutexGuard};
 use rkllm_text::stop::{StopState, StopStrings};
 use rkllm_text::utf8::Utf8Joiner;
 
-pub(super) use self::free::{Onward, Standing};
 pub(super) use self::made::{Follows, Made};
 use self::rows::Rows;
+pub(super) use self::unmasked::{Onward, Standing};
 use super::choose::Chooser;
 use super::desk::Desk;
 use super::guide::Guide;
@@ -64,6 +64,7 @@ pub(super) struct Plan {
     pub(super) watch: Arc<Watch>,
 }
 
+/// What a lane's lock guards.
 #[derive(Default)]
 #[allow(clippy::struct_excessive_bools, reason = "each is set by another side")]
 struct Inner {
@@ -285,7 +286,7 @@ impl Lane for RunLane {
         }
         match &mut inner.guide {
             None => {}
-            Some(Guide::Free(_)) => return self.free_token(inner, bytes, id),
+            Some(Guide::Unmasked(_)) => return self.unmasked_token(inner, bytes, id),
             Some(Guide::Mask(mask)) => match mask.push(id, bytes) {
                 Ok(true) => {}
                 // Only a model that may not end its answer goes on after it.

@@ -4,6 +4,7 @@ mod calling;
 mod guided;
 mod holding;
 mod own;
+mod requests;
 mod warm;
 
 use std::collections::VecDeque;
@@ -13,28 +14,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use self::warm::Warm;
-use super::beside::{self, Answering};
+use super::beside::Answering;
 use super::gate::{Gate, Inside};
 use super::guide::Guides;
 use super::held::Held;
 use super::outbox::Outbox;
 use super::{Engine, Message, RunLanes, registry};
-use crate::files::prompt_cache::{self, Saving};
+use crate::files::prompt_cache::Saving;
 use crate::files::{BackendKind, context};
 use crate::host;
 use crate::host::wake::Side;
 use crate::native::{Asker, Lane as _, NativeModel, RunEnd};
 use crate::protocol::config::ModelConfig;
 use crate::protocol::error::{ErrorKind, Failure};
-use crate::protocol::input::{Input, c_path, c_text};
-use crate::protocol::message::{
-    Event, LoraAdapter, Opened, Reply, Request, RunSpec, StopReason, Work,
-};
+use crate::protocol::input::Input;
+use crate::protocol::message::{Event, Opened, RunSpec, Work};
 use crate::runtime::Runtime;
 
 /// How often a model in the middle of steps looks whether they were given up.
 const STEPS_LOOK: Duration = Duration::from_millis(20);
 
+/// A model's whole life: what its thread does.
 pub(super) fn live(
     engine: &Arc<Engine>,
     runtime: &Arc<Runtime>,
@@ -132,6 +132,7 @@ fn open_and_serve(
     Ok(())
 }
 
+/// An open model, as its thread serves it.
 struct Server<'a> {
     /// Ends before the model does, so it stands before it.
     _answering: Option<Answering<'a>>,
@@ -175,20 +176,7 @@ impl Server<'_> {
                     run,
                     input,
                     max_new_tokens,
-                } => {
-                    if let Some((mut spec, lanes)) =
-                        self.steps.take_if(|(_, lanes)| lanes[0].run() == run)
-                    {
-                        if let Input::Tokens(ids) = &input {
-                            lanes[0].replace_last(ids);
-                        }
-                        spec.lanes[0].input = input;
-                        spec.max_new_tokens = max_new_tokens;
-                        // The prompt's cache was saved in the first run.
-                        spec.save_prompt_cache = None;
-                        self.run(spec, lanes);
-                    }
-                }
+                } => self.resume(run, input, max_new_tokens),
                 Message::Run(..) if self.steps.is_some() => self.waiting.push_back(message),
                 Message::Run(spec, lanes) => self.run(spec, lanes),
                 Message::Ask { ref request, .. }
@@ -207,6 +195,22 @@ impl Server<'_> {
                 Message::Close => return,
             }
         }
+    }
+
+    /// Goes on with steps, if they have not ended meanwhile.
+    fn resume(&mut self, run: u64, input: Input, max_new_tokens: i32) {
+        let paused = self.steps.take_if(|(_, lanes)| lanes[0].run() == run);
+        let Some((mut spec, lanes)) = paused else {
+            return;
+        };
+        if let Input::Tokens(ids) = &input {
+            lanes[0].replace_last(ids);
+        }
+        spec.lanes[0].input = input;
+        spec.max_new_tokens = max_new_tokens;
+        // The prompt's cache was saved in the first run.
+        spec.save_prompt_cache = None;
+        self.run(spec, lanes);
     }
 
     /// Lets go of steps that have ended.
@@ -288,18 +292,9 @@ impl Server<'_> {
         if let (Some(kind), Some(width)) = (spec.wants, lanes[0].width()) {
             self.out.put(Event::Learned { kind, width }, Side::Vendor);
         }
-        let lora = || Some(spec.lora.as_ref()?.to_string_lossy().into_owned());
-        let outcome = match (outcome, saving) {
-            (Ok(end), Some(saving)) => match saving.keep(self.path, self.maker(), lora()) {
-                // A run that was ended early may have saved none.
-                Err(error) if !lanes[0].abort_wanted() => Err(error),
-                _ => Ok(end),
-            },
-            (Err(error), Some(saving)) => {
-                saving.clear();
-                Err(error)
-            }
-            (outcome, None) => outcome,
+        let outcome = match saving {
+            Some(saving) => self.keep_saved(&saving, outcome, &spec, &lanes),
+            None => outcome,
         };
         match outcome {
             Ok(RunEnd::Paused) if !lanes[0].has_ended() => {
@@ -313,62 +308,28 @@ impl Server<'_> {
         }
     }
 
-    /// The library, as far as its prompt caches depend on it.
-    fn maker(&self) -> prompt_cache::Maker {
-        let identity = self.runtime.identity();
-        prompt_cache::Maker::new(
-            self.runtime.backend(),
-            identity.abi.as_str(),
-            identity.version.as_deref(),
-        )
-    }
-
-    fn answer(&mut self, request: Request) -> Result<Reply, Failure> {
-        if request.changes_the_cache() {
-            self.held.forget();
-            self.warm.forget();
+    /// Puts the prompt cache that a run has saved in its place, or removes what a failed run has left of one.
+    fn keep_saved(
+        &self,
+        saving: &Saving,
+        outcome: Result<RunEnd, Failure>,
+        spec: &RunSpec,
+        lanes: &RunLanes,
+    ) -> Result<RunEnd, Failure> {
+        let end = match outcome {
+            Ok(end) => end,
+            Err(error) => {
+                saving.clear();
+                return Err(error);
+            }
+        };
+        let lora = spec.lora.as_ref();
+        let lora = lora.map(|name| name.to_string_lossy().into_owned());
+        match saving.keep(self.path, self.maker(), lora) {
+            // A run that was ended early may have saved none.
+            Err(error) if !lanes[0].abort_wanted() => Err(error),
+            _ => Ok(end),
         }
-        let model = &mut self.model;
-        match request {
-            Request::HeldTokens => return Ok(Reply::Numbers(self.held.ids().to_vec())),
-            Request::KvCacheSize => return model.kv_cache_size().map(Reply::Numbers),
-            Request::Tokenize { .. } | Request::Detokenize { .. } => {
-                return beside::answer(&model.words(), request);
-            }
-            Request::ClearKvCache { keep_system_prompt } => {
-                model.clear_kv_cache(keep_system_prompt)?;
-                // What was to go on is gone.
-                if let Some((_, lanes)) = self.steps.take() {
-                    for lane in lanes.iter() {
-                        lane.stop(StopReason::Cancelled, Side::Vendor);
-                    }
-                }
-            }
-            Request::ClearKvRanges(ranges) => model.clear_kv_range(&ranges)?,
-            Request::LoadLora(LoraAdapter { name, path, scale }) => {
-                let name = c_text("name", &name)?;
-                model.load_lora(&c_path("path", &path)?, &name, scale)?;
-            }
-            Request::LoadPromptCache { path, verify } => {
-                // Here and not where it was asked for: a run before it may just have written the file.
-                prompt_cache::check(&path)?;
-                if verify {
-                    prompt_cache::verify(&path, self.path, &self.maker())?;
-                }
-                if std::mem::take(&mut self.warm.is_loaded) {
-                    self.model.release_prompt_cache()?;
-                }
-                self.model.load_prompt_cache(&c_path("path", &path)?)?;
-            }
-            Request::ReleasePromptCache => {
-                self.warm.is_loaded = false;
-                self.model.release_prompt_cache()?;
-            }
-            Request::SetChatTemplate(strings) => model.replace_chat_template(&strings)?,
-            Request::SetFunctionTools(strings) => model.set_function_tools(&strings)?,
-            Request::SetCrossAttention(encoder) => model.set_cross_attention(encoder)?,
-        }
-        Ok(Reply::Done)
     }
 }
 

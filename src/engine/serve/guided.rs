@@ -42,7 +42,7 @@ impl Server<'_> {
         first: Result<RunEnd, Failure>,
     ) -> Result<RunEnd, Failure> {
         let lane = &lanes[0];
-        if !lane.is_free() {
+        if !lane.is_unmasked() {
             return first;
         }
         let able = self.runtime.capabilities();

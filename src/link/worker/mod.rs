@@ -12,6 +12,7 @@ mod gate;
 #[path = "../../../tests/shuttle/worker.rs"]
 mod interleavings;
 mod outbox;
+mod pool;
 mod queue;
 mod restore;
 mod rows;

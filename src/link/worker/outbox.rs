@@ -4,29 +4,24 @@
 //! tokens come one upon the other, they are gathered, and a thread of its own sends what has gathered. All else
 //! is sent at once.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd as _, OwnedFd};
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
 use super::frame::{self, Up};
+use super::pool::Pool;
 use crate::engine::Outbox;
-use crate::host::shared::Segment;
 use crate::host::socket::Socket;
 use crate::host::wake::Side;
-use crate::host::{self, FloatBlock, Lease, Lender};
+use crate::host::{self, FloatBlock};
 use crate::protocol::message::Event;
 
 /// Events that come sooner than this after the last one are gathered.
 const SOON: Duration = Duration::from_micros(500);
 /// How long is gathered.
 const GATHER: Duration = Duration::from_micros(100);
-/// How much shared memory is kept for the next rows.
-const KEPT: usize = 64 << 20;
-
 /// What the sending thread does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Sender {
@@ -139,7 +134,7 @@ impl Line {
     }
 
     /// Says that there is new shared memory, and waits until that is sent.
-    fn give_memory(&self, number: u32, size: usize, fd: &OwnedFd) {
+    pub(super) fn give_memory(&self, number: u32, size: usize, fd: &OwnedFd) {
         let mut pending = self.flushed();
         let mut bytes = Vec::new();
         let memory = Up::Memory { number, size };
@@ -254,120 +249,5 @@ impl Outbox for Post {
             rows: rows.rows(),
             width: rows.width(),
         }));
-    }
-}
-
-#[derive(Default)]
-struct Segments {
-    last: u32,
-    free: Vec<(u32, Arc<Segment>)>,
-    /// What the program may look at, and whether this process and the program have it.
-    lent: HashMap<u32, Lent>,
-}
-
-struct Lent {
-    segment: Arc<Segment>,
-    here: bool,
-    there: bool,
-    /// It may be used for other rows then.
-    again: bool,
-}
-
-/// Shared memory for rows.
-pub(super) struct Pool {
-    line: Arc<Line>,
-    segments: Mutex<Segments>,
-    this: Weak<Self>,
-}
-
-impl Pool {
-    pub(super) fn new(line: &Arc<Line>) -> Arc<Self> {
-        Arc::new_cyclic(|this| Self {
-            line: Arc::clone(line),
-            segments: Mutex::default(),
-            this: Weak::clone(this),
-        })
-    }
-
-    /// Memory for `size` bytes: some that was used before, or new one, of which the program is told.
-    pub(super) fn take(&self, size: usize) -> std::io::Result<Lease> {
-        let back = self.this.upgrade().ok_or(std::io::ErrorKind::OutOfMemory)?;
-        let mut segments = self.segments.lock();
-        let fits = |(_, segment): &(u32, Arc<Segment>)| {
-            segment.room() >= size && segment.room() / 2 <= size.max(64 * 1024)
-        };
-        let at = segments.free.iter().position(fits);
-        let (number, segment) = if let Some(at) = at {
-            segments.free.swap_remove(at)
-        } else {
-            segments.last += 1;
-            let number = segments.last;
-            drop(segments);
-            let (segment, fd) = Segment::create(size)?;
-            self.line.give_memory(number, segment.size(), &fd);
-            (number, segment)
-        };
-        // Nobody writes to it meanwhile.
-        let serial = segment.written().load(Ordering::Relaxed).wrapping_add(1);
-        Ok(Lease {
-            segment,
-            number,
-            serial,
-            back,
-        })
-    }
-
-    /// The program has it as well from now on, until [`Self::returned`].
-    fn lend(&self, number: u32, segment: &Arc<Segment>) {
-        let lent = Lent {
-            segment: Arc::clone(segment),
-            here: true,
-            there: true,
-            again: true,
-        };
-        self.segments.lock().lent.insert(number, lent);
-    }
-
-    /// The program does not look at it any more, which may be before all of it is written. If it is not to be
-    /// used `again`, the program has forgotten it.
-    pub(super) fn returned(&self, number: u32, again: bool) {
-        let mut segments = self.segments.lock();
-        self.let_go(&mut segments, number, |lent| {
-            lent.there = false;
-            lent.again = again;
-        });
-    }
-
-    /// It is free when neither process has it.
-    fn let_go(&self, segments: &mut Segments, number: u32, whose: impl FnOnce(&mut Lent)) {
-        let Some(lent) = segments.lent.get_mut(&number) else {
-            return;
-        };
-        whose(lent);
-        if !lent.here && !lent.there {
-            if let Some(lent) = segments.lent.remove(&number).filter(|lent| lent.again) {
-                self.keep(segments, number, lent.segment);
-            }
-        }
-    }
-
-    fn keep(&self, segments: &mut Segments, number: u32, segment: Arc<Segment>) {
-        let kept: usize = segments.free.iter().map(|(_, free)| free.size()).sum();
-        if kept + segment.size() > KEPT {
-            self.line.say(&Up::Forget(number));
-        } else {
-            segments.free.push((number, segment));
-        }
-    }
-}
-
-impl Lender for Pool {
-    fn back(&self, number: u32, segment: &Arc<Segment>) {
-        let mut segments = self.segments.lock();
-        if segments.lent.contains_key(&number) {
-            self.let_go(&mut segments, number, |lent| lent.here = false);
-        } else {
-            self.keep(&mut segments, number, Arc::clone(segment));
-        }
     }
 }

@@ -8,7 +8,8 @@ use parking_lot::Mutex;
 
 use super::frame::{Bytes, Down, Frames, HELLO, Load, Loaded, Up};
 use super::gate::{Entered, FarGate};
-use super::outbox::{Line, Pool, Post};
+use super::outbox::{Line, Post};
+use super::pool::Pool;
 use crate::engine::{self, Engine, Gate, Outbox};
 use crate::files::BackendKind;
 use crate::host::wake::Side;

@@ -1,6 +1,12 @@
-//! Keeps an answer to its grammar while the library chooses its tokens: looks at each, and says what is to come
-//! in the place of one that does not fit.
+//! Keeps an answer to its grammar while the library chooses its tokens, which no mask can reach: looks at each, and
+//! says what is to come in the place of one that does not fit.
+//!
+//! Two ways, `Way::Guided` and `Way::Retry`. The first pauses the library at a token that does not fit, and where
+//! text is forced. The second holds the answer back (`holds_back`), and asks for all of it again.
+//!
+//! [`Unmasked::look`] is called for each token, [`Unmasked::next`] where the library has paused or ended the run.
 
+mod answer;
 mod before;
 mod marks;
 mod next;
@@ -8,15 +14,15 @@ mod next;
 mod tests;
 
 use std::borrow::Cow;
+use std::ops::Range;
 use std::sync::Arc;
 
 use rkllm_text::constraint::{Follower, Refusal};
 
+use super::keep_end;
 use super::tokens::{Piece, Tokens};
 use crate::protocol::constraint::{Constraint, Kept, Thinking, Way};
 
-/// The least number of forced tokens that the library is paused for: one it chooses as fast by itself.
-const FORCED: usize = 2;
 /// The most tokens of white space between thinking and answer.
 const GAP: usize = 4;
 
@@ -52,6 +58,23 @@ pub(in crate::engine) enum Seen {
     Refused,
     /// It is nothing.
     Ignored,
+}
+
+/// What was seen of a token, and which bytes of its text are part of the answer.
+struct Looked {
+    seen: Seen,
+    told: Range<usize>,
+}
+
+impl Looked {
+    fn at(seen: Seen, told: Range<usize>) -> Self {
+        Self { seen, told }
+    }
+
+    /// Nothing of the token is told.
+    fn untold(seen: Seen) -> Self {
+        Self::at(seen, 0..0)
+    }
 }
 
 /// Why the library was paused.
@@ -90,13 +113,14 @@ pub(in crate::engine) enum Next {
 }
 
 /// An answer on its way through a grammar.
-pub(in crate::engine) struct Free {
+pub(in crate::engine) struct Unmasked {
     way: Way,
     argument: &'static str,
     thinking: Option<Arc<Thinking>>,
     /// The tokens that begin and end the thinking, where they are tokens of their own.
     tags: [Option<i32>; 2],
-    start: Follower,
+    /// The grammar before any token, for another try; and as far as the answer is.
+    fresh: Follower,
     follower: Follower,
     phase: Phase,
     tokens: Arc<Tokens>,
@@ -107,7 +131,7 @@ pub(in crate::engine) struct Free {
     /// Of a try: the length of each token's text in what is said.
     lengths: Vec<usize>,
     /// The tokens of the try before, if it did not fit.
-    before: Vec<i32>,
+    last_try: Vec<i32>,
     /// Bytes of a character that is not whole, of which the library has shown no text.
     partial: Vec<u8>,
     /// The library ends a run where the thinking ends, and another goes on from there.
@@ -122,7 +146,7 @@ pub(in crate::engine) struct Free {
     retries: usize,
 }
 
-impl Free {
+impl Unmasked {
     pub(super) fn new(
         constraint: &Constraint,
         way: Way,
@@ -136,7 +160,7 @@ impl Free {
         Ok(Self {
             way,
             argument: constraint.grammar.argument(),
-            phase: start(constraint.thinking.as_ref()),
+            phase: first_phase(constraint.thinking.as_ref()),
             thinking: constraint.thinking.clone().map(Arc::new),
             tags: constraint.thinking.as_ref().map_or([None; 2], |thinking| {
                 let find = |tag: &str| tokens.find(tag);
@@ -145,14 +169,14 @@ impl Free {
                     find(&thinking.close),
                 ]
             }),
-            start: follower.clone(),
+            fresh: follower.clone(),
             follower,
             tokens,
             pause: None,
             ids: Vec::new(),
             said: Vec::new(),
             lengths: Vec::new(),
-            before: Vec::new(),
+            last_try: Vec::new(),
             partial: Vec::new(),
             ends_with_thinking,
             replaced: 0,
@@ -187,21 +211,21 @@ impl Free {
         let may_mark = matches!(self.phase, Phase::Start | Phase::Gap(_) | Phase::Answer);
         let mark = self.follower.marks().token(id).filter(|_| may_mark);
         let mark = mark.map(|(stands, shown)| (stands, shown.to_vec()));
-        let (seen, from, to) = match (mark, &self.phase) {
+        let Looked { seen, told } = match (mark, &self.phase) {
             (Some((stands, shown)), _) => {
                 text = Cow::Owned(shown);
                 self.mark(id, &stands, text.len())?
             }
             (None, Phase::Answer) => self.answer(id, &text)?,
-            (None, Phase::Left) => (Seen::Ignored, 0, 0),
+            (None, Phase::Left) => Looked::untold(Seen::Ignored),
             (None, _) => self.before_answer(id, &text)?,
         };
         // A token that a try is left at is part of what is told of it.
         let is_left = seen == Seen::Refused && self.holds_back();
-        let (from, to) = if is_left { (0, text.len()) } else { (from, to) };
+        let told = if is_left { 0..text.len() } else { told };
         let text = match text {
-            Cow::Borrowed(text) => Cow::Borrowed(&text[from..to]),
-            Cow::Owned(text) => Cow::Owned(text[from..to].to_vec()),
+            Cow::Borrowed(text) => Cow::Borrowed(&text[told]),
+            Cow::Owned(text) => Cow::Owned(text[told].to_vec()),
         };
         if is_left {
             self.phase = Phase::Left;
@@ -235,91 +259,6 @@ impl Free {
         let whole = whole_characters(&self.partial);
         self.partial.drain(..whole);
         Cow::Owned(own.to_vec())
-    }
-
-    /// A token of the answer: what it is, and the part of its text that is told.
-    #[inline]
-    fn answer(&mut self, id: i32, text: &[u8]) -> Result<(Seen, usize, usize), Refusal> {
-        let all = text.len();
-        if all == 0 {
-            // A part of a character, or an end that the library does not show.
-            if !self.tokens.is_marker(id) {
-                return Ok((Seen::Fits, 0, 0));
-            }
-            if self.follower.may_end() {
-                return Ok((Seen::Behind, 0, 0));
-            }
-            return Ok(self.refuse(id, text, 0, 0));
-        }
-        let took = self.follower.take(text)?;
-        if took == all {
-            self.phase = Phase::Answer;
-            return Ok((self.after(), 0, all));
-        }
-        if took == 0 && self.phase == Phase::Answer && self.follower.may_end() {
-            return Ok((Seen::Behind, 0, 0));
-        }
-        if self.holds_back() {
-            // What models like to put around an answer is left out.
-            let from = text.len() - text.trim_ascii_start().len();
-            let is_first = self.phase != Phase::Answer || self.ids.is_empty();
-            if took == 0 && from > 0 && is_first {
-                if from == all {
-                    return Ok((Seen::Ignored, 0, 0));
-                }
-                if self.follower.take(&text[from..])? == all - from {
-                    self.phase = Phase::Answer;
-                    return Ok((self.after(), from, all));
-                }
-            }
-            if took > 0 && self.ends_with(&text[..took])? {
-                return Ok((Seen::FitsAtEnd, 0, took));
-            }
-        }
-        Ok(self.refuse(id, text, 0, took))
-    }
-
-    /// Whether the answer may end behind this text; then it is taken.
-    fn ends_with(&mut self, text: &[u8]) -> Result<bool, Refusal> {
-        let mut ahead = self.follower.clone();
-        ahead.take(text)?;
-        let ends = ahead.may_end();
-        if ends {
-            self.follower = ahead;
-            self.phase = Phase::Answer;
-        }
-        Ok(ends)
-    }
-
-    fn refuse(&mut self, id: i32, text: &[u8], before: usize, fits: usize) -> (Seen, usize, usize) {
-        if !self.holds_back() {
-            self.pause = Some(Pause::Refused {
-                id,
-                text: text.to_vec(),
-                before,
-                fits,
-            });
-        }
-        (Seen::Refused, 0, 0)
-    }
-
-    /// What a token is behind which the answer is here.
-    #[inline]
-    fn after(&mut self) -> Seen {
-        self.again = 0;
-        if self.follower.is_over() {
-            return Seen::FitsAtEnd;
-        }
-        if self.way == Way::Guided {
-            let forced = self.follower.forced();
-            let forced = forced[..whole_characters(forced)].to_vec();
-            let spelled = || self.spell(&forced);
-            if !forced.is_empty() && spelled().is_some_and(|all| all.len() >= FORCED) {
-                self.pause = Some(Pause::Forced);
-                return Seen::FitsForced;
-            }
-        }
-        Seen::Fits
     }
 
     /// The answer is cut where it is.
@@ -362,7 +301,8 @@ impl Free {
     }
 }
 
-fn start(thinking: Option<&Thinking>) -> Phase {
+/// Where an answer is before its first token.
+fn first_phase(thinking: Option<&Thinking>) -> Phase {
     match thinking.map(|thinking| &thinking.open) {
         None => Phase::Answer,
         Some(None) => Phase::Thinking(String::new()),
@@ -378,17 +318,7 @@ fn whole_characters(text: &[u8]) -> usize {
     }
 }
 
+/// How much white space a text begins with.
 fn blanks(text: &[u8]) -> usize {
     text.len() - text.trim_ascii_start().len()
-}
-
-/// Keeps as much of a text's end as a tag of this length may begin in.
-fn keep_end(text: &mut String, tag: usize) {
-    if text.len() > 4 * tag + 64 {
-        let mut from = text.len() - 2 * tag;
-        while !text.is_char_boundary(from) {
-            from += 1;
-        }
-        text.drain(..from);
-    }
 }

@@ -3,22 +3,17 @@
 use rkllm_text::constraint::{Part, Refusal};
 
 use super::super::tokens::Piece;
-use super::{Free, Phase, Seen};
+use super::{Looked, Phase, Seen, Unmasked};
 
-impl Free {
+impl Unmasked {
     /// A token of a marker in the answer.
-    pub(super) fn mark(
-        &mut self,
-        id: i32,
-        stands: &[u8],
-        all: usize,
-    ) -> Result<(Seen, usize, usize), Refusal> {
+    pub(super) fn mark(&mut self, id: i32, stands: &[u8], all: usize) -> Result<Looked, Refusal> {
         if self.follower.take(stands)? == stands.len() {
             self.phase = Phase::Answer;
-            return Ok((self.after(), 0, all));
+            return Ok(Looked::at(self.after(), 0..all));
         }
         if self.phase == Phase::Answer && self.follower.may_end() {
-            return Ok((Seen::Behind, 0, 0));
+            return Ok(Looked::untold(Seen::Behind));
         }
         Ok(self.refuse(id, &[], 0, 0))
     }

@@ -3,7 +3,7 @@
 use rkllm_text::constraint::Refusal;
 
 use super::super::tokens::Piece;
-use super::{Free, Next, Pause, Phase, start, whole_characters};
+use super::{Next, Pause, Phase, Unmasked, first_phase, whole_characters};
 use crate::protocol::constraint::{Constraint, Way};
 use crate::protocol::error::Failure;
 
@@ -16,7 +16,7 @@ const ENDING: usize = 4096;
 /// How often an answer that does not fit is asked for again.
 const TRIES: usize = 4;
 
-impl Free {
+impl Unmasked {
     /// The text that is forced here, in whole characters.
     fn forced(&mut self) -> Vec<u8> {
         let forced = self.follower.forced();
@@ -68,11 +68,11 @@ impl Free {
         let last = self.ids.last().copied();
         let argument = self.argument;
         let refused = |refusal: Refusal| Constraint::refused_as(argument, &refusal);
-        // What is before the answer, what of the answer was meant, and the token that meant it.
-        let (mut text, mut meant, mut whole) = (Vec::new(), Vec::new(), None);
+        // What comes before the answer, what of the answer was meant, and the token that meant it.
+        let (mut text, mut meant, mut meant_by) = (Vec::new(), Vec::new(), None);
         let mut before = None;
-        // The tag that ends the thinking, where the library has left it out.
-        let mut close = None;
+        // The thinking whose end the library has left out.
+        let mut unclosed = None;
         match self.pause.take() {
             Some(Pause::Forced) => {
                 self.forced += 1;
@@ -93,7 +93,7 @@ impl Free {
                 let trimmed = all[at..].trim_ascii_start();
                 if fits > at {
                     meant = all[at..fits].to_vec();
-                    whole = Some(id);
+                    meant_by = Some(id);
                 } else if self.clone_takes(trimmed) {
                     meant = trimmed.to_vec();
                 } else if at == 0 && self.forced().is_empty() {
@@ -114,7 +114,7 @@ impl Free {
             // The library has ended an answer that is not whole.
             None => {
                 if let Phase::Thinking(_) = self.phase {
-                    close = self.thinking.clone();
+                    unclosed = self.thinking.clone();
                 }
                 self.replaced += 1;
             }
@@ -123,30 +123,11 @@ impl Free {
         self.phase = Phase::Answer;
         self.follower.take(&meant).map_err(refused)?;
         meant.extend(self.take_forced().map_err(refused)?);
-        let is_stuck = self.replaced > REPLACED;
-        if (meant.is_empty() || is_stuck) && !self.follower.may_end() {
-            let is_looked_for = is_stuck || !self.is_far;
-            let (mut step, ends) = if is_looked_for {
-                self.follower.toward_end(ENDING)
-            } else {
-                (Vec::new(), false)
-            };
-            self.is_far = !ends;
-            if is_stuck {
-                step.truncate(whole_characters(&step));
-            } else {
-                // Too far from its end to see it, it comes nearer.
-                if !ends {
-                    step = self.follower.step();
-                }
-                step.truncate(first_character(&step));
-            }
-            self.follower.take(&step).map_err(refused)?;
-            meant.extend(step);
-            meant.extend(self.take_forced().map_err(refused)?);
+        if (meant.is_empty() || self.is_stuck()) && !self.follower.may_end() {
+            meant.extend(self.take_step().map_err(refused)?);
         }
         text.extend_from_slice(&meant);
-        if text.is_empty() && close.is_none() {
+        if text.is_empty() && unclosed.is_none() {
             // Nothing leads to an end.
             return Ok(if self.is_whole() {
                 Next::Ends
@@ -154,15 +135,45 @@ impl Free {
                 Next::Fails
             });
         }
-        let mut pieces = match (&close, self.tags[1]) {
+        let mut pieces = match (&unclosed, self.tags[1]) {
             (Some(thinking), Some(id)) => {
                 self.noted(vec![(id, thinking.close.as_bytes().to_vec())])
             }
             (Some(thinking), None) => self.spelled(thinking.close.as_bytes(), None)?,
             (None, _) => Vec::new(),
         };
-        pieces.extend(self.spelled(&text, whole)?);
+        pieces.extend(self.spelled(&text, meant_by)?);
         Ok(Next::Pieces { before, pieces })
+    }
+
+    /// So much was replaced that the answer is brought to its end.
+    fn is_stuck(&self) -> bool {
+        self.replaced > REPLACED
+    }
+
+    /// Takes a step that the library did not mean: a character towards the answer's end, or all of the way to it if
+    /// the answer is stuck; and what is forced behind it.
+    fn take_step(&mut self) -> Result<Vec<u8>, Refusal> {
+        let is_stuck = self.is_stuck();
+        let is_looked_for = is_stuck || !self.is_far;
+        let (mut step, ends) = if is_looked_for {
+            self.follower.toward_end(ENDING)
+        } else {
+            (Vec::new(), false)
+        };
+        self.is_far = !ends;
+        if is_stuck {
+            step.truncate(whole_characters(&step));
+        } else {
+            // Too far from its end to see it, it comes nearer.
+            if !ends {
+                step = self.follower.step();
+            }
+            step.truncate(first_character(&step));
+        }
+        self.follower.take(&step)?;
+        step.extend(self.take_forced()?);
+        Ok(step)
     }
 
     /// What brings the answer to its end without the library, or to its limit of so many tokens.
@@ -203,9 +214,9 @@ impl Free {
     }
 
     /// The tokens of a text, which are now part of the answer. A token that meant it can stand for it.
-    fn spelled(&mut self, text: &[u8], whole: Option<i32>) -> Result<Vec<Piece>, Failure> {
+    fn spelled(&mut self, text: &[u8], meant_by: Option<i32>) -> Result<Vec<Piece>, Failure> {
         let spelled = self.spell(text);
-        let alone = || Some(vec![(whole?, text.to_vec())]);
+        let alone = || Some(vec![(meant_by?, text.to_vec())]);
         let pieces = spelled.or_else(alone);
         let pieces = pieces.ok_or_else(|| {
             let shown = self.follower.marks().shown(text);
@@ -219,21 +230,22 @@ impl Free {
         if self.is_whole() {
             return Next::Ends;
         }
-        let same = self.retries > 0 && self.ids == self.before;
+        let same = self.retries > 0 && self.ids == self.last_try;
         if same || !may_choose || self.retries + 1 >= TRIES {
             return Next::Fails;
         }
         self.retries += 1;
-        self.before = std::mem::take(&mut self.ids);
+        self.last_try = std::mem::take(&mut self.ids);
         self.said.clear();
         self.lengths.clear();
         self.partial.clear();
-        self.follower = self.start.clone();
-        self.phase = start(self.thinking.as_deref());
+        self.follower = self.fresh.clone();
+        self.phase = first_phase(self.thinking.as_deref());
         Next::Retry
     }
 }
 
+/// The length of a text's first character.
 fn first_character(text: &[u8]) -> usize {
     let all = 1..=text.len().min(4);
     let mut whole = all.filter(|length| std::str::from_utf8(&text[..*length]).is_ok());

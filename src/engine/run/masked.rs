@@ -1,4 +1,4 @@
-//! The part of a lane that keeps its answer to a grammar.
+//! The part of a lane that keeps its answer to a grammar, by a mask where it can.
 
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;

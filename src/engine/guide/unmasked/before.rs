@@ -2,9 +2,9 @@
 
 use rkllm_text::constraint::Refusal;
 
-use super::{Free, GAP, Pause, Phase, Seen, blanks, keep_end};
+use super::{GAP, Looked, Pause, Phase, Seen, Unmasked, blanks, keep_end};
 
-impl Free {
+impl Unmasked {
     /// A tag of the thinking that has come, where the library shows no text of it.
     #[inline]
     pub(super) fn unshown_tag(&self, id: i32, text: &[u8]) -> Option<Vec<u8>> {
@@ -26,13 +26,9 @@ impl Free {
     }
 
     /// A token before the answer, or one that may begin it.
-    pub(super) fn before_answer(
-        &mut self,
-        id: i32,
-        text: &[u8],
-    ) -> Result<(Seen, usize, usize), Refusal> {
+    pub(super) fn before_answer(&mut self, id: i32, text: &[u8]) -> Result<Looked, Refusal> {
         let all = text.len();
-        let fits = Ok((Seen::Fits, 0, all));
+        let fits = Ok(Looked::at(Seen::Fits, 0..all));
         let thinking = self.thinking.clone();
         let (open, close) = thinking.as_ref().map_or(("", ""), |it| {
             (it.open.as_deref().unwrap_or_default(), it.close.as_str())
@@ -54,7 +50,7 @@ impl Free {
                 let took = self.follower.take(&text[all - rest..])?;
                 if took == rest {
                     self.phase = Phase::Answer;
-                    return Ok((self.after(), 0, all));
+                    return Ok(Looked::at(self.after(), 0..all));
                 }
                 Ok(self.refuse(id, text, all - rest, all - rest + took))
             }
@@ -79,12 +75,12 @@ impl Free {
                 if self.clone_takes(more.as_bytes()) {
                     self.follower.take(more.as_bytes())?;
                     self.phase = Phase::Answer;
-                    return Ok((self.after(), 0, all));
+                    return Ok(Looked::at(self.after(), 0..all));
                 }
                 let rest = open[begun.len()..].to_owned();
                 self.phase = Phase::Opening(begun);
                 self.pause = (!self.holds_back()).then_some(Pause::Tag(rest));
-                Ok((Seen::Refused, 0, 0))
+                Ok(Looked::untold(Seen::Refused))
             }
             Phase::Gap(count) => {
                 self.phase = Phase::Gap(count);
@@ -95,7 +91,7 @@ impl Free {
                 }
                 if !rest.is_empty() && self.follower.take(rest)? == rest.len() {
                     self.phase = Phase::Answer;
-                    return Ok((self.after(), 0, all));
+                    return Ok(Looked::at(self.after(), 0..all));
                 }
                 self.answer(id, text)
             }

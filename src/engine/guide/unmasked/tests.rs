@@ -22,7 +22,7 @@ fn id(text: &str) -> i32 {
 /// The two halves of an "é".
 const HALVES: [(i32, &[u8]); 2] = [(16, b"\xC3"), (17, b"\xA9")];
 
-fn free(grammar: Grammar, way: Way, thinking: Option<Option<&str>>) -> Free {
+fn free(grammar: Grammar, way: Way, thinking: Option<Option<&str>>) -> Unmasked {
     let mut vocabulary = Vocabulary::default();
     for marker in MARKERS {
         vocabulary.push(Kind::Marker, marker.as_bytes());
@@ -46,19 +46,19 @@ fn free(grammar: Grammar, way: Way, thinking: Option<Option<&str>>) -> Free {
     let words = Words::of(&vocabulary);
     let vocabulary = Arc::new(vocabulary);
     let tokens = Arc::new(Tokens::Known { vocabulary, words });
-    Free::new(&constraint, way, tokens, false).unwrap()
+    Unmasked::new(&constraint, way, tokens, false).unwrap()
 }
 
-fn choice(thinking: Option<Option<&str>>) -> Free {
+fn choice(thinking: Option<Option<&str>>) -> Unmasked {
     let choices = Grammar::Choices(vec!["yes".into(), "no".into()]);
     free(choices, Way::Guided, thinking)
 }
 
-fn regex(text: &str, way: Way) -> Free {
+fn regex(text: &str, way: Way) -> Unmasked {
     free(Grammar::Regex(text.into()), way, None)
 }
 
-fn look(free: &mut Free, text: &str) -> Seen {
+fn look(free: &mut Unmasked, text: &str) -> Seen {
     free.look(id(text), text.as_bytes()).unwrap().0
 }
 

@@ -3,7 +3,7 @@
 use crate::sync::MutexGuard;
 use crate::sync::atomic::Ordering;
 
-use super::super::guide::{Free, Guide, Next, Piece, Seen};
+use super::super::guide::{Guide, Next, Piece, Seen, Unmasked};
 use super::{Inner, RunLane};
 use crate::host::wake::Side;
 use crate::native::{Lane as _, Verdict};
@@ -40,19 +40,19 @@ pub(in crate::engine) struct Standing {
 
 impl RunLane {
     /// Whether the library chooses the tokens of an answer that is kept to a grammar.
-    pub(in crate::engine) fn is_free(&self) -> bool {
-        matches!(self.inner.lock().guide, Some(Guide::Free(_)))
+    pub(in crate::engine) fn is_unmasked(&self) -> bool {
+        matches!(self.inner.lock().guide, Some(Guide::Unmasked(_)))
     }
 
     /// A token that the library has chosen.
     #[inline]
-    pub(super) fn free_token(
+    pub(super) fn unmasked_token(
         &self,
         mut inner: MutexGuard<'_, Inner>,
         bytes: &[u8],
         id: i32,
     ) -> Verdict {
-        let Some(Guide::Free(guide)) = &mut inner.guide else {
+        let Some(Guide::Unmasked(guide)) = &mut inner.guide else {
             return Verdict::Continue;
         };
         let holds_back = guide.holds_back();
@@ -100,7 +100,7 @@ impl RunLane {
     ) -> Result<FinishReason, Failure> {
         let held = match &mut inner.guide {
             // Others than the engine end a run whose tokens nobody waits for.
-            Some(Guide::Free(guide)) if side == Side::Vendor => guide.held(),
+            Some(Guide::Unmasked(guide)) if side == Side::Vendor => guide.held(),
             _ => return outcome,
         };
         if self.hand_on_all(inner, &held) && outcome.is_ok() {
@@ -120,7 +120,7 @@ impl RunLane {
     /// the library behind the prompt.
     pub(in crate::engine) fn beginning(&self, room: usize) -> Vec<i32> {
         let mut inner = self.inner.lock();
-        let Some(Guide::Free(guide)) = &mut inner.guide else {
+        let Some(Guide::Unmasked(guide)) = &mut inner.guide else {
             return Vec::new();
         };
         let Some(pieces) = guide.beginning(room) else {
@@ -140,11 +140,11 @@ impl RunLane {
         let stopped = self.hand_on_all(&mut inner, &pieces[..pieces.len().min(left)]);
         let is_cut = pieces.len() > left;
         let is_over = match &mut inner.guide {
-            Some(Guide::Free(guide)) if is_cut => {
+            Some(Guide::Unmasked(guide)) if is_cut => {
                 guide.cut();
                 false
             }
-            Some(Guide::Free(guide)) => guide.is_over(),
+            Some(Guide::Unmasked(guide)) => guide.is_over(),
             _ => false,
         };
         let reason = if stopped || is_over {
@@ -164,7 +164,7 @@ impl RunLane {
         let limit_reached = inner.limit_reached;
         let left = self.plan.limit.tokens.saturating_sub(inner.tokens);
         let guide = match &mut inner.guide {
-            Some(Guide::Free(guide)) if !self.has_ended() && !limit_reached => guide,
+            Some(Guide::Unmasked(guide)) if !self.has_ended() && !limit_reached => guide,
             _ => return Ok(Onward::Nothing),
         };
         let Standing {
@@ -203,7 +203,7 @@ impl RunLane {
                     return Ok(Onward::Tokens(before.into_iter().chain(ids).collect()));
                 }
                 let mut inner = self.inner.lock();
-                let Some(Guide::Free(guide)) = &mut inner.guide else {
+                let Some(Guide::Unmasked(guide)) = &mut inner.guide else {
                     return Ok(Onward::Nothing);
                 };
                 if needed > room {
@@ -229,7 +229,7 @@ impl RunLane {
 }
 
 #[cold]
-fn unfit(guide: &mut Free) -> Failure {
+fn unfit(guide: &mut Unmasked) -> Failure {
     let tries = guide.kept().retries + 1;
     let times = if tries == 1 {
         "once".to_owned()
