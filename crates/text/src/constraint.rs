@@ -3,6 +3,7 @@
 //! llguidance does the work. What is ours: sizes that bound its time and memory, white space that a model cannot
 //! lose itself in, and errors that name the place in the schema.
 
+mod blame;
 mod calls;
 mod ends;
 mod follower;
@@ -34,6 +35,9 @@ pub use words::Words;
 
 /// The longest grammar, in bytes of its text; what it may unfold to is limited besides.
 pub const LONGEST: usize = 256 * 1024;
+
+/// How many expressions a pattern may make at once: a bound of the time that it takes.
+const EXPRESSIONS: u64 = 200_000;
 
 /// The stack of the thread that compiles: memory is used only as far as it is reached.
 const COMPILING: usize = 128 << 20;
@@ -196,6 +200,7 @@ fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal>
     factory.quiet();
     *factory.limits_mut() = ParserLimits {
         initial_lexer_fuel: 500_000,
+        step_lexer_fuel: EXPRESSIONS,
         max_lexer_states: 50_000,
         max_grammar_size: 200_000,
         // Each of the most properties of an object takes four.
@@ -321,6 +326,8 @@ impl Matcher {
     }
 }
 
+#[cfg(test)]
+mod blame_tests;
 #[cfg(test)]
 mod follower_tests;
 #[cfg(test)]

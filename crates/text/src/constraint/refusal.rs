@@ -2,6 +2,8 @@
 
 use thiserror::Error;
 
+use super::EXPRESSIONS;
+
 /// Why a grammar is not served.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("{reason}")]
@@ -39,8 +41,10 @@ impl Refusal {
 
     /// What llguidance said.
     pub(super) fn of(said: &str) -> Self {
-        // Its own state follows in some errors.
-        let said = said.split("\n<state>").next().unwrap_or(said).trim();
+        // Its own state follows in some errors, or that it is left out.
+        let end = ["\n<state>", "\n<non-verbose/>"].map(|mark| said.find(mark));
+        let end = end.into_iter().flatten().min().unwrap_or(said.len());
+        let said = said[..end].trim();
         let said = said.trim_end_matches('.');
         let keywords = said.strip_prefix("Unimplemented keys: ");
         if let Some(keywords) = keywords {
@@ -53,6 +57,25 @@ impl Refusal {
         }
         if said.contains("NoExtensionBias") {
             return Self::unbegun();
+        }
+        // These name switches of the engine, which nobody can reach.
+        if said.starts_with("oneOf constraints are not supported") {
+            return Self {
+                reason: "cannot be used: several options of its oneOf could fit one value"
+                    .to_owned(),
+                hint: "Use anyOf, or give the options of oneOf different types or constants.",
+                unsupported: true,
+            };
+        }
+        if let Some((_, to)) = said.split_once("without 'referencing' feature; ref ") {
+            return Self::invalid(format!(
+                "cannot be used: its $ref must lead to a part of itself, such as #/$defs/a, got {to}"
+            ));
+        }
+        if said.contains("too many expressions") {
+            return Self::too_large(format!(
+                "is too complex: a pattern in it makes more than {EXPRESSIONS} expressions at once"
+            ));
         }
         let lower = said.to_lowercase();
         let beyond = [

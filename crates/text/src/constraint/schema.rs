@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::blame::with_keywords;
 use super::references::with_escaped_names;
 use super::{Refusal, ends, together};
 
@@ -21,28 +22,6 @@ const IDLE: [(&str, bool); 4] = [
     ("unevaluatedItems", true),
     ("unevaluatedProperties", true),
     ("propertyNames", true),
-];
-/// Words of the engine's for a fault, and the keywords that can be to blame for it.
-const BLAMED: [(&str, &[&str]); 6] = [
-    (
-        "incompatible types",
-        &["type", "enum", "const", "allOf", "anyOf", "oneOf", "$ref"],
-    ),
-    ("integer interval", BOUNDS),
-    ("does not contain a multiple", BOUNDS),
-    (
-        "item is unsatisfiable",
-        &["minItems", "prefixItems", "items"],
-    ),
-    ("in regex", &["pattern", "patternProperties"]),
-    ("Reference segment", &["$ref"]),
-];
-const BOUNDS: &[&str] = &[
-    "minimum",
-    "maximum",
-    "exclusiveMinimum",
-    "exclusiveMaximum",
-    "multipleOf",
 ];
 
 pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
@@ -101,6 +80,12 @@ struct Counted {
 impl Counted {
     /// Refuses what would take too long.
     fn add(&mut self, schema: &Value, place: &str) -> Result<(), Refusal> {
+        if !schema.is_object() && !schema.is_boolean() {
+            let at = at(place.trim_start_matches('.'));
+            return Err(Refusal::invalid(format!(
+                "is invalid: a schema must be an object, true or false, got {schema}{at}"
+            )));
+        }
         self.schemas += 1;
         if self.schemas > SCHEMAS {
             return Err(Refusal::too_large(format!(
@@ -250,33 +235,10 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
         }
         break;
     }
-    let blamed = blamed(&here, &refusal.reason);
-    // Here the engine names the pattern, but not its keyword.
-    let named = refusal
-        .reason
-        .replacen(": regex parse error", ": pattern: regex parse error", 1);
     Refusal {
-        reason: named + &blamed + &at(place.trim_start_matches('.')),
+        reason: with_keywords(&here, &refusal.reason) + &at(place.trim_start_matches('.')),
         ..refusal
     }
-}
-
-/// The keywords of a part that can be to blame for a fault, if its words name none.
-fn blamed(part: &Value, reason: &str) -> String {
-    let known = BLAMED.iter().find(|(words, _)| reason.contains(words));
-    let all = known.map_or(&[][..], |(_, keywords)| keywords).iter();
-    let blamed: Vec<&str> = all
-        .copied()
-        .filter(|name| part.get(name).is_some())
-        .collect();
-    if blamed.is_empty()
-        || blamed
-            .iter()
-            .any(|name| reason.contains(&format!("{name} ")))
-    {
-        return String::new();
-    }
-    format!("; see {}", blamed.join(", "))
 }
 
 fn at(place: &str) -> String {
@@ -314,7 +276,7 @@ fn holds(keyword: &str, value: &Value) -> Option<Holds> {
         ("anyOf" | "oneOf" | "allOf" | "prefixItems" | "items", Value::Array(_)) => {
             Some(Holds::Listed)
         }
-        ("items" | "additionalItems" | "additionalProperties", Value::Object(_)) => {
+        ("items" | "additionalItems" | "additionalProperties", value) if !value.is_boolean() => {
             Some(Holds::One)
         }
         _ => None,
