@@ -242,7 +242,7 @@ impl Chat {
                 ));
             }
             variables.push((keyword.clone(), Value::from(thinking)));
-        } else if thinking && self.family.thinking == Thinking::None {
+        } else if thinking && !self.thinks_at_all() {
             let text = format!(
                 "this model does not think: its chat template has no switch for it ({})",
                 self.name()
@@ -269,6 +269,18 @@ impl Chat {
         Some(constraint::Thinking { open, close })
     }
 
+    /// Whether the model thinks: its family does, or its template begins the thinking.
+    fn thinks_at_all(&self) -> bool {
+        let begun = self.abilities.generation_prompt.trim_end();
+        let opens = |open: &String| !open.is_empty() && begun.ends_with(open.trim_end());
+        self.family.thinking != Thinking::None
+            || self
+                .format
+                .reasoning
+                .iter()
+                .any(|region| region.open.iter().any(opens))
+    }
+
     fn prompt_closes_thinking(&self) -> bool {
         self.abilities
             .generation_prompt
@@ -283,7 +295,7 @@ impl Chat {
         options.thinking == Some(false)
             && !has_switch
             && !self.prompt_closes_thinking()
-            && self.family.thinking != Thinking::None
+            && self.thinks_at_all()
             && self
                 .format
                 .reasoning

@@ -204,6 +204,19 @@ def test_thinking_without_a_switch_is_closed_in_the_prompt(open_model: Opener, r
     assert prompts(record) == ["[user]Hi[assistant]<think>\n\n</think>\n\n"]
 
 
+def test_a_template_that_begins_the_thinking_tells_that_its_model_thinks(
+    open_model: Opener, record: Path
+) -> None:
+    """Its family is one that does not."""
+    opens = PLAIN + "{% if add_generation_prompt %}<think>\n{% endif %}"
+    llm = open_model(runs("Hm</think>Hi", "Hi"), chat_template=opens, family="chatml")
+    answer = llm.chat(ASK, thinking=True)
+    assert (answer.reasoning, answer.content, answer.notes) == ("Hm", "Hi", [])
+    answer = llm.chat(ASK, thinking=False)
+    assert (answer.reasoning, answer.content, len(answer.notes)) == (None, "Hi", 1)
+    assert prompts(record)[1] == "[user]Hi[assistant]<think>\n\n</think>\n\n"
+
+
 def test_thinking_that_is_never_closed_is_a_partial_answer(open_model: Opener) -> None:
     script = {"runs": [{**run("<think>\n", "a ", "b ", "c "), "obey_max_new_tokens": True}]}
     llm = open_model(script, chat_template=TEMPLATE)
