@@ -1,6 +1,7 @@
 //! Where a model's chat template is: given by the caller, in files beside the model, or in the model's own.
 
 mod ends;
+mod given;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,6 +12,7 @@ use rkllm_text::jinja::Trouble;
 use rkllm_text::template::ChatTemplate;
 use serde_json::{Map, Value};
 
+pub use self::given::template_given;
 use super::{ModelKind, gguf};
 use crate::library::reason;
 use crate::protocol::error::{ErrorKind, Failure};
@@ -102,13 +104,35 @@ impl Templates {
     }
 
     /// Takes the caller's `chat_template=` in place of what was found: the text of a template, or else the
-    /// path of a file. The tokens stay.
+    /// path of a file, or else the name of one that was found. The tokens stay.
     ///
     /// # Errors
     /// `ErrorKind::FileMissing` or `ErrorKind::Template`.
     pub fn replace(&mut self, given: &str) -> Result<(), Failure> {
-        self.all = vec![template_given(given)?];
+        let named = self.all.iter().find(|one| one.name == given);
+        let named = named.filter(|_| !Path::new(given).exists());
+        let one = match named {
+            Some(named) => TemplateText {
+                name: DEFAULT.to_owned(),
+                ..named.clone()
+            },
+            None => template_given(given).map_err(|failure| {
+                if failure.kind != ErrorKind::FileMissing || self.all.len() < 2 {
+                    return failure;
+                }
+                failure.with_hint(format!(
+                    "Pass the path of a file, or the name of one of the model's templates: {}.",
+                    self.names()
+                ))
+            })?,
+        };
+        self.all = vec![one];
         Ok(())
+    }
+
+    fn names(&self) -> String {
+        let all: Vec<_> = self.all.iter().map(|one| one.name.as_str()).collect();
+        all.join(", ")
     }
 
     /// The template for a conversation: by its name; else, with tools, the one for tools; else the default.
@@ -123,10 +147,6 @@ impl Templates {
         tools: bool,
     ) -> Result<Option<&TemplateText>, Failure> {
         let find = |name: &str| self.all.iter().find(|one| one.name == name);
-        let names = || {
-            let all: Vec<_> = self.all.iter().map(|one| one.name.as_str()).collect();
-            all.join(", ")
-        };
         if let Some(name) = name {
             return match find(name) {
                 Some(found) => Ok(Some(found)),
@@ -138,7 +158,7 @@ impl Templates {
                 None => Err(Failure::invalid_with_hint(
                     "chat_template",
                     format!("must be the name of a template, got {name:?}"),
-                    format!("The model has these templates: {}.", names()),
+                    format!("The model has these templates: {}.", self.names()),
                 )),
             };
         }
@@ -150,10 +170,10 @@ impl Templates {
                 ErrorKind::Template,
                 format!(
                     "the model has several chat templates and no default: {}",
-                    names()
+                    self.names()
                 ),
             )
-            .with_hint("Pass the text of one of them as chat_template=.")),
+            .with_hint("Pass the name of one of them as chat_template=.")),
         }
     }
 
@@ -229,39 +249,6 @@ impl TemplateText {
     pub fn failure(&self, trouble: &Trouble) -> Failure {
         Failure::template(trouble, self.source.path())
     }
-}
-
-/// The template of the argument `chat_template`: what holds `{{` or `{%` is its text, all else a path.
-///
-/// # Errors
-/// `ErrorKind::FileMissing` or `ErrorKind::Template`.
-pub fn template_given(given: &str) -> Result<TemplateText, Failure> {
-    if given.contains("{{") || given.contains("{%") {
-        return Ok(TemplateText {
-            name: DEFAULT.to_owned(),
-            text: given.to_owned(),
-            source: TemplateSource::Argument,
-        });
-    }
-    let path = Path::new(given);
-    if given.is_empty() || path.is_dir() {
-        let reason = format!("must be the text of a template or the path of a file, got {given:?}");
-        let hint = "Pass the path of a file such as chat_template.jinja.";
-        return Err(Failure::invalid_with_hint("chat_template", reason, hint));
-    }
-    let text = read(path, LONGEST_TEMPLATE)?
-        .ok_or_else(|| Failure::file_missing("chat_template", path))?;
-    // Files in one line are written with `\n` for new lines.
-    let one_line = !text.trim_end().contains('\n') && text.contains("\\n");
-    Ok(TemplateText {
-        name: DEFAULT.to_owned(),
-        text: if one_line {
-            text.replace("\\n", "\n")
-        } else {
-            text
-        },
-        source: TemplateSource::GivenFile(path.to_owned()),
-    })
 }
 
 /// What the files in a model's folder say.

@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rkllm_rs import TemplateError
+from rkllm_rs import FileMissingError, TemplateError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from conftest import Opener
@@ -43,3 +44,20 @@ def test_what_is_wrong_is_told_with_its_place_and_what_to_do(
         assert (error.filename, error.lineno) == (file, line)
         assert file is None or file in str(error)
         assert hint in str(error.hint)
+
+
+def test_one_of_several_templates_is_chosen_by_its_name(
+    open_model: Opener, make_model: Callable[..., Path]
+) -> None:
+    path = make_model(["a"])
+    (path.parent / "chat_template.jinja").write_text(PLAIN)
+    folder = path.parent / "additional_chat_templates"
+    folder.mkdir()
+    (folder / "rag.jinja").write_text("rag " + PLAIN)
+    assert open_model(path).render_chat(ASK) == "[user]Hi[assistant]"
+    llm = open_model(path, chat_template="rag")
+    assert llm.render_chat(ASK) == "rag [user]Hi[assistant]"
+    assert llm.chat(ASK, chat_template="default").content == "a"
+    with pytest.raises(FileMissingError) as caught:
+        llm.chat(ASK, chat_template="rgg")
+    assert "default, rag" in str(caught.value.hint)
