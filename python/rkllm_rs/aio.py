@@ -192,7 +192,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -217,9 +218,9 @@ class AsyncRKLLM(metaclass=Answering):
             use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
             template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
                 tuple of system prompt, prefix and postfix, see ``set_chat_template()``.
-            chat_template: Jinja chat template for ``chat()``: its text, or the path of a file. Default: the
-                template in the model's folder (``chat_template.jinja`` or ``tokenizer_config.json``), else
-                the one in the ``.gguf`` file.
+            chat_template: Jinja chat template for ``chat()``: its text, the path of a file, or the name of
+                one of the model's templates. Default: the template in the model's folder
+                (``chat_template.jinja`` or ``tokenizer_config.json``), else the one in the ``.gguf`` file.
             family: Name of the model's family, such as ``"qwen3"``; it decides how thinking and tool calls
                 are read, and gives a model without a chat template a simple one. Default: found from the
                 chat template, else from the file's name.
@@ -451,7 +452,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -464,11 +466,11 @@ class AsyncRKLLM(metaclass=Answering):
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -553,7 +555,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -566,11 +569,11 @@ class AsyncRKLLM(metaclass=Answering):
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -657,7 +660,8 @@ class AsyncRKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -676,7 +680,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -696,11 +701,11 @@ class AsyncRKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -784,7 +789,8 @@ class AsyncRKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -803,7 +809,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -823,11 +830,11 @@ class AsyncRKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -906,7 +913,8 @@ class AsyncRKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -925,7 +933,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -945,11 +954,11 @@ class AsyncRKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -1022,7 +1031,8 @@ class AsyncRKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -1041,7 +1051,8 @@ class AsyncRKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -1061,11 +1072,11 @@ class AsyncRKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).

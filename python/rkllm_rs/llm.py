@@ -174,7 +174,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -199,9 +200,9 @@ class RKLLM(metaclass=Answering):
             use_cross_attn: Enable cross attention. Since RKLLM 1.2.1.
             template: Chat template for text prompts: ``"model"`` (the model's own), ``"raw"`` (none), or a
                 tuple of system prompt, prefix and postfix, see ``set_chat_template()``.
-            chat_template: Jinja chat template for ``chat()``: its text, or the path of a file. Default: the
-                template in the model's folder (``chat_template.jinja`` or ``tokenizer_config.json``), else
-                the one in the ``.gguf`` file.
+            chat_template: Jinja chat template for ``chat()``: its text, the path of a file, or the name of
+                one of the model's templates. Default: the template in the model's folder
+                (``chat_template.jinja`` or ``tokenizer_config.json``), else the one in the ``.gguf`` file.
             family: Name of the model's family, such as ``"qwen3"``; it decides how thinking and tool calls
                 are read, and gives a model without a chat template a simple one. Default: found from the
                 chat template, else from the file's name.
@@ -433,7 +434,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -446,11 +448,11 @@ class RKLLM(metaclass=Answering):
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -531,7 +533,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -544,11 +547,11 @@ class RKLLM(metaclass=Answering):
             choices: List of texts; the answer is one of them.
             grammar: Grammar that the answer must follow, in the form of Lark that llguidance reads.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -636,7 +639,8 @@ class RKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -655,7 +659,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -675,11 +680,11 @@ class RKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -761,7 +766,8 @@ class RKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -780,7 +786,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -800,11 +807,11 @@ class RKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -881,7 +888,8 @@ class RKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -900,7 +908,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -920,11 +929,11 @@ class RKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).
@@ -999,7 +1008,8 @@ class RKLLM(metaclass=Answering):
             max_reasoning_tokens: Maximum number of tokens for thinking. After them, the thinking is ended and
                 the model answers. Default: no limit.
             template_kwargs: Additional variables for the chat template, as a dict.
-            chat_template: Chat template for this call: its text, or the path of a file.
+            chat_template: Chat template for this call: its text, the path of a file, or the name of one of
+                the model's templates.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -1018,7 +1028,8 @@ class RKLLM(metaclass=Answering):
             mirostat_tau: Mirostat's target entropy in bits per token, 0 or more.
             mirostat_eta: Mirostat's learning rate, 0 or more.
             min_p: Sample only from tokens that have at least this share of the most likely token's
-                probability, 0 to 1. 0 turns it off. Only on the CPU runtime, like the next two.
+                probability, 0 to 1. 0 turns it off. On the NPU only with ``sampler="own"``, like the next
+                two.
             typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to
                 this value, 0 to 1. 1 turns it off.
             logit_bias: Dict of token ids with numbers that are added to their logits; ``-inf`` bans a token.
@@ -1038,11 +1049,11 @@ class RKLLM(metaclass=Answering):
                 ``{"type": "json_schema", "json_schema": {"schema": {...}}}``; or a type.
             schema_in_prompt: Add ``json_schema`` to the system message. Default: ``True``.
             logprobs: Tell how likely each generated token was, and this many of the most likely tokens in its
-                place, 0 to 100: the answer's ``logprobs``. Only on the CPU runtime.
+                place, 0 to 100: the answer's ``logprobs``. On the NPU only with ``sampler="own"``.
             logits_processor: Function that may change the logits before each token is chosen. It is called
                 with the ids of the tokens generated so far and a writable array of ``float32``, and returns
-                an array or ``None``. An exception in it ends the run and is raised to the caller. Only on the
-                CPU runtime.
+                an array or ``None``. An exception in it ends the run and is raised to the caller. On the NPU
+                only with ``sampler="own"``.
             sampler: Who chooses the tokens: ``"library"`` (default), or ``"own"``, this package. On the CPU
                 runtime both choose alike. On the NPU ``"own"`` takes one call of the library for each token,
                 which is slow (since RKLLM 1.3.0).

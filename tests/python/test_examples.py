@@ -239,6 +239,14 @@ def test_tools_are_shown_and_called(tmp_path: Path) -> None:
 
 @real
 @slow
+def test_tools_are_shown_to_a_real_model() -> None:
+    text = output("tools.py", MODEL, "--max-new-tokens", 12)
+    assert re.search(r"^(no call: .|get_\w+\()", text)
+    assert re.search(r"^answer: (?s:.*) \((stop|length|tool_calls)\)\Z", text, re.MULTILINE)
+
+
+@real
+@slow
 def test_two_chats_in_an_event_loop() -> None:
     text = output("async_chat.py", MODEL)
     assert len(re.findall(r"^(first|second): ", text, re.MULTILINE)) > 4

@@ -49,7 +49,8 @@ class PerfStats:
         """Number of prompt tokens, including the conversation that it continues. ``None`` if unknown.
 
         The CPU runtime counts every prompt. The vendor's library does not report this: there it is known for
-        ``Tokens`` and ``Embeddings`` without ``keep_history``.
+        ``Tokens`` and ``Embeddings`` without ``keep_history``, for a chat if there is a tokenizer to count
+        with, and for a chat on 1.3.x of which the library holds the beginning.
         """
     @property
     def cached_tokens(self) -> int | None:

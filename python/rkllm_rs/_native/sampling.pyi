@@ -28,7 +28,7 @@ class SamplingParams:
         mirostat_tau: Target surprise of Mirostat (tau), in bits per token; 0 or more.
         mirostat_eta: Learning rate of Mirostat (eta); 0 or more.
         min_p: Sample only from tokens of at least this share of the most likely token's probability; 0 to 1,
-            0 is off. On the CPU runtime, like the next two.
+            0 is off. On the NPU only with ``sampler="own"``, like the next two.
         typical_p: Sample from the tokens with the most typical surprise whose probabilities add up to this
             value; 0 to 1, 1 is off.
         logit_bias: A dict of token ids with numbers to add to their logits; ``-inf`` bans a token.
