@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from rkllm_rs import FloatArray
-from support import newest, succeed
+from support import SLOW, newest, succeed
 
 pytestmark = newest
 
@@ -204,4 +204,5 @@ def test_nothing_grows_with_calls(library, make_model):
     # 10,000 of these are 80 MB.
     model = make_model({"logits": {"rows": 2, "width": 1000}})
     (grown,) = succeed(code, library, model, timeout=240)
-    assert int(grown) < 1024
+    # An emulator's memory is part of it.
+    assert int(grown) < 1024 * SLOW
