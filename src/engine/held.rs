@@ -1,6 +1,10 @@
 //! What the library holds in its KV cache, as tokens or as text: the one owner of that state.
 //!
 //! Only what is certain counts; when in doubt, it is forgotten, and a prompt goes to the library as a whole.
+//!
+//! Each run passes here twice. [`Held::begin`] decides what of its prompt the library is given; [`Held::end`] works out
+//! what the library holds after it, from the tokens that were made and what the library tells. A run that is cut
+//! off has no end here: [`Held::forget`].
 
 use std::ffi::CString;
 
@@ -34,7 +38,7 @@ pub(super) struct Course {
     pub(super) prefilled: Option<usize>,
 }
 
-/// What was sent, or is held.
+/// What was sent, or is held: tokens for a library that takes tokens, else text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
     Tokens(Vec<i32>),
@@ -49,6 +53,7 @@ struct Followed {
     before: usize,
     /// How many it was given, where they are counted here.
     given: Option<usize>,
+    /// The library was told to keep what it holds, and was given what is behind that.
     appends: bool,
     lora: Option<CString>,
     /// Of a text: the ends of answers, as [`Rendered`] has them.
@@ -201,15 +206,16 @@ impl Held {
             Content::Tokens(ids) => Some(ids.len()),
             Content::Text(_) => given.map(|given| run.before + given),
         };
-        // The token chosen last is not computed; an end token may have been chosen and not told.
-        let kept = match course.size {
+        // How many of the tokens that were made lie in the cache: the one chosen last is not computed, and an end
+        // token may have been chosen and not told.
+        let computed = match course.size {
             Some(size) => prompt
                 .and_then(|prompt| size.checked_sub(prompt))
-                .filter(|&kept| kept == made || kept + 1 == made),
+                .filter(|&computed| computed == made || computed + 1 == made),
             None => Some(made.saturating_sub(1)),
         };
         let is_certain = !run.appends || (given.is_some() && course.size.is_some());
-        let (Some(kept), Some(prompt)) = (kept.filter(|_| is_certain), prompt) else {
+        let (Some(computed), Some(prompt)) = (computed.filter(|_| is_certain), prompt) else {
             // With a loaded prompt cache or a template of its own the library may hold more.
             self.distrusted |= run.appends;
             self.forget();
@@ -222,11 +228,11 @@ impl Held {
         }
         let content = match run.prompt {
             Content::Tokens(ids) => Some(Content::Tokens(
-                [&ids[..], &course.made.ids[..kept]].concat(),
+                [&ids[..], &course.made.ids[..computed]].concat(),
             )),
             Content::Text(text) => course
                 .made
-                .text(kept, &run.ends)
+                .text(computed, &run.ends)
                 .map(|said| Content::Text([&text[..], &said].concat())),
         };
         // A token without text may be anything.
@@ -235,7 +241,7 @@ impl Held {
             return true;
         };
         self.content = content;
-        self.count = prompt + kept;
+        self.count = prompt + computed;
         self.lora = run.lora;
         // A token that waits to be computed may or may not be computed by the next run.
         self.goes_on = run.appends && course.ended_itself;

@@ -2,6 +2,17 @@
 //!
 //! Commands come in, events go out, and both are plain data of [`crate::protocol`]. What must be decided
 //! before the library's callback returns is decided here, beside the library ([`run`]).
+//!
+//! | to find | look into |
+//! |---|---|
+//! | what the model's thread does with a message, and around a run | [`serve`] |
+//! | what happens to each token, and what a callback returns | [`run`] |
+//! | how an answer is kept to a grammar | [`guide`], and `guided` in [`serve`] |
+//! | how tokens are chosen here in place of the library | [`choose`], and `own` in [`serve`] |
+//! | what the KV cache holds, and what of a prompt is sent | [`held`], and `warm` in [`serve`] for prompt caches in files |
+//! | questions of the library to the program | [`desk`] |
+//! | ending runs: by abort, by deadline, at the end of the process | [`watch`], [`deadlines`], [`registry`] |
+//! | how messages come in and events go out; what is answered beside a run | [`mailbox`], [`outbox`], [`beside`] |
 
 mod beside;
 mod choose;

@@ -12,7 +12,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyList, PyString, PyType};
 
-use super::by_hand::{self, method, slot};
+use super::c_class::{self, method, slot};
 use super::logprobs;
 use super::options;
 use super::outputs::rebuilder;
@@ -242,5 +242,5 @@ fn made(py: Python<'_>) -> PyResult<Py<PyType>> {
         slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
     ];
     // SAFETY: each slot has what its number stands for; texts and lists live for ever.
-    unsafe { by_hand::class::<Chunk>(py, c"rkllm_rs.Chunk", 0, slots) }
+    unsafe { c_class::class::<Chunk>(py, c"rkllm_rs.Chunk", 0, slots) }
 }

@@ -6,10 +6,10 @@
 mod advice;
 mod answers;
 mod array;
-mod at_hand;
 mod attached;
+mod awaited_item;
 mod buffer;
-mod by_hand;
+mod c_class;
 mod callables;
 mod chat;
 mod chatting;
@@ -22,6 +22,7 @@ mod generation;
 mod info;
 mod inputs;
 mod isolation;
+mod iteration;
 mod logits_processor;
 mod logprobs;
 mod model;
@@ -33,7 +34,6 @@ mod options;
 mod outputs;
 mod params;
 mod pending;
-mod quick;
 mod rows;
 mod runtime;
 mod score;
@@ -152,8 +152,8 @@ mod native {
         let py = module.py();
         module.add("Chunk", super::chunk::class(py)?)?;
         // In the place of PyO3's.
-        module.add("TokenStream", super::quick::class::<TokenStream>(py)?)?;
-        module.add("TextStream", super::quick::class::<TextStream>(py)?)?;
+        module.add("TokenStream", super::iteration::class::<TokenStream>(py)?)?;
+        module.add("TextStream", super::iteration::class::<TextStream>(py)?)?;
         super::outputs::add_rebuilders(module)?;
         module.add("__version__", env!("CARGO_PKG_VERSION"))
     }

@@ -13,7 +13,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
-use super::at_hand::{self, Take};
+use super::awaited_item::{self, Take};
 use super::callables::{Answerer, Slot};
 use super::errors::with_partial;
 use super::tasks::running_task;
@@ -200,7 +200,7 @@ pub(super) fn next_item<'py>(
     }
     at_hand.map_or_else(
         || wait_for_item(stream),
-        |take| at_hand::at_hand(stream, take),
+        |take| awaited_item::awaited_item(stream, take),
     )
 }
 

@@ -7,15 +7,15 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use super::at_hand::Take;
 use super::attached::Attached;
-use super::by_hand;
+use super::awaited_item::Take;
+use super::c_class;
 use super::callables::{Answerer, Slot};
 use super::chunk::chunk;
 use super::generation::Generation;
+use super::iteration::Iterated;
 use super::logprobs::{self, Likely};
 use super::options;
-use super::quick::Quick;
 use super::source::{Awaited as _, Stream, source_class};
 use crate::model::{Handle, Poll, Source as _, stream};
 use crate::protocol::error::Failure;
@@ -139,7 +139,7 @@ impl TokenStream {
         }
         // Making a string or a chunk runs none of the program's code.
         let made = self.stream.try_with(py, |stream| {
-            stream.at_hand(|text, id| hand_out(by_hand::string(py, text)?, id))
+            stream.at_hand(|text, id| hand_out(c_class::string(py, text)?, id))
         });
         made.flatten()
     }

@@ -1,4 +1,4 @@
-//! What `async for` awaits.
+//! What `async for` awaits: an item of a stream, which may be at hand.
 //!
 //! An item that is at hand is handed over through `am_send`, without an exception and without a coroutine, which
 //! take longer than all the rest. PyO3 has no slot for it, so the class is made by hand. Where the item has to
@@ -18,7 +18,7 @@ use pyo3::sync::PyOnceLock;
 use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::{PyTuple, PyType};
 
-use super::by_hand::{self, method, slot};
+use super::c_class::{self, method, slot};
 use super::source::wait_for_item;
 
 /// Takes an item of a stream; `None` where it has to be waited for.
@@ -44,7 +44,7 @@ impl Progress {
 
 /// The object, as Python allocates it.
 #[repr(C)]
-struct AtHand {
+struct AwaitedItem {
     base: PyObject,
     /// Seen by attached threads only, in a critical section, and for moments: not while Python objects are made
     /// or dropped.
@@ -52,14 +52,17 @@ struct AtHand {
 }
 
 /// An awaitable that gives the next item of `stream`: at once if it has come.
-pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn awaited_item<'py>(
+    stream: &Bound<'py, PyAny>,
+    take: Take,
+) -> PyResult<Bound<'py, PyAny>> {
     let py = stream.py();
     let class = class(py)?;
     let state = Progress::New {
         stream: stream.clone().unbind(),
         take,
     };
-    // SAFETY: the class is ready, and its instances have the size of `AtHand`. Nobody has the object before its
+    // SAFETY: the class is ready, and its instances have the size of `AwaitedItem`. Nobody has the object before its
     // state is written: the collector runs on attached threads only, between their calls into Python, and does not
     // know a spare one before.
     unsafe {
@@ -70,7 +73,7 @@ pub(super) fn at_hand<'py>(stream: &Bound<'py, PyAny>, take: Take) -> PyResult<B
             ffi::PyObject_Init(spare, class.as_type_ptr())
         };
         let made = Bound::from_owned_ptr_or_err(py, object)?;
-        ptr::addr_of_mut!((*object.cast::<AtHand>()).state).write(UnsafeCell::new(state));
+        ptr::addr_of_mut!((*object.cast::<AwaitedItem>()).state).write(UnsafeCell::new(state));
         if !spare.is_null() {
             ffi::PyObject_GC_Track(object.cast());
         }
@@ -136,7 +139,7 @@ impl<'py> This<'_, 'py> {
     /// Puts a state in the place of the one before.
     fn put(self, state: Progress) -> Progress {
         with_critical_section(&self.0, || {
-            let this = self.0.as_ptr().cast::<AtHand>();
+            let this = self.0.as_ptr().cast::<AwaitedItem>();
             // SAFETY: it is an instance. No other thread is here now: none is attached, or none in a critical
             // section of this object. Nothing in here lets one in.
             unsafe { mem::replace(&mut *(*this).state.get(), state) }
@@ -278,7 +281,7 @@ unsafe extern "C" fn traverse(
         if class != 0 {
             return class;
         }
-        match &*(*this.cast::<AtHand>()).state.get() {
+        match &*(*this.cast::<AwaitedItem>()).state.get() {
             Progress::New { stream: held, .. } | Progress::Waiting { coroutine: held } => {
                 visit(held.as_ptr(), arg)
             }
@@ -298,7 +301,7 @@ unsafe extern "C" fn dealloc(this: *mut PyObject) {
     // its class.
     unsafe {
         ffi::PyObject_GC_UnTrack(this.cast());
-        let state = (*this.cast::<AtHand>()).state.get().read();
+        let state = (*this.cast::<AwaitedItem>()).state.get().read();
         state.release(Python::assume_attached());
         let class = ffi::Py_TYPE(this);
         if !spare::keep(this) {
@@ -328,7 +331,7 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
         ];
         let (name, flags) = (c"rkllm_rs._native.AtHand", ffi::Py_TPFLAGS_HAVE_GC);
         // SAFETY: each slot has what its number stands for; the methods live for ever.
-        unsafe { by_hand::class::<AtHand>(py, name, flags, slots) }
+        unsafe { c_class::class::<AwaitedItem>(py, name, flags, slots) }
     })?;
     Ok(class.bind(py))
 }

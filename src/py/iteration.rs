@@ -19,8 +19,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 use pyo3::{PyClass, PyClassInitializer};
 
-use super::at_hand;
-use super::by_hand::{self, slot};
+use super::awaited_item;
+use super::c_class::{self, slot};
 use super::callables::Answerer;
 use super::chunk;
 use super::source::{self, Stream};
@@ -29,7 +29,7 @@ use super::stream::{TextStream, TokenStream};
 use super::tasks;
 
 /// A class of PyO3's, for streams whose items may be at hand.
-pub(super) trait Quick:
+pub(super) trait Iterated:
     Stream + PyClass<Frozen = True> + Sync + Into<PyClassInitializer<Self>>
 {
     /// What the class by hand is called, with its module.
@@ -43,11 +43,11 @@ pub(super) trait Quick:
 
     /// The object for a stream.
     fn object(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        by_hand::instance(class::<Self>(py)?, self)
+        c_class::instance(class::<Self>(py)?, self)
     }
 }
 
-impl Quick for TokenStream {
+impl Iterated for TokenStream {
     const FULL_NAME: &'static CStr = c"rkllm_rs.TokenStream";
 
     fn kept() -> &'static PyOnceLock<Py<PyType>> {
@@ -61,7 +61,7 @@ impl Quick for TokenStream {
     }
 }
 
-impl Quick for TextStream {
+impl Iterated for TextStream {
     const FULL_NAME: &'static CStr = c"rkllm_rs.TextStream";
 
     fn kept() -> &'static PyOnceLock<Py<PyType>> {
@@ -77,14 +77,14 @@ impl Quick for TextStream {
 }
 
 /// The class by hand.
-pub(super) fn class<T: Quick>(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
+pub(super) fn class<T: Iterated>(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
     let class = T::kept().get_or_try_init(py, || {
         let slots = vec![
             slot(ffi::Py_tp_iternext, next::<T> as *mut c_void),
             slot(ffi::Py_am_anext, anext::<T> as *mut c_void),
         ];
         // SAFETY: each slot has what its number stands for.
-        unsafe { by_hand::below::<T>(py, T::FULL_NAME, slots) }
+        unsafe { c_class::below::<T>(py, T::FULL_NAME, slots) }
     })?;
     Ok(class.bind(py))
 }
@@ -93,12 +93,12 @@ pub(super) fn class<T: Quick>(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
 ///
 /// # Safety
 /// The thread is attached, and `object` is an instance of the class by hand that outlives the value.
-unsafe fn given<'a, T: Quick>(object: *mut PyObject) -> Borrowed<'a, 'a, T> {
+unsafe fn given<'a, T: Iterated>(object: *mut PyObject) -> Borrowed<'a, 'a, T> {
     // SAFETY: the caller's promise; the class is below that of `T`.
     unsafe { Borrowed::from_ptr(Python::assume_attached(), object).cast_unchecked() }
 }
 
-unsafe extern "C" fn next<T: Quick>(this: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn next<T: Iterated>(this: *mut PyObject) -> *mut PyObject {
     // SAFETY: Python calls slots attached, with an instance that lives for the call.
     let stream = unsafe { given::<T>(this) };
     match stream.get().at_hand(stream.py()) {
@@ -108,13 +108,15 @@ unsafe extern "C" fn next<T: Quick>(this: *mut PyObject) -> *mut PyObject {
     }
 }
 
-unsafe extern "C" fn anext<T: Quick>(this: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn anext<T: Iterated>(this: *mut PyObject) -> *mut PyObject {
     // SAFETY: as for `next`.
     let stream = unsafe { given::<T>(this) };
     let py = stream.py();
     let known = is_reader(py, stream.get().answerer());
     let awaitable = match stream.get().taker() {
-        Some(take) if known && !source::is_turn() => at_hand::at_hand(stream.as_any(), take).ok(),
+        Some(take) if known && !source::is_turn() => {
+            awaited_item::awaited_item(stream.as_any(), take).ok()
+        }
         _ => None,
     };
     match awaitable {
@@ -153,7 +155,7 @@ fn is_reader(_py: Python<'_>, _answerer: &Answerer) -> bool {
 /// # Safety
 /// It is such a slot, and the class has it.
 #[cold]
-unsafe fn base<T: Quick>(
+unsafe fn base<T: Iterated>(
     py: Python<'_>,
     slot: c_int,
 ) -> unsafe extern "C" fn(*mut PyObject) -> *mut PyObject {

@@ -1,4 +1,4 @@
-//! Classes that are made through CPython's stable ABI, where what PyO3 makes of one takes too long or has no
+//! Classes that are made by hand, through CPython's stable ABI, where what PyO3 makes of one takes too long or has no
 //! slot for it.
 
 #![allow(unsafe_code, reason = "the classes and their slots are C's")]
