@@ -250,7 +250,8 @@ def test_without_the_extras_the_rest_works(
     folder.mkdir()
     for name in ("rich", "prompt_toolkit", "huggingface_hub"):
         (folder / f"{name}.py").write_text(f"raise ModuleNotFoundError('no {name}', name={name!r})\n")
-    environment = {"PYTHONPATH": folder, "RKLLM_RS_LIB": library}
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {"PYTHONPATH": path, "RKLLM_RS_LIB": library}
     model = make_model(["One, ", "two"])
     assert succeeds("run", model, "hi", environment=environment) == "One, two\n"
     for words in (["list"], ["show", model], ["backends"], ["version"], ["completion", "bash"], ["ps"]):
