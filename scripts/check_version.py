@@ -1,11 +1,12 @@
-"""Checks that a release bears one version everywhere.
+"""Checks that a release bears one version everywhere, and says where its project is.
 
     python scripts/check_version.py [--tag TAG] [--root FOLDER]
 
 `version` in Cargo.toml, section [workspace.package], is the truth. The tag must be that version with a `v`
 before it, rkllm_rs_cpu must have the same one as Python writes it, and the changelog must have a dated
-section for it. Without a tag, as in a dry run, `Unreleased` is enough. Prints the version; whatever
-disagrees is told on stderr, and the exit status is 1.
+section for it. Without a tag, as in a dry run, `Unreleased` is enough. With one, both `pyproject.toml` need
+`[project.urls]`, without which PyPI shows no way to the sources. Prints the version; whatever disagrees is
+told on stderr, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 SECTION = re.compile(r"^\[workspace\.package\]\s*$(.*?)(?=^\[|\Z)", re.MULTILINE | re.DOTALL)
 CARGO = re.compile(r'^version\s*=\s*"([^"]+)"', re.MULTILINE)
 PYTHON = re.compile(r'^__version__\s*=\s*"([^"]+)"', re.MULTILINE)
+URLS = re.compile(r"^\[project\.urls\]\s*$(?:\s*^\w[^\n]*= *\"https://[^\"]+\")+", re.MULTILINE)
 #: The forms that both Cargo and Python can write.
 VERSION = re.compile(r"(\d+\.\d+\.\d+)(?:-(alpha|beta|rc)\.(\d+))?")
 STAGES = {"alpha": "a", "beta": "b", "rc": "rc"}
@@ -86,6 +88,12 @@ def disagreements(root: Path, tag: str | None) -> list[str]:
         tag is not None or not has_section(changelog, r"Unreleased\]?")
     ):
         wrong.append(f"CHANGELOG.md has no entries under `## {version} - <year>-<month>-<day>`")
+
+    projects = [root / "pyproject.toml", root / "cpu-runtime" / "pyproject.toml"]
+    for project in filter(Path.exists, projects if tag is not None else []):
+        if not URLS.search(project.read_text(encoding="utf-8")):
+            name = project.relative_to(root).as_posix()
+            wrong.append(f"{name} has no addresses under [project.urls]")
     return wrong
 
 

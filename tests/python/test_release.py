@@ -82,6 +82,18 @@ def test_a_release_that_agrees(tree: Path, arguments: tuple[str, ...]) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "1.2.3\n", "")
 
 
+@pytest.mark.parametrize("path", ["pyproject.toml", "cpu-runtime/pyproject.toml"])
+def test_a_release_without_addresses(tree: Path, path: str) -> None:
+    for other in ("pyproject.toml", "cpu-runtime/pyproject.toml"):
+        urls = '[project]\nname = "a"\n\n[project.urls]\nHomepage = "https://a.example"\n\n[tool.a]\n'
+        (tree / other).write_text(urls)
+    assert check(tree, "--tag", "v1.2.3").returncode == 0
+    replace(tree / path, 'Homepage = "https://a.example"\n', "")
+    done = check(tree, "--tag", "v1.2.3")
+    assert (done.returncode, path in done.stderr) == (1, True)
+    assert check(tree).returncode == 0
+
+
 @pytest.mark.parametrize("tag", ["1.2.3", "v1.2.4", "v1.2.3-rc.1", "V1.2.3", "v1.2.3 ", ""])
 def test_a_tag_that_disagrees(tree: Path, tag: str) -> None:
     done = check(tree, "--tag", tag)
