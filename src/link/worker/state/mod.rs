@@ -112,23 +112,34 @@ enum Timer {
     Closing(u64),
 }
 
+/// What a worker's lock guards.
 struct WorkerState {
     phase: Phase,
+    /// The program has closed the model.
     closed: bool,
+    /// A child has opened the model; another one may follow it then.
     opened: bool,
     /// Counts children.
     life: u64,
     child: Option<Child>,
+    /// What each child is told to load.
     load: Load,
+    /// What the first child has loaded, until the program takes it.
     loaded: Option<Result<Box<Loaded>, Failure>>,
+    /// How each child is to open the model, once the program has said so.
     config: Option<ModelConfig>,
+    /// Where events of the model go.
     out: Option<Arc<dyn Outbox>>,
+    /// The lines of the library while it opens the model.
     opening: Option<LogOfOpening>,
+    /// In the order of the calls.
     jobs: VecDeque<Job>,
+    /// What the child is in.
     current: Option<Work>,
     restore: Restore,
-    /// What the library asks.
+    /// The number of what the library asks.
     asked: Option<u64>,
+    /// Children in a row that have died before they served anything.
     barren: u32,
     /// Why no further child is started.
     broken: Option<Failure>,
