@@ -329,7 +329,7 @@ fn class(py: Python<'_>) -> PyResult<&Bound<'_, PyType>> {
             slot(ffi::Py_tp_clear, clear as *mut c_void),
             slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
         ];
-        let (name, flags) = (c"rkllm_rs._native.AtHand", ffi::Py_TPFLAGS_HAVE_GC);
+        let (name, flags) = (c"rkllm_rs._native.AwaitedItem", ffi::Py_TPFLAGS_HAVE_GC);
         // SAFETY: each slot has what its number stands for; the methods live for ever.
         unsafe { c_class::class::<AwaitedItem>(py, name, flags, slots) }
     })?;
