@@ -30,6 +30,12 @@ pub(super) fn of(
     known.chain(written).collect()
 }
 
+/// The texts that end an answer of this family where no token does.
+pub(super) fn texts(family: &Family) -> impl Iterator<Item = &String> {
+    let stops = family.format.stops.iter();
+    stops.filter(|stop| !is_marker(stop))
+}
+
 /// Models of this family have no token that begins a text.
 fn writes_none(family: &Family, template: &ChatTemplate) -> bool {
     let is_known = !family.recognise.is_empty() || !family.files.is_empty();

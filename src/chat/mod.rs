@@ -182,6 +182,7 @@ impl Chat {
             ));
         }
         generate.turn = true;
+        generate.stop.extend(ends::texts(&self.family).cloned());
         let tools = tools(options)?;
         let limit = model.effective().max_context_len;
         let window = usize::try_from(limit).unwrap_or(1);

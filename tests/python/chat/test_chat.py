@@ -217,6 +217,14 @@ def test_a_template_that_begins_the_thinking_tells_that_its_model_thinks(
     assert prompts(record)[1] == "[user]Hi[assistant]<think>\n\n</think>\n\n"
 
 
+def test_an_answer_that_its_family_ends_with_a_text_ends_there(open_model: Opener) -> None:
+    answer = ["Good", " day", "\n\nUs", "er: and", " more"]
+    llm = open_model({"runs": [run(*answer)] * 2}, chat_template=PLAIN, family="rwkv")
+    ended = llm.chat(ASK)
+    assert (ended.content, ended.finish_reason) == ("Good day", "stop")
+    assert llm.chat(ASK, stop="od").content == "Go"
+
+
 def test_thinking_that_is_never_closed_is_a_partial_answer(open_model: Opener) -> None:
     script = {"runs": [{**run("<think>\n", "a ", "b ", "c "), "obey_max_new_tokens": True}]}
     llm = open_model(script, chat_template=TEMPLATE)

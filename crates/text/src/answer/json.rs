@@ -70,6 +70,7 @@ impl JsonReader {
                     (_, Hit::Partial) => return Step::More,
                     (_, Hit::Yes(length)) if !is_bare => {
                         self.place = Place::Fence;
+                        self.keep("```");
                         *at += length;
                     }
                     _ => return Step::Reject,
