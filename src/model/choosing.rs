@@ -46,8 +46,12 @@ impl Model {
         let able = self.runtime.capabilities();
         // Hazard G5: before, logits of tokens behind a history end the process.
         if !able.has("logits") || !able.has_logits_after_history() || able.has("tokenize") {
+            let own = match options.sampler {
+                Sampler::Own => "",
+                _ => "sampler=\"own\" with ",
+            };
             let needs = format!(
-                "the CPU runtime (backend=\"cpu\"), or sampler=\"own\" with {}",
+                "the CPU runtime (backend=\"cpu\"), or {own}{}",
                 Capabilities::WITH_LOGITS_AFTER_HISTORY
             );
             return Err(able.lacks(why, &needs));

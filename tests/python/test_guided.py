@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -338,6 +339,18 @@ def test_what_fits_at_once_is_asked_for_once(open_model, record, abi_version):
     answer = open_model({"runs": [said("{", "}", "\n")]}).generate("Go", json_schema={}, constraint="retry")
     assert (answer.text, answer.parsed) == ("{}", {})
     assert len(runs(record)) == 1
+
+
+@pytest.mark.skipif(
+    not hasattr(sys, "get_int_max_str_digits"), reason="this Python reads numbers of any length"
+)
+def test_a_number_that_python_cannot_read_is_an_error_of_ours(open_model):
+    digits = "12" * 5000
+    answer = open_model({"runs": [said(digits)]}).generate("Go", json_schema=int, constraint="retry")
+    assert answer.text == digits
+    with pytest.raises(GenerationError) as caught:
+        _ = answer.parsed
+    assert isinstance(caught.value.__cause__, ValueError)
 
 
 def test_history_is_kept_without_a_pause(open_model, record):

@@ -171,6 +171,8 @@ def test_an_older_release_would_abort_and_is_refused(
     with pytest.raises(UnsupportedFeatureError) as caught:
         open_model(spelling("a")).generate("Go", sampler="own")
     assert "1.3.0" in str(caught.value)
+    # It does not need itself.
+    assert str(caught.value).count("sampler") == 1
     assert not calls(record, "rkllm_run")
 
 

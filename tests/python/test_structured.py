@@ -112,6 +112,13 @@ def test_a_class_gives_its_instance(llm: RKLLM) -> None:
     assert list(typed.parsed) == ["city"]
 
 
+def test_a_tuple_has_as_many_items_as_its_type(llm: RKLLM) -> None:
+    for seed in range(4):
+        answer = llm.chat(ASK, json_schema=tuple[bool, Literal["a", "b"]], seed=seed)
+        yes, letter = answer.parsed
+        assert (type(yes), letter in ("a", "b")) == (bool, True)
+
+
 def test_a_pydantic_model_gives_its_instance(llm: RKLLM) -> None:
     pydantic = pytest.importorskip("pydantic")
     model = pydantic.create_model("Animal", name=(str, ...), years=(int, ...))

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["Parse", "response_format", "wanted"]
 
 _WANTED = "a JSON schema (dict or JSON text) or a type, such as a dataclass"
+_READ = "Read what the model wrote from the answer's text or content, or ask it again."
 _FORMATS = '"text", "json_object" or "json_schema"'
 
 
@@ -58,9 +59,14 @@ class Parse:
         """Returns the value of an answer with this text.
 
         Raises:
-            GenerationError: The type refuses a value that fits its schema.
+            GenerationError: The type refuses a value that fits its schema, or Python does: a number with
+                thousands of digits, or lists in lists without end.
         """
-        value = json.loads(text)
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            message = f"the answer fits json_schema, but Python cannot read it: {error}"
+            raise GenerationError(message, hint=_READ) from error
         if self.kind is None:
             return value
         if self._shape is None:
@@ -69,8 +75,7 @@ class Parse:
             return cast("Shape", self._shape).value(value, "parsed")
         except Misfit as misfit:
             message = f"the answer fits json_schema, but not its type: {misfit}"
-            hint = "Read what the model wrote from the answer's text or content, or ask it again."
-            raise GenerationError(message, hint=hint) from misfit.__cause__ or misfit
+            raise GenerationError(message, hint=_READ) from misfit.__cause__ or misfit
 
 
 def wanted(value: Any) -> tuple[str, Parse]:
@@ -154,7 +159,7 @@ def _wrong(value: Any, reason: str | None) -> InvalidTypeError:
 
 
 def _closed(schema: Any) -> Any:
-    """The schema of a type, in which objects have no other properties than those of the type."""
+    """The schema of a type, in which objects and tuples have no other parts than those of the type."""
     if is_list(schema):
         return [_closed(part) for part in schema]
     if not is_dict(schema):
@@ -168,4 +173,7 @@ def _closed(schema: Any) -> Any:
     }
     if "properties" in closed and "additionalProperties" not in closed:
         closed["additionalProperties"] = False
+    if "prefixItems" in closed and "items" not in closed:
+        closed["items"] = False
+        closed.setdefault("minItems", len(closed["prefixItems"]))
     return closed
