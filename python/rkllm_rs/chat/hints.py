@@ -240,6 +240,9 @@ class Reader:
                 return dict(found)
             return {name(text): item.value(part, f"{where}.{text}") for text, part in found.items()}
 
+        if names := key.schema.get("enum"):
+            properties = dict.fromkeys(map(str, names), item.schema)
+            return Shape({"type": "object", "properties": properties, "additionalProperties": False}, value)
         return Shape({"type": "object", "additionalProperties": item.schema}, value)
 
     def _named(self, hint: Any, read: Callable[[], Shape | None]) -> Shape | None:

@@ -131,6 +131,14 @@ HINTS: dict[str, tuple[Any, dict[str, Any]]] = {
         collections.abc.Mapping[str, int], {"type": "object", "additionalProperties": {"type": "integer"}}
     ),
     "dict of numbers": (dict[int, str], {"type": "object", "additionalProperties": {"type": "string"}}),
+    "dict of members": (
+        dict[Colour, int],
+        {
+            "type": "object",
+            "properties": {"red": {"type": "integer"}, "blue": {"type": "integer"}},
+            "additionalProperties": False,
+        },
+    ),
     "Enum": (Colour, {"type": "string", "enum": ["red", "blue"]}),
     "Annotated": (Annotated[int, "How many."], {"type": "integer", "description": "How many."}),
     "Annotated twice": (Annotated[Annotated[int, "A."], "B."], {"type": "integer", "description": "B."}),
