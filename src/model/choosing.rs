@@ -48,7 +48,7 @@ impl Model {
         if !able.has("logits") || !able.has_logits_after_history() || able.has("tokenize") {
             let own = match options.sampler {
                 Sampler::Own => "",
-                _ => "sampler=\"own\" with ",
+                Sampler::Library => "sampler=\"own\" with ",
             };
             let needs = format!(
                 "the CPU runtime (backend=\"cpu\"), or {own}{}",
