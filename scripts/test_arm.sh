@@ -5,8 +5,8 @@
 #   scripts/test_arm.sh <venv> [--quick] [aarch64 | armv7l]...
 #
 # <venv> has requirements/wheels.txt. Wheels are taken from dist/ (or RKLLM_RS_DIST), where wheels.sh and
-# cpu_wheels.sh leave them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model. --quick runs a
-# representative part, without the model. If this machine cannot do it, that is said and is no error with
+# cpu_wheels.sh leave them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model, and RKLLM_RS_TEST_FILES
+# files of tests in place of all. --quick runs a representative part, without the model. If this machine cannot do it, that is said and is no error with
 # --quick.
 set -eu
 
@@ -35,9 +35,14 @@ else
     # Of the server's those that need none of its clients' own packages, which are not pure Python.
     tests="tests/python/test_*.py tests/python/chat/test_*.py
         $(grep -LE '^ *(import|from) (openai|anthropic|ollama)' tests/python/server/test_*.py | tr '\n' ' ')"
+    tests=${RKLLM_RS_TEST_FILES:-$tests}
 fi
 
 fail() { echo "test_arm: $*" >&2; exit 1; }
+
+# One for each run: pytest clears away what another one that goes on has left.
+temporary=$(mktemp -d)
+trap 'rm -rf "$temporary"' EXIT
 
 emulated() { # emulated <target> <argument>...: Python for it
     case $1 in
@@ -48,7 +53,7 @@ emulated() { # emulated <target> <argument>...: Python for it
     site=$root/target/wheels/site-$1
     fakes=$root/target/wheels/fakes-$1
     shift
-    PYTHONPATH=$site RKLLM_RS_FAKES=$fakes RKLLM_RS_TEST_SLOW=${RKLLM_RS_TEST_SLOW:-8} \
+    PYTHONPATH=$site RKLLM_RS_FAKES=$fakes RKLLM_RS_TEST_SLOW=${RKLLM_RS_TEST_SLOW:-8} PYTEST_DEBUG_TEMPROOT=$temporary \
         env --default-signal=INT -u PYTHONDONTWRITEBYTECODE "$python" "$@"
 }
 

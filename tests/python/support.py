@@ -26,6 +26,8 @@ both_ends = pytest.mark.parametrize("abi_version", ["v1_1_0", "v1_3_1"])
 
 #: How many times slower than a usual machine this one is: more than 1 under emulation.
 SLOW: Final = float(os.environ.get("RKLLM_RS_TEST_SLOW", "1"))
+#: For what an emulator does in a way of its own: filters of system calls, limits, compilers.
+native = pytest.mark.skipif(SLOW > 1, reason="an emulator does this in a way of its own")
 #: A bound for anything that should be quick: no machine is so busy. What it is compared with must take far
 #: longer if the promise is broken.
 SOON: Final = 30.0 * SLOW

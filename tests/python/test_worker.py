@@ -110,6 +110,7 @@ except UnsupportedFeatureError as error:
     assert succeed(code, library, make_model(["a"])) == [*answer, "True"]
 
 
+@pytest.mark.skipif("PYTHONHOME" in os.environ, reason="the worker needs the variables of this Python")
 def test_the_worker_runs_the_same_package(
     library: Path, make_model: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -126,6 +127,11 @@ print(RKLLM(model, library=library, isolate=True).generate("x").text)
 
 
 # ---- crashes
+
+
+def said(crash: WorkerCrashed) -> list[str]:
+    """The library's last lines, without those of an emulator."""
+    return [line for line in crash.log if not line.startswith("qemu: ")]
 
 
 CRASHES = {
@@ -149,7 +155,7 @@ def test_a_run_that_takes_the_library_with_it(open_model: Opener, how: str) -> N
     with pytest.raises(WorkerCrashed) as caught:
         list(stream)
     assert (caught.value.signal, caught.value.exit_code) == (number, status)
-    assert caught.value.log == [line[1]]
+    assert said(caught.value) == [line[1]]
     # What waited is served by the next one, from the beginning of the script: its second run dies again.
     assert waiting[0].result().text == "a"
     with pytest.raises(WorkerCrashed):
@@ -165,7 +171,7 @@ def test_a_library_that_dies_while_it_opens_the_model(open_model: Opener, how: s
     with pytest.raises(WorkerCrashed) as caught:
         open_model({"init": {"log": [line], **death}}, isolate=True)
     assert (caught.value.signal, caught.value.exit_code) == (number, status)
-    assert caught.value.log == [line[1]]
+    assert said(caught.value) == [line[1]]
 
 
 def test_killed_in_each_state(open_model: Opener, record: Path) -> None:
@@ -366,7 +372,7 @@ def test_a_second_model_that_finds_no_memory_costs_the_first_nothing(open_model:
     line = ["stderr", "E RKNN: failed to allocate handle, ret: -1, errno: 12, errstr: Cannot allocate memory"]
     with pytest.raises(WorkerCrashed) as caught:
         open_model({"init": {"log": [line], "crash": True}}, isolate=True)
-    assert caught.value.log == [line[1]]
+    assert said(caught.value) == [line[1]]
     assert stream.result().text == first.generate("x").text == "ab"
 
 

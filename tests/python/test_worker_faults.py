@@ -13,7 +13,7 @@ import pytest
 
 import rkllm_rs
 from rkllm_rs import WorkerCrashed
-from support import succeed
+from support import native, succeed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -188,6 +188,7 @@ llm.close()
 USED = [*["a [[0.0, 1.0]]"] * 3, "a"]
 
 
+@native
 @pytest.mark.parametrize("what", ["MEMFD_CREATE", "CLOSE_RANGE", "PIDFD_OPEN"])
 def test_a_system_that_refuses(library: Path, make_model: Callable[..., Path], what: str) -> None:
     path = make_model({"runs": [{"steps": ["a"]}], "logits": {"rows": 1, "width": 2}})
@@ -195,6 +196,7 @@ def test_a_system_that_refuses(library: Path, make_model: Callable[..., Path], w
     assert succeed(f"{REFUSE}\nrefuse({what})\n{more}{USE}", library, path) == USED
 
 
+@native
 def test_no_place_for_shared_memory(library: Path, make_model: Callable[..., Path]) -> None:
     path = make_model({"runs": [{"steps": ["a"]}], "logits": {"rows": 1, "width": 2}})
     code = f"""{REFUSE}
@@ -234,6 +236,7 @@ print(failures > 0, RKLLM(model, library=library, isolate=True).generate("x").te
     assert succeed(code, library, path) == ["True a"]
 
 
+@native
 def test_little_address_space(library: Path, make_model: Callable[..., Path]) -> None:
     path = make_model({"runs": [{"steps": ["a"]}], "logits": {"rows": 64, "width": 262_144}})
     code = """

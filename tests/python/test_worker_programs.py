@@ -77,7 +77,7 @@ int main(int argc, char **argv)
 def embedding(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program of C that has an interpreter in it."""
     compiler = shutil.which("cc")
-    if compiler is None or not sysconfig.get_config_var("Py_ENABLE_SHARED"):
+    if SLOW > 1 or compiler is None or not sysconfig.get_config_var("Py_ENABLE_SHARED"):
         pytest.skip("there is no compiler, or no shared library of this Python")
     folder = tmp_path_factory.mktemp("embedding")
     (folder / "main.c").write_text(EMBEDDING)
