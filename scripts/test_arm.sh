@@ -6,8 +6,8 @@
 #
 # <venv> has requirements/wheels.txt. Wheels are taken from dist/ (or RKLLM_RS_DIST), where wheels.sh and
 # cpu_wheels.sh leave them, fakes from target/wheels; RKLLM_RS_TEST_GGUF names the model, and RKLLM_RS_TEST_FILES
-# files of tests in place of all. --quick runs a representative part, without the model. If this machine cannot do it, that is said and is no error with
-# --quick.
+# files of tests in place of all. --quick runs a representative part, without the model. If this machine
+# cannot do it, that is said and is no error with --quick.
 set -eu
 
 root=$(cd "$(dirname "$0")/.." && pwd)
