@@ -19,6 +19,8 @@ from fakes import calls
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rkllm_rs import WorkerCrashed
+
 #: For what has nothing to do with the layout.
 newest = pytest.mark.parametrize("abi_version", ["v1_3_1"])
 #: For what takes long, and could differ between the oldest and the newest only.
@@ -221,3 +223,8 @@ def status(field: str) -> int:
             return int(value.split()[0])
     message = f"no {field} in /proc/self/status"
     raise LookupError(message)
+
+
+def said(crash: WorkerCrashed) -> list[str]:
+    """The last lines of a library that took its worker with it, without those of an emulator."""
+    return [line for line in crash.log if not line.startswith("qemu: ")]

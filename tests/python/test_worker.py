@@ -23,7 +23,7 @@ from rkllm_rs import (
     WorkerCrashed,
     npu_lock,
 )
-from support import HELD, Child, began, in_thread, succeed, wait_until
+from support import HELD, Child, began, in_thread, said, succeed, wait_until
 from surface import load_prompt_cache, loras, stepwise
 from workers import ENDLESS, kill, pid_of, processes
 
@@ -127,11 +127,6 @@ print(RKLLM(model, library=library, isolate=True).generate("x").text)
 
 
 # ---- crashes
-
-
-def said(crash: WorkerCrashed) -> list[str]:
-    """The library's last lines, without those of an emulator."""
-    return [line for line in crash.log if not line.startswith("qemu: ")]
 
 
 CRASHES = {
