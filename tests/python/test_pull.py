@@ -94,6 +94,7 @@ def test_a_model_and_what_belongs_beside_it_go_to_the_hubs_cache(site: HubSite, 
 
 
 def test_huggingface_hub_finds_what_was_pulled_and_the_other_way_round(site: HubSite) -> None:
+    pytest.importorskip("huggingface_hub")
     path = pull("hub:o/r")
     site.files["o/other"] = dict(site.files["o/r"])
     program = """
