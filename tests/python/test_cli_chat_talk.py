@@ -12,9 +12,12 @@ from xml.etree import ElementTree as ET
 
 import pyte
 import pytest
+from rich.console import Console
+
+pytest.importorskip("hypothesis")
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from rkllm_rs import InvalidArgumentError, ToolError
 from rkllm_rs.cli.chat import commands, files, parts, reading, terminal

@@ -56,7 +56,7 @@ class Serving:
         self.broken = folder / "broken.jsonl"
         # A folder of its own for what servers tell of themselves, as systemd makes one for each user.
         (folder / "runtime").mkdir(mode=0o700, exist_ok=True)
-        kept = ("PATH", "RKLLM_RS_FAKES", "LD_PRELOAD", "VIRTUAL_ENV")
+        kept = ("PATH", "PYTHONPATH", "RKLLM_RS_FAKES", "LD_PRELOAD", "VIRTUAL_ENV")
         self.environment = environment = {name: os.environ[name] for name in kept if name in os.environ}
         environment.update(
             HOME=str(folder),
