@@ -91,7 +91,7 @@ print("rkllm_rs", rkllm_rs.__version__, "on", platform.machine(), "Python", plat
     armv7l) cpus=cortex-a7:neon ;;
     esac
     for cpu in $cpus; do
-        said=$(RKLLM_LOG_LEVEL=1 RKLLM_RS_ARM_CPU=${cpu%:*} emulated "$target" scripts/say_something.py \
+        said=$(RKLLM_RS_VENDOR_LOG=all RKLLM_LOG_LEVEL=1 RKLLM_RS_ARM_CPU=${cpu%:*} emulated "$target" scripts/say_something.py \
             "${RKLLM_RS_TEST_GGUF:?names the model that scripts/fetch_model.py fetches}" 12 2>&1) ||
             fail "the model on ${cpu%:*}: $said"
         case $said in
