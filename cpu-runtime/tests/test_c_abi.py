@@ -31,7 +31,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_library_is_stripped(library: Path) -> None:
-    """A table of symbols names folders of the machine that built it, and makes the wheel a sixth larger."""
+    """A table of symbols names folders of the machine that built it, and makes the wheel an eighth larger."""
     assert b"\0.symtab\0" not in library.read_bytes()
 
 

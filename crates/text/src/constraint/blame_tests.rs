@@ -1,3 +1,5 @@
+//! Schemas that contradict themselves are told with their keywords and their place.
+
 use super::*;
 
 #[test]
