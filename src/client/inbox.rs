@@ -257,7 +257,7 @@ impl Inbox {
         self.release();
     }
 
-    #[inline]
+    #[inline(always)]
     fn wake(&self, mut inner: MutexGuard<'_, Inner>, side: Side) {
         // Costs next to nothing while nobody sleeps.
         self.arrived.notify_all();
@@ -275,11 +275,12 @@ impl Outbox for Inbox {
     fn put(&self, event: Event<'_>, side: Side) {
         match event {
             Event::Piece { text, token_id } => {
+                let text: &str = &text;
                 let mut inner = self.inner.lock();
                 if inner.ending.is_some() {
                     return;
                 }
-                inner.pending.text.push_str(&text);
+                inner.pending.text.push_str(text);
                 inner.pending.pieces.push(Piece::new(text.len(), token_id));
                 // A step is there when the library has paused.
                 if !text.is_empty() && !inner.stepping {

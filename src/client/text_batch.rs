@@ -11,6 +11,7 @@ pub(crate) struct Piece {
 }
 
 impl Piece {
+    #[inline(always)]
     pub(super) fn new(length: usize, id: i32) -> Self {
         let Ok(length) = u32::try_from(length) else {
             // Becomes an error of the run, as every panic under the callback.

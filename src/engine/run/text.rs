@@ -12,7 +12,7 @@ use crate::protocol::message::Event;
 impl RunLane {
     /// Hands on all characters that are whole after `bytes`, less what might begin a stop string; true
     /// when one is complete. Without text, and without a token, there is nothing to hand on.
-    #[inline]
+    #[inline(always)]
     pub(super) fn hand_on(&self, inner: &mut Inner, bytes: &[u8], token_id: i32) -> bool {
         let put = |text: &str| self.put(text, token_id, Side::Vendor);
         let Some(stop) = &self.plan.stop else {
@@ -55,6 +55,7 @@ impl RunLane {
         stopped
     }
 
+    #[inline(always)]
     fn put(&self, text: &str, token_id: i32, side: Side) {
         if token_id >= 0 || !text.is_empty() {
             let text = Cow::Borrowed(text);
