@@ -21,6 +21,7 @@ mod fds;
 mod floats;
 pub(crate) mod fork;
 mod forward;
+mod jobs;
 mod lines;
 pub(crate) mod mode;
 mod print;
@@ -34,22 +35,18 @@ pub(crate) mod wake;
 pub(crate) mod worker;
 mod worker_log;
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
-use std::thread::Builder;
 
 pub(crate) use floats::CopyProblem;
 pub use floats::FloatBlock;
 pub(crate) use floats::{Lease, Lender, copy_into};
+use jobs::Jobs;
 pub use lines::{LogLevel, LogLine, LogStream};
 pub use mode::Mode;
 pub(crate) use worker_log::LogOfWorker;
 
-type Job = Box<dyn FnOnce() + Send>;
-
 struct Host {
-    jobs: Mutex<Sender<Job>>,
+    jobs: Jobs,
     capture: Option<&'static forward::Capture>,
     /// Whether the library's side has a descriptor table of its own.
     parted: bool,
@@ -76,19 +73,12 @@ fn start() -> std::io::Result<Host> {
         fds::Plumbing::new().ok()
     };
     let private = plumbing.as_ref().map(fds::Plumbing::private_side);
-    let (jobs, inbox) = channel::<Job>();
-    let (ready, isolated) = channel();
-    Builder::new()
-        .name("rkllm-vendor".to_owned())
-        .spawn(move || {
-            signals::leave_to_the_program();
-            let done = private.is_some_and(fds::PrivateSide::enter);
-            let _ = ready.send(done);
-            for job in inbox {
-                job();
-            }
-        })?;
-    let isolated = isolated.recv().unwrap_or(false);
+    let jobs = Jobs::start(|work| jobs::thread("rkllm-vendor", work))?;
+    let enter = move || {
+        signals::leave_to_the_program();
+        private.is_some_and(fds::PrivateSide::enter)
+    };
+    let isolated = jobs::outcome(enter, |job| jobs.add(job))?;
     let parted = plumbing
         .as_ref()
         .is_some_and(|plumbing| isolated && plumbing.is_isolated());
@@ -97,7 +87,7 @@ fn start() -> std::io::Result<Host> {
         _ => None,
     };
     Ok(Host {
-        jobs: Mutex::new(jobs),
+        jobs,
         capture,
         parted,
         direct,
@@ -112,39 +102,25 @@ fn start_log() -> std::io::Result<&'static forward::Log> {
         return Ok(log);
     }
     let log: &'static forward::Log = Box::leak(Box::new(forward::Log::new(print::Printer::new())));
-    Builder::new().name("rkllm-print".to_owned()).spawn(|| {
+    let print = || {
         signals::leave_to_the_program();
         log.printer.print();
-    })?;
+    };
+    jobs::thread("rkllm-print", Box::new(print))?;
     Ok(LOG.get_or_init(|| log))
 }
 
 fn start_capture(
     plumbing: fds::Plumbing,
-    jobs: &Sender<Job>,
+    jobs: &Jobs,
 ) -> std::io::Result<Option<&'static forward::Capture>> {
     let capture = forward::Capture::new(plumbing.host_side(), start_log()?)?;
     let capture: &'static forward::Capture = Box::leak(Box::new(capture));
-    let (reply, started) = channel();
-    let job: Job = Box::new(move || {
-        let reader = Builder::new().name("rkllm-log".to_owned());
-        drop(reply.send(reader.spawn(|| capture.read()).map(drop)));
-    });
-    drop(jobs.send(job));
-    started.recv().unwrap_or(Ok(()))?;
+    let read = || jobs::thread("rkllm-log", Box::new(|| capture.read()));
+    jobs::outcome(read, |job| jobs.add(job))??;
     stdio::buffer_lines();
     crash::install(capture);
     Ok(Some(capture))
-}
-
-fn submit(job: Job) -> Result<(), Job> {
-    match host() {
-        Some(host) => {
-            let sender = host.jobs.lock().unwrap_or_else(PoisonError::into_inner);
-            sender.send(job).map_err(|refused| refused.0)
-        }
-        None => Err(job),
-    }
 }
 
 /// Runs `f` on the vendor thread and gives back what it returned; `f` must not wait for anything.
@@ -152,23 +128,15 @@ fn submit(job: Job) -> Result<(), Job> {
 /// A panic in `f` goes on in the caller. Must not be called in a forked child of a process that has
 /// used it (see [`fork`]): the thread is not there any more.
 fn dispatch<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    let (reply, result) = channel();
-    let job = Box::new(move || {
-        drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
-    });
-    if let Err(job) = submit(job) {
+    let outcome = jobs::outcome(f, |job| {
+        if let Some(host) = host() {
+            return host.jobs.add(job);
+        }
         // No vendor thread could be had: an ordinary one does, without keeping the log.
         job();
-    }
-    wait_for(&result)
-}
-
-fn wait_for<T>(result: &Receiver<std::thread::Result<T>>) -> T {
-    match result.recv() {
-        Ok(Ok(value)) => value,
-        Ok(Err(panic)) => resume_unwind(panic),
-        Err(_) => unreachable!("the job sends its result or its panic"),
-    }
+        Ok(())
+    });
+    outcome.unwrap_or_else(|_| unreachable!("the vendor thread lives as long as the process"))
 }
 
 /// Starts a named thread that shares the vendor thread's descriptor table.
@@ -177,8 +145,13 @@ fn wait_for<T>(result: &Receiver<std::thread::Result<T>>) -> T {
 /// What the operating system says when it has no thread to give.
 #[cfg(not(feature = "interleavings"))]
 pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    start_thread(name, Box::new(f))
+}
+
+#[cfg(not(feature = "interleavings"))]
+fn start_thread(name: &str, job: jobs::Job) -> std::io::Result<()> {
     let name = name.to_owned();
-    dispatch(move || Builder::new().name(name).spawn(f).map(drop))
+    dispatch(move || jobs::thread(&name, job))
 }
 
 #[cfg(feature = "interleavings")]
@@ -194,11 +167,7 @@ pub(crate) fn run<T: Send + 'static>(
     name: &str,
     f: impl FnOnce() -> T + Send + 'static,
 ) -> std::io::Result<T> {
-    let (reply, result) = channel();
-    spawn(name, move || {
-        drop(reply.send(catch_unwind(AssertUnwindSafe(f))));
-    })?;
-    Ok(wait_for(&result))
+    jobs::outcome(f, |job| spawn(name, job))
 }
 
 /// The number that the next log line will bear; see [`log_since`].
@@ -341,6 +310,8 @@ fn capture() -> Option<&'static forward::Capture> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,6 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,8 +18,9 @@ use rustix::process::{
     pidfd_send_signal, waitid, waitpid,
 };
 
+use super::fds;
+use super::jobs::{self, Jobs};
 use super::socket::Socket;
-use super::{Job, fds};
 
 /// A program with its arguments.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -131,31 +131,20 @@ impl Drop for Process {
     }
 }
 
-/// Starts a program whose standard input is a socket, and calls `then` with it on a thread of the
-/// library's side, where it may start others but must not wait.
-pub(crate) fn start(
-    program: Program,
-    then: impl FnOnce(io::Result<Started>) + Send + 'static,
-) -> io::Result<()> {
-    static STARTER: OnceLock<Result<Mutex<Sender<Job>>, String>> = OnceLock::new();
+/// Starts a program whose standard input is a socket.
+///
+/// # Errors
+/// What the system refuses.
+pub(crate) fn start(program: Program) -> io::Result<Started> {
+    static STARTER: OnceLock<Result<Jobs, String>> = OnceLock::new();
     let starter = STARTER.get_or_init(|| {
-        let (jobs, inbox) = channel::<Job>();
-        let run = move || {
-            for job in inbox {
-                job();
-            }
-        };
-        let spawned = super::spawn("rkllm-start", run);
-        spawned
-            .map(|()| Mutex::new(jobs))
-            .map_err(|error| error.to_string())
+        let started = Jobs::start(|work| super::spawn("rkllm-start", work));
+        started.map_err(|error| error.to_string())
     });
-    let jobs = starter
+    let starter = starter
         .as_ref()
         .map_err(|error| io::Error::other(error.clone()))?;
-    let jobs = jobs.lock().unwrap_or_else(PoisonError::into_inner);
-    let sent = jobs.send(Box::new(move || then(spawn(&program))));
-    sent.map_err(|_| io::Error::other("the thread that starts processes has ended"))
+    jobs::outcome(move || spawn(&program), |job| starter.add(job))?
 }
 
 fn spawn(program: &Program) -> io::Result<Started> {

@@ -4,13 +4,12 @@ use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::channel;
-use std::thread::Builder;
 
 use rustix::process::{Pid, Signal};
 
+use super::jobs::{self, Jobs};
 use super::socket::Socket;
-use super::{Host, Job, LogLine, fds, signals, worker_log};
+use super::{Host, LogLine, fds, signals, worker_log};
 
 /// The library's lines, which the parent reads: what is written is in its pipes at once, and not lost with
 /// this process.
@@ -83,17 +82,10 @@ pub(crate) fn become_one(parent: i32) -> io::Result<Socket> {
 
 /// [`super::start`] in a worker: its output is its parent's to read.
 pub(super) fn start_host() -> io::Result<Host> {
-    let (jobs, inbox) = channel::<Job>();
-    Builder::new()
-        .name("rkllm-vendor".to_owned())
-        .spawn(move || {
-            for job in inbox {
-                job();
-            }
-        })?;
+    let jobs = Jobs::start(|work| jobs::thread("rkllm-vendor", work))?;
     super::stdio::buffer_lines();
     Ok(Host {
-        jobs: std::sync::Mutex::new(jobs),
+        jobs,
         capture: None,
         parted: false,
         direct: false,

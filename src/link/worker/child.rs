@@ -2,7 +2,6 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -69,22 +68,11 @@ impl From<Problem> for Stop {
 
 /// Starts the child of that number and reads from it until it dies.
 pub(super) fn live(supervisor: &Arc<Supervisor>, life: u64) {
-    let death = match start(supervisor) {
+    let death = match process::start(supervisor.program.clone()) {
         Ok(started) => serve(supervisor, life, started),
         Err(error) => Death::of_nothing(crash::not_started(&supervisor.program, &error)),
     };
     supervisor.died(life, &death);
-}
-
-fn start(supervisor: &Supervisor) -> std::io::Result<Started> {
-    let (reply, started) = channel();
-    // Dropped there if nobody takes it, on the right side of the descriptor tables.
-    process::start(supervisor.program.clone(), move |started| {
-        let _ = reply.send(started);
-    })?;
-    started
-        .recv()
-        .map_err(|_| std::io::Error::other("the thread that starts processes has ended"))?
 }
 
 fn serve(supervisor: &Arc<Supervisor>, life: u64, started: Started) -> Death {
