@@ -29,7 +29,7 @@ portable() {
     variants=$work/variants-$1
     scripts/cpu_variants.sh "$1" "$compilers" "$variants" >&2
     eval "$(RKLLM_RS_CPU_PORTABLE=1 cpu-runtime/build_env.sh "$venv")"
-    rust_for "$triple" "$work/cpu"
+    rust_for "$work/cpu"
     case $1 in
     x86_64) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include)" ;;
     aarch64) headers="-I$("$compilers/bin/$1-gcc" -print-file-name=include) -I$compilers/usr/$1-linux-gnu/include" ;;
@@ -39,12 +39,14 @@ portable() {
     upper=$(echo "$triple" | tr 'a-z-' 'A-Z_')
     under=$(echo "$triple" | tr - _)
     flags="-fPIC -ffunction-sections -fdata-sections $maps"
+    # shellcheck disable=SC2086 # words, or none
     env "CC_$under=$compilers/bin/$1-gcc" "CXX_$under=$compilers/bin/$1-g++" "AR_$under=$compilers/bin/$1-ar" \
         "RANLIB_$under=$compilers/bin/$1-ranlib" "CARGO_TARGET_${upper}_LINKER=$compilers/bin/$1-gcc" \
         CMAKE_C_FLAGS="$flags" CMAKE_CXX_FLAGS="$flags" \
         BINDGEN_EXTRA_CLANG_ARGS="--sysroot=$compilers $headers" \
         GGML_CPU=OFF RKLLM_RS_CPU_VARIANTS="$variants" \
-        cargo build --release --locked --target "$triple" --package rkllm-cpu-runtime --features variants >&2
+        cargo build --release --locked $std_config --target "$triple" \
+        --package rkllm-cpu-runtime --features variants >&2
     echo "$CARGO_TARGET_DIR/$triple/release/librkllmrt_cpu.so"
 }
 

@@ -20,12 +20,13 @@ mkdir -p "$dist"
 cd "$root"
 . scripts/rust.sh
 triple=$(triple "$target")
-rust_for "$triple" "$root/target/wheels/free-threaded"
+rust_for "$root/target/wheels/free-threaded"
 
 for version; do
     number=$(echo "$version" | tr -d .)
     rm -f "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl
-    maturin build --quiet --locked --release --zig --compatibility manylinux_2_17 \
+    # shellcheck disable=SC2086 # words, or none
+    maturin build --quiet --locked $std_config --release --zig --compatibility manylinux_2_17 \
         --target "$triple" --features python --interpreter "python$version" --out "$dist"
     # Fails where the wheel is not the one that was asked for.
     wheel=$(ls "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl)

@@ -10,26 +10,24 @@ triple() {
     esac
 }
 
-# rust_for <triple> <folder>: prepares cargo to build for it into that folder, or one beside it. Rust's standard
-# library for the target is the one that is installed (rustup target add), else it is built as well, of sources
-# that Debian has; RKLLM_RS_RUST=build-std builds it in any case.
+# rust_for <folder>: prepares cargo to build into that folder, with $std_config among its arguments. Rust's standard
+# library is built along (std.toml), from the sources of this very Rust: rustup's component rust-src, or else Debian's
+# package. With RKLLM_RS_RUST=installed the libraries serve that are installed (rustup target add).
 rust_for() {
-    CARGO_TARGET_DIR=$2
-    unset RUSTC_BOOTSTRAP CARGO_UNSTABLE_BUILD_STD __CARGO_TESTS_ONLY_SRC_ROOT
-    if [ "${RKLLM_RS_RUST:-}" = build-std ] ||
-        ! ls "$(rustc --print sysroot)/lib/rustlib/$1/lib"/libstd-*.rlib >/dev/null 2>&1; then
+    CARGO_TARGET_DIR=$1
+    sources=$(rustc --print sysroot)/lib/rustlib/src/rust/library
+    std_config=
+    if [ "${RKLLM_RS_RUST:-}" != installed ]; then
         version=$(rustc --version | cut -d ' ' -f 2)
-        sources=$("$root/scripts/toolchain.sh" rust-src "$version") || {
-            echo "no Rust for $1: rustup target add $1" >&2
+        [ -e "$sources/Cargo.lock" ] || sources=$("$root/scripts/toolchain.sh" rust-src "$version") || {
+            echo "no sources of Rust $version: rustup component add rust-src" >&2
             return 1
         }
-        echo "$1: with a standard library of its own" >&2
-        CARGO_TARGET_DIR=$2-std
+        std_config="--config scripts/std.toml"
         # What builds a standard library is not stable yet; a released compiler is told to do it all the same.
         RUSTC_BOOTSTRAP=1
-        CARGO_UNSTABLE_BUILD_STD=std,panic_unwind
         __CARGO_TESTS_ONLY_SRC_ROOT=$sources
-        export RUSTC_BOOTSTRAP CARGO_UNSTABLE_BUILD_STD __CARGO_TESTS_ONLY_SRC_ROOT
+        export RUSTC_BOOTSTRAP __CARGO_TESTS_ONLY_SRC_ROOT
     fi
     cargo fetch --quiet --locked
     CARGO_ENCODED_RUSTFLAGS=$(remapped)
@@ -51,5 +49,5 @@ remapped() {
         printf '\037%s' "--remap-path-prefix=$sources=crates"
     done
     printf '\037%s' "--remap-path-prefix=$root=rkllm_rs" \
-        "--remap-path-prefix=${__CARGO_TESTS_ONLY_SRC_ROOT:-$(rustc --print sysroot)}=rust"
+        "--remap-path-prefix=$(rustc --print sysroot)=rust" "--remap-path-prefix=$sources=rust"
 }

@@ -23,10 +23,11 @@ cd "$root"
 
 wheel() { # wheel <triple> <name in the tag>
     echo "== $2"
-    rust_for "$1" "$work/host"
+    rust_for "$work/host"
     rm -f "$dist"/rkllm_rs-*_"$2".whl
-    maturin build --quiet --locked --profile "${RKLLM_RS_PROFILE:-release}" --zig --compatibility manylinux_2_17 \
-        --target "$1" --out "$dist"
+    # shellcheck disable=SC2086 # words, or none
+    maturin build --quiet --locked $std_config --profile "${RKLLM_RS_PROFILE:-release}" \
+        --zig --compatibility manylinux_2_17 --target "$1" --out "$dist"
     # shellcheck disable=SC2086 # no word, where nobody will fetch it
     "$venv/bin/python" scripts/tidy_wheel.py $small "$dist"/rkllm_rs-*_"$2".whl
 }
@@ -34,13 +35,13 @@ wheel() { # wheel <triple> <name in the tag>
 # The stand-ins for the vendor's library, for the tests; they are never shipped.
 fakes() { # fakes <triple> <name>
     echo "== fakes for $2"
-    rust_for "$1" "$work/host"
+    rust_for "$work/host"
     packages=
     for folder in tests/fake_rkllm/v*/; do
         packages="$packages -p fake-rkllm-$(basename "$folder")"
     done
     # shellcheck disable=SC2086 # words
-    cargo-zigbuild zigbuild --quiet --locked --profile fast --target "$1.2.17" $packages
+    cargo-zigbuild zigbuild --quiet --locked $std_config --profile fast --target "$1.2.17" $packages
     mkdir -p "$work/fakes-$2"
     cp "$CARGO_TARGET_DIR/$1"/fast/libfake_rkllm_v*.so "$work/fakes-$2/"
 }
@@ -53,9 +54,9 @@ sdist() {
     alone=$(mktemp -d)
     trap 'rm -rf "$alone"' EXIT
     tar -xzf "$dist"/rkllm_rs-*.tar.gz -C "$alone"
-    # Without --locked: the members of the workspace that stay behind are struck off the lock file.
-    rust_for x86_64-unknown-linux-gnu "$work/alone"
-    (cd "$alone"/rkllm_rs-* && maturin build --quiet --release --out "$alone/out")
+    # As users build it. Without --locked: the members of the workspace that stay behind are struck off the lock file.
+    (cd "$alone"/rkllm_rs-* && env -u RUSTC_BOOTSTRAP -u CARGO_ENCODED_RUSTFLAGS CARGO_TARGET_DIR="$work/alone" \
+        maturin build --quiet --release --out "$alone/out")
     "$venv/bin/python" -m zipfile -e "$alone"/out/*.whl "$alone/site"
     (cd "$alone" && PYTHONPATH="$alone/site" "$venv/bin/python" -c 'import rkllm_rs; rkllm_rs.backends()')
     echo "$(basename "$dist"/rkllm_rs-*.tar.gz) builds alone"
