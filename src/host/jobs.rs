@@ -58,26 +58,18 @@ pub(super) fn outcome<T: Send + 'static>(
 ) -> io::Result<T> {
     let place = Arc::new(Mutex::new(None));
     let there = Arc::clone(&place);
-    await_end(|ends| {
-        hand_over(Box::new(move || {
-            let outcome = catch_unwind(AssertUnwindSafe(f));
-            *there.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            drop(ends);
-        }))
-    })?;
+    let (ends, end) = channel::<()>();
+    hand_over(Box::new(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(f));
+        *there.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
+        drop(ends);
+    }))?;
+    // An error, since nothing is sent: it was done, or dropped with its thread.
+    let _ = end.recv();
     let outcome = place.lock().unwrap_or_else(PoisonError::into_inner).take();
     match outcome {
         Some(Ok(value)) => Ok(value),
         Some(Err(panic)) => resume_unwind(panic),
         None => Err(ended()),
     }
-}
-
-/// Returns when what `begin` was given is dropped.
-fn await_end(begin: impl FnOnce(Sender<()>) -> io::Result<()>) -> io::Result<()> {
-    let (ends, end) = channel();
-    begin(ends)?;
-    // An error, since nothing is sent.
-    let _ = end.recv();
-    Ok(())
 }
