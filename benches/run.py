@@ -6,7 +6,7 @@
 A floor is the least that the same thing can cost, measured in the same run and in turns. Nothing is
 asserted: times are for people to judge. With ``--against``, this build and that of another interpreter
 are measured in turns, and each row is printed beside the other's. Needs a C and a C++ compiler, the
-headers of the running Python, and ``rkllm_rs`` installed as a release build.
+headers of the running Python, NumPy and Jinja2, and ``rkllm_rs`` installed as a release build.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import platform
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import Any
 
 from chats import CHATS
@@ -26,6 +27,9 @@ from measures import MEASURES
 from serving import SERVING
 
 ALL = MEASURES | CHATS | COMMANDS | SERVING
+
+#: Packages that some measures need besides.
+NEEDED = {"rows": "numpy", "worker": "numpy", "templates": "jinja2"}
 
 
 def machine() -> dict[str, Any]:
@@ -81,6 +85,9 @@ def main() -> None:
     if unknown:
         parser.error(f"no measure {', '.join(unknown)}; there are {', '.join(ALL)}")
     where, names = machine(), arguments.names or list(ALL)
+    needed = sorted({NEEDED[name] for name in names if name in NEEDED})
+    if missing := [package for package in needed if find_spec(package) is None]:
+        parser.error(f"{', '.join(missing)} must be installed, as `make bench` does, or name other measures")
     if arguments.against:
         rows = turned(names, arguments.against, arguments.turns)
     else:
