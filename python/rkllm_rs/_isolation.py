@@ -64,7 +64,7 @@ def command() -> list[str]:
         raise UnsupportedFeatureError(message, hint="Install rkllm_rs with pip, or pass isolate=False.")
     # Nothing of the program's packages is needed, and their start-up code costs time. Its variables may lead
     # to another package, but one of them may be what makes this Python find its own library.
-    flags = ["-S"] if "PYTHONHOME" in os.environ else ["-S", "-E"]
+    flags = ["-S"] if os.environ.get("PYTHONHOME") else ["-S", "-E"]
     return [_python(), *flags, file, str(os.getpid())]
 
 

@@ -27,9 +27,20 @@ def main(parent: int) -> None:
     _native.serve(parent)
 
 
+def _put_back() -> None:
+    """Puts the folders of ``PYTHONPATH`` last: it came with ``PYTHONHOME``, which this Python needs."""
+    import posix  # built in, and so found nowhere else
+
+    folders = posix.environ.get(b"PYTHONPATH", b"")
+    count = len(folders.split(b":")) if folders else 0
+    sys.path[:] = sys.path[count:] + sys.path[:count]
+
+
 if __name__ == "__main__":
     if not (len(sys.argv) > 1 and sys.argv[1].isdecimal()):
         sys.exit("this file is started by rkllm_rs; a program passes isolate=True")
     # The folder of this file, whose modules are nobody's but the package's.
     del sys.path[0]
+    if not sys.flags.ignore_environment:
+        _put_back()
     main(int(sys.argv[1]))

@@ -110,16 +110,16 @@ except UnsupportedFeatureError as error:
     assert succeed(code, library, make_model(["a"])) == [*answer, "True"]
 
 
-@pytest.mark.skipif("PYTHONHOME" in os.environ, reason="the worker needs the variables of this Python")
+@pytest.mark.parametrize("home", ["", "os.environ['PYTHONHOME'] = sys.base_prefix"])
 def test_the_worker_runs_the_same_package(
-    library: Path, make_model: Callable[..., Path], tmp_path: Path
+    library: Path, make_model: Callable[..., Path], tmp_path: Path, home: str
 ) -> None:
     for name in ("rkllm_rs", "os", "types", "errors"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('the wrong one')")
-    code = """
-import os
-os.chdir(sys.argv[3])
+    code = f"""
+import os; os.chdir(sys.argv[3])
 os.environ["PYTHONPATH"] = sys.argv[3]
+{home}
 sys.path.insert(0, sys.argv[3])
 print(RKLLM(model, library=library, isolate=True).generate("x").text)
 """
