@@ -373,7 +373,8 @@ def main() -> int:
         (folder / "chat_template.jinja").write_text(TEMPLATE)
         words = ["-m", "rkllm_rs", "serve", "one=one.rkllm", "--port", "0", "--library", str(library)]
         told = {"RKLLM_RS_NPU_LOCK": str(folder / "npu.lock"), "RKLLM_RS_FAKE_BROKEN": str(broken)}
-        server = Server(words, cwd=folder, env={**os.environ, **told})
+        # The soak ends the group of a part that is out of time.
+        server = Server(words, own_group=False, cwd=folder, env={**os.environ, **told})
         part = Part("requests", arguments.requests, pid=server.process.pid)
         try:
             try:

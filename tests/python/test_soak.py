@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -11,6 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
@@ -90,6 +95,34 @@ def test_a_part_that_does_not_hear_is_ended_with_all_it_has_started(
     while _lives(int(mark.read_text())):
         assert time.monotonic() < until
         time.sleep(0.01)
+
+
+def test_the_part_with_a_server_takes_it_along(tmp_path: Path) -> None:
+    """Also where it is ended while the server starts."""
+    command = [sys.executable, str(SCRIPTS / "soak_server.py"), "100000"]
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    part = subprocess.Popen(
+        command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    until = time.monotonic() + PATIENCE
+    while not (
+        servers := [pid for pid, parent, name in _processes() if parent == part.pid and "serve" in name]
+    ):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    os.killpg(part.pid, signal.SIGKILL)
+    part.wait()
+    while any(map(_lives, servers)):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def _processes() -> Iterator[tuple[int, int, str]]:
+    """Each with its parent and its command."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # it has ended
+            parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            yield int(folder.name), int(parent), (folder / "cmdline").read_text()
 
 
 def _once(mark: Path, call: Any, words: Any) -> None:

@@ -120,9 +120,9 @@ class Client:
 
 
 class Server:
-    """A server's process."""
+    """A server's process, in a group of its own as in a terminal, unless it is to end with its parent's."""
 
-    def __init__(self, words: list[str], **keywords: Any) -> None:
+    def __init__(self, words: list[str], *, own_group: bool = True, **keywords: Any) -> None:
         # A pipe that nobody reads would hold the server up once it is full.
         self._log = tempfile.TemporaryFile(mode="w+")  # noqa: SIM115 - closed in stop()
         self.process = subprocess.Popen(
@@ -130,7 +130,7 @@ class Server:
             stdout=subprocess.PIPE,
             stderr=self._log,
             text=True,
-            start_new_session=True,  # a group of its own, as in a terminal
+            start_new_session=own_group,
             # SIGINT has its default there, however the tests were started.
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL) and None,  # noqa: PLW1509
             **keywords,
