@@ -405,11 +405,13 @@ def test_a_request_has_a_limit_in_each_dialect(start: Callable[..., Serving]) ->
     serving = start(scripts={"one": {"runs": [ENDLESS]}}, request_timeout=2, limits=SOON).ready()
     first = serving.connect(CHAT, body(stream=True))
     read_until(first, b'"content":"x"')
+    # More tokens than there is time for, also where the first one is over early.
+    most = 100_000
     dialects: list[tuple[str, Any, dict[str, str]]] = [
-        (CHAT, {"messages": ASK}, {"code": "request_timeout", "type": "server_error"}),
-        ("/v1/messages", {"messages": ASK, "model": "one", "max_tokens": 9}, {"type": "timeout_error"}),
-        ("/api/chat", {"messages": ASK, "model": "one"}, {}),
-        ("/v1/responses", {"input": "Hi"}, {"code": "request_timeout"}),
+        (CHAT, body(), {"code": "request_timeout", "type": "server_error"}),
+        ("/v1/messages", body(model="one"), {"type": "timeout_error"}),
+        ("/api/chat", {"messages": ASK, "model": "one", "options": {"num_predict": most}}, {}),
+        ("/v1/responses", {"input": "Hi", "max_output_tokens": most}, {"code": "request_timeout"}),
     ]
 
     def ask(path: str, asked: dict[str, Any], told: dict[str, str]) -> None:
