@@ -10,23 +10,33 @@ triple() {
     esac
 }
 
-# rust_for <folder>: prepares cargo to build into that folder, with $std_config among its arguments. Rust's standard
-# library is built along (std.toml), from the sources of this very Rust: rustup's component rust-src, or else Debian's
-# package. With RKLLM_RS_RUST=installed the libraries serve that are installed (rustup target add).
-rust_for() {
-    CARGO_TARGET_DIR=$1
+# std_sources: where the sources of this very Rust's standard library are: rustup's component rust-src, or else
+# Debian's package
+std_sources() {
+    version=$(rustc --version | cut -d ' ' -f 2)
     sources=$(rustc --print sysroot)/lib/rustlib/src/rust/library
-    std_config=
-    if [ "${RKLLM_RS_RUST:-}" != installed ]; then
-        version=$(rustc --version | cut -d ' ' -f 2)
-        [ -e "$sources/Cargo.lock" ] || sources=$("$root/scripts/toolchain.sh" rust-src "$version") || {
+    if [ -e "$sources/Cargo.lock" ]; then
+        echo "$sources"
+    else
+        "$root/scripts/toolchain.sh" rust-src "$version" || {
             echo "no sources of Rust $version: rustup component add rust-src" >&2
             return 1
         }
+    fi
+}
+
+# rust_for <folder>: prepares cargo to build into that folder, with $std_config among its arguments. Rust's standard
+# library is built along (std.toml). With RKLLM_RS_RUST=installed the libraries serve that are installed (rustup
+# target add).
+rust_for() {
+    CARGO_TARGET_DIR=$1
+    std_config=
+    unset RUSTC_BOOTSTRAP __CARGO_TESTS_ONLY_SRC_ROOT
+    if [ "${RKLLM_RS_RUST:-}" != installed ]; then
+        __CARGO_TESTS_ONLY_SRC_ROOT=$(std_sources) || return 1
         std_config="--config scripts/std.toml"
         # What builds a standard library is not stable yet; a released compiler is told to do it all the same.
         RUSTC_BOOTSTRAP=1
-        __CARGO_TESTS_ONLY_SRC_ROOT=$sources
         export RUSTC_BOOTSTRAP __CARGO_TESTS_ONLY_SRC_ROOT
     fi
     cargo fetch --quiet --locked
@@ -49,5 +59,5 @@ remapped() {
         printf '\037%s' "--remap-path-prefix=$sources=crates"
     done
     printf '\037%s' "--remap-path-prefix=$root=rkllm_rs" \
-        "--remap-path-prefix=$(rustc --print sysroot)=rust" "--remap-path-prefix=$sources=rust"
+        "--remap-path-prefix=${__CARGO_TESTS_ONLY_SRC_ROOT:-$(rustc --print sysroot)}=rust"
 }

@@ -71,7 +71,8 @@ python)
     exit $status
     ;;
 thread)
-    sources=$(scripts/toolchain.sh rust-src "$(rustc --version | cut -d ' ' -f 2)")
+    . scripts/rust.sh
+    sources=$(std_sources)
     export __CARGO_TESTS_ONLY_SRC_ROOT=$sources CARGO_UNSTABLE_BUILD_STD=std,panic_unwind,test
     export RUSTFLAGS="-Zsanitizer=thread -Clink-args=-rdynamic" CARGO_TARGET_DIR=$root/target/tsan
     export TSAN_OPTIONS="suppressions=$root/scripts/races.txt:log_path=$CARGO_TARGET_DIR/found"
