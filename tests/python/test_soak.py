@@ -105,24 +105,26 @@ def test_the_part_with_a_server_takes_it_along(tmp_path: Path) -> None:
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     until = time.monotonic() + PATIENCE
-    while not (
-        servers := [pid for pid, parent, name in _processes() if parent == part.pid and "serve" in name]
-    ):
-        assert time.monotonic() < until
-        time.sleep(0.01)
-    os.killpg(part.pid, signal.SIGKILL)
-    part.wait()
+    try:
+        while not (
+            servers := [pid for pid, parent, words in _processes() if parent == part.pid and "serve" in words]
+        ):
+            assert time.monotonic() < until
+            time.sleep(0.01)
+    finally:
+        os.killpg(part.pid, signal.SIGKILL)
+        part.wait()
     while any(map(_lives, servers)):
         assert time.monotonic() < until
         time.sleep(0.01)
 
 
-def _processes() -> Iterator[tuple[int, int, str]]:
-    """Each with its parent and its command."""
+def _processes() -> Iterator[tuple[int, int, list[str]]]:
+    """Each with its parent and the words of its command."""
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # it has ended
             parent = (folder / "stat").read_text().rpartition(")")[2].split()[1]
-            yield int(folder.name), int(parent), (folder / "cmdline").read_text()
+            yield int(folder.name), int(parent), (folder / "cmdline").read_text(errors="replace").split("\0")
 
 
 def _once(mark: Path, call: Any, words: Any) -> None:
