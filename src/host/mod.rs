@@ -148,6 +148,7 @@ pub(crate) fn spawn(name: &str, f: impl FnOnce() + Send + 'static) -> std::io::R
     start_thread(name, Box::new(f))
 }
 
+/// [`spawn`], compiled once for all that threads do.
 #[cfg(not(feature = "interleavings"))]
 fn start_thread(name: &str, job: jobs::Job) -> std::io::Result<()> {
     let name = name.to_owned();
