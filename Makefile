@@ -71,12 +71,12 @@ lint: lint-rust lint-python lint-types ## Formatting and lints, as errors
 lint-rust: $(STAMP)/dev
 	@scripts/rust_lints.sh $(CARGO) || { [ $$? -eq 3 ] && exit 0; exit 1; }; set -ex; \
 	$(CARGO) fmt --all --check; \
-	$(CARGO) clippy --locked --all-targets -p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text $(FAKES) -p fake-rkllm -- -D warnings; \
+	$(CARGO) clippy --locked --all-targets -p rkllm_rs -p rkllm-clock -p rkllm-digest -p rkllm-ffi -p rkllm-text $(FAKES) -p fake-rkllm -- -D warnings; \
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features abi3 -- -D warnings; \
 	$(CARGO) clippy --locked --lib -p rkllm_rs --features python -- -D warnings; \
 	$(CPU_ENV); \
 	$(CARGO) clippy --locked --release --all-targets -p rkllm-cpu-runtime -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --quiet --no-deps -p rkllm_rs -p rkllm-clock -p rkllm-digest -p rkllm-ffi -p rkllm-text
 
 lint-python: $(STAMP)/dev $(STAMP)/lint
 	$(BIN)/ruff check .
@@ -95,7 +95,7 @@ lint-types: $(STAMP)/dev $(STAMP)/package
 test-rust: $(STAMP)/dev ## Rust unit tests, documentation examples, and the core without Python
 	$(CARGO) build --locked --release $(FAKES)
 	PATH="$(CURDIR)/$(BIN):$$PATH" \
-	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm
+	RKLLM_RS_FAKES="$(CURDIR)/target/release" $(CARGO) test --locked -p rkllm_rs -p rkllm-clock -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm
 	$(CPU_ENV) && $(CARGO) test --locked --release -p rkllm-cpu-runtime
 
 # Three processes for two cores, each with its own third of the files at first: docs/developing/tests.md tells why.

@@ -30,7 +30,12 @@ if TYPE_CHECKING:
 
 DATA = "scripts/floors.toml"
 PAGE = "docs/concepts/architecture.md"
-CRATES = {"rkllm_text": "crates/text", "rkllm_digest": "crates/digest", "rkllm_ffi": "crates/ffi"}
+CRATES = {
+    "rkllm_clock": "crates/clock",
+    "rkllm_text": "crates/text",
+    "rkllm_digest": "crates/digest",
+    "rkllm_ffi": "crates/ffi",
+}
 BEGIN, END = "<!-- made by scripts/floors.py --draw -->\n", "<!-- end of what is made -->\n"
 
 #: Comments, strings and characters of Rust, but no lifetimes.

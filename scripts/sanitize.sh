@@ -13,7 +13,7 @@ root=$PWD
 kind=${1:?usage: sanitize.sh address|thread|python|valgrind}
 shift
 host=$(rustc -vV | sed -n 's/^host: //p')
-packages=(-p rkllm_rs -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm)
+packages=(-p rkllm_rs -p rkllm-clock -p rkllm-digest -p rkllm-ffi -p rkllm-text -p fake-rkllm)
 # What is not stable yet is asked of a released compiler.
 export RUSTC_BOOTSTRAP=1
 # A sanitizer's stack frames are several times as large as others, which is too much for tests of deep things. The

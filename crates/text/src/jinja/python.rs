@@ -33,7 +33,9 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     });
     environment.add_function("strftime_now", |state: &State, format: &str| {
         charge(state, format.len().saturating_mul(32))?;
-        clock::now(format).map_err(invalid)
+        let text = clock::now(format).map_err(invalid)?;
+        charge(state, text.len())?;
+        Ok(text)
     });
     let tojson = Raw("tojson", |state: &mut State<'_, '_>, args: &[Value]| {
         json::filter(state, args)
