@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyMapping, PyString, PyTuple};
-use rkllm_text::jinja::{Tuple, Value};
+use rkllm_text::jinja::{Record, Tuple, Value};
 
 use super::answers::ChatAnswer;
 use super::convert;
@@ -176,7 +176,7 @@ fn at<'py>(object: &Bound<'py, PyAny>, depth: usize) -> Found<'py, Value> {
         for (key, item) in dict.iter() {
             pairs.push(entry(&key, &item, depth)?);
         }
-        return Ok(Value::from_pairs(pairs));
+        return Ok(Record::dict(pairs));
     }
     if let Ok(list) = object.cast::<PyList>() {
         return items(list.py(), list.iter(), depth).map(Value::from);
@@ -209,7 +209,7 @@ fn at<'py>(object: &Bound<'py, PyAny>, depth: usize) -> Found<'py, Value> {
             let (key, item) = pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()?;
             pairs.push(entry(&key, &item, depth)?);
         }
-        return Ok(Value::from_pairs(pairs));
+        return Ok(Record::dict(pairs));
     }
     match plain(object)? {
         Some(plain) => at(&plain, depth + 1),

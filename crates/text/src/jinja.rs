@@ -11,6 +11,7 @@ mod json;
 mod methods;
 mod operators;
 mod python;
+mod record;
 mod trouble;
 
 use std::collections::BTreeMap;
@@ -21,6 +22,7 @@ use std::time::SystemTime;
 use compile::Program;
 pub use minijinja::value::{Serde, Tuple, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, machinery};
+pub use record::Record;
 pub use trouble::Trouble;
 use trouble::trouble;
 

@@ -13,7 +13,7 @@ pub use strings::{CannotSay, ThreeStrings};
 
 use minijinja::value::ValueKind;
 
-use crate::jinja::{Jinja, Trouble, Value};
+use crate::jinja::{Jinja, Record, Trouble, Value};
 
 /// How many compiled templates are kept.
 const KEPT: usize = 8;
@@ -145,6 +145,11 @@ fn compiled(source: &str) -> Result<(Arc<str>, Jinja), Trouble> {
 /// A message as a template is given it: without what is none, and with its thinking under the names that
 /// templates ask for.
 fn prepared(message: &Value) -> Value {
+    let is_reasoning = |key: &Value| key.as_str().is_some_and(|key| REASONING.contains(&key));
+    let is_plain = |(key, value): &(Value, Value)| !value.is_none() && !is_reasoning(key);
+    if Record::pairs(message).is_some_and(|pairs| pairs.iter().all(is_plain)) {
+        return message.clone();
+    }
     let pairs = match message.as_object() {
         Some(object) if message.kind() == ValueKind::Map => object.try_iter_pairs(),
         _ => None,
@@ -152,18 +157,7 @@ fn prepared(message: &Value) -> Value {
     let Some(pairs) = pairs else {
         return message.clone();
     };
-    let is_reasoning = |key: &Value| key.as_str().is_some_and(|key| REASONING.contains(&key));
-    let mut all = Vec::new();
-    let mut as_it_is = true;
-    for (key, value) in pairs {
-        as_it_is &= !value.is_none() && !is_reasoning(&key);
-        if !value.is_none() {
-            all.push((key, value));
-        }
-    }
-    if as_it_is {
-        return message.clone();
-    }
+    let mut all: Vec<_> = pairs.filter(|(_, value)| !value.is_none()).collect();
     let place = |all: &[(Value, Value)], name: &str| {
         all.iter().position(|(key, _)| key.as_str() == Some(name))
     };
@@ -177,7 +171,7 @@ fn prepared(message: &Value) -> Value {
             None => all.push((Value::from(REASONING[0]), reasoning)),
         }
     }
-    Value::from_pairs(all)
+    Record::dict(all)
 }
 
 #[cfg(test)]
