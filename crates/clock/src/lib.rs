@@ -70,7 +70,7 @@ impl Local {
             if length > 0 {
                 return String::from_utf8(text[1..length].to_vec()).ok();
             }
-            if text.len() > LONGEST {
+            if text.len() >= LONGEST {
                 return None;
             }
             text.resize(text.len() * 4, 0);

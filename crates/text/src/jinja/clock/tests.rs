@@ -49,3 +49,14 @@ fn dates_are_those_of_python() {
         assert_eq!(at(&time, format).as_deref(), Some(expected), "{format}");
     }
 }
+
+#[test]
+fn a_text_without_end_is_refused() {
+    let time = Local::at(SystemTime::now()).expect("a time");
+    let long = at(&time, "%65000d").map(|text| text.len());
+    assert_eq!(long, Some(65_000));
+    for format in ["%66000d", "%99999999999999999999d", "a\0b"] {
+        assert_eq!(at(&time, format), None, "{format}");
+    }
+    assert_eq!(at(&time, &"x".repeat(70_000)), None);
+}
