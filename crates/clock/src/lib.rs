@@ -5,7 +5,7 @@
 
 #![allow(unsafe_code, reason = "calls the C library")]
 
-use std::ffi::{CStr, CString, c_char};
+use std::ffi::{CString, c_char};
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -23,19 +23,13 @@ impl Local {
     /// The local time of a moment; `None` where the C library cannot say it.
     #[must_use]
     pub fn at(time: SystemTime) -> Option<Self> {
-        let (seconds, microseconds) = match time.duration_since(UNIX_EPOCH) {
-            Ok(since) => (i64::try_from(since.as_secs()).ok()?, since.subsec_micros()),
-            Err(before) => {
-                let micros = i64::try_from(before.duration().as_micros()).ok()?;
-                let (seconds, rest) = (
-                    (-micros).div_euclid(1_000_000),
-                    (-micros).rem_euclid(1_000_000),
-                );
-                (seconds, u32::try_from(rest).ok()?)
-            }
+        let micros = match time.duration_since(UNIX_EPOCH) {
+            Ok(since) => i64::try_from(since.as_micros()).ok()?,
+            Err(before) => -i64::try_from(before.duration().as_micros()).ok()?,
         };
-        #[allow(clippy::useless_conversion, reason = "32 bits on armv7l")]
-        let seconds = libc::time_t::try_from(seconds).ok()?;
+        let microseconds = u32::try_from(micros.rem_euclid(1_000_000)).ok()?;
+        // 32 bits on armv7l.
+        let seconds = libc::time_t::try_from(micros.div_euclid(1_000_000)).ok()?;
         // SAFETY: all zeros are a `tm`: numbers, and a pointer that may be null.
         let mut tm = unsafe { std::mem::zeroed() };
         // SAFETY: both pointers are to values of this frame, which nobody else has.
@@ -94,10 +88,9 @@ unsafe impl Sync for CLocale {}
 
 fn c_locale() -> Option<&'static CLocale> {
     static MADE: OnceLock<CLocale> = OnceLock::new();
-    const NAME: &CStr = c"C";
     let made = MADE.get_or_init(|| {
         // SAFETY: a name that ends with a NUL, and no locale to change.
-        CLocale(unsafe { libc::newlocale(libc::LC_ALL_MASK, NAME.as_ptr(), std::ptr::null_mut()) })
+        CLocale(unsafe { libc::newlocale(libc::LC_ALL_MASK, c"C".as_ptr(), std::ptr::null_mut()) })
     });
     (!made.0.is_null()).then_some(made)
 }

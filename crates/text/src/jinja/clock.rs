@@ -15,22 +15,20 @@ thread_local! {
 
 /// Sets the time of this thread's rendering.
 pub(super) fn set(time: Option<SystemTime>) -> Result<(), Trouble> {
-    let local = time.map(|time| {
-        Local::at(time).ok_or_else(|| Trouble::Failed {
-            line: None,
-            reason: "the time is out of range".into(),
-        })
-    });
-    GIVEN.set(local.transpose()?);
+    let local = time.map(local).transpose();
+    GIVEN.set(local.map_err(|reason| Trouble::Failed { line: None, reason })?);
     Ok(())
+}
+
+fn local(time: SystemTime) -> Result<Local, String> {
+    Local::at(time).ok_or_else(|| "the time is out of range".to_owned())
 }
 
 /// The time now in a template's format.
 pub(super) fn now(format: &str) -> Result<String, String> {
-    let time = GIVEN.get().or_else(|| Local::at(SystemTime::now()));
-    time.and_then(|time| at(&time, format)).ok_or_else(|| {
-        let start: String = format.chars().take(80).collect();
-        format!("strftime_now({start:?}...): a format has no NUL, and gives at most 64 KiB")
+    let time = GIVEN.get().map_or_else(|| local(SystemTime::now()), Ok)?;
+    at(&time, format).ok_or_else(|| {
+        "the format of strftime_now must not contain a NUL, or give more than 64 KiB".to_owned()
     })
 }
 
