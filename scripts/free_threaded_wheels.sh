@@ -20,14 +20,14 @@ mkdir -p "$dist"
 cd "$root"
 . scripts/rust.sh
 triple=$(triple "$target")
-rust_for "$root/target/wheels/free-threaded"
+small_rust_for "$root/target/wheels/free-threaded" "$triple"
 
 for version; do
     number=$(echo "$version" | tr -d .)
     rm -f "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl
     # shellcheck disable=SC2086 # words, or none
     maturin build --quiet --locked $std_config --release --zig --compatibility manylinux_2_17 \
-        --target "$triple" --features python --interpreter "python$version" --out "$dist"
+        --target "$triple" --features python --interpreter "python$version" --out "$dist" -- "$module_args"
     # Fails where the wheel is not the one that was asked for.
     wheel=$(ls "$dist"/rkllm_rs-*-cp"${number%t}-cp$number"-*_"$target".whl)
     "$venv/bin/python" scripts/tidy_wheel.py --small "$wheel"

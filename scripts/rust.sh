@@ -1,5 +1,5 @@
-# Which Rust builds for a target, and how no path of this machine gets into what it builds. Sourced by the
-# scripts that build wheels, not run: `root` is the checkout.
+# Which Rust builds for a target, how no path of this machine gets into what it builds, and how it is kept small.
+# Sourced by the scripts that build wheels, not run: `root` is the checkout.
 
 # triple <machine>: Rust's name for what a wheel's tag calls aarch64, armv7l or x86_64
 triple() {
@@ -40,14 +40,27 @@ rust_for() {
         export RUSTC_BOOTSTRAP __CARGO_TESTS_ONLY_SRC_ROOT
     fi
     cargo fetch --quiet --locked
-    # Less is inlined than LLVM would: packed, the module is a sixteenth smaller. Most of what is called most is
-    # inlined all the same, or says so itself.
-    inlining=$(printf '\037%s' -Cllvm-args=-inline-threshold=50 -Cllvm-args=-inlinehint-threshold=100)
-    CARGO_ENCODED_RUSTFLAGS=$(remapped)$inlining
+    CARGO_ENCODED_RUSTFLAGS=$(remapped)
     # A destructor that panics ends the process, as it does in any panic already: without code for what comes after
     # that, the module is a twentieth smaller. The standard library has to be built in the same way.
     [ -z "$std_config" ] || CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS$(printf '\037-Zpanic-in-drop=abort')
     export CARGO_TARGET_DIR CARGO_ENCODED_RUSTFLAGS
+}
+
+# small_rust_for <folder> <triple>: the same for the module, whose code is kept small (small.toml), with $module_args
+# for the compiler when it makes the module itself
+small_rust_for() {
+    rust_for "$1" || return 1
+    std_config="$std_config --config scripts/small.toml"
+    # Less is inlined than LLVM would, but for what says so itself, such as what is done for each token.
+    smaller=$(printf '\037%s' -Cllvm-args=-inline-threshold=25 -Cllvm-args=-inlinehint-threshold=50)
+    case $2 in
+    # With a frame pointer the tables for panics are a third smaller; elsewhere it is there anyway, or does not matter.
+    x86_64-*) smaller=$smaller$(printf '\037-Cforce-frame-pointers=yes') ;;
+    esac
+    CARGO_ENCODED_RUSTFLAGS=$CARGO_ENCODED_RUSTFLAGS$smaller
+    # After rustc's own list of exported names, of which Zig takes the last.
+    module_args=-Clink-arg=-Wl,--version-script=scripts/module.map
 }
 
 # crate_sources: the folders of the crates' sources, each with a name that differs from machine to machine

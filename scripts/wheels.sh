@@ -23,11 +23,11 @@ cd "$root"
 
 wheel() { # wheel <triple> <name in the tag>
     echo "== $2"
-    rust_for "$work/host"
+    small_rust_for "$work/host" "$1"
     rm -f "$dist"/rkllm_rs-*_"$2".whl
     # shellcheck disable=SC2086 # words, or none
     maturin build --quiet --locked $std_config --profile "${RKLLM_RS_PROFILE:-release}" \
-        --zig --compatibility manylinux_2_17 --target "$1" --out "$dist"
+        --zig --compatibility manylinux_2_17 --target "$1" --out "$dist" -- "$module_args"
     # shellcheck disable=SC2086 # no word, where nobody will fetch it
     "$venv/bin/python" scripts/tidy_wheel.py $small "$dist"/rkllm_rs-*_"$2".whl
 }

@@ -168,6 +168,7 @@ impl StopStrings {
         }
     }
 
+    #[inline(always)]
     fn child(&self, state: u32, byte: u8) -> u32 {
         let mut child = self.states[state as usize].child;
         while child != NONE && self.states[child as usize].byte != byte {
@@ -177,7 +178,7 @@ impl StopStrings {
     }
 
     /// The state after one more byte.
-    #[inline]
+    #[inline(always)]
     fn after(&self, mut state: u32, byte: u8) -> u32 {
         while state != 0 {
             match self.child(state, byte) {

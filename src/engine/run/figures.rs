@@ -44,7 +44,7 @@ impl Inner {
     }
 
     /// A token is part of the answer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn count(&mut self, id: i32) {
         if self.tokens == 0 {
             self.first_token = Some(Instant::now());

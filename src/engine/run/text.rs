@@ -18,7 +18,9 @@ impl RunLane {
         let Some(stop) = &self.plan.stop else {
             // Nearly all tokens are whole characters, and need not be copied here.
             match std::str::from_utf8(bytes) {
-                Ok(text) if !inner.joiner.is_inside_character() => put(text),
+                Ok(text) if !inner.joiner.is_inside_character() => {
+                    self.put(text, token_id, Side::Vendor);
+                }
                 _ => {
                     let mut text = String::new();
                     inner.joiner.push(bytes, &mut text);

@@ -185,7 +185,7 @@ impl Parser {
     }
 
     /// Reads the next piece of text.
-    #[inline]
+    #[inline(always)]
     pub fn push(&mut self, text: &str, out: &mut Vec<Event>) {
         self.buffer.push_str(text);
         self.run(false, out);
