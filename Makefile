@@ -176,7 +176,9 @@ wheels: $(STAMP)/wheels ## Wheels for aarch64, armv7l and x86_64 and the sdist, 
 cpu-wheels: $(STAMP)/wheels ## Wheels of the CPU runtime for the same machines, checked, into dist/
 	scripts/cpu_wheels.sh $(VENV) $(VENV)/wheels
 
-$(STAMP)/arm: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh scripts/std.toml scripts/small.toml $(FAKE_SOURCES) $(STAMP)/wheels
+MODULE := $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh scripts/std.toml scripts/small.toml scripts/module.map
+
+$(STAMP)/arm: $(MODULE) $(FAKE_SOURCES) $(STAMP)/wheels
 	scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
 	@touch $@
 
@@ -190,7 +192,7 @@ test-arm: $(STAMP)/arm $(STAMP)/arm-cpu ## The Python tests of both ARM wheels a
 # Without the long link, which takes most of the time and which test-arm has.
 QUICK := RKLLM_RS_PROFILE=fast RKLLM_RS_DIST="$(CURDIR)/target/wheels/quick"
 
-$(STAMP)/arm-quick: $(CORE_SOURCES) scripts/wheels.sh scripts/rust.sh scripts/std.toml scripts/small.toml $(FAKE_SOURCES) $(STAMP)/wheels
+$(STAMP)/arm-quick: $(MODULE) $(FAKE_SOURCES) $(STAMP)/wheels
 	$(QUICK) scripts/wheels.sh $(VENV)/wheels aarch64 armv7l fakes-aarch64 fakes-armv7l
 	@touch $@
 
