@@ -1,7 +1,7 @@
 //! What a chat template can do, found by rendering it.
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// What the template of a probe is rendered with: names as the template sees them.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -54,12 +54,57 @@ pub struct Abilities {
     pub generation_prompt: String,
 }
 
-/// Texts that no template holds by itself.
+/// Texts that no template holds by itself. In the JSON of probes they are `$needle`, `$other` and `$tool`.
 const NEEDLE: &str = "q7Zx2";
 const OTHER: &str = "w9Kp4";
 const TOOL: &str = "tool3Bn8";
 /// Keywords that switch thinking.
 const KEYWORDS: [&str; 2] = ["enable_thinking", "thinking"];
+
+const USER: &str = r#"[{"role": "user", "content": "$needle"}]"#;
+const PARTS: &str = r#"[{"role": "user", "content": [{"type": "text", "text": "$needle"}]}]"#;
+const TOOLS: &str = r#"[{"type": "function", "function": {
+    "name": "$tool", "description": "d",
+    "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]}}}]"#;
+/// The arguments of a call as an object and as text, and those of a second call.
+const OBJECT: [&str; 2] = [r#"{"a":"$other"}"#, r#"{"a":"$needle"}"#];
+const STRING: [&str; 2] = [r#""{\"a\":\"$other\"}""#, r#""{\"a\":\"$needle\"}""#];
+
+/// The JSON of a probe.
+fn json(text: &str) -> Value {
+    let names = [("$needle", NEEDLE), ("$other", OTHER), ("$tool", TOOL)];
+    let text = names.iter().fold(text.to_owned(), |text, (name, value)| {
+        text.replace(name, value)
+    });
+    serde_json::from_str(&text).expect("probes are part of the program")
+}
+
+/// A user's message after one of this role.
+fn with_first(role: &str) -> Value {
+    json(
+        &r#"[{"role": "$role", "content": "$other"}, {"role": "user", "content": "$needle"}]"#
+            .replace("$role", role),
+    )
+}
+
+/// A turn in which the assistant's message has these calls, and `more` before them; and the first one's result.
+fn turn(calls: &[&str], more: &str, result: &str) -> Value {
+    let call = |(at, arguments): (usize, &&str)| {
+        r#"{"id": "abcdefgh$at", "type": "function", "function": {"name": "f", "arguments": $arguments}}"#
+            .replace("$at", &(at + 1).to_string())
+            .replace("$arguments", arguments)
+    };
+    let calls: Vec<_> = calls.iter().enumerate().map(call).collect();
+    json(
+        &r#"[
+            {"role": "user", "content": "x"},
+            {"role": "assistant", "content": "", $more"tool_calls": [$calls]},
+            {"role": "tool", "tool_call_id": "abcdefgh1", "name": "f", "content": "$result"}]"#
+            .replace("$more", more)
+            .replace("$calls", &calls.join(", "))
+            .replace("$result", result),
+    )
+}
 
 impl Abilities {
     /// Those of a template of which nothing is known.
@@ -94,32 +139,14 @@ impl Abilities {
             change(&mut probe);
             render(&probe).ok()
         };
-        let user = || json!([{"role": "user", "content": NEEDLE}]);
         let as_is = |_: &mut Probe| {};
-        let plain = draw(user(), &as_is)?;
-        let without = draw(user(), &|probe| probe.add_generation_prompt = false);
+        let plain = draw(json(USER), &as_is)?;
+        let without = draw(json(USER), &|probe| probe.add_generation_prompt = false);
 
         let shows = |text: Option<String>, what: &str| text.is_some_and(|text| text.contains(what));
-        let with_first = |role: &str| json!([{"role": role, "content": OTHER}, {"role": "user", "content": NEEDLE}]);
-        let tools = json!([{"type": "function", "function": {
-            "name": TOOL, "description": "d",
-            "parameters": {"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"]},
-        }}]);
-        let with_tools = |probe: &mut Probe| probe.tools = tools.clone();
-
-        let call = |id: &str, arguments: Value| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": arguments}});
-        let object = || json!({"a": OTHER});
-        let string = || Value::from(object().to_string());
-        let turn = |calls: Value, content: &str, result: &str| {
-            json!([
-                {"role": "user", "content": "x"},
-                {"role": "assistant", "content": content, "tool_calls": calls},
-                {"role": "tool", "tool_call_id": "abcdefgh1", "name": "f", "content": result},
-            ])
-        };
-        let one = |arguments| turn(json!([call("abcdefgh1", arguments)]), "", "r");
-        let as_object = draw(one(object()), &with_tools);
-        let as_string = draw(one(string()), &with_tools);
+        let with_tools = |probe: &mut Probe| probe.tools = json(TOOLS);
+        let as_object = draw(turn(&OBJECT[..1], "", "r"), &with_tools);
+        let as_string = draw(turn(&STRING[..1], "", "r"), &with_tools);
         let object_works = shows(as_object.clone(), OTHER);
         // Some old templates take the arguments as text: an object they refuse, drop, or spell as Python.
         let as_python = format!("'a': '{OTHER}'");
@@ -128,35 +155,22 @@ impl Abilities {
                 .is_none_or(|text| !text.contains(OTHER) || text.contains(&as_python))
         };
         let string_arguments = spoils(&as_object) && !spoils(&as_string);
-        let arguments = || if string_arguments { string() } else { object() };
-        let second = json!({"a": NEEDLE});
-        let second = if string_arguments {
-            Value::from(second.to_string())
-        } else {
-            second
-        };
-        let both = json!([call("abcdefgh1", arguments()), call("abcdefgh2", second)]);
-        let both = draw(turn(both, "", "r"), &with_tools);
+        let arguments = if string_arguments { STRING } else { OBJECT };
+        let both = draw(turn(&arguments, "", "r"), &with_tools);
 
-        let parts = json!([{"role": "user", "content": [{"type": "text", "text": NEEDLE}]}]);
-        let parts = draw(parts, &as_is);
+        let parts = draw(json(PARTS), &as_is);
         let takes_parts = parts.is_some_and(|text| {
             text.matches(NEEDLE).count() == 1
                 && !text.contains("'type'")
                 && !text.contains("\"type\"")
         });
-        let thinks = json!([
-            {"role": "user", "content": "x"},
-            {"role": "assistant", "content": "", "reasoning_content": OTHER, "thinking": OTHER,
-             "tool_calls": [call("abcdefgh1", arguments())]},
-            {"role": "tool", "tool_call_id": "abcdefgh1", "name": "f", "content": "r"},
-        ]);
-        let calls_only = draw(one(arguments()), &with_tools).unwrap_or_default();
-        let thinks = draw(thinks, &with_tools).unwrap_or_default();
+        let thought = r#""reasoning_content": "$other", "thinking": "$other", "#;
+        let calls_only = draw(turn(&arguments[..1], "", "r"), &with_tools).unwrap_or_default();
+        let thinks = draw(turn(&arguments[..1], thought, "r"), &with_tools).unwrap_or_default();
 
         let keyword = KEYWORDS.into_iter().find(|keyword| {
             let mut with = |on: bool| {
-                draw(user(), &|probe| {
+                draw(json(USER), &|probe| {
                     probe
                         .keywords
                         .insert((*keyword).to_owned(), Value::Bool(on));
@@ -168,14 +182,11 @@ impl Abilities {
         Some(Self {
             system: shows(draw(with_first("system"), &as_is), OTHER),
             developer: shows(draw(with_first("developer"), &as_is), OTHER),
-            tools: shows(draw(user(), &with_tools), TOOL),
+            tools: shows(draw(json(USER), &with_tools), TOOL),
             tool_calls: object_works || shows(as_string, OTHER),
             parallel_calls: both.is_some_and(|text| text.contains(NEEDLE) && text.contains(OTHER)),
             tool_results: shows(
-                draw(
-                    turn(json!([call("abcdefgh1", arguments())]), "", NEEDLE),
-                    &with_tools,
-                ),
+                draw(turn(&arguments[..1], "", "$needle"), &with_tools),
                 NEEDLE,
             ),
             string_arguments,
