@@ -56,9 +56,21 @@ fn of_container(value: &Value, method: &str, args: &[Value]) -> Result<Option<Va
             value.try_iter()?.collect()
         }
         ("index", ValueKind::Seq) => {
-            let (wanted,): (Value,) = from_args(args)?;
-            let place = value.try_iter()?.position(|item| item == wanted);
-            Value::from(place.ok_or_else(|| invalid("index: the value is not in the list"))?)
+            let (wanted, start, end): (Value, Option<i64>, Option<i64>) = from_args(args)?;
+            let length = value.len().unwrap_or(0);
+            // A place from the end is told as a negative number.
+            let place = |at: i64| match usize::try_from(at) {
+                Ok(at) => at.min(length),
+                Err(_) => length.saturating_sub(at.unsigned_abs() as usize),
+            };
+            let (start, end) = (place(start.unwrap_or(0)), end.map_or(length, place));
+            let mut items = value.try_iter()?.enumerate().take(end).skip(start);
+            let found = items.find(|(_, item)| *item == wanted);
+            Value::from(
+                found
+                    .ok_or_else(|| invalid("index: the value is not in the list"))?
+                    .0,
+            )
         }
         _ => return Ok(None),
     }))

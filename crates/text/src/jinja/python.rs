@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::sync::Arc;
 
-use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind};
+use minijinja::value::{Kwargs, Object, ObjectRepr, Rest, Value, ValueKind, ValueOrKwargs};
 use minijinja::{Environment, Error, ErrorKind, State};
 
 use super::guard::{Raw, charge, invalid, pay};
@@ -24,6 +24,10 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     });
     environment.remove_global("debug");
     environment.add_global("dict", Value::from_object(Dict));
+    environment.add_function("namespace", |state: &State, args: Rest<ValueOrKwargs>| {
+        let args: Vec<Value> = args.0.into_iter().map(ValueOrKwargs::into_value).collect();
+        minijinja::functions::namespace(Some(entries(state, &args)?.into()))
+    });
     environment.add_function("cycler", |items: Rest<Value>| {
         minijinja_contrib::globals::cycler(items.0)
     });
@@ -43,12 +47,8 @@ pub(super) fn install(environment: &mut Environment<'static>) {
     let tojson = Arc::new(tojson);
     environment.add_filter(
         "tojson",
-        move |state: &mut State, args: Rest<minijinja::value::ValueOrKwargs>| {
-            let args: Vec<Value> = args
-                .0
-                .into_iter()
-                .map(minijinja::value::ValueOrKwargs::into_value)
-                .collect();
+        move |state: &mut State, args: Rest<ValueOrKwargs>| {
+            let args: Vec<Value> = args.0.into_iter().map(ValueOrKwargs::into_value).collect();
             tojson.call(state, &args)
         },
     );
@@ -155,6 +155,32 @@ fn default(
     Ok(if missing { other } else { value.clone() })
 }
 
+/// The dict of what `dict` and `namespace` are called with: a dict or pairs, and names.
+fn entries(state: &State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
+    let (given, named): (Option<Value>, Kwargs) = minijinja::value::from_args(args)?;
+    let mut pairs = Vec::new();
+    if let Some(given) = given {
+        pay(state, &given)?;
+        if given.kind() == ValueKind::Map {
+            for key in given.try_iter()? {
+                let value = given.get_item(&key)?;
+                pairs.push((key, value));
+            }
+        } else {
+            for pair in given.try_iter()? {
+                match &pair.try_iter()?.take(3).collect::<Vec<_>>()[..] {
+                    [key, value] => pairs.push((key.clone(), value.clone())),
+                    _ => return Err(invalid("expected a dict, or pairs of a key and a value")),
+                }
+            }
+        }
+    }
+    for name in named.args() {
+        pairs.push((Value::from(name), named.get(name)?));
+    }
+    Ok(Value::from_pairs(pairs))
+}
+
 /// Python's `dict`: called, and with the method `fromkeys`.
 #[derive(Debug)]
 struct Dict;
@@ -165,28 +191,7 @@ impl Object for Dict {
     }
 
     fn call(self: &Arc<Self>, state: &mut State<'_, '_>, args: &[Value]) -> Result<Value, Error> {
-        let (given, named): (Option<Value>, Kwargs) = minijinja::value::from_args(args)?;
-        let mut pairs = Vec::new();
-        if let Some(given) = given {
-            pay(state, &given)?;
-            if given.kind() == ValueKind::Map {
-                for key in given.try_iter()? {
-                    let value = given.get_item(&key)?;
-                    pairs.push((key, value));
-                }
-            } else {
-                for pair in given.try_iter()? {
-                    match &pair.try_iter()?.take(3).collect::<Vec<_>>()[..] {
-                        [key, value] => pairs.push((key.clone(), value.clone())),
-                        _ => return Err(invalid("dict: expected pairs of a key and a value")),
-                    }
-                }
-            }
-        }
-        for name in named.args() {
-            pairs.push((Value::from(name), named.get(name)?));
-        }
-        Ok(Value::from_pairs(pairs))
+        entries(state, args)
     }
 
     fn call_method(
