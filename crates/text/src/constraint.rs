@@ -7,6 +7,7 @@ mod blame;
 mod calls;
 mod ends;
 mod follower;
+mod lark;
 mod marks;
 mod references;
 mod refusal;
@@ -122,7 +123,7 @@ impl Grammar {
             Self::Lark(text) if text.trim().is_empty() => {
                 Err(Refusal::invalid("must not be empty"))
             }
-            Self::Lark(text) => Ok(TopLevelGrammar::from_lark(text.clone())),
+            Self::Lark(text) => Ok(TopLevelGrammar::from_lark(lark::bounded(text)?)),
             Self::Calls(calls) => Ok(TopLevelGrammar::from_lark(calls.lark(spelling))),
         }
     }

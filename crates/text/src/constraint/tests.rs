@@ -297,6 +297,16 @@ fn what_explodes_is_served_or_refused_within_its_bound() {
             None,
         ),
         (Grammar::Regex(r".*a.{1000}".into()), None),
+        (
+            Grammar::Lark(r#"start: %json {"type": "integer", "multipleOf": 999983}"#.into()),
+            Some(false),
+        ),
+        (
+            Grammar::Lark(
+                r#"start: %json {"allOf": [{"multipleOf": 9973}, {"multipleOf": 9967}]}"#.into(),
+            ),
+            Some(false),
+        ),
         (Grammar::Choices(alternatives(20_000)), Some(true)),
         (Grammar::Choices(alternatives(10_000)), None),
         (
