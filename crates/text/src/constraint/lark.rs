@@ -1,6 +1,7 @@
 //! Grammars in llguidance's form of Lark. A JSON schema in one has the bounds that it has by itself.
 
-use serde_json::{Deserializer, Value};
+use serde::de::IgnoredAny;
+use serde_json::Deserializer;
 
 use super::{Refusal, schema};
 
@@ -17,20 +18,17 @@ pub(super) fn bounded(text: &str) -> Result<String, Refusal> {
     while let Some(at) = after_json(rest) {
         let (before, after) = rest.split_at(at);
         out.push_str(before);
-        let mut values = Deserializer::from_str(after).into_iter::<Value>();
-        rest = match values.next() {
-            Some(Ok(_)) => {
-                let (own, left) = after.split_at(values.byte_offset());
-                let lines = own.matches('\n').count();
-                let own = schema::bounded(schema::parsed(own)?).to_string();
-                // As many lines as before, so that the engine's errors name those of the grammar.
-                out.extend([" ", &"\n".repeat(lines), &own]);
-                left
-            }
-            Some(Err(error)) => return Err(schema::unread(&error)),
-            // The engine says that there is none.
-            None => after,
-        };
+        rest = after;
+        let mut values = Deserializer::from_str(after).into_iter::<IgnoredAny>();
+        // What is no JSON the engine refuses.
+        if let Some(Ok(_)) = values.next() {
+            let (own, left) = after.split_at(values.byte_offset());
+            let lines = own.matches('\n').count();
+            let own = schema::bounded(schema::parsed(own)?).to_string();
+            // As many lines as before, so that the engine's errors name those of the grammar.
+            out.extend([" ", &"\n".repeat(lines), &own]);
+            rest = left;
+        }
     }
     out.push_str(rest);
     Ok(out)
@@ -76,6 +74,7 @@ mod tests {
             "start: \"a\" // %json {}",
             "start: \"a\" # %json {}\n",
             "start: %json",
+            "start: %json {",
             "start: \"é",
         ] {
             assert_eq!(bounded(untouched).as_deref(), Ok(untouched));

@@ -24,16 +24,13 @@ const IDLE: [(&str, bool); 4] = [
     ("propertyNames", true),
 ];
 
-/// Why a text is no JSON.
-pub(super) fn unread(error: &serde_json::Error) -> Refusal {
-    if error.to_string().contains("recursion limit") {
-        return Refusal::too_large("is nested too deep");
-    }
-    Refusal::invalid(format!("must be JSON: {error}"))
-}
-
 pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
-    let mut schema: Value = serde_json::from_str(text).map_err(|error| unread(&error))?;
+    let mut schema: Value = serde_json::from_str(text).map_err(|error| {
+        if error.to_string().contains("recursion limit") {
+            return Refusal::too_large("is nested too deep");
+        }
+        Refusal::invalid(format!("must be JSON: {error}"))
+    })?;
     if !schema.is_object() && !schema.is_boolean() {
         return Err(Refusal::invalid("must be a JSON object"));
     }
