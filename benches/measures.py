@@ -194,6 +194,17 @@ def cpu(size: Size) -> list[Row]:
     return [row]
 
 
+def until_first(model: NullModel, starts: int, gap: float) -> float:
+    """The median of what passes between a call, after so many seconds of sleep, and the first callback."""
+    latencies = []
+    for _ in range(starts):
+        time.sleep(gap)
+        asked = time.monotonic_ns()
+        model.stream(1).result()
+        latencies.append(model.stamps[0] - asked)
+    return statistics.median(latencies)
+
+
 def first(size: Size) -> list[Row]:
     """From ``stream()`` to the first callback, by a library that answers at once."""
     model = NullModel()
@@ -203,13 +214,7 @@ def first(size: Size) -> list[Row]:
         row = Row(f"stream() to first callback, p50, {gap * 1e3:g} ms idle", "us")
         rows.append(row)
         for _ in range(size.rounds):
-            latencies = []
-            for _ in range(size.starts):
-                time.sleep(gap)
-                asked = time.monotonic_ns()
-                model.stream(1).result()
-                latencies.append(model.stamps[0] - asked)
-            row.ours.append(statistics.median(latencies) / 1e3)
+            row.ours.append(until_first(model, size.starts, gap) / 1e3)
             row.floor.append(queue("first", size.starts, round(gap * 1e6))["p50_ns"] / 1e3)
     model.close()
     return rows

@@ -1,8 +1,8 @@
 /* The least that a binding for Python can cost: a thread makes tokens, an iterator in C gives them as str.
  *
  * stream(prompt, **options) wakes the thread, which sleeps between two runs; the prompt is
- * "<tokens> <microseconds between two>", of the options there may be any. Nothing is checked, kept or ended
- * early. stamps() tells when the tokens of the last run were made. One run at a time. */
+ * "<tokens> <microseconds between two>" and what else there may be, of the options there may be any. Nothing is checked, kept or ended
+ * early. stamps holds when the tokens of the last run were made. One run at a time. */
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
@@ -82,6 +82,28 @@ static PyObject *stream_next(PyObject *self)
     return PyUnicode_FromStringAndSize(" token", 6);
 }
 
+static PyObject *texts(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    Py_INCREF(self);
+    return self;
+}
+
+static PyObject *result(PyObject *self, PyObject *unused)
+{
+    (void)unused;
+    for (PyObject *text; (text = stream_next(self)) != NULL;) {
+        Py_DECREF(text);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef methods[] = {
+    {"texts", texts, METH_NOARGS, "The stream itself."},
+    {"result", result, METH_NOARGS, "Reads to the end."},
+    {NULL, NULL, 0, NULL},
+};
+
 static PyTypeObject StreamType = {
     PyVarObject_HEAD_INIT(NULL, 0)
     .tp_name = "binding.Stream",
@@ -89,6 +111,7 @@ static PyTypeObject StreamType = {
     .tp_flags = Py_TPFLAGS_DEFAULT,
     .tp_iter = PyObject_SelfIter,
     .tp_iternext = stream_next,
+    .tp_methods = methods,
 };
 
 static PyObject *stream(PyObject *module, PyObject *args, PyObject *options)
@@ -111,19 +134,8 @@ static PyObject *stream(PyObject *module, PyObject *args, PyObject *options)
     return (PyObject *)PyObject_New(Stream, &StreamType);
 }
 
-static PyObject *told(PyObject *module, PyObject *unused)
-{
-    (void)module, (void)unused;
-    PyObject *all = PyList_New(wanted);
-    for (long at = 0; all != NULL && at < wanted; at++) {
-        PyList_SET_ITEM(all, at, PyLong_FromLongLong(stamps[at]));
-    }
-    return all;
-}
-
 static PyMethodDef functions[] = {
     {"stream", (PyCFunction)(void (*)(void))stream, METH_VARARGS | METH_KEYWORDS, "Starts a run."},
-    {"stamps", told, METH_NOARGS, "When the tokens of the last run were made."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -135,5 +147,10 @@ PyMODINIT_FUNC PyInit_binding(void)
     if (PyType_Ready(&StreamType) < 0 || pthread_create(&thread, NULL, produce, NULL) != 0) {
         return PyErr_Occurred() ? NULL : PyErr_Format(PyExc_OSError, "no thread");
     }
-    return PyModule_Create(&definition);
+    PyObject *module = PyModule_Create(&definition);
+    PyObject *view = PyMemoryView_FromMemory((char *)stamps, sizeof stamps, PyBUF_READ);
+    if (module == NULL || view == NULL || PyModule_AddObject(module, "stamps", view) < 0) {
+        return NULL;
+    }
+    return module;
 }
