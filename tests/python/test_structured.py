@@ -6,6 +6,8 @@ import asyncio
 import copy
 import dataclasses
 import json
+import math
+import operator
 import os
 import pickle
 import re
@@ -20,6 +22,7 @@ from rkllm_rs import (
     InvalidArgumentError,
     InvalidTypeError,
     SchemaError,
+    UnsupportedFeatureError,
 )
 
 if TYPE_CHECKING:
@@ -68,6 +71,34 @@ def llm() -> Iterator[RKLLM]:
 @pytest.fixture(autouse=True)
 def nothing_open(llm: RKLLM) -> None:
     """The model of this module stays open."""
+
+
+def test_the_mask_leaves_the_shares_of_the_tokens_that_fit(llm: RKLLM) -> None:
+    digits = [llm.tokenize(digit)[-1] for digit in "0123456789"]
+    temperature = 1.5
+    shares: list[list[float]] = []
+
+    def look(_: list[int], row: Any) -> None:
+        logits = [float(row[digit]) / temperature for digit in digits]
+        weights = [math.exp(logit - max(logits)) for logit in logits]
+        shares.append([weight / sum(weights) for weight in weights])
+
+    whole = {"top_k": 0, "top_p": 1, "repeat_penalty": 1, "temperature": temperature, "seed": 3}
+    answer = llm.generate(
+        "Random digits: ", regex="[0-9]{200}", logits_processor=look, max_new_tokens=200, **whole
+    )
+    drawn = [digits.index(token_id) for token_id in answer.token_ids]
+    assert len(drawn) == 200
+    # How far the draws are from what was to be expected: of each digit, and of how likely they were. If what
+    # does not fit were replaced by the likeliest that does, this would be far off.
+    for of in (*range(10), None):
+        excess = variance = 0.0
+        for row, at in zip(shares, drawn, strict=True):
+            value = [math.log(p) if of is None else float(place == of) for place, p in enumerate(row)]
+            mean = sum(map(operator.mul, row, value))
+            variance += sum(p * (v - mean) ** 2 for p, v in zip(row, value, strict=True))
+            excess += value[at] - mean
+        assert abs(excess) < 4 * math.sqrt(variance), of
 
 
 @pytest.mark.parametrize(
@@ -171,7 +202,24 @@ def test_an_answer_that_was_cut_has_no_value(llm: RKLLM) -> None:
     assert answer.constraint is not None
     assert not answer.constraint.complete
     stopped = llm.generate("A list.", json_schema=LISTED, top_k=1, stop=[",", "]"])
+    assert stopped.finish_reason == "stop"
     assert stopped.parsed is None
+    assert stopped.constraint is not None
+    assert not stopped.constraint.complete
+
+
+@pytest.mark.parametrize("way", ["mask", "guided"])
+def test_a_grammar_names_special_tokens_of_the_model(llm: RKLLM, way: Literal["mask", "guided"]) -> None:
+    ask: dict[str, Any] = {"constraint": way, "max_new_tokens": 20}
+    answer = llm.generate("?", grammar='start: "a" <|im_start|> "b" <|im_end|>', **ask)
+    a, middle, b = answer.token_ids
+    assert [a, b] == [llm.tokenize(letter)[-1] for letter in "ab"]
+    assert llm.tokenize("<|im_start|>") == [middle]
+    assert answer.constraint is not None
+    assert answer.constraint.complete
+    with pytest.raises(UnsupportedFeatureError) as caught:
+        llm.generate("?", grammar='start: "a" <|no_such|>', **ask)
+    assert "<|no_such|>" in str(caught.value)
 
 
 def test_an_answer_that_is_whole_with_the_last_token_allowed_is_not_cut(llm: RKLLM) -> None:

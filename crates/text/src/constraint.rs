@@ -38,7 +38,17 @@ pub use words::Words;
 pub const LONGEST: usize = 256 * 1024;
 
 /// How many expressions a pattern may make at once: a bound of the time that it takes.
-const EXPRESSIONS: u64 = 200_000;
+const EXPRESSIONS: usize = 200_000;
+/// How many steps patterns may take to prepare.
+const FUEL: usize = 500_000;
+/// How many states they may have.
+const STATES: usize = 50_000;
+/// How many symbols a grammar may have.
+const SYMBOLS: usize = 200_000;
+/// How many of its rules may apply in one place. Each of the most properties of an object takes four.
+const ITEMS: usize = 5_000;
+/// And to the next token, whichever it is.
+const CHANCES: usize = 50_000;
 
 /// The stack of the thread that compiles: memory is used only as far as it is reached.
 const COMPILING: usize = 128 << 20;
@@ -73,10 +83,11 @@ impl Grammar {
 
     /// Texts in it that may be tokens of their own.
     #[must_use]
-    pub fn markers(&self) -> &[String] {
+    pub fn markers(&self) -> Vec<&str> {
         match self {
-            Self::Calls(calls) => calls.markers(),
-            _ => &[],
+            Self::Calls(calls) => calls.markers().iter().map(String::as_str).collect(),
+            Self::Lark(text) => lark::names(text),
+            _ => Vec::new(),
         }
     }
 
@@ -123,7 +134,7 @@ impl Grammar {
             Self::Lark(text) if text.trim().is_empty() => {
                 Err(Refusal::invalid("must not be empty"))
             }
-            Self::Lark(text) => Ok(TopLevelGrammar::from_lark(lark::bounded(text)?)),
+            Self::Lark(text) => Ok(TopLevelGrammar::from_lark(lark::spelled(text, spelling)?)),
             Self::Calls(calls) => Ok(TopLevelGrammar::from_lark(calls.lark(spelling))),
         }
     }
@@ -133,7 +144,7 @@ impl Grammar {
     /// # Errors
     /// What is wrong with it, and where.
     pub fn check(&self) -> Result<(), Refusal> {
-        self.parser(plain()?, Spelling::Text).map(drop)
+        self.parser(plain()?, Spelling::Unknown).map(drop)
     }
 
     /// A parser at the start of an answer. It is made on a stack of its own: what names another thing is compiled
@@ -200,12 +211,12 @@ fn factory(tokens: &TokEnv, slices: &[String]) -> Result<ParserFactory, Refusal>
     let mut factory = made.map_err(|error| Refusal::invalid(error.to_string()))?;
     factory.quiet();
     *factory.limits_mut() = ParserLimits {
-        initial_lexer_fuel: 500_000,
-        step_lexer_fuel: EXPRESSIONS,
-        max_lexer_states: 50_000,
-        max_grammar_size: 200_000,
-        // Each of the most properties of an object takes four.
-        max_items_in_row: 5_000,
+        initial_lexer_fuel: FUEL as u64,
+        step_lexer_fuel: EXPRESSIONS as u64,
+        max_lexer_states: STATES,
+        max_grammar_size: SYMBOLS,
+        max_items_in_row: ITEMS,
+        step_max_items: CHANCES,
         verbose_errors: false,
         ..ParserLimits::default()
     };

@@ -141,7 +141,7 @@ def _text(name: str, schema: Mapping[Any, Any]) -> str:
         text = json.dumps(schema, ensure_ascii=False, allow_nan=False)
         text.encode()  # fails for half a surrogate pair
     except RecursionError:
-        message = f"{name} is too complex: it is nested too deep to be written as JSON"
+        message = f"{name} must be at most 127 levels deep"
         raise SchemaError(message, hint="Nest it less, or refer to its parts with $ref.") from None
     except (TypeError, ValueError) as error:
         message = f"{name} cannot be written as JSON: {error}"

@@ -158,7 +158,9 @@ impl Calls {
 /// How markers are spelled in a grammar.
 #[derive(Clone, Copy)]
 pub(super) enum Spelling<'a> {
-    /// As their text.
+    /// As their text: no model is there yet.
+    Unknown,
+    /// As their text: the model's tokens are not known.
     Text,
     /// As the tokens that they are, by their ids.
     Tokens(&'a Vocabulary),
@@ -167,9 +169,9 @@ pub(super) enum Spelling<'a> {
 }
 
 impl Spelling<'_> {
-    fn marker(self, marker: &str) -> String {
+    pub(super) fn marker(self, marker: &str) -> String {
         match self {
-            Self::Text | Self::Marks(..) => quoted(&self.text(marker)),
+            Self::Unknown | Self::Text | Self::Marks(..) => quoted(&self.text(marker)),
             Self::Tokens(vocabulary) => {
                 let parts = vocabulary.marks_in(marker).into_iter();
                 let written = parts.map(|part| part.map_or_else(|id| format!("<[{id}]>"), quoted));

@@ -1,24 +1,35 @@
-//! Grammars in llguidance's form of Lark. A JSON schema in one has the bounds that it has by itself.
+//! Grammars in llguidance's form of Lark. A JSON schema in one has the bounds that it has by itself, and a special token
+//! is spelled as that of a tool call's markers is.
 
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
-use super::{Refusal, schema};
+use super::{Refusal, Spelling, schema};
 
 /// What stands before a JSON schema.
 const JSON: &str = "%json";
+/// What begins tokens that are given by their ids, and stands for all tokens.
+const IDS: &str = "<[";
+const ANY: &str = "<[*]>";
+/// An empty text.
+const NOTHING: &str = "\"\"";
 
-/// The grammar as it is compiled: its JSON schemas with bounded white space.
+/// The grammar as it is compiled: its JSON schemas with bounded white space, its special tokens as they are spelled.
 ///
 /// # Errors
 /// What is wrong with one of them, and where in it.
-pub(super) fn bounded(text: &str) -> Result<String, Refusal> {
+pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refusal> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
-    while let Some(at) = after_json(rest) {
-        let (before, after) = rest.split_at(at);
-        out.push_str(before);
+    while let Some((at, found)) = next(rest) {
+        let (before, after) = rest.split_at(at + found.len());
         rest = after;
+        if found != JSON {
+            out.push_str(&before[..at]);
+            out.push_str(&token(found, spelling)?);
+            continue;
+        }
+        out.push_str(before);
         let mut values = Deserializer::from_str(after).into_iter::<IgnoredAny>();
         // What is no JSON the engine refuses.
         if let Some(Ok(_)) = values.next() {
@@ -34,18 +45,83 @@ pub(super) fn bounded(text: &str) -> Result<String, Refusal> {
     Ok(out)
 }
 
-/// The place behind the next `%json` that is in no text, pattern or comment.
-fn after_json(text: &str) -> Option<usize> {
+/// The special tokens that it names.
+pub(super) fn names(mut text: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    while let Some((at, found)) = next(text) {
+        if found != JSON && !found.starts_with(IDS) {
+            names.push(found);
+        }
+        text = &text[at + found.len()..];
+    }
+    names
+}
+
+fn token(name: &str, spelling: Spelling<'_>) -> Result<String, Refusal> {
+    let refused = |reason, hint| {
+        Err(Refusal {
+            hint,
+            ..Refusal::too_large(format!("has the special token {name}, {reason}"))
+        })
+    };
+    let is_ids = name.starts_with(IDS);
+    match spelling {
+        Spelling::Unknown if is_ids => Ok(ANY.to_owned()),
+        Spelling::Tokens(_) if is_ids => Ok(name.to_owned()),
+        Spelling::Marks(..) | Spelling::Text if is_ids => refused(
+            "which only constraint=\"mask\" can keep to",
+            "Name the token, such as <|im_start|>.",
+        ),
+        Spelling::Text => refused(
+            "but the tokens of this model are not known",
+            "Put the model's tokenizer.json beside it.",
+        ),
+        Spelling::Unknown => Ok(spelling.marker(name)),
+        Spelling::Tokens(vocabulary) | Spelling::Marks(vocabulary, _) => {
+            let [Err(id)] = vocabulary.marks_in(name)[..] else {
+                return refused(
+                    "which this model does not have",
+                    "Write it in quotes if it is text.",
+                );
+            };
+            // Nothing comes behind it, and libraries do not show it.
+            if vocabulary.ends().any(|end| end == id) {
+                return Ok(NOTHING.to_owned());
+            }
+            match spelling.marker(name) {
+                none if none == NOTHING => refused(
+                    "one more than can be told apart",
+                    "Name at most 32 of them.",
+                ),
+                spelled => Ok(spelled),
+            }
+        }
+    }
+}
+
+/// The next `%json` or special token that is in no text, pattern or comment, and where it is.
+fn next(text: &str) -> Option<(usize, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     loop {
         at = match (bytes.get(at)?, bytes.get(at + 1)) {
             (b'#', _) | (b'/', Some(b'/')) => at + text[at..].find('\n')?,
             (quote @ (b'"' | b'/'), _) => closed(bytes, at + 1, *quote),
-            (b'%', _) if text[at..].starts_with(JSON) => return Some(at + JSON.len()),
+            (b'%', _) if text[at..].starts_with(JSON) => return Some((at, JSON)),
+            (b'<', _) => match special(&text[at..]) {
+                Some(token) => return Some((at, token)),
+                None => at + 1,
+            },
             _ => at + 1,
         };
     }
+}
+
+/// The special token that a text begins with.
+fn special(text: &str) -> Option<&str> {
+    let name = &text[1..];
+    let end = name.find(|c: char| matches!(c, '<' | '>') || c.is_whitespace())?;
+    (end > 0 && name[end..].starts_with('>')).then(|| &text[..end + 2])
 }
 
 /// The place behind the quote that ends what begins at `at`.
@@ -76,11 +152,13 @@ mod tests {
             "start: %json",
             "start: %json {",
             "start: \"é",
+            "start: \"<|a|>\" /<|a|>/ // <|a|>",
+            "start: <a b> <<> <",
         ] {
-            assert_eq!(bounded(untouched).as_deref(), Ok(untouched));
+            assert_eq!(spelled(untouched, Spelling::Text).as_deref(), Ok(untouched));
         }
         let two = "start: a | b // \"\na: %json {\n\"type\": \"null\"\n} \"é\"\nb: %json{}";
-        let found = bounded(two).expect("two schemas");
+        let found = spelled(two, Spelling::Text).expect("two schemas");
         assert_eq!(found.matches("x-guidance").count(), 2, "{found}");
         assert_eq!(found.lines().count(), two.lines().count(), "{found}");
         assert!(found.contains(" \"é\"\nb: %json"), "{found}");

@@ -2,7 +2,63 @@
 
 use thiserror::Error;
 
-use super::EXPRESSIONS;
+use super::{CHANCES, EXPRESSIONS, FUEL, ITEMS, STATES, SYMBOLS};
+
+/// The longest line of the engine's words that is told as it is: some show all of a pattern.
+const LINE: usize = 400;
+/// The engine's own bounds for schemas.
+const PARTS: usize = 50_000;
+const JOINED: usize = 128;
+
+/// Words of the engine's for its bounds, each with what it counts. Some have no figure, or name its switches.
+const BOUNDS: &[(&str, usize, &str)] = &[
+    (
+        "too many expressions",
+        EXPRESSIONS,
+        "expressions are needed at once for its patterns",
+    ),
+    (
+        "too many states",
+        STATES,
+        "states are needed for its patterns",
+    ),
+    (
+        "lexer configuration",
+        FUEL,
+        "steps are needed to read its patterns",
+    ),
+    (
+        "precomputation failed",
+        FUEL,
+        "steps are needed to prepare its patterns",
+    ),
+    (
+        "relevance",
+        FUEL,
+        "steps are needed to see what its patterns allow",
+    ),
+    (
+        "number of symbols",
+        SYMBOLS,
+        "symbols are needed for its rules",
+    ),
+    ("items; max is", ITEMS, "rules could apply in one place"),
+    (
+        "too many items",
+        CHANCES,
+        "rules could apply to the next token",
+    ),
+    (
+        "schema too large",
+        PARTS,
+        "parts are needed, with those that its references repeat",
+    ),
+    (
+        "intersection stack level",
+        JOINED,
+        "schemas within each other must hold together",
+    ),
+];
 
 /// Why a grammar is not served.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -21,7 +77,7 @@ const SIMPLER: &str = "Make it smaller, or describe less of the answer by it.";
 impl Refusal {
     pub(super) fn invalid(reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: shortened(&reason.into()),
             hint: "Correct what the message names.",
             unsupported: false,
         }
@@ -29,7 +85,7 @@ impl Refusal {
 
     pub(super) fn too_large(reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.into(),
+            reason: shortened(&reason.into()),
             hint: SIMPLER,
             unsupported: true,
         }
@@ -45,7 +101,7 @@ impl Refusal {
         let end = ["\n<state>", "\n<non-verbose/>"].map(|mark| said.find(mark));
         let end = end.into_iter().flatten().min().unwrap_or(said.len());
         let said = said[..end].trim();
-        let said = said.trim_end_matches('.');
+        let said = &shortened(said.trim_end_matches('.'));
         let keywords = said.strip_prefix("Unimplemented keys: ");
         if let Some(keywords) = keywords {
             let keywords = keywords.trim_matches(['[', ']']).replace('"', "");
@@ -72,26 +128,20 @@ impl Refusal {
                 "cannot be used: its $ref must lead to a part of itself, such as #/$defs/a, got {to}"
             ));
         }
-        if said.contains("too many expressions") {
-            return Self::too_large(format!(
-                "is too complex: a pattern in it makes more than {EXPRESSIONS} expressions at once"
-            ));
-        }
         let lower = said.to_lowercase();
+        if let Some((_, bound, counted)) = BOUNDS.iter().find(|(words, ..)| lower.contains(words)) {
+            return Self::too_large(format!("is too complex: more than {bound} {counted}"));
+        }
         let beyond = [
             "too large",
             "too complex",
             "fuel",
             "too many",
-            "limit",
+            "exceeds",
             "exceeded",
-            "; max is",
         ];
-        if beyond.iter().any(|word| lower.contains(word)) {
+        if beyond.iter().any(|word| lower.contains(word)) && !lower.contains("token range") {
             return Self::too_large(format!("is too complex: {said}"));
-        }
-        if said.starts_with("Failed to generate regex for") {
-            return Self::too_large("is too complex: its minimum or maximum has too many digits");
         }
         let unsupported = [
             "not supported",
@@ -104,4 +154,20 @@ impl Refusal {
             ..Self::invalid(format!("cannot be used: {said}"))
         }
     }
+}
+
+/// Without the middle of a long line. Of several lines with a long one among them, which show a place, the first.
+pub(super) fn shortened(said: &str) -> String {
+    let is_short = |line: &str| line.chars().count() <= LINE;
+    if said.lines().all(is_short) {
+        return said.to_owned();
+    }
+    let first = said.lines().next().unwrap_or_default();
+    if is_short(first) {
+        return first.to_owned();
+    }
+    let cut = first.chars().count() - LINE / 2;
+    let head: String = first.chars().take(LINE / 2).collect();
+    let tail: String = first.chars().skip(cut).collect();
+    format!("{head} ... {tail}")
 }

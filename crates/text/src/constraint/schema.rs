@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::blame::with_keywords;
 use super::references::with_escaped_names;
+use super::refusal::shortened;
 use super::{Refusal, ends, together};
 
 /// White space between the parts of a value: enough for an indented answer, too little to lose oneself in.
@@ -14,6 +15,11 @@ const PROPERTIES: usize = 1000;
 const SCHEMAS: usize = 5000;
 /// The most remainders that `multipleOf` may have: each takes memory.
 const MULTIPLE: u64 = 10_000;
+/// How deep the JSON of a schema may be; and the bound of its numbers, each way: the engine has no more digits.
+const DEPTH: usize = 127;
+const NUMBER: f64 = 1e18;
+/// The keywords of such numbers.
+const NUMBERS: [&str; 4] = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"];
 /// Schemas with more parts are not searched for the place of a fault.
 const SEARCHED: usize = 400;
 /// What restricts nothing, though the engine refuses it.
@@ -26,10 +32,11 @@ const IDLE: [(&str, bool); 4] = [
 
 pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     let mut schema: Value = serde_json::from_str(text).map_err(|error| {
-        if error.to_string().contains("recursion limit") {
-            return Refusal::too_large("is nested too deep");
+        let error = error.to_string();
+        match error.strip_prefix("recursion limit exceeded") {
+            Some(at) => Refusal::too_large(format!("must be at most {DEPTH} levels deep,{at}")),
+            None => Refusal::invalid(format!("must be JSON: {error}")),
         }
-        Refusal::invalid(format!("must be JSON: {error}"))
     })?;
     if !schema.is_object() && !schema.is_boolean() {
         return Err(Refusal::invalid("must be a JSON object"));
@@ -38,7 +45,7 @@ pub(super) fn parsed(text: &str) -> Result<Value, Refusal> {
     counted.add(&schema, "")?;
     counted.check_multiples()?;
     if let Some((to, place)) = ends::endless(&schema) {
-        let at = at(place.trim_start_matches('.'));
+        let at = at(&place);
         return Err(Refusal::invalid(format!(
             "is invalid: a value of $ref {to} would contain itself without end{at}"
         )));
@@ -81,7 +88,7 @@ impl Counted {
     /// Refuses what would take too long.
     fn add(&mut self, schema: &Value, place: &str) -> Result<(), Refusal> {
         if !schema.is_object() && !schema.is_boolean() {
-            let at = at(place.trim_start_matches('.'));
+            let at = at(place);
             return Err(Refusal::invalid(format!(
                 "is invalid: a schema must be an object, true or false, got {schema}{at}"
             )));
@@ -95,23 +102,31 @@ impl Counted {
         if let Some(Value::Object(properties)) = schema.get("properties") {
             if properties.len() > PROPERTIES {
                 return Err(Refusal::too_large(format!(
-                    "must have at most {PROPERTIES} properties in an object, got {}",
-                    properties.len()
+                    "must have at most {PROPERTIES} properties in an object, got {}{}",
+                    properties.len(),
+                    at(place)
                 )));
             }
         }
         for name in ["enum", "type", "anyOf", "oneOf"] {
             if schema.get(name).is_some_and(|value| *value == json!([])) {
-                let at = at(place.trim_start_matches('.'));
+                let at = at(place);
                 return Err(Refusal::invalid(format!(
                     "is invalid: {name} must not be empty{at}"
                 )));
             }
         }
+        for name in NUMBERS {
+            if let Some(value) = schema.get(name).filter(|value| is_great(value)) {
+                return Err(Refusal::too_large(format!(
+                    "is too complex: {name} must be between -{NUMBER:e} and {NUMBER:e}, got {value}{}",
+                    at(place)
+                )));
+            }
+        }
         self.joins |= schema.get("allOf").is_some() || schema.get("$ref").is_some();
         if let Some(value) = schema.get("multipleOf").and_then(Value::as_f64) {
-            let place = place.trim_start_matches('.').to_owned();
-            self.multiples.push((value, place));
+            self.multiples.push((value, place.to_owned()));
         }
         parts(schema)
             .iter()
@@ -236,12 +251,18 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
         break;
     }
     Refusal {
-        reason: with_keywords(&here, &refusal.reason) + &at(place.trim_start_matches('.')),
+        reason: shortened(&(with_keywords(&here, &refusal.reason) + &at(&place))),
         ..refusal
     }
 }
 
+fn is_great(number: &Value) -> bool {
+    number.as_f64().is_some_and(|number| number.abs() >= NUMBER)
+}
+
+/// Where a part is, to stand behind what is wrong with it.
 fn at(place: &str) -> String {
+    let place = place.trim_start_matches('.');
     if place.is_empty() {
         String::new()
     } else {

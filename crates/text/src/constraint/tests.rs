@@ -71,6 +71,44 @@ fn text_cannot_spell_a_marker_and_a_marker_is_no_text() {
 }
 
 #[test]
+fn a_special_token_of_a_grammar_is_that_token() {
+    let constraints = constraints();
+    let grammar = Grammar::Lark("start: \"a\" <|tool|>+ <|b|>? | %json {} <[3-5]>".into());
+    assert_eq!(grammar.check(), Ok(()));
+    let refusal = constraints.matcher(&grammar).err().unwrap();
+    assert!(refusal.reason.contains("<|b|>"), "{refusal}");
+    let grammar = Grammar::Lark("start: \"a\" <|tool|>+ \"b\"".into());
+    let mut matcher = constraints.matcher(&grammar).unwrap();
+    assert!(take(&mut matcher, "a"));
+    let tool = i32::try_from(SIZE - 3).unwrap();
+    assert_eq!(legal(&mut matcher), [SIZE - 3]);
+    assert!(matcher.push(tool).unwrap() && matcher.push(tool).unwrap());
+    assert!(take(&mut matcher, "b"));
+    assert!(matcher.is_over());
+    // Followed by its bytes it is a character that no text has; and without a vocabulary it cannot be told.
+    let mut follower = Follower::of_tokens(&grammar, constraints.vocabulary()).unwrap();
+    let (mark, shown) = follower.marks().token(tool).unwrap();
+    assert_eq!(shown, b"<|tool|>");
+    assert_eq!(follower.take(b"a<|tool|>").ok(), Some(1));
+    assert_eq!(
+        follower.take(&[b"a".as_slice(), &mark, b"b"].concat()).ok(),
+        Some(2 + mark.len())
+    );
+    // What ends an answer may be named at its end.
+    let ends = Grammar::Lark("start: \"a\" <|eot|>".into());
+    let mut matcher = constraints.matcher(&ends).unwrap();
+    assert!(take(&mut matcher, "a") && matcher.may_end());
+    assert_eq!(legal(&mut matcher), ENDS);
+    for (grammar, named) in [
+        (grammar, "<|tool|>"),
+        (Grammar::Lark("start: \"a\" <[3]>".into()), "<[3]>"),
+    ] {
+        let refusal = Follower::new(&grammar).err().unwrap();
+        assert!(refusal.reason.contains(named), "{refusal}");
+    }
+}
+
+#[test]
 fn a_schema_is_kept_to_and_white_space_ends() {
     let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}},
         "required": ["name"], "additionalProperties": false}"#;
@@ -97,10 +135,6 @@ fn what_is_wrong_is_said_with_its_place() {
         (Grammar::JsonSchema("{".into()), "JSON"),
         (Grammar::JsonSchema("3".into()), "object"),
         (Grammar::JsonSchema("false".into()), ""),
-        (
-            Grammar::JsonSchema(r#"{"items":"#.repeat(200) + "{" + &"}".repeat(201)),
-            "deep",
-        ),
         (Grammar::JsonSchema(place.into()), "properties.a.items"),
         (Grammar::JsonSchema(r#"{"type": "text"}"#.into()), "text"),
         (
@@ -154,6 +188,32 @@ fn what_is_too_complex_is_told_with_its_bound() {
         "{refusal}"
     );
     assert!(!refusal.reason.contains('<'), "{refusal}");
+    let nested = |depth| r#"{"items":"#.repeat(depth) + "{}" + &"}".repeat(depth);
+    let properties: Vec<String> = (0..1001).map(|at| format!(r#""{at}": {{}}"#)).collect();
+    let properties = properties.join(",");
+    for (schema, bound, place) in [
+        (nested(200), "127", "line 1"),
+        (
+            format!(r#"{{"items": {{"properties": {{{properties}}}}}}}"#),
+            "1000",
+            "at items",
+        ),
+        (
+            r#"{"items": {"type": "integer", "minimum": -9223372036854775808}}"#.into(),
+            "1e18",
+            "at items",
+        ),
+        (
+            r#"{"items": {"type": "number", "exclusiveMaximum": 1e300}}"#.into(),
+            "exclusiveMaximum",
+            "at items",
+        ),
+    ] {
+        let refusal = Grammar::JsonSchema(schema).check().unwrap_err();
+        assert!(refusal.reason.contains(bound), "{refusal}");
+        assert!(refusal.reason.contains(place), "{refusal}");
+        assert!(refusal.unsupported);
+    }
 }
 
 #[test]
