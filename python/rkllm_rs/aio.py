@@ -637,6 +637,7 @@ class AsyncRKLLM(metaclass=Answering):
         max_reasoning_tokens: int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: Path | None = None,
+        continue_final_message: bool | None = None,
         overflow: Literal["error", "drop_oldest"] | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatAnswer:
@@ -662,6 +663,8 @@ class AsyncRKLLM(metaclass=Answering):
             template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, the path of a file, or the name of one of
                 the model's templates.
+            continue_final_message: Let the answer go on with the last message, whose ``role`` must be
+                ``"assistant"``. The answer is what the model adds to it. Default: ``False``.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -765,6 +768,7 @@ class AsyncRKLLM(metaclass=Answering):
         max_reasoning_tokens: int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: Path | None = None,
+        continue_final_message: bool | None = None,
         overflow: Literal["error", "drop_oldest"] | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatStream:
@@ -791,6 +795,8 @@ class AsyncRKLLM(metaclass=Answering):
             template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, the path of a file, or the name of one of
                 the model's templates.
+            continue_final_message: Let the answer go on with the last message, whose ``role`` must be
+                ``"assistant"``. The answer is what the model adds to it. Default: ``False``.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -1133,6 +1139,7 @@ class AsyncRKLLM(metaclass=Answering):
         thinking: bool | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
     ) -> str:
         """Renders a conversation with the chat template and returns the text. The model does not run.
 
@@ -1145,6 +1152,8 @@ class AsyncRKLLM(metaclass=Answering):
             thinking: As in ``chat()``.
             template_kwargs: As in ``chat()``.
             add_generation_prompt: Add the text that starts the model's answer.
+            continue_final_message: End with the last message, so that the model goes on with it. Nothing is
+                added then.
 
         Returns:
             The text, with special tokens written out.
@@ -1157,7 +1166,12 @@ class AsyncRKLLM(metaclass=Answering):
             >>> print(await llm.render_chat([{"role": "user", "content": "Hello"}]))  # doctest: +SKIP
         """
         return (await self._opened())._rendered(
-            messages, tools, thinking, template_kwargs, add_generation_prompt
+            messages,
+            add_generation_prompt,
+            tools=tools,
+            thinking=thinking,
+            template_kwargs=template_kwargs,
+            continue_final_message=continue_final_message,
         )
 
     @typed

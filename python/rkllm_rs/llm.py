@@ -335,16 +335,14 @@ class RKLLM(metaclass=Answering):
     def _rendered(
         self,
         messages: Iterable[Mapping[str, _Anything]],
-        tools: Iterable[_Anything] | None,
-        thinking: bool | None,  # noqa: FBT001 - as the call has it
-        template_kwargs: Mapping[str, _Anything] | None,
-        add_generation_prompt: bool,  # noqa: FBT001 - likewise
+        add_generation_prompt: bool,  # noqa: FBT001 - as the call has it
+        **keywords: _Anything,
     ) -> str:
         """What ``render_chat()`` returns."""
         check_flag("add_generation_prompt", add_generation_prompt)
-        rendered = {"tools": schemas(tools), "thinking": thinking, "template_kwargs": template_kwargs}
+        keywords["tools"] = schemas(keywords["tools"])
         return self._template().render(
-            listed_messages(messages), "render_chat", add_generation_prompt, rendered
+            listed_messages(messages), "render_chat", add_generation_prompt, keywords
         )
 
     def _prompt(
@@ -353,9 +351,15 @@ class RKLLM(metaclass=Answering):
         tools: Iterable[_Anything] | None,
         thinking: bool | None,  # noqa: FBT001 - as the call has it
         template_kwargs: Mapping[str, _Anything] | None,
+        continue_final_message: bool = False,  # noqa: FBT001, FBT002 - likewise
     ) -> str:
         """What ``chat()`` gives to the model for these messages."""
-        rendered = {"tools": schemas(tools), "thinking": thinking, "template_kwargs": template_kwargs}
+        rendered = {
+            "tools": schemas(tools),
+            "thinking": thinking,
+            "template_kwargs": template_kwargs,
+            "continue_final_message": continue_final_message,
+        }
         return self._template().prompt(listed_messages(messages), "count_tokens", rendered)
 
     def _from_file(self, called: str) -> FileTokenizer:
@@ -616,6 +620,7 @@ class RKLLM(metaclass=Answering):
         max_reasoning_tokens: int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: Path | None = None,
+        continue_final_message: bool | None = None,
         overflow: Literal["error", "drop_oldest"] | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatAnswer:
@@ -641,6 +646,8 @@ class RKLLM(metaclass=Answering):
             template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, the path of a file, or the name of one of
                 the model's templates.
+            continue_final_message: Let the answer go on with the last message, whose ``role`` must be
+                ``"assistant"``. The answer is what the model adds to it. Default: ``False``.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -743,6 +750,7 @@ class RKLLM(metaclass=Answering):
         max_reasoning_tokens: int | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         chat_template: Path | None = None,
+        continue_final_message: bool | None = None,
         overflow: Literal["error", "drop_oldest"] | None = None,
         **options: Unpack[ChatOptions],
     ) -> ChatStream:
@@ -768,6 +776,8 @@ class RKLLM(metaclass=Answering):
             template_kwargs: Additional variables for the chat template, as a dict.
             chat_template: Chat template for this call: its text, the path of a file, or the name of one of
                 the model's templates.
+            continue_final_message: Let the answer go on with the last message, whose ``role`` must be
+                ``"assistant"``. The answer is what the model adds to it. Default: ``False``.
             overflow: What to do if the conversation does not fit into the context window. ``"error"``
                 (default) raises ``ContextLengthError``. ``"drop_oldest"`` omits the oldest messages, a
                 quarter at a time, but no system message; ``notes`` of the answer says how many. With the
@@ -1111,6 +1121,7 @@ class RKLLM(metaclass=Answering):
         thinking: bool | None = None,
         template_kwargs: Mapping[str, Any] | None = None,
         add_generation_prompt: bool = True,
+        continue_final_message: bool = False,
     ) -> str:
         """Renders a conversation with the chat template and returns the text. The model does not run.
 
@@ -1123,6 +1134,8 @@ class RKLLM(metaclass=Answering):
             thinking: As in ``chat()``.
             template_kwargs: As in ``chat()``.
             add_generation_prompt: Add the text that starts the model's answer.
+            continue_final_message: End with the last message, so that the model goes on with it. Nothing is
+                added then.
 
         Returns:
             The text, with special tokens written out.
@@ -1134,7 +1147,14 @@ class RKLLM(metaclass=Answering):
         Example:
             >>> print(llm.render_chat([{"role": "user", "content": "Hello"}]))  # doctest: +SKIP
         """
-        return self._rendered(messages, tools, thinking, template_kwargs, add_generation_prompt)
+        return self._rendered(
+            messages,
+            add_generation_prompt,
+            tools=tools,
+            thinking=thinking,
+            template_kwargs=template_kwargs,
+            continue_final_message=continue_final_message,
+        )
 
     @typed
     def generate_batch(self, inputs: Sequence[Input], **options: Unpack[GenerateOptions]) -> list[Generation]:

@@ -3,6 +3,7 @@
 mod answer;
 mod before;
 mod calls;
+mod continued;
 mod conversation;
 mod ends;
 mod found;
@@ -78,6 +79,10 @@ pub enum ToolChoice {
 
 /// Options of one answer.
 #[derive(Debug, Clone, Default)]
+#[allow(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct ChatOptions {
     /// How the answer is generated.
     pub generate: GenerateOptions,
@@ -97,6 +102,8 @@ pub struct ChatOptions {
     pub drops_oldest: bool,
     /// The model is not told the JSON schema that its answer is kept to.
     pub hides_schema: bool,
+    /// The answer goes on with the last message, which is an assistant's.
+    pub continue_final_message: bool,
     /// Further names for the template.
     pub template_kwargs: Vec<(String, Value)>,
     /// Documents, for templates that know them.
@@ -198,7 +205,7 @@ impl Chat {
         let mut prepared = self.prepare(messages, options, window)?;
         generate.constraint = asked.or(generate.constraint);
         if let Some(constraint) = &mut generate.constraint {
-            constraint.thinking = self.thinking_before(&prepared.texts[0]);
+            constraint.thinking = self.thinking_before(&prepared.texts[0], prepared.begun);
         }
         let able = model.runtime().capabilities();
         if options.prompt_store.is_some() {

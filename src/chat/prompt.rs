@@ -5,6 +5,7 @@ use rkllm_text::families::Thinking;
 use rkllm_text::jinja::{Trouble, Value};
 use rkllm_text::template::Prompt;
 
+use super::continued;
 use super::messages::{self, Message, Role};
 use super::overflow::{LONGEST_TOKENS, bytes_of, most_bytes, without_oldest};
 use super::{Chat, ChatOptions, ToolChoice};
@@ -19,6 +20,8 @@ pub(super) struct Prepared {
     pub(super) dropped: Vec<usize>,
     /// What all conversations with these system messages and tools begin with, if it is to be kept.
     pub(super) beginning: Option<String>,
+    /// How many bytes at the end of each text are the answer's own beginning.
+    pub(super) begun: usize,
     /// What the caller should know of how it was made.
     pub(super) notes: Vec<String>,
 }
@@ -64,6 +67,12 @@ impl Chat {
             return Err(self.no_template());
         }
         let variables = self.variables(options, &mut Vec::new())?;
+        if options.continue_final_message {
+            continued::check(&checked, options)?;
+            return Ok(self
+                .draw_continued(&checked, options, variables, usize::MAX)?
+                .0);
+        }
         self.draw(
             &checked,
             options,
@@ -81,6 +90,7 @@ impl Chat {
         window: usize,
     ) -> Result<Prepared, Failure> {
         let left = messages::check(messages)?;
+        continued::check(&left, options)?;
         let mut notes = self.notes.clone();
         let by_text = self.tools_by_text(options);
         if by_text {
@@ -97,14 +107,15 @@ impl Chat {
             _ => None,
         };
         let variables = self.variables(options, &mut notes)?;
-        let closes = self.closes_thinking(options);
+        let closes = self.closes_thinking(options) && !options.continue_final_message;
         if closes {
             notes.push(
                 "the chat template cannot switch thinking off; it was closed in the prompt"
                     .to_owned(),
             );
         }
-        let mut draw = |messages: &[Message]| {
+        let mut begun = 0;
+        let mut draw = |messages: &[Message], goes_on: bool| {
             let mut ready = messages::adapted(messages.to_vec(), &self.abilities, &mut notes);
             if let Some(role) = &self.result_role {
                 messages::call_results(&mut ready, role);
@@ -119,6 +130,12 @@ impl Chat {
                     self.abilities.system,
                 );
             }
+            if goes_on {
+                let (text, end) =
+                    self.draw_continued(&ready, options, variables.clone(), window)?;
+                begun = end;
+                return Ok(text);
+            }
             let mut text = self.draw(&ready, options, variables.clone(), true, window)?;
             if closes {
                 close_thinking(&mut text);
@@ -132,19 +149,19 @@ impl Chat {
         };
         let (mut texts, mut dropped) = (Vec::new(), Vec::new());
         if shorter.is_empty() || bytes_of(&left) <= most_bytes(window) {
-            texts.push(draw(&left)?);
+            texts.push(draw(&left, options.continue_final_message)?);
             dropped.push(0);
         }
         for (fewer, count) in shorter {
             dropped.push(count);
-            texts.push(draw(&fewer)?);
+            texts.push(draw(&fewer, options.continue_final_message)?);
         }
         let mut beginning = None;
         if options.prompt_store.is_some() {
             let mut drawn = |text| {
                 let first = left.iter().take_while(|message| message.role.is_system());
                 let all: Vec<_> = first.cloned().chain([messages::user(text)]).collect();
-                draw(&all)
+                draw(&all, false)
             };
             beginning = in_common(drawn("1")?, &drawn("2")?)
                 .filter(|text| texts[0].starts_with(text.as_str()));
@@ -153,11 +170,12 @@ impl Chat {
             texts,
             dropped,
             beginning,
+            begun,
             notes,
         })
     }
 
-    fn draw(
+    pub(super) fn draw(
         &self,
         messages: &[Message],
         options: &ChatOptions,
@@ -256,10 +274,20 @@ impl Chat {
         Ok(variables)
     }
 
-    /// The thinking that may come before the answer to this prompt.
-    pub(super) fn thinking_before(&self, prompt: &str) -> Option<constraint::Thinking> {
+    /// The thinking that may come before the answer to this prompt, of which so many bytes are its beginning.
+    pub(super) fn thinking_before(
+        &self,
+        prompt: &str,
+        begun: usize,
+    ) -> Option<constraint::Thinking> {
         let region = self.format.reasoning.first()?;
         let close = region.close.first()?.clone();
+        if begun > 0 {
+            let said = &prompt[prompt.len() - begun..];
+            let last = |tags: &[String]| tags.iter().filter_map(|tag| said.rfind(tag)).max();
+            let is_open = last(&region.open) > last(&region.close);
+            return is_open.then_some(constraint::Thinking { open: None, close });
+        }
         let end = prompt.trim_end();
         if region.close.iter().any(|close| end.ends_with(close)) {
             return None;

@@ -151,7 +151,8 @@ impl ChatStream {
         self.plan.parser.marker_ids = ids.collect();
         self.parser = Parser::new(Arc::clone(&self.plan.format), self.plan.parser.clone());
         let prompt = self.plan.known_prompt(settled.rendering);
-        self.parser.begin(prompt, &mut self.events);
+        let begun = self.plan.prepared.begun;
+        self.parser.begin(prompt, begun, &mut self.events);
         true
     }
 

@@ -88,6 +88,9 @@ fn chat_options<'py>(
                 };
                 max_bytes = Some(most.ok_or_else(wrong)?);
             }
+            "continue_final_message" => {
+                options.continue_final_message = convert::boolean(name, value)?;
+            }
             "schema_in_prompt" => options.hides_schema = !convert::boolean(name, value)?,
             "response_format" => {
                 if let Some(schema) = structured::response_format(value)? {

@@ -110,6 +110,8 @@ def chat_keywords(llm: RKLLM, job: Job, index: int) -> dict[str, Any]:
         call["max_reasoning_tokens"] = job.max_reasoning_tokens
     if job.template_kwargs:
         call["template_kwargs"] = job.template_kwargs
+    if job.continue_final_message:
+        call["continue_final_message"] = True
     if job.tools and job.tool_choice != "none":
         call["tools"] = [tool for tool in job.tools if job.tool in (None, tool["function"]["name"])]
         if not job.parallel_tool_calls:

@@ -65,6 +65,7 @@ class Job:
         must_think: Refuse ``thinking=True`` for a model that does not think, in place of ignoring it.
         max_reasoning_tokens: Most tokens of reasoning.
         template_kwargs: Further variables of the chat template.
+        continue_final_message: The answer goes on with the last message, which is the assistant's.
         logprobs: How many of the likeliest tokens are told at each position; ``None`` tells nothing.
         echo: Prompts are told before their continuation; with ``logprobs``, how likely they were, too.
         keep_alive: Seconds that the model stays loaded after this; negative for ever, ``None`` the server's.
@@ -95,6 +96,7 @@ class Job:
     must_think: bool = False
     max_reasoning_tokens: int | None = None
     template_kwargs: Mapping[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    continue_final_message: bool = False
     logprobs: int | None = None
     echo: bool = False
     keep_alive: float | None = None

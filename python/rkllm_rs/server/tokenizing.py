@@ -95,8 +95,6 @@ async def _apply_template(server: Server, request: Request) -> Response:
 
 async def _rendered(server: Server, fields: Fields) -> str:
     """What a chat of this request sends to the model."""
-    if fields.boolean("continue_final_message"):
-        fields.refuse("continue_final_message", "must be false", code="unsupported_parameter")
     begins = fields.boolean("add_generation_prompt", default=True)
     job = await server.models.offload(chat_job, fields)
     async with held(server, job.model) as (entry, llm):

@@ -80,8 +80,9 @@ def prompt_of(llm: RKLLM, job: Job, *, add_generation_prompt: bool = True) -> st
         schema = json.dumps(job.constraint["json_schema"], ensure_ascii=False)
         messages = answers.with_system(messages, _SCHEMA.replace("{}", schema, 1))
     thinking, kwargs = job.thinking, job.template_kwargs or None
-    if add_generation_prompt:
-        return llm._prompt(messages, tools, thinking, kwargs)  # noqa: SLF001 - as chat() has it
+    goes_on = job.continue_final_message
+    if add_generation_prompt or goes_on:
+        return llm._prompt(messages, tools, thinking, kwargs, goes_on)  # noqa: SLF001 - as chat() has it
     return llm.render_chat(
         messages, tools=tools, thinking=thinking, template_kwargs=kwargs, add_generation_prompt=False
     )

@@ -48,6 +48,14 @@ def test_an_answer_is_what_the_rendered_text_gives(llm: RKLLM) -> None:
     assert "".join(llm.chat_stream(ASK).texts()) == answer.content
 
 
+def test_an_answer_that_was_cut_goes_on(llm: RKLLM) -> None:
+    whole = llm.chat(ASK)
+    begun = llm.chat(ASK, max_new_tokens=4)
+    assert begun.finish_reason == "length"
+    rest = llm.chat([*ASK, begun.message], continue_final_message=True, max_new_tokens=8)
+    assert begun.content + rest.content == whole.content
+
+
 def test_tokens_of_tools_are_counted_as_they_are_sent(llm: RKLLM) -> None:
     answer = llm.chat(ASK, tools=[TOOL], max_new_tokens=2)
     assert llm.count_tokens(ASK, tools=[TOOL]) == answer.perf.prompt_tokens

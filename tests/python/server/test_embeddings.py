@@ -171,6 +171,10 @@ def test_d05_a_conversation_has_the_tokens_of_its_usage(server: Serving, client:
     rest = server.post("/apply-template", {"messages": ASK, "add_generation_prompt": False}).json()["prompt"]
     assert begun.startswith(rest)
     assert len(begun) > len(rest)
+    said = {"messages": [*ASK, {"role": "assistant", "content": "Well,"}], "continue_final_message": True}
+    assert server.post("/apply-template", said).json()["prompt"] == begun + "Well,"
+    used = server.post("/v1/chat/completions", {**said, "max_tokens": 1}).json()["usage"]
+    assert used["prompt_tokens"] == server.post("/tokenize", said).json()["count"]
 
 
 def test_d05_what_is_asked_wrongly(server: Serving) -> None:

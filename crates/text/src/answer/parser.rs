@@ -137,12 +137,13 @@ impl Parser {
     }
 
     /// Starts from how the rendered prompt ended: templates open the reasoning, close it, or begin a call.
-    /// What has begun of a call there is told.
-    pub fn begin(&mut self, prompt: &str, out: &mut Vec<Event>) {
+    /// What has begun of a call there is told. So many bytes of the prompt's end are the answer's own beginning.
+    pub fn begin(&mut self, prompt: &str, begun: usize, out: &mut Vec<Event>) {
         let ends = self.format.start_anchors.iter();
         let ends = ends.filter_map(|anchor| prompt.rfind(anchor).map(|at| at + anchor.len()));
         let tail = match ends.max() {
             Some(end) => &prompt[end..],
+            None if begun > 0 => &prompt[prompt.len() - begun..],
             None => self.open_at_end(prompt),
         };
         let mut events = Vec::new();
@@ -154,8 +155,9 @@ impl Parser {
         self.may_close_again = false;
         self.marks = marks;
         self.ends_at_mark = ends_at_mark;
-        if self.has_ended() {
-            // That was the end of an earlier answer.
+        let is_text = begun > 0 && matches!(self.state, State::Text);
+        if self.has_ended() || is_text {
+            // That was the end of an earlier answer, or is in the conversation already.
             self.state = State::Text;
             self.buffer.clear();
             self.at = 0;

@@ -77,7 +77,7 @@ impl Case {
         let mut parser = Parser::new(format, options);
         if let Some(prompt) = &self.prompt {
             let mut events = Vec::new();
-            parser.begin(prompt, &mut events);
+            parser.begin(prompt, 0, &mut events);
             assert_eq!(events, [], "{self:?}");
         }
         parser
@@ -328,12 +328,12 @@ fn markers_in_the_prompt_count_as_text_and_begin_a_call() {
     };
     let mut parser = Parser::new(Arc::clone(format), options.clone());
     let mut events = Vec::new();
-    parser.begin("<|im_start|>assistant\n<think>\n", &mut events);
+    parser.begin("<|im_start|>assistant\n<think>\n", 0, &mut events);
     assert!(parser.is_in_reasoning());
 
     let mut parser = Parser::new(Arc::clone(format), options);
     let forced = "<|im_start|>assistant\n<tool_call>\n{\"name\": \"f\", \"arguments\": ";
-    parser.begin(forced, &mut events);
+    parser.begin(forced, 0, &mut events);
     parser.push("{\"a\": 1}}\n", &mut events);
     parser.push_token(4, "</tool_call>", &mut events);
     let answer = parser.finish(&mut events);

@@ -163,7 +163,7 @@ fn a_models_own_response_template_is_read() {
         .unwrap();
     let mut parser = Parser::new(family.format, Options::default());
     let mut events = Vec::new();
-    parser.begin("<|im_start|>assistant\n<think>\n", &mut events);
+    parser.begin("<|im_start|>assistant\n<think>\n", 0, &mut events);
     parser.push(
         "w</think>\n\nhi\n<call>\n<fn=f>\n<p=a>\nx\n</p>\n</fn>\n</call><|im_end|>\n",
         &mut events,

@@ -207,6 +207,9 @@ def chat_job(fields: Fields) -> Job:
     if any(word != "text" for word in modalities):
         fields.refuse("modalities", 'must be ["text"]', code="unsupported_parameter")
     messages = messages_of(fields)
+    goes_on = fields.boolean("continue_final_message")
+    if goes_on and messages[-1]["role"] != "assistant":
+        fields.refuse("continue_final_message", 'needs a last message with the role "assistant"')
     logprobs = None
     top = fields.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
     if fields.boolean("logprobs"):
@@ -221,6 +224,7 @@ def chat_job(fields: Fields) -> Job:
         constraint=constraint_of(fields),
         thinking=thinking_of(fields),
         template_kwargs=effort_kwargs(fields),
+        continue_final_message=goes_on,
         logprobs=logprobs,
         blame={"invalid_schema": "response_format", "context_length_exceeded": "messages"},
     )
