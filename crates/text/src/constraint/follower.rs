@@ -10,6 +10,9 @@ use super::{Grammar, Marks, Refusal, Spelling, Vocabulary, plain};
 /// No token of the vocabulary of single bytes has more than one: its bytes stand for themselves.
 const NO_TOKEN: u32 = u32::MAX;
 
+/// How many bytes are tried at most before they are applied.
+const TRIED: usize = 64;
+
 /// Bytes of which two may often come where there is a choice: within texts, between parts, in numbers.
 const CHOICE: &[u8] = b"ae \n01";
 
@@ -20,6 +23,11 @@ const CHOICE: &[u8] = b"ae \n01";
 #[derive(Clone)]
 pub struct Follower {
     parser: Parser,
+    /// What has been tried of the answer's end and fits, and is not applied yet: all of it at once costs less. There is
+    /// a choice behind it.
+    tried: Vec<u8>,
+    /// Whether that may be: some grammars count tokens.
+    pub(super) may_wait: bool,
     /// Two bytes that could come where there was a choice last.
     choice: (u8, u8),
     /// Both may come here.
@@ -49,8 +57,11 @@ impl Follower {
     }
 
     fn spelled(grammar: &Grammar, spelling: Spelling<'_>, marks: Marks) -> Result<Self, Refusal> {
+        let parser = grammar.parser(plain()?, spelling)?.parser;
         let mut made = Self {
-            parser: grammar.parser(plain()?, spelling)?.parser,
+            may_wait: !parser.grammar().lexer_spec().has_max_tokens,
+            parser,
+            tried: Vec::new(),
             choice: (CHOICE[0], CHOICE[1]),
             has_choice: false,
             closings: grammar.closings(spelling).into(),
@@ -73,6 +84,13 @@ impl Follower {
     /// # Errors
     /// The grammar is too complex to go on.
     pub fn take(&mut self, text: &[u8]) -> Result<usize, Refusal> {
+        if self.has_choice && self.may_wait && self.goes_on(text) {
+            if self.tried.len() >= TRIED {
+                self.settle()?;
+            }
+            return Ok(text.len());
+        }
+        self.settle()?;
         let (fits, has_choice) = self.fits(text);
         if fits < text.len() {
             let error = self.parser.get_error();
@@ -84,6 +102,49 @@ impl Follower {
             self.has_choice = has_choice;
         }
         Ok(fits)
+    }
+
+    /// Goes on over a text by trying it alone, if all of it fits and there is the same choice behind it.
+    fn goes_on(&mut self, text: &[u8]) -> bool {
+        if text.is_empty() {
+            return false;
+        }
+        let (choice, is_first) = (self.choice, self.tried.is_empty());
+        let fits = self.parser.with_recognizer(|tries| {
+            if is_first {
+                tries.trie_started("follower");
+            }
+            let mut bytes = text.iter();
+            let count = bytes
+                .by_ref()
+                .take_while(|byte| tries.try_push_byte(**byte))
+                .count();
+            let all = count == text.len() && may_come(tries, choice.0) && may_come(tries, choice.1);
+            if !all {
+                tries.pop_bytes(count);
+                if is_first {
+                    tries.trie_finished();
+                }
+            }
+            all
+        });
+        if fits {
+            self.tried.extend_from_slice(text);
+        }
+        fits
+    }
+
+    /// Applies what was only tried.
+    fn settle(&mut self) -> Result<(), Refusal> {
+        if self.tried.is_empty() {
+            return Ok(());
+        }
+        self.parser.with_recognizer(|tries| tries.trie_finished());
+        let taken = self.parser.apply_token(&self.tried, NO_TOKEN);
+        self.tried.clear();
+        taken
+            .map(drop)
+            .map_err(|error| Refusal::of(&error.to_string()))
     }
 
     /// How many bytes of a text fit; and if all do, whether there is a choice behind them for certain.
@@ -138,7 +199,9 @@ impl Follower {
 
     /// Whether the answer may end here.
     pub fn may_end(&mut self) -> bool {
-        self.parser.currently_forced_bytes().is_empty() && self.parser.is_accepting()
+        self.settle().is_ok()
+            && self.parser.currently_forced_bytes().is_empty()
+            && self.parser.is_accepting()
     }
 
     /// Whether nothing more may come.
@@ -148,6 +211,9 @@ impl Follower {
 
     /// The bytes that may come next.
     pub(super) fn next(&mut self) -> Vec<u8> {
+        if self.settle().is_err() {
+            return Vec::new();
+        }
         if let Some(first) = self.parser.currently_forced_bytes().first() {
             return vec![*first];
         }
@@ -160,6 +226,7 @@ impl Follower {
 
     /// What closes the text that is open here.
     fn closing(&mut self) -> Option<Vec<u8>> {
+        self.settle().ok()?;
         let all = Arc::clone(&self.closings);
         let mut closes = all.iter().map(String::as_bytes);
         // Within a string it may come any number of times.

@@ -256,3 +256,57 @@ fn a_fraction_of_a_second_is_ended_too() {
     assert_eq!(time.take(&ending).unwrap(), ending.len());
     assert!(time.may_end());
 }
+
+#[test]
+fn what_is_only_tried_is_as_good_as_taken() {
+    let json = r#"{"name": "Rex, a dog", "tags": ["small", "loud one", ""], "text": "aaa bbb ccc ddd eee fff ggg"}"#;
+    let schema = r#"{"type": "object", "properties": {"name": {"type": "string"}, "tags": {"items": {"type": "string"}}},
+        "required": ["name"]}"#;
+    let prose = "Some words of a text, and then more of them. 1 2 3 4 5 6 7 8 9\n".repeat(4);
+    for (grammar, text) in [
+        (Grammar::JsonSchema(schema.into()), json),
+        (Grammar::Regex("[^{}]*".into()), &prose),
+        (
+            Grammar::Regex("([A-Z][a-z ]+[,.]? ?|[0-9 \n])+".into()),
+            &prose,
+        ),
+        (
+            Grammar::Lark("start: /[^.]+/ (\".\" /[^.]+/)*".into()),
+            &prose,
+        ),
+    ] {
+        let mut seed = 7_usize;
+        let mut draw = |most: usize| {
+            seed = seed
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695);
+            (seed >> 33) % most
+        };
+        for _ in 0..40 {
+            let mut waits = follower(&grammar);
+            let mut eager = follower(&grammar);
+            eager.may_wait = false;
+            let mut rest = text.as_bytes();
+            while !rest.is_empty() {
+                let (piece, behind) = rest.split_at((1 + draw(9)).min(rest.len()));
+                let wrong = [piece, b"{\"}"].concat();
+                if draw(6) == 0 {
+                    assert_eq!(waits.take(&wrong).unwrap(), eager.take(&wrong).unwrap());
+                }
+                match draw(12) {
+                    0 => assert_eq!(waits.may_end(), eager.may_end()),
+                    1 => assert_eq!(waits.forced(), eager.forced()),
+                    2 => assert_eq!(waits.next(), eager.next()),
+                    3 => assert_eq!(waits.step(), eager.step()),
+                    4 => assert_eq!(waits.ending(60), eager.ending(60)),
+                    5 => assert_eq!(waits.is_over(), eager.is_over()),
+                    6 => (waits, eager) = (waits.clone(), eager.clone()),
+                    _ => {}
+                }
+                assert_eq!(waits.take(piece).unwrap(), eager.take(piece).unwrap());
+                rest = behind;
+            }
+            assert_eq!(waits.may_end(), eager.may_end());
+        }
+    }
+}

@@ -11,7 +11,12 @@ pub struct Words {
     /// Texts of which only all tokens together are known.
     phrases: HashMap<Vec<u8>, Vec<i32>>,
     longest: usize,
+    /// Whether a token of this id has been learnt.
+    known: Vec<bool>,
 }
+
+/// Greater ids are looked up by their bytes.
+const MOST: usize = 1 << 20;
 
 impl Words {
     /// Those of a vocabulary.
@@ -28,9 +33,17 @@ impl Words {
 
     /// Adds a token, unless there is another one of the same bytes.
     pub fn learn(&mut self, id: i32, bytes: &[u8]) {
-        if !bytes.is_empty() && !self.ids.contains_key(bytes) {
+        let at = usize::try_from(id).unwrap_or(usize::MAX);
+        if bytes.is_empty() || self.known.get(at) == Some(&true) {
+            return;
+        }
+        if !self.ids.contains_key(bytes) {
             self.longest = self.longest.max(bytes.len());
             self.ids.insert(bytes.to_vec(), id);
+        }
+        if at < MOST {
+            self.known.resize(self.known.len().max(at + 1), false);
+            self.known[at] = true;
         }
     }
 
