@@ -106,6 +106,19 @@ impl Model {
         Ok(call)
     }
 
+    /// Begins a run. A grammar may take its time to be looked at, and does not keep other threads from running.
+    fn begun<T: Send>(
+        py: Python<'_>,
+        options: &crate::model::GenerateOptions,
+        begin: impl FnOnce() -> T + Send,
+    ) -> T {
+        if options.constraint.is_some() {
+            super::detach(py, begin)
+        } else {
+            begin()
+        }
+    }
+
     /// Refuses lists where there is one input.
     fn single(call: &Call, py: Python<'_>) -> PyResult<()> {
         let name = match (&call.roles, &call.thinking) {
@@ -270,10 +283,8 @@ impl Model {
         let input = needed(called, input)?;
         Self::single(&call, py)?;
         let processor = self.register(&mut call);
-        let stream = self
-            .model
-            .stream(input, &call.options)
-            .map_err(|error| raise(py, &error))?;
+        let begin = || self.model.stream(input, &call.options);
+        let stream = Self::begun(py, &call.options, begin).map_err(|error| raise(py, &error))?;
         let answerer = self.answerer_of(py, processor);
         read_here(TokenStream::new(stream, answerer, call.on_token, call.parse).object(py)?)
     }
@@ -289,10 +300,8 @@ impl Model {
         let mut call = self.call(py, called, Kind::Generate, options)?;
         let batch = Self::batch(py, self::inputs(called, inputs)?, &mut call)?;
         let processor = self.register(&mut call);
-        let streams = self
-            .model
-            .stream_batch(batch, &call.options)
-            .map_err(|error| raise(py, &error))?;
+        let begin = || self.model.stream_batch(batch, &call.options);
+        let streams = Self::begun(py, &call.options, begin).map_err(|error| raise(py, &error))?;
         let on_token = || call.on_token.as_ref().map(|one| one.clone_ref(py));
         let parse = || call.parse.as_ref().map(|one| one.clone_ref(py));
         let stream = |stream| {

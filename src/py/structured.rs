@@ -2,6 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
+use rkllm_text::constraint::{LONGEST, Refusal};
 
 use super::convert;
 use super::errors::raise;
@@ -26,6 +27,16 @@ pub(super) fn grammar(
         }
         "regex" => (Grammar::Regex(convert::text(name, value)?), None),
         "choices" => {
+            // Each has a byte at least. What is far too much is not copied first.
+            if let Some(count) = value.len().ok().filter(|count| *count > LONGEST) {
+                let refusal = Refusal {
+                    reason: format!("must have at most {LONGEST} bytes, got {count} texts"),
+                    hint: "Make it smaller, or describe less of the answer by it.",
+                    unsupported: true,
+                };
+                let failure = constraint::Constraint::refused_as("choices", &refusal);
+                return Err(raise(py, &failure));
+            }
             let all = convert::items(name, "a list of str", value, convert::text)?;
             (Grammar::Choices(all), None)
         }

@@ -181,6 +181,7 @@ def test_response_formats_are_those_of_openai(llm: RKLLM) -> None:
     schema["additionalProperties"] = False
     wanted = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
     assert set(llm.chat(ASK, response_format=wanted, top_k=1).parsed) == {"a"}
+    assert llm.chat(ASK, response_format=list[Literal["cat", "dog"]] | None, top_k=1).constraint is not None
     answer = llm.chat(ASK, response_format={"type": "json_object"}, top_k=1)
     assert isinstance(answer.parsed, dict) if answer.finish_reason == "stop" else answer.parsed is None
     assert llm.chat(ASK, response_format={"type": "text"}, max_new_tokens=2).constraint is None
@@ -324,6 +325,8 @@ def lists_of_lists(depth: int, **innermost: Any) -> dict[str, Any]:
         ({"json_schema": {"items": {"enum": []}}}, SchemaError, "enum must not be empty (at items)"),
         ({"json_schema": {"$ref": "#"}}, SchemaError, "$ref #"),
         ({"json_schema": "{"}, SchemaError, "json_schema"),
+        ({"grammar": 'start: %json {"items": {"not": {}}}'}, UnsupportedFeatureError, "not (at items)"),
+        ({"choices": ["a"] * 300_000}, UnsupportedFeatureError, "262144 bytes"),
         ({"json_schema": {"const": "\ud800"}}, SchemaError, "json_schema"),
         ({"json_schema": {"a": {1, 2}}}, SchemaError, "json_schema"),
         ({"json_schema": 5}, InvalidTypeError, "json_schema"),

@@ -12,12 +12,14 @@ mod marks;
 mod references;
 mod refusal;
 mod schema;
+mod spent;
 mod together;
 mod tokenizer_json;
 mod vocabulary;
 mod words;
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use llguidance::api::{ParserLimits, TopLevelGrammar};
 use llguidance::earley::SlicedBiasComputer;
@@ -31,11 +33,15 @@ pub use calls::{Calls, CallsProblem};
 pub use follower::Follower;
 pub use marks::{Marks, Part};
 pub use refusal::Refusal;
+use spent::Spent;
 pub use vocabulary::{Kind, Vocabulary};
 pub use words::Words;
 
 /// The longest grammar, in bytes of its text; what it may unfold to is limited besides.
 pub const LONGEST: usize = 256 * 1024;
+
+/// The longest pattern, in bytes: the engine's time and memory grow with the square of it.
+const LONGEST_PATTERN: usize = 8 * 1024;
 
 /// How many expressions a pattern may make at once: a bound of the time that it takes.
 const EXPRESSIONS: usize = 200_000;
@@ -129,6 +135,10 @@ impl Grammar {
                 schema::parsed(text)?,
             ))),
             Self::Regex(text) if text.is_empty() => Err(Refusal::invalid("must not be empty")),
+            Self::Regex(text) if text.len() > LONGEST_PATTERN => Err(Refusal::too_large(format!(
+                "must have at most {LONGEST_PATTERN} bytes, got {}",
+                text.len()
+            ))),
             Self::Regex(text) => Ok(TopLevelGrammar::from_regex(text)),
             Self::Choices(all) => choices(all),
             Self::Lark(text) if text.trim().is_empty() => {
@@ -172,6 +182,9 @@ impl Grammar {
         let refusal = Refusal::of(&error.to_string());
         match self {
             Self::JsonSchema(text) => schema::placed(text, refusal),
+            Self::Lark(text) => lark::refused_schema(text).unwrap_or(refusal),
+            // The engine shows the grammar that it has made of it.
+            Self::Regex(_) => refusal.of_pattern(),
             _ => refusal,
         }
     }
@@ -265,6 +278,15 @@ impl Constraints {
         Ok(Matcher {
             engine,
             first: Some(first),
+            ends: match grammar {
+                Grammar::Lark(text) if lark::has_ids(text) => self
+                    .vocabulary
+                    .ends()
+                    .filter_map(|id| usize::try_from(id).ok())
+                    .collect(),
+                _ => Vec::new(),
+            },
+            spent: Spent::default(),
         })
     }
 }
@@ -274,6 +296,9 @@ pub struct Matcher {
     engine: Engine,
     /// The mask of the first token, which was computed to see whether there is one.
     first: Option<SimpleVob>,
+    /// The tokens that end an answer, where a grammar may name them by their ids: it ends only where it may.
+    ends: Vec<usize>,
+    spent: Spent,
 }
 
 impl Matcher {
@@ -282,6 +307,7 @@ impl Matcher {
     /// # Errors
     /// The grammar is too complex to go on.
     pub fn mask(&mut self, logits: &mut [f32]) -> Result<(), Refusal> {
+        let began = Instant::now();
         let mask = match self.first.take() {
             Some(mask) => mask,
             None => self
@@ -302,12 +328,24 @@ impl Matcher {
                 }
             }
         }
+        if !self.ends.is_empty() && !self.may_end() {
+            for at in &self.ends {
+                if let Some(logit) = logits.get_mut(*at) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            if logits.iter().all(|logit| *logit == f32::NEG_INFINITY) {
+                return Err(Refusal::invalid(
+                    "allows only a token here that ends the answer, and more must come",
+                ));
+            }
+        }
         // Rows of some models are longer than their vocabulary.
         let known = mask.len();
         if let Some(rest) = logits.get_mut(known..) {
             rest.fill(f32::NEG_INFINITY);
         }
-        Ok(())
+        self.spent.token(began)
     }
 
     /// Goes on over a token; false, and nothing changes, if the grammar does not allow it here.
@@ -319,10 +357,12 @@ impl Matcher {
         let Ok(token) = u32::try_from(token) else {
             return Ok(false);
         };
+        let began = Instant::now();
         let count = self
             .engine
             .try_consume_tokens(&[token])
             .map_err(|error| Refusal::of(&error.to_string()))?;
+        self.spent.add(began);
         Ok(count == 1)
     }
 
@@ -340,6 +380,8 @@ impl Matcher {
 
 #[cfg(test)]
 mod blame_tests;
+#[cfg(test)]
+mod bounds_tests;
 #[cfg(test)]
 mod follower_tests;
 #[cfg(test)]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+import types
+from typing import TYPE_CHECKING, Any, cast, get_origin
 
 from rkllm_rs.errors import GenerationError, InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
 
@@ -116,7 +117,7 @@ def response_format(value: Any) -> Any:
         InvalidTypeError: It is neither a dict nor a type.
     """
     if not is_dict(value):
-        if isinstance(value, type):
+        if isinstance(value, type | types.UnionType) or get_origin(value) is not None:
             return value
         message = f"response_format must be a dict or a type, got {type(value).__name__}"
         raise InvalidTypeError(message, hint='Pass {"type": "json_schema", "json_schema": {"schema": ...}}.')

@@ -28,7 +28,7 @@ const MOST_CALLS: usize = 16;
 
 /// Why calls cannot be asked for.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the arguments of the tool {tool:?} {refusal}")]
+#[error("the schema of the tool {tool:?} {refusal}")]
 pub struct CallsProblem {
     /// The tool.
     pub tool: String,

@@ -1,11 +1,12 @@
 //! Follows an answer through its grammar byte by byte, whatever its tokens are.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use llguidance::earley::{Parser, ParserRecognizer};
 use llguidance::toktrie::Recognizer as _;
 
-use super::{Grammar, Marks, Refusal, Spelling, Vocabulary, plain};
+use super::{Grammar, Marks, Refusal, Spelling, Spent, Vocabulary, plain};
 
 /// No token of the vocabulary of single bytes has more than one: its bytes stand for themselves.
 const NO_TOKEN: u32 = u32::MAX;
@@ -35,6 +36,7 @@ pub struct Follower {
     /// What ends a text that may go on with all else.
     closings: Arc<[String]>,
     marks: Marks,
+    spent: Spent,
 }
 
 impl Follower {
@@ -66,6 +68,7 @@ impl Follower {
             has_choice: false,
             closings: grammar.closings(spelling).into(),
             marks,
+            spent: Spent::default(),
         };
         if made.forced().is_empty() && made.next().is_empty() && !made.may_end() {
             return Err(Refusal::invalid("allows no text at all"));
@@ -90,6 +93,14 @@ impl Follower {
             }
             return Ok(text.len());
         }
+        let began = Instant::now();
+        let fits = self.take_now(text)?;
+        self.spent.token(began)?;
+        Ok(fits)
+    }
+
+    /// The same, whatever has been put off.
+    fn take_now(&mut self, text: &[u8]) -> Result<usize, Refusal> {
         self.settle()?;
         let (fits, has_choice) = self.fits(text);
         if fits < text.len() {

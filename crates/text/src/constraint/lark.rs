@@ -4,10 +4,14 @@
 use serde::de::IgnoredAny;
 use serde_json::Deserializer;
 
-use super::{Refusal, Spelling, schema};
+use super::{Grammar, LONGEST_PATTERN, Refusal, Spelling, schema};
 
 /// What stands before a JSON schema.
 const JSON: &str = "%json";
+/// What begins a pattern.
+const PATTERN: char = '/';
+/// The most bytes of a grammar, without its JSON schemas.
+const LONGEST: usize = 64 * 1024;
 /// What begins tokens that are given by their ids, and stands for all tokens.
 const IDS: &str = "<[";
 const ANY: &str = "<[*]>";
@@ -20,10 +24,15 @@ const NOTHING: &str = "\"\"";
 /// What is wrong with one of them, and where in it.
 pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refusal> {
     let mut out = String::with_capacity(text.len());
-    let mut rest = text;
+    let (mut rest, mut own, mut patterns) = (text, text.len(), 0);
     while let Some((at, found)) = next(rest) {
         let (before, after) = rest.split_at(at + found.len());
         rest = after;
+        if found.starts_with(PATTERN) {
+            patterns += found.len();
+            out.push_str(before);
+            continue;
+        }
         if found != JSON {
             out.push_str(&before[..at]);
             out.push_str(&token(found, spelling)?);
@@ -33,28 +42,65 @@ pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refu
         let mut values = Deserializer::from_str(after).into_iter::<IgnoredAny>();
         // What is no JSON the engine refuses.
         if let Some(Ok(_)) = values.next() {
-            let (own, left) = after.split_at(values.byte_offset());
-            let lines = own.matches('\n').count();
-            let own = schema::bounded(schema::parsed(own)?).to_string();
+            let (schema, left) = after.split_at(values.byte_offset());
+            own -= schema.len();
+            let lines = schema.matches('\n').count();
+            let schema = schema::bounded(schema::parsed(schema)?).to_string();
             // As many lines as before, so that the engine's errors name those of the grammar.
-            out.extend([" ", &"\n".repeat(lines), &own]);
+            out.extend([" ", &"\n".repeat(lines), &schema]);
             rest = left;
         }
     }
     out.push_str(rest);
+    let too_long = |most, of, got| {
+        let reason = format!("must have at most {most} bytes{of}, got {got}");
+        Err(Refusal::too_large(reason))
+    };
+    if own > LONGEST {
+        return too_long(LONGEST, " beside its JSON schemas", own);
+    }
+    if patterns > LONGEST_PATTERN {
+        return too_long(LONGEST_PATTERN, " in all its patterns", patterns);
+    }
     Ok(out)
 }
 
-/// The special tokens that it names.
-pub(super) fn names(mut text: &str) -> Vec<&str> {
-    let mut names = Vec::new();
+/// What is wrong with one of its JSON schemas, by itself.
+pub(super) fn refused_schema(mut text: &str) -> Option<Refusal> {
     while let Some((at, found)) = next(text) {
-        if found != JSON && !found.starts_with(IDS) {
-            names.push(found);
-        }
         text = &text[at + found.len()..];
+        if found == JSON {
+            let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+            if let Some(Ok(_)) = values.next() {
+                let schema = text[..values.byte_offset()].to_owned();
+                if let Err(refusal) = Grammar::JsonSchema(schema).check() {
+                    return Some(refusal);
+                }
+            }
+        }
     }
-    names
+    None
+}
+
+/// Whether it has tokens by their ids.
+pub(super) fn has_ids(text: &str) -> bool {
+    special_tokens(text).any(|found| found.starts_with(IDS))
+}
+
+/// The special tokens that it names.
+pub(super) fn names(text: &str) -> Vec<&str> {
+    special_tokens(text)
+        .filter(|found| !found.starts_with(IDS))
+        .collect()
+}
+
+fn special_tokens(mut text: &str) -> impl Iterator<Item = &str> {
+    let all = std::iter::from_fn(move || {
+        let (at, found) = next(text)?;
+        text = &text[at + found.len()..];
+        Some(found)
+    });
+    all.filter(|found| found.starts_with('<'))
 }
 
 fn token(name: &str, spelling: Spelling<'_>) -> Result<String, Refusal> {
@@ -99,14 +145,18 @@ fn token(name: &str, spelling: Spelling<'_>) -> Result<String, Refusal> {
     }
 }
 
-/// The next `%json` or special token that is in no text, pattern or comment, and where it is.
+/// The next `%json`, pattern or special token that is in no text or comment, and where it is.
 fn next(text: &str) -> Option<(usize, &str)> {
     let bytes = text.as_bytes();
     let mut at = 0;
     loop {
         at = match (bytes.get(at)?, bytes.get(at + 1)) {
             (b'#', _) | (b'/', Some(b'/')) => at + text[at..].find('\n')?,
-            (quote @ (b'"' | b'/'), _) => closed(bytes, at + 1, *quote),
+            (b'/', _) => {
+                let end = closed(bytes, at + 1, b'/').min(text.len());
+                return Some((at, &text[at..end]));
+            }
+            (b'"', _) => closed(bytes, at + 1, b'"'),
             (b'%', _) if text[at..].starts_with(JSON) => return Some((at, JSON)),
             (b'<', _) => match special(&text[at..]) {
                 Some(token) => return Some((at, token)),

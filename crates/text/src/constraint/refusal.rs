@@ -9,9 +9,15 @@ const LINE: usize = 400;
 /// The engine's own bounds for schemas.
 const PARTS: usize = 50_000;
 const JOINED: usize = 128;
+const EMPTY: usize = 10_000;
 
 /// Words of the engine's for its bounds, each with what it counts. Some have no figure, or name its switches.
 const BOUNDS: &[(&str, usize, &str)] = &[
+    (
+        "unable to determine if regex is empty",
+        EMPTY,
+        "steps are needed to see whether a text fits all its patterns",
+    ),
     (
         "too many expressions",
         EXPRESSIONS,
@@ -88,6 +94,18 @@ impl Refusal {
             reason: shortened(&reason.into()),
             hint: SIMPLER,
             unsupported: true,
+        }
+    }
+
+    /// What is wrong with a pattern, without the grammar that was made of it.
+    pub(super) fn of_pattern(self) -> Self {
+        let told = self.reason.split_once("\nerror: ");
+        let Some(what) = told.and_then(|(_, rest)| rest.lines().next()) else {
+            return self;
+        };
+        Self {
+            reason: format!("cannot be used: {what}"),
+            ..self
         }
     }
 

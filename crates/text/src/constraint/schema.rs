@@ -1,5 +1,7 @@
 //! JSON schemas as llguidance takes them, and where in one a fault is.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Map, Value, json};
 
 use super::blame::with_keywords;
@@ -20,8 +22,11 @@ const DEPTH: usize = 127;
 const NUMBER: f64 = 1e18;
 /// The keywords of such numbers.
 const NUMBERS: [&str; 4] = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"];
-/// Schemas with more parts are not searched for the place of a fault.
-const SEARCHED: usize = 400;
+/// How long the place of a fault is searched for at most.
+const SEARCHED: Duration = Duration::from_secs(1);
+/// The keywords of counts, and the greatest that the engine takes.
+const COUNTS: [&str; 2] = ["minLength", "maxLength"];
+const COUNT: f64 = 4_294_967_295.0;
 /// What restricts nothing, though the engine refuses it.
 const IDLE: [(&str, bool); 4] = [
     ("uniqueItems", false),
@@ -93,20 +98,22 @@ impl Counted {
                 "is invalid: a schema must be an object, true or false, got {schema}{at}"
             )));
         }
-        self.schemas += 1;
+        // Each name that must be there is a part of its own.
+        let required = schema.get("required").and_then(Value::as_array);
+        let required = required.map_or(0, Vec::len);
+        let properties = schema.get("properties").and_then(Value::as_object);
+        let properties = properties.map_or(0, Map::len).max(required);
+        if properties > PROPERTIES {
+            return Err(Refusal::too_large(format!(
+                "must have at most {PROPERTIES} properties in an object, got {properties}{}",
+                at(place)
+            )));
+        }
+        self.schemas += 1 + required;
         if self.schemas > SCHEMAS {
             return Err(Refusal::too_large(format!(
                 "must have at most {SCHEMAS} parts"
             )));
-        }
-        if let Some(Value::Object(properties)) = schema.get("properties") {
-            if properties.len() > PROPERTIES {
-                return Err(Refusal::too_large(format!(
-                    "must have at most {PROPERTIES} properties in an object, got {}{}",
-                    properties.len(),
-                    at(place)
-                )));
-            }
         }
         for name in ["enum", "type", "anyOf", "oneOf"] {
             if schema.get(name).is_some_and(|value| *value == json!([])) {
@@ -119,7 +126,16 @@ impl Counted {
         for name in NUMBERS {
             if let Some(value) = schema.get(name).filter(|value| is_great(value)) {
                 return Err(Refusal::too_large(format!(
-                    "is too complex: {name} must be between -{NUMBER:e} and {NUMBER:e}, got {value}{}",
+                    "is too complex: {name} must be above -{NUMBER:e} and below {NUMBER:e}, got {value}{}",
+                    at(place)
+                )));
+            }
+        }
+        for name in COUNTS {
+            let value = schema.get(name).and_then(Value::as_f64);
+            if let Some(value) = value.filter(|value| *value > COUNT) {
+                return Err(Refusal::too_large(format!(
+                    "is too complex: {name} must be at most {COUNT}, got {value}{}",
                     at(place)
                 )));
             }
@@ -234,13 +250,12 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
     };
     let mut place = String::new();
     let mut here = Value::Object(root.clone());
-    let mut left = SEARCHED;
+    let began = Instant::now();
     'deeper: loop {
         for (name, part) in parts(&here) {
-            if left == 0 {
+            if began.elapsed() > SEARCHED {
                 return refusal;
             }
-            left -= 1;
             if let Some(inner) = refused_alike(&root, part, &refusal) {
                 refusal = inner;
                 place.push_str(&named(&name));
