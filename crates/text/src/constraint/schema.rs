@@ -17,16 +17,19 @@ const PROPERTIES: usize = 1000;
 const SCHEMAS: usize = 5000;
 /// The most remainders that `multipleOf` may have: each takes memory.
 const MULTIPLE: u64 = 10_000;
-/// How deep the JSON of a schema may be; and the bound of its numbers, each way: the engine has no more digits.
+/// How deep the JSON of a schema may be.
 const DEPTH: usize = 127;
-const NUMBER: f64 = 1e18;
-/// The keywords of such numbers.
-const NUMBERS: [&str; 4] = ["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"];
+/// Keywords of numbers, below which size they must be: the engine has no more digits.
+const NUMBERS: [(&str, f64, &str); 6] = [
+    ("minimum", 1e18, "above -1e18 and below 1e18"),
+    ("maximum", 1e18, "above -1e18 and below 1e18"),
+    ("exclusiveMinimum", 1e18, "above -1e18 and below 1e18"),
+    ("exclusiveMaximum", 1e18, "above -1e18 and below 1e18"),
+    ("minLength", 4_294_967_296.0, "below 4294967296"),
+    ("maxLength", 4_294_967_296.0, "below 4294967296"),
+];
 /// How long the place of a fault is searched for at most.
 const SEARCHED: Duration = Duration::from_secs(1);
-/// The keywords of counts, and the greatest that the engine takes.
-const COUNTS: [&str; 2] = ["minLength", "maxLength"];
-const COUNT: f64 = 4_294_967_295.0;
 /// What restricts nothing, though the engine refuses it.
 const IDLE: [(&str, bool); 4] = [
     ("uniqueItems", false),
@@ -123,19 +126,13 @@ impl Counted {
                 )));
             }
         }
-        for name in NUMBERS {
-            if let Some(value) = schema.get(name).filter(|value| is_great(value)) {
+        for (name, bound, told) in NUMBERS {
+            let value = schema.get(name);
+            if let Some(value) =
+                value.filter(|value| value.as_f64().is_some_and(|it| it.abs() >= bound))
+            {
                 return Err(Refusal::too_large(format!(
-                    "is too complex: {name} must be above -{NUMBER:e} and below {NUMBER:e}, got {value}{}",
-                    at(place)
-                )));
-            }
-        }
-        for name in COUNTS {
-            let value = schema.get(name).and_then(Value::as_f64);
-            if let Some(value) = value.filter(|value| *value > COUNT) {
-                return Err(Refusal::too_large(format!(
-                    "is too complex: {name} must be at most {COUNT}, got {value}{}",
+                    "is too complex: {name} must be {told}, got {value}{}",
                     at(place)
                 )));
             }
@@ -269,10 +266,6 @@ pub(super) fn placed(text: &str, mut refusal: Refusal) -> Refusal {
         reason: shortened(&(with_keywords(&here, &refusal.reason) + &at(&place))),
         ..refusal
     }
-}
-
-fn is_great(number: &Value) -> bool {
-    number.as_f64().is_some_and(|number| number.abs() >= NUMBER)
 }
 
 /// Where a part is, to stand behind what is wrong with it.
