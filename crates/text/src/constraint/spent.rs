@@ -6,7 +6,7 @@ use super::Refusal;
 
 /// A grammar that takes longer for a token, on average, is given up after so long.
 const TOKEN: Duration = Duration::from_millis(50);
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What an answer's tokens have taken.
 #[derive(Debug, Clone, Copy, Default)]
@@ -52,7 +52,7 @@ mod tests {
         let mut spent = Spent::default();
         assert!((0..100).all(|_| spent.token(ago(40)).is_ok()));
         let mut spent = Spent::default();
-        assert!(spent.token(ago(1500)).is_ok());
-        assert!(spent.token(ago(1500)).unwrap_err().unsupported);
+        assert!(spent.token(ago(2000)).is_ok());
+        assert!(spent.token(ago(2000)).unwrap_err().unsupported);
     }
 }
