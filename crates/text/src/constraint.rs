@@ -328,6 +328,11 @@ impl Matcher {
                 }
             }
         }
+        // Rows of some models are longer than their vocabulary.
+        let known = mask.len();
+        if let Some(rest) = logits.get_mut(known..) {
+            rest.fill(f32::NEG_INFINITY);
+        }
         if !self.ends.is_empty() && !self.may_end() {
             for at in &self.ends {
                 if let Some(logit) = logits.get_mut(*at) {
@@ -339,11 +344,6 @@ impl Matcher {
                     "allows only a token here that ends the answer, and more must come",
                 ));
             }
-        }
-        // Rows of some models are longer than their vocabulary.
-        let known = mask.len();
-        if let Some(rest) = logits.get_mut(known..) {
-            rest.fill(f32::NEG_INFINITY);
         }
         self.spent.token(began)
     }
