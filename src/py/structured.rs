@@ -29,11 +29,7 @@ pub(super) fn grammar(
         "choices" => {
             // Each has a byte at least. What is far too much is not copied first.
             if let Some(count) = value.len().ok().filter(|count| *count > LONGEST) {
-                let refusal = Refusal {
-                    reason: format!("must have at most {LONGEST} bytes, got {count} texts"),
-                    hint: "Make it smaller, or describe less of the answer by it.",
-                    unsupported: true,
-                };
+                let refusal = Refusal::too_long(LONGEST, "", format_args!("{count} texts"));
                 let failure = constraint::Constraint::refused_as("choices", &refusal);
                 return Err(raise(py, &failure));
             }

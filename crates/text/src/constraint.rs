@@ -125,20 +125,16 @@ impl Grammar {
 
     fn compiled(&self, spelling: Spelling<'_>) -> Result<TopLevelGrammar, Refusal> {
         if self.length() > LONGEST {
-            return Err(Refusal::too_large(format!(
-                "must have at most {LONGEST} bytes, got {}",
-                self.length()
-            )));
+            return Err(Refusal::too_long(LONGEST, "", self.length()));
         }
         match self {
             Self::JsonSchema(text) => Ok(TopLevelGrammar::from_json_schema(schema::bounded(
                 schema::parsed(text)?,
             ))),
             Self::Regex(text) if text.is_empty() => Err(Refusal::invalid("must not be empty")),
-            Self::Regex(text) if text.len() > LONGEST_PATTERN => Err(Refusal::too_large(format!(
-                "must have at most {LONGEST_PATTERN} bytes, got {}",
-                text.len()
-            ))),
+            Self::Regex(text) if text.len() > LONGEST_PATTERN => {
+                Err(Refusal::too_long(LONGEST_PATTERN, "", text.len()))
+            }
             Self::Regex(text) => Ok(TopLevelGrammar::from_regex(text)),
             Self::Choices(all) => choices(all),
             Self::Lark(text) if text.trim().is_empty() => {

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import types
-from typing import TYPE_CHECKING, Any, cast, get_origin
+from typing import TYPE_CHECKING, Any, cast
 
 from rkllm_rs.errors import GenerationError, InvalidArgumentError, InvalidTypeError, SchemaError, ToolError
 
@@ -97,7 +96,7 @@ def wanted(value: Any) -> tuple[str, Parse]:
         return value, Parse()
     if is_dict(value):
         return _text("json_schema", value), Parse()
-    if not isinstance(value, type) and not hasattr(value, "__origin__") and not hasattr(value, "__args__"):
+    if not _is_type(value):
         raise _wrong(value, None)
     parse = Parse(value)
     return _text("json_schema", parse.schema()), parse
@@ -117,7 +116,7 @@ def response_format(value: Any) -> Any:
         InvalidTypeError: It is neither a dict nor a type.
     """
     if not is_dict(value):
-        if isinstance(value, type | types.UnionType) or get_origin(value) is not None:
+        if _is_type(value):
             return value
         message = f"response_format must be a dict or a type, got {type(value).__name__}"
         raise InvalidTypeError(message, hint='Pass {"type": "json_schema", "json_schema": {"schema": ...}}.')
@@ -135,6 +134,10 @@ def response_format(value: Any) -> Any:
         message = "response_format.json_schema.schema must be a dict"
         raise InvalidArgumentError(message, hint='Pass {"name": "answer", "schema": {...}} as json_schema.')
     return schema
+
+
+def _is_type(value: Any) -> bool:
+    return isinstance(value, type) or hasattr(value, "__origin__") or hasattr(value, "__args__")
 
 
 def _text(name: str, schema: Mapping[Any, Any]) -> str:

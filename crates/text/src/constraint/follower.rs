@@ -125,11 +125,8 @@ impl Follower {
             if is_first {
                 tries.trie_started("follower");
             }
-            let mut bytes = text.iter();
-            let count = bytes
-                .by_ref()
-                .take_while(|byte| tries.try_push_byte(**byte))
-                .count();
+            let bytes = text.iter();
+            let count = bytes.take_while(|byte| tries.try_push_byte(**byte)).count();
             let all = count == text.len() && may_come(tries, choice.0) && may_come(tries, choice.1);
             if !all {
                 tries.pop_bytes(count);

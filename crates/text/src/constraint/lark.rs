@@ -39,10 +39,8 @@ pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refu
             continue;
         }
         out.push_str(before);
-        let mut values = Deserializer::from_str(after).into_iter::<IgnoredAny>();
         // What is no JSON the engine refuses.
-        if let Some(Ok(_)) = values.next() {
-            let (schema, left) = after.split_at(values.byte_offset());
+        if let Some((schema, left)) = json(after) {
             own -= schema.len();
             let lines = schema.matches('\n').count();
             let schema = schema::bounded(schema::parsed(schema)?).to_string();
@@ -52,15 +50,13 @@ pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refu
         }
     }
     out.push_str(rest);
-    let too_long = |most, of, got| {
-        let reason = format!("must have at most {most} bytes{of}, got {got}");
-        Err(Refusal::too_large(reason))
-    };
     if own > LONGEST {
-        return too_long(LONGEST, " beside its JSON schemas", own);
+        let of = " beside its JSON schemas";
+        return Err(Refusal::too_long(LONGEST, of, own));
     }
     if patterns > LONGEST_PATTERN {
-        return too_long(LONGEST_PATTERN, " in all its patterns", patterns);
+        let of = " in all its patterns";
+        return Err(Refusal::too_long(LONGEST_PATTERN, of, patterns));
     }
     Ok(out)
 }
@@ -69,17 +65,24 @@ pub(super) fn spelled(text: &str, spelling: Spelling<'_>) -> Result<String, Refu
 pub(super) fn refused_schema(mut text: &str) -> Option<Refusal> {
     while let Some((at, found)) = next(text) {
         text = &text[at + found.len()..];
-        if found == JSON {
-            let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
-            if let Some(Ok(_)) = values.next() {
-                let schema = text[..values.byte_offset()].to_owned();
-                if let Err(refusal) = Grammar::JsonSchema(schema).check() {
-                    return Some(refusal);
-                }
+        if found != JSON {
+            continue;
+        }
+        if let Some((schema, left)) = json(text) {
+            text = left;
+            if let Err(refusal) = Grammar::JsonSchema(schema.to_owned()).check() {
+                return Some(refusal);
             }
         }
     }
     None
+}
+
+/// The JSON value that a text begins with, and what is behind it.
+fn json(text: &str) -> Option<(&str, &str)> {
+    let mut values = Deserializer::from_str(text).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    Some(text.split_at(values.byte_offset()))
 }
 
 /// Whether it has tokens by their ids.

@@ -1,5 +1,7 @@
 //! Why a grammar is not served.
 
+use std::fmt::Display;
+
 use thiserror::Error;
 
 use super::{CHANCES, EXPRESSIONS, FUEL, ITEMS, STATES, SYMBOLS};
@@ -95,6 +97,12 @@ impl Refusal {
             hint: SIMPLER,
             unsupported: true,
         }
+    }
+
+    /// It has more bytes than `most`; `of` says which are counted.
+    #[must_use]
+    pub fn too_long(most: usize, of: &str, got: impl Display) -> Self {
+        Self::too_large(format!("must have at most {most} bytes{of}, got {got}"))
     }
 
     /// What is wrong with a pattern, without the grammar that was made of it.
